@@ -1,0 +1,47 @@
+/* A batch: a list of changes that are made together or not at all. Its encoding is also the payload of a log record, so
+ * that a batch goes from the caller to the log without being copied into another form.
+ *
+ * Encoding, one change after another:
+ *   u8      kind (enum batch_kind)
+ *   varint  key size, then the key: the keyspace byte, then the user's key
+ *   for puts and references only:
+ *   u8      meta size, then meta
+ *   varint  value size, then the value */
+#ifndef BASE_BATCH_H
+#define BASE_BATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+/* Stored in logs and runs: values must not change. */
+enum batch_kind {
+    BATCH_PUT = 0,
+    BATCH_DELETE = 1,
+    BATCH_REFERENCE = 2, /* a put whose value is a reference to content kept elsewhere (store/value.h) */
+    BATCH_KIND_COUNT
+};
+
+struct batch {
+    struct buf bytes;
+    uint32_t count; /* changes */
+};
+
+struct batch_change {
+    enum batch_kind kind;
+    plsm_slice key, meta, value; /* into the batch's bytes */
+};
+
+/* Appends one change. The key is given in two parts so that callers need not join the keyspace byte and the user's key.
+ * Limits are the caller's to check. PLSM_NO_MEMORY leaves the batch as it was. */
+plsm_status batch_add(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key, plsm_slice meta,
+                      plsm_slice value);
+void batch_clear(struct batch *batch); /* empties it, keeps its memory */
+void batch_free(struct batch *batch);
+
+/* Walks an encoded batch: *at starts at bytes.data; returns true and fills *change while there is one, and moves *at
+ * behind it. Returns false at the end, with *at == end, or with *at < end when the bytes are not a batch. */
+bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *change);
+
+#endif

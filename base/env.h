@@ -1,0 +1,124 @@
+/* The environment: every call to the kernel for storage, time, threads and randomness, behind one table.
+ *
+ * Three backends: env_posix (the real thing), env_memory (files in memory that know which bytes and which directory
+ * entries were synced, and can produce the image a crash would leave) and env_fault (passes through to another backend
+ * and makes the n-th call of a kind fail). Rooms above never call the kernel for these things themselves, so a test can
+ * put a crashing, lying or full disk underneath everything.
+ *
+ * Backends may return short counts from read and append, as the kernel does; rooms call the env_* functions at the end
+ * of this header, which loop. All functions may be called from any number of threads, but two appends to one file must
+ * not overlap. Every failure sets the message with the path. */
+#ifndef BASE_ENV_H
+#define BASE_ENV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "base/status.h"
+
+struct env;
+struct env_file;
+struct env_lock;
+struct env_thread;
+
+enum env_open_flags {
+    ENV_READ = 1,   /* an immutable file, to be read; its descriptor may be closed and reopened by path (see below) */
+    ENV_APPEND = 2, /* to be appended to (and read back); created when missing, emptied when there */
+};
+
+struct env_space {
+    uint64_t bytes_total, bytes_free; /* of the file system; free as for an ordinary user */
+    uint64_t files_total, files_free;
+};
+
+struct env_ops {
+    /* --- storage: the calls that a crash test enumerates are marked (*) --- */
+
+    /* (*) Opens a file. PLSM_NOT_FOUND when ENV_READ and it does not exist. */
+    plsm_status (*open)(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out);
+    void (*close)(struct env_file *file);
+    /* Reads at most `size` bytes at `offset`; *got less than `size` may mean the end or just a short read; 0 is the end. */
+    plsm_status (*read)(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got);
+    /* (*) Appends at most `size` bytes at the end; *put may be less than `size` (but not 0). */
+    plsm_status (*append)(struct env_file *file, const void *data, size_t size, size_t *put);
+    /* (*) Makes the bytes (not the name) survive power loss. */
+    plsm_status (*sync)(struct env_file *file);
+    /* (*) Cuts the file to `size` bytes, which must not be more than it has. */
+    plsm_status (*truncate)(struct env_file *file, uint64_t size);
+    plsm_status (*size)(struct env_file *file, uint64_t *size);
+    /* (*) Replaces `to` atomically. */
+    plsm_status (*rename)(struct env *env, const char *from, const char *to);
+    /* (*) Removes a file, or an empty directory. */
+    plsm_status (*remove)(struct env *env, const char *path);
+    /* (*) PLSM_EXISTS when it is there already. */
+    plsm_status (*make_dir)(struct env *env, const char *path);
+    /* (*) Makes the names in a directory (created, renamed, removed) survive power loss. */
+    plsm_status (*sync_dir)(struct env *env, const char *path);
+    /* Calls `each` with every name but . and .. in no given order. PLSM_NOT_FOUND when there is no such directory. */
+    plsm_status (*list)(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg);
+    plsm_status (*space)(struct env *env, const char *path, struct env_space *out);
+    /* Locks byte `slot` of an existing file (open-file-description locks: two opens in one process exclude each other
+     * too), creating the file when missing and possible. PLSM_LOCKED at once when held elsewhere in a way that excludes. */
+    plsm_status (*lock)(struct env *env, const char *path, unsigned slot, bool exclusive, struct env_lock **out);
+    void (*unlock)(struct env_lock *lock);
+
+    /* --- time, randomness, threads --- */
+    uint64_t (*now_ns)(struct env *env);  /* monotonic */
+    uint64_t (*wall_ns)(struct env *env); /* since 1970 */
+    void (*sleep_ns)(struct env *env, uint64_t ns);
+    void (*random)(struct env *env, void *data, size_t size); /* from the kernel; env_memory: from its seed */
+    plsm_status (*thread_start)(struct env *env, void (*run)(void *arg), void *arg, struct env_thread **out);
+    void (*thread_join)(struct env_thread *thread); /* waits for its end and frees it */
+};
+
+/* Backends embed these as their first member. */
+struct env {
+    const struct env_ops *ops;
+};
+struct env_file {
+    struct env *env;
+};
+struct env_lock {
+    struct env *env;
+};
+struct env_thread {
+    struct env *env;
+};
+
+/* The POSIX backend; static, never freed. It keeps at most ENV_DESCRIPTORS_MAX descriptors of ENV_READ files open (least
+ * recently used closed first, reopened by path when needed), so the number of runs is not limited by RLIMIT_NOFILE. */
+enum { ENV_DESCRIPTORS_MAX = 512 };
+struct env *env_posix(void);
+
+/* Whole-buffer calls that loop over short counts. */
+
+plsm_status env_open(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out);
+void env_close(struct env_file *file); /* accepts NULL */
+/* Reads exactly `size` bytes; PLSM_CORRUPT with a message naming file and offset when the file ends before. */
+plsm_status env_read(struct env_file *file, uint64_t offset, void *data, size_t size);
+/* Reads up to `size` bytes until the end of the file; *got says how many. */
+plsm_status env_read_some(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got);
+/* Appends all of it or fails; after a failure any part may have reached the file. */
+plsm_status env_append(struct env_file *file, const void *data, size_t size);
+plsm_status env_sync(struct env_file *file);
+plsm_status env_truncate(struct env_file *file, uint64_t size);
+plsm_status env_size(struct env_file *file, uint64_t *size);
+const char *env_path(const struct env_file *file); /* the path it was opened with; valid until closed */
+plsm_status env_rename(struct env *env, const char *from, const char *to);
+plsm_status env_remove(struct env *env, const char *path);
+plsm_status env_make_dir(struct env *env, const char *path);
+plsm_status env_sync_dir(struct env *env, const char *path);
+plsm_status env_list(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg);
+plsm_status env_space(struct env *env, const char *path, struct env_space *out);
+plsm_status env_lock(struct env *env, const char *path, unsigned slot, bool exclusive, struct env_lock **out);
+void env_unlock(struct env_lock *lock); /* accepts NULL */
+uint64_t env_now_ns(struct env *env);
+uint64_t env_wall_ns(struct env *env);
+void env_sleep_ns(struct env *env, uint64_t ns);
+void env_random(struct env *env, void *data, size_t size);
+plsm_status env_thread_start(struct env *env, void (*run)(void *arg), void *arg, struct env_thread **out);
+void env_thread_join(struct env_thread *thread); /* accepts NULL */
+
+#endif

@@ -1,0 +1,37 @@
+/* A file system in memory that can be crashed.
+ *
+ * It records every storage call that changes something (create, append, sync, truncate, rename, remove, make_dir,
+ * sync_dir) in a journal. env_memory_crash builds, from the first `calls` entries of that journal, a new file system as
+ * a crash after that call would leave it. So one run of a workload gives all crash points: nothing is run again. */
+#ifndef BASE_ENV_MEMORY_H
+#define BASE_ENV_MEMORY_H
+
+#include "base/env.h"
+
+enum env_crash {
+    ENV_CRASH_KEEP,    /* the process died, the kernel lives: everything written is there */
+    ENV_CRASH_DROP,    /* power loss, nothing unsynced survived: bytes and directory entries as last synced */
+    ENV_CRASH_TORN,    /* power loss: per file, a prefix of the unsynced bytes survived, its last 512-byte sector possibly with
+                          garbage in it; of the unsynced directory changes, a prefix */
+    ENV_CRASH_REORDER, /* power loss: each unsynced 512-byte sector (a lost one reads as zeros) and each unsynced directory
+                          change survived or not, independently */
+    ENV_CRASH_COUNT
+};
+
+/* An empty file system holding only the directory "/". `seed` drives its randomness. NULL: no memory. */
+struct env *env_memory_create(uint64_t seed);
+void env_memory_destroy(struct env *env); /* accepts NULL */
+
+/* Storage calls recorded so far; the position to hand to env_memory_crash. */
+uint64_t env_memory_calls(struct env *env);
+/* The file system after a crash behind journal entry `calls` (0: before the first); with `calls` less than all, an
+ * append that is entry `calls` may be cut at any length in TORN and REORDER. `seed` decides what is kept. NULL: no memory. */
+struct env *env_memory_crash(struct env *env, uint64_t calls, enum env_crash kind, uint64_t seed);
+
+/* The journal names what entry `call` (1-based) did, for a failing test's report: "append /s/log-000003 4096". */
+void env_memory_describe(struct env *env, uint64_t call, char *text, size_t size);
+
+/* Direct access for corruption tests: the whole content of a file. Valid until the next call that changes the file. */
+plsm_status env_memory_content(struct env *env, const char *path, uint8_t **data, size_t *size);
+
+#endif

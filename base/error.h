@@ -1,0 +1,32 @@
+/* Setting the per-thread message that plsm_message() returns. */
+#ifndef BASE_ERROR_H
+#define BASE_ERROR_H
+
+#include "base/status.h"
+
+/* Stores the formatted sentence as this thread's message (cut at 1,023 bytes) and returns `status`, so that a failure
+ * is one line: return fail(PLSM_CORRUPT, "%s: page %u: checksum mismatch; run plsm check", path, page); */
+plsm_status fail(plsm_status status, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+
+/* The same for a failed system call: maps `error` (an errno value) to a status (ENOSPC and EDQUOT to PLSM_NO_SPACE,
+ * EACCES and EPERM to PLSM_PERMISSION, ENOMEM to PLSM_NO_MEMORY, ENOENT to PLSM_NOT_FOUND, EROFS to PLSM_READ_ONLY,
+ * the rest to PLSM_IO) and writes "PATH: WHAT: strerror". */
+plsm_status fail_errno(int error, const char *path, const char *what) __attribute__((cold));
+
+/* Replaces this thread's message by "PREFIX: old message", for a caller that knows more; returns `status`. */
+plsm_status fail_context(plsm_status status, const char *prefix) __attribute__((cold));
+
+/* Returns `status` out of the enclosing function when an expression is not PLSM_OK. */
+#define TRY(expression)                                  \
+    do {                                                 \
+        plsm_status try_status_ = (expression);          \
+        if (__builtin_expect(try_status_ != PLSM_OK, 0)) \
+            return try_status_;                          \
+    } while (0)
+
+/* An assertion that stays on in release builds: for conditions that only a bug in this program can break. */
+#define INVARIANT(condition) \
+    (__builtin_expect(!!(condition), 1) ? (void)0 : invariant_failed(#condition, __FILE__, __LINE__))
+void invariant_failed(const char *condition, const char *file, int line) __attribute__((noreturn, cold));
+
+#endif

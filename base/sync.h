@@ -1,0 +1,25 @@
+/* Mutexes and condition variables of the C library under names of our own: one place to change them, and the only one
+ * that calls pthread besides env_posix.c (threads themselves come from base/env). */
+#ifndef BASE_SYNC_H
+#define BASE_SYNC_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+typedef pthread_mutex_t mutex;
+typedef pthread_cond_t condition;
+
+void mutex_init(mutex *m);
+void mutex_destroy(mutex *m);
+static inline void mutex_lock(mutex *m) { pthread_mutex_lock(m); }
+static inline void mutex_unlock(mutex *m) { pthread_mutex_unlock(m); }
+
+void condition_init(condition *c); /* on the monotonic clock */
+void condition_destroy(condition *c);
+static inline void condition_wait(condition *c, mutex *m) { pthread_cond_wait(c, m); }
+/* Waits at most `timeout_ns`; returns whether it was signalled (or woke spuriously) rather than timed out. */
+int condition_wait_ns(condition *c, mutex *m, uint64_t timeout_ns);
+static inline void condition_signal(condition *c) { pthread_cond_signal(c); }
+static inline void condition_broadcast(condition *c) { pthread_cond_broadcast(c); }
+
+#endif

@@ -1,0 +1,38 @@
+/* Membership: may a run hold this key? False negatives do not exist; false positives cost a page read.
+ *
+ * A binary fuse filter (Graf and Lemire, "Binary Fuse Filters", 2022) with 3-wise segments and fingerprints of 4 to 16
+ * bits, packed, so that bits per level can follow Monkey (Dayan, Athanassoulis, Idreos, SIGMOD 2017). About 1.125 bits
+ * per key for each fingerprint bit; false positive rate 2^-bits. */
+#ifndef LEARN_FILTER_H
+#define LEARN_FILTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+enum { FILTER_BITS_MIN = 4, FILTER_BITS_MAX = 16 };
+
+/* A filter over its serialized bytes, which stay where they are and must outlive it. */
+struct filter {
+    const uint8_t *fingerprints;
+    uint64_t seed;
+    uint32_t segment_length, segment_length_mask, segment_count_length; /* names as in the paper's reference */
+    uint32_t bits;
+    uint64_t keys; /* distinct hashes it was built from */
+};
+
+/* Appends the serialized filter over `count` hashes (key_hash of keys; duplicates allowed; the array is reordered) to
+ * `out`. count 0 gives a filter that answers no. PLSM_NO_MEMORY. The caller adds its own checksum around it. */
+plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct buf *out);
+/* Reads a serialized filter. PLSM_CORRUPT when its sizes do not fit together. */
+plsm_status filter_open(plsm_slice bytes, struct filter *out);
+/* False: no such key was in it. */
+bool filter_may_contain(const struct filter *filter, uint64_t hash);
+
+/* Monkey's policy: fingerprint bits for a run on `level` of a tree whose last level is `last_level`, with `bits_last`
+ * on the last level: each level above, smaller by size_ratio, gets log2(size_ratio) more bits, up to FILTER_BITS_MAX.
+ * Worked example: bits_last 8, ratio 10, levels 0..3: 16, 14 (8 + 6.6, rounded), 11, 8. Pure. */
+unsigned filter_bits_for_level(unsigned level, unsigned last_level, unsigned bits_last, unsigned size_ratio);
+
+#endif

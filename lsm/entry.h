@@ -1,0 +1,21 @@
+/* What the tree stores under a key: one version of it. */
+#ifndef LSM_ENTRY_H
+#define LSM_ENTRY_H
+
+#include <stdint.h>
+
+#include "base/batch.h"
+#include "base/slice.h"
+
+/* Versions are numbered by one counter of the store; a reader at sequence number s sees, of each key, the newest version
+ * with seq at most s. 0 marks a version that every reader sees (set when no older snapshot can exist any more). */
+#define SEQ_MAX (UINT64_MAX >> 8)
+
+/* The slices belong to whoever filled the entry in; each such function says until when they are valid. */
+struct entry {
+    plsm_slice key, meta, value;
+    uint64_t seq;
+    enum batch_kind kind;
+};
+
+#endif

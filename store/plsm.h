@@ -1,0 +1,233 @@
+/* plsm: an ordered key-value store with learned indexes. This is the one public header.
+ *
+ * A store is a directory. Keys are 1 to 8,192 bytes, any byte, ordered bytewise; values are 0 bytes to 1 TiB. Each entry
+ * also has `meta`, up to 255 bytes beside the value (the mount keeps mode, owner and times there), empty for plain puts.
+ *
+ * Values up to PLSM_INLINE_MAX live in the tree. Larger ones are kept in extents beside it, are read and written at
+ * offsets (plsm_read, plsm_edit_*) and are never wholly in memory.
+ *
+ * Threads: a store handle may be used by any number of threads at once. An iterator, a batch and an edit belong to one
+ * thread at a time. Destroy iterators, snapshots and edits before closing the store.
+ *
+ * Errors: functions return a plsm_status; plsm_message() has the sentence. A failed call changes nothing. */
+#ifndef PLSM_H
+#define PLSM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PLSM_KEY_MAX 8192u
+#define PLSM_META_MAX 255u
+#define PLSM_INLINE_MAX (128u << 10)
+#define PLSM_VALUE_MAX (UINT64_C(1) << 40)
+#define PLSM_BATCH_MAX (UINT64_C(512) << 20) /* bytes of one batch, keys and values together */
+
+typedef struct plsm plsm;
+typedef struct plsm_snapshot plsm_snapshot;
+typedef struct plsm_iterator plsm_iterator;
+typedef struct plsm_batch plsm_batch;
+typedef struct plsm_edit plsm_edit;
+
+/* Keyspaces divide a store; a batch may span them. What users see as keys are the names. */
+typedef enum plsm_keyspace {
+    PLSM_NAMES = 1,    /* keys of users: the default everywhere */
+    PLSM_INODES = 2,   /* by identifier: what is shared by several names, or has extents */
+    PLSM_EXTENTS = 3,  /* pieces of large values */
+    PLSM_INTERNAL = 4, /* the store's own: counters, attributes of the root, work to finish after a crash */
+} plsm_keyspace;
+
+/* What survives what, per write. */
+typedef enum plsm_durability {
+    PLSM_NONE = 0, /* survives the death of the process; an operating system crash or power loss may take the newest
+                      writes, in order, never older ones before newer ones */
+    PLSM_SYNC = 1, /* survives power loss, with everything written before it */
+} plsm_durability;
+
+/* --- opening ---------------------------------------------------------------------------------------------------- */
+
+/* Options are text, "name=value,name=value", the same for the library, `plsm -o` and `mount.plsm -o`. plsm_options_help
+ * lists them with their defaults. */
+typedef enum plsm_open_flags {
+    PLSM_CREATE = 1,    /* make a store when there is none */
+    PLSM_EXCLUSIVE = 2, /* with PLSM_CREATE: PLSM_EXISTS when there is one */
+    PLSM_READ = 4,      /* read-only, also beside a process that writes: sees the store as it was at this moment */
+} plsm_open_flags;
+
+/* Opens the store in directory `path`. `options` may be NULL. *out is owned by the caller, to plsm_close.
+ * PLSM_NO_STORE: no store there (or path is no directory); PLSM_LOCKED: another process writes it; PLSM_INVALID: an option
+ * is unknown or its value not allowed (nothing was touched); PLSM_VERSION, PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status plsm_open(const char *path, plsm_open_flags flags, const char *options, plsm **out);
+
+/* Writes everything out, syncs it and closes; accepts NULL. The handle is gone also when an error is returned. */
+plsm_status plsm_close(plsm *db);
+
+/* Checks options without opening anything: PLSM_INVALID and a message that names the offending one. */
+plsm_status plsm_options_check(const char *options);
+/* A text for --help: one line per option with its default and meaning; static. */
+const char *plsm_options_help(void);
+/* Whether `name` (without "=value") is an option of the store, so that a mount helper can tell them from its own. */
+bool plsm_options_has(const char *name, size_t name_size);
+
+/* What the engine of this store can do. */
+typedef struct plsm_abilities {
+    const char *engine; /* "lsm" */
+    bool ordered, snapshots, atomic_batches;
+    uint32_t key_size_max;
+    uint64_t value_size_max;
+    bool read_only; /* opened with PLSM_READ, or turned read-only by a failed write */
+} plsm_abilities;
+void plsm_get_abilities(plsm *db, plsm_abilities *out);
+
+/* --- reading ---------------------------------------------------------------------------------------------------- */
+
+/* How to read; NULL for all defaults. */
+typedef struct plsm_read_options {
+    plsm_keyspace keyspace;        /* 0: PLSM_NAMES */
+    const plsm_snapshot *snapshot; /* NULL: the newest state */
+    bool no_value;                 /* leave `value` empty, tell only its size: cheaper */
+} plsm_read_options;
+
+/* A value as read. Zero it before its first use, give it to plsm_get again and again (it keeps its memory), and free it
+ * with plsm_value_free. */
+typedef struct plsm_value {
+    plsm_slice value; /* empty when large or not asked for; valid until the next use of this struct */
+    plsm_slice meta;  /* likewise */
+    uint64_t size;    /* bytes of the value, also when it is large */
+    bool large;       /* kept in extents: read it with plsm_read or plsm_edit_read */
+    void *memory;     /* private */
+    size_t capacity;  /* private */
+} plsm_value;
+void plsm_value_free(plsm_value *value);
+
+/* PLSM_OK, or PLSM_NOT_FOUND, PLSM_INVALID (empty key), PLSM_TOO_LARGE (key), PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_value *out);
+
+/* Reads a value of any size at an offset: up to `size` bytes; *got is less only at its end. Errors as plsm_get. */
+plsm_status plsm_read(plsm *db, const plsm_read_options *options, plsm_slice key, uint64_t offset, void *data, size_t size,
+                      size_t *got);
+
+/* Whether any key starts with `prefix`. With a prefix that ends in '/' absent ones are told without reading the disk
+ * (filters hold the directories of keys). */
+plsm_status plsm_has_prefix(plsm *db, const plsm_read_options *options, plsm_slice prefix, bool *out);
+
+/* --- writing ---------------------------------------------------------------------------------------------------- */
+
+/* One key; a batch of one. A value above PLSM_INLINE_MAX goes into extents. PLSM_INVALID, PLSM_TOO_LARGE, PLSM_NO_SPACE,
+ * PLSM_READ_ONLY, PLSM_IO, PLSM_NO_MEMORY. Deleting an absent key is PLSM_OK. */
+plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability);
+plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability);
+
+/* Batches: changes and conditions, applied in order, all or nothing, also across a crash. Keys and values are copied
+ * when added. Values in a batch are at most PLSM_INLINE_MAX. */
+plsm_batch *plsm_batch_create(void); /* NULL: no memory */
+void plsm_batch_destroy(plsm_batch *batch);
+void plsm_batch_clear(plsm_batch *batch);
+size_t plsm_batch_count(const plsm_batch *batch); /* changes in it */
+size_t plsm_batch_bytes(const plsm_batch *batch);
+plsm_status plsm_batch_put(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value);
+plsm_status plsm_batch_delete(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key);
+/* Moves an entry, value (inline or large) and meta, to another key: read when the batch is written, in its order. Where
+ * the source does not exist by then the write fails with PLSM_CONFLICT. */
+plsm_status plsm_batch_move(plsm_batch *batch, plsm_slice from, plsm_slice to);
+/* Sets the meta of an existing entry and keeps its value, inline or large; PLSM_CONFLICT at write when it is absent. */
+plsm_status plsm_batch_set_meta(plsm_batch *batch, plsm_slice key, plsm_slice meta);
+/* Conditions on the state before the batch, checked when it is written: the write fails with PLSM_EXISTS or
+ * PLSM_CONFLICT and changes nothing when one does not hold. */
+plsm_status plsm_batch_if_absent(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key);
+plsm_status plsm_batch_if_equal(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice value);
+plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durability);
+
+/* Makes everything acknowledged so far survive power loss. */
+plsm_status plsm_sync(plsm *db);
+
+/* --- snapshots and iterators ------------------------------------------------------------------------------------ */
+
+/* One moment of the store, until destroyed. NULL: no memory. */
+plsm_snapshot *plsm_snapshot_create(plsm *db);
+void plsm_snapshot_destroy(plsm *db, plsm_snapshot *snapshot); /* accepts NULL */
+
+/* Iterates over [from, to) of a keyspace as it is at this moment (or at options->snapshot); an empty bound is open. The
+ * bounds are copied. A new iterator stands nowhere: seek first. Entries are valid until the iterator moves. */
+plsm_status plsm_iterator_create(plsm *db, const plsm_read_options *options, plsm_slice from, plsm_slice to,
+                                 plsm_iterator **out);
+void plsm_iterator_destroy(plsm_iterator *it); /* accepts NULL */
+void plsm_iterator_first(plsm_iterator *it);
+void plsm_iterator_last(plsm_iterator *it);
+void plsm_iterator_seek(plsm_iterator *it, plsm_slice key);        /* first key >= key */
+void plsm_iterator_seek_before(plsm_iterator *it, plsm_slice key); /* last key < key */
+void plsm_iterator_next(plsm_iterator *it);
+void plsm_iterator_previous(plsm_iterator *it);
+/* False behind either end, and after an error: ask plsm_iterator_status. */
+bool plsm_iterator_valid(const plsm_iterator *it);
+plsm_status plsm_iterator_status(const plsm_iterator *it); /* PLSM_OK at an end */
+plsm_slice plsm_iterator_key(const plsm_iterator *it);
+plsm_slice plsm_iterator_value(const plsm_iterator *it); /* empty when large */
+plsm_slice plsm_iterator_meta(const plsm_iterator *it);
+uint64_t plsm_iterator_size(const plsm_iterator *it); /* of the value, also when large */
+bool plsm_iterator_large(const plsm_iterator *it);
+
+/* --- values of any size, edited at offsets ---------------------------------------------------------------------- */
+
+/* An edit is a value opened for reading and writing at offsets, as a file is. What is written is seen through this edit
+ * only, until plsm_edit_commit makes it the value of the key in one atomic step; then other readers see it. An edit
+ * keeps what it was opened on readable, also when the key is overwritten, renamed or deleted meanwhile. Small values
+ * are held in memory, large ones pass through a few extent buffers (at most PLSM_EDIT_MEMORY bytes). Bytes never
+ * written read as zeros and take no space. */
+#define PLSM_EDIT_MEMORY (1u << 20)
+typedef enum plsm_edit_flags {
+    PLSM_EDIT_NEW = 1, /* start empty, whatever the key holds; otherwise PLSM_NOT_FOUND when it is absent */
+} plsm_edit_flags;
+plsm_status plsm_edit_open(plsm *db, plsm_slice key, plsm_edit_flags flags, plsm_edit **out);
+/* Drops what was not committed. Accepts NULL. */
+void plsm_edit_close(plsm_edit *edit);
+uint64_t plsm_edit_size(const plsm_edit *edit);
+bool plsm_edit_dirty(const plsm_edit *edit); /* something was written, truncated or started new since the last commit */
+plsm_status plsm_edit_read(plsm_edit *edit, uint64_t offset, void *data, size_t size, size_t *got);
+/* PLSM_TOO_LARGE when it would end above PLSM_VALUE_MAX. */
+plsm_status plsm_edit_write(plsm_edit *edit, uint64_t offset, const void *data, size_t size);
+plsm_status plsm_edit_truncate(plsm_edit *edit, uint64_t size); /* also upwards */
+/* The next commit goes to this key (the entry was renamed). Copied. */
+plsm_status plsm_edit_set_key(plsm_edit *edit, plsm_slice key);
+/* Publishes content and meta under the key; the edit stays open on what it published. After a failure the old value is
+ * intact and the commit may be tried again. */
+plsm_status plsm_edit_commit(plsm_edit *edit, plsm_slice meta, plsm_durability durability);
+
+/* --- the rest --------------------------------------------------------------------------------------------------- */
+
+/* A new identifier, never given before in this store and never again (inode numbers, extents). Above 2^16. */
+plsm_status plsm_new_id(plsm *db, uint64_t *id);
+
+/* Writes the memtable to a run; compacts [from, to) down to the last level (empty bounds: everything) and waits. */
+plsm_status plsm_flush(plsm *db);
+plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to);
+
+/* Reads everything and checks every checksum, order, index, model and filter; `report` (may be NULL) gets a line per
+ * problem. `progress` (may be NULL) gets bytes done and in all. PLSM_CORRUPT when anything is wrong. */
+plsm_status plsm_check(plsm *db, void (*report)(void *arg, const char *line),
+                       void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
+
+/* Statistics: calls `each` with every name and value in a stable order. Values are exact integers when `is_integer`. */
+typedef struct plsm_statistic {
+    const char *name; /* "lsm.level.1.bytes": dotted, stable */
+    bool is_integer, is_text;
+    uint64_t integer;
+    double real;
+    const char *text;
+} plsm_statistic;
+void plsm_statistics(plsm *db, void (*each)(void *arg, const plsm_statistic *statistic), void *arg);
+/* Zeroes the counters (not what is measured from the state, such as sizes). */
+void plsm_statistics_reset(plsm *db);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
