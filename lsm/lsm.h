@@ -1,0 +1,123 @@
+/* The LSM tree: the door of this room.
+ *
+ * Keys here are whole internal keys: the keyspace byte, then the user's key (2 to LSM_KEY_MAX bytes). The tree knows
+ * nothing of what they mean, save that runs are cut where the first byte changes and that filters also hold the
+ * directories of keys (every prefix that ends in '/').
+ *
+ * The way of a write: lsm_write (write.c) -> log record (reclog) -> memtable -> [full] flush.c -> a run in level 0 ->
+ * compact.c -> deeper levels. The way of a read: lsm_get (read.c) -> memtables -> runs by level (run.c: filter, model or
+ * fences, page through cache.c). Which runs and memtables exist is a view (view.h), replaced as a whole and published
+ * to readers without a lock. */
+#ifndef LSM_LSM_H
+#define LSM_LSM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/batch.h"
+#include "base/env.h"
+#include "lsm/entry.h"
+
+enum {
+    LSM_KEY_MAX = 8193,      /* with the keyspace byte */
+    LSM_META_MAX = 255,
+    LSM_VALUE_MAX = 1 << 20, /* of one entry of the tree */
+};
+#define LSM_BATCH_BYTES_MAX (UINT64_C(512) << 20)
+
+enum lsm_index { LSM_TRADITIONAL, LSM_LEARNED };
+
+struct lsm_options {
+    struct env *env;
+    bool create, exclusive, read_only;
+    enum lsm_index index;
+    uint64_t buffer_size;      /* bytes of a memtable before it is flushed; at least 64 KiB */
+    uint64_t cache_size;       /* bytes of the page cache; 0: none */
+    uint32_t size_ratio;       /* each level is that many times larger than the one above; 2 to 64 */
+    uint64_t file_size;        /* where compaction cuts runs; at least 64 KiB */
+    uint32_t l0_compact;       /* runs in level 0 that start a compaction */
+    uint32_t l0_slowdown;      /* from here on writers are paced */
+    uint32_t l0_stop;          /* here they wait */
+    uint32_t filter_bits;      /* fingerprint bits of the last level's filters, 4 to 16; 0: no filters */
+    uint32_t background;       /* 1: flush and compaction in threads of their own; 0: inside the writing call (tests) */
+    uint64_t manifest_size;    /* the MANIFEST is rewritten when it grows above; at least 4 KiB */
+    bool verify_checksums;     /* of pages when they are loaded (always on, save for measurements) */
+};
+void lsm_options_default(struct lsm_options *options);
+
+struct lsm;
+struct lsm_snapshot;
+struct lsm_iterator;
+
+/* Opens the store in directory `path`. Errors as plsm_open in store/plsm.h. */
+plsm_status lsm_open(const char *path, const struct lsm_options *options, struct lsm **out);
+/* Syncs and closes; the handle is gone also on an error. Accepts NULL. */
+plsm_status lsm_close(struct lsm *db);
+bool lsm_is_read_only(struct lsm *db);
+const char *lsm_path(const struct lsm *db);
+struct env *lsm_env(const struct lsm *db);
+
+/* --- writing ---------------------------------------------------------------------------------------------------- */
+
+/* Makes the final batch of a write whose content depends on the present state. Called when all earlier writes are
+ * visible and no later one can come between; it reads with lsm_get(db, NULL, ...). It may point *batch elsewhere (the
+ * memory must live until lsm_write returns). An error refuses the write: nothing is changed and lsm_write returns it. */
+typedef plsm_status lsm_prepare(void *arg, struct lsm *db, const struct batch **batch);
+
+/* Applies a batch atomically. `prepare` may be NULL. With `sync` it and everything before it survives power loss. */
+plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *prepare, void *arg, bool sync);
+/* Makes everything acknowledged so far survive power loss. */
+plsm_status lsm_sync(struct lsm *db);
+/* Writes what is in memory to runs and waits. */
+plsm_status lsm_flush(struct lsm *db);
+/* Compacts all that overlaps [from, to) (empty: open) down to the last level and waits. */
+plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to);
+
+/* --- reading ---------------------------------------------------------------------------------------------------- */
+
+/* A found entry; zero before the first use. The bytes are copied into `memory`, which grows and is reused. */
+struct lsm_value {
+    plsm_slice value, meta; /* into memory; valid until the next use */
+    uint64_t value_size;    /* also when the value itself was not asked for */
+    enum batch_kind kind;   /* BATCH_PUT or BATCH_REFERENCE */
+    void *memory;
+    size_t capacity;
+};
+void lsm_value_free(struct lsm_value *value);
+/* PLSM_NOT_FOUND, or as plsm_get. `snapshot` may be NULL. With `no_value` a put's value is left empty (references are
+ * always returned). */
+plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value, struct lsm_value *out);
+/* Whether a key starts with `prefix` (which must hold at least the keyspace byte). Prefixes that end in '/' are looked up
+ * in the filters first. */
+plsm_status lsm_has_prefix(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice prefix, bool *out);
+
+struct lsm_snapshot *lsm_snapshot_create(struct lsm *db); /* NULL: no memory */
+void lsm_snapshot_destroy(struct lsm *db, struct lsm_snapshot *snapshot); /* accepts NULL */
+
+/* [from, to), empty: open; copied. Stands nowhere at first. Semantics as plsm_iterator_* in store/plsm.h. */
+plsm_status lsm_iterator_create(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                                struct lsm_iterator **out);
+void lsm_iterator_destroy(struct lsm_iterator *it); /* accepts NULL */
+void lsm_iterator_first(struct lsm_iterator *it);
+void lsm_iterator_last(struct lsm_iterator *it);
+void lsm_iterator_seek(struct lsm_iterator *it, plsm_slice key);
+void lsm_iterator_seek_before(struct lsm_iterator *it, plsm_slice key);
+void lsm_iterator_next(struct lsm_iterator *it);
+void lsm_iterator_previous(struct lsm_iterator *it);
+bool lsm_iterator_valid(const struct lsm_iterator *it);
+plsm_status lsm_iterator_status(const struct lsm_iterator *it);
+/* The current entry (key, meta, value, kind: BATCH_PUT or BATCH_REFERENCE); valid until the iterator moves. */
+const struct entry *lsm_iterator_entry(const struct lsm_iterator *it);
+
+/* --- looking inside --------------------------------------------------------------------------------------------- */
+
+/* Reads every run and checks everything that can be checked; see plsm_check. */
+plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line),
+                      void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
+
+/* Calls `each` with every statistic of the tree: an integer, or a real when is_real. Names as blueprint section 7. */
+void lsm_statistics(struct lsm *db, void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real),
+                    void *arg);
+void lsm_statistics_reset(struct lsm *db);
+
+#endif
