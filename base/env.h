@@ -79,6 +79,7 @@ struct env {
 };
 struct env_file {
     struct env *env;
+    const char *path; /* as it was opened; owned by the backend, valid until closed */
 };
 struct env_lock {
     struct env *env;

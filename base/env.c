@@ -1,0 +1,152 @@
+/* The environment's whole-buffer calls: they pass on to the backend and loop over short counts. */
+#include "base/env.h"
+
+#include <inttypes.h>
+
+#include "base/error.h"
+
+#include "base/banned.h"
+
+plsm_status env_open(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out)
+{
+    *out = NULL;
+    return env->ops->open(env, path, flags, out);
+}
+
+void env_close(struct env_file *file)
+{
+    if (file)
+        file->env->ops->close(file);
+}
+
+plsm_status env_read_some(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    *got = 0;
+    while (*got < size) {
+        size_t now = 0;
+        TRY(file->env->ops->read(file, offset + *got, (uint8_t *)data + *got, size - *got, &now));
+        INVARIANT(now <= size - *got);
+        if (now == 0)
+            break;
+        *got += now;
+    }
+    return PLSM_OK;
+}
+
+plsm_status env_read(struct env_file *file, uint64_t offset, void *data, size_t size)
+{
+    size_t got = 0;
+    TRY(env_read_some(file, offset, data, size, &got));
+    if (got < size)
+        return fail(PLSM_CORRUPT,
+                    "%s: %zu bytes wanted at offset %" PRIu64
+                    ", but the file ends after %zu of them; it was cut short: "
+                    "run plsm check, restore the file from a backup",
+                    file->path, size, offset, got);
+    return PLSM_OK;
+}
+
+plsm_status env_append(struct env_file *file, const void *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        size_t now = 0;
+        TRY(file->env->ops->append(file, (const uint8_t *)data + done, size - done, &now));
+        INVARIANT(now > 0 && now <= size - done);
+        done += now;
+    }
+    return PLSM_OK;
+}
+
+plsm_status env_sync(struct env_file *file)
+{
+    return file->env->ops->sync(file);
+}
+
+plsm_status env_truncate(struct env_file *file, uint64_t size)
+{
+    return file->env->ops->truncate(file, size);
+}
+
+plsm_status env_size(struct env_file *file, uint64_t *size)
+{
+    return file->env->ops->size(file, size);
+}
+
+const char *env_path(const struct env_file *file)
+{
+    return file->path;
+}
+
+plsm_status env_rename(struct env *env, const char *from, const char *to)
+{
+    return env->ops->rename(env, from, to);
+}
+
+plsm_status env_remove(struct env *env, const char *path)
+{
+    return env->ops->remove(env, path);
+}
+
+plsm_status env_make_dir(struct env *env, const char *path)
+{
+    return env->ops->make_dir(env, path);
+}
+
+plsm_status env_sync_dir(struct env *env, const char *path)
+{
+    return env->ops->sync_dir(env, path);
+}
+
+plsm_status env_list(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg)
+{
+    return env->ops->list(env, path, each, arg);
+}
+
+plsm_status env_space(struct env *env, const char *path, struct env_space *out)
+{
+    return env->ops->space(env, path, out);
+}
+
+plsm_status env_lock(struct env *env, const char *path, unsigned slot, bool exclusive, struct env_lock **out)
+{
+    *out = NULL;
+    return env->ops->lock(env, path, slot, exclusive, out);
+}
+
+void env_unlock(struct env_lock *lock)
+{
+    if (lock)
+        lock->env->ops->unlock(lock);
+}
+
+uint64_t env_now_ns(struct env *env)
+{
+    return env->ops->now_ns(env);
+}
+
+uint64_t env_wall_ns(struct env *env)
+{
+    return env->ops->wall_ns(env);
+}
+
+void env_sleep_ns(struct env *env, uint64_t ns)
+{
+    env->ops->sleep_ns(env, ns);
+}
+
+void env_random(struct env *env, void *data, size_t size)
+{
+    env->ops->random(env, data, size);
+}
+
+plsm_status env_thread_start(struct env *env, void (*run)(void *arg), void *arg, struct env_thread **out)
+{
+    *out = NULL;
+    return env->ops->thread_start(env, run, arg, out);
+}
+
+void env_thread_join(struct env_thread *thread)
+{
+    if (thread)
+        thread->env->ops->thread_join(thread);
+}
