@@ -27,7 +27,9 @@ TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/%.o)
 # Each tests/ROOM/test_*.c is a program of its own; other .c files in tests/ROOM and tests/harness are shared by them.
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
+# An archive, so that a test of a low room does not pull in helpers that need the rooms above it.
 HARNESS_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/harness/*.c))
+HARNESS_LIB := $(BUILD)/tests/libharness.a
 
 .PHONY: all lib test unit clean
 all: $(BUILD)/plsm $(BUILD)/plsmd
@@ -51,7 +53,11 @@ $(BUILD)/plsmd: $(FS_OBJ) $(BUILD)/libplsm.a
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(shell pkg-config --libs fuse3)
 
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(HARNESS_OBJ) $(BUILD)/libplsm.a
+$(HARNESS_LIB): $(HARNESS_OBJ)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(HARNESS_LIB) $(BUILD)/libplsm.a
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
 
