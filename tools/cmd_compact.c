@@ -1,0 +1,33 @@
+#include "tools/tool.h"
+
+static enum tool_exit run(struct tool *tool, int argc, char **argv)
+{
+    enum tool_exit code = TOOL_OK;
+    if (!tool_plain_options(tool, argc, argv, 1, 3, &code))
+        return code;
+    plsm_slice bounds[2] = {{0}};
+    for (int i = 0; optind + 1 + i < argc; i++)
+        if (tool_key(tool, argv[optind + 1 + i], i, &bounds[i]) != PLSM_OK)
+            return tool_usage(tool, "%s", plsm_message());
+    plsm *db = NULL;
+    code = tool_open(tool, argv[optind], 0, &db);
+    if (code != TOOL_OK)
+        return code;
+    plsm_status status = plsm_compact(db, bounds[0], bounds[1]);
+    if (status != PLSM_OK)
+        code = tool_error(tool, status);
+    return tool_close(tool, db, code);
+}
+
+const struct command command_compact = {
+    .name = "compact",
+    .arguments = "STORE [FROM [TO]]",
+    .summary = "Merges all runs of a range of keys into the last level",
+    .help =
+        "Keys from FROM on (it included) up to TO (it not included); without bounds everything. Space of deleted and\n"
+        "overwritten values is given back. It happens by itself in the background too, just later.\n\n"
+        "  -e, --escaped   FROM and TO have escapes as scan writes them: \\t \\n \\\\ \\0 \\xHH\n\n"
+        "Example:\n  plsm compact /var/lib/words\n",
+    .writes = true,
+    .run = run,
+};

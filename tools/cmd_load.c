@@ -1,0 +1,226 @@
+/* Records on stdin into the store: batches of records, large values streamed, memory bounded whatever comes. */
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "tools/progress.h"
+#include "tools/text.h"
+#include "tools/tool.h"
+
+enum { INPUT_SIZE = 1 << 20, BATCH_RECORDS = 1000, BATCH_BYTES = 8 << 20 };
+
+struct load {
+    plsm *db;
+    plsm_durability durability;
+    plsm_batch *batch;
+    plsm_edit *edit; /* the value being read is large and goes there */
+    uint64_t edit_size;
+    struct buf key, value;
+    bool in_value;      /* the separator behind the key has been read */
+    bool begun;         /* something of the current record has been read */
+    uint64_t records;   /* complete ones */
+    uint64_t committed; /* records that are in the store */
+    uint64_t bytes;     /* of input */
+};
+
+static plsm_status write_batch(struct load *load)
+{
+    if (plsm_batch_count(load->batch) > 0)
+        TRY(plsm_write(load->db, load->batch, load->durability));
+    plsm_batch_clear(load->batch);
+    load->committed = load->records;
+    return PLSM_OK;
+}
+
+static plsm_status add_value(struct load *load, plsm_slice bytes)
+{
+    if (load->edit) {
+        TRY(plsm_edit_write(load->edit, load->edit_size, bytes.data, bytes.size));
+        load->edit_size += bytes.size;
+        return PLSM_OK;
+    }
+    TRY(buf_append(&load->value, bytes.data, bytes.size));
+    if (load->value.size <= PLSM_INLINE_MAX)
+        return PLSM_OK;
+    /* Records before this one must be in the store before it, in case they have the same key. */
+    TRY(write_batch(load));
+    TRY(plsm_edit_open(load->db, buf_slice(&load->key), PLSM_EDIT_NEW, &load->edit));
+    TRY(plsm_edit_write(load->edit, 0, load->value.data, load->value.size));
+    load->edit_size = load->value.size;
+    return PLSM_OK;
+}
+
+static plsm_status add_bytes(struct load *load, plsm_slice bytes)
+{
+    load->begun = true;
+    if (load->in_value)
+        return add_value(load, bytes);
+    if (load->key.size + bytes.size > PLSM_KEY_MAX)
+        return fail(PLSM_TOO_LARGE, "the key is over %u bytes", PLSM_KEY_MAX);
+    return buf_append(&load->key, bytes.data, bytes.size);
+}
+
+static plsm_status end_key(struct load *load)
+{
+    load->begun = true;
+    load->in_value = true;
+    return load->key.size > 0 ? PLSM_OK : fail(PLSM_INVALID, "the key is empty");
+}
+
+static plsm_status end_record(struct load *load)
+{
+    if (!load->in_value)
+        return fail(PLSM_INVALID, load->begun ? "no tab between key and value" : "an empty line");
+    plsm_slice none = {0};
+    if (load->edit) {
+        TRY(plsm_edit_commit(load->edit, none, load->durability));
+        plsm_edit_close(load->edit);
+        load->edit = NULL;
+        load->committed++;
+    } else {
+        TRY(plsm_batch_put(load->batch, PLSM_NAMES, buf_slice(&load->key), none, buf_slice(&load->value)));
+    }
+    load->records++;
+    load->key.size = 0;
+    load->value.size = 0;
+    load->in_value = false;
+    load->begun = false;
+    if (plsm_batch_count(load->batch) >= BATCH_RECORDS || plsm_batch_bytes(load->batch) >= BATCH_BYTES)
+        TRY(write_batch(load));
+    return PLSM_OK;
+}
+
+static plsm_status take_text(struct load *load, struct text_unescape *decoder, const uint8_t *at, const uint8_t *end)
+{
+    for (;;) {
+        plsm_slice bytes = {0};
+        switch (text_unescape_next(decoder, &at, end, &bytes)) {
+        case TEXT_END:
+            return PLSM_OK;
+        case TEXT_BYTES:
+            TRY(add_bytes(load, bytes));
+            break;
+        case TEXT_TAB: /* the first one separates; further ones are part of the value */
+            TRY(load->in_value ? add_value(load, slice("\t", 1)) : end_key(load));
+            break;
+        case TEXT_NEWLINE:
+            TRY(end_record(load));
+            break;
+        case TEXT_BAD:
+            return fail(PLSM_INVALID, "an escape is none of \\t \\n \\\\ \\0 \\xHH");
+        }
+    }
+}
+
+static plsm_status take_null(struct load *load, const uint8_t *at, const uint8_t *end)
+{
+    while (at < end) {
+        const uint8_t *stop = memchr(at, 0, (size_t)(end - at));
+        size_t size = (size_t)((stop ? stop : end) - at);
+        if (size > 0)
+            TRY(add_bytes(load, slice(at, size)));
+        if (!stop)
+            break;
+        TRY(load->in_value ? end_record(load) : end_key(load));
+        at = stop + 1;
+    }
+    return PLSM_OK;
+}
+
+static plsm_status load_input(struct load *load, bool null, struct progress *progress)
+{
+    struct text_unescape decoder = {0};
+    uint8_t *input = mem_alloc(INPUT_SIZE);
+    plsm_status status = input ? PLSM_OK : PLSM_NO_MEMORY;
+    while (status == PLSM_OK) {
+        ssize_t got = read(STDIN_FILENO, input, INPUT_SIZE);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            status = fail_errno(errno, "standard input", "read");
+        if (got <= 0)
+            break;
+        load->bytes += (uint64_t)got;
+        status = null ? take_null(load, input, input + got) : take_text(load, &decoder, input, input + got);
+        progress_update(progress, load->bytes);
+    }
+    mem_free(input);
+    if (status != PLSM_OK)
+        return status;
+    if (!text_unescape_complete(&decoder))
+        return fail(PLSM_INVALID, "the input ends within an escape");
+    if (null)
+        return load->begun ? fail(PLSM_INVALID, "the input ends within a record") : PLSM_OK;
+    return load->begun ? end_record(load) : PLSM_OK; /* the last newline may be missing */
+}
+
+static enum tool_exit load_all(struct tool *tool, struct load *load, bool null)
+{
+    struct stat input = {0};
+    struct progress progress;
+    uint64_t size = fstat(STDIN_FILENO, &input) == 0 && S_ISREG(input.st_mode) ? (uint64_t)input.st_size : 0;
+    load->batch = plsm_batch_create();
+    progress_start(&progress, "load", size, true);
+    plsm_status status = load->batch ? load_input(load, null, &progress) : PLSM_NO_MEMORY;
+    progress_end(&progress);
+    enum tool_exit code = TOOL_OK;
+    if (status != PLSM_OK) {
+        bool bad_input = status == PLSM_INVALID || status == PLSM_TOO_LARGE;
+        if (bad_input)
+            tool_say(tool, "standard input: record %llu: %s", (unsigned long long)load->records + 1, plsm_message());
+        code = bad_input ? TOOL_ERROR : tool_error(tool, status);
+        if (bad_input && write_batch(load) != PLSM_OK) /* the good records before the bad one */
+            code = tool_error(tool, PLSM_IO);
+    } else if ((status = write_batch(load)) != PLSM_OK) {
+        code = tool_error(tool, status);
+    }
+    if (code != TOOL_OK) {
+        tool_say(tool, "the first %llu records are stored", (unsigned long long)load->committed);
+    } else if (isatty(STDERR_FILENO)) {
+        char count[TEXT_NUMBER_SIZE], rate[TEXT_NUMBER_SIZE], bytes[TEXT_NUMBER_SIZE];
+        double seconds = progress_seconds(&progress);
+        tool_say(tool, "%s records, %s in %.1f s (%s/s)", text_count(count, (double)load->records),
+                 text_bytes(bytes, load->bytes), seconds, text_count(rate, (double)load->records / seconds));
+    }
+    plsm_edit_close(load->edit);
+    plsm_batch_destroy(load->batch);
+    buf_free(&load->key);
+    buf_free(&load->value);
+    return code;
+}
+
+static enum tool_exit run(struct tool *tool, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"null", no_argument, NULL, '0'}, {"create", no_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
+    bool null = false, create = false;
+    int option = 0;
+    while ((option = tool_next_option(tool, argc, argv, "0c", longs)) > 0)
+        *(option == '0' ? &null : &create) = true;
+    if (option != TOOL_OPTION_END)
+        return tool_option_exit(option);
+    if (!tool_check_count(tool, argc - optind, 1, 1))
+        return TOOL_USAGE;
+    struct load load = {.durability = tool_durability(tool)};
+    enum tool_exit code = tool_open(tool, argv[optind], create ? PLSM_CREATE : 0, &load.db);
+    if (code != TOOL_OK)
+        return code;
+    code = load_all(tool, &load, null);
+    return tool_close(tool, load.db, code);
+}
+
+const struct command command_load = {
+    .name = "load",
+    .arguments = "STORE",
+    .summary = "Stores the records on standard input",
+    .help = "One record a line: KEY, a tab, VALUE, with the escapes \\t \\n \\\\ \\0 \\xHH, as dump writes them. A key "
+            "that is\n"
+            "there gets the new value. Records before a bad one are stored.\n\n"
+            "  -0, --null     KEY NUL VALUE NUL, without escapes\n"
+            "  -c, --create   make the store when there is none\n\n"
+            "Example:\n  zcat words.gz | plsm load --create /var/lib/words\n",
+    .writes = true,
+    .run = run,
+};

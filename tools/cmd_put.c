@@ -1,0 +1,87 @@
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "tools/tool.h"
+
+enum { PIECE_SIZE = 256 << 10 };
+_Static_assert(PIECE_SIZE > PLSM_INLINE_MAX, "one piece tells whether a value is large");
+
+/* Reads stdin until `buf` has PIECE_SIZE bytes or it ends. */
+static plsm_status read_piece(struct buf *piece, bool *end)
+{
+    TRY(buf_reserve(piece, PIECE_SIZE));
+    piece->size = 0;
+    while (piece->size < PIECE_SIZE && !*end) {
+        ssize_t got = read(STDIN_FILENO, piece->data + piece->size, PIECE_SIZE - piece->size);
+        if (got < 0 && errno != EINTR)
+            return fail_errno(errno, "standard input", "read");
+        if (got > 0)
+            piece->size += (size_t)got;
+        *end = got == 0;
+    }
+    return PLSM_OK;
+}
+
+/* Streams the rest of stdin behind `piece` into the key: it becomes visible as a whole, at the end. */
+static plsm_status put_stream(plsm *db, plsm_slice key, struct buf *piece, plsm_durability durability)
+{
+    plsm_edit *edit = NULL;
+    uint64_t offset = 0;
+    bool end = false;
+    plsm_status status = plsm_edit_open(db, key, PLSM_EDIT_NEW, &edit);
+    while (status == PLSM_OK && piece->size > 0) {
+        status = plsm_edit_write(edit, offset, piece->data, piece->size);
+        offset += piece->size;
+        if (status == PLSM_OK)
+            status = read_piece(piece, &end);
+    }
+    if (status == PLSM_OK)
+        status = plsm_edit_commit(edit, (plsm_slice){0}, durability);
+    plsm_edit_close(edit);
+    return status;
+}
+
+static plsm_status put_stdin(plsm *db, plsm_slice key, plsm_durability durability)
+{
+    struct buf piece = {0};
+    bool end = false;
+    plsm_status status = read_piece(&piece, &end);
+    if (status == PLSM_OK)
+        status = piece.size <= PLSM_INLINE_MAX ? plsm_put(db, key, buf_slice(&piece), durability)
+                                               : put_stream(db, key, &piece, durability);
+    buf_free(&piece);
+    return status;
+}
+
+static enum tool_exit run(struct tool *tool, int argc, char **argv)
+{
+    enum tool_exit code = TOOL_OK;
+    if (!tool_plain_options(tool, argc, argv, 2, 3, &code))
+        return code;
+    plsm_slice key = {0};
+    if (tool_key(tool, argv[optind + 1], 0, &key) != PLSM_OK)
+        return tool_usage(tool, "KEY: %s", plsm_message());
+    const char *value = argc - optind == 3 ? argv[optind + 2] : "-";
+    plsm *db = NULL;
+    code = tool_open(tool, argv[optind], 0, &db);
+    if (code != TOOL_OK)
+        return code;
+    plsm_status status = strcmp(value, "-") == 0 ? put_stdin(db, key, tool_durability(tool))
+                                                 : plsm_put(db, key, slice_of(value), tool_durability(tool));
+    if (status != PLSM_OK)
+        code = tool_error(tool, status);
+    return tool_close(tool, db, code);
+}
+
+const struct command command_put = {
+    .name = "put",
+    .arguments = "STORE KEY [VALUE|-]",
+    .summary = "Sets the value of a key",
+    .help = "Without VALUE, or with -, the value is what standard input holds, of any size. The old value stays until\n"
+            "the new one is complete. A VALUE that begins with - goes behind --.\n\n"
+            "  -e, --escaped   KEY has escapes as scan writes them: \\t \\n \\\\ \\0 \\xHH\n\n"
+            "Example:\n  plsm put /var/lib/words greeting hello\n  plsm put /var/lib/words film < film.mkv\n",
+    .writes = true,
+    .run = run,
+};

@@ -1,0 +1,70 @@
+/* plsm: works on a store without mounting it. One subcommand per file, cmd_*.c; bench/ has the benchmark. */
+#include <signal.h>
+#include <stdlib.h>
+
+#include "tools/tool.h"
+
+static const struct command *const commands[] = {
+    &command_create, &command_get,   &command_put,   &command_delete,  &command_scan,  &command_load,
+    &command_dump,   &command_stats, &command_check, &command_compact, &command_bench,
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void help(FILE *out)
+{
+    fputs("Usage: plsm SUBCOMMAND [options] STORE ...\n"
+          "Works on the plsm store in directory STORE, closed or (to read) beside a running mount.\n\nSubcommands:\n",
+          out);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("\n'plsm SUBCOMMAND --help' tells more. To mount a store: mount.plsm STORE DIR\n"
+          "Exit codes: 0 done, 1 not found or problems found, 2 wrong usage, 3 error.\n",
+          out);
+}
+
+/* A handler that does nothing: writes to a closed pipe fail with EPIPE instead of killing us with the store open. */
+static void on_pipe(int number)
+{
+    (void)number;
+}
+
+static enum tool_exit run(const struct command *command, int argc, char **argv)
+{
+    struct tool tool = {.command = command};
+    char name[32]; /* what getopt calls us in its messages */
+    snprintf(name, sizeof name, "plsm %s", command->name);
+    argv[0] = name;
+    optind = 0;
+    enum tool_exit code = command->run(&tool, argc, argv);
+    buf_free(&tool.options);
+    buf_free(&tool.keys[0]);
+    buf_free(&tool.keys[1]);
+    return tool_output_end(&tool, code);
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction before = {0}, ours = {.sa_handler = on_pipe, .sa_flags = SA_RESTART};
+    sigaction(SIGPIPE, NULL, &before);
+    if (before.sa_handler != SIG_IGN)
+        sigaction(SIGPIPE, &ours, NULL);
+    const char *name = argc > 1 ? argv[1] : "";
+    static const struct command self = {.name = "--help"};
+    struct tool tool = {.command = &self};
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        help(stdout);
+        return tool_output_end(&tool, TOOL_OK);
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        puts("plsm " PLSM_VERSION_TEXT);
+        return tool_output_end(&tool, TOOL_OK);
+    }
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(name, commands[i]->name) == 0)
+            return run(commands[i], argc - 1, argv + 1);
+    if (argc < 2)
+        help(stderr);
+    else
+        fprintf(stderr, "plsm: '%s' is no subcommand. Try 'plsm --help'.\n", name);
+    return TOOL_USAGE;
+}

@@ -1,0 +1,237 @@
+#include "tools/text.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+
+/* --- escapes ---------------------------------------------------------------------------------------------------- */
+
+enum { ESCAPE_SIZE_MAX = 4 };
+
+/* The escape of one byte into `to`, or 0 when it stands for itself. */
+static size_t escape_byte(uint8_t byte, char to[ESCAPE_SIZE_MAX])
+{
+    static const char digits[] = "0123456789abcdef";
+    to[0] = '\\';
+    switch (byte) {
+    case '\t':
+        to[1] = 't';
+        return 2;
+    case '\n':
+        to[1] = 'n';
+        return 2;
+    case '\\':
+        to[1] = '\\';
+        return 2;
+    case 0:
+        to[1] = '0';
+        return 2;
+    default:
+        if (byte >= 0x20 && byte != 0x7f)
+            return 0;
+        to[1] = 'x';
+        to[2] = digits[byte >> 4];
+        to[3] = digits[byte & 15];
+        return 4;
+    }
+}
+
+plsm_status text_escape(struct buf *out, plsm_slice bytes)
+{
+    const uint8_t *data = bytes.data;
+    TRY(buf_reserve(out, bytes.size));
+    size_t plain = 0; /* start of the bytes not yet appended that stand for themselves */
+    for (size_t i = 0; i < bytes.size; i++) {
+        char escape[ESCAPE_SIZE_MAX];
+        size_t size = escape_byte(data[i], escape);
+        if (size == 0)
+            continue;
+        TRY(buf_append(out, data + plain, i - plain));
+        TRY(buf_append(out, escape, size));
+        plain = i + 1;
+    }
+    return plain < bytes.size ? buf_append(out, data + plain, bytes.size - plain) : PLSM_OK;
+}
+
+char *text_quote(char *out, size_t size, plsm_slice bytes)
+{
+    const uint8_t *data = bytes.data;
+    size_t used = 0;
+    for (size_t i = 0; i < bytes.size; i++) {
+        char escape[ESCAPE_SIZE_MAX];
+        size_t length = escape_byte(data[i], escape);
+        if (used + ESCAPE_SIZE_MAX + sizeof "..." > size) {
+            memcpy(out + used, "...", 3);
+            used += 3;
+            break;
+        }
+        if (length == 0)
+            out[used++] = (char)data[i];
+        else
+            memcpy(out + used, escape, length);
+        used += length;
+    }
+    out[used] = '\0';
+    return out;
+}
+
+enum { PLAIN = 0, AFTER_BACKSLASH, AFTER_X, AFTER_DIGIT };
+
+static int hex_value(uint8_t byte)
+{
+    if (byte >= '0' && byte <= '9')
+        return byte - '0';
+    byte |= 0x20;
+    return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+}
+
+/* One byte inside an escape: TEXT_BYTES when it is complete, TEXT_END when it goes on, TEXT_BAD. */
+static enum text_event unescape_byte(struct text_unescape *decoder, uint8_t byte, plsm_slice *bytes)
+{
+    int digit = hex_value(byte);
+    switch (decoder->state) {
+    case AFTER_BACKSLASH:
+        if (byte == 'x') {
+            decoder->state = AFTER_X;
+            return TEXT_END;
+        }
+        if (byte != 't' && byte != 'n' && byte != '\\' && byte != '0')
+            return TEXT_BAD;
+        decoder->byte = byte == 't' ? '\t' : byte == 'n' ? '\n' : byte == '0' ? '\0' : '\\';
+        break;
+    case AFTER_X:
+        if (digit < 0)
+            return TEXT_BAD;
+        decoder->byte = (uint8_t)(digit << 4);
+        decoder->state = AFTER_DIGIT;
+        return TEXT_END;
+    default:
+        if (digit < 0)
+            return TEXT_BAD;
+        decoder->byte |= (uint8_t)digit;
+        break;
+    }
+    decoder->state = PLAIN;
+    *bytes = slice(&decoder->byte, 1);
+    return TEXT_BYTES;
+}
+
+enum text_event text_unescape_next(struct text_unescape *decoder, const uint8_t **at, const uint8_t *end,
+                                   plsm_slice *bytes)
+{
+    while (*at < end) {
+        if (decoder->state != PLAIN) {
+            enum text_event event = unescape_byte(decoder, *(*at)++, bytes);
+            if (event != TEXT_END)
+                return event;
+            continue;
+        }
+        const uint8_t *start = *at, *stop = start;
+        while (stop < end && *stop != '\t' && *stop != '\n' && *stop != '\\')
+            stop++;
+        if (stop > start) {
+            *bytes = slice(start, (size_t)(stop - start));
+            *at = stop;
+            return TEXT_BYTES;
+        }
+        *at = stop + 1;
+        if (*stop == '\\')
+            decoder->state = AFTER_BACKSLASH;
+        else
+            return *stop == '\t' ? TEXT_TAB : TEXT_NEWLINE;
+    }
+    return TEXT_END;
+}
+
+bool text_unescape_complete(const struct text_unescape *decoder)
+{
+    return decoder->state == PLAIN;
+}
+
+plsm_status text_unescape_all(struct buf *out, plsm_slice text)
+{
+    struct text_unescape decoder = {0};
+    const uint8_t *at = text.data, *end = at + text.size;
+    for (;;) {
+        plsm_slice bytes = {0};
+        switch (text_unescape_next(&decoder, &at, end, &bytes)) {
+        case TEXT_END:
+            if (!text_unescape_complete(&decoder))
+                return fail(PLSM_INVALID, "%.*s: ends within an escape", (int)text.size, (const char *)text.data);
+            return PLSM_OK;
+        case TEXT_BYTES:
+            TRY(buf_append(out, bytes.data, bytes.size));
+            break;
+        case TEXT_TAB:
+            TRY(buf_append(out, "\t", 1));
+            break;
+        case TEXT_NEWLINE:
+            TRY(buf_append(out, "\n", 1));
+            break;
+        case TEXT_BAD:
+            return fail(PLSM_INVALID, "%.*s: an escape is none of \\t \\n \\\\ \\0 \\xHH", (int)text.size,
+                        (const char *)text.data);
+        }
+    }
+}
+
+/* --- numbers ---------------------------------------------------------------------------------------------------- */
+
+char *text_bytes(char *out, uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1024 && unit + 1 < sizeof units / sizeof *units) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(out, TEXT_NUMBER_SIZE, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return out;
+}
+
+char *text_count(char *out, double count)
+{
+    if (count >= 999.5e3)
+        snprintf(out, TEXT_NUMBER_SIZE, "%.2f M", count / 1e6);
+    else if (count >= 999.5)
+        snprintf(out, TEXT_NUMBER_SIZE, "%.1f k", count / 1e3);
+    else
+        snprintf(out, TEXT_NUMBER_SIZE, "%.0f", count);
+    return out;
+}
+
+char *text_duration(char *out, uint64_t seconds)
+{
+    unsigned long long hours = seconds / 3600, minutes = seconds / 60 % 60, rest = seconds % 60;
+    if (hours)
+        snprintf(out, TEXT_NUMBER_SIZE, "%llu:%02llu:%02llu", hours, minutes, rest);
+    else
+        snprintf(out, TEXT_NUMBER_SIZE, "%llu:%02llu", minutes, rest);
+    return out;
+}
+
+bool text_parse_number(const char *text, uint64_t base, uint64_t *out)
+{
+    static const char suffixes[] = "kmgt";
+    char *end = NULL;
+    if (!isdigit((unsigned char)*text)) /* strtoull would take a sign and spaces */
+        return false;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 10);
+    if (errno)
+        return false;
+    if (*end) {
+        const char *suffix = strchr(suffixes, tolower((unsigned char)*end));
+        if (!suffix || !*suffix || end[1])
+            return false;
+        for (const char *power = suffixes; power <= suffix; power++)
+            if (__builtin_mul_overflow(value, base, &value))
+                return false;
+    }
+    *out = value;
+    return true;
+}
