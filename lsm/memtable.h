@@ -14,6 +14,8 @@
 #include "base/status.h"
 #include "lsm/entry.h"
 
+enum { MEMTABLE_KEY_MAX = 65535 }; /* bytes; the store's limit is lower */
+
 struct memtable;
 
 /* An empty memtable with one reference, which the caller owns. NULL: no memory. */
@@ -36,16 +38,20 @@ size_t memtable_bytes(const struct memtable *m);
 uint64_t memtable_count(const struct memtable *m);
 
 /* Walks keys in order, both ways, while a writer may be adding: keys that were there when the iterator last sought are
- * met; newer ones may be. At each key all versions can be read. Hold a reference to the memtable meanwhile. */
+ * met; newer ones may be. At each key all versions can be read. Hold a reference to the memtable meanwhile. An iterator
+ * that stands nowhere (new, or moved over an end) stays there until it seeks. It may be moved in memory, not copied. */
+enum { MEMTABLE_STEPS = 32 }; /* branches on the path to a key that need no allocation */
+struct memtable_step {
+    const void *node; /* with its type in the low bits: lsm/art.h */
+    int branch;       /* a key byte; -1 for the key that ends at the node */
+};
 struct memtable_iterator {
     const struct memtable *table;
-    const void *leaf; /* NULL: stands nowhere */
-    struct memtable_step { /* the path from the root to `leaf` */
-        const void *node;
-        int branch;
-    } *steps;
+    const void *leaf;            /* NULL: stands nowhere */
+    struct memtable_step *steps; /* the path from the root to `leaf`; NULL while it fits into `own_steps` */
     size_t depth, capacity;
     bool failed; /* no memory for the path; stands nowhere */
+    struct memtable_step own_steps[MEMTABLE_STEPS];
 };
 void memtable_iterator_init(struct memtable_iterator *it, const struct memtable *m);
 void memtable_iterator_destroy(struct memtable_iterator *it);

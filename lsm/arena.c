@@ -1,0 +1,109 @@
+#include "lsm/arena.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+enum {
+    CHUNK_BYTES_MIN = 64 << 10,
+    CHUNK_BYTES_MAX = 4 << 20, /* two huge pages: few enough system calls, little enough left over at the end */
+    CHUNK_BYTES_MAP = 1 << 20, /* from here on straight from the kernel: only touched pages are resident */
+    HUGE_PAGE_BYTES = 2 << 20,
+    CHUNK_HEADER_BYTES = 64, /* keeps the first piece on its own cache line */
+};
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t size; /* with this header */
+};
+
+_Static_assert(sizeof(struct arena_chunk) <= CHUNK_HEADER_BYTES, "the header fits");
+
+static void chunk_destroy(struct arena *arena, struct arena_chunk *chunk)
+{
+    if (!chunk)
+        return;
+    arena->chunk_bytes -= chunk->size;
+    if (chunk->size >= CHUNK_BYTES_MAP)
+        mem_unmap(chunk, chunk->size);
+    else
+        mem_free(chunk);
+}
+
+/* A chunk with room for `bytes`: as large as all before it together, within the limits. */
+static struct arena_chunk *chunk_create(struct arena *arena, size_t bytes)
+{
+    size_t size = arena->chunk_bytes;
+    if (size < CHUNK_BYTES_MIN)
+        size = CHUNK_BYTES_MIN;
+    if (size > CHUNK_BYTES_MAX)
+        size = CHUNK_BYTES_MAX;
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    if (size < bytes + CHUNK_HEADER_BYTES)
+        size = bytes + CHUNK_HEADER_BYTES;
+    if (size >= CHUNK_BYTES_MAP)
+        size = (size + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+
+    struct arena_chunk *chunk = size >= CHUNK_BYTES_MAP ? mem_map(size) : mem_alloc(size);
+    if (!chunk)
+        return NULL;
+    chunk->next = NULL;
+    chunk->size = size;
+    arena->chunk_bytes += size;
+    return chunk;
+}
+
+plsm_status arena_reserve(struct arena *arena, size_t bytes)
+{
+    if ((size_t)(arena->end - arena->at) >= bytes)
+        return PLSM_OK;
+    if (arena->spare && arena->spare->size - CHUNK_HEADER_BYTES >= bytes)
+        return PLSM_OK;
+    struct arena_chunk *chunk = chunk_create(arena, bytes);
+    if (!chunk)
+        return fail(PLSM_NO_MEMORY, "no memory for %zu bytes of the memtable", bytes);
+    chunk_destroy(arena, arena->spare);
+    arena->spare = chunk;
+    return PLSM_OK;
+}
+
+/* The piece's place in the current chunk, or NULL when it does not fit. */
+static uint8_t *place(struct arena *arena, size_t size, size_t alignment)
+{
+    size_t skip = -(uintptr_t)arena->at & (alignment - 1), left = (size_t)(arena->end - arena->at);
+    return skip <= left && size <= left - skip ? arena->at + skip : NULL;
+}
+
+void *arena_alloc(struct arena *arena, size_t size, size_t alignment)
+{
+    uint8_t *piece = arena->at ? place(arena, size, alignment) : NULL;
+    if (__builtin_expect(!piece, 0)) {
+        struct arena_chunk *chunk = arena->spare;
+        INVARIANT(chunk);
+        arena->spare = NULL;
+        chunk->next = arena->chunks;
+        arena->chunks = chunk;
+        arena->at = (uint8_t *)chunk + CHUNK_HEADER_BYTES;
+        arena->end = (uint8_t *)chunk + chunk->size;
+        piece = place(arena, size, alignment);
+        INVARIANT(piece);
+    }
+    size_t bytes = arena_bytes(arena) + (size_t)(piece + size - arena->at);
+    arena->at = piece + size;
+    /* Only this thread writes it: no need for an atomic addition. */
+    atomic_store_explicit(&arena->bytes, bytes, memory_order_relaxed);
+    return piece;
+}
+
+void arena_free(struct arena *arena)
+{
+    for (struct arena_chunk *chunk = arena->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        chunk_destroy(arena, chunk);
+    }
+    chunk_destroy(arena, arena->spare);
+    *arena = (struct arena){0};
+}

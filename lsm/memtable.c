@@ -1,0 +1,292 @@
+/* The memtable: adding and finding. The tree's layout and the rules of its concurrency are in lsm/art.h. */
+#include "lsm/memtable.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "lsm/memtable_private.h"
+
+struct memtable *memtable_create(void)
+{
+    struct memtable *m = mem_zalloc(sizeof *m);
+    if (m)
+        atomic_init(&m->references, 1);
+    return m;
+}
+
+void memtable_ref(struct memtable *m)
+{
+    atomic_fetch_add_explicit(&m->references, 1, memory_order_relaxed);
+}
+
+void memtable_unref(struct memtable *m)
+{
+    /* Acquire and release, so that everybody's last use comes before the memory goes. */
+    if (!m || atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1)
+        return;
+    arena_free(&m->arena);
+    mem_free(m);
+}
+
+size_t memtable_bytes(const struct memtable *m)
+{
+    return arena_bytes(&m->arena);
+}
+
+uint64_t memtable_count(const struct memtable *m)
+{
+    return atomic_load_explicit(&m->count, memory_order_relaxed);
+}
+
+/* --- reserving ---------------------------------------------------------------------------------------------------- */
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* An upper bound for the nodes that `entries` additions can make. Each makes at most one: a node of 4, or a copy of a
+ * full node in the next size. Only nodes that exist can be near full; one made meanwhile takes 13 additions to go from
+ * 4 children to 17, and 33 from 16 to 49.
+ * Example: one addition to an empty table: 1 node of 16 at most (nothing can grow beyond). */
+static size_t node_bytes_max(const struct memtable *m, size_t entries)
+{
+    size_t slack = ART_NODE_ALIGNMENT - 1;
+    size_t to_256 = least(entries, m->nodes[ART_48] + entries / 33);
+    size_t to_48 = least(entries - to_256, m->nodes[ART_16] + entries / 13);
+    size_t rest = entries - to_256 - to_48;
+    return to_256 * (sizeof(struct art_node256) + slack) + to_48 * (sizeof(struct art_node48) + slack) +
+           rest * (sizeof(struct art_node16) + slack);
+}
+
+plsm_status memtable_reserve(struct memtable *m, size_t entries, size_t bytes)
+{
+    /* Leaf and version are one piece each at most, rounded up by their alignment. */
+    size_t fixed = sizeof(struct art_leaf) + sizeof(struct art_version) + 3 * (ART_LEAF_ALIGNMENT - 1);
+    if (entries > SIZE_MAX / 16384 || bytes > SIZE_MAX / 4)
+        return fail(PLSM_NO_MEMORY, "no memory for %zu entries of %zu bytes in the memtable", entries, bytes);
+    return arena_reserve(&m->arena, entries * fixed + node_bytes_max(m, entries) + bytes);
+}
+
+/* --- adding ------------------------------------------------------------------------------------------------------- */
+
+static void publish(_Atomic uintptr_t *slot, uintptr_t child)
+{
+    atomic_store_explicit(slot, child, memory_order_release);
+}
+
+static size_t version_bytes(const struct entry *entry)
+{
+    return offsetof(struct art_version, bytes) + entry->meta.size + entry->value.size;
+}
+
+static void version_fill(struct art_version *version, const struct art_version *older, const struct entry *entry)
+{
+    version->older = older;
+    version->seq = entry->seq;
+    version->value_size = (uint32_t)entry->value.size;
+    version->kind = (uint8_t)entry->kind;
+    version->meta_size = (uint8_t)entry->meta.size;
+    if (entry->meta.size)
+        memcpy(version->bytes, entry->meta.data, entry->meta.size);
+    if (entry->value.size)
+        memcpy(version->bytes + entry->meta.size, entry->value.data, entry->value.size);
+}
+
+/* Leaf and first version stand together: a lookup that finds the one has most likely loaded the other. */
+static struct art_leaf *leaf_create(struct memtable *m, const struct entry *entry)
+{
+    size_t key_end = offsetof(struct art_leaf, key) + entry->key.size;
+    size_t at = (key_end + ART_LEAF_ALIGNMENT - 1) / ART_LEAF_ALIGNMENT * ART_LEAF_ALIGNMENT;
+    struct art_leaf *leaf = arena_alloc(&m->arena, at + version_bytes(entry), ART_LEAF_ALIGNMENT);
+    struct art_version *version = (struct art_version *)((uint8_t *)leaf + at);
+    version_fill(version, NULL, entry);
+    leaf->key_size = (uint16_t)entry->key.size;
+    if (entry->key.size)
+        memcpy(leaf->key, entry->key.data, entry->key.size);
+    atomic_init(&leaf->newest, version);
+    return leaf;
+}
+
+static void leaf_add(struct memtable *m, struct art_leaf *leaf, const struct entry *entry)
+{
+    const struct art_version *older = leaf_newest(leaf);
+    INVARIANT(entry->seq >= older->seq);
+    struct art_version *version = arena_alloc(&m->arena, version_bytes(entry), ART_LEAF_ALIGNMENT);
+    version_fill(version, older, entry);
+    atomic_store_explicit(&leaf->newest, version, memory_order_release);
+}
+
+/* Puts a node at `depth` in the place of `old`, where the new key and those below `old` part: `other` is one of these,
+ * `other_size` its size (or any size above `depth`). */
+static void part(struct memtable *m, _Atomic uintptr_t *slot, uintptr_t old, const uint8_t *other, size_t other_size,
+                 size_t depth, const struct entry *entry)
+{
+    const uint8_t *key = entry->key.data;
+    struct art_leaf *leaf = leaf_create(m, entry);
+    struct art_node4 *n = art_create(&m->arena, other, depth);
+    uintptr_t node = art_child(n, ART_4);
+    enum art_type grown;
+    if (other_size == depth)
+        atomic_init(&n->head.ended, art_leaf(old));
+    else
+        art_add(&m->arena, node, other[depth], old, &grown);
+    if (entry->key.size == depth)
+        atomic_init(&n->head.ended, leaf);
+    else
+        art_add(&m->arena, node, key[depth], art_child(leaf, ART_LEAF), &grown);
+    m->nodes[ART_4]++;
+    publish(slot, node);
+}
+
+/* A key below `node` that has no child on its byte yet. */
+static void add_child(struct memtable *m, _Atomic uintptr_t *slot, uintptr_t node, uint8_t byte,
+                      const struct entry *entry)
+{
+    enum art_type grown_from;
+    uintptr_t leaf = art_child(leaf_create(m, entry), ART_LEAF);
+    uintptr_t grown = art_add(&m->arena, node, byte, leaf, &grown_from);
+    if (!grown_from)
+        return;
+    m->nodes[grown_from]--;
+    m->nodes[grown_from + 1]++;
+    publish(slot, grown);
+}
+
+/* How far `key` agrees with a node's prefix, given that it does up to `depth`: at most the node's depth. */
+static size_t agreed(const struct art_node *node, plsm_slice key, size_t depth)
+{
+    if (node->depth == depth)
+        return depth;
+    if (key.size == 0) /* its data may be NULL */
+        return 0;
+    const uint8_t *bytes = key.data;
+    if (key.size >= node->depth && node->depth >= 4 && node->depth - depth <= 4 &&
+        get_u32(bytes + node->depth - 4) == node->tail)
+        return node->depth;
+    return depth + slice_common(slice(bytes + depth, key.size - depth), slice(node->key + depth, node->depth - depth));
+}
+
+/* Where the walk ends at a leaf: another version of its key, or a key that parts from it. */
+static void add_at_leaf(struct memtable *m, _Atomic uintptr_t *slot, size_t depth, const struct entry *entry)
+{
+    struct art_leaf *leaf = art_leaf(art_load(slot));
+    const uint8_t *key = entry->key.size ? entry->key.data : leaf->key; /* of no bytes: any pointer but NULL */
+    size_t common = depth + slice_common(slice(leaf->key + depth, leaf->key_size - depth),
+                                         slice(key + depth, entry->key.size - depth));
+    if (common == leaf->key_size && common == entry->key.size)
+        leaf_add(m, leaf, entry);
+    else
+        part(m, slot, art_load(slot), leaf->key, leaf->key_size, common, entry);
+}
+
+static void add_ended(struct memtable *m, struct art_node *node, const struct entry *entry)
+{
+    struct art_leaf *leaf = art_ended(node);
+    if (leaf)
+        leaf_add(m, leaf, entry);
+    else
+        atomic_store_explicit(&node->ended, leaf_create(m, entry), memory_order_release);
+}
+
+void memtable_add(struct memtable *m, const struct entry *entry)
+{
+    plsm_slice key = entry->key;
+    INVARIANT(key.size <= MEMTABLE_KEY_MAX && entry->meta.size <= UINT8_MAX && entry->value.size <= UINT32_MAX);
+    uint64_t count = atomic_load_explicit(&m->count, memory_order_relaxed);
+    _Atomic uintptr_t *slot = &m->root, *next;
+    for (size_t depth = 0;; slot = next) {
+        uintptr_t at = art_load(slot);
+        if (!at) {
+            publish(slot, art_child(leaf_create(m, entry), ART_LEAF));
+            break;
+        }
+        if (art_type(at) == ART_LEAF) {
+            add_at_leaf(m, slot, depth, entry);
+            break;
+        }
+        struct art_node *node = art_node(at);
+        size_t common = agreed(node, key, depth);
+        if (common < node->depth) {
+            part(m, slot, at, node->key, node->depth, common, entry);
+            break;
+        }
+        if (key.size == node->depth) {
+            add_ended(m, node, entry);
+            break;
+        }
+        uint8_t byte = ((const uint8_t *)key.data)[node->depth];
+        next = art_find(at, byte);
+        if (!next) {
+            add_child(m, slot, at, byte, entry);
+            break;
+        }
+        depth = (size_t)node->depth + 1;
+    }
+    atomic_store_explicit(&m->count, count + 1, memory_order_relaxed);
+}
+
+/* --- finding ------------------------------------------------------------------------------------------------------ */
+
+/* Asks for what the lookup will need next from a node or leaf whose first cache line has not arrived yet. `byte` is
+ * what it will branch on if it skips no prefix. */
+static inline void prefetch_for(uintptr_t at, uint8_t byte)
+{
+    const char *place = (const char *)(at & ~(uintptr_t)ART_TYPE_MASK);
+    __builtin_prefetch(place);
+    switch (art_type(at)) {
+    case ART_16:
+        __builtin_prefetch(place + 64);
+        __builtin_prefetch(place + 128);
+        break;
+    case ART_48:
+        __builtin_prefetch(place + offsetof(struct art_node48, index) + byte);
+        break;
+    case ART_256:
+        __builtin_prefetch(place + offsetof(struct art_node256, children) + byte * sizeof(uintptr_t));
+        break;
+    default:
+        __builtin_prefetch(place + 64);
+    }
+}
+
+/* Skips prefixes without looking at them but for their last bytes: the leaf holds the whole key and is compared. */
+static const struct art_leaf *find(const struct memtable *m, plsm_slice key)
+{
+    const uint8_t *bytes = key.data;
+    uintptr_t at = art_load(&m->root);
+    for (size_t depth = 0; at && art_type(at) != ART_LEAF; depth++) {
+        const struct art_node *node = art_node(at);
+        if (depth < key.size)
+            prefetch_for(at, bytes[depth]);
+        /* Not simply depth = node->depth: as long as no prefix is skipped, the branch predictor lets the processor go
+         * on before the node has arrived. */
+        if (node->depth != depth) {
+            depth = node->depth;
+            if (key.size < depth || (depth >= 4 && get_u32(bytes + depth - 4) != node->tail))
+                return NULL;
+        }
+        if (depth == key.size) {
+            const struct art_leaf *ended = art_ended(node);
+            return ended && slice_equal(art_leaf_key(ended), key) ? ended : NULL;
+        }
+        const _Atomic uintptr_t *slot = art_find(at, bytes[depth]);
+        at = slot ? art_load(slot) : 0;
+    }
+    if (!at)
+        return NULL;
+    const struct art_leaf *leaf = art_leaf(at);
+    __builtin_prefetch((const char *)leaf + 64);
+    return slice_equal(art_leaf_key(leaf), key) ? leaf : NULL;
+}
+
+bool memtable_get(const struct memtable *m, plsm_slice key, uint64_t seq, struct entry *out)
+{
+    const struct art_leaf *leaf = find(m, key);
+    const struct art_version *version = leaf ? leaf_newest(leaf) : NULL;
+    while (version && version->seq > seq)
+        version = version->older;
+    if (!version)
+        return false;
+    version_entry(leaf, version, out);
+    return true;
+}

@@ -1,0 +1,33 @@
+/* What memtable.c and memtable_iterator.c share. */
+#ifndef LSM_MEMTABLE_PRIVATE_H
+#define LSM_MEMTABLE_PRIVATE_H
+
+#include "base/bytes.h"
+#include "lsm/art.h"
+#include "lsm/memtable.h"
+
+struct memtable {
+    _Atomic uintptr_t root; /* 0 while empty */
+    char apart[64];         /* what every lookup reads is not on the cache line that every addition writes */
+    _Atomic uint64_t count; /* versions */
+    _Atomic unsigned references;
+    /* Writer only. */
+    struct arena arena;
+    size_t nodes[ART_TYPE_COUNT]; /* in the tree, by type: bounds what the next additions can need */
+};
+
+static inline const struct art_version *leaf_newest(const struct art_leaf *leaf)
+{
+    return atomic_load_explicit(&leaf->newest, memory_order_acquire);
+}
+
+static inline void version_entry(const struct art_leaf *leaf, const struct art_version *version, struct entry *out)
+{
+    out->key = art_leaf_key(leaf);
+    out->meta = slice(version->bytes, version->meta_size);
+    out->value = slice(version->bytes + version->meta_size, version->value_size);
+    out->seq = version->seq;
+    out->kind = (enum batch_kind)version->kind;
+}
+
+#endif
