@@ -22,6 +22,7 @@ enum {
     LSM_KEY_MAX = 8193,      /* with the keyspace byte */
     LSM_META_MAX = 255,
     LSM_VALUE_MAX = 1 << 20, /* of one entry of the tree */
+    LSM_DIRECTORY_BYTE = 1,  /* keys that begin with it have directories in the filters (lsm_has_prefix) */
 };
 #define LSM_BATCH_BYTES_MAX (UINT64_C(512) << 20)
 

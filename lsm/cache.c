@@ -1,0 +1,188 @@
+/* The page cache. See cache.h.
+ *
+ * A frame is free (on the free stack or never used), owned by a thread that fills it, published (its owner slot holds
+ * its number), or in limbo (evicted; readers may still look at it). The mutex guards everything but the slots and the
+ * marks; slots change from 0 to a number by compare-and-swap (cache_publish) and back to 0 only under the mutex. */
+#include "lsm/cache.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/sync.h"
+#include "lsm/page.h"
+#include "base/banned.h"
+
+enum { EVICT_STEPS_MAX = 64, EVICT_BATCH = 16 };
+
+struct frame {
+    cache_slot *_Atomic owner; /* NULL: not published */
+    _Atomic uint8_t used;      /* since the hand passed */
+};
+
+struct cache {
+    uint8_t *memory;
+    struct frame *frames;
+    struct epoch *epoch;
+    uint32_t capacity; /* frames */
+    mutex lock;
+    uint32_t fresh;    /* frames from here on were never used */
+    uint32_t hand;
+    uint32_t *free_stack, free_count;
+    struct limbo {
+        uint32_t number;
+        uint64_t epoch;
+    } *limbo; /* ring of `capacity` */
+    uint32_t limbo_first, limbo_count;
+};
+
+struct cache *cache_create(uint64_t bytes, struct epoch *epoch)
+{
+    struct cache *cache = mem_zalloc(sizeof *cache);
+    if (!cache)
+        return NULL;
+    uint64_t capacity = bytes / PAGE_SIZE;
+    cache->capacity = capacity > UINT32_MAX - 1 ? UINT32_MAX - 1 : (uint32_t)capacity;
+    cache->epoch = epoch;
+    mutex_init(&cache->lock);
+    if (cache->capacity == 0)
+        return cache;
+    cache->memory = mem_map((size_t)cache->capacity * PAGE_SIZE);
+    cache->frames = mem_map(cache->capacity * sizeof *cache->frames);
+    cache->free_stack = mem_map(cache->capacity * sizeof *cache->free_stack);
+    cache->limbo = mem_map(cache->capacity * sizeof *cache->limbo);
+    if (!cache->memory || !cache->frames || !cache->free_stack || !cache->limbo) {
+        cache_destroy(cache);
+        return NULL;
+    }
+    return cache;
+}
+
+static void unmap(void *memory, size_t size)
+{
+    if (memory)
+        mem_unmap(memory, size);
+}
+
+void cache_destroy(struct cache *cache)
+{
+    if (!cache)
+        return;
+    unmap(cache->memory, (size_t)cache->capacity * PAGE_SIZE);
+    unmap(cache->frames, cache->capacity * sizeof *cache->frames);
+    unmap(cache->free_stack, cache->capacity * sizeof *cache->free_stack);
+    unmap(cache->limbo, cache->capacity * sizeof *cache->limbo);
+    mutex_destroy(&cache->lock);
+    mem_free(cache);
+}
+
+static uint8_t *frame_memory(const struct cache *cache, uint32_t number)
+{
+    return cache->memory + (size_t)(number - 1) * PAGE_SIZE;
+}
+
+static const uint8_t *mark(struct cache *cache, uint32_t number)
+{
+    struct frame *frame = &cache->frames[number - 1];
+    if (!atomic_load_explicit(&frame->used, memory_order_relaxed)) /* do not dirty the line at every hit */
+        atomic_store_explicit(&frame->used, 1, memory_order_relaxed);
+    return frame_memory(cache, number);
+}
+
+const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot)
+{
+    uint32_t number = atomic_load_explicit(slot, memory_order_acquire);
+    return number ? mark(cache, number) : NULL;
+}
+
+/* Unpublishes up to EVICT_BATCH frames and puts them into limbo. */
+static void evict(struct cache *cache)
+{
+    unsigned evicted = 0;
+    for (unsigned step = 0; step < EVICT_STEPS_MAX + EVICT_BATCH && evicted < EVICT_BATCH; step++) {
+        uint32_t at = cache->hand;
+        cache->hand = at + 1 == cache->capacity ? 0 : at + 1;
+        struct frame *frame = &cache->frames[at];
+        cache_slot *owner = atomic_load_explicit(&frame->owner, memory_order_acquire);
+        if (!owner)
+            continue;
+        if (step < EVICT_STEPS_MAX && atomic_exchange_explicit(&frame->used, 0, memory_order_relaxed))
+            continue;
+        atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
+        atomic_store_explicit(owner, 0, memory_order_release);
+        uint32_t place = (cache->limbo_first + cache->limbo_count++) % cache->capacity;
+        cache->limbo[place].number = at + 1;
+        evicted++;
+    }
+    if (!evicted)
+        return;
+    uint64_t epoch = epoch_advance(cache->epoch);
+    for (unsigned i = 0; i < evicted; i++)
+        cache->limbo[(cache->limbo_first + cache->limbo_count - 1 - i) % cache->capacity].epoch = epoch;
+}
+
+uint8_t *cache_take(struct cache *cache, uint32_t *number)
+{
+    uint32_t taken = 0;
+    mutex_lock(&cache->lock);
+    if (cache->free_count) {
+        taken = cache->free_stack[--cache->free_count];
+    } else if (cache->fresh < cache->capacity) {
+        taken = ++cache->fresh;
+    } else if (cache->capacity) {
+        if (!cache->limbo_count)
+            evict(cache);
+        const struct limbo *oldest = &cache->limbo[cache->limbo_first];
+        if (cache->limbo_count && epoch_quiescent(cache->epoch, oldest->epoch)) {
+            taken = oldest->number;
+            cache->limbo_first = (cache->limbo_first + 1) % cache->capacity;
+            cache->limbo_count--;
+        } else if (cache->limbo_count < EVICT_BATCH) {
+            evict(cache); /* so that one is ready soon */
+        }
+    }
+    mutex_unlock(&cache->lock);
+    *number = taken;
+    return taken ? frame_memory(cache, taken) : NULL;
+}
+
+const uint8_t *cache_publish(struct cache *cache, cache_slot *slot, uint32_t number)
+{
+    /* Under the mutex: otherwise the hand could meet the frame between the slot and its owner being set. */
+    mutex_lock(&cache->lock);
+    uint32_t there = 0;
+    bool won = atomic_compare_exchange_strong_explicit(slot, &there, number, memory_order_acq_rel, memory_order_acquire);
+    if (won)
+        atomic_store_explicit(&cache->frames[number - 1].owner, slot, memory_order_release);
+    else
+        cache->free_stack[cache->free_count++] = number;
+    mutex_unlock(&cache->lock);
+    return mark(cache, won ? number : there);
+}
+
+void cache_drop(struct cache *cache, uint32_t number)
+{
+    mutex_lock(&cache->lock);
+    cache->free_stack[cache->free_count++] = number;
+    mutex_unlock(&cache->lock);
+}
+
+void cache_forget(struct cache *cache, cache_slot *slots, uint32_t count)
+{
+    mutex_lock(&cache->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = atomic_load_explicit(&slots[i], memory_order_relaxed);
+        if (!number)
+            continue;
+        atomic_store_explicit(&cache->frames[number - 1].owner, NULL, memory_order_relaxed);
+        cache->free_stack[cache->free_count++] = number;
+    }
+    mutex_unlock(&cache->lock);
+}
+
+uint64_t cache_bytes(const struct cache *cache)
+{
+    struct cache *c = (struct cache *)cache;
+    mutex_lock(&c->lock);
+    uint64_t used = c->fresh - c->free_count - c->limbo_count;
+    mutex_unlock(&c->lock);
+    return used * PAGE_SIZE;
+}

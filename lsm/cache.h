@@ -1,0 +1,44 @@
+/* The page cache: 4 KiB frames shared by all runs.
+ *
+ * Each run has an array with a slot per page, which holds the number of the frame the page is in (0: none), so a hit is
+ * two dependent loads and no hash table. Readers touch slots and frames inside an epoch bracket only; a frame that was
+ * evicted is used again after all readers of that time have left.
+ *
+ * Eviction is a clock with a second chance: a hit marks the frame, the hand clears marks and takes the first unmarked
+ * one (Corbato 1968). Scans and compactions read around the cache. */
+#ifndef LSM_CACHE_H
+#define LSM_CACHE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/epoch.h"
+#include "base/status.h"
+
+struct cache;
+typedef _Atomic uint32_t cache_slot; /* frame number; 0: not cached */
+
+/* A cache of `bytes` (rounded down to pages; 0: a cache that holds nothing). Its memory is resident only as it fills.
+ * NULL: no memory. */
+struct cache *cache_create(uint64_t bytes, struct epoch *epoch);
+void cache_destroy(struct cache *cache); /* accepts NULL; no reader may be left */
+
+/* The frame whose number stands in a slot, marked as used; NULL when the slot is empty. Inside an epoch bracket; valid
+ * until its end. */
+const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot);
+
+/* A frame to read a page into, owned by the caller until published or dropped; *number is its number. NULL when none
+ * can be had without waiting: then read into memory of your own. */
+uint8_t *cache_take(struct cache *cache, uint32_t *number);
+/* Puts a filled frame into its slot. Returns the page that is in the slot afterwards: another thread may have been
+ * faster, then that one's. Inside an epoch bracket. */
+const uint8_t *cache_publish(struct cache *cache, cache_slot *slot, uint32_t number);
+void cache_drop(struct cache *cache, uint32_t number);
+
+/* Releases all frames of a run that is being destroyed: nobody can reach its slots any more. */
+void cache_forget(struct cache *cache, cache_slot *slots, uint32_t count);
+
+uint64_t cache_bytes(const struct cache *cache); /* in use */
+
+#endif

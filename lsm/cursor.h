@@ -1,0 +1,90 @@
+/* A cursor walks one sorted source: a memtable, or a list of runs that do not overlap (one run of level 0, or a level).
+ *
+ * It shows, of each key, the newest version with seq <= `seq` (deletions too), or with `all_versions` every version,
+ * newest first. What it shows stays valid until it moves; the key of one step before stays valid one step longer, so
+ * that a merge can compare without copying. Pages are copied out of the cache (100 ns for 4 KiB), so a cursor holds no
+ * epoch bracket between calls; whoever owns it keeps the runs and the memtable referenced. */
+#ifndef LSM_CURSOR_H
+#define LSM_CURSOR_H
+
+#include "lsm/memtable.h"
+#include "lsm/run.h"
+
+struct cursor_options {
+    uint64_t seq;
+    bool all_versions; /* forward only */
+    bool no_value;     /* values of large units need not be there */
+    bool bulk;         /* read far ahead from the start and leave the cache alone: compactions and checks */
+};
+
+struct cursor {
+    struct entry entry;  /* the current one; key whole */
+    uint64_t head;       /* first 8 bytes of its key, big-endian, zeros behind a shorter one: decides most comparisons */
+    bool valid;
+    plsm_status status;  /* an error ends the walk: not valid, and not PLSM_OK */
+    struct cursor_options options;
+
+    /* a memtable */
+    bool is_memtable;
+    struct memtable_iterator memtable;
+    const void *version;
+
+    /* runs */
+    struct run *const *runs;
+    size_t run_count, run_at;
+    struct run *run;
+    struct run_body *body;
+    const uint8_t *page;
+    uint32_t unit;
+    unsigned slot, count;
+    plsm_slice prefix;         /* of the page */
+    uint8_t *buffer;           /* units read from the file or copied from the cache */
+    size_t buffer_capacity;
+    bool buffer_checked;       /* its pages were verified already */
+    uint32_t buffered, buffered_count; /* units of `body` in it */
+    unsigned ahead;            /* units to read at the next miss */
+    bool backward;             /* the direction of the last move: which way to read ahead */
+    uint8_t *keys[2];          /* the key being shown, and the one before; LSM_KEY_MAX each */
+    unsigned key_at;
+    bool prefix_ready[2];      /* the page's prefix stands at the front of keys[i] */
+};
+
+/* `runs` must stay as long as the cursor. PLSM_NO_MEMORY. */
+plsm_status cursor_open_memtable(struct cursor *c, const struct memtable *table, const struct cursor_options *options);
+plsm_status cursor_open_runs(struct cursor *c, struct run *const *runs, size_t count, const struct cursor_options *options);
+void cursor_close(struct cursor *c); /* accepts a zeroed one */
+
+void cursor_first(struct cursor *c);
+void cursor_last(struct cursor *c);
+void cursor_seek(struct cursor *c, plsm_slice key);        /* first key >= key */
+void cursor_seek_before(struct cursor *c, plsm_slice key); /* last key < key */
+void cursor_next(struct cursor *c);
+void cursor_previous(struct cursor *c);
+
+/* Key order of two valid cursors. */
+static inline int cursor_compare(const struct cursor *a, const struct cursor *b)
+{
+    if (a->head != b->head)
+        return a->head < b->head ? -1 : 1;
+    return slice_compare(a->entry.key, b->entry.key);
+}
+
+static inline uint64_t key_head(plsm_slice key)
+{
+    if (__builtin_expect(key.size >= 8, 1))
+        return get_be64(key.data);
+    uint8_t bytes[8] = {0};
+    if (key.size)
+        memcpy(bytes, key.data, key.size);
+    return get_be64(bytes);
+}
+
+/* --- the two kinds (cursor_run.c; private to the cursor) --- */
+void cursor_run_first(struct cursor *c);
+void cursor_run_last(struct cursor *c);
+void cursor_run_seek(struct cursor *c, plsm_slice key);
+void cursor_run_seek_before(struct cursor *c, plsm_slice key);
+void cursor_run_next(struct cursor *c);
+void cursor_run_previous(struct cursor *c);
+
+#endif

@@ -1,0 +1,350 @@
+/* Cursors over runs: pages read ahead, entries decoded, versions chosen. */
+#include "lsm/cursor.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+enum {
+    READ_AHEAD_MAX = 64, /* units: 256 KiB, where a sequential read of a disk stops getting cheaper per byte */
+    KEY_MOVE = 16,       /* key bytes behind the prefix up to this many are moved by one move of fixed size */
+};
+
+static void end(struct cursor *c, plsm_status status)
+{
+    c->valid = false;
+    if (status != PLSM_OK)
+        c->status = status;
+}
+
+static plsm_status buffer_reserve(struct cursor *c, size_t size)
+{
+    if (size <= c->buffer_capacity)
+        return PLSM_OK;
+    mem_free(c->buffer);
+    c->buffered_count = 0;
+    c->buffer_capacity = 0;
+    c->buffer = mem_alloc(size + KEY_MOVE); /* show() reads a fixed size */
+    if (!c->buffer)
+        return fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    c->buffer_capacity = size;
+    return PLSM_OK;
+}
+
+/* Copies one page into the buffer, through the cache. */
+static plsm_status copy_page(struct cursor *c, uint32_t unit)
+{
+    struct page_hold hold;
+    hold.heap = NULL;
+    bool head_only = c->options.no_value;
+    epoch_enter(c->run->context->epoch);
+    plsm_status status = run_page(c->run, c->body, unit, head_only, &hold);
+    size_t size = hold.heap ? run_unit_bytes(c->body, unit) : PAGE_SIZE;
+    if (status == PLSM_OK)
+        status = buffer_reserve(c, size);
+    if (status == PLSM_OK)
+        memcpy(c->buffer, hold.page, size);
+    page_hold_release(&hold);
+    epoch_exit(c->run->context->epoch);
+    c->buffered = unit;
+    c->buffered_count = status == PLSM_OK;
+    c->buffer_checked = true;
+    return status;
+}
+
+/* Reads several units around `unit` in one piece, in the direction of travel. */
+static plsm_status read_ahead(struct cursor *c, uint32_t unit)
+{
+    uint32_t first = unit, last = unit, units = c->run->facts.units;
+    if (c->backward)
+        first = unit >= c->ahead - 1 ? unit - (c->ahead - 1) : 0;
+    else
+        last = units - unit > c->ahead - 1 ? unit + c->ahead - 1 : units - 1;
+    uint64_t limit = (uint64_t)READ_AHEAD_MAX * PAGE_SIZE;
+    while (first < unit && (run_unit_block(c->body, last + 1) - run_unit_block(c->body, first)) * PAGE_SIZE > limit)
+        first++;
+    while (last > unit && (run_unit_block(c->body, last + 1) - run_unit_block(c->body, first)) * PAGE_SIZE > limit)
+        last--;
+    uint64_t offset = run_unit_block(c->body, first) * PAGE_SIZE;
+    size_t size = (size_t)(run_unit_block(c->body, last + 1) * PAGE_SIZE - offset);
+    TRY(buffer_reserve(c, size));
+    c->buffered_count = 0;
+    struct counters *counters = c->run->context->counters;
+    counter_add(counters, COUNT_READS, 1);
+    counter_add(counters, COUNT_READ_BYTES, size);
+    if (c->options.bulk)
+        counter_add(counters, COUNT_COMPACT_READ_BYTES, size);
+    TRY(env_read(c->body->file, offset, c->buffer, size));
+    c->buffered = first;
+    c->buffered_count = last - first + 1;
+    c->buffer_checked = false;
+    return PLSM_OK;
+}
+
+/* Makes `unit` the current page. */
+static plsm_status load(struct cursor *c, uint32_t unit)
+{
+    bool adjacent = c->page && (unit == c->unit + 1 || unit + 1 == c->unit);
+    bool inside = unit >= c->buffered && unit - c->buffered < c->buffered_count;
+    if (!inside) {
+        if (!c->options.bulk)
+            c->ahead = !adjacent ? 1 : c->ahead < READ_AHEAD_MAX ? c->ahead * 4 : READ_AHEAD_MAX;
+        bool head_only = c->options.no_value && run_unit_bytes(c->body, unit) > PAGE_SIZE;
+        TRY(c->ahead == 1 || head_only ? copy_page(c, unit) : read_ahead(c, unit));
+    }
+    uint64_t block = run_unit_block(c->body, unit);
+    c->page = c->buffer + (block - run_unit_block(c->body, c->buffered)) * PAGE_SIZE;
+    if (!c->buffer_checked)
+        if (page_verify(c->page, run_unit_bytes(c->body, unit), c->body->salt ^ (block * PAGE_SIZE),
+                        c->run->context->verify_checksums) != PLSM_OK)
+            return run_page_corrupt(c->run, unit);
+    c->unit = unit;
+    c->count = page_count(c->page);
+    c->prefix = page_prefix(c->page);
+    c->prefix_ready[0] = c->prefix_ready[1] = false; /* not copied here: the key shown before must stay */
+    return PLSM_OK;
+}
+
+/* Enters run `at` of the list. */
+static plsm_status enter_run(struct cursor *c, size_t at)
+{
+    if (c->run != c->runs[at]) {
+        c->run = c->runs[at];
+        c->body = NULL;
+        c->page = NULL;
+        c->buffered_count = 0;
+        if (!c->options.bulk)
+            c->ahead = 1;
+    }
+    c->run_at = at;
+    return c->body ? PLSM_OK : run_open(c->run, &c->body);
+}
+
+/* Decodes the entry under the cursor into the key buffer that does not hold the key shown before. */
+static void show(struct cursor *c)
+{
+    page_entry(c->page, c->slot, &c->entry);
+    c->key_at ^= 1;
+    uint8_t *key = c->keys[c->key_at];
+    size_t size = c->entry.key.size, prefix_size = c->prefix.size;
+    if (__builtin_expect(!c->prefix_ready[c->key_at], 0)) {
+        memcpy(key, c->prefix.data, prefix_size);
+        c->prefix_ready[c->key_at] = true;
+    }
+    if (__builtin_expect(size <= KEY_MOVE && prefix_size + KEY_MOVE <= LSM_KEY_MAX, 1))
+        memcpy(key + prefix_size, c->entry.key.data, KEY_MOVE);
+    else
+        memcpy(key + prefix_size, c->entry.key.data, size);
+    c->entry.key = slice(key, prefix_size + size);
+    c->head = key_head(c->entry.key);
+    c->valid = true;
+}
+
+/* One entry forward or backward, over page and run borders; false at the end or after an error. */
+static bool step(struct cursor *c, bool backward)
+{
+    plsm_status status = PLSM_OK;
+    c->backward = backward;
+    if (!backward && ++c->slot < c->count)
+        return true;
+    if (backward && c->slot-- > 0)
+        return true;
+    bool in_run = backward ? c->unit > 0 : c->unit + 1 < c->run->facts.units;
+    bool in_list = backward ? c->run_at > 0 : c->run_at + 1 < c->run_count;
+    if (in_run) {
+        status = load(c, backward ? c->unit - 1 : c->unit + 1);
+    } else if (in_list) {
+        status = enter_run(c, backward ? c->run_at - 1 : c->run_at + 1);
+        if (status == PLSM_OK)
+            status = load(c, backward ? c->run->facts.units - 1 : 0);
+    } else {
+        end(c, PLSM_OK);
+        return false;
+    }
+    if (status != PLSM_OK) {
+        end(c, status);
+        return false;
+    }
+    c->slot = backward ? c->count - 1 : 0;
+    return true;
+}
+
+static bool visible(const struct cursor *c)
+{
+    return c->options.all_versions || c->entry.seq <= c->options.seq;
+}
+
+/* From the place reached: shows the first entry that is to be shown, going forward. `skip` is the key shown before (no
+ * other version of it is shown again), or empty. */
+static void settle_forward(struct cursor *c, plsm_slice skip)
+{
+    bool more = true;
+    while (more) {
+        show(c);
+        bool again = c->run->facts.versions && skip.size && !c->options.all_versions && slice_equal(c->entry.key, skip);
+        if (!again && visible(c))
+            return;
+        c->key_at ^= 1; /* the key shown before stays where it is */
+        more = step(c, false);
+    }
+}
+
+/* Goes back to a place that was passed and shows it. */
+static void show_again(struct cursor *c, size_t run_at, uint32_t unit, unsigned slot)
+{
+    plsm_status status = enter_run(c, run_at);
+    if (status == PLSM_OK && (!c->page || unit != c->unit))
+        status = load(c, unit);
+    if (status != PLSM_OK) {
+        end(c, status);
+        return;
+    }
+    c->slot = slot;
+    show(c);
+}
+
+/* From the place reached, going backward: the newest visible version of the key there, or of one before. Versions of a
+ * key are newest first, so the last one met with seq <= options.seq is it. */
+static void settle_backward(struct cursor *c)
+{
+    bool more = true;
+    while (more) {
+        show(c);
+        if (!c->run->facts.versions) {
+            if (visible(c))
+                return;
+            c->key_at ^= 1; /* the key shown before stays where it is */
+            more = step(c, true);
+            continue;
+        }
+        plsm_slice key = c->entry.key;
+        size_t run_at = c->run_at;
+        uint32_t unit = 0;
+        unsigned slot = 0;
+        bool found = false, same = true;
+        while (more && same) {
+            struct entry entry;
+            page_entry(c->page, c->slot, &entry);
+            if (entry.seq <= c->options.seq) {
+                found = true;
+                unit = c->unit;
+                slot = c->slot;
+            }
+            more = step(c, true);
+            same = more && c->run_at == run_at && page_compare(c->page, c->slot, key) == 0;
+        }
+        c->key_at ^= 1;
+        if (c->status != PLSM_OK)
+            return;
+        if (found) {
+            show_again(c, run_at, unit, slot);
+            return;
+        }
+    }
+}
+
+void cursor_run_first(struct cursor *c)
+{
+    c->status = PLSM_OK;
+    c->backward = false;
+    plsm_status status = c->run_count ? enter_run(c, 0) : PLSM_OK;
+    if (status == PLSM_OK && c->run_count)
+        status = load(c, 0);
+    if (status != PLSM_OK || !c->run_count) {
+        end(c, status);
+        return;
+    }
+    c->slot = 0;
+    settle_forward(c, (plsm_slice){0});
+}
+
+void cursor_run_last(struct cursor *c)
+{
+    c->status = PLSM_OK;
+    c->backward = true;
+    plsm_status status = c->run_count ? enter_run(c, c->run_count - 1) : PLSM_OK;
+    if (status == PLSM_OK && c->run_count)
+        status = load(c, c->run->facts.units - 1);
+    if (status != PLSM_OK || !c->run_count) {
+        end(c, status);
+        return;
+    }
+    c->slot = c->count - 1;
+    settle_backward(c);
+}
+
+/* Puts the cursor on the first entry with a key >= key, whatever its version; false when there is none (then the
+ * cursor stands nowhere) or after an error. */
+static bool place(struct cursor *c, plsm_slice key)
+{
+    size_t low = 0, high = c->run_count;
+    while (low < high) { /* the first run that does not end before the key */
+        size_t middle = (low + high) / 2;
+        if (slice_compare(c->runs[middle]->facts.largest, key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    c->status = PLSM_OK;
+    c->valid = false;
+    c->backward = false;
+    if (low == c->run_count)
+        return false;
+    plsm_status status = enter_run(c, low);
+    uint32_t unit = 0;
+    unsigned slot = 0;
+    if (status == PLSM_OK) {
+        struct page_hold hold;
+        hold.heap = NULL;
+        epoch_enter(c->run->context->epoch);
+        status = run_seek(c->run, c->body, key, &hold, &unit, &slot);
+        page_hold_release(&hold);
+        epoch_exit(c->run->context->epoch);
+    }
+    if (status == PLSM_OK && unit == c->run->facts.units)
+        status = run_page_corrupt(c->run, unit - 1); /* its largest key is >= key, by the MANIFEST */
+    if (status == PLSM_OK)
+        status = load(c, unit);
+    if (status != PLSM_OK) {
+        end(c, status);
+        return false;
+    }
+    c->slot = slot;
+    return true;
+}
+
+void cursor_run_seek(struct cursor *c, plsm_slice key)
+{
+    if (place(c, key))
+        settle_forward(c, (plsm_slice){0});
+}
+
+void cursor_run_seek_before(struct cursor *c, plsm_slice key)
+{
+    if (place(c, key)) {
+        if (step(c, true))
+            settle_backward(c);
+    } else if (c->status == PLSM_OK && c->run_count) {
+        cursor_run_last(c); /* all keys are smaller */
+    }
+}
+
+void cursor_run_next(struct cursor *c)
+{
+    plsm_slice shown = c->entry.key;
+    if (step(c, false))
+        settle_forward(c, shown);
+}
+
+void cursor_run_previous(struct cursor *c)
+{
+    plsm_slice shown = c->entry.key;
+    while (step(c, true)) {
+        if (c->run->facts.versions) { /* newer versions of the key that is shown may stand here */
+            if (page_compare(c->page, c->slot, shown) == 0)
+                continue;
+        }
+        settle_backward(c);
+        return;
+    }
+}

@@ -1,0 +1,319 @@
+/* Data pages: reading and building. The layout stands in page.h. */
+#include "lsm/page.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+enum { HAS_META = 4, HAS_SEQ = 8, KIND_MASK = 3 };
+
+static const struct page_header *header(const uint8_t *page)
+{
+    return (const struct page_header *)page;
+}
+
+/* Where the fingerprints start in a page of that span. */
+static size_t fixed_size(unsigned span)
+{
+    return span > 1 ? PAGE_HEADER + sizeof(uint64_t) : PAGE_HEADER;
+}
+
+static const uint8_t *slots(const uint8_t *page)
+{
+    return page + ((fixed_size(header(page)->span) + header(page)->count + 1u) & ~(size_t)1);
+}
+
+plsm_slice page_prefix(const uint8_t *page)
+{
+    return slice(slots(page) + 2u * header(page)->count, header(page)->prefix_size);
+}
+
+/* Reads an entry at `at`; returns the byte behind its key and meta, or NULL when they do not end before `end`. The value
+ * is not looked at. */
+static const uint8_t *parse_head(const uint8_t *at, const uint8_t *end, struct entry *entry)
+{
+    uint64_t key_size = 0, value_size = 0, meta_size = 0;
+    if (at >= end)
+        return NULL;
+    uint8_t flags = *at++;
+    entry->kind = (enum batch_kind)(flags & KIND_MASK);
+    entry->seq = 0;
+    if (!(at = get_varint(at, end, &key_size)))
+        return NULL;
+    if (entry->kind != BATCH_DELETE && !(at = get_varint(at, end, &value_size)))
+        return NULL;
+    if (flags & HAS_META) {
+        if (at >= end)
+            return NULL;
+        meta_size = *at++;
+    }
+    if ((flags & HAS_SEQ) && !(at = get_varint(at, end, &entry->seq)))
+        return NULL;
+    size_t left = (size_t)(end - at);
+    if (key_size > left || meta_size > left - key_size)
+        return NULL;
+    entry->key = slice(at, key_size);
+    entry->meta = slice(at + key_size, meta_size);
+    entry->value = slice(at + key_size + meta_size, value_size);
+    return at + key_size + meta_size;
+}
+
+static bool header_fits(const struct page_header *h, size_t size)
+{
+    return size >= PAGE_SIZE && size % PAGE_SIZE == 0 && (size_t)h->span * PAGE_SIZE == size && h->codec == 0 &&
+           h->count > 0 && (h->span == 1 || h->count == 1);
+}
+
+plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bool checksummed, bool *complete)
+{
+    const struct page_header *h = header(page);
+    if (checksummed && h->checksum != checksum(page + sizeof h->checksum, PAGE_SIZE - sizeof h->checksum, seed))
+        return PLSM_CORRUPT;
+    if (!header_fits(h, size))
+        return PLSM_CORRUPT;
+    size_t fixed = (size_t)(slots(page) - page) + 2u * h->count + h->prefix_size;
+    struct entry entry;
+    *complete = fixed <= PAGE_SIZE && get_u16(slots(page)) >= fixed && get_u16(slots(page)) < PAGE_SIZE &&
+                parse_head(page + get_u16(slots(page)), page + PAGE_SIZE, &entry);
+    return PLSM_OK;
+}
+
+plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool checksummed)
+{
+    const struct page_header *h = header(page);
+    bool complete = false;
+    TRY(page_verify_head(page, size, seed, checksummed, &complete));
+    if (h->span > 1 && checksummed &&
+        get_u64(page + PAGE_HEADER) != checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed))
+        return PLSM_CORRUPT;
+    size_t fixed = (size_t)(slots(page) - page) + 2u * h->count + h->prefix_size;
+    if (fixed > size)
+        return PLSM_CORRUPT;
+    for (unsigned i = 0; i < h->count; i++) {
+        struct entry entry;
+        uint16_t offset = get_u16(slots(page) + 2 * i);
+        if (offset < fixed || offset >= size)
+            return PLSM_CORRUPT;
+        const uint8_t *value = parse_head(page + offset, page + size, &entry);
+        if (!value || entry.value.size > (size_t)(page + size - value) || entry.kind >= BATCH_KIND_COUNT)
+            return PLSM_CORRUPT;
+    }
+    return PLSM_OK;
+}
+
+void page_entry(const uint8_t *page, unsigned slot, struct entry *entry)
+{
+    const uint8_t *value = parse_head(page + get_u16(slots(page) + 2 * slot), page + page_bytes(page), entry);
+    INVARIANT(value != NULL); /* page_verify looked */
+}
+
+int page_compare(const uint8_t *page, unsigned slot, plsm_slice key)
+{
+    plsm_slice prefix = page_prefix(page);
+    if (key.size < prefix.size) {
+        int order = memcmp(prefix.data, key.data, key.size);
+        return order ? order : 1;
+    }
+    int order = memcmp(prefix.data, key.data, prefix.size);
+    if (order)
+        return order;
+    struct entry entry;
+    page_entry(page, slot, &entry);
+    return slice_compare(entry.key, slice((const uint8_t *)key.data + prefix.size, key.size - prefix.size));
+}
+
+/* A bit per fingerprint at `at` (16 of them) that equals `wanted`. */
+static unsigned match16(const uint8_t *at, uint8_t wanted)
+{
+#if defined(__SSE2__)
+    __m128i block = _mm_loadu_si128((const __m128i *)(const void *)at);
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_set1_epi8((char)wanted)));
+#else
+    unsigned mask = 0;
+    for (unsigned i = 0; i < 16; i++)
+        mask |= (unsigned)(at[i] == wanted) << i;
+    return mask;
+#endif
+}
+
+unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned from, struct entry *entry)
+{
+    unsigned count = header(page)->count;
+    plsm_slice prefix = page_prefix(page);
+    if (!slice_starts_with(key, prefix))
+        return count;
+    plsm_slice rest = slice((const uint8_t *)key.data + prefix.size, key.size - prefix.size);
+    const uint8_t *fingerprints = page + fixed_size(header(page)->span);
+    /* Reading up to 15 bytes behind the last fingerprint stays inside the page: slots and entries follow them, and the
+     * whole is at least PAGE_SIZE large. */
+    for (unsigned base = from & ~15u; base < count; base += 16) {
+        unsigned mask = match16(fingerprints + base, (uint8_t)hash);
+        if (base < from)
+            mask &= ~0u << (from - base);
+        while (mask) {
+            unsigned slot = base + (unsigned)__builtin_ctz(mask);
+            if (slot >= count)
+                return count;
+            page_entry(page, slot, entry);
+            if (slice_equal(entry->key, rest))
+                return slot;
+            mask &= mask - 1;
+        }
+    }
+    return count;
+}
+
+unsigned page_seek(const uint8_t *page, plsm_slice key)
+{
+    unsigned count = header(page)->count;
+    plsm_slice prefix = page_prefix(page);
+    size_t shared = key.size < prefix.size ? key.size : prefix.size;
+    int order = shared ? memcmp(key.data, prefix.data, shared) : 0;
+    if (order)
+        return order < 0 ? 0 : count;
+    if (key.size < prefix.size)
+        return 0;
+    plsm_slice rest = slice((const uint8_t *)key.data + prefix.size, key.size - prefix.size);
+    unsigned low = 0, high = count;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        struct entry entry;
+        page_entry(page, middle, &entry);
+        if (slice_compare(entry.key, rest) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+void page_builder_free(struct page_builder *b)
+{
+    buf_free(&b->staged);
+    mem_free(b->entries);
+    *b = (struct page_builder){0};
+}
+
+plsm_slice page_builder_first(const struct page_builder *b)
+{
+    return slice(b->staged.data + b->entries[0].key, b->entries[0].key_size);
+}
+
+plsm_slice page_builder_last(const struct page_builder *b)
+{
+    const struct page_staged *last = &b->entries[b->count - 1];
+    return slice(b->staged.data + last->key, last->key_size);
+}
+
+/* Bytes of an entry beside its key and the key's size. */
+static size_t other_size(const struct entry *entry)
+{
+    return 1 + (entry->kind == BATCH_DELETE ? 0 : varint_size(entry->value.size) + entry->value.size) +
+           (entry->meta.size ? 1 + entry->meta.size : 0) + (entry->seq ? varint_size(entry->seq) : 0);
+}
+
+/* An upper bound of the finished page: all key sizes counted as if they were the largest. */
+static size_t page_size_bound(unsigned count, size_t prefix_size, size_t key_bytes, size_t key_size_max, size_t other_bytes)
+{
+    return PAGE_HEADER + sizeof(uint64_t) + count + 1 + 2u * count + prefix_size + (key_bytes - count * prefix_size) +
+           count * varint_size(key_size_max - prefix_size) + other_bytes;
+}
+
+bool page_builder_fits(const struct page_builder *b, const struct entry *entry)
+{
+    if (b->count == 0)
+        return true;
+    size_t prefix_size = slice_common(slice(b->staged.data + b->entries[0].key, b->prefix_size), entry->key);
+    size_t key_size_max = entry->key.size > b->key_size_max ? entry->key.size : b->key_size_max;
+    return page_size_bound(b->count + 1, prefix_size, b->key_bytes + entry->key.size, key_size_max,
+                           b->other_bytes + other_size(entry)) <= PAGE_SIZE;
+}
+
+plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash)
+{
+    if (b->count == b->capacity) {
+        unsigned capacity = b->capacity ? 2 * b->capacity : 64;
+        struct page_staged *grown = mem_realloc(b->entries, capacity * sizeof *grown);
+        if (!grown)
+            return fail(PLSM_NO_MEMORY, "no memory to build a page");
+        b->entries = grown;
+        b->capacity = capacity;
+    }
+    size_t at = b->staged.size;
+    TRY(buf_reserve(&b->staged, entry->key.size + entry->meta.size + entry->value.size));
+    TRY(buf_append(&b->staged, entry->key.data, entry->key.size));
+    TRY(buf_append(&b->staged, entry->meta.data, entry->meta.size));
+    TRY(buf_append(&b->staged, entry->value.data, entry->value.size));
+    b->prefix_size = b->count == 0
+                         ? entry->key.size
+                         : slice_common(slice(b->staged.data + b->entries[0].key, b->prefix_size), entry->key);
+    b->entries[b->count++] = (struct page_staged){
+        .key = (uint32_t)at,
+        .key_size = (uint32_t)entry->key.size,
+        .meta_size = (uint32_t)entry->meta.size,
+        .value_size = (uint32_t)entry->value.size,
+        .seq = entry->seq,
+        .kind = (uint8_t)entry->kind,
+        .fingerprint = (uint8_t)hash,
+    };
+    b->key_bytes += entry->key.size;
+    if (entry->key.size > b->key_size_max)
+        b->key_size_max = entry->key.size;
+    b->other_bytes += other_size(entry);
+    return PLSM_OK;
+}
+
+/* Writes one staged entry at `to`; returns the byte behind it. */
+static uint8_t *write_entry(uint8_t *to, const struct page_builder *b, const struct page_staged *staged)
+{
+    const uint8_t *bytes = b->staged.data + staged->key;
+    size_t key_size = staged->key_size - b->prefix_size;
+    *to++ = (uint8_t)(staged->kind | (staged->meta_size ? HAS_META : 0) | (staged->seq ? HAS_SEQ : 0));
+    to = put_varint(to, key_size);
+    if (staged->kind != BATCH_DELETE)
+        to = put_varint(to, staged->value_size);
+    if (staged->meta_size)
+        *to++ = (uint8_t)staged->meta_size;
+    if (staged->seq)
+        to = put_varint(to, staged->seq);
+    size_t rest = key_size + staged->meta_size + staged->value_size;
+    memcpy(to, bytes + b->prefix_size, rest);
+    return to + rest;
+}
+
+plsm_status page_builder_finish(struct page_builder *b, uint64_t seed, struct buf *out)
+{
+    INVARIANT(b->count > 0);
+    size_t bound = page_size_bound(b->count, b->prefix_size, b->key_bytes, b->key_size_max, b->other_bytes);
+    size_t span = (bound + PAGE_SIZE - 1) / PAGE_SIZE, size = span * PAGE_SIZE;
+    INVARIANT((span == 1 || b->count == 1) && span <= UINT16_MAX);
+    TRY(buf_reserve(out, size));
+    uint8_t *page = out->data + out->size;
+    struct page_header h = {
+        .count = (uint16_t)b->count, .prefix_size = (uint16_t)b->prefix_size, .span = (uint16_t)span};
+    memcpy(page, &h, sizeof h);
+    uint8_t *fingerprints = page + fixed_size((unsigned)span);
+    uint8_t *slot = page + (((size_t)(fingerprints - page) + b->count + 1u) & ~(size_t)1);
+    slot[-1] = 0; /* the padding, where there is any; otherwise overwritten below */
+    uint8_t *to = slot + 2u * b->count;
+    memcpy(to, b->staged.data + b->entries[0].key, b->prefix_size);
+    to += b->prefix_size;
+    for (unsigned i = 0; i < b->count; i++) {
+        fingerprints[i] = b->entries[i].fingerprint;
+        put_u16(slot + 2 * i, (uint16_t)(to - page));
+        to = write_entry(to, b, &b->entries[i]);
+    }
+    memset(to, 0, (size_t)(page + size - to));
+    if (span > 1)
+        put_u64(page + PAGE_HEADER, checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed));
+    put_u64(page, checksum(page + sizeof h.checksum, PAGE_SIZE - sizeof h.checksum, seed));
+    out->size += size;
+    b->count = 0;
+    b->staged.size = b->prefix_size = b->key_bytes = b->key_size_max = b->other_bytes = 0;
+    return PLSM_OK;
+}

@@ -1,0 +1,99 @@
+/* A data page: what the learned and the traditional index both point at, and one read from the disk.
+ *
+ * A page is a unit of one or more 4 KiB blocks, aligned in the file. One that spans several blocks holds a single
+ * entry that is too large for one; its first block can be verified and used alone, so that asking for the size or the
+ * meta of a large value does not read it. Layout, offsets in bytes:
+ *
+ *    0  u64  checksum of bytes 8 to 4095, seeded with the run's salt xor the unit's offset in the file
+ *    8  u16  count: entries
+ *   10  u16  prefix size: bytes that all keys of the page begin with
+ *   12  u16  span: 4 KiB blocks of the unit
+ *   14  u8   codec of the bytes behind the header; 0: none (others reserved)
+ *   15  u8   0
+ *  (16  u64  only where span > 1: checksum of the blocks behind the first, seeded with the complement of that seed;
+ *            all that follows stands 8 bytes further back)
+ *   16  u8   fingerprint[count]: the low byte of each key's hash; one candidate on average for an exact search
+ *       -    padding to an even offset
+ *       u16  slot[count]: offset of each entry, in key order, versions of one key newest first
+ *       -    the common prefix
+ *       -    the entries, each:
+ *              u8      kind (bits 0-1), has meta (bit 2), has sequence number (bit 3)
+ *              varint  key size without the prefix
+ *              varint  value size            (not for deletions)
+ *              u8      meta size             (if bit 2)
+ *              varint  sequence number       (if bit 3; otherwise 0: seen by every reader)
+ *              -       key without the prefix, meta, value
+ *       -    zeros to the end of the unit */
+#ifndef LSM_PAGE_H
+#define LSM_PAGE_H
+
+#include <stdbool.h>
+
+#include "base/bytes.h"
+#include "lsm/entry.h"
+
+enum {
+    PAGE_SIZE = 4096, /* of a block: what a device reads at once */
+    PAGE_HEADER = 16,
+};
+
+struct page_header {
+    uint64_t checksum;
+    uint16_t count, prefix_size, span;
+    uint8_t codec, zero;
+};
+_Static_assert(sizeof(struct page_header) == PAGE_HEADER, "page header layout");
+
+/* --- reading: `page` is a whole unit that page_verify accepted --- */
+
+/* Checks the checksum (when `checksummed`) and that every size stays inside: afterwards the functions below cannot leave
+ * the page. `size` is the unit's size by the run's index. PLSM_CORRUPT without a message: the caller knows file and
+ * offset. */
+plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool checksummed);
+/* The same for the first block of a unit of `size` bytes when only that was read. On PLSM_OK *complete tells whether key
+ * and meta of its entry are inside the block; then page_entry may be used, and page_compare and page_find,
+ * as long as the value is not touched. */
+plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bool checksummed, bool *complete);
+
+static inline unsigned page_count(const uint8_t *page) { return ((const struct page_header *)page)->count; }
+static inline size_t page_bytes(const uint8_t *page) { return (size_t)((const struct page_header *)page)->span * PAGE_SIZE; }
+plsm_slice page_prefix(const uint8_t *page);
+
+/* An entry without the page's prefix: entry->key is the rest of the key. */
+void page_entry(const uint8_t *page, unsigned slot, struct entry *entry);
+
+/* Exact search by fingerprint: the first slot at or behind `from` whose key is `key`, or page_count when there is none;
+ * fills *entry (key without prefix) when found. `hash` is key_hash(key). */
+unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned from, struct entry *entry);
+/* Ordered search: the first slot whose key is >= key; page_count when all are smaller. */
+unsigned page_seek(const uint8_t *page, plsm_slice key);
+/* Compares the key of a slot with `key`, as slice_compare. */
+int page_compare(const uint8_t *page, unsigned slot, plsm_slice key);
+
+/* --- building --- */
+
+struct page_builder {
+    struct buf staged;     /* the entries added so far: flag, sizes, whole key, meta, value */
+    struct page_staged {   /* where they are */
+        uint32_t key, key_size, meta_size, value_size;
+        uint64_t seq;
+        uint8_t kind, fingerprint;
+    } *entries;
+    unsigned count, capacity;
+    size_t prefix_size;    /* common to all keys so far */
+    size_t key_bytes;      /* sum of key sizes */
+    size_t key_size_max;
+    size_t other_bytes;    /* of all entries, without keys and their sizes */
+};
+void page_builder_free(struct page_builder *b);
+/* Whether the entry still fits into one block together with those that are there; always true for the first. */
+bool page_builder_fits(const struct page_builder *b, const struct entry *entry);
+/* Adds an entry; keys must come in order. PLSM_NO_MEMORY. */
+plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash);
+static inline bool page_builder_empty(const struct page_builder *b) { return b->count == 0; }
+plsm_slice page_builder_first(const struct page_builder *b);
+plsm_slice page_builder_last(const struct page_builder *b);
+/* Appends the finished unit to `out` (its size is a multiple of PAGE_SIZE) and empties the builder. */
+plsm_status page_builder_finish(struct page_builder *b, uint64_t seed, struct buf *out);
+
+#endif

@@ -1,0 +1,352 @@
+/* Runs: opening, pages. Lookups are in run_lookup.c. */
+#include "lsm/run.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+enum { RUN_STRUCT_MAGIC = 0x72756e31 };
+
+struct run *run_create(const struct run_context *context, const struct run_facts *facts)
+{
+    struct run *run = mem_zalloc(sizeof *run + facts->smallest.size + facts->largest.size);
+    if (!run)
+        return NULL;
+    run->magic = RUN_STRUCT_MAGIC;
+    atomic_init(&run->references, 1);
+    run->context = context;
+    run->facts = *facts;
+    memcpy(run->bounds, facts->smallest.data, facts->smallest.size);
+    memcpy(run->bounds + facts->smallest.size, facts->largest.data, facts->largest.size);
+    run->facts.smallest.data = run->bounds;
+    run->facts.largest.data = run->bounds + facts->smallest.size;
+    mutex_init(&run->loading);
+    return run;
+}
+
+void run_ref(struct run *run)
+{
+    INVARIANT(run->magic == RUN_STRUCT_MAGIC);
+    atomic_fetch_add_explicit(&run->references, 1, memory_order_relaxed);
+}
+
+static void body_free(struct run_body *body)
+{
+    if (!body)
+        return;
+    env_close(body->file);
+    mem_free(body->offsets);
+    mem_free(body->slots);
+    buf_free(&body->filter_bytes);
+    model_close(body->model);
+    fences_close(atomic_load(&body->fences));
+    mem_free(body);
+}
+
+void run_unref(struct run *run)
+{
+    if (!run || atomic_fetch_sub_explicit(&run->references, 1, memory_order_acq_rel) > 1)
+        return;
+    INVARIANT(run->magic == RUN_STRUCT_MAGIC);
+    struct run_body *body = atomic_load(&run->body);
+    if (body)
+        cache_forget(run->context->cache, body->slots, run->facts.units);
+    body_free(body);
+    if (atomic_load(&run->obsolete))
+        run->context->discard(run->context->discard_arg, run->facts.number);
+    mutex_destroy(&run->loading);
+    run->magic = 0;
+    mem_free(run);
+}
+
+void run_path(const struct run_context *context, uint64_t number, char *path, size_t size)
+{
+    snprintf(path, size, "%s/run-%08llu", context->path, (unsigned long long)number);
+}
+
+static plsm_status read_header(const struct run *run, struct run_body *body)
+{
+    struct run_file_header h;
+    const char *path = env_path(body->file);
+    TRY(env_read(body->file, 0, &h, sizeof h));
+    if (memcmp(h.magic, RUN_MAGIC, sizeof h.magic) != 0)
+        return fail(PLSM_CORRUPT, "%s: is not a run of a plsm store (wrong magic)", path);
+    if (h.version != RUN_VERSION)
+        return fail(PLSM_VERSION, "%s: has run format version %u, this program knows version %u; use a newer plsm", path,
+                    h.version, RUN_VERSION);
+    if (h.checksum != checksum(&h, offsetof(struct run_file_header, checksum), 0))
+        return fail(PLSM_CORRUPT, "%s: header: checksum mismatch", path);
+    if (h.number != run->facts.number)
+        return fail(PLSM_CORRUPT, "%s: holds run %llu, not %llu: files were exchanged", path, (unsigned long long)h.number,
+                    (unsigned long long)run->facts.number);
+    body->salt = h.salt;
+    return PLSM_OK;
+}
+
+static plsm_status read_footer(const struct run *run, struct run_body *body)
+{
+    const struct run_facts *facts = &run->facts;
+    struct run_footer *f = &body->footer;
+    const char *path = env_path(body->file);
+    uint64_t size = 0;
+    TRY(env_size(body->file, &size));
+    if (size != facts->file_size)
+        return fail(PLSM_CORRUPT, "%s: is %llu bytes long, the MANIFEST says %llu", path, (unsigned long long)size,
+                    (unsigned long long)facts->file_size);
+    TRY(env_read(body->file, size - sizeof *f, f, sizeof *f));
+    if (memcmp(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic) != 0 ||
+        f->checksum != checksum(f, offsetof(struct run_footer, checksum), body->salt))
+        return fail(PLSM_CORRUPT, "%s: footer at offset %llu: checksum mismatch", path,
+                    (unsigned long long)(size - sizeof *f));
+    if (f->number != facts->number || f->units != facts->units || f->entries != facts->entries || f->codec != 0)
+        return fail(PLSM_CORRUPT, "%s: footer does not agree with the MANIFEST", path);
+    for (unsigned i = 0; i < RUN_BLOCKS; i++)
+        if (f->blocks[i].offset > size || f->blocks[i].size > size - f->blocks[i].offset)
+            return fail(PLSM_CORRUPT, "%s: footer: block %u is outside of the file", path, i);
+    return PLSM_OK;
+}
+
+/* Reads a whole block into `out`; checks its checksum when `checksummed`. */
+static plsm_status read_block(struct run_body *body, enum run_block which, bool checksummed, struct buf *out)
+{
+    const struct run_block_place *place = &body->footer.blocks[which];
+    TRY(buf_reserve(out, place->size + 8));
+    TRY(env_read(body->file, place->offset, out->data, place->size));
+    out->size = place->size;
+    if (checksummed && place->checksum != checksum(out->data, out->size, body->salt))
+        return fail(PLSM_CORRUPT, "%s: block %u at offset %llu: checksum mismatch", env_path(body->file), which,
+                    (unsigned long long)place->offset);
+    return PLSM_OK;
+}
+
+static plsm_status read_offsets(const struct run *run, struct run_body *body)
+{
+    struct buf bytes = {0};
+    size_t count = (size_t)run->facts.units + 1;
+    uint64_t blocks_max = body->footer.blocks[RUN_FENCES].offset / PAGE_SIZE;
+    plsm_status status = PLSM_OK;
+    if (body->footer.blocks[RUN_OFFSETS].size == 0) {
+        if (blocks_max < count)
+            status = fail(PLSM_CORRUPT, "%s: footer: more pages than bytes", env_path(body->file));
+        return status;
+    }
+    status = read_block(body, RUN_OFFSETS, true, &bytes);
+    if (status != PLSM_OK)
+        goto done;
+    if (bytes.size != count * sizeof *body->offsets) {
+        status = fail(PLSM_CORRUPT, "%s: page offsets: wrong size", env_path(body->file));
+        goto done;
+    }
+    body->offsets = (uint32_t *)(void *)bytes.data;
+    bytes = (struct buf){0};
+    for (size_t i = 0; i + 1 < count; i++)
+        if (body->offsets[i] >= body->offsets[i + 1] || body->offsets[i + 1] > blocks_max) {
+            status = fail(PLSM_CORRUPT, "%s: page offsets: out of order", env_path(body->file));
+            break;
+        }
+done:
+    buf_free(&bytes);
+    return status;
+}
+
+static plsm_status read_filter(struct run_body *body)
+{
+    if (body->footer.blocks[RUN_FILTER].size == 0)
+        return PLSM_OK;
+    TRY(read_block(body, RUN_FILTER, true, &body->filter_bytes));
+    plsm_status status = filter_open(buf_slice(&body->filter_bytes), &body->filter);
+    if (status != PLSM_OK)
+        return fail_context(status, env_path(body->file));
+    body->has_filter = true;
+    return PLSM_OK;
+}
+
+/* A model that cannot be used is no error: the fences serve instead. */
+static plsm_status read_model(struct run_body *body)
+{
+    struct buf bytes = {0};
+    if (body->footer.blocks[RUN_MODEL].size == 0) {
+        body->model_failed = true;
+        return PLSM_OK;
+    }
+    plsm_status status = read_block(body, RUN_MODEL, false, &bytes);
+    if (status == PLSM_OK) {
+        status = model_open(buf_slice(&bytes), &body->model);
+        if (status == PLSM_CORRUPT || status == PLSM_VERSION) {
+            body->model_failed = true;
+            status = PLSM_OK;
+        }
+    }
+    if (body->model) {
+        model_get_info(body->model, &body->model_info);
+        if (body->model_info.pages != body->footer.units) { /* of another run: would be wrong everywhere */
+            model_close(body->model);
+            body->model = NULL;
+            body->model_failed = true;
+        }
+    }
+    buf_free(&bytes);
+    return status;
+}
+
+plsm_status run_fences(struct run *run, struct run_body *body, struct fences **out)
+{
+    struct fences *fences = atomic_load_explicit(&body->fences, memory_order_acquire);
+    struct buf bytes = {0};
+    plsm_status status = PLSM_OK;
+    if (fences) {
+        *out = fences;
+        return PLSM_OK;
+    }
+    mutex_lock(&run->loading);
+    fences = atomic_load_explicit(&body->fences, memory_order_acquire);
+    if (!fences) {
+        status = read_block(body, RUN_FENCES, true, &bytes);
+        if (status == PLSM_OK)
+            status = fences_open(buf_slice(&bytes), &fences);
+        if (status == PLSM_OK && fences_pages(fences) != run->facts.units) {
+            status = fail(PLSM_CORRUPT, "%s: fences: %u pages, the run has %u", env_path(body->file), fences_pages(fences),
+                          run->facts.units);
+            fences_close(fences);
+            fences = NULL;
+        }
+        if (status == PLSM_OK)
+            atomic_store_explicit(&body->fences, fences, memory_order_release);
+    }
+    mutex_unlock(&run->loading);
+    buf_free(&bytes);
+    *out = fences;
+    return status;
+}
+
+static plsm_status load_body(struct run *run, struct run_body **out)
+{
+    const struct run_context *context = run->context;
+    char path[4096];
+    struct run_body *body = mem_zalloc(sizeof *body);
+    if (!body)
+        return fail(PLSM_NO_MEMORY, "no memory to open a run");
+    run_path(context, run->facts.number, path, sizeof path);
+    plsm_status status = env_open(context->env, path, ENV_READ, &body->file);
+    if (status == PLSM_NOT_FOUND)
+        status = fail(PLSM_CORRUPT, "%s: the run is missing", path);
+    if (status == PLSM_OK)
+        status = read_header(run, body);
+    if (status == PLSM_OK)
+        status = read_footer(run, body);
+    if (status == PLSM_OK)
+        status = read_offsets(run, body);
+    if (status == PLSM_OK)
+        status = read_filter(body);
+    if (status == PLSM_OK && context->index == LSM_LEARNED)
+        status = read_model(body);
+    if (status == PLSM_OK) {
+        body->slots = mem_zalloc(run->facts.units * sizeof *body->slots);
+        if (!body->slots)
+            status = fail(PLSM_NO_MEMORY, "no memory to open %s", path);
+    }
+    if (status != PLSM_OK) {
+        body_free(body);
+        body = NULL;
+    }
+    *out = body;
+    return status;
+}
+
+plsm_status run_open(struct run *run, struct run_body **out)
+{
+    struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
+    plsm_status status = PLSM_OK;
+    if (__builtin_expect(!body, 0)) {
+        mutex_lock(&run->loading);
+        body = atomic_load_explicit(&run->body, memory_order_acquire);
+        if (!body) {
+            status = load_body(run, &body);
+            if (status == PLSM_OK)
+                atomic_store_explicit(&run->body, body, memory_order_release);
+        }
+        mutex_unlock(&run->loading);
+        struct fences *fences = NULL;
+        if (status == PLSM_OK && !body->model)
+            status = run_fences(run, body, &fences);
+    }
+    *out = body;
+    return status;
+}
+
+plsm_status run_page_corrupt(const struct run *run, uint32_t unit)
+{
+    char path[4096];
+    run_path(run->context, run->facts.number, path, sizeof path);
+    struct run_body *body = atomic_load(&run->body);
+    return fail(PLSM_CORRUPT, "%s: page %u at offset %llu: damaged (checksum or structure); restore it from a backup", path,
+                unit, (unsigned long long)(run_unit_block(body, unit) * PAGE_SIZE));
+}
+
+void page_hold_free(struct page_hold *hold)
+{
+    mem_free(hold->heap);
+    hold->heap = NULL;
+}
+
+static plsm_status read_counted(struct run *run, struct run_body *body, uint64_t offset, void *data, size_t size)
+{
+    counter_add(run->context->counters, COUNT_READS, 1);
+    counter_add(run->context->counters, COUNT_READ_BYTES, size);
+    return env_read(body->file, offset, data, size);
+}
+
+/* A unit of several blocks: not cached, since it would push out many small pages; the kernel caches the file. */
+static plsm_status large_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only, struct page_hold *hold)
+{
+    size_t size = run_unit_bytes(body, unit);
+    uint64_t offset = run_unit_block(body, unit) * PAGE_SIZE, seed = body->salt ^ offset;
+    bool checksummed = run->context->verify_checksums, complete = false;
+    if (head_only) {
+        TRY(read_counted(run, body, offset, hold->own, PAGE_SIZE));
+        if (page_verify_head(hold->own, size, seed, checksummed, &complete) != PLSM_OK)
+            return run_page_corrupt(run, unit);
+        hold->page = hold->own;
+        if (complete)
+            return PLSM_OK;
+    }
+    hold->heap = mem_alloc(size);
+    if (!hold->heap)
+        return fail(PLSM_NO_MEMORY, "no memory to read a page of %zu bytes", size);
+    TRY(read_counted(run, body, offset, hold->heap, size));
+    if (page_verify(hold->heap, size, seed, checksummed) != PLSM_OK)
+        return run_page_corrupt(run, unit);
+    hold->page = hold->heap;
+    return PLSM_OK;
+}
+
+plsm_status run_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only, struct page_hold *hold)
+{
+    const struct run_context *context = run->context;
+    page_hold_release(hold);
+    hold->page = cache_lookup(context->cache, &body->slots[unit]);
+    if (__builtin_expect(hold->page != NULL, 1)) {
+        counter_add(context->counters, COUNT_CACHE_HITS, 1);
+        return PLSM_OK;
+    }
+    counter_add(context->counters, COUNT_CACHE_MISSES, 1);
+    if (run_unit_bytes(body, unit) != PAGE_SIZE)
+        return large_page(run, body, unit, head_only, hold);
+    uint32_t number = 0;
+    uint64_t offset = run_unit_block(body, unit) * PAGE_SIZE;
+    uint8_t *frame = cache_take(context->cache, &number);
+    uint8_t *memory = frame ? frame : hold->own;
+    plsm_status status = read_counted(run, body, offset, memory, PAGE_SIZE);
+    if (status == PLSM_OK && page_verify(memory, PAGE_SIZE, body->salt ^ offset, context->verify_checksums) != PLSM_OK)
+        status = run_page_corrupt(run, unit);
+    if (status != PLSM_OK) {
+        if (frame)
+            cache_drop(context->cache, number);
+        return status;
+    }
+    hold->page = frame ? cache_publish(context->cache, &body->slots[unit], number) : memory;
+    return PLSM_OK;
+}

@@ -1,0 +1,58 @@
+/* The file of a run: one sorted, immutable sequence of entries. Written by run_writer.c, read by run.c.
+ *
+ *   block 0            header: magic, version, run number, salt, checksum; zeros to 4,096
+ *   units              data pages (page.h), each a multiple of 4 KiB, in key order
+ *   blocks             in this order, each 8-byte aligned, with offset, size and checksum in the footer:
+ *     fences             the traditional index (learn/fences.h): always there
+ *     filter             (learn/filter.h): keys and, where the first key byte is LSM_DIRECTORY_BYTE, their directories
+ *                        (hashed with RUN_DIRECTORY_SALT); size 0 when the store keeps none
+ *     offsets            u32 per unit and one more: where each starts, in 4 KiB; size 0 when all units are one block
+ *     model              the LIDX block (learn/model.h); its checksum is inside; size 0 when there is none
+ *     bounds             smallest key, largest key: varint size and bytes each
+ *   footer             the last 256 bytes: struct run_footer
+ *
+ * Numbers are little-endian. The salt ties pages to this file: a page of another run, or of an older file in the same
+ * place on the disk, does not validate. */
+#ifndef LSM_RUN_FORMAT_H
+#define LSM_RUN_FORMAT_H
+
+#include <stdint.h>
+
+#include "lsm/page.h"
+
+#define RUN_MAGIC "PLSMRUN"        /* 8 bytes with the terminator */
+#define RUN_FOOTER_MAGIC "PLSMEND"
+#define RUN_DIRECTORY_SALT UINT64_C(0x6469726563746f72)
+enum { RUN_VERSION = 1 };
+
+struct run_file_header {
+    char magic[8];
+    uint32_t version, reserved;
+    uint64_t number, salt;
+    uint64_t checksum; /* of the bytes before */
+};
+_Static_assert(sizeof(struct run_file_header) == 40, "run header layout");
+
+enum run_block { RUN_FENCES, RUN_FILTER, RUN_OFFSETS, RUN_MODEL, RUN_BOUNDS, RUN_BLOCKS };
+
+struct run_block_place {
+    uint64_t offset, size, checksum; /* the checksum is seeded with the salt */
+};
+
+struct run_footer {
+    struct run_block_place blocks[RUN_BLOCKS];
+    uint64_t number, salt;
+    uint64_t entries, deletions;
+    uint64_t key_bytes, value_bytes; /* of all entries, meta counted with the values */
+    uint64_t filter_keys;
+    uint64_t seq_max;                /* largest sequence number among the entries before they were set to 0 */
+    uint32_t units;
+    uint32_t versions;               /* 1: some key has several entries */
+    uint32_t version, codec;
+    char magic[8];
+    uint64_t zero[5];
+    uint64_t checksum;               /* of the bytes before, seeded with the salt */
+};
+_Static_assert(sizeof(struct run_footer) == 256, "run footer layout");
+
+#endif

@@ -1,0 +1,286 @@
+/* Writing a run. The layout stands in run_format.h. */
+#include "lsm/run_writer.h"
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+enum { WRITE_BYTES = 256 << 10 }; /* finished pages are appended in pieces of about this size */
+
+struct run_writer {
+    const struct run_context *context;
+    struct env_file *file;
+    char path[4096];
+    uint64_t salt;
+    unsigned filter_bits;
+    struct page_builder page;
+    struct buf out;             /* finished pages not yet written */
+    uint64_t written;           /* bytes of the file, without `out` */
+    struct buf smallest;        /* first key of the run */
+    struct buf last_key;        /* last key of the last finished page */
+    struct buf border;          /* scratch: a key and one byte more */
+    struct buf hashes;          /* u64 each, for the filter */
+    struct buf offsets;         /* u32 each: block where a unit starts */
+    bool large_units;
+    struct fences_builder *fences;
+    struct model_builder *model;
+    uint64_t train_ns;
+    struct run_facts facts;
+    struct run_footer footer;
+    bool finished;
+};
+
+static plsm_status write_out(struct run_writer *w)
+{
+    if (w->out.size == 0)
+        return PLSM_OK;
+    TRY(env_append(w->file, w->out.data, w->out.size));
+    counter_add(w->context->counters, COUNT_WRITES, 1);
+    counter_add(w->context->counters, COUNT_WRITE_BYTES, w->out.size);
+    w->written += w->out.size;
+    w->out.size = 0;
+    return PLSM_OK;
+}
+
+static plsm_status put_header(struct run_writer *w)
+{
+    struct run_file_header h = {.version = RUN_VERSION, .number = w->facts.number, .salt = w->salt};
+    memcpy(h.magic, RUN_MAGIC, sizeof h.magic);
+    h.checksum = checksum(&h, offsetof(struct run_file_header, checksum), 0);
+    TRY(buf_reserve(&w->out, PAGE_SIZE));
+    memset(w->out.data, 0, PAGE_SIZE);
+    memcpy(w->out.data, &h, sizeof h);
+    w->out.size = PAGE_SIZE;
+    return PLSM_OK;
+}
+
+plsm_status run_writer_create(const struct run_context *context, uint64_t number, unsigned filter_bits,
+                              struct run_writer **out)
+{
+    struct run_writer *w = mem_zalloc(sizeof *w);
+    if (!w)
+        return fail(PLSM_NO_MEMORY, "no memory to write a run");
+    w->context = context;
+    w->facts.number = number;
+    w->filter_bits = filter_bits;
+    run_path(context, number, w->path, sizeof w->path);
+    env_random(context->env, &w->salt, sizeof w->salt);
+    plsm_status status = PLSM_OK;
+    w->fences = fences_builder_create();
+    if (context->index == LSM_LEARNED)
+        w->model = model_builder_create();
+    if (!w->fences || (context->index == LSM_LEARNED && !w->model))
+        status = fail(PLSM_NO_MEMORY, "no memory to write a run");
+    if (status == PLSM_OK)
+        status = env_open(context->env, w->path, ENV_APPEND, &w->file);
+    if (status == PLSM_OK)
+        status = put_header(w);
+    if (status != PLSM_OK) {
+        run_writer_destroy(w);
+        w = NULL;
+    }
+    *out = w;
+    return status;
+}
+
+uint64_t run_writer_size(const struct run_writer *w)
+{
+    return w->written + w->out.size;
+}
+
+static plsm_status copy_key(struct buf *to, plsm_slice key)
+{
+    to->size = 0;
+    return buf_append(to, key.data, key.size);
+}
+
+/* Tells the indexes that a page starts with `first`. Where versions of one key straddle the border, the border is the
+ * smallest key behind it, so that a search for the key starts on the page before. */
+static plsm_status index_page(struct run_writer *w, plsm_slice first)
+{
+    plsm_slice last = buf_slice(&w->last_key);
+    if (w->facts.units > 0 && slice_equal(last, first)) {
+        TRY(copy_key(&w->border, first));
+        TRY(buf_append(&w->border, "", 1));
+        first = buf_slice(&w->border);
+    }
+    TRY(fences_builder_add(w->fences, last, first));
+    if (w->model) {
+        uint64_t start_ns = env_now_ns(w->context->env);
+        TRY(model_builder_add(w->model, last, first));
+        w->train_ns += env_now_ns(w->context->env) - start_ns;
+    }
+    return PLSM_OK;
+}
+
+static plsm_status finish_page(struct run_writer *w)
+{
+    if (page_builder_empty(&w->page))
+        return PLSM_OK;
+    uint64_t offset = run_writer_size(w);
+    TRY(index_page(w, page_builder_first(&w->page)));
+    TRY(copy_key(&w->last_key, page_builder_last(&w->page)));
+    TRY(buf_append_u32(&w->offsets, (uint32_t)(offset / PAGE_SIZE)));
+    TRY(page_builder_finish(&w->page, w->salt ^ offset, &w->out));
+    w->large_units |= run_writer_size(w) - offset > PAGE_SIZE;
+    w->facts.units++;
+    return w->out.size >= WRITE_BYTES ? write_out(w) : PLSM_OK;
+}
+
+/* Adds the directories of a key that the key before does not have in common to the filter's hashes. */
+static plsm_status add_directories(struct run_writer *w, plsm_slice key, plsm_slice before)
+{
+    const uint8_t *bytes = key.data, *end = bytes + key.size;
+    const uint8_t *from = bytes + slice_common(key, before);
+    while (from < end && (from = memchr(from, '/', (size_t)(end - from)))) {
+        from++;
+        TRY(buf_append_u64(&w->hashes, key_hash(bytes, (size_t)(from - bytes)) ^ RUN_DIRECTORY_SALT));
+    }
+    return PLSM_OK;
+}
+
+plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
+{
+    plsm_slice before = {0};
+    if (!page_builder_empty(&w->page))
+        before = page_builder_last(&w->page);
+    else if (w->facts.units > 0)
+        before = buf_slice(&w->last_key);
+    uint64_t hash = key_hash(entry->key.data, entry->key.size);
+    if (w->facts.entries == 0)
+        TRY(copy_key(&w->smallest, entry->key));
+    if (w->facts.entries > 0 && slice_equal(before, entry->key)) {
+        w->facts.versions = true;
+    } else if (w->filter_bits) {
+        TRY(buf_append_u64(&w->hashes, hash));
+        if (*(const uint8_t *)entry->key.data == LSM_DIRECTORY_BYTE)
+            TRY(add_directories(w, entry->key, before));
+    }
+    if (!page_builder_fits(&w->page, entry))
+        TRY(finish_page(w));
+    w->facts.entries++;
+    w->facts.deletions += entry->kind == BATCH_DELETE;
+    w->facts.key_bytes += entry->key.size;
+    w->facts.value_bytes += entry->value.size + entry->meta.size;
+    return page_builder_add(&w->page, entry, hash);
+}
+
+/* Appends a block behind the pages and notes its place. */
+static plsm_status put_block(struct run_writer *w, enum run_block which, size_t start)
+{
+    struct run_block_place *place = &w->footer.blocks[which];
+    place->offset = w->written + start;
+    place->size = w->out.size - start;
+    place->checksum = checksum(w->out.data + start, place->size, w->salt);
+    while (w->out.size % 8)
+        TRY(buf_append(&w->out, "", 1));
+    return PLSM_OK;
+}
+
+static plsm_status put_filter(struct run_writer *w)
+{
+    size_t start = w->out.size, count = w->hashes.size / sizeof(uint64_t);
+    uint64_t *hashes = (uint64_t *)(void *)w->hashes.data, start_ns = env_now_ns(w->context->env);
+    struct filter filter;
+    if (w->filter_bits == 0)
+        return put_block(w, RUN_FILTER, start);
+    TRY(filter_build(hashes, count, w->filter_bits, &w->out));
+    TRY(filter_open(slice(w->out.data + start, w->out.size - start), &filter));
+    /* A key that its own filter denies would be lost: that is checked here, for every key of every run. */
+    for (size_t i = 0; i < count; i++)
+        if (!filter_may_contain(&filter, hashes[i])) {
+            counter_add(w->context->counters, COUNT_FILTER_MISSED, 1);
+            w->out.size = start;
+            break;
+        }
+    w->facts.filter_keys = count;
+    counter_add(w->context->counters, COUNT_FILTER_NS, env_now_ns(w->context->env) - start_ns);
+    return put_block(w, RUN_FILTER, start);
+}
+
+static plsm_status put_model(struct run_writer *w)
+{
+    size_t start = w->out.size;
+    if (w->model) {
+        uint64_t start_ns = env_now_ns(w->context->env);
+        TRY(model_builder_finish(w->model, buf_slice(&w->last_key), w->facts.entries, env_wall_ns(w->context->env), &w->out));
+        w->train_ns += env_now_ns(w->context->env) - start_ns;
+        counter_add(w->context->counters, COUNT_TRAIN_NS, w->train_ns);
+        counter_add(w->context->counters, COUNT_TRAIN_KEYS, w->facts.entries);
+    }
+    return put_block(w, RUN_MODEL, start);
+}
+
+static plsm_status put_blocks(struct run_writer *w)
+{
+    size_t start = w->out.size;
+    TRY(fences_builder_finish(w->fences, &w->out));
+    TRY(put_block(w, RUN_FENCES, start));
+    TRY(put_filter(w));
+    start = w->out.size;
+    if (w->large_units) {
+        TRY(buf_append(&w->out, w->offsets.data, w->offsets.size));
+    }
+    TRY(put_block(w, RUN_OFFSETS, start));
+    TRY(put_model(w));
+    start = w->out.size;
+    TRY(buf_append_slice(&w->out, buf_slice(&w->smallest)));
+    TRY(buf_append_slice(&w->out, buf_slice(&w->last_key)));
+    return put_block(w, RUN_BOUNDS, start);
+}
+
+plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run_facts *facts)
+{
+    INVARIANT(w->facts.entries > 0);
+    TRY(finish_page(w));
+    TRY(write_out(w));
+    TRY(buf_append_u32(&w->offsets, (uint32_t)(w->written / PAGE_SIZE))); /* where the last unit ends */
+    TRY(put_blocks(w));
+    w->facts.seq_max = seq_max;
+    w->facts.smallest = buf_slice(&w->smallest);
+    w->facts.largest = buf_slice(&w->last_key);
+    struct run_footer *f = &w->footer;
+    f->number = w->facts.number;
+    f->salt = w->salt;
+    f->entries = w->facts.entries;
+    f->deletions = w->facts.deletions;
+    f->key_bytes = w->facts.key_bytes;
+    f->value_bytes = w->facts.value_bytes;
+    f->filter_keys = w->facts.filter_keys;
+    f->seq_max = seq_max;
+    f->units = w->facts.units;
+    f->versions = w->facts.versions;
+    f->version = RUN_VERSION;
+    memcpy(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic);
+    f->checksum = checksum(f, offsetof(struct run_footer, checksum), w->salt);
+    TRY(buf_append(&w->out, f, sizeof *f));
+    TRY(write_out(w));
+    TRY(env_sync(w->file));
+    w->facts.file_size = w->written;
+    w->finished = true;
+    *facts = w->facts;
+    return PLSM_OK;
+}
+
+void run_writer_destroy(struct run_writer *w)
+{
+    if (!w)
+        return;
+    if (w->file && !w->finished) {
+        env_close(w->file);
+        w->file = NULL;
+        env_remove(w->context->env, w->path); /* if that fails too, the next open removes it */
+    }
+    env_close(w->file);
+    page_builder_free(&w->page);
+    buf_free(&w->out);
+    buf_free(&w->smallest);
+    buf_free(&w->last_key);
+    buf_free(&w->border);
+    buf_free(&w->hashes);
+    buf_free(&w->offsets);
+    fences_builder_destroy(w->fences);
+    model_builder_destroy(w->model);
+    mem_free(w);
+}
