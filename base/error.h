@@ -4,6 +4,8 @@
 
 #include "base/status.h"
 
+#undef fail /* the test library check has an old macro of this name: include <check.h> before this header */
+
 /* Stores the formatted sentence as this thread's message (cut at 1,023 bytes) and returns `status`, so that a failure
  * is one line: return fail(PLSM_CORRUPT, "%s: page %u: checksum mismatch; run plsm check", path, page); */
 plsm_status fail(plsm_status status, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
