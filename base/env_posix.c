@@ -82,6 +82,20 @@ static void table_remove(struct posix_file *file)
     table.open[file->place]->place = file->place;
 }
 
+/* Puts the file right behind the clock hand, so that the hand meets it last: what it stood at moves to the end, from
+ * where table_evict took what now stands there. Under the lock. */
+static void table_insert(struct posix_file *file)
+{
+    unsigned place = table.hand < table.count ? table.hand++ : table.count;
+    if (place < table.count) {
+        table.open[table.count] = table.open[place];
+        table.open[table.count]->place = table.count;
+    }
+    table.open[place] = file;
+    file->place = place;
+    table.count++;
+}
+
 /* Closes the descriptor that was used least recently, roughly; false when each is being read from. Under the lock. */
 static bool table_evict(void)
 {
@@ -93,7 +107,7 @@ static bool table_evict(void)
         if (atomic_exchange_explicit(&file->referenced, false, memory_order_relaxed)) {
             table.hand++;
         } else if (atomic_compare_exchange_strong(&file->state, &idle, 0)) {
-            table_remove(file); /* another file moves to the hand's place: it is looked at next */
+            table_remove(file);
             close(file->fd);
             return true;
         } else {
@@ -132,8 +146,7 @@ static plsm_status table_open(struct posix_file *file, bool first)
                     path);
     }
     file->fd = fd;
-    file->place = table.count;
-    table.open[table.count++] = file;
+    table_insert(file);
     atomic_fetch_add(&file->state, HAS_DESCRIPTOR + 1);
     return PLSM_OK;
 }
