@@ -2,6 +2,8 @@
 #include "tools/text.h"
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 struct check {
     struct progress progress;
     uint64_t problems, bytes;

@@ -1,5 +1,7 @@
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 static enum tool_exit run(struct tool *tool, int argc, char **argv)
 {
     enum tool_exit code = TOOL_OK;

@@ -2,6 +2,8 @@
 
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 static enum tool_exit run(struct tool *tool, int argc, char **argv)
 {
     int option = tool_next_option(tool, argc, argv, "", NULL);

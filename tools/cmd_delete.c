@@ -1,6 +1,8 @@
 #include "tools/text.h"
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 /* Adds one key to the batch when it is there; otherwise says so and sets *absent. */
 static plsm_status add(struct tool *tool, plsm *db, plsm_batch *batch, const char *argument, bool *absent)
 {

@@ -3,6 +3,8 @@
 #include "tools/progress.h"
 #include "tools/records.h"
 
+#include "base/banned.h"
+
 static void find_keys(void *arg, const plsm_statistic *statistic)
 {
     if (strcmp(statistic->name, "store.keys") == 0 && statistic->is_integer)

@@ -3,6 +3,8 @@
 #include "tools/text.h"
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 enum { PIECE_SIZE = 256 << 10 };
 
 /* Writes a large value piece by piece; a failing stdout ends it without an error of its own. */

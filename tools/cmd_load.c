@@ -9,6 +9,8 @@
 #include "tools/text.h"
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 enum { INPUT_SIZE = 1 << 20, BATCH_RECORDS = 1000, BATCH_BYTES = 8 << 20 };
 
 struct load {

@@ -4,6 +4,8 @@
 #include "base/error.h"
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 enum { PIECE_SIZE = 256 << 10 };
 _Static_assert(PIECE_SIZE > PLSM_INLINE_MAX, "one piece tells whether a value is large");
 

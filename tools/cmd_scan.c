@@ -1,6 +1,8 @@
 #include "tools/records.h"
 #include "tools/text.h"
 
+#include "base/banned.h"
+
 struct scan {
     plsm_slice from, to; /* empty: open */
     bool reverse;

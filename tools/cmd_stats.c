@@ -1,5 +1,7 @@
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 /* Names are at most about 40 characters; longer ones just push their value to the right. */
 static void print_one(void *arg, const plsm_statistic *statistic)
 {

@@ -4,6 +4,8 @@
 
 #include "tools/tool.h"
 
+#include "base/banned.h"
+
 static const struct command *const commands[] = {
     &command_create, &command_get,   &command_put,   &command_delete,  &command_scan,  &command_load,
     &command_dump,   &command_stats, &command_check, &command_compact, &command_bench,

@@ -6,6 +6,8 @@
 #include "base/env.h"
 #include "tools/text.h"
 
+#include "base/banned.h"
+
 enum { BAR_WIDTH = 24 };
 static const uint64_t FIRST_NS = 1000000000, INTERVAL_NS = 200000000;
 

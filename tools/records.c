@@ -4,6 +4,8 @@
 #include "base/error.h"
 #include "tools/text.h"
 
+#include "base/banned.h"
+
 enum { PIECE_SIZE = 256 << 10 };
 
 /* One piece of a key or value in the form asked for, appended to records->text. */

@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "tools/text.h"
 
+#include "base/banned.h"
+
 /* --- command line ------------------------------------------------------------------------------------------------- */
 
 void tool_help(const struct command *command, FILE *out)

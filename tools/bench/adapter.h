@@ -1,0 +1,64 @@
+/* The engines under test behind one small table: one adapter per file, adapter_*.c.
+ *
+ * All get the same: keys and values as they are, no compression, writes logged, sync as asked. Rivals are set up as their
+ * own documentation advises for this use; each adapter says how and why at its top. Their libraries are loaded at run
+ * time (dlopen), so that plsm itself depends on none of them. */
+#ifndef TOOLS_BENCH_ADAPTER_H
+#define TOOLS_BENCH_ADAPTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "base/status.h"
+
+struct adapter_options {
+    uint64_t keys;          /* about how many there will be */
+    uint32_t value_bytes;
+    uint32_t threads;
+    uint64_t cache_bytes;   /* of the engine's own cache */
+    bool sync;              /* each write call survives power loss */
+    const char *index;      /* of plsm: "learned", "traditional" */
+    const char *options;    /* further ones of plsm, or NULL */
+};
+
+enum { ENGINE_BUFFER_BYTES = 64 << 20 }; /* write buffer of each engine that has one */
+
+struct adapter_record {
+    plsm_slice key, value;
+};
+
+/* `db` and `session` are the adapter's own. A session belongs to one thread. Failures set plsm_message(). */
+struct adapter {
+    const char *name;
+    bool reads_by_calls; /* reads files with read calls, so that the kernel counts its pages; false: maps them */
+    /* Why it cannot be used here, or NULL: static text. */
+    const char *(*lack)(void);
+    plsm_status (*open)(const char *path, const struct adapter_options *options, void **db);
+    plsm_status (*close)(void *db);
+    /* Writes out what is buffered and waits for background work, as far as the engine has calls for that. */
+    plsm_status (*settle)(void *db);
+    plsm_status (*session)(void *db, void **session);
+    void (*session_end)(void *session); /* accepts NULL */
+    /* One atomic write of `count` records. */
+    plsm_status (*put)(void *session, const struct adapter_record *records, uint32_t count);
+    /* PLSM_NOT_FOUND when absent; *value is valid until the session's next call. */
+    plsm_status (*get)(void *session, plsm_slice key, plsm_slice *value);
+    /* Starts a scan at the first key >= from (empty: at the first of all); step gives the entries, one a call, until it
+     * returns false; scan_end tells whether all went well. */
+    plsm_status (*seek)(void *session, plsm_slice from);
+    bool (*step)(void *session, plsm_slice *key, plsm_slice *value);
+    plsm_status (*scan_end)(void *session);
+};
+
+extern const struct adapter adapter_lsm, adapter_rocksdb, adapter_leveldb, adapter_lmdb;
+
+/* All of them, ended by NULL. */
+extern const struct adapter *const adapters[];
+const struct adapter *adapter_find(const char *name, size_t size); /* NULL: none of that name */
+
+/* Loads `library` and looks up `count` functions; NULL when all are there, otherwise what is missing (static until the
+ * next call). */
+const char *adapter_load(const char *library, const char *const *names, void **functions, int count);
+
+#endif

@@ -1,0 +1,159 @@
+/* plsm itself, through its public header like any other program. */
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "store/plsm.h"
+#include "tools/bench/adapter.h"
+
+#include "base/banned.h"
+
+struct lsm_db {
+    plsm *db;
+    plsm_durability durability;
+};
+
+struct lsm_session {
+    struct lsm_db *db;
+    plsm_batch *batch;
+    plsm_value value;
+    plsm_iterator *it;
+    bool fresh; /* the iterator stands on an entry that step has not given yet */
+};
+
+static const char *lack(void)
+{
+    return NULL;
+}
+
+static plsm_status open_store(const char *path, const struct adapter_options *options, void **out)
+{
+    struct buf text = {0};
+    struct lsm_db *db = mem_zalloc(sizeof *db);
+    plsm_status status = db ? PLSM_OK : PLSM_NO_MEMORY;
+    if (status == PLSM_OK)
+        status = buf_printf(&text, "index=%s,cache_size=%llu,buffer_size=%d%s%s", options->index,
+                            (unsigned long long)options->cache_bytes, ENGINE_BUFFER_BYTES, options->options ? "," : "",
+                            options->options ? options->options : "");
+    if (status == PLSM_OK)
+        status = buf_append(&text, "", 1);
+    if (status == PLSM_OK)
+        status = plsm_open(path, PLSM_CREATE, (const char *)text.data, &db->db);
+    buf_free(&text);
+    if (status != PLSM_OK) {
+        mem_free(db);
+        return status;
+    }
+    db->durability = options->sync ? PLSM_SYNC : PLSM_NONE;
+    *out = db;
+    return PLSM_OK;
+}
+
+static plsm_status close_store(void *handle)
+{
+    struct lsm_db *db = handle;
+    plsm_status status = plsm_close(db->db);
+    mem_free(db);
+    return status;
+}
+
+static plsm_status settle(void *handle)
+{
+    struct lsm_db *db = handle;
+    return plsm_flush(db->db);
+}
+
+static void session_end(void *handle)
+{
+    struct lsm_session *session = handle;
+    if (!session)
+        return;
+    plsm_iterator_destroy(session->it);
+    plsm_value_free(&session->value);
+    plsm_batch_destroy(session->batch);
+    mem_free(session);
+}
+
+static plsm_status session_start(void *db, void **out)
+{
+    struct lsm_session *session = mem_zalloc(sizeof *session);
+    if (!session)
+        return PLSM_NO_MEMORY;
+    session->db = db;
+    session->batch = plsm_batch_create();
+    if (!session->batch) {
+        session_end(session);
+        return PLSM_NO_MEMORY;
+    }
+    *out = session;
+    return PLSM_OK;
+}
+
+static plsm_status put(void *handle, const struct adapter_record *records, uint32_t count)
+{
+    struct lsm_session *session = handle;
+    if (count == 1)
+        return plsm_put(session->db->db, records->key, records->value, session->db->durability);
+    plsm_batch_clear(session->batch);
+    for (uint32_t i = 0; i < count; i++)
+        TRY(plsm_batch_put(session->batch, PLSM_NAMES, records[i].key, (plsm_slice){0}, records[i].value));
+    return plsm_write(session->db->db, session->batch, session->db->durability);
+}
+
+static plsm_status get(void *handle, plsm_slice key, plsm_slice *value)
+{
+    struct lsm_session *session = handle;
+    plsm_status status = plsm_get(session->db->db, NULL, key, &session->value);
+    *value = session->value.value;
+    return status;
+}
+
+static plsm_status seek(void *handle, plsm_slice from)
+{
+    struct lsm_session *session = handle;
+    plsm_slice none = {0};
+    TRY(plsm_iterator_create(session->db->db, NULL, none, none, &session->it));
+    if (from.size > 0)
+        plsm_iterator_seek(session->it, from);
+    else
+        plsm_iterator_first(session->it);
+    session->fresh = true;
+    return PLSM_OK;
+}
+
+static bool step(void *handle, plsm_slice *key, plsm_slice *value)
+{
+    struct lsm_session *session = handle;
+    if (!session->fresh)
+        plsm_iterator_next(session->it);
+    session->fresh = false;
+    if (!plsm_iterator_valid(session->it))
+        return false;
+    *key = plsm_iterator_key(session->it);
+    *value = plsm_iterator_value(session->it);
+    return true;
+}
+
+static plsm_status scan_end(void *handle)
+{
+    struct lsm_session *session = handle;
+    plsm_status status = plsm_iterator_status(session->it);
+    plsm_iterator_destroy(session->it);
+    session->it = NULL;
+    return status;
+}
+
+const struct adapter adapter_lsm = {
+    .name = "lsm",
+    .reads_by_calls = true,
+    .lack = lack,
+    .open = open_store,
+    .close = close_store,
+    .settle = settle,
+    .session = session_start,
+    .session_end = session_end,
+    .put = put,
+    .get = get,
+    .seek = seek,
+    .step = step,
+    .scan_end = scan_end,
+};

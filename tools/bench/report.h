@@ -1,0 +1,16 @@
+/* Rows for people and for programs. */
+#ifndef TOOLS_BENCH_REPORT_H
+#define TOOLS_BENCH_REPORT_H
+
+#include "tools/bench/workload.h"
+
+/* One line, one JSON object, on stdout. */
+void report_json(const struct row_options *options, const struct row_result *result);
+void report_table_head(void);
+void report_table_row(const struct row_options *options, const struct row_result *result);
+/* "plsm learned", "rocksdb": valid until the next call but one. */
+const char *report_engine(const struct row_options *options);
+/* Processor, memory, kernel and date, one a line, each after `prefix`. */
+void report_machine(const char *prefix);
+
+#endif

@@ -1,0 +1,180 @@
+#include "tools/bench/row.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+#include "base/banned.h"
+
+static char top[PATH_MAX]; /* of all rows; empty: none */
+static volatile sig_atomic_t signalled;
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+enum { SIGNALS = sizeof signals / sizeof *signals };
+
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
+{
+    (void)info, (void)type, (void)walk;
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void on_signal(int number)
+{
+    signalled = number;
+}
+
+static void handle_signals(void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler}; /* no SA_RESTART: waiting calls return */
+    for (int i = 0; i < SIGNALS; i++)
+        sigaction(signals[i], &action, NULL);
+}
+
+plsm_status rows_begin(const char *parent)
+{
+    if (!parent)
+        parent = getenv("TMPDIR");
+    if (!parent || !*parent)
+        parent = "/tmp";
+    if (snprintf(top, sizeof top, "%s/plsm-bench-XXXXXX", parent) >= (int)sizeof top) {
+        top[0] = '\0';
+        return fail(PLSM_INVALID, "%s: the path is too long", parent);
+    }
+    handle_signals(on_signal);
+    if (!mkdtemp(top)) {
+        int error = errno;
+        top[0] = '\0';
+        return fail_errno(error, parent, "make a directory for the benchmark");
+    }
+    return PLSM_OK;
+}
+
+const char *rows_directory(void)
+{
+    return top;
+}
+
+void rows_end(void)
+{
+    if (top[0])
+        remove_tree(top);
+    top[0] = '\0';
+    handle_signals(SIG_DFL);
+    if (signalled)
+        raise(signalled);
+}
+
+/* What the child sends back. */
+struct report {
+    plsm_status status;
+    struct row_result result;
+    char message[512];
+};
+
+static void child(const struct row_options *options, const char *directory, int out, pid_t parent)
+{
+    struct report report = {0};
+    handle_signals(SIG_DFL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    report.status = workload_run(options, directory, &report.result);
+    snprintf(report.message, sizeof report.message, "%s", plsm_message());
+    ssize_t put = write(out, &report, sizeof report);
+    _exit(put == sizeof report ? 0 : 1); /* a pipe takes this much at once */
+}
+
+/* Waits for the child; a signal to us ends it. */
+static int wait_for(pid_t pid)
+{
+    int status = 0;
+    bool killed = false;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        if (signalled && !killed)
+            kill(pid, SIGKILL);
+        killed = signalled != 0;
+    }
+    return status;
+}
+
+plsm_status row_run(const struct row_options *options, struct row_result *result)
+{
+    char directory[PATH_MAX];
+    int ends[2];
+    struct report report = {.status = PLSM_IO};
+    if (snprintf(directory, sizeof directory, "%s/row", top) >= (int)sizeof directory)
+        return fail(PLSM_INVALID, "%s: the path is too long", top);
+    if (mkdir(directory, 0700) < 0)
+        return fail_errno(errno, directory, "make a directory");
+    if (pipe(ends) < 0)
+        return fail_errno(errno, "a pipe", "open");
+    fflush(NULL); /* or the child would have a copy to write */
+    pid_t parent = getpid(), pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        child(options, directory, ends[1], parent);
+    }
+    close(ends[1]);
+    if (pid < 0) {
+        close(ends[0]);
+        return fail_errno(errno, "a process for the benchmark", "start");
+    }
+    int status = wait_for(pid);
+    ssize_t got = read(ends[0], &report, sizeof report);
+    close(ends[0]);
+    remove_tree(directory);
+    if (signalled)
+        rows_end();
+    const char *index = options->index ? options->index : "";
+    if (WIFSIGNALED(status))
+        return fail(PLSM_IO, "%s on %s %s: killed by signal %d", options->workload->name, options->engine->name, index,
+                    WTERMSIG(status));
+    if (got != sizeof report)
+        return fail(PLSM_IO, "%s on %s %s: ended without a result", options->workload->name, options->engine->name,
+                    index);
+    if (report.status != PLSM_OK)
+        return fail(report.status, "%s on %s %s: %s", options->workload->name, options->engine->name, index,
+                    report.message);
+    *result = report.result;
+    return PLSM_OK;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median_of(const struct row_result *results, uint32_t count, size_t offset)
+{
+    double values[ROW_REPEAT_MAX] = {0};
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(&values[i], (const char *)&results[i] + offset, sizeof values[i]);
+    qsort(values, count, sizeof *values, compare_doubles);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+void row_median(const struct row_result *results, uint32_t count, struct row_result *median)
+{
+    INVARIANT(count > 0 && count <= ROW_REPEAT_MAX);
+    *median = results[0];
+    median->ops_per_s = median_of(results, count, offsetof(struct row_result, ops_per_s));
+    median->cpu_ns_per_op = median_of(results, count, offsetof(struct row_result, cpu_ns_per_op));
+    median->p50_ns = median_of(results, count, offsetof(struct row_result, p50_ns));
+    median->p99_ns = median_of(results, count, offsetof(struct row_result, p99_ns));
+    median->pages_per_op = median_of(results, count, offsetof(struct row_result, pages_per_op));
+}

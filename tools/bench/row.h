@@ -1,0 +1,20 @@
+/* Rows in processes of their own, so that no engine's memory or threads touch another's figures, and their files in a
+ * directory that is removed again, also after a failure or a signal. */
+#ifndef TOOLS_BENCH_ROW_H
+#define TOOLS_BENCH_ROW_H
+
+#include "tools/bench/workload.h"
+
+/* Makes a new directory in `parent` (NULL: $TMPDIR or /tmp) for this process's rows, and takes care of signals. */
+plsm_status rows_begin(const char *parent);
+/* Runs one row in a child process. PLSM_IO with a message when it failed, was wrong or was killed. After a signal to this
+ * process it does not return: everything is removed, then the signal takes its course. */
+plsm_status row_run(const struct row_options *options, struct row_result *result);
+const char *rows_directory(void);
+void rows_end(void);
+
+enum { ROW_REPEAT_MAX = 100 };
+/* The median of `count` (1 to ROW_REPEAT_MAX) results of the same row, figure by figure. */
+void row_median(const struct row_result *results, uint32_t count, struct row_result *median);
+
+#endif

@@ -1,0 +1,30 @@
+/* One thread of a workload: its operations, each checked. */
+#ifndef TOOLS_BENCH_WORKER_H
+#define TOOLS_BENCH_WORKER_H
+
+#include "base/histogram.h"
+#include "base/random.h"
+#include "tools/bench/data.h"
+#include "tools/bench/workload.h"
+#include "tools/bench/zipf.h"
+
+struct worker {
+    const struct adapter *engine;
+    void *session;
+    const struct workload *workload;
+    const struct data *data;
+    struct histogram *latency; /* shared; NULL: not wanted */
+    uint64_t first, ops;       /* its part of all operations */
+    uint32_t batch;            /* records of one write */
+    uint32_t number, workers;  /* which of how many */
+    struct random random;
+    struct zipf zipf;
+    uint64_t calls;    /* so far, to choose those that are timed */
+    uint64_t inserted; /* new keys written by a mix */
+};
+
+plsm_status worker_run(struct worker *worker);
+/* Reads up to `limit` entries from the first key >= from and checks their order and values; *count: how many. */
+plsm_status worker_scan(struct worker *worker, plsm_slice from, uint64_t limit, uint64_t *count);
+
+#endif
