@@ -20,7 +20,7 @@ Q        := $(if $(V),,@)
 rooms     = base learn lsm store
 LIB_SRC  := $(foreach room,$(rooms),$(wildcard $(room)/*.c))
 FS_SRC   := $(wildcard fs/*.c)
-TOOL_SRC := $(wildcard tools/*.c)
+TOOL_SRC := $(wildcard tools/*.c) $(wildcard tools/bench/*.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 FS_OBJ   := $(FS_SRC:%.c=$(BUILD)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/%.o)
@@ -31,7 +31,7 @@ TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 HARNESS_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/harness/*.c))
 HARNESS_LIB := $(BUILD)/tests/libharness.a
 
-.PHONY: all lib test unit clean
+.PHONY: all lib test unit bench clean
 all: $(BUILD)/plsm $(BUILD)/plsmd
 
 lib: $(BUILD)/libplsm.a
@@ -62,6 +62,10 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HARNESS_LIB) $(BUILD)/libplsm.a
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
 
 unit-binaries: $(TEST_BIN)
+
+# The table of the README: plsm and, where their headers were there at build time, RocksDB, LevelDB and LMDB.
+bench: $(BUILD)/plsm
+	$(BUILD)/plsm bench first
 
 clean:
 	rm -rf build build-*
