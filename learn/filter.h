@@ -29,10 +29,12 @@ plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct b
 plsm_status filter_open(plsm_slice bytes, struct filter *out);
 /* False: no such key was in it. */
 bool filter_may_contain(const struct filter *filter, uint64_t hash);
+/* Brings the three places that filter_may_contain will read for `hash` towards the cache; for groups of lookups. */
+void filter_prefetch(const struct filter *filter, uint64_t hash);
 
 /* Monkey's policy: fingerprint bits for a run on `level` of a tree whose last level is `last_level`, with `bits_last`
  * on the last level: each level above, smaller by size_ratio, gets log2(size_ratio) more bits, up to FILTER_BITS_MAX.
- * Worked example: bits_last 8, ratio 10, levels 0..3: 16, 14 (8 + 6.6, rounded), 11, 8. Pure. */
+ * Worked example: bits_last 8, ratio 10, levels 0..3: 16, 14 (8 + 6.6, rounded down), 11, 8. Pure. */
 unsigned filter_bits_for_level(unsigned level, unsigned last_level, unsigned bits_last, unsigned size_ratio);
 
 #endif

@@ -1,0 +1,330 @@
+/* Serialized coder, little-endian:
+ *    0  u16  prefix size
+ *    2  u8   positions, 0 to 64
+ *    3  u8   alphabets, 0 to 64
+ *    4       the prefix
+ *            one byte per position: which alphabet
+ *            each alphabet:
+ *            u8   bits 0-6: ranges of bytes; 0: a bit set follows instead. Bit 7: keys may end here, which is a digit
+ * too u8 first, u8 last  of each range, ascending; or 32 bytes, byte b at bit b % 8 of byte b / 8 The radix of a
+ * position is the number of bytes in its alphabet, plus one where keys may end. The product of all radixes is at most
+ * 2^64. The last position has weight 1, each other the weight of the one behind times its radix. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "learn/codes.h"
+
+enum {
+    HEADER_SIZE = 4,
+    PREFIX_SIZE_MAX = UINT16_MAX,
+    BIT_SET_SIZE = 32,
+    ENDS_HERE = 0x80,
+    FULL_ENOUGH = 192, /* alphabets this large become full: a fraction of a bit is lost, a table is saved */
+};
+
+struct alphabet {
+    uint64_t bytes[4];
+    bool ends;
+};
+
+static inline bool has_byte(const uint64_t set[4], unsigned byte)
+{
+    return set[byte / 64] >> (byte % 64) & 1;
+}
+
+static inline void add_byte(uint64_t set[4], unsigned byte)
+{
+    set[byte / 64] |= (uint64_t)1 << (byte % 64);
+}
+
+static unsigned byte_count(const uint64_t set[4])
+{
+    unsigned count = 0;
+    for (int i = 0; i < 4; i++)
+        count += (unsigned)__builtin_popcountll(set[i]);
+    return count;
+}
+
+static unsigned radix_of(const struct alphabet *a)
+{
+    return byte_count(a->bytes) + a->ends;
+}
+
+/* --- learning --- */
+
+void code_training_start(struct code_training *t)
+{
+    *t = (struct code_training){.shortest = SIZE_MAX};
+}
+
+void code_training_note(struct code_training *t, plsm_slice rest)
+{
+    const uint8_t *bytes = rest.data;
+    size_t positions = rest.size < CODE_POSITIONS_MAX ? rest.size : CODE_POSITIONS_MAX;
+    for (size_t i = 0; i < positions; i++)
+        add_byte(t->seen[i], bytes[i]);
+    if (rest.size < t->shortest)
+        t->shortest = rest.size;
+}
+
+/* The alphabet for a position: what was seen there, rounded up where that is nearly everything, as keys that were not
+ * seen will fill the gaps. */
+static struct alphabet choose_alphabet(const struct code_training *t, unsigned position)
+{
+    struct alphabet a = {.ends = t->shortest <= position};
+    memcpy(a.bytes, t->seen[position], sizeof a.bytes);
+    unsigned count = byte_count(a.bytes), low = 0, high = 255;
+    if (count == 0)
+        return a;
+    if (count >= FULL_ENOUGH) {
+        memset(a.bytes, 0xff, sizeof a.bytes);
+        return a;
+    }
+    while (!has_byte(a.bytes, low))
+        low++;
+    while (!has_byte(a.bytes, high))
+        high--;
+    if (count > 2 && count >= (high - low + 1) / 4 * 3)
+        for (unsigned byte = low; byte <= high; byte++)
+            add_byte(a.bytes, byte);
+    return a;
+}
+
+static plsm_status append_alphabet(const struct alphabet *a, struct buf *out)
+{
+    uint8_t ranges[1 + 2 * 128], *at = ranges + 1;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        if (!has_byte(a->bytes, byte))
+            continue;
+        *at++ = (uint8_t)byte;
+        while (byte < 255 && has_byte(a->bytes, byte + 1))
+            byte++;
+        *at++ = (uint8_t)byte;
+    }
+    size_t size = (size_t)(at - ranges - 1);
+    ranges[0] = (uint8_t)((size <= BIT_SET_SIZE ? size / 2 : 0) | (a->ends ? ENDS_HERE : 0));
+    if (size > 0 && size <= BIT_SET_SIZE)
+        return buf_append(out, ranges, 1 + size);
+    TRY(buf_append(out, ranges, 1));
+    return buf_append(out, a->bytes, BIT_SET_SIZE); /* little-endian words: byte b is at bit b of the whole */
+}
+
+plsm_status code_training_finish(const struct code_training *t, plsm_slice prefix, unsigned positions, struct buf *out)
+{
+    struct alphabet alphabets[CODE_POSITIONS_MAX];
+    uint8_t which[CODE_POSITIONS_MAX];
+    unsigned used = 0, count = 0;
+    unsigned __int128 product = 1;
+    if (prefix.size > PREFIX_SIZE_MAX)
+        return fail(PLSM_INVALID, "learned index: a prefix of %zu bytes is too long", prefix.size);
+    for (; used < positions && used < CODE_POSITIONS_MAX; used++) {
+        struct alphabet a = choose_alphabet(t, used);
+        if (radix_of(&a) == 0 || product * radix_of(&a) > (unsigned __int128)1 << 64)
+            break;
+        product *= radix_of(&a);
+        unsigned same = 0;
+        while (same < count &&
+               (a.ends != alphabets[same].ends || memcmp(a.bytes, alphabets[same].bytes, sizeof a.bytes) != 0))
+            same++;
+        if (same == count)
+            alphabets[count++] = a;
+        which[used] = (uint8_t)same;
+    }
+    uint8_t header[HEADER_SIZE] = {0, 0, (uint8_t)used, (uint8_t)count};
+    put_u16(header, (uint16_t)prefix.size);
+    TRY(buf_append(out, header, sizeof header));
+    TRY(buf_append(out, prefix.data, prefix.size));
+    TRY(buf_append(out, which, used));
+    for (unsigned i = 0; i < count; i++)
+        TRY(append_alphabet(&alphabets[i], out));
+    return PLSM_OK;
+}
+
+/* --- reading a coder --- */
+
+static plsm_status malformed(const char *what)
+{
+    return fail(PLSM_CORRUPT, "learned index: %s; rebuild it with a compaction", what);
+}
+
+static const uint8_t *parse_alphabet(const uint8_t *at, const uint8_t *end, struct alphabet *out)
+{
+    *out = (struct alphabet){0};
+    if (at >= end)
+        return NULL;
+    unsigned ranges = *at & (ENDS_HERE - 1);
+    out->ends = *at++ & ENDS_HERE;
+    if ((size_t)(end - at) < (ranges ? 2 * (size_t)ranges : BIT_SET_SIZE))
+        return NULL;
+    if (ranges == 0) {
+        memcpy(out->bytes, at, BIT_SET_SIZE);
+        return at + BIT_SET_SIZE;
+    }
+    for (; ranges > 0; ranges--, at += 2)
+        for (unsigned byte = at[0]; byte <= at[1]; byte++)
+            add_byte(out->bytes, byte);
+    return at;
+}
+
+static void fill_table(const struct alphabet *a, struct code_table *table)
+{
+    unsigned rank = a->ends, largest = radix_of(a) - 1;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        if (has_byte(a->bytes, byte))
+            table->rank[byte] = (uint16_t)rank++;
+        else
+            table->rank[byte] = (uint16_t)(rank > largest ? largest | CODE_OUTSIDE | CODE_ABOVE : rank | CODE_OUTSIDE);
+    }
+}
+
+/* Joins neighbouring positions that need no table into fields of up to 8 bytes. */
+static void make_fields(struct coder *c, const struct alphabet *alphabets)
+{
+    for (unsigned i = 0; i < c->positions; i++) {
+        const struct alphabet *a = &alphabets[c->table_of_position[i]];
+        unsigned bytes = byte_count(a->bytes);
+        struct code_field field = {.kind = CODE_FIELD_TABLE,
+                                   .position = (uint8_t)i,
+                                   .size = 1,
+                                   .weight = c->weight[i],
+                                   .table = c->table_of_position[i]};
+        if (!a->ends && bytes == 256)
+            field.kind = CODE_FIELD_WIDE;
+        else if (!a->ends && bytes == 1)
+            field.kind = CODE_FIELD_FIXED;
+        if (field.kind == CODE_FIELD_FIXED) {
+            unsigned byte = 0;
+            while (!has_byte(a->bytes, byte))
+                byte++;
+            field.expected = byte;
+        }
+        struct code_field *before = c->fields ? &c->field[c->fields - 1] : NULL;
+        if (field.kind != CODE_FIELD_TABLE && before && before->kind == field.kind && before->size < 8) {
+            before->size++;
+            before->expected = before->expected << 8 | field.expected;
+            before->weight = field.weight;
+            before->shift = (uint8_t)(64 - 8 * before->size);
+        } else {
+            field.shift = 56;
+            c->field[c->fields++] = field;
+        }
+    }
+}
+
+static plsm_status weigh_positions(struct coder *c, const struct alphabet *alphabets)
+{
+    unsigned __int128 weight = 1;
+    for (unsigned i = c->positions; i-- > 0;) {
+        if (weight > UINT64_MAX && radix_of(&alphabets[c->table_of_position[i]]) > 1)
+            return malformed("alphabets do not fit into 64 bits");
+        /* 2^64 is reached only where all positions in front of it have radix 1 and digit 0. */
+        c->weight[i] = (uint64_t)weight;
+        weight *= radix_of(&alphabets[c->table_of_position[i]]);
+        if (weight > (unsigned __int128)1 << 64)
+            return malformed("alphabets do not fit into 64 bits");
+    }
+    return PLSM_OK;
+}
+
+plsm_status coder_parse(const uint8_t **at, const uint8_t *end, struct coder *out)
+{
+    struct alphabet alphabets[CODE_POSITIONS_MAX];
+    const uint8_t *from = *at;
+    struct coder c = {0};
+    *out = c;
+    if (end - from < HEADER_SIZE)
+        return malformed("the coder is cut off");
+    size_t prefix_size = get_u16(from);
+    c.positions = from[2];
+    c.table_count = from[3];
+    from += HEADER_SIZE;
+    if (c.positions > CODE_POSITIONS_MAX || c.table_count > CODE_POSITIONS_MAX ||
+        (size_t)(end - from) < prefix_size + c.positions)
+        return malformed("the coder is cut off");
+    const uint8_t *prefix = from, *which = from + prefix_size;
+    from = which + c.positions;
+    for (unsigned i = 0; i < c.positions; i++) {
+        c.table_of_position[i] = which[i];
+        if (which[i] >= c.table_count)
+            return malformed("a position has no alphabet");
+    }
+    for (unsigned i = 0; i < c.table_count; i++) {
+        from = parse_alphabet(from, end, &alphabets[i]);
+        if (!from || radix_of(&alphabets[i]) == 0)
+            return malformed("an alphabet is cut off or empty");
+    }
+    TRY(weigh_positions(&c, alphabets));
+    make_fields(&c, alphabets);
+    uint8_t *owned = mem_alloc(c.table_count * sizeof *c.tables + prefix_size + 1);
+    if (!owned)
+        return fail(PLSM_NO_MEMORY, "learned index: no memory for its alphabets");
+    c.tables = (struct code_table *)owned;
+    for (unsigned i = 0; i < c.table_count; i++)
+        fill_table(&alphabets[i], &c.tables[i]);
+    uint8_t *copy = owned + c.table_count * sizeof *c.tables;
+    if (prefix_size)
+        memcpy(copy, prefix, prefix_size);
+    c.prefix = slice(copy, prefix_size);
+    *out = c;
+    *at = from;
+    return PLSM_OK;
+}
+
+void coder_free(struct coder *c)
+{
+    mem_free(c->tables);
+    *c = (struct coder){0};
+}
+
+size_t coder_memory(const struct coder *c)
+{
+    return c->table_count * sizeof *c->tables + c->prefix.size + 1;
+}
+
+/* --- coding --- */
+
+/* The definition, digit by digit: for keys shorter than the window and keys with bytes outside the alphabets. */
+static uint64_t code_by_digits(const struct coder *c, const uint8_t *bytes, size_t size)
+{
+    uint64_t code = 0;
+    size_t positions = size < c->positions ? size : c->positions;
+    for (size_t i = 0; i < positions; i++) {
+        unsigned rank = c->tables[c->table_of_position[i]].rank[bytes[i]];
+        code += (rank & CODE_RANK_MASK) * c->weight[i];
+        if (rank & CODE_ABOVE)
+            return code + (c->weight[i] - 1); /* weight - 1 is the sum of the largest digits behind */
+        if (rank & CODE_OUTSIDE)
+            return code;
+    }
+    return code;
+}
+
+uint64_t coder_code(const struct coder *c, plsm_slice rest)
+{
+    const uint8_t *bytes = rest.data;
+    uint8_t padded[CODE_POSITIONS_MAX + 8];
+    if (rest.size < c->positions)
+        return code_by_digits(c, bytes, rest.size);
+    if (rest.size < c->positions + 8) { /* fields are loaded 8 bytes at a time */
+        memcpy(padded, bytes, c->positions);
+        memset(padded + c->positions, 0, 8);
+        bytes = padded;
+    }
+    uint64_t code = 0, unexpected = 0;
+    for (unsigned i = 0; i < c->fields; i++) {
+        const struct code_field *f = &c->field[i];
+        if (f->kind == CODE_FIELD_TABLE) {
+            unsigned rank = c->tables[f->table].rank[bytes[f->position]];
+            unexpected |= rank & CODE_OUTSIDE;
+            code += (rank & CODE_RANK_MASK) * f->weight;
+        } else {
+            uint64_t number = get_be64(bytes + f->position) >> f->shift;
+            if (f->kind == CODE_FIELD_WIDE)
+                code += number * f->weight;
+            else
+                unexpected |= number ^ f->expected;
+        }
+    }
+    if (unexpected)
+        return code_by_digits(c, rest.data, rest.size);
+    return code;
+}

@@ -1,0 +1,226 @@
+/* Reading the piecewise linear model; plr_train.c fits it.
+ *
+ * Positions are fixed-point numbers of pages: a page is 2^(16 - window_log2) fine steps, so that a window of
+ * 2^window_log2 pages is 2^16 of them. A code's fine position is that of a straight line per segment, cut off where the
+ * next segment starts, and so never descends as codes ascend. Border j is at `j pages + its cut`, the cut being at
+ * least 0 and less than a window; codes whose position, in steps of 2^(16 - cut_bits) fine ones, is at or above that
+ * are behind the border. Borders whose two sides share one step are exceptions: there the code itself decides.
+ *
+ *      position                          . - '           Codes up to low must come out below the cut, codes from high
+ *         ^                  cut of j --.-'              on not below. Both ends are within the window, as the line
+ *   j + window |             . - ' |    |                may be wrong by half a window. As positions never descend,
+ *              |       . - '       |    |                what holds for the two border codes holds for all others.
+ *   j pages    |  . '             low  high  > code
+ *
+ * Serialized form, little-endian:
+ *    0  u32  borders
+ *    4  u32  segments
+ *    8  u32  exceptions
+ *   12  u8   window_log2, 1 to 7
+ *   13  u8   cut_bits, 4 to 16, at least window_log2
+ *   14  u16  0
+ *   16       u64 per segment: its first code, ascending
+ *            u64 per segment: fine position at its start, never descending
+ *            u32 per segment: slope in fine steps per code: bits 6-31 times 2^-(bits 0-5)
+ *            u64 per exception: first code behind the border
+ *            u32 per exception: border number, ascending
+ *            cut_bits bits per border, border 1 first, lowest bit first, filled up to a byte, + 4 zero bytes */
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "learn/plr.h"
+#include "learn/plr_format.h"
+
+static_assert(7 + PLR_FINE_BITS <= 32, "a cut is read with one 32-bit load");
+
+static plsm_status malformed(const char *what)
+{
+    return fail(PLSM_CORRUPT, "learned index: %s; rebuild it with a compaction", what);
+}
+
+static plsm_status parse_header(const uint8_t *at, const uint8_t *end, struct plr *p)
+{
+    if (end - at < PLR_HEADER_SIZE)
+        return malformed("the model is cut off");
+    p->borders = get_u32(at);
+    p->segments = get_u32(at + 4);
+    p->exceptions = get_u32(at + 8);
+    p->window_log2 = at[12];
+    p->cut_bits = at[13];
+    if (p->window_log2 < PLR_WINDOW_LOG2_MIN || p->window_log2 > PLR_WINDOW_LOG2_MAX ||
+        p->cut_bits < PLR_CUT_BITS_MIN || p->cut_bits > PLR_FINE_BITS || p->cut_bits < p->window_log2 ||
+        get_u16(at + 14) != 0)
+        return malformed("the model's window or cuts have an impossible size");
+    if (p->borders > INT32_MAX || p->segments > p->borders || p->exceptions > p->borders ||
+        (p->borders > 0 && p->segments == 0))
+        return malformed("the model's counts do not fit together");
+    p->fine_shift = PLR_FINE_BITS - p->cut_bits;
+    p->page_shift = p->cut_bits - p->window_log2;
+    return PLSM_OK;
+}
+
+static uint64_t cut_bytes(const struct plr *p)
+{
+    return ((uint64_t)p->borders * p->cut_bits + 7) / 8 + PLR_CUT_PADDING;
+}
+
+/* What evaluation and the segment search rely on. */
+static plsm_status check_segments(const struct plr *p, uint64_t limit)
+{
+    for (uint32_t i = 0; i < p->segments; i++) {
+        if (i > 0 && p->starts[i] <= p->starts[i - 1])
+            return malformed("segments are not in order");
+        if (p->bases[i] > limit || (i > 0 && p->bases[i] < p->bases[i - 1]))
+            return malformed("segments do not ascend");
+    }
+    return PLSM_OK;
+}
+
+/* A first step of the segment search in the manner of RadixSpline (Kipf et al. 2020): about one bucket per segment, by
+ * the upper bits of the code. */
+static void fill_buckets(struct plr *p, uint32_t *first)
+{
+    uint32_t bucket = 0;
+    for (uint32_t i = 0; i < p->segments; i++) {
+        uint64_t own = (p->starts[i] - p->starts[0]) >> p->bucket_shift;
+        while (bucket <= own)
+            first[bucket++] = i;
+    }
+    while (bucket <= p->buckets)
+        first[bucket++] = p->segments;
+}
+
+static void size_buckets(struct plr *p, uint64_t first_start, uint64_t last_start)
+{
+    uint64_t range = last_start - first_start;
+    p->bucket_shift = 0;
+    while (range >> p->bucket_shift >= 2 * (uint64_t)p->segments)
+        p->bucket_shift++;
+    p->buckets = (uint32_t)(range >> p->bucket_shift) + 1;
+}
+
+plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out)
+{
+    const uint8_t *from = *at;
+    struct plr p = {0};
+    *out = p;
+    TRY(parse_header(from, end, &p));
+    from += PLR_HEADER_SIZE;
+    uint64_t segment_bytes = (uint64_t)p.segments * PLR_SEGMENT_SIZE;
+    uint64_t exception_bytes = (uint64_t)p.exceptions * PLR_EXCEPTION_SIZE, body = cut_bytes(&p);
+    if ((uint64_t)(end - from) < segment_bytes + exception_bytes + body)
+        return malformed("the model is cut off");
+    if (p.segments)
+        size_buckets(&p, get_u64(from), get_u64(from + 8 * ((size_t)p.segments - 1)));
+    if (p.segments && get_u64(from) > get_u64(from + 8 * ((size_t)p.segments - 1)))
+        return malformed("segments are not in order");
+    /* 8-byte numbers first, then 4-byte ones, then cuts: all are aligned. */
+    size_t bucket_bytes = ((size_t)p.buckets + 1) * sizeof *p.bucket_first;
+    p.memory_size = segment_bytes + sizeof *p.bases + exception_bytes + bucket_bytes + body;
+    p.memory = mem_alloc(p.memory_size);
+    if (!p.memory)
+        return fail(PLSM_NO_MEMORY, "learned index: no memory for %zu bytes", p.memory_size);
+    uint64_t *starts = (uint64_t *)p.memory, *bases = starts + p.segments, *codes = bases + p.segments + 1;
+    uint32_t *slopes = (uint32_t *)(codes + p.exceptions), *numbers = slopes + p.segments;
+    uint32_t *bucket_first = numbers + p.exceptions;
+    uint8_t *cuts = (uint8_t *)(bucket_first + p.buckets + 1);
+    const struct {
+        void *to;
+        size_t size;
+    } parts[] = {{starts, 8 * (size_t)p.segments},    {bases, 8 * (size_t)p.segments},
+                 {slopes, 4 * (size_t)p.segments},    {codes, 8 * (size_t)p.exceptions},
+                 {numbers, 4 * (size_t)p.exceptions}, {cuts, body}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        memcpy(parts[i].to, from, parts[i].size);
+        from += parts[i].size;
+    }
+    p.starts = starts;
+    p.bases = bases;
+    p.slopes = slopes;
+    p.exception_codes = codes;
+    p.exception_borders = numbers;
+    p.bucket_first = bucket_first;
+    p.cuts = cuts;
+    /* Behind the last segment: above the windows of all borders. */
+    bases[p.segments] = ((uint64_t)p.borders + ((uint64_t)1 << p.window_log2)) << (PLR_FINE_BITS - p.window_log2);
+    plsm_status status = check_segments(&p, bases[p.segments]);
+    if (status) {
+        plr_free(&p);
+        return status;
+    }
+    fill_buckets(&p, bucket_first);
+    *out = p;
+    *at = from;
+    return PLSM_OK;
+}
+
+void plr_free(struct plr *p)
+{
+    mem_free(p->memory);
+    *p = (struct plr){0};
+}
+
+/* The last segment that starts at or before `code`, which is not below the first. */
+static inline uint32_t find_segment(const struct plr *p, uint64_t code)
+{
+    uint64_t bucket = (code - p->starts[0]) >> p->bucket_shift;
+    if (bucket >= p->buckets)
+        return p->segments - 1;
+    uint32_t low = p->bucket_first[bucket], count = p->bucket_first[bucket + 1] - low;
+    while (count > 0) { /* how many of the bucket's segments start at or before the code */
+        uint32_t half = count / 2;
+        bool behind = p->starts[low + half] <= code;
+        low = behind ? low + half + 1 : low;
+        count = behind ? count - half - 1 : half;
+    }
+    return low - 1; /* bucket 0 holds segment 0, so low is at least 1 */
+}
+
+/* Where border `number` is, in steps. */
+static inline uint64_t cut_of(const struct plr *p, uint32_t number)
+{
+    uint64_t bit = (uint64_t)(number - 1) * p->cut_bits;
+    uint32_t cut = get_u32(p->cuts + (bit >> 3)) >> (bit & 7);
+    return ((uint64_t)number << p->page_shift) + (cut & ((1u << p->cut_bits) - 1));
+}
+
+/* Position and cut agree: the code is in the step that border `number` is in. Is it in front of it all the same? */
+static bool excepted(const struct plr *p, uint32_t number, uint64_t code)
+{
+    uint32_t low = 0, high = p->exceptions;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (p->exception_borders[middle] < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < p->exceptions && p->exception_borders[low] == number && code < p->exception_codes[low];
+}
+
+uint32_t plr_rank(const struct plr *p, uint64_t code)
+{
+    if (p->segments == 0 || code < p->starts[0])
+        return 0;
+    uint32_t segment = find_segment(p, code);
+    uint64_t step =
+        plr_position(code - p->starts[segment], p->bases[segment], p->bases[segment + 1], p->slopes[segment]) >>
+        p->fine_shift;
+    /* Border j can be at or below the step only if j pages are; and it must be if j pages and a window are. */
+    uint64_t high = step >> p->page_shift, low = high > 1u << p->window_log2 ? high - (1u << p->window_log2) : 0;
+    high = high < p->borders ? high : p->borders;
+    low = low < high ? low : high;
+    while (high - low > 8) {
+        uint64_t middle = low + (high - low) / 2;
+        bool behind = cut_of(p, (uint32_t)middle) <= step;
+        low = behind ? middle : low;
+        high = behind ? high : middle - 1;
+    }
+    uint32_t rank = (uint32_t)low;
+    for (uint32_t number = rank + 1; number <= high; number++) /* cuts ascend: counting needs no branch */
+        rank += cut_of(p, number) <= step;
+    while (rank > 0 && cut_of(p, rank) == step && excepted(p, rank, code))
+        rank--;
+    return rank;
+}

@@ -1,0 +1,48 @@
+/* Codes to ranks: a piecewise linear model over the borders between pages, made exact. Private to learn/.
+ *
+ * Border number j (1 to m) lies somewhere above code low and at or below code high: the codes of the last key in front
+ * of it and the first key behind it. The rank of a code is how many borders lie at or below it: which page it is on. */
+#ifndef LEARN_PLR_H
+#define LEARN_PLR_H
+
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+/* low[j] < high[j] <= low[j + 1], for border number j + 1. */
+struct plr_borders {
+    uint64_t *low, *high;
+    uint32_t count;
+};
+
+/* Fits the smallest model and appends its serialized form (layout in plr.c) to `out`. */
+plsm_status plr_train(const struct plr_borders *borders, struct buf *out);
+
+struct plr {
+    uint32_t borders, segments, exceptions;
+    unsigned window_log2;  /* the prediction is right within half of 2^window_log2 pages to either side */
+    unsigned cut_bits;     /* per border: where in its window it is */
+    unsigned fine_shift;   /* fine positions >> this are what cuts are in */
+    unsigned page_shift;   /* what cuts are in >> this is pages */
+    unsigned bucket_shift; /* (code - starts[0]) >> this is the bucket to look for the segment in */
+    uint32_t buckets;
+    uint8_t *memory;           /* owns everything below */
+    const uint64_t *starts;    /* per segment: the first code, ascending */
+    const uint64_t *bases;     /* per segment and one behind: the fine position at its start, never descending */
+    const uint32_t *slopes;    /* per segment: fine positions per code: 26 bits of mantissa above 6 bits of shift */
+    const uint64_t *exception_codes; /* the code from which on border exception_borders[i] is behind us */
+    const uint32_t *exception_borders;
+    const uint32_t *bucket_first; /* per bucket and one behind: how many segments start in front of it */
+    const uint8_t *cuts;          /* cut_bits each, packed, padded by 4 bytes */
+    size_t memory_size;
+};
+
+/* Reads a serialized model at *at and moves *at behind it. PLSM_CORRUPT, PLSM_NO_MEMORY. Give back with plr_free. */
+plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out);
+void plr_free(struct plr *p); /* accepts a zeroed one */
+
+/* The rank of a code: at least j for codes from high of border j on, below j for codes up to its low. In between it may
+ * be either. Never above p->borders. */
+uint32_t plr_rank(const struct plr *p, uint64_t code);
+
+#endif

@@ -1,0 +1,27 @@
+/* What fitting and reading a piecewise linear model share. Private to plr.c and plr_train.c; the layout is in plr.c. */
+#ifndef LEARN_PLR_FORMAT_H
+#define LEARN_PLR_FORMAT_H
+
+#include <stdint.h>
+
+enum {
+    PLR_HEADER_SIZE = 16,
+    PLR_SEGMENT_SIZE = 8 + 8 + 4,
+    PLR_EXCEPTION_SIZE = 8 + 4,
+    PLR_CUT_PADDING = 4,
+    PLR_FINE_BITS = 16, /* log2 of the fine steps in a window */
+    PLR_CUT_BITS_MIN = 4,
+    PLR_WINDOW_LOG2_MIN = 1,
+    PLR_WINDOW_LOG2_MAX = 7,
+    PLR_SHIFT_BITS = 6,
+    PLR_MANTISSA_BITS = 26,
+};
+
+/* The fine position of the code `delta` behind the start of a segment; never above the start of the next one. */
+static inline uint64_t plr_position(uint64_t delta, uint64_t base, uint64_t next_base, uint32_t slope)
+{
+    unsigned __int128 rise = ((unsigned __int128)delta * (slope >> PLR_SHIFT_BITS)) >> (slope & 63);
+    return rise < next_base - base ? base + (uint64_t)rise : next_base;
+}
+
+#endif

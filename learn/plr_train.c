@@ -1,0 +1,264 @@
+/* Fitting: for each window size the fewest segments that a greedy cone finds (the swing filter of Elmeleegy et al.,
+ * VLDB 2009, also known from FITing-Tree), then the window and the width of the cuts that make the model smallest.
+ *
+ * A wider window needs fewer segments, but its cuts are coarser for the same number of bits, and more borders become
+ * exceptions. Worked example, 300,000 pages of 33 random keys: window of 4 pages, cuts of 16 bits: a step is 1/16384
+ * of a page, two neighbouring keys share one with probability 33/16384, which makes 600 exceptions (7 KB); the cuts
+ * take 600 KB.
+ *
+ * Slopes are found in floating point, but every border is then put through the integer arithmetic that readers use,
+ * and a segment ends where that would leave the window. */
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "learn/plr.h"
+#include "learn/plr_format.h"
+
+struct segment {
+    uint64_t start, base;
+    uint32_t slope;
+};
+
+/* One candidate model. */
+struct fit {
+    struct buf segments; /* of struct segment */
+    unsigned window_log2, cut_bits;
+    uint64_t limit; /* base behind the last segment */
+    uint64_t size;  /* serialized */
+};
+
+/* The fine positions between which both codes of border `number` must come out; a step of slack at either end. */
+static uint64_t band_low(const struct fit *f, uint64_t number)
+{
+    return (number << (PLR_FINE_BITS - f->window_log2)) + 1;
+}
+
+static uint64_t band_high(const struct fit *f, uint64_t number)
+{
+    return (number << (PLR_FINE_BITS - f->window_log2)) + (1 << PLR_FINE_BITS) - 2;
+}
+
+static uint32_t pack_slope(double slope)
+{
+    int exponent = 0;
+    double mantissa = ldexp(frexp(slope, &exponent), PLR_MANTISSA_BITS);
+    int shift = PLR_MANTISSA_BITS - exponent;
+    if (shift > 63) {
+        mantissa = ldexp(mantissa, 63 - shift);
+        shift = 63;
+    }
+    if (shift < 0) { /* steeper than can be said: the segment will end early */
+        mantissa = (1 << PLR_MANTISSA_BITS) - 1;
+        shift = 0;
+    }
+    uint32_t whole = (uint32_t)mantissa;
+    return whole << PLR_SHIFT_BITS | (uint32_t)shift;
+}
+
+static uint64_t position_in(const struct segment *s, uint64_t code)
+{
+    return plr_position(code - s->start, s->base, UINT64_MAX, s->slope);
+}
+
+static bool in_band(const struct fit *f, uint64_t number, uint64_t position)
+{
+    return position >= band_low(f, number) && position <= band_high(f, number);
+}
+
+/* A cone of slopes from the start of a segment through the bands of all borders so far. */
+struct cone {
+    double low, high;
+};
+
+static void narrow(struct cone *cone, const struct fit *f, const struct segment *s, uint64_t code, uint64_t number)
+{
+    double run = (double)(code - s->start);
+    double low = ((double)band_low(f, number) - (double)s->base) / run;
+    double high = ((double)band_high(f, number) - (double)s->base) / run;
+    cone->low = low > cone->low ? low : cone->low;
+    cone->high = high < cone->high ? high : cone->high;
+}
+
+/* Makes the segment that starts with the low code of border index `from`; returns the first border it does not cover.
+ * `reached` is the position of the last code before it, below which it must not start. */
+static uint32_t make_segment(const struct fit *f, const struct plr_borders *b, uint32_t from, uint64_t reached,
+                             struct segment *out)
+{
+    struct segment s = {.start = b->low[from]};
+    uint64_t low = band_low(f, from + (uint64_t)1), high = band_high(f, from + (uint64_t)1);
+    if (from > 0 && b->high[from - 1] == s.start)
+        high = band_high(f, from); /* the start is a code of the border before as well */
+    s.base = (low + high) / 2;
+    s.base = s.base > reached ? s.base : reached;
+    struct cone cone = {0, INFINITY};
+    uint32_t end = from;
+    while (end < b->count) {
+        struct cone next = cone;
+        uint64_t number = end + (uint64_t)1;
+        if (end > from)
+            narrow(&next, f, &s, b->low[end], number);
+        narrow(&next, f, &s, b->high[end], number);
+        if (next.low > next.high)
+            break;
+        cone = next;
+        end++;
+    }
+    s.slope = end > from ? pack_slope((cone.low + cone.high) / 2) : 0;
+    for (uint32_t i = from; i < end; i++) {
+        if (in_band(f, i + (uint64_t)1, position_in(&s, b->low[i])) &&
+            in_band(f, i + (uint64_t)1, position_in(&s, b->high[i])))
+            continue;
+        end = i;
+    }
+    if (end == from) { /* rounding left nothing: flat, which is right for one border */
+        s.slope = 0;
+        end = from + 1;
+    }
+    *out = s;
+    return end;
+}
+
+static plsm_status fit_segments(struct fit *f, const struct plr_borders *b)
+{
+    uint64_t reached = 0;
+    for (uint32_t from = 0; from < b->count;) {
+        struct segment s = {0};
+        from = make_segment(f, b, from, reached, &s);
+        reached = position_in(&s, b->high[from - 1]);
+        TRY(buf_append(&f->segments, &s, sizeof s));
+    }
+    f->limit = ((uint64_t)b->count + ((uint64_t)1 << f->window_log2)) << (PLR_FINE_BITS - f->window_log2);
+    return PLSM_OK;
+}
+
+/* Fine positions of ascending codes. */
+struct walk {
+    const struct segment *at, *end;
+    uint64_t limit;
+};
+
+static struct walk walk_start(const struct fit *f)
+{
+    const struct segment *first = (const struct segment *)f->segments.data;
+    return (struct walk){first, first + f->segments.size / sizeof *first, f->limit};
+}
+
+static uint64_t walk_position(struct walk *w, uint64_t code)
+{
+    while (w->at + 1 < w->end && w->at[1].start <= code)
+        w->at++;
+    uint64_t next_base = w->at + 1 < w->end ? w->at[1].base : w->limit;
+    return plr_position(code - w->at->start, w->at->base, next_base, w->at->slope);
+}
+
+/* Chooses the width of the cuts that makes this fit smallest. Two positions share a step of 2^k fine ones exactly if
+ * they do not differ at bit k or above. */
+static void choose_cut_bits(struct fit *f, const struct plr_borders *b)
+{
+    uint64_t differ_first_at[PLR_FINE_BITS + 1] = {0}, exceptions = 0;
+    struct walk walk = walk_start(f);
+    for (uint32_t i = 0; i < b->count; i++) {
+        uint64_t low = walk_position(&walk, b->low[i]), difference = low ^ walk_position(&walk, b->high[i]);
+        unsigned bit = difference ? 63 - (unsigned)__builtin_clzll(difference) : 0;
+        if (difference)
+            differ_first_at[bit < PLR_FINE_BITS ? bit : PLR_FINE_BITS]++;
+        else
+            exceptions++;
+    }
+    uint64_t segment_bytes = f->segments.size / sizeof(struct segment) * PLR_SEGMENT_SIZE;
+    f->size = UINT64_MAX;
+    for (unsigned shift = 0; shift <= PLR_FINE_BITS - PLR_CUT_BITS_MIN; shift++) {
+        unsigned bits = PLR_FINE_BITS - shift;
+        exceptions += shift ? differ_first_at[shift - 1] : 0;
+        uint64_t size = PLR_HEADER_SIZE + segment_bytes + ((uint64_t)b->count * bits + 7) / 8 + PLR_CUT_PADDING +
+                        exceptions * PLR_EXCEPTION_SIZE;
+        if (bits >= f->window_log2 && size < f->size) {
+            f->size = size;
+            f->cut_bits = bits;
+        }
+    }
+}
+
+static plsm_status append_segments(const struct fit *f, struct buf *out)
+{
+    struct walk all = walk_start(f);
+    for (const struct segment *s = all.at; s < all.end; s++)
+        TRY(buf_append_u64(out, s->start));
+    for (const struct segment *s = all.at; s < all.end; s++)
+        TRY(buf_append_u64(out, s->base));
+    for (const struct segment *s = all.at; s < all.end; s++)
+        TRY(buf_append_u32(out, s->slope));
+    return PLSM_OK;
+}
+
+/* Cuts into `cuts` (zeroed), exceptions into the two lists. */
+static plsm_status make_cuts(const struct fit *f, const struct plr_borders *b, uint8_t *cuts, struct buf *codes,
+                             struct buf *numbers)
+{
+    unsigned shift = PLR_FINE_BITS - f->cut_bits, page_shift = f->cut_bits - f->window_log2;
+    struct walk walk = walk_start(f);
+    for (uint32_t i = 0; i < b->count; i++) {
+        uint64_t low = walk_position(&walk, b->low[i]) >> shift, high = walk_position(&walk, b->high[i]) >> shift;
+        uint64_t cut = (low < high ? low + 1 : low) - ((i + (uint64_t)1) << page_shift);
+        INVARIANT(cut < 1u << f->cut_bits);
+        if (low == high) {
+            TRY(buf_append_u64(codes, b->high[i]));
+            TRY(buf_append_u32(numbers, i + 1));
+        }
+        uint64_t bit = (uint64_t)i * f->cut_bits;
+        put_u32(cuts + (bit >> 3), get_u32(cuts + (bit >> 3)) | (uint32_t)cut << (bit & 7));
+    }
+    return PLSM_OK;
+}
+
+static plsm_status append_fit(const struct fit *f, const struct plr_borders *b, struct buf *out)
+{
+    struct buf codes = {0}, numbers = {0};
+    plsm_status status = PLSM_NO_MEMORY;
+    size_t cut_size = ((size_t)b->count * f->cut_bits + 7) / 8 + PLR_CUT_PADDING;
+    uint8_t *cuts = mem_zalloc(cut_size);
+    uint8_t header[PLR_HEADER_SIZE] = {0};
+    if (!cuts || (status = make_cuts(f, b, cuts, &codes, &numbers)))
+        goto done;
+    put_u32(header, b->count);
+    put_u32(header + 4, (uint32_t)(f->segments.size / sizeof(struct segment)));
+    put_u32(header + 8, (uint32_t)(numbers.size / 4));
+    header[12] = (uint8_t)f->window_log2;
+    header[13] = (uint8_t)f->cut_bits;
+    if ((status = buf_append(out, header, sizeof header)) || (status = append_segments(f, out)) ||
+        (status = buf_append(out, codes.data, codes.size)) || (status = buf_append(out, numbers.data, numbers.size)) ||
+        (status = buf_append(out, cuts, cut_size)))
+        goto done;
+done:
+    mem_free(cuts);
+    buf_free(&codes);
+    buf_free(&numbers);
+    return status ? fail(status, "learned index: no memory to train it") : PLSM_OK;
+}
+
+plsm_status plr_train(const struct plr_borders *borders, struct buf *out)
+{
+    struct fit best = {.size = UINT64_MAX};
+    plsm_status status = PLSM_OK;
+    /* A window that does not pay any more will not pay when doubled: stop at the first that is larger than the best. */
+    for (unsigned window_log2 = PLR_WINDOW_LOG2_MIN; window_log2 <= PLR_WINDOW_LOG2_MAX; window_log2++) {
+        struct fit fit = {.window_log2 = window_log2};
+        if ((status = fit_segments(&fit, borders))) {
+            buf_free(&fit.segments);
+            goto done;
+        }
+        choose_cut_bits(&fit, borders);
+        bool better = fit.size < best.size;
+        struct buf *loser = better ? &best.segments : &fit.segments;
+        buf_free(loser);
+        if (better)
+            best = fit;
+        else if (fit.size > best.size)
+            break;
+    }
+    status = append_fit(&best, borders, out);
+done:
+    buf_free(&best.segments);
+    return status;
+}
