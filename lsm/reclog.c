@@ -1,0 +1,458 @@
+/* The record log. All numbers are little-endian, all checksums are XXH3-64 (base/checksum.h).
+ *
+ * File:
+ *      0  header
+ *     32  zeros
+ *    512  the header again, on another sector: one damaged byte or sector does not make the log unreadable
+ *    544  records, one after another
+ *
+ * Header, 32 bytes, written and synced before the first record:
+ *      0  u8[8]  magic: what kind of log it is
+ *      8  u32    format version: 1
+ *     12  u32    0
+ *     16  u64    salt: random for each file
+ *     24  u64    checksum of bytes 0 to 23, seeded with the offset of this copy in the file
+ *
+ * Record, at an offset that is a multiple of 8:
+ *      0  u64    checksum of everything from byte 8 to the end of the padding, seeded with salt XOR the record's offset
+ *      8  u32    bit 31: clean close, the log ends here; bits 0 to 30: size of the payload in bytes, at most 2^30
+ *     12  u32    low half of the checksum of bytes 8 to 11, seeded with the complement of (salt XOR offset): a length
+ * is not believed without it, and it lets a scan recognise a record's header without reading its payload 16  u64
+ * synced: the file was known to be synced up to here when this record was appended 24  u64    the user's 32  payload,
+ * then zeros up to a multiple of 8
+ *
+ * Because of salt and offset a record is valid at its own place in its own file only: neither bytes that the file
+ * system recycled nor a log inside a value can be taken for a record.
+ *
+ * What the reader concludes from bytes at X that are no record:
+ *   - a valid record behind X carries synced > X: X was safely on disk, so it is damage: PLSM_CORRUPT;
+ *   - no such record: the end of what was written before a crash; whatever may follow was never promised to survive;
+ *   - both headers are bad: the file is not longer than they are: a crash during its creation, no records;
+ *     longer: damage, since no record is written before the header is synced. */
+#include "lsm/reclog.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/error.h"
+
+#include "base/banned.h"
+
+struct header {
+    uint8_t magic[RECLOG_MAGIC_BYTES];
+    uint32_t version, zero;
+    uint64_t salt, checksum;
+};
+
+struct record {
+    uint64_t checksum;
+    uint32_t length, length_check;
+    uint64_t synced, user;
+};
+
+enum {
+    HEADER_COPY = 512,
+    RECORDS_START = HEADER_COPY + sizeof(struct header),
+    BUFFER_KEEP_BYTES = 1 << 20, /* a larger gather buffer is given back: large batches are rare */
+    CHUNK_BYTES = 1 << 20,       /* read at once */
+};
+#define CLEAN_CLOSE (UINT32_C(1) << 31)
+
+_Static_assert(sizeof(struct header) == 32, "format");
+_Static_assert(offsetof(struct header, version) == 8 && offsetof(struct header, salt) == 16, "format");
+_Static_assert(offsetof(struct header, checksum) == 24, "format");
+_Static_assert(sizeof(struct record) == 32, "format");
+_Static_assert(offsetof(struct record, length) == 8 && offsetof(struct record, length_check) == 12, "format");
+_Static_assert(offsetof(struct record, synced) == 16 && offsetof(struct record, user) == 24, "format");
+_Static_assert(RECORDS_START % 8 == 0, "records are aligned");
+_Static_assert(RECLOG_PAYLOAD_MAX < CLEAN_CLOSE, "the flag is outside the size");
+
+static uint64_t header_checksum(const struct header *h, uint64_t offset)
+{
+    return checksum(h, offsetof(struct header, checksum), offset);
+}
+
+static uint32_t length_check(uint32_t length, uint64_t salt, uint64_t offset)
+{
+    return (uint32_t)checksum(&length, sizeof length, ~(salt ^ offset));
+}
+
+/* `size`: of the record with its padding. */
+static uint64_t record_checksum(const void *record, size_t size, uint64_t salt, uint64_t offset)
+{
+    return checksum((const uint8_t *)record + sizeof(uint64_t), size - sizeof(uint64_t), salt ^ offset);
+}
+
+static size_t record_size(size_t payload)
+{
+    return sizeof(struct record) + (payload + 7) / 8 * 8;
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+enum broken { WHOLE, BREAKING, BROKEN };
+
+struct reclog_writer {
+    struct env_file *file;
+    uint64_t salt;
+    _Atomic uint64_t size, synced;
+    struct buf gathered; /* one record; kept for the next one */
+    _Atomic int broken;  /* enum broken; who takes it away from WHOLE writes the reason */
+    char reason[512];    /* why; to be read once BROKEN */
+};
+
+/* Remembers this thread's message as the reason why nothing more can be written. */
+static void break_writer(struct reclog_writer *writer)
+{
+    int whole = WHOLE;
+    if (!atomic_compare_exchange_strong(&writer->broken, &whole, BREAKING))
+        return;
+    snprintf(writer->reason, sizeof writer->reason, "%s", plsm_message());
+    atomic_store_explicit(&writer->broken, BROKEN, memory_order_release);
+}
+
+static plsm_status refuse_if_broken(const struct reclog_writer *writer)
+{
+    int broken = atomic_load_explicit(&writer->broken, memory_order_acquire);
+    if (broken == WHOLE)
+        return PLSM_OK;
+    return fail(PLSM_READ_ONLY, "%s: nothing more is written after an earlier failure; reopen the store (%s)",
+                env_path(writer->file), broken == BROKEN ? writer->reason : "being reported");
+}
+
+bool reclog_broken(const struct reclog_writer *writer)
+{
+    return atomic_load_explicit(&writer->broken, memory_order_acquire) != WHOLE;
+}
+
+uint64_t reclog_size(const struct reclog_writer *writer)
+{
+    return atomic_load_explicit(&writer->size, memory_order_acquire);
+}
+
+uint64_t reclog_synced(const struct reclog_writer *writer)
+{
+    return atomic_load_explicit(&writer->synced, memory_order_acquire);
+}
+
+static plsm_status write_headers(struct reclog_writer *writer, const char *magic)
+{
+    uint8_t bytes[RECORDS_START] = {0};
+    struct header h = {.version = RECLOG_VERSION, .salt = writer->salt};
+    memcpy(h.magic, magic, sizeof h.magic);
+    h.checksum = header_checksum(&h, 0);
+    memcpy(bytes, &h, sizeof h);
+    h.checksum = header_checksum(&h, HEADER_COPY);
+    memcpy(bytes + HEADER_COPY, &h, sizeof h);
+    TRY(env_append(writer->file, bytes, sizeof bytes));
+    TRY(env_sync(writer->file));
+    atomic_store(&writer->size, sizeof bytes);
+    atomic_store(&writer->synced, sizeof bytes);
+    return PLSM_OK;
+}
+
+plsm_status reclog_create(struct env *env, const char *path, const char *magic, struct reclog_writer **out)
+{
+    *out = NULL;
+    struct reclog_writer *writer = mem_zalloc(sizeof *writer);
+    if (!writer)
+        return fail(PLSM_NO_MEMORY, "%s: no memory to create it", path);
+    env_random(env, &writer->salt, sizeof writer->salt);
+    plsm_status status = env_open(env, path, ENV_APPEND, &writer->file);
+    if (status == PLSM_OK)
+        status = write_headers(writer, magic);
+    if (status == PLSM_OK)
+        *out = writer;
+    else
+        reclog_close(writer);
+    return status;
+}
+
+void reclog_close(struct reclog_writer *writer)
+{
+    if (!writer)
+        return;
+    env_close(writer->file);
+    buf_free(&writer->gathered);
+    mem_free(writer);
+}
+
+/* Gathers the record into one piece, so that it is one write, and completes it. */
+static plsm_status gather(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
+                          uint32_t flag)
+{
+    size_t payload = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].size > RECLOG_PAYLOAD_MAX - payload)
+            return fail(PLSM_TOO_LARGE, "%s: a record of more than %" PRIu32 " bytes", env_path(writer->file),
+                        RECLOG_PAYLOAD_MAX);
+        payload += parts[i].size;
+    }
+    struct buf *buf = &writer->gathered;
+    buf->size = 0;
+    TRY(buf_reserve(buf, record_size(payload)));
+
+    uint64_t offset = reclog_size(writer);
+    struct record record = {.length = (uint32_t)payload | flag, .synced = reclog_synced(writer), .user = user};
+    record.length_check = length_check(record.length, writer->salt, offset);
+    uint8_t *to = buf->data + sizeof record;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].size)
+            memcpy(to, parts[i].data, parts[i].size);
+        to += parts[i].size;
+    }
+    buf->size = record_size(payload);
+    memset(to, 0, (size_t)(buf->data + buf->size - to));
+    memcpy(buf->data, &record, sizeof record);
+    record.checksum = record_checksum(buf->data, buf->size, writer->salt, offset);
+    memcpy(buf->data, &record, sizeof record);
+    return PLSM_OK;
+}
+
+/* A failed append may have left a part: the next record must not stand behind it. */
+static plsm_status cut_back(struct reclog_writer *writer, plsm_status status)
+{
+    char reason[sizeof writer->reason];
+    snprintf(reason, sizeof reason, "%s", plsm_message());
+    if (env_truncate(writer->file, reclog_size(writer)) != PLSM_OK) {
+        fail_context(PLSM_IO, "cannot cut a half written record off");
+        break_writer(writer);
+    }
+    return fail(status, "%s", reason);
+}
+
+static plsm_status append(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
+                          uint32_t flag)
+{
+    TRY(refuse_if_broken(writer));
+    TRY(gather(writer, user, parts, count, flag));
+    size_t size = writer->gathered.size;
+    plsm_status status = env_append(writer->file, writer->gathered.data, size);
+    if (writer->gathered.capacity > BUFFER_KEEP_BYTES)
+        buf_free(&writer->gathered);
+    if (status != PLSM_OK)
+        return cut_back(writer, status);
+    atomic_store_explicit(&writer->size, reclog_size(writer) + size, memory_order_release);
+    return PLSM_OK;
+}
+
+plsm_status reclog_append(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count)
+{
+    return append(writer, user, parts, count, 0);
+}
+
+plsm_status reclog_sync(struct reclog_writer *writer)
+{
+    TRY(refuse_if_broken(writer));
+    uint64_t size = reclog_size(writer); /* before: what another thread appends meanwhile may not be included */
+    plsm_status status = env_sync(writer->file);
+    if (status != PLSM_OK) {
+        break_writer(writer);
+        return status;
+    }
+    uint64_t synced = reclog_synced(writer);
+    while (synced < size && !atomic_compare_exchange_weak(&writer->synced, &synced, size))
+        ;
+    return PLSM_OK;
+}
+
+plsm_status reclog_close_clean(struct reclog_writer *writer)
+{
+    if (!writer)
+        return PLSM_OK;
+    plsm_status status = reclog_sync(writer);
+    if (status == PLSM_OK)
+        status = append(writer, 0, NULL, 0, CLEAN_CLOSE);
+    if (status == PLSM_OK)
+        status = reclog_sync(writer);
+    reclog_close(writer);
+    return status;
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+struct reader {
+    struct env_file *file;
+    const char *path;
+    uint64_t salt, size; /* of the file, when reading began */
+    uint8_t *window;     /* `filled` bytes of the file from `window_start` on */
+    size_t capacity, filled;
+    uint64_t window_start;
+};
+
+/* Points *out at `size` bytes of the file at `offset`, valid until the next call; NULL when the file is not that long.
+ * Meant for offsets that do not go back. */
+static plsm_status look(struct reader *r, uint64_t offset, size_t size, const uint8_t **out)
+{
+    *out = NULL;
+    if (offset > r->size || size > r->size - offset)
+        return PLSM_OK;
+    if (offset < r->window_start || offset + size > r->window_start + r->filled) {
+        bool inside = offset >= r->window_start && offset < r->window_start + r->filled;
+        size_t keep = inside ? (size_t)(r->window_start + r->filled - offset) : 0;
+        if (size > r->capacity || !r->window) {
+            size_t capacity = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+            uint8_t *window = mem_alloc(capacity);
+            if (!window)
+                return fail(PLSM_NO_MEMORY, "%s: no memory to read %zu bytes at offset %" PRIu64, r->path, size,
+                            offset);
+            if (keep)
+                memcpy(window, r->window + (offset - r->window_start), keep);
+            mem_free(r->window);
+            r->window = window;
+            r->capacity = capacity;
+        } else if (keep) {
+            memmove(r->window, r->window + (offset - r->window_start), keep);
+        }
+        r->window_start = offset;
+        r->filled = keep;
+        size_t want = r->capacity - keep, got = 0;
+        if (want > r->size - (offset + keep))
+            want = (size_t)(r->size - (offset + keep));
+        TRY(env_read_some(r->file, offset + keep, r->window + keep, want, &got));
+        r->filled += got;
+        if (r->filled < size) { /* cut by somebody while being read: here it ends now */
+            r->size = offset + r->filled;
+            return PLSM_OK;
+        }
+    }
+    *out = r->window + (offset - r->window_start);
+    return PLSM_OK;
+}
+
+/* Points *out at the record at `offset` with its `*size` bytes, or sets it to NULL when there is no valid one. */
+static plsm_status look_record(struct reader *r, uint64_t offset, const uint8_t **out, size_t *size)
+{
+    struct record record;
+    TRY(look(r, offset, sizeof record, out));
+    if (!*out)
+        return PLSM_OK;
+    memcpy(&record, *out, sizeof record);
+    *out = NULL;
+    if (record.length_check != length_check(record.length, r->salt, offset))
+        return PLSM_OK;
+    uint32_t payload = record.length & ~CLEAN_CLOSE;
+    if (payload > RECLOG_PAYLOAD_MAX)
+        return PLSM_OK;
+    *size = record_size(payload);
+    const uint8_t *bytes;
+    TRY(look(r, offset, *size, &bytes));
+    if (bytes && record_checksum(bytes, *size, r->salt, offset) == record.checksum)
+        *out = bytes;
+    return PLSM_OK;
+}
+
+/* At result->end stands no record. Looks for a later one that proves that there was one on disk. */
+static plsm_status judge_end(struct reader *r, struct reclog_result *result)
+{
+    result->torn = true;
+    size_t size;
+    for (uint64_t at = result->end + 8; at < r->size; at += size) {
+        const uint8_t *bytes;
+        TRY(look_record(r, at, &bytes, &size));
+        if (!bytes) {
+            size = 8;
+            continue;
+        }
+        struct record record;
+        memcpy(&record, bytes, sizeof record);
+        if (record.synced > result->end)
+            return fail(PLSM_CORRUPT,
+                        "%s: the record at offset %" PRIu64
+                        " is damaged: it was synced, as the record at offset %" PRIu64
+                        " shows; run plsm check, restore the file from a backup",
+                        r->path, result->end, at);
+    }
+    return PLSM_OK;
+}
+
+static plsm_status read_records(struct reader *r, reclog_each *each, void *arg, struct reclog_result *result)
+{
+    while (result->end < r->size) {
+        const uint8_t *bytes;
+        size_t size;
+        TRY(look_record(r, result->end, &bytes, &size));
+        if (!bytes)
+            return judge_end(r, result);
+        struct record record;
+        memcpy(&record, bytes, sizeof record);
+        uint64_t offset = result->end;
+        result->end += size;
+        if (record.synced > result->synced)
+            result->synced = record.synced;
+        if (record.length & CLEAN_CLOSE) {
+            result->closed = true;
+            if (result->end < r->size)
+                return fail(PLSM_CORRUPT,
+                            "%s: %" PRIu64 " bytes stand behind its clean close at offset %" PRIu64
+                            "; run plsm check, restore the file from a backup",
+                            r->path, r->size - result->end, offset);
+            return PLSM_OK;
+        }
+        result->records++;
+        TRY(each(arg, record.user, slice(bytes + sizeof record, record.length), offset));
+    }
+    return PLSM_OK;
+}
+
+/* Takes the salt from a header if it is one of ours. *good tells whether. */
+static plsm_status take_header(struct reader *r, const char *magic, uint64_t offset, bool *good)
+{
+    const uint8_t *bytes;
+    *good = false;
+    TRY(look(r, offset, sizeof(struct header), &bytes));
+    if (!bytes)
+        return PLSM_OK;
+    struct header h;
+    memcpy(&h, bytes, sizeof h);
+    if (h.checksum != header_checksum(&h, offset))
+        return PLSM_OK;
+    if (memcmp(h.magic, magic, sizeof h.magic) != 0)
+        return fail(PLSM_CORRUPT, "%s: a log of another kind (%.8s) where %.8s is expected; was it renamed?", r->path,
+                    (const char *)h.magic, magic);
+    if (h.version != RECLOG_VERSION)
+        return fail(PLSM_VERSION, "%s: has format version %" PRIu32 ", this program knows version %d; use a newer plsm",
+                    r->path, h.version, RECLOG_VERSION);
+    r->salt = h.salt;
+    *good = true;
+    return PLSM_OK;
+}
+
+static plsm_status read_headers(struct reader *r, const char *magic, struct reclog_result *result, bool *good)
+{
+    TRY(take_header(r, magic, 0, good));
+    if (!*good)
+        TRY(take_header(r, magic, HEADER_COPY, good));
+    if (!*good && r->size > RECORDS_START)
+        return fail(PLSM_CORRUPT, "%s: both headers, at offsets 0 and %d, are damaged; restore the file from a backup",
+                    r->path, HEADER_COPY);
+    *good = *good && r->size >= RECORDS_START;
+    if (*good)
+        result->end = RECORDS_START;
+    else
+        result->torn = true;
+    return PLSM_OK;
+}
+
+plsm_status reclog_read(struct env *env, const char *path, const char *magic, reclog_each *each, void *arg,
+                        struct reclog_result *out)
+{
+    struct reader r = {.path = path};
+    bool good = false;
+    *out = (struct reclog_result){0};
+    plsm_status status = env_open(env, path, ENV_READ, &r.file);
+    if (status == PLSM_OK)
+        status = env_size(r.file, &r.size);
+    if (status == PLSM_OK)
+        status = read_headers(&r, magic, out, &good);
+    if (status == PLSM_OK && good)
+        status = read_records(&r, each, arg, out);
+    out->size = r.size;
+    mem_free(r.window);
+    env_close(r.file);
+    return status;
+}
