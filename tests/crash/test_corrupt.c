@@ -1,0 +1,344 @@
+/* Damaged files: an error or the right answer, never a wrong one, never a crash.
+ *
+ * A small store (a run, a log that was never closed, a MANIFEST) is made on env_memory. Then, in copies of it: each
+ * byte of each file is flipped in turn, each file is cut at every length, each two pages of the run change places, each
+ * file is replaced by the same file of another store, and each file is removed. The copy is opened and read in full:
+ * every key by itself (present and absent), forward, backward.
+ *
+ * CORRUPT_STRIDE=n every n-th byte only; CORRUPT_AT=n that one alone. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "base/env_memory.h"
+#include "base/random.h"
+#include "store/internal.h"
+#include "tests/harness/pool.h"
+#include "tests/harness/replay.h"
+
+#include "base/banned.h"
+
+#define STORE "/store"
+#define COMMON ",background=0,buffer_size=64K,cache_size=0,filter_bits=8"
+
+enum { FILES_MAX = 16, CHUNK = 64, PAGE = 4096, SYNCED_WRITES = 8 };
+
+enum damage { FLIP, CUT, REMOVE, FOREIGN, SWAP };
+
+struct file {
+    char path[100];
+    size_t size;
+    bool is_log;
+};
+
+struct subject {
+    const char *options;
+    struct env *env;
+    uint64_t calls;
+    struct model *model;
+    uint64_t flushed; /* moment up to which everything is in the run */
+    struct file files[FILES_MAX];
+    size_t file_count;
+};
+
+/* --- making the store --------------------------------------------------------------------------------------------- */
+
+static void note_file(void *arg, const char *name)
+{
+    struct subject *subject = arg;
+    if (subject->file_count < FILES_MAX) {
+        struct file *file = &subject->files[subject->file_count++];
+        snprintf(file->path, sizeof file->path, STORE "/%s", name);
+    }
+}
+
+static int compare_files(const void *a, const void *b)
+{
+    return strcmp(((const struct file *)a)->path, ((const struct file *)b)->path);
+}
+
+static void step(struct replay *replay, struct op op)
+{
+    ck_assert_msg(replay_step(replay, &op), "%s", replay->failure);
+}
+
+/* About three pages of entries in the run; then writes that only the log has, the last one not synced, so that the log
+ * itself says that all the others are. */
+static void write_store(struct replay *replay, struct subject *subject, uint32_t seed)
+{
+    for (unsigned i = 0; i < 48; i++)
+        if (i % 8 != 6 || i == 6) /* one long key is enough: each fills a page */
+            step(replay, (struct op){.kind = OP_PUT, .key = (uint16_t)i, .size = 20 + i * 5, .seed = seed + i});
+    step(replay, (struct op){.kind = OP_DELETE, .key = 8});
+    step(replay, (struct op){.kind = OP_FLUSH});
+    subject->flushed = model_now(subject->model);
+    for (unsigned i = 0; i < SYNCED_WRITES; i++) {
+        step(replay, (struct op){.kind = OP_BATCH_PUT,
+                                 .key = (uint16_t)(i * 3),
+                                 .size = 40,
+                                 .seed = seed + 100 + i,
+                                 .meta_size = (uint8_t)i});
+        step(replay, (struct op){.kind = OP_BATCH_DELETE, .key = (uint16_t)(i * 3 + 40)});
+        step(replay, (struct op){.kind = OP_BATCH_WRITE, .sync = 1});
+    }
+    step(replay, (struct op){.kind = OP_PUT, .key = 60, .size = 10, .seed = seed + 200});
+}
+
+static void subject_create(struct subject *subject, const char *options, uint32_t seed)
+{
+    *subject = (struct subject){.options = options, .model = model_create()};
+    struct env *env = env_memory_create(seed);
+    struct replay replay = {0};
+    ck_assert_msg(replay_start(&replay, env, STORE, options, subject->model), "%s", replay.failure);
+    write_store(&replay, subject, seed);
+    /* As the death of the process would leave it: with a log to replay. */
+    subject->env = env_memory_crash(env, env_memory_calls(env), ENV_CRASH_KEEP, 1);
+    replay_destroy(&replay);
+    env_memory_destroy(env);
+    subject->calls = env_memory_calls(subject->env);
+    ck_assert_int_eq(env_list(subject->env, STORE, note_file, subject), PLSM_OK);
+    qsort(subject->files, subject->file_count, sizeof *subject->files, compare_files);
+    for (size_t i = 0; i < subject->file_count; i++) {
+        uint8_t *data;
+        struct file *file = &subject->files[i];
+        ck_assert_int_eq(env_memory_content(subject->env, file->path, &data, &file->size), PLSM_OK);
+        file->is_log = strstr(file->path, "log") != NULL;
+        printf("corrupt: %-24s %6zu bytes\n", file->path, file->size);
+    }
+}
+
+static void subject_destroy(struct subject *subject)
+{
+    env_memory_destroy(subject->env);
+    model_destroy(subject->model);
+}
+
+/* --- one damage --------------------------------------------------------------------------------------------------- */
+
+struct job {
+    struct subject *subject, *other;
+    enum damage damage;
+    size_t file, from, to;
+};
+
+static uint8_t flip_mask(size_t position)
+{
+    uint64_t state = position;
+    uint8_t mask = (uint8_t)splitmix64(&state);
+    return mask ? mask : 0xff;
+}
+
+/* Writes a file's first `size` bytes anew. */
+static void rewrite(struct env *env, const char *path, const uint8_t *data, size_t size)
+{
+    struct env_file *file;
+    if (env_open(env, path, ENV_APPEND, &file) != PLSM_OK || (size > 0 && env_append(file, data, size) != PLSM_OK))
+        abort();
+    env_close(file);
+}
+
+/* A copy of a file's content, which rewriting it would pull away. */
+static uint8_t *content_copy(struct env *env, const char *path, size_t *size)
+{
+    uint8_t *data = NULL, *copy;
+    if (env_memory_content(env, path, &data, size) != PLSM_OK || !(copy = malloc(*size + 1)))
+        abort();
+    memcpy(copy, data, *size);
+    return copy;
+}
+
+static void swap_pages(uint8_t *data, size_t number, size_t pages)
+{
+    /* Pairs are numbered row by row: (0,1) (0,2) ... (1,2) ... */
+    size_t first = 0;
+    while (number >= pages - 1 - first)
+        number -= pages - 1 - first++;
+    uint8_t page[PAGE], *a = data + first * PAGE, *b = data + (first + 1 + number) * PAGE;
+    memcpy(page, a, PAGE);
+    memcpy(a, b, PAGE);
+    memcpy(b, page, PAGE);
+}
+
+static void do_damage(const struct job *job, size_t position, struct env *image)
+{
+    const struct file *file = &job->subject->files[job->file];
+    size_t size;
+    uint8_t *data;
+    switch (job->damage) {
+    case FLIP:
+        if (env_memory_content(image, file->path, &data, &size) != PLSM_OK)
+            abort();
+        data[position] ^= flip_mask(position);
+        break;
+    case CUT:
+        data = content_copy(image, file->path, &size);
+        rewrite(image, file->path, data, position);
+        free(data);
+        break;
+    case REMOVE:
+        if (env_remove(image, file->path) != PLSM_OK)
+            abort();
+        break;
+    case FOREIGN:
+        data = content_copy(job->other->env, job->other->files[job->file].path, &size);
+        rewrite(image, file->path, data, size);
+        free(data);
+        break;
+    default:
+        data = content_copy(image, file->path, &size);
+        swap_pages(data, position, size / PAGE);
+        rewrite(image, file->path, data, size);
+        free(data);
+    }
+}
+
+/* The oldest moment that may show. Behind a flip the last write of the log may be lost: nothing says that it was
+ * synced. From a log that was cut, replaced or is gone nothing can be told of what it held, save that the run was
+ * older. */
+static uint64_t oldest_legal(const struct job *job)
+{
+    const struct subject *subject = job->subject;
+    uint64_t now = model_now(subject->model);
+    if (!subject->files[job->file].is_log)
+        return now;
+    return job->damage == FLIP ? now - 1 : subject->flushed;
+}
+
+static void count_line(void *arg, const char *line)
+{
+    (void)line;
+    ++*(unsigned *)arg;
+}
+
+static bool damage_once(const struct job *job, size_t position, char *failure, size_t size)
+{
+    struct subject *subject = job->subject;
+    struct env *image = env_memory_crash(subject->env, subject->calls, ENV_CRASH_KEEP, position);
+    do_damage(job, position, image);
+    plsm *db = NULL;
+    plsm_status status = plsm_open_env(image, STORE, 0, subject->options, &db);
+    bool right = status != PLSM_OK;
+    if (status != PLSM_OK && (plsm_message()[0] == '\0' || status == PLSM_NOT_FOUND || status >= PLSM_STATUS_COUNT)) {
+        snprintf(failure, size, "the open fails with %s and the message \"%s\"", plsm_status_name(status),
+                 plsm_message());
+        right = false;
+    }
+    for (uint64_t moment = model_now(subject->model); db && !right && moment >= oldest_legal(job); moment--)
+        right = verify_state(db, subject->model, moment, &status, failure, size);
+    if (db && position % 5 == 0) {
+        unsigned lines = 0;
+        plsm_check(db, count_line, NULL, &lines); /* must come back, whatever it finds */
+    }
+    plsm_close(db);
+    env_memory_destroy(image);
+    return right;
+}
+
+static enum verdict damage_range(void *arg, char *failure, size_t size)
+{
+    const struct job *job = arg;
+    size_t stride = job->damage == FLIP || job->damage == CUT ? setting("CORRUPT_STRIDE", 1) : 1;
+    unsigned long only = setting("CORRUPT_AT", ~0ul);
+    for (size_t position = job->from; position < job->to; position++) {
+        char why[800] = "";
+        if ((only == ~0ul ? position % stride == 0 : position == only) &&
+            !damage_once(job, position, why, sizeof why)) {
+            snprintf(failure, size, "CORRUPT_AT=%zu: %s", position, why);
+            return VERDICT_FAILED;
+        }
+    }
+    return VERDICT_PASSED;
+}
+
+/* --- all damage --------------------------------------------------------------------------------------------------- */
+
+static size_t positions(const struct subject *subject, size_t file, enum damage damage)
+{
+    size_t size = subject->files[file].size, pages = size / PAGE;
+    switch (damage) {
+    case FLIP:
+    case CUT:
+        return size;
+    case SWAP:
+        return pages > 1 ? pages * (pages - 1) / 2 : 0;
+    default:
+        return 1;
+    }
+}
+
+static void damage_everywhere(enum damage damage, const char *what)
+{
+    static const char *const modes[] = {"index=learned" COMMON, "index=traditional" COMMON};
+    struct pool *pool = pool_create(0);
+    for (size_t mode = 0; mode < 2; mode++) {
+        struct subject subject, other;
+        subject_create(&subject, modes[mode], 1);
+        subject_create(&other, modes[mode], 500000);
+        ck_assert_uint_ge(subject.file_count, 3);
+        ck_assert_uint_eq(subject.file_count, other.file_count);
+        for (size_t file = 0; file < subject.file_count; file++) {
+            size_t end = positions(&subject, file, damage);
+            for (size_t from = 0; from < end; from += CHUNK) {
+                struct job job = {&subject, &other, damage, file, from, from + CHUNK < end ? from + CHUNK : end};
+                char label[300];
+                snprintf(label, sizeof label, "%s %s (%s), from %zu", what, subject.files[file].path, modes[mode],
+                         from);
+                pool_start(pool, damage_range, &job, 300, label);
+            }
+        }
+        pool_wait(pool);
+        subject_destroy(&subject);
+        subject_destroy(&other);
+    }
+    unsigned failures = pool_failures(pool);
+    pool_destroy(pool);
+    ck_assert_msg(failures == 0, "%s: %u ranges with a wrong answer", what, failures);
+}
+
+START_TEST(test_flip)
+{
+    damage_everywhere(FLIP, "a flipped byte in");
+}
+END_TEST
+
+START_TEST(test_cut)
+{
+    damage_everywhere(CUT, "cut:");
+}
+END_TEST
+
+START_TEST(test_remove)
+{
+    damage_everywhere(REMOVE, "removed:");
+}
+END_TEST
+
+START_TEST(test_foreign)
+{
+    damage_everywhere(FOREIGN, "of another store:");
+}
+END_TEST
+
+START_TEST(test_swap)
+{
+    damage_everywhere(SWAP, "pages exchanged in");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("corrupt");
+    TCase *tcase = tcase_create("damage");
+    tcase_set_timeout(tcase, 3600);
+    tcase_add_test(tcase, test_remove);
+    tcase_add_test(tcase, test_foreign);
+    tcase_add_test(tcase, test_swap);
+    tcase_add_test(tcase, test_flip);
+    tcase_add_test(tcase, test_cut);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

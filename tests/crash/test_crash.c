@@ -1,0 +1,308 @@
+/* Crashes after every storage call.
+ *
+ * One workload of puts, batches, deletes, flushes, compactions and reopens is run on env_memory and recorded: how many
+ * storage calls, writes and promises there were after each operation. Then, for every call and every kind of crash, the
+ * image such a crash leaves is opened, compared with the model, written to, and opened again.
+ *
+ * What must hold: the store opens without an error; it shows the state after some prefix of the writes, so no batch in
+ * halves; the prefix holds every acknowledged write when only the process died, and every synced one after power loss.
+ *
+ * CRASH_SEED another workload; CRASH_STRIDE=n every n-th call only; CRASH_CALL=c and CRASH_KIND=k one crash alone. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "base/env_memory.h"
+#include "base/random.h"
+#include "tests/harness/pool.h"
+#include "tests/harness/replay.h"
+
+#include "base/banned.h"
+
+#define STORE "/store"
+#define COMMON ",background=0,buffer_size=64K,file_size=64K,size_ratio=2,l0_compact=2,manifest_size=4K,cache_size=64K"
+
+enum {
+    CALLS_MIN = 2000, /* of the recorded workload */
+    OPERATIONS_MAX = 20000,
+    CHUNK = 16,          /* crash points of one child process */
+    RECOVERY_STRIDE = 23 /* every how many calls the recovery is crashed too */
+};
+
+static const char *const kind_names[ENV_CRASH_COUNT] = {"keep", "drop", "torn", "reorder"};
+
+/* The situation after an operation. */
+struct mark {
+    uint64_t calls, writes, promised; /* promised: writes that survive power loss */
+};
+
+struct recording {
+    const char *options;
+    uint64_t seed, stride;
+    struct env *env;
+    struct model *model;
+    struct op *ops;
+    struct mark *marks;            /* marks[0]: after the open; marks[i + 1]: after operation i */
+    size_t count;                  /* operations */
+    unsigned flushes, compactions; /* that did something */
+};
+
+/* --- recording ---------------------------------------------------------------------------------------------------- */
+
+static bool promises(const struct op *op, bool wrote)
+{
+    bool write = op->kind == OP_PUT || op->kind == OP_DELETE || op->kind == OP_BATCH_WRITE;
+    return op->kind == OP_SYNC || op->kind == OP_REOPEN || (write && wrote && op->sync);
+}
+
+static void record(struct recording *recording, const char *options, uint64_t seed)
+{
+    *recording = (struct recording){.options = options, .seed = seed, .stride = setting("CRASH_STRIDE", 1)};
+    recording->env = env_memory_create(seed);
+    recording->model = model_create();
+    recording->ops = workload_create(&workload_writes, seed, OPERATIONS_MAX);
+    recording->marks = calloc(OPERATIONS_MAX + 1, sizeof *recording->marks);
+    struct replay replay = {0};
+    ck_assert_msg(replay_start(&replay, recording->env, STORE, options, recording->model), "%s", replay.failure);
+    struct mark mark = {.calls = env_memory_calls(recording->env)};
+    recording->marks[0] = mark;
+    while (mark.calls < CALLS_MIN && recording->count < OPERATIONS_MAX) {
+        const struct op *op = &recording->ops[recording->count];
+        ck_assert_msg(replay_step(&replay, op), "seed %lu, operation %zu: %s", (unsigned long)seed, recording->count,
+                      replay.failure);
+        bool worked = env_memory_calls(recording->env) > mark.calls + 2;
+        recording->flushes += op->kind == OP_FLUSH && worked;
+        recording->compactions += op->kind == OP_COMPACT && worked;
+        bool wrote = model_now(recording->model) > mark.writes;
+        mark.calls = env_memory_calls(recording->env);
+        mark.writes = model_now(recording->model);
+        if (promises(op, wrote))
+            mark.promised = mark.writes;
+        recording->marks[++recording->count] = mark;
+    }
+    ck_assert_msg(replay_step(&replay, &(struct op){.kind = OP_SCAN}), "%s", replay.failure);
+    replay_destroy(&replay);
+    ck_assert_uint_ge(mark.calls, CALLS_MIN);
+    ck_assert_uint_ge(recording->flushes, 3);
+    ck_assert_uint_ge(recording->compactions, 3);
+    printf("crash: %zu operations, %lu writes, %lu storage calls, %u flushes, %u compactions asked for, seed %lu, %s\n",
+           recording->count, (unsigned long)mark.writes, (unsigned long)mark.calls, recording->flushes,
+           recording->compactions, (unsigned long)seed, options);
+}
+
+static void forget(struct recording *recording)
+{
+    env_memory_destroy(recording->env);
+    model_destroy(recording->model);
+    free(recording->ops);
+    free(recording->marks);
+}
+
+/* --- one crash ---------------------------------------------------------------------------------------------------- */
+
+/* Which moments a crash behind `call` may show. `must_exist`: the creation of the store had been acknowledged. */
+struct legal {
+    uint64_t low, high;
+    bool must_exist;
+    size_t op; /* operations acknowledged */
+};
+
+static struct legal legal_after(const struct recording *recording, uint64_t call, enum env_crash kind)
+{
+    if (call < recording->marks[0].calls)
+        return (struct legal){0};
+    size_t i = 0;
+    while (i < recording->count && recording->marks[i + 1].calls <= call)
+        i++;
+    const struct mark *mark = &recording->marks[i];
+    /* In the middle of an operation: its write may be there already. */
+    bool middle = call > mark->calls && i < recording->count;
+    return (struct legal){.low = kind == ENV_CRASH_KEEP ? mark->writes : mark->promised,
+                          .high = middle ? mark[1].writes : mark->writes,
+                          .must_exist = true,
+                          .op = i};
+}
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    uint64_t state = a * UINT64_C(0x9e3779b97f4a7c15) + b;
+    return splitmix64(&state);
+}
+
+/* Opens an image and finds its moment, which it makes the newest of replay's fresh model; the whole state must fit. */
+static bool open_image(struct replay *replay, const struct recording *recording, struct env *image, struct legal legal,
+                       uint64_t *moment)
+{
+    replay->must_exist = legal.must_exist;
+    if (!replay_start(replay, image, STORE, recording->options, model_create()))
+        return false;
+    *moment = find_moment(replay->db, recording->model, legal.low, legal.high, replay->failure, sizeof replay->failure);
+    if (*moment == UINT64_MAX)
+        return false;
+    model_copy_state(replay->model, recording->model, *moment);
+    return replay_step(replay, &(struct op){.kind = OP_SCAN});
+}
+
+static void close_image(struct replay *replay)
+{
+    replay_destroy(replay);
+    model_destroy(replay->model);
+}
+
+/* The recovery of an image crashes too, after every one of its calls. */
+static bool crash_recovery(const struct recording *recording, struct env *image, uint64_t calls, struct legal legal,
+                           uint64_t seed, char *failure, size_t size)
+{
+    legal.low = legal.low < legal.high ? legal.low : legal.high;
+    for (uint64_t call = 0; call <= calls; call++) {
+        enum env_crash kind = (enum env_crash)(mix(seed, call) % ENV_CRASH_COUNT);
+        struct env *second = env_memory_crash(image, call, kind, mix(seed, call + 1));
+        struct replay replay = {0};
+        uint64_t moment;
+        bool passed = open_image(&replay, recording, second, legal, &moment);
+        if (!passed)
+            snprintf(failure, size, "second crash (%s) behind call %lu of the recovery: %.700s", kind_names[kind],
+                     (unsigned long)call, replay.failure);
+        close_image(&replay);
+        env_memory_destroy(second);
+        if (!passed)
+            return false;
+    }
+    return true;
+}
+
+/* What is done with a recovered store: it takes writes, and they are there again behind a reopen, and behind a power
+ * loss as far as they were synced. The last one is. */
+static bool use_image(struct replay *replay, struct env *image, uint64_t seed)
+{
+    const struct op ops[] = {
+        {.kind = OP_PUT, .key = 2, .size = 700, .seed = (uint32_t)seed | 1},
+        {.kind = OP_BATCH_PUT, .key = 4, .size = 30, .meta_size = 9, .seed = (uint32_t)seed | 1},
+        {.kind = OP_BATCH_DELETE, .key = 16},
+        {.kind = OP_BATCH_WRITE},
+        {.kind = seed % 8 == 0 ? OP_FLUSH : OP_SYNC},
+        {.kind = OP_PUT, .key = 5, .size = 50, .seed = (uint32_t)seed | 3, .sync = 1},
+        {.kind = OP_SCAN},
+    };
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (!replay_step(replay, &ops[i]))
+            return false;
+    if (seed % 2 == 0)
+        return replay_step(replay, &(struct op){.kind = OP_REOPEN}) &&
+               replay_step(replay, &(struct op){.kind = OP_SCAN});
+    enum env_crash kind = (enum env_crash)(seed / 2 % ENV_CRASH_COUNT);
+    struct env *second = env_memory_crash(image, env_memory_calls(image), kind, seed);
+    struct replay again = {.must_exist = true};
+    bool passed = replay_start(&again, second, STORE, replay->options, replay->model) &&
+                  replay_step(&again, &(struct op){.kind = OP_SCAN});
+    if (!passed)
+        snprintf(replay->failure, sizeof replay->failure,
+                 "crash (%s) behind synced writes to the recovered store: %.700s", kind_names[kind], again.failure);
+    replay_destroy(&again);
+    env_memory_destroy(second);
+    return passed;
+}
+
+static bool crash_once(const struct recording *recording, uint64_t call, enum env_crash kind, char *failure,
+                       size_t size)
+{
+    uint64_t seed = mix(recording->seed, call * ENV_CRASH_COUNT + kind), moment;
+    struct legal legal = legal_after(recording, call, kind);
+    struct env *image = env_memory_crash(recording->env, call, kind, seed);
+    struct replay replay = {0};
+    bool passed = open_image(&replay, recording, image, legal, &moment);
+    uint64_t recovery_calls = env_memory_calls(image);
+    passed = passed && use_image(&replay, image, seed);
+    char text[1024];
+    snprintf(text, sizeof text, "%s", replay.failure);
+    if (passed && call % RECOVERY_STRIDE == 0) {
+        struct legal weaker = legal;
+        if (kind == ENV_CRASH_KEEP) /* what the dead process had not synced may still be lost with the power */
+            weaker.low = legal_after(recording, call, ENV_CRASH_DROP).low;
+        weaker.must_exist = legal.must_exist;
+        passed = crash_recovery(recording, image, recovery_calls, weaker, seed, text, sizeof text);
+    }
+    if (!passed) {
+        char what[200] = "nothing";
+        if (call > 0)
+            env_memory_describe(recording->env, call, what, sizeof what);
+        snprintf(failure, size,
+                 "CRASH_SEED=%lu CRASH_CALL=%lu CRASH_KIND=%d (%s, behind \"%s\", %zu operations done): %.700s",
+                 (unsigned long)recording->seed, (unsigned long)call, (int)kind, kind_names[kind], what, legal.op,
+                 text);
+    }
+    close_image(&replay);
+    env_memory_destroy(image);
+    return passed;
+}
+
+/* --- all crashes -------------------------------------------------------------------------------------------------- */
+
+struct chunk {
+    const struct recording *recording;
+    uint64_t from, to;
+};
+
+static enum verdict crash_chunk(void *arg, char *failure, size_t size)
+{
+    const struct chunk *chunk = arg;
+    unsigned long only_call = setting("CRASH_CALL", UINT64_MAX), only_kind = setting("CRASH_KIND", ENV_CRASH_COUNT);
+    for (uint64_t call = chunk->from; call < chunk->to; call++) {
+        if (only_call != UINT64_MAX ? call != only_call : call % chunk->recording->stride != 0)
+            continue;
+        for (enum env_crash kind = 0; kind < ENV_CRASH_COUNT; kind++)
+            if ((only_kind == ENV_CRASH_COUNT || kind == only_kind) &&
+                !crash_once(chunk->recording, call, kind, failure, size))
+                return VERDICT_FAILED;
+    }
+    return VERDICT_PASSED;
+}
+
+static void crash_everywhere(const char *options, uint64_t seed, uint64_t stride)
+{
+    struct recording recording;
+    record(&recording, options, seed);
+    recording.stride *= stride;
+    struct pool *pool = pool_create(0);
+    uint64_t calls = env_memory_calls(recording.env);
+    for (uint64_t from = 0; from <= calls; from += CHUNK * recording.stride) {
+        struct chunk chunk = {&recording, from, from + CHUNK * recording.stride};
+        chunk.to = chunk.to > calls + 1 ? calls + 1 : chunk.to;
+        char label[100];
+        snprintf(label, sizeof label, "crashes behind calls %lu to %lu", (unsigned long)chunk.from,
+                 (unsigned long)chunk.to - 1);
+        pool_start(pool, crash_chunk, &chunk, 300, label);
+    }
+    unsigned failures = pool_wait(pool);
+    pool_destroy(pool);
+    forget(&recording);
+    ck_assert_msg(failures == 0, "%u groups of crash points failed (options %s)", failures, options);
+}
+
+START_TEST(test_crash_learned)
+{
+    crash_everywhere("index=learned" COMMON, setting("CRASH_SEED", 20), 1);
+}
+END_TEST
+
+/* What is on disk hardly differs: fewer points, another workload. */
+START_TEST(test_crash_traditional)
+{
+    crash_everywhere("index=traditional,filter_bits=4" COMMON, setting("CRASH_SEED", 21), 5);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("crash");
+    TCase *tcase = tcase_create("every storage call");
+    tcase_set_timeout(tcase, 3600);
+    tcase_add_test(tcase, test_crash_learned);
+    tcase_add_test(tcase, test_crash_traditional);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

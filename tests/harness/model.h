@@ -1,0 +1,89 @@
+/* What a store should hold: every version of every key of the workload, by the number of the write that made it.
+ *
+ * A moment is a number of writes, so a snapshot costs nothing and the state after any prefix of the writes can be asked
+ * for. Writes that failed are kept aside: such a write may be there in whole or not at all once the store is opened
+ * again (store/plsm.h promises that it is not seen before). */
+#ifndef TESTS_HARNESS_MODEL_H
+#define TESTS_HARNESS_MODEL_H
+
+#include "tests/harness/workload.h"
+
+/* A value and its meta, by size and seed. All zero: no such key. */
+struct content {
+    bool present;
+    uint8_t meta_size;
+    uint32_t size, seed, meta_seed;
+};
+
+struct change {
+    unsigned key;
+    struct content content;
+};
+
+struct model;
+struct model *model_create(void);
+void model_destroy(struct model *model);
+/* How many writes have been made: the newest moment. */
+uint64_t model_now(const struct model *model);
+const struct content *model_get(const struct model *model, unsigned key, uint64_t at);
+
+/* What a batch (operations OP_PUT ... OP_BATCH_IF_EQUAL) does to the newest state: fills `changes` (room for count + 1
+ * for each move) and *change_count, one change per key, or returns the error that plsm_write must return. When several
+ * conditions do not hold the first one's error is returned. */
+enum { MODEL_CHANGES = 2 * WORKLOAD_BATCH };
+plsm_status model_plan(const struct model *model, const struct op *ops, size_t count, struct change *changes,
+                       size_t *change_count);
+/* Makes the changes as one write, or notes them as a write that failed. */
+void model_apply(struct model *model, const struct change *changes, size_t count);
+void model_apply_failed(struct model *model, const struct change *changes, size_t count);
+
+/* Whether an observed entry is this content. `found` false: no entry. */
+struct observed {
+    bool found, large;
+    plsm_slice value, meta; /* value: empty when large, then `size` tells */
+    uint64_t size;
+};
+bool model_matches(const struct content *content, const struct observed *observed);
+
+/* Finds which moments in [low, high] explain what was observed. Start it, feed every key, then ask. */
+struct model_search;
+struct model_search *model_search_create(const struct model *model, uint64_t low, uint64_t high);
+void model_search_add(struct model_search *search, unsigned key, const struct observed *observed);
+/* The latest moment that explains everything; UINT64_MAX when none does: then *culprit is a key whose observation left
+ * no moment. Frees the search. */
+uint64_t model_search_finish(struct model_search *search, unsigned *culprit);
+
+/* Explains observations by all acknowledged writes and any choice of the failed ones, each whole or not at all. Begin,
+ * feed it every key; false: this observation is impossible. Then model_settle checks that no failed write was seen in part, makes
+ * what was observed the newest state and forgets the failed writes. */
+void model_explain_begin(struct model *model);
+bool model_explain(struct model *model, unsigned key, const struct observed *observed);
+bool model_settle(struct model *model);
+/* Whether a key alone may show this after a power loss that took some writes behind moment `low`, whatever failed. */
+bool model_possible(const struct model *model, unsigned key, uint64_t low, const struct observed *observed);
+/* Makes the state of `from` at a moment the first write of an empty model. */
+void model_copy_state(struct model *model, const struct model *from, uint64_t at);
+size_t model_failed_writes(const struct model *model);
+
+/* A cursor over the state at a moment: keys of one keyspace from rank `low` to rank `high` (exclusive). */
+struct cursor {
+    const struct model *model;
+    uint64_t at;
+    unsigned low, high;
+    unsigned rank; /* WORKLOAD_KEYS: nowhere */
+};
+/* Bounds as plsm_iterator_create takes them. */
+void cursor_open(struct cursor *cursor, const struct model *model, uint64_t at, plsm_keyspace keyspace, plsm_slice from,
+                 plsm_slice to);
+bool cursor_valid(const struct cursor *cursor);
+unsigned cursor_key(const struct cursor *cursor); /* number of the key it stands on */
+void cursor_first(struct cursor *cursor);
+void cursor_last(struct cursor *cursor);
+void cursor_seek(struct cursor *cursor, plsm_slice key);
+void cursor_seek_before(struct cursor *cursor, plsm_slice key);
+void cursor_next(struct cursor *cursor);
+void cursor_previous(struct cursor *cursor);
+/* Whether a name starts with `prefix`. */
+bool model_has_prefix(const struct model *model, plsm_slice prefix, uint64_t at);
+
+#endif
