@@ -20,7 +20,7 @@ struct fault_env {
     enum env_fault fault;
     uint64_t nth;
     uint64_t counts[ENV_CALL_COUNT];
-    uint64_t fired_ever; /* over all armings: decides how much of a failing append is left behind */
+    uint64_t armed_nth, fired_ever; /* over all armings; together they decide what a failing append leaves behind */
 };
 
 struct fault_file {
@@ -62,7 +62,8 @@ static bool applies(enum env_fault fault, enum env_call call, bool writes, size_
 /* How many bytes of a failing call are done. */
 static size_t part_of(const struct fault_env *env, bool first, size_t size)
 {
-    uint64_t state = env->fired_ever;
+    /* Both, so that a test's loop over nth sees all ways, with one environment for all rounds or a new one for each. */
+    uint64_t number = env->armed_nth + env->fired_ever, state = number;
     uint64_t any = splitmix64(&state);
     switch (env->fault) {
     case ENV_FAULT_SHORT:
@@ -70,7 +71,7 @@ static size_t part_of(const struct fault_env *env, bool first, size_t size)
     case ENV_FAULT_NO_SPACE: /* the append that fills the disk; behind it there is no room for anything */
         return first ? (size_t)(any % size) : 0;
     default:
-        return env->fired_ever % 2 ? 0 : (size_t)(any % size);
+        return number % 2 ? 0 : (size_t)(any % size);
     }
 }
 
@@ -307,7 +308,7 @@ void env_fault_arm(struct env *base, enum env_call call, uint64_t nth, enum env_
     restart(env);
     env->armed = true;
     env->call = call;
-    env->nth = nth;
+    env->nth = env->armed_nth = nth;
     env->fault = fault;
     env->sticky = sticky;
     mutex_unlock(&env->lock);
