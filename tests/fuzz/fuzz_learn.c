@@ -1,0 +1,218 @@
+/* Mutated indexes and filters: refused, or answering with a page of the run; never a crash or a read out of bounds.
+ *
+ * Checksums stand in front of these parsers in a store, so a mutated store hardly reaches them. Here they are fed
+ * directly, and the checksum of the LIDX block is made right again behind each mutation.
+ *
+ * FUZZ_SECONDS: how long (60); FUZZ_SEED. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/random.h"
+#include "learn/fences.h"
+#include "learn/filter.h"
+#include "learn/model.h"
+#include "tests/harness/pool.h"
+#include "tests/harness/workload.h"
+
+#include "base/banned.h"
+
+enum { KINDS = 3, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8 };
+enum kind { FENCES, MODEL, FILTER };
+
+static struct buf blocks[KINDS][SHAPES];
+
+/* --- blocks of different shapes ----------------------------------------------------------------------------------- */
+
+/* Key number `i` of a shape, ascending. */
+static plsm_slice shape_key(unsigned shape, unsigned i, char *buffer)
+{
+    int size = 0;
+    switch (shape) {
+    case 0:
+        size = snprintf(buffer, 300, "%016u", i * 40);
+        break;
+    case 1: /* squares: gaps that grow */
+        put_be64(buffer, UINT64_C(0x0100000000000000) + (uint64_t)i * i * i);
+        size = 8;
+        break;
+    case 2: /* long shared prefixes, some borders told apart only far behind */
+        size =
+            snprintf(buffer, 300, "usr/share/%c/%0*d/%u", 'a' + (char)(i / 100), 40 + (int)(i / 100) * 40, 1, 1000 + i);
+        break;
+    default: /* the awkward ones */
+        return workload_key(workload_at_rank(i));
+    }
+    return slice(buffer, (size_t)size);
+}
+
+static void must(plsm_status status)
+{
+    if (status != PLSM_OK) {
+        fprintf(stderr, "cannot make a block: %s\n", plsm_message());
+        exit(EXIT_FAILURE);
+    }
+}
+
+static void make_blocks(unsigned shape)
+{
+    struct fences_builder *fences = fences_builder_create();
+    struct model_builder *model = model_builder_create();
+    uint64_t hashes[PAGES];
+    char buffers[2][300];
+    plsm_slice last = slice(NULL, 0);
+    for (unsigned page = 0; page < PAGES; page++) {
+        plsm_slice first = shape_key(shape, page, buffers[page % 2]);
+        must(fences_builder_add(fences, last, first));
+        must(model_builder_add(model, last, first));
+        hashes[page] = key_hash(first.data, first.size);
+        last = first;
+    }
+    must(fences_builder_finish(fences, &blocks[FENCES][shape]));
+    must(model_builder_finish(model, last, PAGES, 1, &blocks[MODEL][shape]));
+    must(filter_build(hashes, PAGES, 4 + shape * 4, &blocks[FILTER][shape]));
+    fences_builder_destroy(fences);
+    model_builder_destroy(model);
+}
+
+/* --- one mutated block -------------------------------------------------------------------------------------------- */
+
+static void mutate(struct random *random, uint8_t *data, size_t *size)
+{
+    for (uint64_t left = 1 + random_below(random, 5); left > 0 && *size > 0; left--) {
+        /* Headers decide most: half of the mutations go there. */
+        size_t at = random_below(random, random_below(random, 2) && *size > 96 ? 96 : *size);
+        switch (random_below(random, 6)) {
+        case 0:
+            data[at] ^= (uint8_t)(1u << random_below(random, 8));
+            break;
+        case 1:
+            data[at] = (uint8_t)random_next(random);
+            break;
+        case 2:
+            data[at] = random_below(random, 2) ? 0xff : 0x80;
+            break;
+        case 3:
+            memset(data + at, random_below(random, 2) ? 0xff : 0, *size - at < 8 ? *size - at : 8);
+            break;
+        case 4:
+            memmove(data + random_below(random, at + 1), data + at, *size - at);
+            break;
+        default:
+            *size = random_below(random, 8) ? *size : at;
+        }
+    }
+}
+
+/* Asks for keys of the shape and of others; an answer out of range is wrong. */
+static bool ask_pages(const struct fences *fences, const struct model *model, uint32_t pages)
+{
+    char buffer[300];
+    for (unsigned i = 0; i < 2 * PAGES; i++) {
+        plsm_slice key = shape_key(i % SHAPES, i / 2, buffer);
+        uint32_t page = fences ? fences_find(fences, key) : model_find(model, key).page;
+        if (page >= pages)
+            return false;
+    }
+    return true;
+}
+
+static bool try_block(enum kind kind, plsm_slice bytes)
+{
+    bool right = true;
+    struct fences *fences = NULL;
+    struct model *model = NULL;
+    struct model_info info;
+    struct filter filter;
+    switch (kind) {
+    case FENCES:
+        if (fences_open(bytes, &fences) == PLSM_OK)
+            right = fences_pages(fences) == 0 || ask_pages(fences, NULL, fences_pages(fences));
+        fences_close(fences);
+        break;
+    case MODEL:
+        if (model_open(bytes, &model) == PLSM_OK) {
+            model_get_info(model, &info);
+            right = ask_pages(NULL, model, info.pages);
+        }
+        model_close(model);
+        break;
+    default:
+        if (filter_open(bytes, &filter) == PLSM_OK)
+            for (uint64_t i = 0; i < 200; i++)
+                filter_may_contain(&filter, i * UINT64_C(0x9e3779b97f4a7c15));
+    }
+    return right;
+}
+
+static bool run_round(uint64_t seed, uint64_t round)
+{
+    struct random random;
+    random_seed(&random, seed * UINT64_C(0x9e3779b97f4a7c15) + round);
+    enum kind kind = (enum kind)random_below(&random, KINDS);
+    const struct buf *block = &blocks[kind][random_below(&random, SHAPES)];
+    size_t size = block->size;
+    uint8_t *data = malloc(size + 1);
+    if (!data)
+        abort();
+    memcpy(data, block->data, size);
+    mutate(&random, data, &size);
+    if (kind == MODEL && size >= MODEL_CHECKSUM)
+        put_u64(data + size - MODEL_CHECKSUM, checksum(data, size - MODEL_CHECKSUM, 0));
+    /* An allocation of exactly this size, so that a sanitizer sees the first byte read behind it. */
+    uint8_t *exact = malloc(size ? size : 1);
+    if (!exact)
+        abort();
+    memcpy(exact, data, size);
+    bool right = try_block(kind, slice(exact, size));
+    free(exact);
+    free(data);
+    return right;
+}
+
+struct group {
+    uint64_t seed, first, end;
+};
+
+static enum verdict run_group(void *arg, char *failure, size_t size)
+{
+    const struct group *group = arg;
+    for (uint64_t round = group->first; round < group->end; round++)
+        if (!run_round(group->seed, round)) {
+            snprintf(failure, size, "round %lu: an answer out of range", (unsigned long)round);
+            return VERDICT_FAILED;
+        }
+    return VERDICT_PASSED;
+}
+
+int main(void)
+{
+    uint64_t seed = setting("FUZZ_SEED", (unsigned long)time(NULL));
+    unsigned long only = setting("FUZZ_ROUND", ~0ul), seconds = setting("FUZZ_SECONDS", 60);
+    workload_init();
+    for (unsigned shape = 0; shape < SHAPES; shape++)
+        make_blocks(shape);
+    if (only != ~0ul) {
+        printf("%s\n", run_round(seed, only) ? "passed" : "FAILED");
+        return EXIT_SUCCESS;
+    }
+    struct pool *pool = pool_create(0);
+    struct group group = {.seed = seed, .end = GROUP};
+    time_t end = time(NULL) + (time_t)seconds;
+    for (; time(NULL) < end && pool_failures(pool) == 0; group.first += GROUP, group.end += GROUP) {
+        char label[120];
+        snprintf(label, sizeof label, "FUZZ_SEED=%lu, rounds %lu to %lu", (unsigned long)seed,
+                 (unsigned long)group.first, (unsigned long)group.end - 1);
+        pool_start(pool, run_group, &group, 120, label);
+    }
+    unsigned failures = pool_wait(pool);
+    pool_destroy(pool);
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        for (unsigned shape = 0; shape < SHAPES; shape++)
+            buf_free(&blocks[kind][shape]);
+    printf("fuzz_learn: %lu mutated blocks, %u failures, FUZZ_SEED=%lu\n", (unsigned long)group.first, failures,
+           (unsigned long)seed);
+    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+}

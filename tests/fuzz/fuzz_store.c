@@ -1,0 +1,261 @@
+/* Opens and reads mutated stores for a while: an error or the right answer, never a crash, never a hang.
+ *
+ * A few stores are made from seeded workloads. Each round mutates some places of a copy of one (bytes, ranges, splices
+ * from other files and stores, cuts, growth), opens it, reads everything, writes a little, checks it and closes it.
+ * Rounds run in child processes, in groups; each is a pure function of FUZZ_SEED and its number, which a failure names.
+ *
+ * FUZZ_SECONDS: how long (60); FUZZ_SEED; FUZZ_ROUND: that one alone, in this process, for a debugger. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/env_memory.h"
+#include "base/random.h"
+#include "store/internal.h"
+#include "tests/harness/pool.h"
+#include "tests/harness/replay.h"
+
+#include "base/banned.h"
+
+#define STORE "/store"
+#define COMMON ",background=0,buffer_size=64K,file_size=64K,size_ratio=2,l0_compact=2,manifest_size=4K,cache_size=64K"
+
+enum { SUBJECTS = 6, FILES_MAX = 64, GROUP = 64, MUTATIONS_MAX = 6, ROUND_SECONDS = 60 };
+
+struct subject {
+    const char *options;
+    struct env *env;
+    uint64_t calls;
+    struct model *model;
+    char files[FILES_MAX][100];
+    size_t file_count;
+};
+
+static struct subject subjects[SUBJECTS];
+
+/* --- the stores --------------------------------------------------------------------------------------------------- */
+
+static void note_file(void *arg, const char *name)
+{
+    struct subject *subject = arg;
+    if (subject->file_count < FILES_MAX)
+        snprintf(subject->files[subject->file_count++], sizeof subject->files[0], STORE "/%s", name);
+}
+
+static void subject_create(struct subject *subject, unsigned number)
+{
+    static const size_t operations[] = {40, 300, 1200};
+    size_t count = operations[number / 2 % 3];
+    *subject = (struct subject){.options = number % 2 ? "index=traditional" COMMON : "index=learned" COMMON,
+                                .model = model_create()};
+    struct env *env = env_memory_create(number);
+    struct op *ops = workload_create(&workload_writes, 100 + number, count);
+    struct replay replay = {0};
+    bool passed = replay_start(&replay, env, STORE, subject->options, subject->model);
+    for (size_t i = 0; i < count && passed; i++)
+        passed = replay_step(&replay, &ops[i]);
+    passed = passed && replay_step(&replay, &(struct op){.kind = number % 2 ? OP_SCAN : OP_FLUSH});
+    if (!passed) {
+        fprintf(stderr, "cannot make store %u: %s\n", number, replay.failure);
+        exit(EXIT_FAILURE);
+    }
+    subject->env = env_memory_crash(env, env_memory_calls(env), ENV_CRASH_KEEP, 1);
+    subject->calls = env_memory_calls(subject->env);
+    replay_destroy(&replay);
+    env_memory_destroy(env);
+    free(ops);
+    if (env_list(subject->env, STORE, note_file, subject) != PLSM_OK)
+        exit(EXIT_FAILURE);
+}
+
+/* --- mutations ---------------------------------------------------------------------------------------------------- */
+
+struct bytes {
+    uint8_t *data;
+    size_t size;
+};
+
+static struct bytes copy_of(struct env *env, const char *path, size_t extra)
+{
+    struct bytes bytes = {0};
+    uint8_t *data;
+    if (env_memory_content(env, path, &data, &bytes.size) != PLSM_OK)
+        return (struct bytes){0};
+    bytes.data = calloc(1, bytes.size + extra + 1);
+    if (bytes.data && bytes.size > 0)
+        memcpy(bytes.data, data, bytes.size);
+    return bytes;
+}
+
+static void splice(struct bytes *bytes, struct random *random)
+{
+    const struct subject *from = &subjects[random_below(random, SUBJECTS)];
+    struct bytes other = copy_of(from->env, from->files[random_below(random, from->file_count)], 0);
+    if (other.size > 0) {
+        size_t source = random_below(random, other.size), target = random_below(random, bytes->size);
+        /* Often at the same place and in whole pages: then more of it makes sense. */
+        if (random_below(random, 2)) {
+            source &= ~(size_t)4095;
+            target &= ~(size_t)4095;
+        }
+        size_t size = random_below(random, 2) ? 4096 : 1 + random_below(random, 300);
+        size = size < other.size - source ? size : other.size - source;
+        size = size < bytes->size - target ? size : bytes->size - target;
+        memcpy(bytes->data + target, other.data + source, size);
+    }
+    free(other.data);
+}
+
+/* `bytes` has room for 4,096 more. */
+static void mutate(struct bytes *bytes, struct random *random)
+{
+    if (bytes->size == 0)
+        return;
+    /* Half of the time at the end, where footers and tails are. */
+    size_t end = bytes->size < 512 ? bytes->size : 512;
+    size_t at =
+        random_below(random, 2) ? random_below(random, bytes->size) : bytes->size - 1 - random_below(random, end);
+    size_t size = 1 + random_below(random, 64);
+    size = size < bytes->size - at ? size : bytes->size - at;
+    switch (random_below(random, 8)) {
+    case 0:
+    case 1:
+        bytes->data[at] ^= (uint8_t)(1u << random_below(random, 8));
+        break;
+    case 2:
+        bytes->data[at] = (uint8_t)random_next(random);
+        break;
+    case 3:
+        memset(bytes->data + at, random_below(random, 2) ? 0xff : 0, size);
+        break;
+    case 4:
+        memmove(bytes->data + random_below(random, bytes->size - size + 1), bytes->data + at, size);
+        break;
+    case 5:
+        bytes->size = at;
+        break;
+    case 6:
+        memset(bytes->data + bytes->size, (int)random_below(random, 256), size);
+        bytes->size += size;
+        break;
+    default:
+        splice(bytes, random);
+    }
+}
+
+/* Returns whether a log was touched: then older moments are legal. */
+static bool mutate_store(struct env *image, const struct subject *subject, struct random *random)
+{
+    bool log = false;
+    const char *path = subject->files[random_below(random, subject->file_count)];
+    for (uint64_t left = 1 + random_below(random, MUTATIONS_MAX); left > 0; left--) {
+        if (random_below(random, 4) == 0)
+            path = subject->files[random_below(random, subject->file_count)];
+        struct bytes bytes = copy_of(image, path, 4096);
+        if (bytes.data) {
+            mutate(&bytes, random);
+            struct env_file *file;
+            if (env_open(image, path, ENV_APPEND, &file) != PLSM_OK)
+                abort();
+            if (bytes.size > 0 && env_append(file, bytes.data, bytes.size) != PLSM_OK)
+                abort();
+            env_close(file);
+            log = log || strstr(path, "log");
+        }
+        free(bytes.data);
+    }
+    return log;
+}
+
+/* --- rounds ------------------------------------------------------------------------------------------------------- */
+
+static bool run_round(uint64_t seed, uint64_t round, char *failure, size_t size)
+{
+    struct random random;
+    random_seed(&random, seed * UINT64_C(0x9e3779b97f4a7c15) + round);
+    const struct subject *subject = &subjects[random_below(&random, SUBJECTS)];
+    struct env *image = env_memory_crash(subject->env, subject->calls, ENV_CRASH_KEEP, round);
+    bool log = mutate_store(image, subject, &random);
+    plsm *db = NULL;
+    plsm_status status = plsm_open_env(image, STORE, random_below(&random, 4) ? 0 : PLSM_READ, subject->options, &db);
+    uint64_t now = model_now(subject->model), moment = now;
+    bool right = status != PLSM_OK;
+    if (db) {
+        char first[900] = "";
+        right = verify_state(db, subject->model, now, &status, first, sizeof first);
+        if (!right && log) {
+            moment = find_moment(db, subject->model, 0, now, failure, size);
+            right = moment != UINT64_MAX && verify_state(db, subject->model, moment, &status, failure, size);
+            right = right || status != PLSM_OK;
+        }
+        if (!right)
+            snprintf(failure, size, "round %lu: %s", (unsigned long)round, first);
+        plsm_put(db, slice_of("a key behind the damage"), slice_of("value"), PLSM_SYNC); /* may fail */
+        plsm_check(db, NULL, NULL, NULL);
+        plsm_compact(db, slice(NULL, 0), slice(NULL, 0));
+        plsm_close(db);
+    }
+    env_memory_destroy(image);
+    return right;
+}
+
+struct group {
+    uint64_t seed, first, end;
+};
+
+static enum verdict run_group(void *arg, char *failure, size_t size)
+{
+    const struct group *group = arg;
+    for (uint64_t round = group->first; round < group->end; round++)
+        if (!run_round(group->seed, round, failure, size))
+            return VERDICT_FAILED;
+    return VERDICT_PASSED;
+}
+
+/* A round that crashes or hangs cannot tell its number: tries each alone. */
+static void narrow(const struct group *group)
+{
+    for (uint64_t round = group->first; round < group->end; round++) {
+        struct group one = {group->seed, round, round + 1};
+        char failure[1024];
+        if (!pool_alone(run_group, &one, ROUND_SECONDS, failure, sizeof failure)) {
+            fprintf(stderr, "FUZZ_SEED=%lu FUZZ_ROUND=%lu: %s\n", (unsigned long)group->seed, (unsigned long)round,
+                    failure);
+            return;
+        }
+    }
+}
+
+int main(void)
+{
+    uint64_t seed = setting("FUZZ_SEED", (unsigned long)time(NULL));
+    unsigned long only = setting("FUZZ_ROUND", ~0ul), seconds = setting("FUZZ_SECONDS", 60);
+    for (unsigned i = 0; i < SUBJECTS; i++)
+        subject_create(&subjects[i], i);
+    if (only != ~0ul) {
+        char failure[1024] = "";
+        bool right = run_round(seed, only, failure, sizeof failure);
+        printf("%s %s\n", right ? "passed" : "FAILED", failure);
+        return right ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+    struct pool *pool = pool_create(0);
+    struct group group = {.seed = seed};
+    time_t end = time(NULL) + (time_t)seconds;
+    for (; time(NULL) < end && pool_failures(pool) == 0; group.first += GROUP) {
+        group.end = group.first + GROUP;
+        char label[120];
+        snprintf(label, sizeof label, "FUZZ_SEED=%lu, rounds %lu to %lu", (unsigned long)seed,
+                 (unsigned long)group.first, (unsigned long)group.end - 1);
+        pool_start(pool, run_group, &group, ROUND_SECONDS * 2, label);
+    }
+    unsigned failures = pool_wait(pool);
+    pool_destroy(pool);
+    if (failures > 0) {
+        /* One of the last few: the pool was stopped by it. */
+        group.end = group.first;
+        group.first = group.first > 8 * GROUP ? group.first - 8 * GROUP : 0;
+        narrow(&group);
+    }
+    printf("fuzz_store: %lu mutated stores, %u failures, FUZZ_SEED=%lu\n", (unsigned long)group.end, failures,
+           (unsigned long)seed);
+    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+}
