@@ -1,7 +1,8 @@
 /* plsm: an ordered key-value store with learned indexes. This is the one public header.
  *
- * A store is a directory. Keys are 1 to 8,192 bytes, any byte, ordered bytewise; values are 0 bytes to 1 TiB. Each entry
- * also has `meta`, up to 255 bytes beside the value (the mount keeps mode, owner and times there), empty for plain puts.
+ * A store is a directory. Keys are 1 to 8,192 bytes, any byte, ordered bytewise; values are 0 bytes to 1 TiB. Each
+ * entry also has `meta`, up to 255 bytes beside the value (the mount keeps mode, owner and times there), empty for plain
+ * puts.
  *
  * Values up to PLSM_INLINE_MAX live in the tree. Larger ones are kept in extents beside it, are read and written at
  * offsets (plsm_read, plsm_edit_*) and are never wholly in memory.
@@ -23,6 +24,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#pragma GCC visibility push(default) /* the library is compiled with hidden visibility: this is what it shows */
 
 #define PLSM_KEY_MAX 8192u
 #define PLSM_META_MAX 255u
@@ -62,8 +65,8 @@ typedef enum plsm_open_flags {
 } plsm_open_flags;
 
 /* Opens the store in directory `path`. `options` may be NULL. *out is owned by the caller, to plsm_close.
- * PLSM_NO_STORE: no store there (or path is no directory); PLSM_LOCKED: another process writes it; PLSM_INVALID: an option
- * is unknown or its value not allowed (nothing was touched); PLSM_VERSION, PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+ * PLSM_NO_STORE: no store there (or path is no directory); PLSM_LOCKED: another process writes it; PLSM_INVALID: an
+ * option is unknown or its value not allowed (nothing was touched); PLSM_VERSION, PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status plsm_open(const char *path, plsm_open_flags flags, const char *options, plsm **out);
 
 /* Writes everything out, syncs it and closes; accepts NULL. The handle is gone also when an error is returned. */
@@ -111,8 +114,8 @@ void plsm_value_free(plsm_value *value);
 plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_value *out);
 
 /* Reads a value of any size at an offset: up to `size` bytes; *got is less only at its end. Errors as plsm_get. */
-plsm_status plsm_read(plsm *db, const plsm_read_options *options, plsm_slice key, uint64_t offset, void *data, size_t size,
-                      size_t *got);
+plsm_status plsm_read(plsm *db, const plsm_read_options *options, plsm_slice key, uint64_t offset, void *data,
+                      size_t size, size_t *got);
 
 /* Whether any key starts with `prefix`. With a prefix that ends in '/' absent ones are told without reading the disk
  * (filters hold the directories of keys). */
@@ -120,8 +123,8 @@ plsm_status plsm_has_prefix(plsm *db, const plsm_read_options *options, plsm_sli
 
 /* --- writing ---------------------------------------------------------------------------------------------------- */
 
-/* One key; a batch of one. A value above PLSM_INLINE_MAX goes into extents. PLSM_INVALID, PLSM_TOO_LARGE, PLSM_NO_SPACE,
- * PLSM_READ_ONLY, PLSM_IO, PLSM_NO_MEMORY. Deleting an absent key is PLSM_OK. */
+/* One key; a batch of one. A value above PLSM_INLINE_MAX goes into extents. PLSM_INVALID, PLSM_TOO_LARGE,
+ * PLSM_NO_SPACE, PLSM_READ_ONLY, PLSM_IO, PLSM_NO_MEMORY. Deleting an absent key is PLSM_OK. */
 plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability);
 plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability);
 
@@ -132,7 +135,8 @@ void plsm_batch_destroy(plsm_batch *batch);
 void plsm_batch_clear(plsm_batch *batch);
 size_t plsm_batch_count(const plsm_batch *batch); /* changes in it */
 size_t plsm_batch_bytes(const plsm_batch *batch);
-plsm_status plsm_batch_put(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value);
+plsm_status plsm_batch_put(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta,
+                           plsm_slice value);
 plsm_status plsm_batch_delete(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key);
 /* Moves an entry, value (inline or large) and meta, to another key: read when the batch is written, in its order. Where
  * the source does not exist by then the write fails with PLSM_CONFLICT. */
@@ -191,7 +195,8 @@ void plsm_edit_close(plsm_edit *edit);
 uint64_t plsm_edit_size(const plsm_edit *edit);
 bool plsm_edit_dirty(const plsm_edit *edit); /* something was written, truncated or started new since the last commit */
 plsm_status plsm_edit_read(plsm_edit *edit, uint64_t offset, void *data, size_t size, size_t *got);
-/* PLSM_TOO_LARGE when it would end above PLSM_VALUE_MAX. */
+/* PLSM_TOO_LARGE when it would end above PLSM_VALUE_MAX. A write that fails may have changed a part of its range in
+ * this edit (plsm_edit_size tells how far it came when it extends the value); what is published is untouched. */
 plsm_status plsm_edit_write(plsm_edit *edit, uint64_t offset, const void *data, size_t size);
 plsm_status plsm_edit_truncate(plsm_edit *edit, uint64_t size); /* also upwards */
 /* The next commit goes to this key (the entry was renamed). Copied. */
@@ -225,6 +230,8 @@ typedef struct plsm_statistic {
 void plsm_statistics(plsm *db, void (*each)(void *arg, const plsm_statistic *statistic), void *arg);
 /* Zeroes the counters (not what is measured from the state, such as sizes). */
 void plsm_statistics_reset(plsm *db);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,48 @@
+/* What a plsm_batch holds. */
+#ifndef STORE_BATCH_H
+#define STORE_BATCH_H
+
+#include "base/batch.h"
+#include "base/bytes.h"
+#include "store/plsm.h"
+
+#define BATCH_MAGIC 0x62617463u
+
+/* A change that depends on what is in the store when the batch is written: no plain change, so it stands apart. */
+enum special_kind { SPECIAL_MOVE, SPECIAL_SET_META };
+enum condition_kind { CONDITION_ABSENT, CONDITION_EQUAL };
+
+struct special {
+    enum special_kind kind;
+    uint32_t position;        /* plain changes before it */
+    size_t first, second;     /* offsets into `bytes`: the source or the key; the target or the meta */
+    uint32_t first_size, second_size;
+};
+
+struct batch_condition {
+    enum condition_kind kind;
+    uint8_t keyspace;
+    uint32_t key_size, value_size;
+    size_t key, value; /* offsets into `bytes` */
+};
+
+struct plsm_batch {
+    uint32_t magic;
+    struct batch changes;      /* plain puts and deletes, in order */
+    struct buf specials;       /* of struct special, in order */
+    struct buf conditions;     /* of struct batch_condition */
+    struct buf bytes;          /* keys and values of the two above */
+    bool names;                /* a plain change is in the keyspace of names */
+};
+
+static inline size_t batch_special_count(const plsm_batch *batch)
+{
+    return batch->specials.size / sizeof(struct special);
+}
+
+static inline size_t batch_condition_count(const plsm_batch *batch)
+{
+    return batch->conditions.size / sizeof(struct batch_condition);
+}
+
+#endif

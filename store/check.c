@@ -1,0 +1,196 @@
+/* plsm_check: the engine checks its files; this checks that names, records, pieces and markers fit together, all at one
+ * snapshot, so that a running edit does not look like damage. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "store/extents.h"
+#include "store/internal.h"
+
+#include "base/banned.h"
+
+struct check {
+    plsm *db;
+    struct engine_snapshot *snapshot;
+    void (*report)(void *arg, const char *line);
+    void *arg;
+    uint64_t problems;
+    uint64_t names; /* that refer to extents */
+    uint64_t records, records_with_pieces;
+    uint64_t groups; /* ids with published pieces */
+
+    /* The id whose pieces are being walked over. */
+    bool in_group, has_record;
+    uint64_t id, pieces;
+    struct reference record;
+};
+
+static void problem(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void problem(struct check *c, const char *format, ...)
+{
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    c->problems++;
+    if (c->report)
+        c->report(c->arg, line);
+}
+
+/* Reads the record of an id; *found is false when there is none (or a foreign one). */
+static plsm_status read_record(struct check *c, uint64_t id, struct reference *out, bool *found)
+{
+    uint8_t key[9] = {PLSM_INODES};
+    struct engine_value value = {0};
+    put_be64(key + 1, id);
+    *found = false;
+    plsm_status status = c->db->engine->get(c->db->tree, c->snapshot, slice(key, sizeof key), false, &value);
+    if (status == PLSM_OK && value.value.size == REFERENCE_SIZE)
+        *found = reference_decode(value.value, out) == PLSM_OK && out->id == id;
+    engine_value_free(&value);
+    return status == PLSM_NOT_FOUND ? PLSM_OK : status;
+}
+
+static plsm_status check_name(struct check *c, const struct engine_entry *entry)
+{
+    struct reference reference, record;
+    bool found = false;
+    if (entry->kind != BATCH_REFERENCE)
+        return PLSM_OK;
+    int shown = (int)(entry->key.size < 100 ? entry->key.size : 100) - 1;
+    const char *name = (const char *)entry->key.data + 1;
+    c->names++;
+    if (reference_decode(entry->value, &reference)) {
+        problem(c, "name \"%.*s\": damaged reference", shown, name);
+        return PLSM_OK;
+    }
+    TRY(read_record(c, reference.id, &record, &found));
+    if (!found || memcmp(&record, &reference, sizeof record) != 0)
+        problem(c, "name \"%.*s\": refers to id %llu, whose record %s", shown, name, (unsigned long long)reference.id,
+                found ? "differs" : "is missing");
+    return PLSM_OK;
+}
+
+static plsm_status check_record(struct check *c, const struct engine_entry *entry)
+{
+    struct reference record;
+    const uint8_t *key = entry->key.data;
+    if (entry->key.size != 9 || entry->value.size != REFERENCE_SIZE)
+        return PLSM_OK; /* another room's */
+    if (reference_decode(entry->value, &record) || record.id != get_be64(key + 1)) {
+        problem(c, "id %llu: damaged record", (unsigned long long)get_be64(key + 1));
+        return PLSM_OK;
+    }
+    c->records++;
+    c->records_with_pieces += record.extents > 0;
+    return PLSM_OK;
+}
+
+static void end_group(struct check *c)
+{
+    if (c->in_group && c->has_record) {
+        c->groups += c->pieces > 0;
+        if (c->pieces != c->record.extents)
+            problem(c, "id %llu: %llu extents instead of %llu", (unsigned long long)c->id,
+                    (unsigned long long)c->pieces, (unsigned long long)c->record.extents);
+    }
+    c->in_group = false;
+}
+
+/* Whether a piece that is not published belongs to an edit or an orphan. */
+static plsm_status has_marker(struct check *c, uint64_t id, uint64_t generation, bool *out)
+{
+    bool edit = false, orphan = false;
+    TRY(extents_has_markers(c->db, c->snapshot, id, generation, &edit, &orphan));
+    *out = edit || (orphan && !c->has_record);
+    return PLSM_OK;
+}
+
+static plsm_status check_piece(struct check *c, const struct engine_entry *entry)
+{
+    const uint8_t *key = entry->key.data;
+    if (entry->key.size != 25 || entry->kind != BATCH_PUT) {
+        problem(c, "extents: a key of %zu bytes", entry->key.size);
+        return PLSM_OK;
+    }
+    uint64_t id = get_be64(key + 1), index = get_be64(key + 9), generation = ~get_be64(key + 17);
+    if (!c->in_group || c->id != id) {
+        end_group(c);
+        c->in_group = true;
+        c->id = id;
+        c->pieces = 0;
+        TRY(read_record(c, id, &c->record, &c->has_record));
+    }
+    if (!c->has_record || generation > c->record.generation) {
+        bool marked = false;
+        TRY(has_marker(c, id, generation, &marked));
+        if (!marked)
+            problem(c, "id %llu: extent %llu of generation %llu belongs to nothing", (unsigned long long)id,
+                    (unsigned long long)index, (unsigned long long)generation);
+        return PLSM_OK;
+    }
+    c->pieces++;
+    if ((c->record.uniform && c->record.uniform != generation) || index >= extents_of(c->record.size) ||
+        entry->value.size > EXTENT_SIZE || index * EXTENT_SIZE + entry->value.size > c->record.size)
+        problem(c, "id %llu: extent %llu of generation %llu does not fit the record", (unsigned long long)id,
+                (unsigned long long)index, (unsigned long long)generation);
+    return PLSM_OK;
+}
+
+static plsm_status each_entry(struct check *c, plsm_keyspace keyspace,
+                              plsm_status (*each)(struct check *c, const struct engine_entry *entry))
+{
+    const struct engine *engine = c->db->engine;
+    const uint8_t from = (uint8_t)keyspace, to = (uint8_t)(keyspace + 1);
+    struct engine_iterator *it = NULL;
+    TRY(engine->iterator_create(c->db->tree, c->snapshot, slice(&from, 1), slice(&to, 1), &it));
+    plsm_status status = PLSM_OK;
+    for (engine->iterator_first(it); status == PLSM_OK && engine->iterator_valid(it); engine->iterator_next(it)) {
+        struct engine_entry entry;
+        engine->iterator_entry(it, &entry);
+        status = each(c, &entry);
+    }
+    if (status == PLSM_OK)
+        status = engine->iterator_status(it);
+    engine->iterator_destroy(it);
+    return status;
+}
+
+static plsm_status check_large_values(struct check *c)
+{
+    TRY(each_entry(c, PLSM_NAMES, check_name));
+    TRY(each_entry(c, PLSM_INODES, check_record));
+    TRY(each_entry(c, PLSM_EXTENTS, check_piece));
+    end_group(c);
+    if (c->names != c->records)
+        problem(c, "%llu names refer to extents, but %llu records exist", (unsigned long long)c->names,
+                (unsigned long long)c->records);
+    if (c->groups != c->records_with_pieces)
+        problem(c, "%llu records have extents, but only %llu have any", (unsigned long long)c->records_with_pieces,
+                (unsigned long long)c->groups);
+    return PLSM_OK;
+}
+
+plsm_status plsm_check(plsm *db, void (*report)(void *arg, const char *line),
+                       void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct check c = {.db = db, .report = report, .arg = arg};
+    plsm_status status = db->engine->check(db->tree, report, progress, arg);
+    if (status && status != PLSM_CORRUPT)
+        return status;
+    c.snapshot = db->engine->snapshot_create(db->tree);
+    if (!c.snapshot)
+        return fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+    plsm_status large = check_large_values(&c);
+    db->engine->snapshot_destroy(db->tree, c.snapshot);
+    if (large && large != PLSM_CORRUPT)
+        return large;
+    if (large)
+        problem(&c, "%s", plsm_message());
+    if (status == PLSM_OK && c.problems)
+        status = fail(PLSM_CORRUPT, "%llu problems among the large values", (unsigned long long)c.problems);
+    return status;
+}

@@ -1,0 +1,343 @@
+/* plsm_edit: a value opened for reading and writing at offsets.
+ *
+ * Small content is one buffer. Beyond PLSM_INLINE_MAX it becomes pieces of EXTENT_SIZE, of which a few are buffered
+ * here; the buffer used longest ago makes room, and is written to the tree first when it is dirty. A whole piece that
+ * is written or read at once passes by the buffers. Which id and generation pieces go to is edit_staging.c's matter,
+ * and publishing is edit_commit.c's. */
+#include "store/edit.h"
+
+#include "base/alloc.h"
+
+#include "base/banned.h"
+
+/* --- buffers ---------------------------------------------------------------------------------------------------- */
+
+static struct edit_slot *slot_find(plsm_edit *edit, uint64_t index)
+{
+    for (size_t i = 0; i < EDIT_SLOTS; i++) {
+        struct edit_slot *slot = &edit->slots[i];
+        if (slot->used && slot->index == index) {
+            slot->used_at = ++edit->clock;
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+static plsm_status slot_flush(plsm_edit *edit, struct edit_slot *slot)
+{
+    if (!slot->used || !slot->dirty)
+        return PLSM_OK;
+    uint64_t left = edit->size - slot->index * EXTENT_SIZE;
+    TRY(edit_write_piece(edit, slot->index, slice(slot->data, left < EXTENT_SIZE ? (size_t)left : EXTENT_SIZE)));
+    slot->dirty = false;
+    return PLSM_OK;
+}
+
+plsm_status edit_flush_slots(plsm_edit *edit)
+{
+    for (size_t i = 0; i < EDIT_SLOTS; i++)
+        TRY(slot_flush(edit, &edit->slots[i]));
+    return PLSM_OK;
+}
+
+/* A buffer for a piece that has none; its bytes are undefined. */
+static plsm_status slot_take(plsm_edit *edit, uint64_t index, struct edit_slot **out)
+{
+    struct edit_slot *best = &edit->slots[0];
+    for (size_t i = 0; i < EDIT_SLOTS && best->used; i++) {
+        struct edit_slot *slot = &edit->slots[i];
+        if (!slot->used || slot->used_at < best->used_at)
+            best = slot;
+    }
+    TRY(slot_flush(edit, best));
+    if (!best->data) {
+        best->data = mem_alloc(EXTENT_SIZE);
+        if (!best->data)
+            return fail(PLSM_NO_MEMORY, "no memory for a buffer of %d bytes", EXTENT_SIZE);
+    }
+    best->used = true;
+    best->dirty = false;
+    best->index = index;
+    best->used_at = ++edit->clock;
+    *out = best;
+    return PLSM_OK;
+}
+
+/* The buffer of a piece, with its content; a hole gives zeros. */
+static plsm_status slot_get(plsm_edit *edit, uint64_t index, struct edit_slot **out)
+{
+    struct edit_slot *slot = slot_find(edit, index);
+    if (!slot) {
+        bool found = false;
+        TRY(slot_take(edit, index, &slot));
+        plsm_status status = edit_load(edit, index, &found);
+        if (status) {
+            slot->used = false;
+            return status;
+        }
+        size_t size = found ? edit->loaded.value.size : 0;
+        if (size)
+            memcpy(slot->data, edit->loaded.value.data, size);
+        memset(slot->data + size, 0, EXTENT_SIZE - size);
+    }
+    *out = slot;
+    return PLSM_OK;
+}
+
+/* A small value turns into pieces: all of it is piece 0. */
+static plsm_status become_large(plsm_edit *edit)
+{
+    if (edit->large)
+        return PLSM_OK;
+    if (edit->size > 0) {
+        struct edit_slot *slot = NULL;
+        TRY(slot_take(edit, 0, &slot));
+        memcpy(slot->data, edit->small.data, (size_t)edit->size);
+        memset(slot->data + edit->size, 0, EXTENT_SIZE - (size_t)edit->size);
+        slot->dirty = true;
+    }
+    buf_free(&edit->small);
+    edit->large = true;
+    return PLSM_OK;
+}
+
+/* --- opening and closing ---------------------------------------------------------------------------------------- */
+
+static plsm_status get_entry(plsm_edit *edit, plsm_slice key, struct engine_value *value)
+{
+    struct store_key whole;
+    key_join(&whole, PLSM_NAMES, key);
+    return edit->db->engine->get(edit->db->tree, edit->snapshot, key_slice(&whole), false, value);
+}
+
+/* Takes over what the key holds. */
+static plsm_status load_base(plsm_edit *edit, plsm_slice key)
+{
+    plsm *db = edit->db;
+    struct engine_value value = {0};
+    plsm_status status = get_entry(edit, key, &value);
+    if (status == PLSM_OK && value.kind == BATCH_REFERENCE) {
+        /* Reference and pieces must be of one moment: take a snapshot and look again. */
+        edit->snapshot = db->engine->snapshot_create(db->tree);
+        status = edit->snapshot ? get_entry(edit, key, &value) : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+    }
+    if (status)
+        goto done;
+    if (value.kind == BATCH_REFERENCE) {
+        status = reference_decode(value.value, &edit->base);
+        edit->base_limit = extents_of(edit->base.size);
+        edit->size = edit->base.size;
+        edit->large = true;
+    } else {
+        status = buf_append(&edit->small, value.value.data, value.value.size);
+        edit->size = value.value.size;
+    }
+done:
+    engine_value_free(&value);
+    return status;
+}
+
+plsm_status plsm_edit_open(plsm *db, plsm_slice key, plsm_edit_flags flags, plsm_edit **out)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    TRY(key_check(PLSM_NAMES, key));
+    if (flags & PLSM_EDIT_NEW)
+        TRY(refuse_writes(db));
+    plsm_edit *edit = mem_zalloc(sizeof *edit);
+    if (!edit)
+        return fail(PLSM_NO_MEMORY, "no memory to open a value");
+    edit->magic = EDIT_MAGIC;
+    edit->db = db;
+    plsm_status status = buf_append(&edit->key, key.data, key.size);
+    if (status == PLSM_OK && flags & PLSM_EDIT_NEW)
+        edit->dirty = true;
+    else if (status == PLSM_OK)
+        status = load_base(edit, key);
+    if (status) {
+        plsm_edit_close(edit);
+        return status;
+    }
+    *out = edit;
+    return PLSM_OK;
+}
+
+void plsm_edit_close(plsm_edit *edit)
+{
+    if (!edit)
+        return;
+    INVARIANT(edit->magic == EDIT_MAGIC);
+    edit_reset(edit);
+    buf_free(&edit->key);
+    edit->magic = 0;
+    mem_free(edit);
+}
+
+uint64_t plsm_edit_size(const plsm_edit *edit)
+{
+    return edit->size;
+}
+
+bool plsm_edit_dirty(const plsm_edit *edit)
+{
+    return edit->dirty;
+}
+
+plsm_status plsm_edit_set_key(plsm_edit *edit, plsm_slice key)
+{
+    INVARIANT(edit->magic == EDIT_MAGIC);
+    TRY(key_check(PLSM_NAMES, key));
+    if (key.size > edit->key.size)
+        TRY(buf_reserve(&edit->key, key.size - edit->key.size));
+    edit->key.size = 0;
+    return buf_append(&edit->key, key.data, key.size);
+}
+
+/* --- reading and writing ---------------------------------------------------------------------------------------- */
+
+/* Reads a part of one piece. */
+static plsm_status read_part(plsm_edit *edit, uint64_t offset, uint8_t *data, size_t size)
+{
+    uint64_t index = offset / EXTENT_SIZE, left = edit->size - index * EXTENT_SIZE;
+    size_t from = (size_t)(offset % EXTENT_SIZE);
+    struct edit_slot *slot = slot_find(edit, index);
+    if (!slot && from == 0 && size == (left < EXTENT_SIZE ? (size_t)left : EXTENT_SIZE)) {
+        bool found = false;
+        TRY(edit_load(edit, index, &found));
+        size_t there = found ? edit->loaded.value.size : 0;
+        if (there > size)
+            there = size;
+        if (there)
+            memcpy(data, edit->loaded.value.data, there);
+        memset(data + there, 0, size - there);
+        return PLSM_OK;
+    }
+    if (!slot)
+        TRY(slot_get(edit, index, &slot));
+    memcpy(data, slot->data + from, size);
+    return PLSM_OK;
+}
+
+plsm_status plsm_edit_read(plsm_edit *edit, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    INVARIANT(edit->magic == EDIT_MAGIC);
+    *got = 0;
+    if (offset >= edit->size)
+        return PLSM_OK;
+    if (size > edit->size - offset)
+        size = (size_t)(edit->size - offset);
+    if (!edit->large && size > 0)
+        memcpy(data, edit->small.data + offset, size);
+    for (size_t done = 0, part; edit->large && done < size; done += part) {
+        size_t room = EXTENT_SIZE - (size_t)((offset + done) % EXTENT_SIZE);
+        part = size - done < room ? size - done : room;
+        TRY(read_part(edit, offset + done, (uint8_t *)data + done, part));
+    }
+    *got = size;
+    return PLSM_OK;
+}
+
+/* Sets the size of a small value; new bytes are zeros. */
+static plsm_status resize_small(plsm_edit *edit, size_t size)
+{
+    if (size > edit->small.size) {
+        TRY(buf_reserve(&edit->small, size - edit->small.size));
+        memset(edit->small.data + edit->small.size, 0, size - edit->small.size);
+    }
+    edit->small.size = size;
+    edit->size = size;
+    return PLSM_OK;
+}
+
+/* Writes a part of one piece. */
+static plsm_status write_part(plsm_edit *edit, uint64_t offset, const uint8_t *data, size_t size)
+{
+    uint64_t index = offset / EXTENT_SIZE;
+    if (size == EXTENT_SIZE) {
+        TRY(edit_write_piece(edit, index, slice(data, size)));
+        struct edit_slot *slot = slot_find(edit, index);
+        if (slot)
+            slot->used = slot->dirty = false;
+    } else {
+        struct edit_slot *slot = NULL;
+        TRY(slot_get(edit, index, &slot));
+        memcpy(slot->data + offset % EXTENT_SIZE, data, size);
+        slot->dirty = true;
+    }
+    if (edit->size < offset + size)
+        edit->size = offset + size;
+    return PLSM_OK;
+}
+
+static plsm_status refuse_size(uint64_t size)
+{
+    return fail(PLSM_TOO_LARGE, "a value would have %llu bytes: the limit is %llu", (unsigned long long)size,
+                (unsigned long long)PLSM_VALUE_MAX);
+}
+
+plsm_status plsm_edit_write(plsm_edit *edit, uint64_t offset, const void *data, size_t size)
+{
+    INVARIANT(edit->magic == EDIT_MAGIC);
+    TRY(refuse_writes(edit->db));
+    if (size == 0)
+        return PLSM_OK;
+    if (size > PLSM_VALUE_MAX || offset > PLSM_VALUE_MAX - size)
+        return refuse_size(offset > UINT64_MAX - size ? UINT64_MAX : offset + size);
+    if (!edit->large && offset + size <= PLSM_INLINE_MAX) {
+        if (offset + size > edit->size)
+            TRY(resize_small(edit, (size_t)(offset + size)));
+        memcpy(edit->small.data + offset, data, size);
+        edit->dirty = true;
+        return PLSM_OK;
+    }
+    TRY(become_large(edit));
+    edit->dirty = true; /* also when a part fails: those before it are written */
+    for (size_t done = 0, part; done < size; done += part) {
+        size_t room = EXTENT_SIZE - (size_t)((offset + done) % EXTENT_SIZE);
+        part = size - done < room ? size - done : room;
+        TRY(write_part(edit, offset + done, (const uint8_t *)data + done, part));
+    }
+    return PLSM_OK;
+}
+
+/* Cuts pieces off. The one that is cut through gets zeros behind its new end, so that growing again finds them. */
+static plsm_status cut(plsm_edit *edit, uint64_t size)
+{
+    uint64_t end = extents_of(size);
+    size_t kept = (size_t)(size % EXTENT_SIZE);
+    if (kept) {
+        struct edit_slot *slot = NULL;
+        TRY(slot_get(edit, end - 1, &slot));
+        memset(slot->data + kept, 0, EXTENT_SIZE - kept);
+        slot->dirty = true;
+    }
+    for (size_t i = 0; i < EDIT_SLOTS; i++)
+        if (edit->slots[i].used && edit->slots[i].index >= end)
+            edit->slots[i].used = edit->slots[i].dirty = false;
+    ranges_remove(&edit->staging.written, end, UINT64_MAX);
+    if (edit->base_limit > end)
+        edit->base_limit = end;
+    edit->size = size;
+    return PLSM_OK;
+}
+
+plsm_status plsm_edit_truncate(plsm_edit *edit, uint64_t size)
+{
+    INVARIANT(edit->magic == EDIT_MAGIC);
+    TRY(refuse_writes(edit->db));
+    if (size > PLSM_VALUE_MAX)
+        return refuse_size(size);
+    if (size == edit->size)
+        return PLSM_OK;
+    if (!edit->large && size <= PLSM_INLINE_MAX)
+        TRY(resize_small(edit, (size_t)size));
+    else if (size == 0)
+        edit_reset(edit); /* what comes now goes to a fresh id: the old value stays as it is until the commit */
+    else if (size < edit->size)
+        TRY(cut(edit, size));
+    else
+        TRY(become_large(edit));
+    edit->size = size;
+    edit->dirty = true;
+    return PLSM_OK;
+}

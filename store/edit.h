@@ -1,0 +1,72 @@
+/* Inside an edit: see edit.c. */
+#ifndef STORE_EDIT_H
+#define STORE_EDIT_H
+
+#include "base/bytes.h"
+#include "store/extents.h"
+
+#define EDIT_MAGIC 0x65646974u
+
+/* Six buffers, the batch that carries one piece to the tree and the value that brings one back: eight pieces in all. */
+enum { EDIT_SLOTS = PLSM_EDIT_MEMORY / EXTENT_SIZE - 2 };
+
+/* A buffered piece: EXTENT_SIZE bytes, zeros behind what the piece holds. */
+struct edit_slot {
+    uint8_t *data; /* NULL until first used */
+    uint64_t index;
+    uint64_t used_at; /* the edit's clock */
+    bool used, dirty;
+};
+
+/* Where an edit writes pieces to. */
+struct staging {
+    uint64_t id;         /* owned while it is not 0 */
+    uint64_t generation; /* of the pieces; 0: none begun */
+    bool marked;         /* the marker is in the tree, with `lowest` */
+    uint64_t lowest;
+    struct ranges touched; /* pieces of this generation in the tree */
+    struct ranges written; /* those of them that are part of the content: what truncation cuts off is not */
+};
+
+struct plsm_edit {
+    uint32_t magic;
+    plsm *db;
+    struct buf key; /* the user's key */
+    uint64_t size;
+    bool dirty;
+
+    bool large;       /* false: the content is in `small`, and all below is empty */
+    struct buf small; /* at most PLSM_INLINE_MAX bytes */
+
+    /* What was published when the edit was opened or last committed; base.id 0: nothing of it is left. Pieces that were
+     * not written here, below base_limit, are read from it. */
+    struct reference base;
+    uint64_t base_limit;
+    struct engine_snapshot *snapshot; /* where the base is read while its id is not owned; NULL: newest state */
+
+    /* staging.id is base.id (in place), or base.id is 0 (fresh). */
+    struct staging staging;
+    struct edit_slot slots[EDIT_SLOTS];
+    uint64_t clock;
+    struct engine_value loaded; /* the piece read last */
+    struct batch batch;         /* carries one piece to the tree */
+};
+
+/* --- edit_staging.c --------------------------------------------------------------------------------------------- */
+
+/* Takes an id and a generation, so that pieces may be written. */
+plsm_status edit_begin(plsm_edit *edit);
+/* Copies the content to a fresh id, because the base's id is written by another edit or the key left it. */
+plsm_status edit_detach(plsm_edit *edit);
+/* Reads a piece from the tree (not from the buffers) into edit->loaded; *found is false for a hole. */
+plsm_status edit_load(plsm_edit *edit, uint64_t index, bool *found);
+plsm_status edit_write_piece(plsm_edit *edit, uint64_t index, plsm_slice bytes);
+/* Back to an empty small value: what was staged is deleted, the base let go. */
+void edit_reset(plsm_edit *edit);
+
+/* --- edit.c ----------------------------------------------------------------------------------------------------- */
+
+/* Writes all dirty buffers to the tree. */
+plsm_status edit_flush_slots(plsm_edit *edit);
+
+#endif

@@ -1,0 +1,84 @@
+/* What an engine offers to the store: a table of functions over whole internal keys (the keyspace byte, then the user's
+ * key). The rest of this room reaches the engine only through this table, so that another engine is another table.
+ *
+ * Semantics, unless said otherwise here, are those of the function of the same name in store/plsm.h. */
+#ifndef STORE_ENGINE_H
+#define STORE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/batch.h"
+#include "base/env.h"
+#include "store/plsm.h"
+
+struct store_options;
+
+/* A found entry; zero before the first use. The slices point into `memory`, which grows and is reused. */
+struct engine_value {
+    plsm_slice value, meta;
+    uint64_t value_size; /* also when the value itself was not asked for */
+    enum batch_kind kind;
+    void *memory;
+    size_t capacity;
+};
+
+struct engine_entry {
+    plsm_slice key, meta, value; /* valid until the iterator moves */
+    enum batch_kind kind;
+};
+
+struct engine_snapshot;
+struct engine_iterator;
+
+/* Makes the final batch of a write that depends on the present state: see lsm_prepare in lsm/lsm.h. It reads with the
+ * engine's `get` and no snapshot. */
+typedef plsm_status engine_prepare(void *arg, const struct batch **batch);
+
+struct engine {
+    const char *name;
+    plsm_status (*open)(struct env *env, const char *path, plsm_open_flags flags, const struct store_options *options,
+                        void **out);
+    plsm_status (*close)(void *tree);
+    bool (*is_read_only)(void *tree);
+
+    /* `prepare` may be NULL; `batch` may be NULL when prepare supplies one. */
+    plsm_status (*write)(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg, bool sync);
+    plsm_status (*sync)(void *tree);
+    plsm_status (*flush)(void *tree);
+    plsm_status (*compact)(void *tree, plsm_slice from, plsm_slice to);
+
+    /* References are returned also with `no_value`. */
+    plsm_status (*get)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
+                       struct engine_value *out);
+    plsm_status (*has_prefix)(void *tree, const struct engine_snapshot *snapshot, plsm_slice prefix, bool *out);
+    struct engine_snapshot *(*snapshot_create)(void *tree);
+    void (*snapshot_destroy)(void *tree, struct engine_snapshot *snapshot);
+
+    plsm_status (*iterator_create)(void *tree, const struct engine_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                                   struct engine_iterator **out);
+    void (*iterator_destroy)(struct engine_iterator *it);
+    void (*iterator_first)(struct engine_iterator *it);
+    void (*iterator_last)(struct engine_iterator *it);
+    void (*iterator_seek)(struct engine_iterator *it, plsm_slice key);
+    void (*iterator_seek_before)(struct engine_iterator *it, plsm_slice key);
+    void (*iterator_next)(struct engine_iterator *it);
+    void (*iterator_previous)(struct engine_iterator *it);
+    bool (*iterator_valid)(const struct engine_iterator *it);
+    plsm_status (*iterator_status)(const struct engine_iterator *it);
+    void (*iterator_entry)(const struct engine_iterator *it, struct engine_entry *out);
+
+    plsm_status (*check)(void *tree, void (*report)(void *arg, const char *line),
+                         void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
+    void (*statistics)(void *tree,
+                       void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real),
+                       void *arg);
+    void (*statistics_reset)(void *tree);
+
+    /* What it can do: see struct plsm_abilities. */
+    bool ordered, snapshots, atomic_batches;
+};
+
+extern const struct engine engine_lsm;
+
+#endif

@@ -1,0 +1,233 @@
+/* The LSM tree as an engine of the store. */
+#include "store/engine.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "lsm/lsm.h"
+#include "store/options.h"
+
+#include "base/banned.h"
+
+_Static_assert(LSM_KEY_MAX == PLSM_KEY_MAX + 1, "an internal key is the keyspace byte and the user's key");
+_Static_assert(LSM_META_MAX == PLSM_META_MAX, "metas pass through as they are");
+_Static_assert((unsigned)LSM_VALUE_MAX >= PLSM_INLINE_MAX, "inline values and extents are entries of the tree");
+_Static_assert(LSM_BATCH_BYTES_MAX >= PLSM_BATCH_MAX, "every batch of the store fits");
+
+static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags flags,
+                             const struct store_options *options, void **out)
+{
+    struct lsm_options lsm;
+    lsm_options_default(&lsm);
+    lsm.env = env;
+    lsm.create = flags & PLSM_CREATE;
+    lsm.exclusive = flags & PLSM_EXCLUSIVE;
+    lsm.read_only = flags & PLSM_READ;
+    lsm.index = options->index == STORE_INDEX_LEARNED ? LSM_LEARNED : LSM_TRADITIONAL;
+    lsm.buffer_size = options->buffer_size;
+    lsm.cache_size = options->cache_size;
+    lsm.size_ratio = (uint32_t)options->size_ratio;
+    lsm.file_size = options->file_size;
+    lsm.l0_compact = (uint32_t)options->l0_compact;
+    lsm.l0_slowdown = (uint32_t)options->l0_slowdown;
+    lsm.l0_stop = (uint32_t)options->l0_stop;
+    lsm.filter_bits = (uint32_t)options->filter_bits;
+    lsm.background = (uint32_t)options->background;
+    lsm.manifest_size = options->manifest_size;
+    struct lsm *tree = NULL;
+    TRY(lsm_open(path, &lsm, &tree));
+    *out = tree;
+    return PLSM_OK;
+}
+
+static plsm_status tree_close(void *tree)
+{
+    return lsm_close(tree);
+}
+
+static bool tree_is_read_only(void *tree)
+{
+    return lsm_is_read_only(tree);
+}
+
+struct prepare_call {
+    engine_prepare *prepare;
+    void *arg;
+};
+
+static plsm_status call_prepare(void *arg, struct lsm *db, const struct batch **batch)
+{
+    (void)db;
+    struct prepare_call *call = arg;
+    return call->prepare(call->arg, batch);
+}
+
+static plsm_status tree_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg, bool sync)
+{
+    if (!prepare)
+        return lsm_write(tree, batch, NULL, NULL, sync);
+    static const struct batch none;
+    struct prepare_call call = {prepare, arg};
+    return lsm_write(tree, batch ? batch : &none, call_prepare, &call, sync);
+}
+
+static plsm_status tree_sync(void *tree)
+{
+    return lsm_sync(tree);
+}
+
+static plsm_status tree_flush(void *tree)
+{
+    return lsm_flush(tree);
+}
+
+static plsm_status tree_compact(void *tree, plsm_slice from, plsm_slice to)
+{
+    return lsm_compact(tree, from, to);
+}
+
+static plsm_status tree_get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
+                            struct engine_value *out)
+{
+    struct lsm_value value = {.memory = out->memory, .capacity = out->capacity};
+    plsm_status status = lsm_get(tree, (const struct lsm_snapshot *)snapshot, key, no_value, &value);
+    /* The memory may have moved also when the call failed. */
+    *out = (struct engine_value){.memory = value.memory, .capacity = value.capacity};
+    if (status)
+        return status;
+    out->value = value.value;
+    out->meta = value.meta;
+    out->value_size = value.value_size;
+    out->kind = value.kind;
+    return PLSM_OK;
+}
+
+static plsm_status tree_has_prefix(void *tree, const struct engine_snapshot *snapshot, plsm_slice prefix, bool *out)
+{
+    return lsm_has_prefix(tree, (const struct lsm_snapshot *)snapshot, prefix, out);
+}
+
+static struct engine_snapshot *tree_snapshot_create(void *tree)
+{
+    return (struct engine_snapshot *)lsm_snapshot_create(tree);
+}
+
+static void tree_snapshot_destroy(void *tree, struct engine_snapshot *snapshot)
+{
+    lsm_snapshot_destroy(tree, (struct lsm_snapshot *)snapshot);
+}
+
+/* An engine_iterator is the tree's own iterator under another name: no memory, no indirection. */
+static struct lsm_iterator *own(const struct engine_iterator *it)
+{
+    return (struct lsm_iterator *)(uintptr_t)it;
+}
+
+static plsm_status tree_iterator_create(void *tree, const struct engine_snapshot *snapshot, plsm_slice from,
+                                        plsm_slice to, struct engine_iterator **out)
+{
+    struct lsm_iterator *it = NULL;
+    TRY(lsm_iterator_create(tree, (const struct lsm_snapshot *)snapshot, from, to, &it));
+    *out = (struct engine_iterator *)it;
+    return PLSM_OK;
+}
+
+static void tree_iterator_destroy(struct engine_iterator *it)
+{
+    lsm_iterator_destroy(own(it));
+}
+
+static void tree_iterator_first(struct engine_iterator *it)
+{
+    lsm_iterator_first(own(it));
+}
+
+static void tree_iterator_last(struct engine_iterator *it)
+{
+    lsm_iterator_last(own(it));
+}
+
+static void tree_iterator_seek(struct engine_iterator *it, plsm_slice key)
+{
+    lsm_iterator_seek(own(it), key);
+}
+
+static void tree_iterator_seek_before(struct engine_iterator *it, plsm_slice key)
+{
+    lsm_iterator_seek_before(own(it), key);
+}
+
+static void tree_iterator_next(struct engine_iterator *it)
+{
+    lsm_iterator_next(own(it));
+}
+
+static void tree_iterator_previous(struct engine_iterator *it)
+{
+    lsm_iterator_previous(own(it));
+}
+
+static bool tree_iterator_valid(const struct engine_iterator *it)
+{
+    return lsm_iterator_valid(own(it));
+}
+
+static plsm_status tree_iterator_status(const struct engine_iterator *it)
+{
+    return lsm_iterator_status(own(it));
+}
+
+static void tree_iterator_entry(const struct engine_iterator *it, struct engine_entry *out)
+{
+    const struct entry *entry = lsm_iterator_entry(own(it));
+    *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->kind};
+}
+
+static plsm_status tree_check(void *tree, void (*report)(void *arg, const char *line),
+                              void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
+{
+    return lsm_check(tree, report, progress, arg);
+}
+
+static void tree_statistics(void *tree,
+                            void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real),
+                            void *arg)
+{
+    lsm_statistics(tree, each, arg);
+}
+
+static void tree_statistics_reset(void *tree)
+{
+    lsm_statistics_reset(tree);
+}
+
+const struct engine engine_lsm = {
+    .name = "lsm",
+    .open = tree_open,
+    .close = tree_close,
+    .is_read_only = tree_is_read_only,
+    .write = tree_write,
+    .sync = tree_sync,
+    .flush = tree_flush,
+    .compact = tree_compact,
+    .get = tree_get,
+    .has_prefix = tree_has_prefix,
+    .snapshot_create = tree_snapshot_create,
+    .snapshot_destroy = tree_snapshot_destroy,
+    .iterator_create = tree_iterator_create,
+    .iterator_destroy = tree_iterator_destroy,
+    .iterator_first = tree_iterator_first,
+    .iterator_last = tree_iterator_last,
+    .iterator_seek = tree_iterator_seek,
+    .iterator_seek_before = tree_iterator_seek_before,
+    .iterator_next = tree_iterator_next,
+    .iterator_previous = tree_iterator_previous,
+    .iterator_valid = tree_iterator_valid,
+    .iterator_status = tree_iterator_status,
+    .iterator_entry = tree_iterator_entry,
+    .check = tree_check,
+    .statistics = tree_statistics,
+    .statistics_reset = tree_statistics_reset,
+    .ordered = true,
+    .snapshots = true,
+    .atomic_batches = true,
+};

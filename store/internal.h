@@ -1,0 +1,108 @@
+/* Inside the store: its handle and what the files of this room share.
+ *
+ * Internal keys of the store start with a NUL byte, so that other rooms may keep keys of their own in that keyspace:
+ *   "\0id"                            u64: no identifier from here on was ever given (ids.c)
+ *   "\0edit" be64 id, be64 generation empty: an edit may have written pieces of that generation (extents.c)
+ *   "\0orphan" be64 id                the reference whose pieces are being deleted (extents.c) */
+#ifndef STORE_INTERNAL_H
+#define STORE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "base/batch.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "store/engine.h"
+#include "store/ids.h"
+#include "store/options.h"
+#include "store/owners.h"
+#include "store/plsm.h"
+#include "store/value.h"
+
+#define STORE_MAGIC 0x73746f72u
+
+enum { INTERNAL_PREFIX = 0 }; /* the first byte of the store's own keys in PLSM_INTERNAL */
+
+/* Counters of this room, all relaxed: they are for `.stats` only. */
+struct store_counters {
+    _Atomic uint64_t commits, large_commits, extents_written, copies, retired, retire_failures, lookups_before_write;
+    uint64_t recovered_edits, recovered_orphans; /* at open */
+};
+
+struct plsm {
+    uint32_t magic;
+    bool read_only;
+    const struct engine *engine;
+    void *tree; /* the engine's own handle */
+    struct env *env;
+    struct store_options options;
+    struct ids ids;
+    struct owners owners;
+    struct store_counters counters;
+
+    /* Whether an entry of the names may be a reference. While it is false, nothing that a put or a delete replaces can
+     * have extents, so they need not look. Once true it stays. See write.c. */
+    _Atomic bool references;
+    /* Writes under way that started while `references` was false. */
+    _Atomic uint64_t blind_writes;
+    /* A batch that plsm_put and plsm_delete reuse, so that they need not allocate one per call; NULL: in use. */
+    struct batch *_Atomic spare;
+};
+
+/* plsm_open on any environment: how tests put a crashing disk below a whole store. */
+plsm_status plsm_open_env(struct env *env, const char *path, plsm_open_flags flags, const char *options, plsm **out);
+
+/* A whole internal key. */
+struct store_key {
+    size_t size;
+    uint8_t bytes[PLSM_KEY_MAX + 1];
+};
+
+static inline plsm_slice key_slice(const struct store_key *key)
+{
+    return (plsm_slice){key->bytes, key->size};
+}
+
+/* PLSM_INVALID, PLSM_TOO_LARGE. */
+plsm_status key_check(plsm_keyspace keyspace, plsm_slice key);
+/* The same for keys that the public door writes: PLSM_INVALID also for what belongs to the store itself. */
+plsm_status key_check_public(plsm_keyspace keyspace, plsm_slice key);
+/* Joins keyspace and key, which must have been checked (or be a bound of up to PLSM_KEY_MAX bytes). */
+void key_join(struct store_key *out, plsm_keyspace keyspace, plsm_slice key);
+
+static inline plsm_keyspace options_keyspace(const plsm_read_options *options)
+{
+    return options && options->keyspace ? options->keyspace : PLSM_NAMES;
+}
+
+static inline const struct engine_snapshot *options_snapshot(const plsm_read_options *options)
+{
+    return options ? (const struct engine_snapshot *)options->snapshot : NULL;
+}
+
+void engine_value_free(struct engine_value *value);
+
+/* --- write.c ---------------------------------------------------------------------------------------------------- */
+
+/* References whose extents are to be deleted after the write that removed them. */
+struct retired {
+    struct reference *items;
+    size_t count, capacity;
+};
+
+/* Adds to `out` what makes a replaced entry's extents an orphan, and notes it in `retired`. Called under the engine's
+ * write serialisation, in the batch that removes the last reference. */
+plsm_status retire_in_batch(const struct reference *reference, struct batch *out, struct retired *retired);
+/* Deletes them, or leaves them to the edit that has them open. After the write only. Frees the list. */
+void retire_finish(plsm *db, struct retired *retired);
+
+/* Writes a batch, resolving what must be; retires what it replaces. */
+plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability);
+/* Puts one key with a meta; the limits have been checked. */
+plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, plsm_durability durability);
+/* Called before the first reference is written: from here on all writers look at what they replace. */
+void store_expect_references(plsm *db);
+
+plsm_status refuse_writes(plsm *db); /* PLSM_READ_ONLY when it was opened with PLSM_READ, else PLSM_OK */
+
+#endif

@@ -1,0 +1,147 @@
+/* Opening and closing a store, and what is passed on to its engine as it is. */
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "store/extents.h"
+#include "store/internal.h"
+
+#include "base/banned.h"
+
+plsm_status key_check(plsm_keyspace keyspace, plsm_slice key)
+{
+    if (keyspace < PLSM_NAMES || keyspace > PLSM_INTERNAL)
+        return fail(PLSM_INVALID, "there is no keyspace %d", (int)keyspace);
+    if (key.size == 0)
+        return fail(PLSM_INVALID, "a key must have at least one byte");
+    if (key.size > PLSM_KEY_MAX)
+        return fail(PLSM_TOO_LARGE, "a key of %zu bytes: the limit is %u", key.size, PLSM_KEY_MAX);
+    return PLSM_OK;
+}
+
+plsm_status key_check_public(plsm_keyspace keyspace, plsm_slice key)
+{
+    TRY(key_check(keyspace, key));
+    if (keyspace == PLSM_EXTENTS)
+        return fail(PLSM_INVALID, "extents are written with plsm_edit_write only");
+    if (keyspace == PLSM_INTERNAL && *(const uint8_t *)key.data == INTERNAL_PREFIX)
+        return fail(PLSM_INVALID, "internal keys that start with a NUL byte belong to the store itself");
+    return PLSM_OK;
+}
+
+void key_join(struct store_key *out, plsm_keyspace keyspace, plsm_slice key)
+{
+    INVARIANT(key.size <= PLSM_KEY_MAX);
+    out->size = 1 + key.size;
+    out->bytes[0] = (uint8_t)keyspace;
+    if (key.size)
+        memcpy(out->bytes + 1, key.data, key.size);
+}
+
+void engine_value_free(struct engine_value *value)
+{
+    mem_free(value->memory);
+    *value = (struct engine_value){0};
+}
+
+/* Frees the handle; the engine must be closed. */
+static void free_handle(plsm *db)
+{
+    struct batch *spare = atomic_load(&db->spare);
+    if (spare)
+        batch_free(spare);
+    mem_free(spare);
+    ids_destroy(&db->ids);
+    owners_destroy(&db->owners);
+    db->magic = 0;
+    mem_free(db);
+}
+
+plsm_status plsm_open_env(struct env *env, const char *path, plsm_open_flags flags, const char *options, plsm **out)
+{
+    struct store_options parsed;
+    TRY(store_options_parse(options, &parsed));
+    if ((flags & PLSM_READ && flags & (PLSM_CREATE | PLSM_EXCLUSIVE)) ||
+        (flags & PLSM_EXCLUSIVE && !(flags & PLSM_CREATE)))
+        return fail(PLSM_INVALID, "%s: these ways to open exclude each other", path);
+    plsm *db = mem_zalloc(sizeof *db);
+    if (!db)
+        return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
+    db->magic = STORE_MAGIC;
+    db->env = env;
+    db->options = parsed;
+    db->engine = &engine_lsm;
+    db->read_only = flags & PLSM_READ;
+    ids_init(&db->ids);
+    owners_init(&db->owners);
+    struct batch *spare = mem_zalloc(sizeof *spare);
+    atomic_init(&db->spare, spare);
+
+    plsm_status status = spare ? db->engine->open(env, path, flags, &parsed, &db->tree)
+                               : fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
+    if (status == PLSM_OK && !db->read_only) {
+        status = extents_recover(db);
+        if (status)
+            db->engine->close(db->tree);
+    }
+    if (status) {
+        free_handle(db);
+        return status;
+    }
+    *out = db;
+    return PLSM_OK;
+}
+
+plsm_status plsm_open(const char *path, plsm_open_flags flags, const char *options, plsm **out)
+{
+    return plsm_open_env(env_posix(), path, flags, options, out);
+}
+
+plsm_status plsm_close(plsm *db)
+{
+    if (!db)
+        return PLSM_OK;
+    INVARIANT(db->magic == STORE_MAGIC);
+    plsm_status status = db->engine->close(db->tree);
+    free_handle(db);
+    return status;
+}
+
+void plsm_get_abilities(plsm *db, plsm_abilities *out)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    *out = (plsm_abilities){
+        .engine = db->engine->name,
+        .ordered = db->engine->ordered,
+        .snapshots = db->engine->snapshots,
+        .atomic_batches = db->engine->atomic_batches,
+        .key_size_max = PLSM_KEY_MAX,
+        .value_size_max = PLSM_VALUE_MAX,
+        .read_only = db->read_only || db->engine->is_read_only(db->tree),
+    };
+}
+
+plsm_status plsm_sync(plsm *db)
+{
+    TRY(refuse_writes(db));
+    return db->engine->sync(db->tree);
+}
+
+plsm_status plsm_flush(plsm *db)
+{
+    TRY(refuse_writes(db));
+    return db->engine->flush(db->tree);
+}
+
+plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to)
+{
+    TRY(refuse_writes(db));
+    if (from.size == 0 && to.size == 0)
+        return db->engine->compact(db->tree, from, to);
+    struct store_key first, last;
+    if (from.size)
+        TRY(key_check(PLSM_NAMES, from));
+    if (to.size)
+        TRY(key_check(PLSM_NAMES, to));
+    key_join(&first, PLSM_NAMES, from);
+    key_join(&last, to.size ? PLSM_NAMES : PLSM_NAMES + 1, to);
+    return db->engine->compact(db->tree, key_slice(&first), key_slice(&last));
+}

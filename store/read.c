@@ -1,0 +1,113 @@
+/* Reading by key: values as a whole, and at offsets. */
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "store/extents.h"
+#include "store/internal.h"
+
+#include "base/banned.h"
+
+void plsm_value_free(plsm_value *value)
+{
+    mem_free(value->memory);
+    *value = (plsm_value){0};
+}
+
+plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_value *out)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct store_key whole;
+    struct engine_value value = {.memory = out->memory, .capacity = out->capacity};
+    plsm_keyspace keyspace = options_keyspace(options);
+    TRY(key_check(keyspace, key));
+    key_join(&whole, keyspace, key);
+    plsm_status status =
+        db->engine->get(db->tree, options_snapshot(options), key_slice(&whole), options && options->no_value, &value);
+    *out = (plsm_value){.memory = value.memory, .capacity = value.capacity};
+    if (status)
+        return status;
+    out->meta = value.meta;
+    if (value.kind == BATCH_REFERENCE) {
+        struct reference reference;
+        TRY(reference_decode(value.value, &reference));
+        out->size = reference.size;
+        out->large = true;
+    } else {
+        out->value = value.value;
+        out->size = value.value_size;
+    }
+    return PLSM_OK;
+}
+
+/* What of [offset, offset + size) lies within a value of `whole` bytes. */
+static size_t clip(uint64_t whole, uint64_t offset, size_t size)
+{
+    if (offset >= whole)
+        return 0;
+    return size < whole - offset ? size : (size_t)(whole - offset);
+}
+
+plsm_status plsm_read(plsm *db, const plsm_read_options *options, plsm_slice key, uint64_t offset, void *data,
+                      size_t size, size_t *got)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct store_key whole;
+    struct engine_value value = {0};
+    struct engine_snapshot *own = NULL;
+    const struct engine_snapshot *snapshot = options_snapshot(options);
+    plsm_keyspace keyspace = options_keyspace(options);
+    *got = 0;
+    TRY(key_check(keyspace, key));
+    key_join(&whole, keyspace, key);
+    plsm_status status = db->engine->get(db->tree, snapshot, key_slice(&whole), false, &value);
+    if (status == PLSM_OK && value.kind == BATCH_REFERENCE && !snapshot) {
+        /* Reference and extents must be of one moment: take a snapshot and look again. */
+        snapshot = own = db->engine->snapshot_create(db->tree);
+        status = own ? db->engine->get(db->tree, own, key_slice(&whole), false, &value)
+                     : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+    }
+    if (status)
+        goto done;
+    if (value.kind == BATCH_REFERENCE) {
+        struct reference reference;
+        status = reference_decode(value.value, &reference);
+        if (status)
+            goto done;
+        size = clip(reference.size, offset, size);
+        status = extents_read(db, snapshot, &reference, offset, data, size);
+    } else {
+        size = clip(value.value.size, offset, size);
+        if (size)
+            memcpy(data, (const uint8_t *)value.value.data + offset, size);
+    }
+    if (status == PLSM_OK)
+        *got = size;
+done:
+    engine_value_free(&value);
+    if (own)
+        db->engine->snapshot_destroy(db->tree, own);
+    return status;
+}
+
+plsm_status plsm_has_prefix(plsm *db, const plsm_read_options *options, plsm_slice prefix, bool *out)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct store_key whole;
+    plsm_keyspace keyspace = options_keyspace(options);
+    *out = false;
+    if (prefix.size > 0)
+        TRY(key_check(keyspace, prefix));
+    key_join(&whole, keyspace, prefix);
+    return db->engine->has_prefix(db->tree, options_snapshot(options), key_slice(&whole), out);
+}
+
+plsm_snapshot *plsm_snapshot_create(plsm *db)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    return (plsm_snapshot *)db->engine->snapshot_create(db->tree);
+}
+
+void plsm_snapshot_destroy(plsm *db, plsm_snapshot *snapshot)
+{
+    if (snapshot)
+        db->engine->snapshot_destroy(db->tree, (struct engine_snapshot *)snapshot);
+}

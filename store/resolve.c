@@ -1,0 +1,280 @@
+/* A batch is resolved inside the engine's write serialisation (engine_prepare): all earlier writes are visible, no
+ * later one can come between. So what is read here is what the batch replaces.
+ *
+ * 1. Conditions are tested against the state before the batch.
+ * 2. Changes are gone through in order. A move and a change of meta read the entry as the changes before them leave it:
+ *    first in the overlay (keys that this batch has changed), then in the tree.
+ * 3. A put, delete or move that replaces a reference retires it: its extents become an orphan in the same batch.
+ *
+ * A batch without moves and changes of meta, none of whose keys holds a reference now, goes to the tree as it is. */
+#include "store/resolve.h"
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+
+#include "base/banned.h"
+
+/* What a key holds at some point of the batch. */
+struct state {
+    bool exists;
+    enum batch_kind kind;
+    plsm_slice meta, value;
+    uint64_t place; /* its change in `out` plus 1; 0: it is from the tree */
+};
+
+static void overlay_clear(struct overlay *overlay)
+{
+    mem_free(overlay->slots);
+    *overlay = (struct overlay){0};
+}
+
+/* The change that starts at `place` - 1 of out. */
+static struct batch_change change_at(const struct resolve *r, uint64_t place)
+{
+    const uint8_t *at = r->out.bytes.data + (place - 1);
+    struct batch_change change;
+    INVARIANT(batch_next(&at, r->out.bytes.data + r->out.bytes.size, &change));
+    return change;
+}
+
+/* The slot of a key, or the empty one where it belongs. */
+static struct overlay_slot *overlay_slot(const struct resolve *r, plsm_slice key, uint64_t hash)
+{
+    size_t mask = r->overlay.capacity - 1;
+    for (size_t i = (size_t)hash & mask;; i = (i + 1) & mask) {
+        struct overlay_slot *slot = &r->overlay.slots[i];
+        if (slot->place == 0 || (slot->hash == hash && slice_equal(change_at(r, slot->place).key, key)))
+            return slot;
+    }
+}
+
+static plsm_status overlay_grow(struct overlay *overlay)
+{
+    size_t capacity = overlay->capacity ? 2 * overlay->capacity : 16;
+    struct overlay_slot *slots = mem_zalloc(capacity * sizeof *slots);
+    if (!slots)
+        return fail(PLSM_NO_MEMORY, "no memory for a batch of %zu keys", overlay->count);
+    for (size_t i = 0; i < overlay->capacity; i++) {
+        if (overlay->slots[i].place == 0)
+            continue;
+        size_t at = (size_t)overlay->slots[i].hash & (capacity - 1);
+        while (slots[at].place)
+            at = (at + 1) & (capacity - 1);
+        slots[at] = overlay->slots[i];
+    }
+    mem_free(overlay->slots);
+    overlay->slots = slots;
+    overlay->capacity = capacity;
+    return PLSM_OK;
+}
+
+/* Notes that the key of the change at `place` - 1 of out now is as that change says. */
+static plsm_status overlay_set(struct resolve *r, uint64_t place)
+{
+    if (2 * (r->overlay.count + 1) > r->overlay.capacity)
+        TRY(overlay_grow(&r->overlay));
+    plsm_slice key = change_at(r, place).key;
+    uint64_t hash = key_hash(key.data, key.size);
+    struct overlay_slot *slot = overlay_slot(r, key, hash);
+    r->overlay.count += slot->place == 0;
+    *slot = (struct overlay_slot){hash, place};
+    return PLSM_OK;
+}
+
+static void state_of_change(const struct resolve *r, uint64_t place, struct state *out)
+{
+    struct batch_change change = change_at(r, place);
+    *out = (struct state){change.kind != BATCH_DELETE, change.kind, change.meta, change.value, place};
+}
+
+/* The state of a whole internal key at this point of the batch; valid until the next look or change. */
+static plsm_status look_up(struct resolve *r, plsm_slice key, bool no_value, struct state *out)
+{
+    *out = (struct state){0};
+    if (r->overlay.count > 0) {
+        uint64_t place = overlay_slot(r, key, key_hash(key.data, key.size))->place;
+        if (place) {
+            state_of_change(r, place, out);
+            return PLSM_OK;
+        }
+    }
+    plsm_status status = r->db->engine->get(r->db->tree, NULL, key, no_value, &r->value);
+    if (status == PLSM_NOT_FOUND)
+        return PLSM_OK;
+    if (status == PLSM_OK)
+        *out = (struct state){true, r->value.kind, r->value.meta, r->value.value, 0};
+    return status;
+}
+
+/* Appends a change of an internal key; the slices must not lie in r->out. */
+static plsm_status emit(struct resolve *r, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value)
+{
+    uint64_t place = r->out.bytes.size + 1;
+    const uint8_t *bytes = key.data;
+    TRY(batch_add(&r->out, kind, bytes[0], slice(bytes + 1, key.size - 1), meta, value));
+    if (r->out.bytes.size > PLSM_BATCH_MAX)
+        return fail(PLSM_TOO_LARGE, "with what it moves this batch is above the limit of %llu bytes; write it in parts",
+                    (unsigned long long)PLSM_BATCH_MAX);
+    return bytes[0] == PLSM_NAMES ? overlay_set(r, place) : PLSM_OK;
+}
+
+/* Appends a change that takes its value, and its meta when `meta` is NULL, from a state, which may lie in r->out. */
+static plsm_status emit_state(struct resolve *r, plsm_slice key, const plsm_slice *meta, struct state *state)
+{
+    TRY(buf_reserve(&r->out.bytes, key.size + PLSM_META_MAX + state->value.size + 2 * VARINT_SIZE_MAX + 4));
+    if (state->place)
+        state_of_change(r, state->place, state); /* out may have moved; now it will not */
+    return emit(r, state->kind, key, meta ? *meta : state->meta, state->value);
+}
+
+/* A key of the names is about to get another value or none. */
+static plsm_status replace(struct resolve *r, plsm_slice key)
+{
+    if (!r->look)
+        return PLSM_OK;
+    struct state state;
+    TRY(look_up(r, key, true, &state));
+    if (!state.exists || state.kind != BATCH_REFERENCE)
+        return PLSM_OK;
+    struct reference reference;
+    TRY(reference_decode(state.value, &reference));
+    return retire_in_batch(&reference, &r->out, &r->retired);
+}
+
+static plsm_status apply_plain(struct resolve *r, const struct batch_change *change)
+{
+    if (*(const uint8_t *)change->key.data == PLSM_NAMES)
+        TRY(replace(r, change->key));
+    return emit(r, change->kind, change->key, change->meta, change->value);
+}
+
+static plsm_status absent(const char *what, plsm_slice key)
+{
+    return fail(PLSM_CONFLICT, "%s \"%.*s\": there is no such key", what, (int)(key.size < 200 ? key.size : 200),
+                (const char *)key.data);
+}
+
+static plsm_status apply_move(struct resolve *r, plsm_slice from_name, plsm_slice to_name)
+{
+    struct store_key from, to;
+    struct state state;
+    key_join(&from, PLSM_NAMES, from_name);
+    key_join(&to, PLSM_NAMES, to_name);
+    if (slice_equal(from_name, to_name)) {
+        TRY(look_up(r, key_slice(&from), true, &state));
+        return state.exists ? PLSM_OK : absent("move of", from_name);
+    }
+    TRY(replace(r, key_slice(&to)));
+    TRY(look_up(r, key_slice(&from), false, &state));
+    if (!state.exists)
+        return absent("move of", from_name);
+    TRY(emit_state(r, key_slice(&to), NULL, &state));
+    return emit(r, BATCH_DELETE, key_slice(&from), slice(NULL, 0), slice(NULL, 0));
+}
+
+static plsm_status apply_set_meta(struct resolve *r, plsm_slice name, plsm_slice meta)
+{
+    struct store_key key;
+    struct state state;
+    key_join(&key, PLSM_NAMES, name);
+    TRY(look_up(r, key_slice(&key), false, &state));
+    if (!state.exists)
+        return absent("change of meta of", name);
+    return emit_state(r, key_slice(&key), &meta, &state);
+}
+
+static plsm_status apply_special(struct resolve *r, const struct special *special)
+{
+    plsm_slice first = slice(r->in->bytes.data + special->first, special->first_size);
+    plsm_slice second = slice(r->in->bytes.data + special->second, special->second_size);
+    return special->kind == SPECIAL_MOVE ? apply_move(r, first, second) : apply_set_meta(r, first, second);
+}
+
+static plsm_status apply_all(struct resolve *r)
+{
+    const struct batch *plain = &r->in->changes;
+    const struct special *special = (const struct special *)(const void *)r->in->specials.data;
+    size_t specials_left = batch_special_count(r->in);
+    const uint8_t *at = plain->bytes.data, *end = at + plain->bytes.size;
+    for (uint32_t position = 0; position <= plain->count; position++) {
+        for (; specials_left > 0 && special->position == position; special++, specials_left--)
+            TRY(apply_special(r, special));
+        struct batch_change change;
+        if (position < plain->count) {
+            INVARIANT(batch_next(&at, end, &change));
+            TRY(apply_plain(r, &change));
+        }
+    }
+    INVARIANT(at == end && specials_left == 0);
+    return PLSM_OK;
+}
+
+static plsm_status check_condition(struct resolve *r, const struct batch_condition *test)
+{
+    struct store_key key;
+    plsm_slice name = slice(r->in->bytes.data + test->key, test->key_size);
+    plsm_slice expected = slice(r->in->bytes.data + test->value, test->value_size);
+    int shown = (int)(name.size < 200 ? name.size : 200);
+    key_join(&key, test->keyspace, name);
+    bool is_absent = test->kind == CONDITION_ABSENT;
+    plsm_status status = r->db->engine->get(r->db->tree, NULL, key_slice(&key), is_absent, &r->value);
+    if (status && status != PLSM_NOT_FOUND)
+        return status;
+    if (is_absent)
+        return status == PLSM_NOT_FOUND ? PLSM_OK
+                                        : fail(PLSM_EXISTS, "\"%.*s\" exists", shown, (const char *)name.data);
+    /* A large value equals none that a condition can hold. */
+    if (status == PLSM_NOT_FOUND || r->value.kind != BATCH_PUT || !slice_equal(r->value.value, expected))
+        return fail(PLSM_CONFLICT, "\"%.*s\" has %s", shown, (const char *)name.data,
+                    status == PLSM_NOT_FOUND ? "no value" : "another value");
+    return PLSM_OK;
+}
+
+/* Whether a plain change of the names meets a reference in the tree. */
+static plsm_status meets_reference(struct resolve *r, bool *meets)
+{
+    const uint8_t *at = r->in->changes.bytes.data, *end = at + r->in->changes.bytes.size;
+    struct batch_change change;
+    uint64_t looked = 0;
+    *meets = false;
+    while (!*meets && batch_next(&at, end, &change)) {
+        if (*(const uint8_t *)change.key.data != PLSM_NAMES)
+            continue;
+        struct state state;
+        TRY(look_up(r, change.key, true, &state));
+        looked++;
+        *meets = state.exists && state.kind == BATCH_REFERENCE;
+    }
+    atomic_fetch_add_explicit(&r->db->counters.lookups_before_write, looked, memory_order_relaxed);
+    return PLSM_OK;
+}
+
+plsm_status resolve_prepare(void *arg, const struct batch **batch)
+{
+    struct resolve *r = arg;
+    batch_clear(&r->out);
+    overlay_clear(&r->overlay);
+    r->retired.count = 0;
+    const struct batch_condition *conditions = (const struct batch_condition *)(const void *)r->in->conditions.data;
+    for (size_t i = 0; i < batch_condition_count(r->in); i++)
+        TRY(check_condition(r, &conditions[i]));
+
+    bool rebuild = batch_special_count(r->in) > 0;
+    if (!rebuild && r->look)
+        TRY(meets_reference(r, &rebuild));
+    *batch = &r->in->changes;
+    if (rebuild) {
+        TRY(apply_all(r));
+        *batch = &r->out;
+    }
+    return PLSM_OK;
+}
+
+void resolve_free(struct resolve *r)
+{
+    batch_free(&r->out);
+    overlay_clear(&r->overlay);
+    mem_free(r->retired.items);
+    r->retired = (struct retired){0};
+    engine_value_free(&r->value);
+}

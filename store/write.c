@@ -1,0 +1,166 @@
+/* Writing: single keys, batches, and the retirement of large values.
+ *
+ * What the look costs. A put or delete of a key that holds a reference must retire the extents, so it must know. While
+ * the store holds no large value (db->references is false) nothing is looked at: the batch goes straight to the engine,
+ * which may commit it in a group. Afterwards each changed key of the names costs one get without its value, under the
+ * engine's write serialisation. (Measured figures: the room's report and `store.lookups_before_write` in `.stats`.)
+ *
+ * The switch. store_expect_references sets the flag and then waits until every write that began under the old one has
+ * returned. A write announces itself in blind_writes before it reads the flag (both sequentially consistent), so either
+ * it sees the flag set or it is waited for: no blind write can be ordered behind the first reference. */
+#include "base/alloc.h"
+#include "store/batch.h"
+#include "store/edit.h"
+#include "store/extents.h"
+#include "store/internal.h"
+#include "store/resolve.h"
+
+#include "base/banned.h"
+
+enum {
+    SPARE_MAX = 256 << 10, /* a larger batch is not kept for reuse */
+    DRAIN_STEP_NS = 20000,
+};
+
+plsm_status refuse_writes(plsm *db)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    return db->read_only ? fail(PLSM_READ_ONLY, "the store was opened read-only") : PLSM_OK;
+}
+
+/* Brackets a write of names. Returns whether it must look at what it replaces. */
+static bool write_begin(plsm *db)
+{
+    atomic_fetch_add(&db->blind_writes, 1);
+    bool look = atomic_load(&db->references);
+    if (look)
+        atomic_fetch_sub(&db->blind_writes, 1);
+    return look;
+}
+
+static void write_end(plsm *db, bool look)
+{
+    if (!look)
+        atomic_fetch_sub(&db->blind_writes, 1);
+}
+
+void store_expect_references(plsm *db)
+{
+    if (atomic_load(&db->references))
+        return;
+    atomic_store(&db->references, true);
+    while (atomic_load(&db->blind_writes) > 0)
+        env_sleep_ns(db->env, DRAIN_STEP_NS);
+}
+
+static void retired_free(struct retired *retired)
+{
+    mem_free(retired->items);
+    *retired = (struct retired){0};
+}
+
+plsm_status retire_in_batch(const struct reference *reference, struct batch *out, struct retired *retired)
+{
+    if (retired->count == retired->capacity) {
+        size_t capacity = retired->capacity ? 2 * retired->capacity : 4;
+        struct reference *items = mem_realloc(retired->items, capacity * sizeof *items);
+        if (!items)
+            return fail(PLSM_NO_MEMORY, "no memory to replace %zu large values", capacity);
+        retired->items = items;
+        retired->capacity = capacity;
+    }
+    TRY(extents_add_orphan(out, reference));
+    retired->items[retired->count++] = *reference;
+    return PLSM_OK;
+}
+
+void retire_finish(plsm *db, struct retired *retired)
+{
+    for (size_t i = 0; i < retired->count; i++)
+        if (owners_retire(&db->owners, &retired->items[i]))
+            extents_retire(db, &retired->items[i]);
+    retired_free(retired);
+}
+
+plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability)
+{
+    bool look = write_begin(db);
+    bool sync = durability == PLSM_SYNC;
+    plsm_status status = PLSM_OK;
+    if (!resolve_is_needed(batch, look)) {
+        status = db->engine->write(db->tree, &batch->changes, NULL, NULL, sync);
+    } else {
+        struct resolve resolve = {.db = db, .in = batch, .look = look};
+        status = db->engine->write(db->tree, &batch->changes, resolve_prepare, &resolve, sync);
+        if (status == PLSM_OK)
+            retire_finish(db, &resolve.retired);
+        resolve_free(&resolve);
+    }
+    write_end(db, look);
+    return status;
+}
+
+plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durability)
+{
+    TRY(refuse_writes(db));
+    INVARIANT(batch->magic == BATCH_MAGIC);
+    if (plsm_batch_count(batch) == 0 && batch_condition_count(batch) == 0)
+        return durability == PLSM_SYNC ? plsm_sync(db) : PLSM_OK;
+    return store_write(db, batch, durability);
+}
+
+/* Writes one change of the names. */
+static plsm_status write_one(plsm *db, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value,
+                             plsm_durability durability)
+{
+    plsm_batch batch = {.magic = BATCH_MAGIC, .names = true};
+    struct batch *spare = atomic_exchange_explicit(&db->spare, NULL, memory_order_acquire);
+    if (spare)
+        batch.changes = *spare;
+    plsm_status status = batch_add(&batch.changes, kind, PLSM_NAMES, key, meta, value);
+    if (status == PLSM_OK)
+        status = store_write(db, &batch, durability);
+    batch_clear(&batch.changes);
+    if (batch.changes.bytes.capacity > SPARE_MAX)
+        batch_free(&batch.changes);
+    if (spare) {
+        *spare = batch.changes;
+        atomic_store_explicit(&db->spare, spare, memory_order_release);
+    } else {
+        batch_free(&batch.changes);
+    }
+    return status;
+}
+
+plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, plsm_durability durability)
+{
+    return write_one(db, BATCH_PUT, key, meta, value, durability);
+}
+
+/* A value that does not fit into the tree as one entry. */
+static plsm_status put_large(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability)
+{
+    plsm_edit *edit = NULL;
+    TRY(plsm_edit_open(db, key, PLSM_EDIT_NEW, &edit));
+    plsm_status status = plsm_edit_write(edit, 0, value.data, value.size);
+    if (status == PLSM_OK)
+        status = plsm_edit_commit(edit, slice(NULL, 0), durability);
+    plsm_edit_close(edit);
+    return status;
+}
+
+plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability)
+{
+    TRY(refuse_writes(db));
+    TRY(key_check(PLSM_NAMES, key));
+    if (value.size > PLSM_INLINE_MAX)
+        return put_large(db, key, value, durability);
+    return write_one(db, BATCH_PUT, key, slice(NULL, 0), value, durability);
+}
+
+plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability)
+{
+    TRY(refuse_writes(db));
+    TRY(key_check(PLSM_NAMES, key));
+    return write_one(db, BATCH_DELETE, key, slice(NULL, 0), slice(NULL, 0), durability);
+}
