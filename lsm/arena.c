@@ -6,6 +6,8 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include "base/banned.h"
+
 enum {
     CHUNK_BYTES_MIN = 64 << 10,
     CHUNK_BYTES_MAX = 4 << 20, /* two huge pages: few enough system calls, little enough left over at the end */

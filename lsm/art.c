@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 
+#include "base/banned.h"
+
 /* --- the neighbours of a byte ------------------------------------------------------------------------------------- */
 
 static uintptr_t above_unsorted(const uint8_t *keys, const _Atomic uintptr_t *children, unsigned count, unsigned room,

@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "lsm/memtable_private.h"
 
+#include "base/banned.h"
+
 struct memtable *memtable_create(void)
 {
     struct memtable *m = mem_zalloc(sizeof *m);

@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "lsm/memtable_private.h"
 
+#include "base/banned.h"
+
 void memtable_iterator_init(struct memtable_iterator *it, const struct memtable *m)
 {
     it->table = m;

@@ -380,8 +380,18 @@ START_TEST(salted)
         content(env, &data, &size);
     }
 
-    /* Record 0 whole as the payload of another, which is then damaged. */
+    /* A record of this very log at another place. */
     struct reclog_writer *w = create(env, PATH);
+    plan = (struct plan){0};
+    ck_assert_int_eq(add(w, &plan, 24), PLSM_OK);
+    ck_assert_int_eq(add(w, &plan, 24), PLSM_OK);
+    reclog_close(w);
+    content(env, &data, &size);
+    memcpy(data + plan.offsets[1], data + plan.offsets[0], RECORD + 24);
+    check_records(env, &plan, 1, true, false);
+
+    /* Record 0 whole as the payload of another, which is then damaged. */
+    w = create(env, PATH);
     plan = (struct plan){0};
     ck_assert_int_eq(add(w, &plan, 24), PLSM_OK);
     content(env, &data, &size);
