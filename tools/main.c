@@ -1,6 +1,7 @@
 /* plsm: works on a store without mounting it. One subcommand per file, cmd_*.c; bench/ has the benchmark. */
+#include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <unistd.h>
 
 #include "tools/tool.h"
 
@@ -30,6 +31,15 @@ static void on_pipe(int number)
     (void)number;
 }
 
+/* Where a standard stream is closed, the next file opened would take its number, and be read or written in its place.
+ * Fill the gap with something that can only be used the wrong way round, so that its use is the error it was. */
+static void fill_closed_streams(void)
+{
+    for (int stream = 0; stream <= 2; stream++)
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", stream == 0 ? O_WRONLY : O_RDONLY) < 0)
+            _exit(TOOL_ERROR);
+}
+
 static enum tool_exit run(const struct command *command, int argc, char **argv)
 {
     struct tool tool = {.command = command};
@@ -46,6 +56,7 @@ static enum tool_exit run(const struct command *command, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    fill_closed_streams();
     struct sigaction before = {0}, ours = {.sa_handler = on_pipe, .sa_flags = SA_RESTART};
     sigaction(SIGPIPE, NULL, &before);
     if (before.sa_handler != SIG_IGN)

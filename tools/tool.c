@@ -136,7 +136,7 @@ enum tool_exit tool_error(const struct tool *tool, plsm_status status)
     if (status == PLSM_NO_MEMORY || !*message)
         message = plsm_status_name(status);
     tool_say(tool, "%s", message);
-    return status == PLSM_NOT_FOUND ? TOOL_NEGATIVE : TOOL_ERROR;
+    return TOOL_ERROR;
 }
 
 /* --- the store ---------------------------------------------------------------------------------------------------- */

@@ -66,7 +66,7 @@ plsm_status tool_key(struct tool *tool, const char *argument, int slot, plsm_sli
 
 /* "plsm SUBCOMMAND: TEXT" on stderr. */
 void tool_say(const struct tool *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The same with plsm_message() of a failed call; returns the exit code that belongs to the status. */
+/* The same with plsm_message() of a failed call (the name of the status where it has none); returns TOOL_ERROR. */
 enum tool_exit tool_error(const struct tool *tool, plsm_status status);
 
 /* --- the store ---------------------------------------------------------------------------------------------------- */

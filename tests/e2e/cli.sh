@@ -1,0 +1,412 @@
+#!/bin/bash
+# The command plsm from outside: every subcommand, its exit codes, its errors, and exactness for any bytes.
+# Usage: tests/e2e/cli.sh   (BUILD names the build directory, default build)
+set -u
+cd "$(dirname "$0")/../.." || exit 3
+PLSM=$(realpath "${BUILD:-build}/plsm") || exit 3
+ROOT=$PWD
+export LC_ALL=C
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/plsm-cli-XXXXXX") || exit 3
+passed=0 failed=0 writer=
+
+finish()
+{
+    [ -z "$writer" ] || kill "$writer" 2>/dev/null
+    rm -rf "$WORK"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+cd "$WORK" || exit 3
+
+pass() { passed=$((passed + 1)); }
+fail()
+{
+    failed=$((failed + 1))
+    echo "FAILED (line ${BASH_LINENO[-2]}): $1"
+    [ ! -s err ] || sed 's/^/    stderr: /' err | head -5
+}
+
+# expect CODE [COMMAND...]: runs it with stdout in `out` and stderr in `err`; its exit code must be CODE.
+expect()
+{
+    local wanted=$1 code
+    shift
+    "$@" >out 2>err
+    code=$?
+    if [ $code -eq "$wanted" ]; then pass; else fail "exit code $code, not $wanted: ${*:0:6}"; fi
+}
+# says FILE TEXT: FILE holds TEXT.
+says() { if grep -qF -- "$2" "$1"; then pass; else fail "'$2' is not in $1: $(head -c 300 "$1")"; fi; }
+silent() { if [ ! -s "$1" ]; then pass; else fail "$1 is not empty: $(head -c 300 "$1")"; fi; }
+# holds FILE TEXT: FILE is exactly TEXT (as printf %b makes it).
+holds() { if printf %b "$2" | cmp -s - "$1"; then pass; else fail "$1 is not '$2' but '$(head -c 300 "$1")'"; fi; }
+same() { if cmp -s "$1" "$2"; then pass; else fail "$1 and $2 differ"; fi; }
+is() { if [ "$1" = "$2" ]; then pass; else fail "'$1', not '$2'"; fi; }
+
+# --- usage ---------------------------------------------------------------------------------------------------------
+expect 2 "$PLSM"
+says err Subcommands:
+expect 0 "$PLSM" --help
+says out Subcommands:
+expect 0 "$PLSM" --version
+says out 'plsm '
+expect 2 "$PLSM" frobnicate
+says err frobnicate
+for command in create get put delete scan load dump stats check compact bench; do
+    expect 0 "$PLSM" $command --help
+    says out "Usage: plsm $command"
+    says out Example
+    silent err
+    expect 2 "$PLSM" $command --frobnicate
+    says err frobnicate
+    expect 2 "$PLSM" $command
+    says err missing
+    expect 2 "$PLSM" $command -o
+    grep -q "^\.It.* Cm $command" "$ROOT/man/plsm.1" || fail "$command is not in the man page"
+done
+expect 2 "$PLSM" get store
+expect 2 "$PLSM" get store key more
+expect 2 "$PLSM" put store
+expect 2 "$PLSM" put store key value more
+expect 2 "$PLSM" delete store
+expect 2 "$PLSM" create one two
+expect 2 "$PLSM" scan store from to more
+expect 2 "$PLSM" scan --prefix p store from
+says err --prefix
+expect 2 "$PLSM" scan --limit many store
+says err many
+expect 2 "$PLSM" get -e store 'bad\q'
+says err 'bad\q'
+for option in $("$PLSM" create --help | sed -n 's/^  \([a-z0-9_]*\)=.*/\1/p'); do
+    grep -q "Cm $option " "$ROOT/man/plsm.1" && grep -q "Cm $option " "$ROOT/man/mount.plsm.8" ||
+        fail "the store option $option is not in both man pages"
+    pass
+done
+
+# --- create, and stores that are none ------------------------------------------------------------------------------
+expect 2 "$PLSM" create -o frobnicate=1 s
+says err frobnicate
+[ ! -e s ] && pass || fail "a wrong option left a store"
+expect 2 "$PLSM" create -o cache_size=many s
+says err many
+expect 0 "$PLSM" create -o index=traditional,cache_size=16M -o buffer_size=1M s
+silent out
+silent err
+expect 3 "$PLSM" create s
+says err s
+for command in 'get none k' 'put none k v' 'delete none k' 'scan none' 'dump none' 'stats none' 'check none' 'compact none' \
+    'load none'; do
+    expect 3 "$PLSM" $command </dev/null
+    says err none
+    [ ! -e none ] || fail "$command made a store"
+done
+says err 'plsm create none'
+echo text >file
+expect 3 "$PLSM" get file k
+says err file
+expect 3 "$PLSM" create file
+mkdir empty
+expect 3 "$PLSM" scan empty
+says err empty
+expect 0 "$PLSM" create empty
+
+# --- put, get, delete ----------------------------------------------------------------------------------------------
+expect 0 "$PLSM" put s greeting hello
+silent err
+expect 0 "$PLSM" get s greeting
+holds out hello
+expect 0 "$PLSM" put --sync s greeting 'good day'
+expect 0 "$PLSM" get -o index=learned s greeting
+holds out 'good day'
+expect 1 "$PLSM" get s absent
+silent out
+says err absent
+printf 'line\nline\n\0end' >value
+expect 0 "$PLSM" put s piped <value
+expect 0 "$PLSM" get s piped
+same out value
+expect 0 "$PLSM" put s dash - <value
+expect 0 "$PLSM" get s dash
+same out value
+expect 0 "$PLSM" put s empty ''
+expect 0 "$PLSM" get s empty
+silent out
+expect 0 "$PLSM" put s nothing </dev/null
+expect 0 "$PLSM" get s nothing
+silent out
+expect 0 "$PLSM" put s -- -k -v
+expect 0 "$PLSM" get s -- -k
+holds out -v
+expect 0 "$PLSM" put -e s 'a\tb\0c\xff' escaped
+expect 0 "$PLSM" get -e s 'a\x09b\x00c\xff'
+holds out escaped
+expect 1 "$PLSM" get s 'a\tb\0c\xff'
+says err 'a\\tb'
+expect 3 "$PLSM" put s '' value
+expect 3 "$PLSM" get s ''
+long=$(perl -e 'print "k" x 8192')
+expect 0 "$PLSM" put s "$long" long
+expect 0 "$PLSM" get s "$long"
+holds out long
+expect 3 "$PLSM" put s "${long}k" longer
+expect 3 "$PLSM" get s "${long}k"
+expect 1 "$PLSM" delete s greeting absent piped
+says err absent
+expect 1 "$PLSM" get s greeting
+expect 1 "$PLSM" get s piped
+expect 0 "$PLSM" delete s dash empty
+expect 1 "$PLSM" delete s dash
+expect 0 "$PLSM" delete -e s 'a\tb\0c\xff' -- -k
+expect 3 "$PLSM" put s closed <&-
+says err 'standard input'
+expect 1 "$PLSM" get s closed
+"$PLSM" stats s >&- 2>err
+is $? 3
+says err 'standard output'
+
+# --- large values: around the limits of the tree and of the pieces they are streamed in ---------------------------
+perl -e 'srand 7; print pack "L*", map { int rand 4294967296 } 1 .. (5 << 18)' >large
+for size in 131071 131072 131073 262143 262144 262145 307200 5242880; do
+    head -c $size large >part
+    expect 0 "$PLSM" put s large-$size <part
+    expect 0 "$PLSM" get s large-$size
+    same out part
+done
+expect 0 "$PLSM" put s large-131073 small
+expect 0 "$PLSM" get s large-131073
+holds out small
+
+# --- scan ----------------------------------------------------------------------------------------------------------
+expect 0 "$PLSM" create t
+printf 'b\t2\na\t1\nab\t1.5\nc/x\t3\nc/y\t4\nd\t\n' >records
+expect 0 "$PLSM" load t <records
+silent out
+silent err
+expect 0 "$PLSM" scan t
+holds out 'a\t1\nab\t1.5\nb\t2\nc/x\t3\nc/y\t4\nd\t\n'
+expect 0 "$PLSM" scan t ab c/y
+holds out 'ab\t1.5\nb\t2\nc/x\t3\n'
+expect 0 "$PLSM" scan t c/y
+holds out 'c/y\t4\nd\t\n'
+expect 0 "$PLSM" scan -k -r t
+holds out 'd\nc/y\nc/x\nb\nab\na\n'
+expect 0 "$PLSM" scan --reverse --limit 2 t a c
+holds out 'b\t2\nab\t1.5\n'
+expect 0 "$PLSM" scan --prefix c/ --keys-only t
+holds out 'c/x\nc/y\n'
+expect 0 "$PLSM" scan --prefix a --limit 1 t
+holds out 'a\t1\n'
+expect 0 "$PLSM" scan --limit 0 t
+silent out
+expect 0 "$PLSM" scan --null t b c/y
+if printf 'b\0002\0c/x\0003\0' | cmp -s - out; then pass; else fail "scan --null"; fi
+expect 0 "$PLSM" scan t z
+silent out
+expect 0 "$PLSM" scan t d a
+silent out
+expect 0 "$PLSM" put -e t '\xff\xff' top
+expect 0 "$PLSM" put -e t '\xff' nearly
+expect 0 "$PLSM" scan -e --prefix '\xff' t
+holds out '\xff\tnearly\n\xff\xff\ttop\n'
+
+# --- load and dump -------------------------------------------------------------------------------------------------
+expect 0 "$PLSM" create --sync all
+perl -e 'for (0 .. 255) { printf "k\\x%02x\t%s\n", $_, sprintf("\\x%02X", $_) x ($_ % 5) }
+    print "\\x00\tfirst\n"; print "K" x 8192, "\t", join("", map { sprintf "\\x%02x", $_ } 0 .. 255), "\n"' >binary
+expect 0 "$PLSM" load --sync all <binary
+expect 0 "$PLSM" put all large <large
+expect 0 "$PLSM" put all medium < <(head -c 307200 large)
+for format in '' --null; do
+    source=all
+    [ -z "$format" ] || source=t # records separated by NUL cannot hold one
+    expect 0 "$PLSM" dump $format $source
+    mv out first
+    rm -rf copy
+    expect 0 "$PLSM" load --create $format copy <first
+    expect 0 "$PLSM" dump $format copy
+    same out first
+done
+expect 0 "$PLSM" dump all
+mv out first
+is "$(wc -l <first)" 260
+rm -rf copy
+expect 3 "$PLSM" load copy <first
+says err copy
+expect 0 "$PLSM" load -c -o index=traditional copy <first
+for key in large medium; do
+    "$PLSM" get copy $key >part
+    head -c "$(stat -c %s part)" large | cmp -s - part && pass || fail "the $key value differs"
+done
+is "$(stat -c %s part)" 307200
+expect 0 "$PLSM" get -e copy 'k\x00'
+silent out
+expect 0 "$PLSM" get -e copy 'k\x09'
+holds out '\t\t\t\t'
+expect 0 "$PLSM" get -e copy '\0'
+holds out first
+expect 0 "$PLSM" get copy "$(perl -e 'print "K" x 8192')"
+perl -e 'print pack "C*", 0 .. 255' >value
+same out value
+expect 3 "$PLSM" dump --null all
+says err NUL
+
+# Input cut at any place: reads of a pipe end within keys, escapes and values.
+rm -rf pieces
+expect 0 "$PLSM" load -c pieces < <(perl -e '$| = 1; undef $/; my $in = <STDIN>;
+    while (length $in) { syswrite STDOUT, substr($in, 0, 1 + int rand 500, "") }' <binary)
+expect 0 "$PLSM" dump pieces
+grep -v -a -e '^large	' -e '^medium	' first | cmp -s - out && pass || fail "input in pieces loads differently"
+
+# Many records, more than a batch; keys that come again; small and large by turns.
+perl -e 'printf "%08d\tvalue %d\n", $_, $_ for 1 .. 12345' >many
+rm -rf n
+expect 0 "$PLSM" load -c n <many
+expect 0 "$PLSM" scan n
+same out many
+perl -e 'print "x\t1\n"; print "x\t", "y" x 200000, "\n"; print "x\t3\n"; print "z\t", "y" x 200000, "\n"' >again
+expect 0 "$PLSM" load n <again
+expect 0 "$PLSM" get n x
+holds out 3
+is "$("$PLSM" get n z | wc -c)" 200000
+printf 'tab\tone\ttwo\nlast\tno newline' >loose
+expect 0 "$PLSM" load n <loose
+expect 0 "$PLSM" get n tab
+holds out 'one\ttwo'
+expect 0 "$PLSM" get n last
+holds out 'no newline'
+
+# bad INPUT MESSAGE STORED [OPTION]: input (for printf %b, where \0000 is NUL) that must be refused, and how many records before are stored.
+bad()
+{
+    rm -rf bad
+    printf %b "$1" >input
+    expect 3 "$PLSM" load -c ${4-} bad <input
+    says err "$2"
+    is "$("$PLSM" scan -k bad | wc -l)" "$3"
+}
+bad 'a\t1\nb\t2\nno tab\nc\t3\n' 'record 3' 2
+bad 'a\t1\nb\t\\q\n' 'record 2' 1
+bad 'a\t1\n\nb\t2\n' 'empty line' 1
+bad 'a\t1\n\t2\n' 'key is empty' 1
+bad 'a\t1\nb\t2\\x4' escape 1
+bad "a\t1\n${long}k\t2\n" 8192 1
+bad 'no tab at all' 'record 1' 0
+bad 'a\00001\0000b\0000' 'within a record' 1 --null
+bad '\00001\0000' 'key is empty' 0 --null
+expect 0 "$PLSM" load bad </dev/null
+
+# --- stats, check, compact -----------------------------------------------------------------------------------------
+expect 0 "$PLSM" stats n
+says out store.keys
+grep -qvE '^[a-z0-9_.]+ +[^ ]' out && fail "a line of stats is not 'name value'" || pass
+expect 0 "$PLSM" scan n
+mv out before
+expect 0 "$PLSM" compact n
+silent err
+expect 0 "$PLSM" scan n
+same out before
+expect 0 "$PLSM" compact n 00000100 00000200
+expect 0 "$PLSM" scan -o index=traditional n
+same out before
+expect 0 "$PLSM" check n
+says out 'no problems'
+run=$(find n -type f -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f2)
+perl -e 'open F, "+<", $ARGV[0] or die; seek F, 8192 + 100, 0; read F, $b, 1; seek F, 8192 + 100, 0; print F chr(ord($b) ^ 1)' \
+    "$run"
+expect 1 "$PLSM" check n
+says out "$(basename "$run")"
+expect 3 "$PLSM" dump n
+says err "$(basename "$run")"
+
+# --- in use by another process -------------------------------------------------------------------------------------
+mkfifo feed
+expect 0 "$PLSM" put t seen before
+"$PLSM" load t <feed 2>writer-err &
+writer=$!
+exec 7>feed
+for _ in $(seq 100); do # until the writer has opened the store
+    "$PLSM" put t probe x >/dev/null 2>&1 || break
+    sleep 0.05
+done
+for command in 'put t k v' 'delete t a' 'compact t' 'load t'; do
+    expect 3 "$PLSM" $command </dev/null
+    says err 'in use by another process'
+done
+for command in 'get t seen' 'scan t' 'dump t' 'stats t' 'check t'; do
+    expect 0 "$PLSM" $command
+done
+expect 0 "$PLSM" get t seen
+holds out before
+printf 'late\trecord\n' >&7
+exec 7>&-
+wait $writer
+is $? 0
+writer=
+expect 0 "$PLSM" get t late
+holds out record
+
+# --- output that fails ---------------------------------------------------------------------------------------------
+for command in '--help' '--version' 'get --help' 'get s large-5242880' 'get t a' 'scan t' 'dump all' 'stats t' 'check t'; do
+    "$PLSM" $command >/dev/full 2>err
+    is $? 3
+    says err 'No space left'
+done
+# yes-like output into a pipe that closes: ended by SIGPIPE, silently; with SIGPIPE ignored an error is told.
+("$PLSM" dump all 2>err; echo $? >code) | head -c 1 >/dev/null
+is "$(cat code)" 141
+silent err
+(trap '' PIPE; "$PLSM" dump all 2>err; echo $? >code) | head -c 1 >/dev/null
+is "$(cat code)" 3
+says err 'Broken pipe'
+
+# --- progress, for terminals only ----------------------------------------------------------------------------------
+if command -v script >/dev/null; then
+    slow='(printf "p1\t1\n"; sleep 1.5; printf "p2\t2\n"; sleep 0.1)'
+    script -qec "$slow | $PLSM load t" /dev/null >typed </dev/null
+    is $? 0
+    says typed 'load '
+    says typed /s
+    says typed '2 records'
+    script -qec "$PLSM dump all | (sleep 1.5; cat >/dev/null)" /dev/null >typed </dev/null
+    says typed '%'
+    says typed ETA
+    bash -c "$slow" | "$PLSM" load t 2>err
+    silent err
+else
+    fail "script(1) is missing (Debian: bsdutils)"
+fi
+
+# --- bench ---------------------------------------------------------------------------------------------------------
+mkdir scratch
+for workload in fillseq fillrandom overwrite readrandom readseq readabsent readzipf seekrandom \
+    ycsb-a ycsb-b ycsb-c ycsb-d ycsb-e ycsb-f; do
+    expect 0 "$PLSM" bench $workload --index=both --keys=3k --batch=7 --threads=2 --json --dir=scratch
+    is "$(wc -l <out)" 2
+    for name in workload engine keys value_bytes batch threads sync ops_per_s cpu_ns_per_op p50_ns p99_ns pages_per_op; do
+        [ "$(grep -c "\"$name\":" out)" -eq 2 ] || fail "$workload: no $name"
+    done
+done
+expect 0 "$PLSM" bench fillrandom --keys=100 --sync --repeat=3 --value-bytes=0 --dir=scratch
+says out 'CPU ns/op'
+expect 0 "$PLSM" bench first --keys=1k --repeat=1 --engine=lsm --dir=scratch
+says out 'plsm traditional'
+expect 2 "$PLSM" bench readrandom --engine=frob
+expect 2 "$PLSM" bench readrandom --index=frob
+expect 2 "$PLSM" bench readrandom --keys=0
+expect 2 "$PLSM" bench readrandom --batch=x
+expect 2 "$PLSM" bench readrandom -o frob=1
+expect 2 "$PLSM" bench frob
+expect 3 "$PLSM" bench readrandom --dir=none
+is "$(ls scratch)" ''
+"$PLSM" bench readrandom --keys=50m --dir=scratch >/dev/null 2>&1 &
+writer=$!
+sleep 1
+[ -n "$(ls scratch)" ] && pass || fail "the bench made no directory"
+kill -TERM $writer
+wait $writer
+is $? 143
+writer=
+is "$(ls scratch)" ''
+
+echo "cli: $passed passed, $failed failed"
+[ $failed -eq 0 ]
