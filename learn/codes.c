@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "learn/codes.h"
 
+#include "base/banned.h"
+
 enum {
     HEADER_SIZE = 4,
     PREFIX_SIZE_MAX = UINT16_MAX,

@@ -12,6 +12,8 @@
 #include "learn/fences.h"
 #include "learn/separators.h"
 
+#include "base/banned.h"
+
 /* --- building --- */
 
 struct fences_builder {

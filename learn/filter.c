@@ -27,6 +27,8 @@
 #include "base/random.h"
 #include "learn/filter.h"
 
+#include "base/banned.h"
+
 enum {
     FORMAT = 1,
     HEADER_SIZE = 32,

@@ -42,6 +42,8 @@
 #include "learn/model_format.h"
 #include "learn/plr.h"
 
+#include "base/banned.h"
+
 static_assert(MODEL_TRAINING_NS + 8 == MODEL_BODY_SIZE && MODEL_BODY_SIZE + 8 == MODEL_HEADER_SIZE, "no gaps");
 
 struct model {

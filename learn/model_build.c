@@ -13,6 +13,8 @@
 #include "learn/plr.h"
 #include "learn/separators.h"
 
+#include "base/banned.h"
+
 struct model_builder {
     struct separators_builder separators; /* one per border */
     struct buf keys;                      /* front-coded: last, first, last, first, ... of the borders, cut */

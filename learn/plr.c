@@ -32,6 +32,8 @@
 #include "learn/plr.h"
 #include "learn/plr_format.h"
 
+#include "base/banned.h"
+
 static_assert(7 + PLR_FINE_BITS <= 32, "a cut is read with one 32-bit load");
 
 static plsm_status malformed(const char *what)

@@ -15,6 +15,8 @@
 #include "learn/plr.h"
 #include "learn/plr_format.h"
 
+#include "base/banned.h"
+
 struct segment {
     uint64_t start, base;
     uint32_t slope;

@@ -17,6 +17,8 @@
 #include "base/error.h"
 #include "learn/separators.h"
 
+#include "base/banned.h"
+
 enum { FORMAT = 1, HEADER_SIZE = 12, HALF_MAX = 15 };
 static_assert(SEPARATOR_SIZE_MAX >= 8192 + 2, "the longest key with its keyspace byte and a zero must fit");
 

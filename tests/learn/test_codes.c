@@ -1,0 +1,361 @@
+/* Codes never contradict the order of keys, and the piecewise linear model puts every border where it belongs.
+ *
+ * PLSM_TEST_CODE_PAIRS sets how many random pairs of strings are compared (10,000,000 unless set). */
+#include <check.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "learn/codes.h"
+#include "learn/plr.h"
+
+#include "base/banned.h"
+
+enum { SEED = 20240607, STRING_MAX = 90, PAIRS_PER_CODER = 20000 };
+
+struct string {
+    size_t size;
+    uint8_t bytes[STRING_MAX];
+};
+
+static plsm_slice slice_string(const struct string *s)
+{
+    return slice(s->bytes, s->size);
+}
+
+/* --- codes --- */
+
+/* Bytes of one style: dense ranges, sparse ones, everything, only the ends of the range. */
+static uint8_t random_byte(struct random *random, unsigned style)
+{
+    static const uint8_t ends[] = {0, 1, 2, 0x7f, 0x80, 0xfd, 0xfe, 0xff};
+    switch (style % 6) {
+    case 0:
+        return (uint8_t)random_next(random);
+    case 1:
+        return (uint8_t)('0' + random_below(random, 10));
+    case 2:
+        return ends[random_below(random, 8)];
+    case 3:
+        return (uint8_t)(0x40 + 3 * random_below(random, 20));
+    case 4:
+        return 'c';
+    default:
+        return random_below(random, 50) ? 'm' : (uint8_t)random_next(random);
+    }
+}
+
+/* What a coder is trained on: per position a style, and lengths that vary or do not. */
+struct population {
+    unsigned styles[STRING_MAX];
+    size_t size_min, size_spread;
+};
+
+static struct string draw(struct random *random, const struct population *p)
+{
+    struct string s = {.size = p->size_min + random_below(random, p->size_spread)};
+    for (size_t i = 0; i < s.size; i++)
+        s.bytes[i] = random_byte(random, p->styles[i]);
+    return s;
+}
+
+/* Something near `s`: what a key that was not trained on may look like. */
+static struct string disturb(struct random *random, struct string s)
+{
+    for (uint64_t changes = random_below(random, 4); changes > 0; changes--) {
+        size_t at = s.size ? random_below(random, s.size) : 0;
+        switch (random_below(random, 6)) {
+        case 0:
+            s.bytes[at]++;
+            break;
+        case 1:
+            s.bytes[at]--;
+            break;
+        case 2:
+            s.bytes[at] = random_byte(random, (unsigned)random_next(random) % 6);
+            break;
+        case 3:
+            s.size = at;
+            break;
+        case 4:
+            if (s.size < STRING_MAX)
+                s.bytes[s.size++] = random_byte(random, 2);
+            break;
+        default:
+            while (s.size < STRING_MAX && random_below(random, 4))
+                s.bytes[s.size++] = random_byte(random, 0);
+            break;
+        }
+    }
+    return s;
+}
+
+static struct population random_population(struct random *random)
+{
+    struct population p = {.size_min = random_below(random, 20), .size_spread = 1};
+    unsigned style = (unsigned)random_below(random, 6);
+    for (size_t i = 0; i < STRING_MAX; i++) {
+        if (random_below(random, 3) == 0)
+            style = (unsigned)random_below(random, 6);
+        p.styles[i] = style;
+    }
+    if (random_below(random, 2))
+        p.size_spread = 1 + random_below(random, STRING_MAX - p.size_min);
+    return p;
+}
+
+static struct coder train_coder(struct random *random, const struct population *p, unsigned positions)
+{
+    struct code_training training;
+    struct coder coder = {0};
+    struct buf bytes = {0};
+    code_training_start(&training);
+    for (uint64_t i = 1 + random_below(random, random_below(random, 2) ? 5 : 500); i > 0; i--) {
+        struct string s = draw(random, p);
+        code_training_note(&training, slice_string(&s));
+    }
+    ck_assert_int_eq(code_training_finish(&training, slice_of("prefix"), positions, &bytes), PLSM_OK);
+    const uint8_t *at = bytes.data;
+    ck_assert_msg(coder_parse(&at, at + bytes.size, &coder) == PLSM_OK, "%s", plsm_message());
+    ck_assert_ptr_eq(at, bytes.data + bytes.size);
+    ck_assert(slice_equal(coder.prefix, slice_of("prefix")));
+    buf_free(&bytes);
+    return coder;
+}
+
+/* Pairs of strings that agree up to somewhere, where most mistakes would be. */
+static void check_pairs(struct random *random, const struct coder *coder, const struct population *p, uint64_t seed,
+                        uint64_t pairs, uint64_t *distinct)
+{
+    for (uint64_t i = 0; i < pairs; i++) {
+        struct string a = draw(random, p), b = random_below(random, 2) ? draw(random, p) : a;
+        if (random_below(random, 4))
+            a = disturb(random, a);
+        if (random_below(random, 4))
+            b = disturb(random, b);
+        if (random_below(random, 2)) {
+            size_t same = random_below(random, 1 + (a.size < b.size ? a.size : b.size));
+            memcpy(b.bytes, a.bytes, same);
+        }
+        int order = slice_compare(slice_string(&a), slice_string(&b));
+        uint64_t code_a = coder_code(coder, slice_string(&a)), code_b = coder_code(coder, slice_string(&b));
+        if ((order < 0 && code_a > code_b) || (order > 0 && code_a < code_b) || (order == 0 && code_a != code_b))
+            ck_abort_msg("seed %" PRIu64 ", pair %" PRIu64 ": order %d but codes %" PRIx64 " and %" PRIx64, seed, i,
+                         order, code_a, code_b);
+        *distinct += code_a != code_b;
+    }
+}
+
+START_TEST(codes_never_contradict_the_order)
+{
+    const char *wanted = getenv("PLSM_TEST_CODE_PAIRS");
+    uint64_t pairs = wanted ? strtoull(wanted, NULL, 10) : 10000000, distinct = 0;
+    for (uint64_t done = 0, seed = SEED; done < pairs; done += PAIRS_PER_CODER, seed++) {
+        struct random random;
+        random_seed(&random, seed);
+        struct population p = random_population(&random);
+        struct coder coder = train_coder(&random, &p, 1 + (unsigned)random_below(&random, CODE_POSITIONS_MAX));
+        check_pairs(&random, &coder, &p, seed, PAIRS_PER_CODER, &distinct);
+        coder_free(&coder);
+    }
+    ck_assert_uint_gt(distinct, pairs / 4); /* a code that is always the same would pass otherwise */
+}
+END_TEST
+
+/* The definition, written down a second time in the plainest way: digits in a list, then summed up. */
+static uint64_t code_by_definition(const bool alphabet[][256], const bool *ends, unsigned positions, plsm_slice rest)
+{
+    unsigned __int128 code = 0;
+    enum { EXACT, LEAST, LARGEST } then = EXACT;
+    for (unsigned i = 0; i < positions; i++) {
+        unsigned radix = ends[i], rank = ends[i], digit = 0;
+        bool present = false, larger = false;
+        for (unsigned byte = 0; byte < 256; byte++)
+            radix += alphabet[i][byte];
+        if (then == EXACT && i < rest.size) {
+            unsigned own = ((const uint8_t *)rest.data)[i];
+            for (unsigned byte = 0; byte < own; byte++)
+                rank += alphabet[i][byte];
+            for (unsigned byte = own + 1; byte < 256; byte++)
+                larger |= alphabet[i][byte];
+            present = alphabet[i][own];
+            digit = present || larger ? rank : radix - 1;
+            then = present ? EXACT : larger ? LEAST : LARGEST;
+        } else if (then == EXACT) {
+            then = LEAST;
+        } else {
+            digit = then == LEAST ? 0 : radix - 1;
+        }
+        code = code * radix + digit;
+    }
+    ck_assert(code <= UINT64_MAX);
+    return (uint64_t)code;
+}
+
+/* Alphabets small enough not to be rounded up, so that the definition above can know them. */
+START_TEST(codes_are_as_defined)
+{
+    for (uint64_t seed = SEED; seed < SEED + 300; seed++) {
+        static bool alphabet[CODE_POSITIONS_MAX][256];
+        bool ends[CODE_POSITIONS_MAX] = {false};
+        struct random random;
+        struct code_training training;
+        struct buf bytes = {0};
+        struct coder coder = {0};
+        random_seed(&random, seed);
+        memset(alphabet, 0, sizeof alphabet);
+        code_training_start(&training);
+        uint8_t step = (uint8_t)(5 + random_below(&random, 40));
+        size_t longest = 1 + random_below(&random, 20), shortest = longest - random_below(&random, longest);
+        for (unsigned i = 0; i < 200; i++) {
+            struct string s = {.size = i ? shortest + random_below(&random, longest - shortest + 1) : longest};
+            for (size_t k = 0; k < s.size; k++) {
+                s.bytes[k] = (uint8_t)(step * random_below(&random, k % 5 ? 3 : 1 + k));
+                alphabet[k][s.bytes[k]] = true;
+            }
+            for (size_t k = s.size; k < longest; k++)
+                ends[k] = true;
+            code_training_note(&training, slice_string(&s));
+        }
+        ck_assert_int_eq(code_training_finish(&training, slice_of(""), (unsigned)longest, &bytes), PLSM_OK);
+        const uint8_t *at = bytes.data;
+        ck_assert_int_eq(coder_parse(&at, at + bytes.size, &coder), PLSM_OK);
+        ck_assert_uint_ge(coder.positions, 1);
+        for (unsigned i = 0; i < 2000; i++) {
+            struct string s = {.size = random_below(&random, longest + 10)};
+            for (size_t k = 0; k < s.size; k++)
+                s.bytes[k] = (uint8_t)(step * random_below(&random, 4) + !random_below(&random, 8));
+            uint64_t expected = code_by_definition(alphabet, ends, coder.positions, slice_string(&s));
+            uint64_t code = coder_code(&coder, slice_string(&s));
+            if (code != expected)
+                ck_abort_msg("seed %" PRIu64 ", string %u: code %" PRIx64 " instead of %" PRIx64, seed, i, code,
+                             expected);
+        }
+        coder_free(&coder);
+        buf_free(&bytes);
+    }
+}
+END_TEST
+
+START_TEST(random_bytes_use_all_64_bits)
+{
+    struct random random;
+    struct population p = {.size_min = 16, .size_spread = 1};
+    struct string low = {.size = 16}, high = {.size = 16};
+    random_seed(&random, SEED);
+    struct code_training training;
+    struct buf bytes = {0};
+    struct coder coder = {0};
+    code_training_start(&training);
+    for (int i = 0; i < 5000; i++) {
+        struct string s = draw(&random, &p);
+        code_training_note(&training, slice_string(&s));
+    }
+    ck_assert_int_eq(code_training_finish(&training, slice_of(""), CODE_POSITIONS_MAX, &bytes), PLSM_OK);
+    const uint8_t *at = bytes.data;
+    ck_assert_int_eq(coder_parse(&at, at + bytes.size, &coder), PLSM_OK);
+    memset(high.bytes, 0xff, sizeof high.bytes);
+    ck_assert_uint_eq(coder.positions, 8);
+    ck_assert_uint_eq(coder.fields, 1);
+    ck_assert_uint_eq(coder_code(&coder, slice_string(&low)), 0);
+    ck_assert_uint_eq(coder_code(&coder, slice_string(&high)), UINT64_MAX);
+    struct string some = draw(&random, &p);
+    ck_assert_uint_eq(coder_code(&coder, slice_string(&some)), get_be64(some.bytes));
+    coder_free(&coder);
+    buf_free(&bytes);
+}
+END_TEST
+
+/* --- the piecewise linear model --- */
+
+enum gaps { GAPS_EVEN, GAPS_RANDOM, GAPS_SKEWED, GAPS_TOUCHING, GAPS_TINY, GAPS_EXTREME, GAPS_COUNT };
+
+static uint64_t random_gap(struct random *random, enum gaps gaps)
+{
+    switch (gaps) {
+    case GAPS_EVEN:
+        return 1000;
+    case GAPS_RANDOM:
+        return 1 + random_below(random, UINT64_C(1) << 44);
+    case GAPS_SKEWED:
+        return 1 + (random_next(random) >> (18 + random_below(random, 46)));
+    case GAPS_TOUCHING:
+        return random_below(random, 2);
+    case GAPS_TINY:
+        return 1;
+    default:
+        return random_below(random, 500) ? 1 : UINT64_C(1) << 54;
+    }
+}
+
+/* Borders with such gaps between low and high and between one border and the next. */
+static struct plr_borders random_borders(struct random *random, enum gaps gaps, uint32_t count)
+{
+    struct plr_borders b = {mem_alloc(count * 8 + 1), mem_alloc(count * 8 + 1), 0};
+    uint64_t code = gaps == GAPS_EXTREME ? 0 : random_below(random, 1000);
+    for (; b.count < count; b.count++) {
+        uint64_t between = random_gap(random, gaps), across = random_gap(random, gaps);
+        across += across == 0;
+        if (code > UINT64_MAX - between - across)
+            break;
+        b.low[b.count] = code + between;
+        b.high[b.count] = code = code + between + across;
+    }
+    return b;
+}
+
+START_TEST(ranks_are_exact_at_all_borders)
+{
+    static const uint32_t counts[] = {0, 1, 2, 3, 10, 100, 5000, 100000};
+    for (unsigned c = 0; c < sizeof counts / sizeof *counts; c++) {
+        struct random random;
+        uint64_t seed = SEED + c;
+        random_seed(&random, seed);
+        struct plr_borders b = random_borders(&random, (enum gaps)_i, counts[c]);
+        struct buf bytes = {0};
+        struct plr plr = {0};
+        ck_assert_int_eq(plr_train(&b, &bytes), PLSM_OK);
+        const uint8_t *at = bytes.data;
+        ck_assert_msg(plr_parse(&at, at + bytes.size, &plr) == PLSM_OK, "%s", plsm_message());
+        ck_assert_ptr_eq(at, bytes.data + bytes.size);
+        ck_assert_uint_eq(plr.borders, b.count);
+        for (uint32_t i = 0; i < b.count; i++) {
+            uint32_t low = plr_rank(&plr, b.low[i]), high = plr_rank(&plr, b.high[i]);
+            uint64_t next = i + 1 < b.count ? b.low[i + 1] : UINT64_MAX;
+            uint64_t inside = b.high[i] + random_below(&random, next - b.high[i] + (next != UINT64_MAX));
+            uint32_t after = plr_rank(&plr, inside);
+            if (low != i || high != i + 1 || after != i + 1)
+                ck_abort_msg("gaps %d, seed %" PRIu64 ", border %u: ranks %u, %u, %u", _i, seed, i + 1, low, high,
+                             after);
+        }
+        ck_assert_uint_eq(plr_rank(&plr, 0), b.count && b.high[0] == 0 ? 1 : 0);
+        ck_assert_uint_eq(plr_rank(&plr, UINT64_MAX), b.count);
+        plr_free(&plr);
+        buf_free(&bytes);
+        mem_free(b.low);
+        mem_free(b.high);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("codes");
+    TCase *codes = tcase_create("codes"), *ranks = tcase_create("ranks");
+    tcase_set_timeout(codes, 600);
+    tcase_set_timeout(ranks, 120);
+    tcase_add_test(codes, codes_never_contradict_the_order);
+    tcase_add_test(codes, codes_are_as_defined);
+    tcase_add_test(codes, random_bytes_use_all_64_bits);
+    tcase_add_loop_test(ranks, ranks_are_exact_at_all_borders, 0, GAPS_COUNT);
+    suite_add_tcase(suite, codes);
+    suite_add_tcase(suite, ranks);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -1,0 +1,510 @@
+/* Fences and learned models: exact for every key of every shape, near for every other, and safe on damaged bytes. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "learn/fences.h"
+#include "learn/model.h"
+#include "tests/harness/key_sets.h"
+
+#include "base/banned.h"
+
+enum { SEED = 20240607, MODEL_BODY = 72, MODEL_SUM = 8 };
+
+/* --- both kinds of index behind one face --- */
+
+struct index {
+    struct fences *fences;
+    struct model *model;
+};
+
+static plsm_status add_to_fences(void *arg, plsm_slice last, plsm_slice first)
+{
+    return fences_builder_add(arg, last, first);
+}
+
+static plsm_status add_to_model(void *arg, plsm_slice last, plsm_slice first)
+{
+    return model_builder_add(arg, last, first);
+}
+
+static plsm_status build_fences(const struct key_set *set, struct buf *out)
+{
+    struct fences_builder *b = fences_builder_create();
+    if (!b)
+        return PLSM_NO_MEMORY;
+    plsm_status status = key_set_borders(set, add_to_fences, b);
+    if (status == PLSM_OK)
+        status = fences_builder_finish(b, out);
+    fences_builder_destroy(b);
+    return status;
+}
+
+static plsm_status build_model(const struct key_set *set, struct buf *out)
+{
+    struct model_builder *b = model_builder_create();
+    if (!b)
+        return PLSM_NO_MEMORY;
+    plsm_status status = key_set_borders(set, add_to_model, b);
+    if (status == PLSM_OK)
+        status = model_builder_finish(b, set->keys[set->count - 1], set->count, 1234567890, out);
+    model_builder_destroy(b);
+    return status;
+}
+
+static void check_key(const struct index *index, const struct key_set *set, plsm_slice key, const char *what)
+{
+    struct page_range expected = key_set_expected(set, key);
+    uint32_t fences_page = fences_find(index->fences, key), model_page = model_find(index->model, key).page;
+    if (fences_page < expected.low || fences_page > expected.high)
+        ck_abort_msg("%s: fences answer page %u instead of %u to %u", what, fences_page, expected.low, expected.high);
+    if (model_page < expected.low || model_page > expected.high)
+        ck_abort_msg("%s: the model answers page %u instead of %u to %u", what, model_page, expected.low,
+                     expected.high);
+}
+
+static void check_present_keys(const struct index *index, const struct key_set *set, const char *what)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (i > 0 && slice_equal(set->keys[i], set->keys[i - 1]))
+            continue;
+        uint32_t fences_page = fences_find(index->fences, set->keys[i]);
+        uint32_t model_page = model_find(index->model, set->keys[i]).page;
+        if (fences_page != set->pages[i] || model_page != set->pages[i])
+            ck_abort_msg("%s: key %zu is on page %u; fences say %u, the model says %u", what, i, set->pages[i],
+                         fences_page, model_page);
+    }
+}
+
+static void check_info(const struct index *index, const struct key_set *set, size_t block_size, size_t fences_size)
+{
+    struct model_info info = {0};
+    model_get_info(index->model, &info);
+    ck_assert_uint_eq(fences_pages(index->fences), set->page_count);
+    ck_assert_uint_eq(info.pages, set->page_count);
+    ck_assert_uint_eq(info.training_samples, set->count);
+    ck_assert_uint_eq(info.trained_wall_ns, 1234567890);
+    ck_assert_uint_eq(info.block_bytes, block_size);
+    ck_assert_uint_le(info.training_accuracy_ppm, 1000000);
+    ck_assert_uint_le(info.validation_accuracy_ppm, 1000000);
+    /* Never larger than the traditional index by more than header and checksum. */
+    ck_assert_uint_le(block_size, fences_size + MODEL_BODY + MODEL_SUM);
+}
+
+/* Builds both over a set and asks them for all its keys and for `absent` strings near them. */
+static void check_set(const struct key_set *set, size_t absent, const char *what)
+{
+    struct buf fences_bytes = {0}, model_bytes = {0};
+    struct index index = {0};
+    struct random random;
+    uint8_t probe[9000];
+    random_seed(&random, SEED);
+    ck_assert_msg(build_fences(set, &fences_bytes) == PLSM_OK, "%s: %s", what, plsm_message());
+    ck_assert_msg(build_model(set, &model_bytes) == PLSM_OK, "%s: %s", what, plsm_message());
+    ck_assert_msg(fences_open(buf_slice(&fences_bytes), &index.fences) == PLSM_OK, "%s: %s", what, plsm_message());
+    ck_assert_msg(model_open(buf_slice(&model_bytes), &index.model) == PLSM_OK, "%s: %s", what, plsm_message());
+    check_info(&index, set, model_bytes.size, fences_bytes.size);
+    buf_free(&fences_bytes); /* both have copied what they need */
+    buf_free(&model_bytes);
+    check_present_keys(&index, set, what);
+    for (size_t i = 0; i < absent; i++)
+        check_key(&index, set, slice(probe, key_set_mutate(set, &random, probe, sizeof probe)), what);
+    for (unsigned byte = 0; byte < 256; byte++) {
+        memset(probe, (int)byte, 100);
+        check_key(&index, set, slice(probe, 1), what);
+        check_key(&index, set, slice(probe, 100), what);
+    }
+    fences_close(index.fences);
+    model_close(index.model);
+}
+
+/* --- exactness --- */
+
+START_TEST(every_shape_is_exact)
+{
+    static const unsigned page_keys[] = {1, 3, 60};
+    for (unsigned p = 0; p < 3; p++) {
+        char what[100];
+        size_t count = _i == KEYS_LONG ? 500 : 1000 + 20000 * (size_t)p;
+        snprintf(what, sizeof what, "%s, pages of up to %u, seed %d", key_shape_name((enum key_shape)_i), page_keys[p],
+                 SEED + (int)p);
+        struct key_set *set = key_set_create((enum key_shape)_i, count, page_keys[p], SEED + p);
+        check_set(set, 20000, what);
+        key_set_destroy(set);
+    }
+}
+END_TEST
+
+START_TEST(small_sets_are_exact)
+{
+    for (size_t count = 1; count <= 40; count++) {
+        for (unsigned page_keys = 1; page_keys <= 3; page_keys++) {
+            char what[100];
+            uint64_t seed = SEED + count * 3 + page_keys;
+            snprintf(what, sizeof what, "%s, %zu keys, pages of up to %u, seed %llu",
+                     key_shape_name((enum key_shape)_i), count, page_keys, (unsigned long long)seed);
+            struct key_set *set = key_set_create((enum key_shape)_i, count, page_keys, seed);
+            check_set(set, 200, what);
+            key_set_destroy(set);
+        }
+    }
+}
+END_TEST
+
+START_TEST(a_large_set_is_exact)
+{
+    struct key_set *set = key_set_create((enum key_shape)_i, 400000, 7, SEED);
+    check_set(set, 100000, key_shape_name((enum key_shape)_i));
+    key_set_destroy(set);
+}
+END_TEST
+
+/* One page whose only key is on many pages: as when one key has thousands of versions. */
+START_TEST(a_key_over_many_pages_is_found_on_its_first)
+{
+    plsm_slice keys[7] = {slice_of("a"), slice_of("b"), slice_of("b"), slice_of("b"),
+                          slice_of("b"), slice_of("b"), slice_of("c")};
+    uint32_t pages[7] = {0, 0, 1, 2, 3, 4, 4};
+    struct key_set set = {.keys = keys, .pages = pages, .count = 7, .page_count = 5};
+    check_set(&set, 1000, "one key over many pages");
+}
+END_TEST
+
+/* --- what the model is made of --- */
+
+static struct model_info info_of(enum key_shape shape, size_t count, unsigned page_keys)
+{
+    struct key_set *set = key_set_create(shape, count, page_keys, SEED);
+    struct buf bytes = {0};
+    struct model *model = NULL;
+    struct model_info info = {0};
+    ck_assert_int_eq(build_model(set, &bytes), PLSM_OK);
+    ck_assert_int_eq(model_open(buf_slice(&bytes), &model), PLSM_OK);
+    model_get_info(model, &info);
+    model_close(model);
+    buf_free(&bytes);
+    key_set_destroy(set);
+    return info;
+}
+
+/* Shapes whose keys arithmetic can follow must be followed by it, and in the space that the project has promised
+ * (0.08 bytes per key at 33 entries a page); otherwise the learned mode would only be the traditional one in disguise.
+ */
+START_TEST(regular_and_random_keys_are_learned)
+{
+    static const enum key_shape shapes[] = {KEYS_COUNTERS, KEYS_COUNTERS_SPARSE, KEYS_DECIMALS, KEYS_RANDOM,
+                                            KEYS_HEX,      KEYS_VERSIONS};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct model_info info = info_of(shapes[i], 200000, 65);
+        ck_assert_msg(info.type == MODEL_PLR, "%s: not learned", key_shape_name(shapes[i]));
+        ck_assert_msg(info.block_bytes < 200000 * 8 / 100, "%s: %zu bytes", key_shape_name(shapes[i]),
+                      info.block_bytes);
+        if (shapes[i] != KEYS_VERSIONS) {
+            ck_assert_uint_eq(info.ambiguous_borders, 0);
+            ck_assert_uint_eq(info.training_accuracy_ppm, 1000000);
+            ck_assert_uint_eq(info.validation_accuracy_ppm, 1000000);
+        }
+    }
+}
+END_TEST
+
+START_TEST(accuracy_counts_answers_without_separators)
+{
+    struct key_set *set = key_set_create(KEYS_VERSIONS, 60000, 65, SEED);
+    struct buf bytes = {0};
+    struct model *model = NULL;
+    struct model_info info = {0};
+    uint64_t learned_keys = 0, border_keys = 0;
+    ck_assert_int_eq(build_model(set, &bytes), PLSM_OK);
+    ck_assert_int_eq(model_open(buf_slice(&bytes), &model), PLSM_OK);
+    model_get_info(model, &info);
+    ck_assert_int_eq(info.type, MODEL_PLR);
+    ck_assert_uint_gt(info.ambiguous_borders, 0);
+    uint8_t *learned = calloc(set->page_count, 1);
+    for (size_t i = 0; i < set->count; i++) {
+        struct model_answer answer = model_find(model, set->keys[i]);
+        if (answer.learned)
+            learned[answer.page] = 1;
+    }
+    uint64_t pages = 0;
+    for (uint32_t page = 0; page < set->page_count; page++) {
+        unsigned keys = 2 - (page == 0) - (page == set->page_count - 1);
+        pages += learned[page];
+        border_keys += keys;
+        learned_keys += learned[page] * keys;
+    }
+    ck_assert_uint_eq(info.validation_accuracy_ppm, pages * 1000000 / set->page_count);
+    ck_assert_uint_eq(info.training_accuracy_ppm, learned_keys * 1000000 / border_keys);
+    free(learned);
+    model_close(model);
+    buf_free(&bytes);
+    key_set_destroy(set);
+}
+END_TEST
+
+/* --- misuse --- */
+
+START_TEST(keys_out_of_order_are_refused)
+{
+    struct fences_builder *fences = fences_builder_create();
+    struct model_builder *model = model_builder_create();
+    struct buf out = {0};
+    plsm_slice none = slice(NULL, 0);
+    ck_assert_int_eq(model_builder_finish(model, slice_of("z"), 1, 1, &out), PLSM_INVALID);
+    ck_assert_int_eq(fences_builder_add(fences, none, slice_of("b")), PLSM_OK);
+    ck_assert_int_eq(model_builder_add(model, none, slice_of("b")), PLSM_OK);
+    ck_assert_int_eq(fences_builder_add(fences, slice_of("bd"), slice_of("bc")), PLSM_INVALID);
+    ck_assert_int_eq(model_builder_add(model, slice_of("bd"), slice_of("bc")), PLSM_INVALID);
+    ck_assert_int_eq(fences_builder_add(fences, slice_of("bcd"), slice_of("bc")), PLSM_INVALID);
+    ck_assert_int_eq(model_builder_add(model, slice_of("bcd"), slice_of("bc")), PLSM_INVALID);
+    ck_assert_int_eq(fences_builder_add(fences, slice_of("c"), slice_of("d")), PLSM_OK);
+    ck_assert_int_eq(model_builder_add(model, slice_of("c"), slice_of("d")), PLSM_OK);
+    ck_assert_int_eq(fences_builder_add(fences, slice_of("c"), slice_of("cc")), PLSM_INVALID);
+    ck_assert_int_eq(model_builder_finish(model, slice_of("cz"), 3, 1, &out), PLSM_INVALID);
+    ck_assert_uint_eq(out.size, 0);
+    fences_builder_destroy(fences);
+    model_builder_destroy(model);
+    fences_builder_destroy(NULL);
+    model_builder_destroy(NULL);
+    fences_close(NULL);
+    model_close(NULL);
+}
+END_TEST
+
+START_TEST(fences_without_pages_answer_zero)
+{
+    struct fences_builder *b = fences_builder_create();
+    struct buf bytes = {0};
+    struct fences *fences = NULL;
+    ck_assert_int_eq(fences_builder_finish(b, &bytes), PLSM_OK);
+    ck_assert_int_eq(fences_open(buf_slice(&bytes), &fences), PLSM_OK);
+    ck_assert_uint_eq(fences_find(fences, slice_of("x")), 0);
+    ck_assert_uint_eq(fences_find(fences, slice(NULL, 0)), 0);
+    fences_close(fences);
+    fences_builder_destroy(b);
+    buf_free(&bytes);
+}
+END_TEST
+
+/* --- damage --- */
+
+static void reseal(struct buf *block)
+{
+    if (block->size >= MODEL_SUM)
+        put_u64(block->data + block->size - MODEL_SUM, checksum(block->data, block->size - MODEL_SUM, 0));
+}
+
+/* Opens what may be damaged: an error, or answers within the pages. Copied to the very size, so that ASan sees every
+ * byte read behind it. */
+static plsm_status try_model(plsm_slice bytes, const struct key_set *set, uint64_t seed)
+{
+    uint8_t *copy = malloc(bytes.size + !bytes.size), probe[9000];
+    struct model *model = NULL;
+    struct random random;
+    memcpy(copy, bytes.data, bytes.size);
+    plsm_status status = model_open(slice(copy, bytes.size), &model);
+    free(copy);
+    ck_assert(status == PLSM_OK || status == PLSM_CORRUPT || status == PLSM_VERSION);
+    ck_assert((status == PLSM_OK) == (model != NULL));
+    random_seed(&random, seed);
+    for (int i = 0; status == PLSM_OK && i < 60; i++) {
+        struct model_info info = {0};
+        plsm_slice key = i % 2 ? set->keys[random_below(&random, set->count)]
+                               : slice(probe, key_set_mutate(set, &random, probe, sizeof probe));
+        model_get_info(model, &info);
+        if (model_find(model, key).page >= info.pages)
+            ck_abort_msg("seed %llu: an answer behind the last page", (unsigned long long)seed);
+    }
+    model_close(model);
+    return status;
+}
+
+static plsm_status try_fences(plsm_slice bytes, const struct key_set *set, uint64_t seed)
+{
+    uint8_t *copy = malloc(bytes.size + !bytes.size), probe[9000];
+    struct fences *fences = NULL;
+    struct random random;
+    memcpy(copy, bytes.data, bytes.size);
+    plsm_status status = fences_open(slice(copy, bytes.size), &fences);
+    free(copy);
+    ck_assert(status == PLSM_OK || status == PLSM_CORRUPT);
+    random_seed(&random, seed);
+    for (int i = 0; status == PLSM_OK && i < 60; i++) {
+        plsm_slice key = i % 2 ? set->keys[random_below(&random, set->count)]
+                               : slice(probe, key_set_mutate(set, &random, probe, sizeof probe));
+        if (fences_find(fences, key) >= fences_pages(fences))
+            ck_abort_msg("seed %llu: an answer behind the last page", (unsigned long long)seed);
+    }
+    fences_close(fences);
+    return status;
+}
+
+START_TEST(flipped_bytes_are_harmless)
+{
+    static const enum key_shape shapes[] = {KEYS_COUNTERS, KEYS_RANDOM,   KEYS_DECIMALS_RAGGED,
+                                            KEYS_WORDS,    KEYS_VERSIONS, KEYS_DEEP_CLUSTERS};
+    size_t survived = 0;
+    struct key_set *set = key_set_create(shapes[_i], 2500, 9, SEED);
+    struct buf model = {0}, fences = {0};
+    ck_assert_int_eq(build_model(set, &model), PLSM_OK);
+    ck_assert_int_eq(build_fences(set, &fences), PLSM_OK);
+    for (size_t at = 0; at < model.size; at++) {
+        uint8_t whole = model.data[at];
+        for (unsigned bit = 0; bit < 8; bit++) {
+            model.data[at] = (uint8_t)(whole ^ 1u << bit);
+            if (bit == at % 8)
+                ck_assert_int_ne(try_model(buf_slice(&model), set, at), PLSM_OK);
+            reseal(&model);
+            survived += try_model(buf_slice(&model), set, at * 8 + bit) == PLSM_OK;
+        }
+        model.data[at] = whole;
+        reseal(&model);
+    }
+    ck_assert_int_eq(try_model(buf_slice(&model), set, 0), PLSM_OK);
+    ck_assert_uint_gt(survived, model.size); /* or the flips above tested nothing but checks */
+    for (size_t at = 0; at < fences.size; at++) {
+        for (unsigned bit = 0; bit < 8; bit++) {
+            fences.data[at] ^= (uint8_t)(1u << bit);
+            try_fences(buf_slice(&fences), set, at * 8 + bit);
+            fences.data[at] ^= (uint8_t)(1u << bit);
+        }
+    }
+    buf_free(&model);
+    buf_free(&fences);
+    key_set_destroy(set);
+}
+END_TEST
+
+START_TEST(cut_off_blocks_are_refused)
+{
+    struct key_set *set = key_set_create((enum key_shape)_i, 600, 5, SEED);
+    struct buf model = {0}, fences = {0};
+    ck_assert_int_eq(build_model(set, &model), PLSM_OK);
+    ck_assert_int_eq(build_fences(set, &fences), PLSM_OK);
+    for (size_t size = 0; size < fences.size; size++)
+        ck_assert_int_eq(try_fences(slice(fences.data, size), set, size), PLSM_CORRUPT);
+    size_t whole = model.size;
+    for (size_t size = 0; size < whole; size++)
+        ck_assert_int_ne(try_model(slice(model.data, size), set, size), PLSM_OK);
+    while (model.size > MODEL_BODY + MODEL_SUM) { /* cut, with sizes and checksum made to fit */
+        model.size--;
+        put_u64(model.data + MODEL_BODY - 8, model.size - MODEL_BODY - MODEL_SUM);
+        reseal(&model);
+        ck_assert_int_ne(try_model(buf_slice(&model), set, model.size), PLSM_OK);
+    }
+    buf_free(&model);
+    buf_free(&fences);
+    key_set_destroy(set);
+}
+END_TEST
+
+/* Several bytes at once become random: what single flips cannot reach. */
+START_TEST(scrambled_bytes_are_harmless)
+{
+    struct key_set *set = key_set_create((enum key_shape)_i, 2000, 9, SEED);
+    struct buf model = {0}, fences = {0}, copy = {0};
+    struct random random;
+    random_seed(&random, SEED);
+    ck_assert_int_eq(build_model(set, &model), PLSM_OK);
+    ck_assert_int_eq(build_fences(set, &fences), PLSM_OK);
+    for (uint64_t round = 0; round < 1500; round++) {
+        copy.size = 0;
+        ck_assert_int_eq(buf_append(&copy, model.data, model.size), PLSM_OK);
+        for (uint64_t i = 1 + random_below(&random, 6); i > 0; i--) {
+            size_t near = random_below(&random, 2) ? 160 : model.size - MODEL_BODY;
+            near = near < model.size - MODEL_BODY ? near : model.size - MODEL_BODY;
+            copy.data[MODEL_BODY + random_below(&random, near)] = (uint8_t)random_next(&random);
+        }
+        reseal(&copy);
+        try_model(buf_slice(&copy), set, round);
+        copy.size = 0;
+        ck_assert_int_eq(buf_append(&copy, fences.data, fences.size), PLSM_OK);
+        for (uint64_t i = 1 + random_below(&random, 6); i > 0; i--)
+            copy.data[random_below(&random, fences.size)] = (uint8_t)random_next(&random);
+        try_fences(buf_slice(&copy), set, round);
+    }
+    buf_free(&copy);
+    buf_free(&model);
+    buf_free(&fences);
+    key_set_destroy(set);
+}
+END_TEST
+
+START_TEST(a_newer_version_is_named)
+{
+    struct key_set *set = key_set_create(KEYS_RANDOM, 500, 5, SEED);
+    struct buf bytes = {0};
+    struct model *model = NULL;
+    ck_assert_int_eq(build_model(set, &bytes), PLSM_OK);
+    put_u32(bytes.data + 4, 2);
+    ck_assert_int_eq(model_open(buf_slice(&bytes), &model), PLSM_VERSION);
+    ck_assert_ptr_nonnull(strstr(plsm_message(), "version 2"));
+    ck_assert_ptr_null(model);
+    buf_free(&bytes);
+    key_set_destroy(set);
+}
+END_TEST
+
+/* --- no memory --- */
+
+START_TEST(failed_allocations_are_reported)
+{
+    struct key_set *set = key_set_create((enum key_shape)_i, 3000, 5, SEED);
+    bool done = false;
+    for (uint64_t nth = 1; !done; nth++) {
+        struct buf model_bytes = {0}, fences_bytes = {0};
+        struct index index = {0};
+        mem_fail_at(nth);
+        plsm_status status = build_model(set, &model_bytes);
+        if (status == PLSM_OK)
+            status = model_open(buf_slice(&model_bytes), &index.model);
+        if (status == PLSM_OK)
+            status = build_fences(set, &fences_bytes);
+        if (status == PLSM_OK)
+            status = fences_open(buf_slice(&fences_bytes), &index.fences);
+        done = mem_count() < nth;
+        mem_fail_at(0);
+        ck_assert_int_eq(status, done ? PLSM_OK : PLSM_NO_MEMORY);
+        if (done)
+            check_present_keys(&index, set, "after failed allocations");
+        model_close(index.model);
+        fences_close(index.fences);
+        buf_free(&model_bytes);
+        buf_free(&fences_bytes);
+    }
+    key_set_destroy(set);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("indexes");
+    TCase *exact = tcase_create("exact"), *learned = tcase_create("learned"), *safe = tcase_create("safe");
+    tcase_set_timeout(exact, 240);
+    tcase_set_timeout(learned, 120);
+    tcase_set_timeout(safe, 240);
+    tcase_add_loop_test(exact, every_shape_is_exact, 0, KEY_SHAPE_COUNT);
+    tcase_add_loop_test(exact, small_sets_are_exact, 0, KEY_SHAPE_COUNT);
+    tcase_add_loop_test(exact, a_large_set_is_exact, KEYS_RANDOM, KEYS_PATHS + 1);
+    tcase_add_test(exact, a_key_over_many_pages_is_found_on_its_first);
+    tcase_add_test(learned, regular_and_random_keys_are_learned);
+    tcase_add_test(learned, accuracy_counts_answers_without_separators);
+    tcase_add_test(safe, keys_out_of_order_are_refused);
+    tcase_add_test(safe, fences_without_pages_answer_zero);
+    tcase_add_loop_test(safe, flipped_bytes_are_harmless, 0, 6);
+    tcase_add_loop_test(safe, cut_off_blocks_are_refused, 0, KEYS_LONG);
+    tcase_add_loop_test(safe, scrambled_bytes_are_harmless, 0, KEYS_LONG);
+    tcase_add_test(safe, a_newer_version_is_named);
+    tcase_add_loop_test(safe, failed_allocations_are_reported, 0, KEYS_LONG);
+    suite_add_tcase(suite, exact);
+    suite_add_tcase(suite, learned);
+    suite_add_tcase(suite, safe);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
