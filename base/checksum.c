@@ -9,8 +9,14 @@
 /* Not 0, so that a key's hash and the checksum of the same bytes under seed 0 are unrelated. Part of the format. */
 #define KEY_SEED UINT64_C(0x706c736d6b657973)
 
+enum { SHORT_SIZE_MAX = 240 }; /* XXH3 uses vectors for more than that */
+
 uint64_t checksum(const void *data, size_t size, uint64_t seed)
 {
+#if defined(__x86_64__)
+    if (size > SHORT_SIZE_MAX && __builtin_cpu_supports("avx2"))
+        return checksum_avx2(data, size, seed);
+#endif
     return XXH3_64bits_withSeed(data, size, seed);
 }
 

@@ -9,6 +9,11 @@
  * does not validate. */
 uint64_t checksum(const void *data, size_t size, uint64_t seed);
 
+#if defined(__x86_64__)
+/* Private to checksum.c: the same value, for processors with AVX2. */
+uint64_t checksum_avx2(const void *data, size_t size, uint64_t seed);
+#endif
+
 /* The hash of a key for filters and fingerprints: the same for every run and every version of the format. */
 uint64_t key_hash(const void *key, size_t size);
 

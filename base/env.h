@@ -39,7 +39,8 @@ struct env_ops {
     /* (*) Opens a file. PLSM_NOT_FOUND when ENV_READ and it does not exist. */
     plsm_status (*open)(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out);
     void (*close)(struct env_file *file);
-    /* Reads at most `size` bytes at `offset`; *got less than `size` may mean the end or just a short read; 0 is the end. */
+    /* Reads at most `size` bytes at `offset`; *got less than `size` may mean the end or just a short read; 0 is the
+     * end. */
     plsm_status (*read)(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got);
     /* (*) Appends at most `size` bytes at the end; *put may be less than `size` (but not 0). */
     plsm_status (*append)(struct env_file *file, const void *data, size_t size, size_t *put);
@@ -60,7 +61,8 @@ struct env_ops {
     plsm_status (*list)(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg);
     plsm_status (*space)(struct env *env, const char *path, struct env_space *out);
     /* Locks byte `slot` of an existing file (open-file-description locks: two opens in one process exclude each other
-     * too), creating the file when missing and possible. PLSM_LOCKED at once when held elsewhere in a way that excludes. */
+     * too), creating the file when missing and possible. PLSM_LOCKED at once when held elsewhere in a way that
+     * excludes. */
     plsm_status (*lock)(struct env *env, const char *path, unsigned slot, bool exclusive, struct env_lock **out);
     void (*unlock)(struct env_lock *lock);
 
@@ -89,7 +91,8 @@ struct env_thread {
 };
 
 /* The POSIX backend; static, never freed. It keeps at most ENV_DESCRIPTORS_MAX descriptors of ENV_READ files open (least
- * recently used closed first, reopened by path when needed), so the number of runs is not limited by RLIMIT_NOFILE. */
+ * recently used closed first, reopened by path when needed; PLSM_IO when the path then leads to another file), so the
+ * number of runs is not limited by RLIMIT_NOFILE. Files are made with mode 0600, directories with 0700. */
 enum { ENV_DESCRIPTORS_MAX = 512 };
 struct env *env_posix(void);
 

@@ -20,7 +20,7 @@ enum env_call { /* the kinds of calls that can be made to fail */
 };
 
 enum env_fault {
-    ENV_FAULT_IO,       /* EIO; an append or sync leaves nothing or part behind, as the seed decides */
+    ENV_FAULT_IO,       /* EIO, and the call was not done; an append leaves none or a part of its bytes, by turns */
     ENV_FAULT_NO_SPACE, /* ENOSPC; an append writes a part first; only on open for append, append, rename, make_dir */
     ENV_FAULT_SHORT,    /* a short read or append, no error: callers must loop */
 };
@@ -32,7 +32,8 @@ void env_fault_destroy(struct env *env); /* accepts NULL */
  * calls to which the fault applies are counted. */
 void env_fault_arm(struct env *env, enum env_call call, uint64_t nth, enum env_fault fault, bool sticky);
 void env_fault_disarm(struct env *env);
-/* Calls of a kind (ENV_CALL_ANY: of all kinds) made since the last arm or disarm, and whether the armed fault has fired. */
+/* Calls of a kind (ENV_CALL_ANY: of all kinds) made since the last arm (those to which the fault applies) or disarm
+ * (all), and whether the armed fault has fired. */
 uint64_t env_fault_calls(struct env *env, enum env_call call);
 bool env_fault_fired(struct env *env);
 

@@ -86,7 +86,8 @@ static void table_remove(struct posix_file *file)
  * where table_evict took what now stands there. Under the lock. */
 static void table_insert(struct posix_file *file)
 {
-    unsigned place = table.hand < table.count ? table.hand++ : table.count;
+    unsigned place = table.hand < table.count ? table.hand : table.count;
+    table.hand = place + 1;
     if (place < table.count) {
         table.open[table.count] = table.open[place];
         table.open[table.count]->place = table.count;

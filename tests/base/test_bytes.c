@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "base/alloc.h"
 #include "base/batch.h"
@@ -376,6 +377,22 @@ END_TEST
 
 /* --- checksums --- */
 
+/* Of every size class: what the dispatch picks is what the library says. */
+START_TEST(checksums_are_xxh3)
+{
+    static uint8_t bytes[20000];
+    struct random random;
+    random_seed(&random, SEED);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)random_next(&random);
+    for (size_t size = 0; size < sizeof bytes; size += size < 2200 ? 1 : 997) {
+        uint64_t seed = size % 3 ? random_next(&random) : 0;
+        ck_assert_uint_eq(checksum(bytes + size % 7, size - size % 7, seed),
+                          XXH3_64bits_withSeed(bytes + size % 7, size - size % 7, seed));
+    }
+}
+END_TEST
+
 /* Known answers: the format depends on these functions never changing. */
 START_TEST(checksums_are_stable)
 {
@@ -482,6 +499,7 @@ int main(void)
     tcase_add_test(all, nth_allocation_fails_once);
     tcase_add_test(all, mapped_memory_is_zeroed_and_aligned);
     tcase_add_test(all, checksums_are_stable);
+    tcase_add_test(all, checksums_are_xxh3);
     tcase_add_test(all, histogram_of_small_values_is_exact);
     tcase_add_test(all, histogram_keeps_its_precision);
     tcase_add_test(all, histogram_quantiles_follow_sorted_values);

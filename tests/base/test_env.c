@@ -456,6 +456,31 @@ START_TEST(replaced_files_are_not_read_as_the_old_ones)
 }
 END_TEST
 
+/* Of files that were only opened, the newest keep their descriptors: else a path that was replaced would show. */
+START_TEST(recently_opened_files_keep_their_descriptors)
+{
+    struct ground ground = ground_create(0);
+    static struct env_file *files[FILES], *later[100];
+    write_file(&ground, "victim", "old content");
+    write_file(&ground, "other", "new content");
+    write_file(&ground, "many", "many");
+    for (int i = 0; i < FILES; i++)
+        add_one(&files[i], &ground, "many");
+    struct env_file *victim = add_one(&victim, &ground, "victim");
+    ck_assert_int_eq(env_rename(ground.env, at(&ground, "other"), at(&ground, "victim")), PLSM_OK);
+    for (int i = 0; i < 100; i++)
+        add_one(&later[i], &ground, "many");
+    char back[11];
+    ck_assert_int_eq(env_read(victim, 0, back, sizeof back), PLSM_OK);
+    ck_assert_mem_eq(back, "old content", sizeof back);
+    for (int i = 0; i < FILES; i++)
+        env_close(files[i]);
+    for (int i = 0; i < 100; i++)
+        env_close(later[i]);
+    env_close(victim);
+}
+END_TEST
+
 START_TEST(files_are_private)
 {
     struct ground ground = ground_create(0);
@@ -489,6 +514,7 @@ int main(void)
     tcase_add_loop_test(all, allocations_may_fail, 0, KINDS);
     tcase_add_test(all, more_files_than_descriptors);
     tcase_add_test(all, replaced_files_are_not_read_as_the_old_ones);
+    tcase_add_test(all, recently_opened_files_keep_their_descriptors);
     tcase_add_test(all, files_are_private);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);

@@ -185,6 +185,30 @@ START_TEST(reordered_sectors_are_whole_or_zero)
 }
 END_TEST
 
+/* New bytes where durable ones had been cut off are as unsure as any. */
+START_TEST(rewritten_sectors_may_be_lost)
+{
+    static char old[4097], new[4097];
+    memset(old, 'o', 4096);
+    memset(new, 'n', 4096);
+    struct env *env = create_env();
+    write_synced(env, "/s", "/s/file", old);
+    struct env_file *file = create(env, "/s/file");
+    append(file, new);
+    env_close(file);
+    unsigned lost = 0;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        struct env *image = crash(env, ENV_CRASH_REORDER, seed);
+        size_t size = 0;
+        const char *text = content_size(image, "/s/file", &size);
+        lost += size > 512 && text[0] == 0 && text[511] == 0;
+        env_memory_destroy(image);
+    }
+    ck_assert_uint_gt(lost, 20);
+    env_memory_destroy(env);
+}
+END_TEST
+
 START_TEST(cuts_may_be_undone)
 {
     struct env *env = create_env();
@@ -654,6 +678,7 @@ int main(void)
     tcase_add_test(all, only_synced_bytes_survive_power_loss);
     tcase_add_test(all, torn_bytes_are_a_prefix);
     tcase_add_test(all, reordered_sectors_are_whole_or_zero);
+    tcase_add_test(all, rewritten_sectors_may_be_lost);
     tcase_add_test(all, cuts_may_be_undone);
     tcase_add_test(all, syncing_a_file_does_not_sync_its_name);
     tcase_add_test(all, syncing_a_name_does_not_sync_the_file);
