@@ -63,11 +63,138 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HARNESS_LIB) $(BUILD)/libplsm.a
 
 unit-binaries: $(TEST_BIN)
 
+# --- tests: `make test` is the quick round, ./check is everything -----------------------------------------------------
+
+E2E       = $(filter-out tests/e2e/lib.sh,$(wildcard tests/e2e/*.sh))
+# One-threaded by nature, and long: nothing for ThreadSanitizer to see.
+ONE_THREAD = $(addprefix $(BUILD)/tests/crash/test_,crash fault corrupt)
+# What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.
+THIN_ASAN = CRASH_STRIDE=7 FAULT_STRIDE=23 CORRUPT_STRIDE=7 MODEL_SETS=24 MODEL_LISTS=4
+THIN_TSAN = MODEL_SETS=12 MODEL_LISTS=2
+
+.PHONY: unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak tidy
+test: all $(TEST_BIN)
+	$(Q)tests/run.sh all tests/lint.sh $(TEST_BIN) $(E2E)
+
+lint:
+	$(Q)tests/lint.sh
+
+check-unit: $(TEST_BIN)
+	$(Q)tests/run.sh $(or $(SANITIZE),unit) $(TEST_BIN)
+
+check-unit-threads: $(filter-out $(ONE_THREAD),$(TEST_BIN))
+	$(Q)tests/run.sh $(or $(SANITIZE),unit) $^
+
+check-e2e: all
+	$(Q)tests/run.sh e2e $(E2E)
+
+check-asan:
+	$(Q)TEST_LIMIT=900 $(THIN_ASAN) $(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g" check-unit
+
+check-tsan:
+	$(Q)TEST_LIMIT=900 $(THIN_TSAN) $(MAKE) SANITIZE=thread CFLAGS="-O1 -g" check-unit-threads
+
+# Everything must compile without a warning under the other compiler too.
+check-clang:
+	$(Q)$(MAKE) BUILD=build-clang CC=clang WERROR=-Werror CFLAGS=-O1 all unit-binaries
+
+check-all:
+	$(Q)tests/all.sh
+
+FUZZERS = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz-binaries: $(FUZZERS)
+# FUZZ_SECONDS (60) for each.
+fuzz:
+	$(Q)$(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g" fuzz-binaries
+	$(Q)for fuzzer in $(notdir $(FUZZERS)); do build-address,undefined/tests/fuzz/$$fuzzer || exit 1; done
+
+# New seeds all the time, and kill -9, for SOAK_MINUTES (60).
+soak: all $(TEST_BIN) $(FUZZERS)
+	$(Q)tests/soak.sh
+
 # The table of the README: plsm and, where their headers were there at build time, RocksDB, LevelDB and LMDB.
 bench: $(BUILD)/plsm
 	$(BUILD)/plsm bench first
 
+tidy:
+	$(Q)if command -v cppcheck >/dev/null; then cppcheck -q --std=c11 --enable=warning,performance,portability \
+	    --inline-suppr --error-exitcode=1 --suppress=missingIncludeSystem -I. -D_GNU_SOURCE -D__x86_64__ $(rooms) fs tools; \
+	    else echo "no cppcheck here"; fi
+	$(Q)if command -v clang-tidy >/dev/null; then \
+	    clang-tidy -quiet -checks='-*,bugprone-*,-bugprone-easily-swappable-parameters,clang-analyzer-*' \
+	    $(LIB_SRC) $(FS_SRC) $(TOOL_SRC) -- -std=c17 $(CPPFLAGS) $(shell pkg-config --cflags $(PKGS)); \
+	    else echo "no clang-tidy here"; fi
+
+# --- installing -------------------------------------------------------------------------------------------------------
+
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+LIBEXECDIR ?= $(PREFIX)/libexec
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
+VERSION    := $(shell sed -n 's/.*PLSM_VERSION_TEXT "\(.*\)".*/\1/p' tools/tool.h)
+SONAME     := libplsm.so.0
+
+# Shared libraries need objects of their own.
+$(BUILD)/pic/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC    $< (pic)")
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -fPIC -c -o $@ $<
+
+$(BUILD)/install/$(SONAME): $(LIB_SRC:%.c=$(BUILD)/pic/%.o)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LDLIBS)
+
+# One object in which only plsm_* is global, so that a program may have functions of its own named fail or buf_append.
+$(BUILD)/install/libplsm.a: $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  AR    $@")
+	$(Q)rm -f $@ && $(CC) -r -nostdlib -o $(BUILD)/install/plsm.o $^ && objcopy --localize-hidden $(BUILD)/install/plsm.o && \
+	    ar rcs $@ $(BUILD)/install/plsm.o
+
+# plsm.h with what it includes in it: one file for users.
+$(BUILD)/install/plsm.h: store/plsm.h base/slice.h base/status.h
+	@mkdir -p $(@D)
+	$(Q)awk '/^#include "/ { split($$0, part, "\""); while ((getline line < part[2]) > 0) print line; next } { print }' \
+	    store/plsm.h > $@
+
+$(BUILD)/install/plsm.pc: Makefile tools/tool.h
+	@mkdir -p $(@D)
+	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' 'Name: plsm' \
+	    'Description: ordered key-value store with learned indexes' 'Version: $(VERSION)' 'Cflags: -I$${includedir}' \
+	    'Libs: -L$${libdir} -lplsm' 'Libs.private: $(LDLIBS)' > $@
+
+# mount(8) looks for helpers in /sbin alone; the helper finds the daemon by the path written into it.
+$(BUILD)/install/mount.plsm: mount.plsm Makefile
+	@mkdir -p $(@D)
+	$(Q)sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|' mount.plsm > $@
+
+.PHONY: install uninstall fuzz-binaries check-unit-threads
+INSTALL_FILES = $(addprefix $(BUILD)/install/,$(SONAME) libplsm.a plsm.h plsm.pc mount.plsm)
+install: all $(INSTALL_FILES)
+	install -d $(addprefix "$(DESTDIR)",$(BINDIR) $(LIBDIR)/pkgconfig $(LIBEXECDIR) $(INCLUDEDIR) $(SBINDIR) \
+	    $(MANDIR)/man1 $(MANDIR)/man8)
+	install -m 755 $(BUILD)/plsm "$(DESTDIR)$(BINDIR)/plsm"
+	install -m 755 $(BUILD)/plsmd "$(DESTDIR)$(LIBEXECDIR)/plsmd"
+	install -m 755 $(BUILD)/install/mount.plsm "$(DESTDIR)$(SBINDIR)/mount.plsm"
+	install -m 644 $(BUILD)/install/libplsm.a "$(DESTDIR)$(LIBDIR)/libplsm.a"
+	install -m 755 $(BUILD)/install/$(SONAME) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
+	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libplsm.so"
+	install -m 644 $(BUILD)/install/plsm.pc "$(DESTDIR)$(LIBDIR)/pkgconfig/plsm.pc"
+	install -m 644 $(BUILD)/install/plsm.h "$(DESTDIR)$(INCLUDEDIR)/plsm.h"
+	install -m 644 man/plsm.1 "$(DESTDIR)$(MANDIR)/man1/plsm.1"
+	install -m 644 man/mount.plsm.8 "$(DESTDIR)$(MANDIR)/man8/mount.plsm.8"
+
+uninstall:
+	rm -f $(addprefix "$(DESTDIR)",$(BINDIR)/plsm $(LIBEXECDIR)/plsmd $(SBINDIR)/mount.plsm $(LIBDIR)/libplsm.a \
+	    $(LIBDIR)/$(SONAME) $(LIBDIR)/libplsm.so $(LIBDIR)/pkgconfig/plsm.pc $(INCLUDEDIR)/plsm.h \
+	    $(MANDIR)/man1/plsm.1 $(MANDIR)/man8/mount.plsm.8)
+
 clean:
 	rm -rf build build-*
 
--include $(LIB_OBJ:.o=.d) $(FS_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_BIN:%=%.d) $(HARNESS_OBJ:.o=.d)
+.SECONDARY: # objects of tests are not thrown away
+
+-include $(LIB_OBJ:.o=.d) $(LIB_SRC:%.c=$(BUILD)/pic/%.d) $(FS_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(HARNESS_OBJ:.o=.d) \
+    $(TEST_BIN:%=%.d) $(FUZZERS:%=%.d)
