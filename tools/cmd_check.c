@@ -1,3 +1,4 @@
+/* plsm check: everything read and verified. Findings go to stdout (they are the result), the progress to stderr. */
 #include "tools/progress.h"
 #include "tools/text.h"
 #include "tools/tool.h"

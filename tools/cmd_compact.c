@@ -1,3 +1,4 @@
+/* plsm compact: what the background does by itself in time, done now. */
 #include "tools/tool.h"
 
 #include "base/banned.h"

@@ -1,3 +1,4 @@
+/* plsm create: an empty store, and the list of what a store can be told. */
 #include <stdlib.h>
 
 #include "tools/tool.h"

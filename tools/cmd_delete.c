@@ -1,3 +1,4 @@
+/* plsm delete: keys in one batch. Deleting an absent key is no error of the store; here it is told, as rm(1) does. */
 #include "tools/text.h"
 #include "tools/tool.h"
 
@@ -8,6 +9,7 @@ static plsm_status add(struct tool *tool, plsm *db, plsm_batch *batch, const cha
 {
     plsm_slice key = {0};
     plsm_value value = {0};
+    /* Whether it is there: the value itself, perhaps of gigabytes, is not wanted. */
     const plsm_read_options sizes_only = {.no_value = true};
     plsm_status status = tool_key(tool, argument, 0, &key);
     if (status == PLSM_OK)

@@ -1,3 +1,4 @@
+/* plsm dump: everything, in the form that load takes. */
 #include <unistd.h>
 
 #include "tools/progress.h"
@@ -43,7 +44,7 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     enum tool_exit code = tool_open(tool, argv[optind], PLSM_READ, &records.db);
     if (code != TOOL_OK)
         return code;
-    uint64_t keys = 0;
+    uint64_t keys = 0; /* for the progress only: 0 where the store does not know its number */
     struct progress progress;
     plsm_statistics(records.db, find_keys, &keys);
     progress_start(&progress, "dump", keys, false);

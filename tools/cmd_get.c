@@ -1,3 +1,5 @@
+/* plsm get: one value as it is. Small ones come in one piece; large ones pass through one buffer, so that memory does
+ * not grow with the value. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "tools/text.h"
@@ -17,7 +19,7 @@ static plsm_status write_pieces(plsm *db, plsm_slice key, uint64_t size)
         status = plsm_read(db, NULL, key, offset, piece, PIECE_SIZE, &got);
         if (status != PLSM_OK)
             break;
-        if (got == 0)
+        if (got == 0) /* the store said there is more: an endless loop must not be the answer */
             status = fail(PLSM_CORRUPT, "the value ends at byte %llu of %llu; run plsm check",
                           (unsigned long long)offset, (unsigned long long)size);
         else if (!tool_write(piece, got))

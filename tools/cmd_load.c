@@ -13,6 +13,7 @@
 
 enum { INPUT_SIZE = 1 << 20, BATCH_RECORDS = 1000, BATCH_BYTES = 8 << 20 };
 
+/* The state between two reads of input, which may end anywhere: within a key, a value or an escape. */
 struct load {
     plsm *db;
     plsm_durability durability;
@@ -27,6 +28,7 @@ struct load {
     uint64_t bytes;     /* of input */
 };
 
+/* Batches keep the order of input: when a key comes twice, the later value wins. */
 static plsm_status write_batch(struct load *load)
 {
     if (plsm_batch_count(load->batch) > 0)
@@ -36,6 +38,7 @@ static plsm_status write_batch(struct load *load)
     return PLSM_OK;
 }
 
+/* A piece of a value. What outgrows the tree moves into an edit, from where on it no longer takes memory. */
 static plsm_status add_value(struct load *load, plsm_slice bytes)
 {
     if (load->edit) {
@@ -131,6 +134,7 @@ static plsm_status take_null(struct load *load, const uint8_t *at, const uint8_t
     return PLSM_OK;
 }
 
+/* Reads and stores until the input or the luck ends; the last batch is left to the caller. */
 static plsm_status load_input(struct load *load, bool null, struct progress *progress)
 {
     struct text_unescape decoder = {0};
@@ -160,7 +164,7 @@ static plsm_status load_input(struct load *load, bool null, struct progress *pro
 
 static enum tool_exit load_all(struct tool *tool, struct load *load, bool null)
 {
-    struct stat input = {0};
+    struct stat input = {0}; /* a file tells how much there will be, a pipe does not */
     struct progress progress;
     uint64_t size = fstat(STDIN_FILENO, &input) == 0 && S_ISREG(input.st_mode) ? (uint64_t)input.st_size : 0;
     load->batch = plsm_batch_create();

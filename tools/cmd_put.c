@@ -1,3 +1,4 @@
+/* plsm put: one value, from the command line or a stream. */
 #include <errno.h>
 #include <unistd.h>
 
@@ -25,7 +26,8 @@ static plsm_status read_piece(struct buf *piece, bool *end)
     return PLSM_OK;
 }
 
-/* Streams the rest of stdin behind `piece` into the key: it becomes visible as a whole, at the end. */
+/* An empty piece means the end: read_piece returns a short one only there. Streams the rest of stdin behind `piece`
+ * into the key: it becomes visible as a whole, at the end. */
 static plsm_status put_stream(plsm *db, plsm_slice key, struct buf *piece, plsm_durability durability)
 {
     plsm_edit *edit = NULL;
@@ -44,6 +46,7 @@ static plsm_status put_stream(plsm *db, plsm_slice key, struct buf *piece, plsm_
     return status;
 }
 
+/* Reads one piece first: what fits into the tree is put as it is, what does not is streamed. */
 static plsm_status put_stdin(plsm *db, plsm_slice key, plsm_durability durability)
 {
     struct buf piece = {0};

@@ -1,3 +1,4 @@
+/* plsm scan: a range of keys, either way. */
 #include "tools/records.h"
 #include "tools/text.h"
 
@@ -81,6 +82,7 @@ static int read_options(struct tool *tool, int argc, char **argv, struct scan *s
     return option;
 }
 
+/* Decodes FROM and TO, or makes them from the prefix. */
 static plsm_status read_bounds(struct tool *tool, int count, char **arguments, const char *prefix, struct scan *s)
 {
     plsm_status status = PLSM_OK;

@@ -1,3 +1,4 @@
+/* plsm stats: the statistics of the store, in the form of DIR/.stats. */
 #include "tools/tool.h"
 
 #include "base/banned.h"

@@ -1,3 +1,4 @@
+/* One line, redrawn in place: a carriage return before it, "erase to the end of line" (ECMA-48 EL) behind it. */
 #include "tools/progress.h"
 
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include "base/banned.h"
 
 enum { BAR_WIDTH = 24 };
+/* Work that is over within a second needs no line; more than five redraws a second only flicker. */
 static const uint64_t FIRST_NS = 1000000000, INTERVAL_NS = 200000000;
 
 void progress_start(struct progress *progress, const char *what, uint64_t total, bool in_bytes)
@@ -27,6 +29,7 @@ double progress_seconds(const struct progress *progress)
     return (double)(env_now_ns(env_posix()) - progress->start_ns + 1) / 1e9;
 }
 
+/* Rates are means since the start: steadier than those of the last interval, so the ETA does not jump. */
 static void show(struct progress *progress)
 {
     char amount[TEXT_NUMBER_SIZE], rate[TEXT_NUMBER_SIZE], eta[TEXT_NUMBER_SIZE], bar[BAR_WIDTH + 1];

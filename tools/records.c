@@ -1,3 +1,5 @@
+/* A record is put together in one buffer and handed to stdio as a whole; only large values go out in pieces. Escapes
+ * are made byte by byte, so a piece may end anywhere. */
 #include "tools/records.h"
 
 #include "base/alloc.h"

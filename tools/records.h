@@ -12,8 +12,8 @@ struct records {
     uint64_t bytes; /* of keys and values written so far */
 };
 
-/* Writes the entry where `it` stands; values of any size, large ones piece by piece. *stopped is set when stdout takes no
- * more: end then, it is no error of the store. PLSM_INVALID: the entry holds a NUL and `null` is set. */
+/* Writes the entry where `it` stands; values of any size, large ones piece by piece. *stopped is set when stdout
+ * takes no more: end then, it is no error of the store. PLSM_INVALID: the entry holds a NUL and `null` is set. */
 plsm_status records_write(struct records *records, const plsm_iterator *it, bool *stopped);
 void records_free(struct records *records);
 

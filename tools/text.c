@@ -1,3 +1,4 @@
+/* See text.h for the escapes. */
 #include "tools/text.h"
 
 #include <ctype.h>
@@ -45,6 +46,7 @@ plsm_status text_escape(struct buf *out, plsm_slice bytes)
 {
     const uint8_t *data = bytes.data;
     TRY(buf_reserve(out, bytes.size));
+    /* Runs of plain bytes are copied whole. */
     size_t plain = 0; /* start of the bytes not yet appended that stand for themselves */
     for (size_t i = 0; i < bytes.size; i++) {
         char escape[ESCAPE_SIZE_MAX];
@@ -80,6 +82,7 @@ char *text_quote(char *out, size_t size, plsm_slice bytes)
     return out;
 }
 
+/* Where the decoder stands within an escape. */
 enum { PLAIN = 0, AFTER_BACKSLASH, AFTER_X, AFTER_DIGIT };
 
 static int hex_value(uint8_t byte)
@@ -131,6 +134,7 @@ enum text_event text_unescape_next(struct text_unescape *decoder, const uint8_t 
                 return event;
             continue;
         }
+        /* Most text needs no decoding: hand out all of it up to the next special byte at once. */
         const uint8_t *start = *at, *stop = start;
         while (stop < end && *stop != '\t' && *stop != '\n' && *stop != '\\')
             stop++;
@@ -182,6 +186,7 @@ plsm_status text_unescape_all(struct buf *out, plsm_slice text)
 
 /* --- numbers ---------------------------------------------------------------------------------------------------- */
 
+/* Three figures tell a size; a fourth is never read. */
 char *text_bytes(char *out, uint64_t bytes)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

@@ -16,8 +16,8 @@
 /* Appends `bytes` to `out` with escapes. */
 plsm_status text_escape(struct buf *out, plsm_slice bytes);
 
-/* The longest prefix of `bytes`, escaped, that fits into `out` of `size` bytes with its terminator; what was cut is shown
- * by "..." at its end. For messages. `size` at least 16. Returns out. */
+/* The longest prefix of `bytes`, escaped, that fits into `out` of `size` bytes with its terminator; what was cut is
+ * shown by "..." at its end. For messages. `size` at least 16. Returns out. */
 char *text_quote(char *out, size_t size, plsm_slice bytes);
 
 enum text_event {
@@ -38,7 +38,8 @@ enum text_event text_unescape_next(struct text_unescape *decoder, const uint8_t 
                                    plsm_slice *bytes);
 bool text_unescape_complete(const struct text_unescape *decoder);
 
-/* Decodes a whole argument; bare tabs and newlines stand for themselves. PLSM_INVALID with a message. Appends to `out`. */
+/* Decodes a whole argument; bare tabs and newlines stand for themselves. PLSM_INVALID with a message. Appends to
+ * `out`. */
 plsm_status text_unescape_all(struct buf *out, plsm_slice text);
 
 enum { TEXT_NUMBER_SIZE = 32 };

@@ -1,3 +1,4 @@
+/* See tool.h. Messages name the subcommand first, so that in a pipeline it is clear who speaks. */
 #include "tools/tool.h"
 
 #include <errno.h>
@@ -45,6 +46,7 @@ static plsm_status add_options(struct buf *options, const char *text)
 
 int tool_next_option(struct tool *tool, int argc, char **argv, const char *shorts, const struct option *longs)
 {
+    /* One table for getopt: the common options first, then the subcommand's own. */
     enum { OWN_MAX = 24 };
     struct option all[OWN_MAX + 5] = {{"options", required_argument, NULL, 'o'},
                                       {"help", no_argument, NULL, 'h'},
@@ -144,6 +146,7 @@ enum tool_exit tool_error(const struct tool *tool, plsm_status status)
 enum tool_exit tool_open(const struct tool *tool, const char *path, plsm_open_flags flags, plsm **db)
 {
     const char *options = tool->options.size ? (const char *)tool->options.data : NULL;
+    /* Checked before anything is touched, and told apart: a wrong option is a wrong command line. */
     plsm_status status = plsm_options_check(options);
     if (status != PLSM_OK) {
         tool_error(tool, status);
@@ -177,6 +180,7 @@ plsm_durability tool_durability(const struct tool *tool)
 
 /* --- output ------------------------------------------------------------------------------------------------------- */
 
+/* Kept until the end, as stdio keeps its error flag but forgets the reason. */
 static int output_error; /* errno of the first failed write to stdout */
 
 bool tool_write(const void *data, size_t size)

@@ -51,8 +51,8 @@ static inline enum tool_exit tool_option_exit(int option)
 {
     return option == TOOL_OPTION_HELP ? TOOL_OK : TOOL_USAGE;
 }
-/* For subcommands without options of their own: handles all, true when the run goes on, otherwise *exit_code is set. Also
- * checks that `least` to `most` arguments are left. */
+/* For subcommands without options of their own: handles all, true when the run goes on, otherwise *exit_code is
+ * set. Also checks that `least` to `most` arguments are left. */
 bool tool_plain_options(struct tool *tool, int argc, char **argv, int least, int most, enum tool_exit *exit_code);
 /* Says what is wrong with the command line and returns TOOL_USAGE. */
 enum tool_exit tool_usage(const struct tool *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -94,8 +94,8 @@ silent out
 silent err
 expect 3 "$PLSM" create s
 says err s
-for command in 'get none k' 'put none k v' 'delete none k' 'scan none' 'dump none' 'stats none' 'check none' 'compact none' \
-    'load none'; do
+for command in 'get none k' 'put none k v' 'delete none k' 'scan none' 'dump none' 'stats none' 'check none' \
+    'compact none' 'load none'; do
     expect 3 "$PLSM" $command </dev/null
     says err none
     [ ! -e none ] || fail "$command made a store"
@@ -275,7 +275,8 @@ holds out 'one\ttwo'
 expect 0 "$PLSM" get n last
 holds out 'no newline'
 
-# bad INPUT MESSAGE STORED [OPTION]: input (for printf %b, where \0000 is NUL) that must be refused, and how many records before are stored.
+# bad INPUT MESSAGE STORED [OPTION]: input (for printf %b, where \0000 is NUL) that must be refused, and how many
+# records before it are stored.
 bad()
 {
     rm -rf bad
@@ -311,7 +312,7 @@ same out before
 expect 0 "$PLSM" check n
 says out 'no problems'
 run=$(find n -type f -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f2)
-perl -e 'open F, "+<", $ARGV[0] or die; seek F, 8192 + 100, 0; read F, $b, 1; seek F, 8192 + 100, 0; print F chr(ord($b) ^ 1)' \
+perl -e 'open F, "+<", $ARGV[0] or die; seek F, 8292, 0; read F, $b, 1; seek F, 8292, 0; print F chr(ord($b) ^ 1)' \
     "$run"
 expect 1 "$PLSM" check n
 says out "$(basename "$run")"
@@ -346,7 +347,8 @@ expect 0 "$PLSM" get t late
 holds out record
 
 # --- output that fails ---------------------------------------------------------------------------------------------
-for command in '--help' '--version' 'get --help' 'get s large-5242880' 'get t a' 'scan t' 'dump all' 'stats t' 'check t'; do
+for command in '--help' '--version' 'get --help' 'get s large-5242880' 'get t a' 'scan t' 'dump all' 'stats t' \
+    'check t'; do
     "$PLSM" $command >/dev/full 2>err
     is $? 3
     says err 'No space left'
@@ -382,7 +384,8 @@ for workload in fillseq fillrandom overwrite readrandom readseq readabsent readz
     ycsb-a ycsb-b ycsb-c ycsb-d ycsb-e ycsb-f; do
     expect 0 "$PLSM" bench $workload --index=both --keys=3k --batch=7 --threads=2 --json --dir=scratch
     is "$(wc -l <out)" 2
-    for name in workload engine keys value_bytes batch threads sync ops_per_s cpu_ns_per_op p50_ns p99_ns pages_per_op; do
+    for name in workload engine keys value_bytes batch threads sync ops_per_s cpu_ns_per_op p50_ns p99_ns \
+        pages_per_op; do
         [ "$(grep -c "\"$name\":" out)" -eq 2 ] || fail "$workload: no $name"
     done
 done

@@ -1,3 +1,4 @@
+/* Finding engines by name and their libraries at run time. */
 #include "tools/bench/adapter.h"
 
 #include <dlfcn.h>

@@ -1,8 +1,8 @@
 /* The engines under test behind one small table: one adapter per file, adapter_*.c.
  *
- * All get the same: keys and values as they are, no compression, writes logged, sync as asked. Rivals are set up as their
- * own documentation advises for this use; each adapter says how and why at its top. Their libraries are loaded at run
- * time (dlopen), so that plsm itself depends on none of them. */
+ * All get the same: keys and values as they are, no compression, writes logged, sync as asked. Rivals are set up as
+ * their own documentation advises for this use; each adapter says how and why at its top. Their libraries are
+ * loaded at run time (dlopen), so that plsm itself depends on none of them. */
 #ifndef TOOLS_BENCH_ADAPTER_H
 #define TOOLS_BENCH_ADAPTER_H
 

@@ -153,6 +153,7 @@ static void session_end(void *handle)
     mem_free(session);
 }
 
+/* A reset transaction keeps its slot in the reader table, which is what makes renewing it cheap. */
 static void end_view(struct map_session *session)
 {
     if (session->viewing)

@@ -1,4 +1,4 @@
-/* plsm itself, through its public header like any other program. */
+/* plsm itself, through its public header like any other program. Values are copied out, as plsm_get always does. */
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"

@@ -165,6 +165,7 @@ static plsm_status close_store(void *handle)
     return PLSM_OK;
 }
 
+/* The C interface of 7.8 has no call that waits for compactions, so ask again and again. */
 static bool busy(struct rocks_db *db)
 {
     static const char *const properties[] = {"rocksdb.num-running-compactions", "rocksdb.compaction-pending",

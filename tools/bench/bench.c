@@ -1,3 +1,4 @@
+/* The command line of `plsm bench`: which engines, which workload, how large. */
 #include "tools/bench/bench.h"
 
 #include "base/error.h"
@@ -57,8 +58,8 @@ static void add_engine(struct bench_plan *plan, const struct adapter *engine, co
         add_variant(plan, engine, "traditional");
 }
 
-/* Fills the variants from "lsm,rocksdb" or "all". An engine asked for by name must be usable; with "all" a missing one
- * is named and left out. */
+/* Both modes of plsm are variants of their own, as if they were two engines. Fills the variants from "lsm,rocksdb" or
+ * "all". An engine asked for by name must be usable; with "all" a missing one is named and left out. */
 static bool choose_variants(const struct tool *tool, struct request *request)
 {
     const char *index = request->index, *at = request->engines;
@@ -188,6 +189,7 @@ static int read_options(struct tool *tool, int argc, char **argv, struct request
     return option;
 }
 
+/* What single options cannot know: the workload, and options that depend on it. */
 static bool check_request(const struct tool *tool, struct request *request, const char *workload)
 {
     struct row_options *row = &request->plan.row;

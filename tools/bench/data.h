@@ -1,9 +1,9 @@
-/* The keys and values of the benchmarks: the same for every engine, made from their index, so that none is stored and
- * each that is read can be checked.
+/* The keys and values of the benchmarks: the same for every engine, made from their index, so that none is stored
+ * and each that is read can be checked.
  *
- * Keys have 16 bytes. Random ones are two hashes of the index: their order has nothing to do with the index. Decimal ones
- * are the index times ten, padded with zeros: index order is key order. Values are pieces of a pool of random bytes
- * (nothing compresses), chosen by the key and a version, so handing one out copies nothing. */
+ * Keys have 16 bytes. Random ones are two hashes of the index: their order has nothing to do with the index.
+ * Decimal ones are the index times ten, padded with zeros: index order is key order. Values are pieces of a pool of
+ * random bytes (nothing compresses), chosen by the key and a version, so handing one out copies nothing. */
 #ifndef TOOLS_BENCH_DATA_H
 #define TOOLS_BENCH_DATA_H
 

@@ -77,6 +77,7 @@ static int find_learned(const struct bench_plan *plan)
     return -1;
 }
 
+/* The ratio is of processor time per operation, theirs to ours: above 1 we are faster. */
 static void print_line(const struct bench_plan *plan, const struct table *table, int line, int learned)
 {
     struct row_result ours = {0};

@@ -1,3 +1,4 @@
+/* Names in JSON rows are relied on by scripts: they may be added to, not changed. */
 #include "tools/bench/report.h"
 
 #include <stdio.h>

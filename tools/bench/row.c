@@ -1,3 +1,6 @@
+/* One process per row: forked before any engine has been opened, so it is a clean start each time, and its resource
+ * usage is that of the row alone. The child sends its result through a pipe; the parent removes the files, whatever
+ * happened. */
 #include "tools/bench/row.h"
 
 #include <errno.h>
@@ -37,6 +40,7 @@ static void on_signal(int number)
     signalled = number;
 }
 
+/* The handler only notes the signal: removing files is for the main line, once the child is gone. */
 static void handle_signals(void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler}; /* no SA_RESTART: waiting calls return */
@@ -63,11 +67,6 @@ plsm_status rows_begin(const char *parent)
     return PLSM_OK;
 }
 
-const char *rows_directory(void)
-{
-    return top;
-}
-
 void rows_end(void)
 {
     if (top[0])
@@ -85,6 +84,8 @@ struct report {
     char message[512];
 };
 
+/* The child must not outlive us and write on where we remove: the kernel ends it when we end (and when that happened
+ * before it could ask for that, it sees so itself). */
 static void child(const struct row_options *options, const char *directory, int out, pid_t parent)
 {
     struct report report = {0};

@@ -7,10 +7,9 @@
 
 /* Makes a new directory in `parent` (NULL: $TMPDIR or /tmp) for this process's rows, and takes care of signals. */
 plsm_status rows_begin(const char *parent);
-/* Runs one row in a child process. PLSM_IO with a message when it failed, was wrong or was killed. After a signal to this
- * process it does not return: everything is removed, then the signal takes its course. */
+/* Runs one row in a child process. PLSM_IO with a message when it failed, was wrong or was killed. After a signal
+ * to this process it does not return: everything is removed, then the signal takes its course. */
 plsm_status row_run(const struct row_options *options, struct row_result *result);
-const char *rows_directory(void);
 void rows_end(void);
 
 enum { ROW_REPEAT_MAX = 100 };

@@ -1,3 +1,4 @@
+/* The loops. Making a key and checking an answer costs each engine the same 10 to 20 ns of an operation. */
 #include "tools/bench/worker.h"
 
 #include "base/alloc.h"

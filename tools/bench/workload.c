@@ -129,6 +129,7 @@ static plsm_status check_all(struct run *run, uint64_t expected)
     return status;
 }
 
+/* Every engine is opened anew behind the load: none may answer from what it happened to have in memory. */
 static plsm_status load(struct run *run)
 {
     struct worker worker = {.engine = run->options->engine,
@@ -160,6 +161,7 @@ struct thread {
     char message[512];
 };
 
+/* Threads are there before the clock starts, so their making is not measured. */
 static void thread_main(void *arg)
 {
     struct thread *thread = arg;

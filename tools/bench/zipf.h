@@ -1,6 +1,6 @@
-/* Zipf-distributed ranks: rank k of 1..n with a probability proportional to 1 / k^s. By rejection-inversion (W. Hormann
- * and G. Derflinger, "Rejection-inversion to generate variates from monotone discrete distributions", 1996): exact, with
- * no table and no setup that grows with n. */
+/* Zipf-distributed ranks: rank k of 1..n with a probability proportional to 1 / k^s. By rejection-inversion (W.
+ * Hormann and G. Derflinger, "Rejection-inversion to generate variates from monotone discrete distributions",
+ * 1996): exact, with no table and no setup that grows with n. */
 #ifndef TOOLS_BENCH_ZIPF_H
 #define TOOLS_BENCH_ZIPF_H
 
