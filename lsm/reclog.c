@@ -57,7 +57,7 @@ struct record {
 enum {
     HEADER_COPY = 512,
     RECORDS_START = HEADER_COPY + sizeof(struct header),
-    BUFFER_KEEP_BYTES = 1 << 20, /* a larger gather buffer is given back: large batches are rare */
+    BUFFER_KEEP_BYTES = 4 << 20, /* a larger gather buffer is given back: large batches are rare */
     CHUNK_BYTES = 1 << 20,       /* read at once */
 };
 #define CLEAN_CLOSE (UINT32_C(1) << 31)
