@@ -11,8 +11,8 @@
 enum env_crash {
     ENV_CRASH_KEEP,    /* the process died, the kernel lives: everything written is there */
     ENV_CRASH_DROP,    /* power loss, nothing unsynced survived: bytes and directory entries as last synced */
-    ENV_CRASH_TORN,    /* power loss: per file, a prefix of the unsynced bytes survived, its last 512-byte sector possibly
-                          with garbage in it; of each directory's unsynced changes, a prefix */
+    ENV_CRASH_TORN,    /* power loss: per file, a prefix of the unsynced bytes survived, its last 512-byte sector
+                          possibly with garbage in it; of each directory's unsynced changes, a prefix */
     ENV_CRASH_REORDER, /* power loss: each unsynced 512-byte sector (a lost one reads as zeros) and each unsynced
                           directory change survived or not, independently */
     ENV_CRASH_COUNT
@@ -25,15 +25,15 @@ void env_memory_destroy(struct env *env); /* accepts NULL */
 /* Storage calls recorded so far; the position to hand to env_memory_crash. */
 uint64_t env_memory_calls(struct env *env);
 /* The file system after a crash behind journal entry `calls` (0: before the first); with `calls` less than all, an
- * append that is entry `calls` may be cut at any length in TORN and REORDER. `seed` decides what is kept; locks are gone;
- * what is there is durable, and its own journal is empty. NULL: no memory. */
+ * append that is entry `calls` may be cut at any length in TORN and REORDER. `seed` decides what is kept; locks are
+ * gone; what is there is durable, and its own journal is empty. NULL: no memory. */
 struct env *env_memory_crash(struct env *env, uint64_t calls, enum env_crash kind, uint64_t seed);
 
 /* The journal names what entry `call` (1-based) did, for a failing test's report: "append /s/log-000003 4096". */
 void env_memory_describe(struct env *env, uint64_t call, char *text, size_t size);
 
-/* Direct access for corruption tests: the whole content of a file. Valid until the next call that changes the file. What
- * is changed through it is as if the file had been written so: later crash images have it too. */
+/* Direct access for corruption tests: the whole content of a file. Valid until the next call that changes the file.
+ * What is changed through it is as if the file had been written so: later crash images have it too. */
 plsm_status env_memory_content(struct env *env, const char *path, uint8_t **data, size_t *size);
 
 #endif
