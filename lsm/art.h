@@ -8,8 +8,8 @@
  * A node does not keep the bytes it skips: coming from depth d they are key[d .. depth). So when a prefix is split the
  * lower node stays as it is, and a reader that came the old way is as right as one that comes the new way.
  *
- * Concurrency: one writer, readers without locks. What a reader can reach is never changed but for these, each published
- * by one release store after what it leads to is complete, and read with acquire:
+ * Concurrency: one writer, readers without locks. What a reader can reach is never changed but for these, each
+ * published by one release store after what it leads to is complete, and read with acquire:
  *   - a child pointer is replaced by one that leads to all that the old one led to, and more;
  *   - nodes of 4 and 16 append a key byte and a child behind `count`, then raise `count`;
  *   - nodes of 48 and 256 fill an empty child, then its index byte, then its bit;

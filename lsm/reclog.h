@@ -26,7 +26,7 @@ plsm_status reclog_create(struct env *env, const char *path, const char *magic, 
 
 /* Appends one record of `count` parts; `user` is the caller's. Not synced. PLSM_TOO_LARGE above RECLOG_PAYLOAD_MAX,
  * PLSM_NO_MEMORY: nothing was written. After a failed write the log is cut back to where it was, and appending may go
- * on; if that fails too the log is broken: this and every later call fails, with PLSM_READ_ONLY from the next one on. */
+ * on; if that fails too the log is broken, and every later call fails with PLSM_READ_ONLY. */
 plsm_status reclog_append(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count);
 
 /* Makes everything appended before the call survive power loss. A failure is never retried (the kernel may have dropped

@@ -42,8 +42,8 @@ void memtable_model_free(struct memtable_model *model);
 void memtable_model_content(uint64_t seq, uint8_t *bytes, size_t size);
 
 enum { MEMTABLE_MODEL_KEY_ROOM = 10000 };
-/* Writes a key of 0 to 8,193 bytes to `key`, which has MEMTABLE_MODEL_KEY_ROOM bytes, often one that is related to a key of
- * the model. Returns its size. */
+/* Writes a key of 0 to 8,193 bytes to `key`, which has MEMTABLE_MODEL_KEY_ROOM bytes, often one that is related to a
+ * key of the model. Returns its size. */
 size_t memtable_model_make_key(struct random *r, const struct memtable_model *model, uint8_t *key);
 size_t memtable_model_random_bytes(struct random *r, uint8_t *key, size_t size);
 
