@@ -98,6 +98,9 @@ void lsm_snapshot_destroy(struct lsm *db, struct lsm_snapshot *snapshot); /* acc
 /* [from, to), empty: open; copied. Stands nowhere at first. Semantics as plsm_iterator_* in store/plsm.h. */
 plsm_status lsm_iterator_create(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
                                 struct lsm_iterator **out);
+/* The same, but values of large entries need not be there (their sizes are): for listings. */
+plsm_status lsm_iterator_create_no_value(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                                         struct lsm_iterator **out);
 void lsm_iterator_destroy(struct lsm_iterator *it); /* accepts NULL */
 void lsm_iterator_first(struct lsm_iterator *it);
 void lsm_iterator_last(struct lsm_iterator *it);

@@ -1,0 +1,139 @@
+/* Checking a store: every run is read and compared with everything that is said about it. */
+#include "lsm/db.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "lsm/cursor.h"
+#include "base/banned.h"
+
+enum { PROBLEMS_MAX = 100, PROGRESS_ENTRIES = 1 << 14 };
+
+struct check {
+    struct lsm *db;
+    void (*report)(void *arg, const char *line);
+    void (*progress)(void *arg, uint64_t done, uint64_t all);
+    void *arg;
+    uint64_t done, all; /* bytes of runs */
+    uint64_t problems;
+};
+
+static void problem(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void problem(struct check *c, const char *format, ...)
+{
+    char line[1024];
+    va_list arguments;
+    if (++c->problems > PROBLEMS_MAX || !c->report)
+        return;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    c->report(c->arg, line);
+}
+
+/* What the entries of a run add up to, compared with its facts. */
+struct sums {
+    uint64_t entries, deletions, key_bytes, value_bytes;
+    bool versions;
+};
+
+static void compare_sums(struct check *c, const struct run *run, const struct sums *sums, const char *path)
+{
+    const struct run_facts *f = &run->facts;
+    if (sums->entries != f->entries || sums->deletions != f->deletions || sums->key_bytes != f->key_bytes ||
+        sums->value_bytes != f->value_bytes || sums->versions != f->versions)
+        problem(c, "%s: holds %llu entries (%llu deletions), the MANIFEST says %llu (%llu), or their sizes differ", path,
+                (unsigned long long)sums->entries, (unsigned long long)sums->deletions, (unsigned long long)f->entries,
+                (unsigned long long)f->deletions);
+}
+
+/* The filter must not deny the key, and both indexes must name the page on which it begins. */
+static void check_key(struct check *c, struct run *run, struct run_body *body, struct fences *fences,
+                      const struct cursor *cursor, const char *path)
+{
+    plsm_slice key = cursor->entry.key;
+    if (body->has_filter && !filter_may_contain(&body->filter, key_hash(key.data, key.size))) {
+        counter_add(&c->db->counters, COUNT_FILTER_MISSED, 1);
+        problem(c, "%s: page %u: the filter denies a key that is there", path, cursor->unit);
+    }
+    if (fences_find(fences, key) != cursor->unit)
+        problem(c, "%s: page %u: the fences name page %u for a key of it", path, cursor->unit, fences_find(fences, key));
+    if (body->model && model_find(body->model, key).page != cursor->unit)
+        problem(c, "%s: page %u: the model names page %u for a key of it", path, cursor->unit,
+                model_find(body->model, key).page);
+    if (slice_compare(key, run->facts.smallest) < 0 || slice_compare(key, run->facts.largest) > 0)
+        problem(c, "%s: page %u: a key is outside of the bounds in the MANIFEST", path, cursor->unit);
+}
+
+static plsm_status check_run(struct check *c, struct run *run)
+{
+    char path[4096];
+    struct cursor_options options = {.seq = SEQ_MAX, .all_versions = true, .bulk = true};
+    struct cursor cursor = {0};
+    struct run_body *body = NULL;
+    struct fences *fences = NULL;
+    struct sums sums = {0};
+    struct buf last = {0};
+    uint64_t done = c->done;
+    run_path(&c->db->context, run->facts.number, path, sizeof path);
+    plsm_status status = run_open(run, &body);
+    if (status == PLSM_OK)
+        status = run_fences(run, body, &fences);
+    if (status == PLSM_OK && body->model_failed)
+        problem(c, "%s: the model is missing, damaged or of a newer version (the run is served by its fences)", path);
+    if (status == PLSM_OK)
+        status = cursor_open_runs(&cursor, &run, 1, &options);
+    for (status == PLSM_OK ? cursor_first(&cursor) : (void)0; status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
+        plsm_slice key = cursor.entry.key;
+        int order = sums.entries ? slice_compare(buf_slice(&last), key) : -1;
+        if (order > 0)
+            problem(c, "%s: page %u: keys are out of order", path, cursor.unit);
+        if (order == 0)
+            sums.versions = true;
+        else
+            check_key(c, run, body, fences, &cursor, path);
+        sums.entries++;
+        sums.deletions += cursor.entry.kind == BATCH_DELETE;
+        sums.key_bytes += key.size;
+        sums.value_bytes += cursor.entry.value.size + cursor.entry.meta.size;
+        last.size = 0;
+        status = buf_append(&last, key.data, key.size);
+        c->done = done + (uint64_t)cursor.unit * PAGE_SIZE;
+        if (c->progress && sums.entries % PROGRESS_ENTRIES == 0)
+            c->progress(c->arg, c->done < c->all ? c->done : c->all, c->all);
+    }
+    if (status == PLSM_OK)
+        status = cursor.status;
+    if (status == PLSM_OK)
+        compare_sums(c, run, &sums, path);
+    else if (status == PLSM_CORRUPT || status == PLSM_VERSION || status == PLSM_IO) {
+        problem(c, "%s", plsm_message());
+        status = PLSM_OK; /* go on with the next run */
+    }
+    cursor_close(&cursor);
+    buf_free(&last);
+    c->done = done + run->facts.file_size;
+    return status;
+}
+
+plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line),
+                      void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
+{
+    struct check c = {.db = db, .report = report, .progress = progress, .arg = arg};
+    plsm_status status = PLSM_OK;
+    struct view *view = view_acquire(db);
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        c.all += view->version->levels[level].bytes;
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < view->version->levels[level].count && status == PLSM_OK; i++)
+            status = check_run(&c, view->version->levels[level].runs[i]);
+    if (progress)
+        progress(arg, c.all, c.all);
+    view_release(view);
+    if (status == PLSM_OK && c.problems)
+        status = fail(PLSM_CORRUPT, "%s: %llu problems were found", db->path, (unsigned long long)c.problems);
+    return status;
+}

@@ -1,0 +1,169 @@
+/* The inside of struct lsm: what the files of this room share.
+ *
+ * Locks, in the order in which they are taken:
+ *   edit_lock   one edit at a time: flush and compaction install their results one after another. Held over I/O.
+ *   lock        everything in struct lsm that is not said to belong to somebody else. Never held over I/O.
+ *   garbage_lock, snapshot_lock, those of the cache and of runs: leaves.
+ * The leader of the write queue (write.c) owns the active memtable and the logs without a lock: there is one leader at
+ * a time, and only it adds entries, rotates and syncs.
+ *
+ * Readers take no lock: they enter the epoch, load the view, load the sequence number, in this order. A view may hold
+ * runs from which versions were dropped that a reader at an older sequence number would need; a sequence number loaded
+ * after the view is not older than the one that dropping was decided by. */
+#ifndef LSM_DB_H
+#define LSM_DB_H
+
+#include "base/epoch.h"
+#include "base/sync.h"
+#include "lsm/manifest.h"
+#include "lsm/memtable.h"
+#include "lsm/reclog.h"
+
+#define LOG_MAGIC "PLSMLOG\0"
+
+enum {
+    LSM_STRUCT_MAGIC = 0x6c736d31,
+    FROZEN_MAX = 2, /* memtables that wait for their flush; more would only hide that the disk is too slow */
+    LOCK_WRITER = 0, /* slots of the LOCK file: exclusive for the process that writes, */
+    LOCK_PIN = 1,    /* shared for readers beside it: while one is held, no file is removed */
+};
+
+/* A memtable and the logs its content is in. */
+struct memlog {
+    struct memtable *table;
+    struct reclog_writer *log;      /* of the newest of its logs */
+    uint64_t log_first, log_last;   /* numbers */
+};
+
+/* What readers see. */
+struct view {
+    struct epoch_node node;
+    _Atomic uint32_t references; /* one belongs to struct lsm until the view is replaced and all epochs of then ended */
+    struct version *version;
+    unsigned table_count;
+    struct memtable *tables[FROZEN_MAX + 1]; /* newest first */
+};
+
+struct lsm_snapshot {
+    uint64_t seq;
+    struct lsm_snapshot *next, **link;
+};
+
+struct garbage {
+    struct garbage_file {
+        char kind; /* r: run, l: log, m: MANIFEST */
+        uint64_t number;
+    } *files;
+    size_t count, capacity;
+};
+
+struct lsm {
+    uint32_t magic;
+    struct lsm_options options;
+    struct env *env;
+    char *path;
+    struct epoch *epoch;
+    struct cache *cache;
+    struct counters counters;
+    struct run_context context;
+    struct env_lock *writer_lock, *pin_lock;
+
+    struct view *_Atomic view;
+    _Atomic uint64_t seq; /* newest sequence number that readers may see */
+
+    mutex edit_lock;
+    struct manifest *manifest; /* under edit_lock */
+
+    mutex lock;
+    struct version *version;            /* the newest; changed under edit_lock and lock */
+    struct memlog active;               /* the leader's; changed under lock */
+    struct memlog frozen[FROZEN_MAX];   /* oldest first */
+    unsigned frozen_count;
+    uint64_t next_number, next_log, log_floor;
+    struct writer *writers, **writers_end; /* queue; the first is the leader */
+    plsm_status broken;                 /* not PLSM_OK: the store turned read-only, for this reason */
+    char broken_message[512];
+    plsm_status background_status;      /* of the last flush or compaction, when it may be tried again */
+    char background_message[512];
+    bool closing, flushing, compacting;
+    bool syncing;                       /* the leader is at the logs: they must not be closed */
+    unsigned manual_waiting;            /* manual compactions that want to be next */
+    condition work, progress;           /* for the threads; for whoever waits for them */
+    struct env_thread *flusher, *compactor;
+    struct buf compact_cursor[LSM_LEVELS]; /* where the next compaction of a level begins; owner: who has compacting */
+
+    /* the leader's */
+    uint64_t space_checked_bytes;       /* of the log, when free space was last looked at */
+    bool space_low;
+
+    mutex snapshot_lock;
+    struct lsm_snapshot *snapshots;     /* newest first */
+
+    mutex garbage_lock;
+    struct garbage garbage;
+};
+
+/* --- view.c --- */
+/* Makes a view of the present state and publishes it; the old one is retired. Under lock. `fresh` is memory for it, from
+ * view_alloc (so that publishing cannot fail). */
+struct view *view_alloc(void); /* NULL: no memory */
+void view_publish(struct lsm *db, struct view *fresh);
+struct view *view_acquire(struct lsm *db); /* with a reference */
+void view_release(struct view *view);      /* accepts NULL */
+/* Sequence number below or at which only the newest version of a key is needed by anybody. */
+uint64_t snapshot_cutoff(struct lsm *db);
+
+/* --- open.c --- */
+void log_path(const struct lsm *db, uint64_t number, char *path, size_t size);
+/* Turns the store read-only for good: further writes get this status and the calling thread's message. Under lock. */
+void db_break(struct lsm *db, plsm_status status);
+/* Remembers a failure that may pass (no space, no memory), or breaks the store. Under lock. */
+void db_background_failed(struct lsm *db, plsm_status status);
+/* PLSM_OK, or why writing is impossible. Under lock. */
+plsm_status db_writable(const struct lsm *db);
+
+/* --- garbage.c --- */
+void garbage_add(struct lsm *db, char kind, uint64_t number);
+/* Removes what is not needed, unless a reader pins it. Outside of all locks. */
+void garbage_collect(struct lsm *db);
+
+/* --- flush.c --- */
+/* Writes a memtable into runs of level 0 and adds them to the edit. */
+plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edit *edit);
+/* Flushes the oldest frozen memtable, if there is one; others wait for whoever is at it. Takes lock itself. */
+plsm_status flush_oldest(struct lsm *db);
+/* Applies an edit: MANIFEST first, then the view. `flushed` true: the oldest frozen memtable is in it and goes. */
+plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
+
+/* --- compact.c --- */
+/* Compacts while some level asks for it. Claims `compacting`. With `once` at most one step. */
+plsm_status compact_pending(struct lsm *db, bool once, bool *worked);
+bool compact_needed(struct lsm *db); /* under lock */
+void background_start(struct lsm *db, plsm_status *status);
+void background_stop(struct lsm *db);
+
+/* --- compact_pick.c: policy --- */
+struct compaction {
+    unsigned level, output_level;
+    struct run **runs;  /* of `level`: level 0 newest first, others in key order; then those of output_level */
+    size_t upper_count, lower_count;
+    bool trivial;       /* move the one run down as it is */
+};
+/* What level `level` may hold before it is compacted: bytes. Level 1 as much as starts a compaction of level 0, each
+ * deeper level size_ratio times more. Example: buffer_size 64 MiB, l0_compact 4, ratio 10: 256 MiB, 2.5 GiB, 25 GiB. */
+uint64_t level_bytes_max(const struct lsm_options *options, unsigned level);
+/* The largest number of runs of level 0 whose keys begin with one byte: how many a read may have to look at. */
+unsigned level0_depth(const struct version *version);
+/* Chooses the most urgent compaction; false when none is needed. `cursors` are keys per level: where to go on. The runs
+ * array is allocated (compaction_free); PLSM_NO_MEMORY through *status. Pure otherwise. */
+bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
+                     struct compaction *out, plsm_status *status);
+/* All runs of `level` that overlap [from, to] and what they overlap below; false when there is none. */
+bool compaction_pick_range(const struct version *version, unsigned level, plsm_slice from, plsm_slice to,
+                           struct compaction *out, plsm_status *status);
+void compaction_free(struct compaction *c);
+/* Nanoseconds that a writer of `bytes` is held back while level 0 is `depth` deep: 64 MiB/s at `slowdown`, falling to
+ * 1 MiB/s just below `stop`, never more than 20 ms at once. Example: slowdown 8, stop 20, depth 8, 64 KiB: 1 ms. */
+uint64_t pacing_ns(unsigned depth, unsigned slowdown, unsigned stop, uint64_t bytes);
+
+#endif

@@ -1,0 +1,222 @@
+/* Iterators for users: a merge over all sources of one view, without deletions, inside bounds, both ways. */
+#include "lsm/db.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "lsm/merge.h"
+#include "base/banned.h"
+
+enum direction { NOWHERE, FORWARD, BACKWARD };
+
+struct lsm_iterator {
+    struct lsm *db;
+    struct view *view;
+    struct cursor *cursors;
+    unsigned count;
+    struct merge merge;
+    enum direction direction; /* NOWHERE: not valid */
+    plsm_status status;
+    plsm_slice from, to;      /* into `bounds`; empty: open */
+    uint64_t to_head;
+    struct buf place;         /* the current key, when the direction changes */
+    uint8_t bounds[];
+};
+
+/* Opens a cursor for every source that can hold something inside the bounds, newest first. */
+static plsm_status open_sources(struct lsm_iterator *it, const struct cursor_options *options)
+{
+    const struct view *view = it->view;
+    unsigned most = view->table_count + LSM_LEVELS + (unsigned)view->version->levels[0].count;
+    it->cursors = mem_alloc(most * sizeof *it->cursors);
+    if (!it->cursors)
+        return fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    for (unsigned i = 0; i < view->table_count; i++)
+        if (memtable_count(view->tables[i]) > 0)
+            TRY(cursor_open_memtable(&it->cursors[it->count++], view->tables[i], options));
+    for (unsigned l = 0; l < LSM_LEVELS; l++) {
+        const struct level *level = &view->version->levels[l];
+        size_t first = 0, behind = level->count;
+        if (l == 0) {
+            for (size_t i = 0; i < level->count; i++) {
+                const struct run_facts *facts = &level->runs[i]->facts;
+                if ((!it->from.size || slice_compare(facts->largest, it->from) >= 0) &&
+                    (!it->to.size || slice_compare(facts->smallest, it->to) < 0))
+                    TRY(cursor_open_runs(&it->cursors[it->count++], &level->runs[i], 1, options));
+            }
+            continue;
+        }
+        while (first < behind && it->from.size && slice_compare(level->runs[first]->facts.largest, it->from) < 0)
+            first++;
+        while (behind > first && it->to.size && slice_compare(level->runs[behind - 1]->facts.smallest, it->to) >= 0)
+            behind--;
+        if (first < behind)
+            TRY(cursor_open_runs(&it->cursors[it->count++], level->runs + first, behind - first, options));
+    }
+    return PLSM_OK;
+}
+
+static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                          bool no_value, struct lsm_iterator **out)
+{
+    struct lsm_iterator *it = mem_alloc(sizeof *it + from.size + to.size);
+    *out = NULL;
+    if (!it)
+        return fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    *it = (struct lsm_iterator){.db = db};
+    it->from = slice(it->bounds, from.size);
+    it->to = slice(it->bounds + from.size, to.size);
+    if (from.size)
+        memcpy(it->bounds, from.data, from.size);
+    if (to.size)
+        memcpy(it->bounds + from.size, to.data, to.size);
+    it->to_head = to.size ? key_head(it->to) : UINT64_MAX;
+    it->view = view_acquire(db); /* the view before the sequence number: see db.h */
+    struct cursor_options options = {.seq = snapshot ? snapshot->seq : atomic_load(&db->seq), .no_value = no_value};
+    plsm_status status = open_sources(it, &options);
+    if (status == PLSM_OK)
+        status = merge_init(&it->merge, it->cursors, it->count, false);
+    if (status != PLSM_OK) {
+        lsm_iterator_destroy(it);
+        return status;
+    }
+    *out = it;
+    return PLSM_OK;
+}
+
+plsm_status lsm_iterator_create(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                                struct lsm_iterator **out)
+{
+    return create(db, snapshot, from, to, false, out);
+}
+
+plsm_status lsm_iterator_create_no_value(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                                         struct lsm_iterator **out)
+{
+    return create(db, snapshot, from, to, true, out);
+}
+
+void lsm_iterator_destroy(struct lsm_iterator *it)
+{
+    if (!it)
+        return;
+    merge_destroy(&it->merge);
+    for (unsigned i = 0; i < it->count; i++)
+        cursor_close(&it->cursors[i]);
+    mem_free(it->cursors);
+    view_release(it->view);
+    buf_free(&it->place);
+    mem_free(it);
+}
+
+/* After the merge moved: skips deletions and stops at the bound. */
+static void settle(struct lsm_iterator *it, enum direction direction)
+{
+    it->direction = NOWHERE;
+    while (merge_valid(&it->merge)) {
+        const struct cursor *top = &it->merge.cursors[it->merge.heap[0]];
+        if (direction == FORWARD && it->to.size && top->head >= it->to_head && slice_compare(top->entry.key, it->to) >= 0)
+            return;
+        if (direction == BACKWARD && it->from.size && slice_compare(top->entry.key, it->from) < 0)
+            return;
+        if (top->entry.kind != BATCH_DELETE) {
+            it->direction = direction;
+            return;
+        }
+        if (direction == FORWARD)
+            merge_next(&it->merge);
+        else
+            merge_previous(&it->merge);
+    }
+    it->status = it->merge.status;
+}
+
+void lsm_iterator_first(struct lsm_iterator *it)
+{
+    it->status = PLSM_OK;
+    if (it->from.size)
+        merge_seek(&it->merge, it->from);
+    else
+        merge_first(&it->merge);
+    settle(it, FORWARD);
+}
+
+void lsm_iterator_last(struct lsm_iterator *it)
+{
+    it->status = PLSM_OK;
+    if (it->to.size)
+        merge_seek_before(&it->merge, it->to);
+    else
+        merge_last(&it->merge);
+    settle(it, BACKWARD);
+}
+
+void lsm_iterator_seek(struct lsm_iterator *it, plsm_slice key)
+{
+    it->status = PLSM_OK;
+    merge_seek(&it->merge, it->from.size && slice_compare(key, it->from) < 0 ? it->from : key);
+    settle(it, FORWARD);
+}
+
+void lsm_iterator_seek_before(struct lsm_iterator *it, plsm_slice key)
+{
+    it->status = PLSM_OK;
+    merge_seek_before(&it->merge, it->to.size && slice_compare(key, it->to) > 0 ? it->to : key);
+    settle(it, BACKWARD);
+}
+
+/* Copies the current key: the merge turns round by seeking. */
+static bool remember_place(struct lsm_iterator *it)
+{
+    plsm_slice key = merge_entry(&it->merge)->key;
+    it->place.size = 0;
+    it->status = buf_append(&it->place, key.data, key.size);
+    if (it->status != PLSM_OK)
+        it->direction = NOWHERE;
+    return it->status == PLSM_OK;
+}
+
+void lsm_iterator_next(struct lsm_iterator *it)
+{
+    if (it->direction == NOWHERE)
+        return;
+    if (it->direction == BACKWARD) {
+        if (!remember_place(it))
+            return;
+        merge_seek(&it->merge, buf_slice(&it->place)); /* stands on the same key again */
+        if (!merge_valid(&it->merge)) {
+            settle(it, FORWARD);
+            return;
+        }
+    }
+    merge_next(&it->merge);
+    settle(it, FORWARD);
+}
+
+void lsm_iterator_previous(struct lsm_iterator *it)
+{
+    if (it->direction == NOWHERE)
+        return;
+    if (it->direction == FORWARD) {
+        if (!remember_place(it))
+            return;
+        merge_seek_before(&it->merge, buf_slice(&it->place));
+    } else {
+        merge_previous(&it->merge);
+    }
+    settle(it, BACKWARD);
+}
+
+bool lsm_iterator_valid(const struct lsm_iterator *it)
+{
+    return it->direction != NOWHERE;
+}
+
+plsm_status lsm_iterator_status(const struct lsm_iterator *it)
+{
+    return it->status;
+}
+
+const struct entry *lsm_iterator_entry(const struct lsm_iterator *it)
+{
+    return merge_entry(&it->merge);
+}

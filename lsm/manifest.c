@@ -1,0 +1,283 @@
+/* The MANIFEST. A record's payload is a sequence of fields, each a tag byte and what follows it:
+ *
+ *   1  log floor: varint              logs with smaller numbers are not needed
+ *   2  next number: varint            run numbers from here on are free
+ *   3  sequence number: varint        the largest in any run so far
+ *   4  run added: varint level, number, file size, entries, deletions, key bytes, value bytes, filter keys, seq_max,
+ *      units, versions (0 or 1); smallest and largest key, each a varint size and the bytes
+ *   5  run removed: varint level, number
+ *
+ * The record's user field is 1 for the snapshot that begins the file, 0 for an edit. */
+#include "lsm/manifest.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "lsm/reclog.h"
+#include "base/banned.h"
+
+enum tag { TAG_LOG_FLOOR = 1, TAG_NEXT_NUMBER, TAG_SEQ, TAG_ADDED, TAG_REMOVED };
+enum { USER_EDIT = 0, USER_SNAPSHOT = 1, RUN_NUMBERS = 11 };
+
+struct manifest {
+    struct reclog_writer *log;
+    uint64_t number;
+};
+
+void manifest_path(const struct run_context *context, uint64_t number, char *path, size_t size)
+{
+    snprintf(path, size, "%s/manifest-%08llu", context->path, (unsigned long long)number);
+}
+
+static plsm_status put_number(struct buf *out, enum tag tag, uint64_t value)
+{
+    TRY(buf_append(out, &(uint8_t){(uint8_t)tag}, 1));
+    return buf_append_varint(out, value);
+}
+
+static plsm_status put_run(struct buf *out, unsigned level, const struct run_facts *f)
+{
+    TRY(put_number(out, TAG_ADDED, level));
+    const uint64_t numbers[RUN_NUMBERS - 1] = {f->number,      f->file_size,   f->entries, f->deletions, f->key_bytes,
+                                               f->value_bytes, f->filter_keys, f->seq_max, f->units,     f->versions};
+    for (size_t i = 0; i < RUN_NUMBERS - 1; i++)
+        TRY(buf_append_varint(out, numbers[i]));
+    TRY(buf_append_slice(out, f->smallest));
+    return buf_append_slice(out, f->largest);
+}
+
+static plsm_status encode_edit(const struct edit *edit, struct buf *out)
+{
+    if (edit->log_floor)
+        TRY(put_number(out, TAG_LOG_FLOOR, edit->log_floor));
+    if (edit->next_number)
+        TRY(put_number(out, TAG_NEXT_NUMBER, edit->next_number));
+    if (edit->seq)
+        TRY(put_number(out, TAG_SEQ, edit->seq));
+    for (size_t i = 0; i < edit->removed_count; i++) {
+        TRY(put_number(out, TAG_REMOVED, edit->removed[i].level));
+        TRY(buf_append_varint(out, edit->removed[i].number));
+    }
+    for (size_t i = 0; i < edit->added_count; i++)
+        TRY(put_run(out, edit->added[i].level, &edit->added[i].run->facts));
+    return PLSM_OK;
+}
+
+static plsm_status encode_state(const struct manifest_state *state, struct buf *out)
+{
+    TRY(put_number(out, TAG_LOG_FLOOR, state->log_floor));
+    TRY(put_number(out, TAG_NEXT_NUMBER, state->next_number));
+    TRY(put_number(out, TAG_SEQ, state->seq));
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < state->version->levels[level].count; i++)
+            TRY(put_run(out, level, &state->version->levels[level].runs[i]->facts));
+    return PLSM_OK;
+}
+
+/* Reads `count` varints; NULL when they are not there. */
+static const uint8_t *get_numbers(const uint8_t *at, const uint8_t *end, uint64_t *numbers, size_t count)
+{
+    for (size_t i = 0; i < count && at; i++)
+        at = get_varint(at, end, &numbers[i]);
+    return at;
+}
+
+static const uint8_t *get_slice(const uint8_t *at, const uint8_t *end, plsm_slice *out)
+{
+    uint64_t size = 0;
+    at = get_varint(at, end, &size);
+    if (!at || size > (size_t)(end - at))
+        return NULL;
+    *out = slice(at, size);
+    return at + size;
+}
+
+/* Reads what follows TAG_ADDED into the edit. *at becomes NULL when it is malformed. */
+static plsm_status decode_run(const struct run_context *context, const uint8_t **at, const uint8_t *end, struct edit *edit)
+{
+    uint64_t n[RUN_NUMBERS] = {0};
+    struct run_facts f = {0};
+    *at = get_numbers(*at, end, n, RUN_NUMBERS);
+    if (*at)
+        *at = get_slice(*at, end, &f.smallest);
+    if (*at)
+        *at = get_slice(*at, end, &f.largest);
+    if (!*at || n[0] >= LSM_LEVELS || n[9] == 0 || n[9] > UINT32_MAX || n[10] > 1 || f.smallest.size > LSM_KEY_MAX ||
+        f.largest.size > LSM_KEY_MAX || slice_compare(f.smallest, f.largest) > 0) {
+        *at = NULL;
+        return PLSM_OK;
+    }
+    f.number = n[1];
+    f.file_size = n[2];
+    f.entries = n[3];
+    f.deletions = n[4];
+    f.key_bytes = n[5];
+    f.value_bytes = n[6];
+    f.filter_keys = n[7];
+    f.seq_max = n[8];
+    f.units = (uint32_t)n[9];
+    f.versions = n[10] != 0;
+    struct run *run = run_create(context, &f);
+    if (!run)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    return edit_add(edit, (unsigned)n[0], run);
+}
+
+/* Decodes a payload into `edit`; *whole is false when the bytes are not a sequence of known fields. */
+static plsm_status decode(const struct run_context *context, plsm_slice payload, struct edit *edit, bool *whole)
+{
+    const uint8_t *at = payload.data, *end = at + payload.size;
+    while (at && at < end) {
+        uint64_t n[2] = {0};
+        switch (*at++) {
+        case TAG_LOG_FLOOR:
+            at = get_varint(at, end, &edit->log_floor);
+            break;
+        case TAG_NEXT_NUMBER:
+            at = get_varint(at, end, &edit->next_number);
+            break;
+        case TAG_SEQ:
+            at = get_varint(at, end, &edit->seq);
+            break;
+        case TAG_ADDED:
+            TRY(decode_run(context, &at, end, edit));
+            break;
+        case TAG_REMOVED:
+            at = get_numbers(at, end, n, 2);
+            if (at && n[0] < LSM_LEVELS)
+                TRY(edit_remove(edit, (unsigned)n[0], n[1]));
+            else
+                at = NULL;
+            break;
+        default:
+            at = NULL;
+        }
+    }
+    *whole = at != NULL;
+    return PLSM_OK;
+}
+
+struct reading {
+    const struct run_context *context;
+    const char *path;
+    struct manifest_state *state;
+    uint64_t records;
+};
+
+static plsm_status read_record(void *arg, uint64_t user, plsm_slice payload, uint64_t offset)
+{
+    struct reading *r = arg;
+    struct edit edit = {0};
+    struct version *next = NULL;
+    bool whole = false;
+    plsm_status status = decode(r->context, payload, &edit, &whole);
+    if (status == PLSM_OK && (!whole || (user == USER_SNAPSHOT) != (r->records == 0)))
+        status = fail(PLSM_CORRUPT, "%s: record at offset %llu: cannot be understood", r->path, (unsigned long long)offset);
+    if (status == PLSM_OK)
+        status = version_apply(r->state->version, &edit, &next);
+    if (status == PLSM_OK) {
+        version_unref(r->state->version);
+        r->state->version = next;
+        r->state->log_floor = edit.log_floor ? edit.log_floor : r->state->log_floor;
+        r->state->next_number = edit.next_number ? edit.next_number : r->state->next_number;
+        r->state->seq = edit.seq ? edit.seq : r->state->seq;
+        r->records++;
+    }
+    edit_free(&edit);
+    return status;
+}
+
+plsm_status manifest_read(const struct run_context *context, uint64_t number, struct manifest_state *out)
+{
+    char path[4096];
+    struct reclog_result result = {0};
+    manifest_path(context, number, path, sizeof path);
+    *out = (struct manifest_state){.version = version_create()};
+    if (!out->version)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    struct reading reading = {.context = context, .path = path, .state = out};
+    plsm_status status = reclog_read(context->env, path, MANIFEST_MAGIC, read_record, &reading, &result);
+    /* A MANIFEST gets its name only after its first record was synced. */
+    if (status == PLSM_OK && reading.records == 0)
+        status = fail(PLSM_CORRUPT, "%s: damaged: its first record is missing", path);
+    if (status != PLSM_OK) {
+        version_unref(out->version);
+        out->version = NULL;
+    }
+    return status;
+}
+
+plsm_status manifest_create(const struct run_context *context, uint64_t number, const struct manifest_state *state,
+                            struct manifest **out, bool *named)
+{
+    char path[4096], temporary[4096 + 8];
+    struct buf payload = {0};
+    *out = NULL;
+    *named = false;
+    struct manifest *m = mem_zalloc(sizeof *m);
+    if (!m)
+        return fail(PLSM_NO_MEMORY, "no memory for the MANIFEST");
+    m->number = number;
+    manifest_path(context, number, path, sizeof path);
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    plsm_status status = encode_state(state, &payload);
+    if (status == PLSM_OK)
+        status = reclog_create(context->env, temporary, MANIFEST_MAGIC, &m->log);
+    if (status == PLSM_OK)
+        status = reclog_append(m->log, USER_SNAPSHOT, &(plsm_slice){payload.data, payload.size}, 1);
+    if (status == PLSM_OK)
+        status = reclog_sync(m->log);
+    *named = status == PLSM_OK;
+    if (status == PLSM_OK)
+        status = env_rename(context->env, temporary, path);
+    if (status == PLSM_OK)
+        status = env_sync_dir(context->env, context->path);
+    buf_free(&payload);
+    if (status != PLSM_OK) {
+        manifest_close(m, false);
+        return status;
+    }
+    *out = m;
+    return PLSM_OK;
+}
+
+plsm_status manifest_append(struct manifest *manifest, const struct edit *edit)
+{
+    struct buf payload = {0};
+    plsm_status status = encode_edit(edit, &payload);
+    if (status == PLSM_OK)
+        status = reclog_append(manifest->log, USER_EDIT, &(plsm_slice){payload.data, payload.size}, 1);
+    if (status == PLSM_OK)
+        status = reclog_sync(manifest->log);
+    buf_free(&payload);
+    return status;
+}
+
+bool manifest_broken(const struct manifest *manifest)
+{
+    return reclog_broken(manifest->log);
+}
+
+uint64_t manifest_size(const struct manifest *manifest)
+{
+    return reclog_size(manifest->log);
+}
+
+uint64_t manifest_number(const struct manifest *manifest)
+{
+    return manifest->number;
+}
+
+plsm_status manifest_close(struct manifest *manifest, bool clean)
+{
+    plsm_status status = PLSM_OK;
+    if (!manifest)
+        return PLSM_OK;
+    if (clean)
+        status = reclog_close_clean(manifest->log);
+    else
+        reclog_close(manifest->log);
+    mem_free(manifest);
+    return status;
+}

@@ -1,0 +1,483 @@
+/* Opening and closing a store.
+ *
+ * For writing: lock, read the MANIFEST, replay the logs, write what they held into runs when they do not end cleanly (so
+ * that nothing depends on bytes that may not be synced), start a new log and a new MANIFEST, remove what is left over.
+ * Nothing is ever appended to a log or MANIFEST of an earlier opening.
+ *
+ * For reading, beside a writer or not: pin, read the MANIFEST, replay the logs into memory; nothing is written. */
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "lsm/recover.h"
+#include "base/banned.h"
+
+enum {
+    LOGS_MAX = 8,              /* so many clean logs may be kept for the next opening before their content is flushed */
+    PIN_TRIES = 500,           /* a writer holds the pin only while it removes files */
+    PIN_WAIT_NS = 10 * 1000 * 1000,
+};
+
+void lsm_options_default(struct lsm_options *options)
+{
+    *options = (struct lsm_options){
+        .index = LSM_LEARNED,
+        .buffer_size = 64 << 20,
+        .cache_size = 256 << 20,
+        .size_ratio = 10,
+        .file_size = 64 << 20,
+        .l0_compact = 4,
+        .l0_slowdown = 8,
+        .l0_stop = 20,
+        .filter_bits = 8,
+        .background = 1,
+        .manifest_size = 4 << 20,
+        .verify_checksums = true,
+    };
+}
+
+void log_path(const struct lsm *db, uint64_t number, char *path, size_t size)
+{
+    snprintf(path, size, "%s/log-%08llu", db->path, (unsigned long long)number);
+}
+
+void db_break(struct lsm *db, plsm_status status)
+{
+    if (db->broken != PLSM_OK)
+        return;
+    db->broken = status;
+    snprintf(db->broken_message, sizeof db->broken_message, "%s", plsm_message());
+    condition_broadcast(&db->progress);
+    condition_broadcast(&db->work);
+}
+
+void db_background_failed(struct lsm *db, plsm_status status)
+{
+    if (status != PLSM_NO_SPACE && status != PLSM_NO_MEMORY) {
+        db_break(db, status);
+        return;
+    }
+    db->background_status = status;
+    snprintf(db->background_message, sizeof db->background_message, "%s", plsm_message());
+}
+
+plsm_status db_writable(const struct lsm *db)
+{
+    if (db->broken == PLSM_OK)
+        return PLSM_OK;
+    return fail(PLSM_READ_ONLY, "%s: read-only since a write failed (%s: %s); open it again once the cause is gone", db->path,
+                plsm_status_name(db->broken), db->broken_message);
+}
+
+bool lsm_is_read_only(struct lsm *db)
+{
+    mutex_lock(&db->lock);
+    bool read_only = db->options.read_only || db->broken != PLSM_OK;
+    mutex_unlock(&db->lock);
+    return read_only;
+}
+
+const char *lsm_path(const struct lsm *db)
+{
+    return db->path;
+}
+
+struct env *lsm_env(const struct lsm *db)
+{
+    return db->env;
+}
+
+static void discard_run(void *arg, uint64_t number)
+{
+    garbage_add(arg, 'r', number);
+}
+
+static plsm_status check_options(const struct lsm_options *o)
+{
+    if (o->buffer_size < 64 << 10 || o->file_size < 64 << 10)
+        return fail(PLSM_INVALID, "buffer_size and file_size must be at least 64K");
+    if (o->size_ratio < 2 || o->size_ratio > 64)
+        return fail(PLSM_INVALID, "size_ratio must be between 2 and 64, not %u", o->size_ratio);
+    if (o->l0_compact < 1 || o->l0_compact > o->l0_slowdown || o->l0_slowdown > o->l0_stop)
+        return fail(PLSM_INVALID, "l0_compact <= l0_slowdown <= l0_stop does not hold: %u, %u, %u", o->l0_compact,
+                    o->l0_slowdown, o->l0_stop);
+    if (o->filter_bits && (o->filter_bits < FILTER_BITS_MIN || o->filter_bits > FILTER_BITS_MAX))
+        return fail(PLSM_INVALID, "filter_bits must be 0 or between %d and %d, not %u", FILTER_BITS_MIN, FILTER_BITS_MAX,
+                    o->filter_bits);
+    if (o->manifest_size < 4096)
+        return fail(PLSM_INVALID, "manifest_size must be at least 4K");
+    return PLSM_OK;
+}
+
+/* The struct with everything that needs no file. */
+static plsm_status prepare(const char *path, const struct lsm_options *options, struct lsm **out)
+{
+    TRY(check_options(options));
+    size_t size = strlen(path) + 1;
+    if (size > 4000)
+        return fail(PLSM_INVALID, "the path of the store is too long (%zu bytes)", size);
+    struct lsm *db = mem_zalloc(sizeof *db);
+    if (!db)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    db->magic = LSM_STRUCT_MAGIC;
+    db->options = *options;
+    db->env = options->env;
+    db->writers_end = &db->writers;
+    mutex_init(&db->edit_lock);
+    mutex_init(&db->lock);
+    mutex_init(&db->snapshot_lock);
+    mutex_init(&db->garbage_lock);
+    condition_init(&db->work);
+    condition_init(&db->progress);
+    db->path = mem_alloc(size);
+    db->epoch = epoch_create();
+    if (db->path && db->epoch)
+        db->cache = cache_create(options->cache_size, db->epoch);
+    *out = db;
+    if (!db->cache)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    memcpy(db->path, path, size);
+    db->context = (struct run_context){
+        .env = db->env,
+        .path = db->path,
+        .cache = db->cache,
+        .epoch = db->epoch,
+        .counters = &db->counters,
+        .index = options->index,
+        .verify_checksums = options->verify_checksums,
+        .read_only = options->read_only,
+        .discard = discard_run,
+        .discard_arg = db,
+    };
+    return PLSM_OK;
+}
+
+/* Frees everything; files are closed, nothing is written. */
+static void destroy(struct lsm *db)
+{
+    if (!db)
+        return;
+    if (db->epoch)
+        epoch_reclaim(db->epoch);
+    view_release(atomic_load(&db->view));
+    version_unref(db->version);
+    if (db->epoch)
+        epoch_destroy(db->epoch); /* the last views, and so the last runs */
+    if (db->writer_lock)
+        garbage_collect(db);
+    reclog_close(db->active.log);
+    memtable_unref(db->active.table);
+    for (unsigned i = 0; i < db->frozen_count; i++) {
+        reclog_close(db->frozen[i].log);
+        memtable_unref(db->frozen[i].table);
+    }
+    manifest_close(db->manifest, false);
+    cache_destroy(db->cache);
+    env_unlock(db->pin_lock);
+    env_unlock(db->writer_lock);
+    for (unsigned i = 0; i < LSM_LEVELS; i++)
+        buf_free(&db->compact_cursor[i]);
+    mem_free(db->garbage.files);
+    condition_destroy(&db->work);
+    condition_destroy(&db->progress);
+    mutex_destroy(&db->edit_lock);
+    mutex_destroy(&db->lock);
+    mutex_destroy(&db->snapshot_lock);
+    mutex_destroy(&db->garbage_lock);
+    mem_free(db->path);
+    db->magic = 0;
+    mem_free(db);
+}
+
+/* Where the parent of a path ends; "." or "/" where there is none. */
+static void parent_of(const char *path, char *parent, size_t size)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    while (end > 0 && path[end - 1] != '/')
+        end--;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    if (end == 0)
+        snprintf(parent, size, ".");
+    else
+        snprintf(parent, size, "%.*s", (int)end, path);
+}
+
+static plsm_status make_directory(struct lsm *db)
+{
+    char parent[4096];
+    plsm_status status = env_make_dir(db->env, db->path);
+    if (status == PLSM_EXISTS)
+        return PLSM_OK;
+    TRY(status);
+    parent_of(db->path, parent, sizeof parent);
+    return env_sync_dir(db->env, parent);
+}
+
+/* Locks for writing, or pins for reading. */
+static plsm_status lock_store(struct lsm *db)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/LOCK", db->path);
+    if (!db->options.read_only) {
+        plsm_status status = env_lock(db->env, path, LOCK_WRITER, true, &db->writer_lock);
+        if (status == PLSM_LOCKED)
+            return fail(PLSM_LOCKED, "%s: is in use by another process (mounted, or open for writing)", db->path);
+        return status;
+    }
+    plsm_status status = PLSM_LOCKED;
+    for (int i = 0; status == PLSM_LOCKED && i < PIN_TRIES; i++) {
+        status = env_lock(db->env, path, LOCK_PIN, false, &db->pin_lock);
+        if (status == PLSM_LOCKED)
+            env_sleep_ns(db->env, PIN_WAIT_NS);
+    }
+    return status;
+}
+
+/* The runs that the version names must be there: a missing one would show only when it is read. */
+static plsm_status check_runs(struct lsm *db, const struct version *version, const struct inventory *inventory)
+{
+    char path[4096];
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++) {
+            uint64_t number = version->levels[level].runs[i]->facts.number;
+            size_t low = 0, high = inventory->runs.count;
+            while (low < high) {
+                size_t middle = (low + high) / 2;
+                if (inventory->runs.numbers[middle] < number)
+                    low = middle + 1;
+                else
+                    high = middle;
+            }
+            if (low == inventory->runs.count || inventory->runs.numbers[low] != number) {
+                run_path(&db->context, number, path, sizeof path);
+                return fail(PLSM_CORRUPT, "%s: the run is missing; restore it from a backup", path);
+            }
+        }
+    return PLSM_OK;
+}
+
+/* What is there: the newest MANIFEST, or an empty state for a store to be made. */
+static plsm_status read_state(struct lsm *db, struct inventory *inventory, struct manifest_state *state)
+{
+    TRY(inventory_read(db, inventory));
+    if (inventory->manifests.count == 0) {
+        if (!db->options.create)
+            return fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", db->path, db->path);
+        if (inventory->foreign)
+            return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory", db->path);
+        *state = (struct manifest_state){.version = version_create(), .log_floor = 1, .next_number = 1};
+        return state->version ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to open the store");
+    }
+    if (db->options.exclusive)
+        return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
+    TRY(manifest_read(&db->context, inventory->manifests.numbers[inventory->manifests.count - 1], state));
+    if (state->log_floor == 0 || state->next_number == 0)
+        return fail(PLSM_CORRUPT, "%s: the MANIFEST does not say which logs are needed", db->path);
+    inventory_free(inventory); /* again: a writer may have made logs and runs meanwhile */
+    TRY(inventory_read(db, inventory));
+    return check_runs(db, state->version, inventory);
+}
+
+/* Flushes what the logs held, unless they may simply be kept. */
+static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t floor)
+{
+    bool empty = memtable_count(replay->table) == 0;
+    bool keep = replay->clean && replay->edit.added_count == 0 && replay->logs <= LOGS_MAX &&
+                memtable_bytes(replay->table) < db->options.buffer_size / 4;
+    db->log_floor = floor;
+    if (keep && !empty)
+        return PLSM_OK;
+    if (!empty) {
+        TRY(flush_table(db, replay->table, &replay->edit));
+        memtable_unref(replay->table);
+        replay->table = memtable_create();
+        if (!replay->table)
+            return fail(PLSM_NO_MEMORY, "no memory for a memtable");
+    }
+    db->log_floor = replay->log_last + 1;
+    return PLSM_OK;
+}
+
+static plsm_status start_log(struct lsm *db, struct replay *replay)
+{
+    char path[4096];
+    uint64_t number = replay->log_last + 1;
+    log_path(db, number, path, sizeof path);
+    TRY(reclog_create(db->env, path, LOG_MAGIC, &db->active.log));
+    db->active.table = replay->table;
+    replay->table = NULL;
+    db->active.log_first = db->log_floor;
+    db->active.log_last = number;
+    db->next_log = number + 1;
+    return env_sync_dir(db->env, db->path); /* also the names of runs that replaying wrote */
+}
+
+/* Numbers that no file has, whatever was left behind. */
+static void choose_numbers(struct lsm *db, const struct inventory *inventory, const struct manifest_state *state)
+{
+    const struct number_list *runs = &inventory->runs;
+    db->next_number = state->next_number;
+    if (runs->count && runs->numbers[runs->count - 1] >= db->next_number)
+        db->next_number = runs->numbers[runs->count - 1] + 1;
+}
+
+static void collect_leftovers(struct lsm *db, const struct inventory *inventory)
+{
+    char path[8192];
+    for (size_t i = 0; i < inventory->runs.count; i++) {
+        bool used = false;
+        for (unsigned level = 0; level < LSM_LEVELS && !used; level++)
+            for (size_t j = 0; j < db->version->levels[level].count && !used; j++)
+                used = db->version->levels[level].runs[j]->facts.number == inventory->runs.numbers[i];
+        if (!used)
+            garbage_add(db, 'r', inventory->runs.numbers[i]);
+    }
+    for (size_t i = 0; i < inventory->logs.count; i++)
+        if (inventory->logs.numbers[i] < db->log_floor)
+            garbage_add(db, 'l', inventory->logs.numbers[i]);
+    for (size_t i = 0; i < inventory->manifests.count; i++)
+        if (inventory->manifests.numbers[i] < manifest_number(db->manifest))
+            garbage_add(db, 'm', inventory->manifests.numbers[i]);
+    for (size_t i = 0; i < inventory->temporary.count; i++) {
+        snprintf(path, sizeof path, "%s/%s", db->path, inventory->temporary.names[i]);
+        env_remove(db->env, path);
+    }
+}
+
+static plsm_status publish(struct lsm *db)
+{
+    struct view *view = view_alloc();
+    if (!view)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    mutex_lock(&db->lock);
+    view_publish(db, view);
+    mutex_unlock(&db->lock);
+    return PLSM_OK;
+}
+
+static plsm_status open_writer(struct lsm *db, const struct inventory *inventory, struct manifest_state *state,
+                               struct replay *replay)
+{
+    bool named = false;
+    choose_numbers(db, inventory, state);
+    db->version = state->version; /* flushing asks it for the last level */
+    state->version = NULL;
+    TRY(replay_logs(db, inventory, state->log_floor, replay));
+    TRY(settle_logs(db, replay, state->log_floor));
+    TRY(start_log(db, replay));
+    struct version *next = NULL;
+    TRY(version_apply(db->version, &replay->edit, &next));
+    version_unref(db->version);
+    db->version = next;
+    struct manifest_state fresh = {.version = db->version,
+                                   .log_floor = db->log_floor,
+                                   .next_number = db->next_number,
+                                   .seq = atomic_load(&db->seq)};
+    uint64_t last = inventory->manifests.count ? inventory->manifests.numbers[inventory->manifests.count - 1] : 0;
+    TRY(manifest_create(&db->context, last + 1, &fresh, &db->manifest, &named));
+    TRY(publish(db));
+    collect_leftovers(db, inventory);
+    garbage_collect(db);
+    plsm_status status = PLSM_OK;
+    if (db->options.background)
+        background_start(db, &status);
+    return status;
+}
+
+static plsm_status open_reader(struct lsm *db, const struct inventory *inventory, struct manifest_state *state,
+                               struct replay *replay)
+{
+    db->version = state->version;
+    state->version = NULL;
+    TRY(replay_logs(db, inventory, state->log_floor, replay));
+    db->active.table = replay->table;
+    replay->table = NULL;
+    return publish(db);
+}
+
+plsm_status lsm_open(const char *path, const struct lsm_options *options, struct lsm **out)
+{
+    struct inventory inventory = {0};
+    struct manifest_state state = {0};
+    struct replay replay = {0};
+    struct lsm *db = NULL;
+    *out = NULL;
+    plsm_status status = prepare(path, options, &db);
+    if (status == PLSM_OK && options->create && !options->read_only)
+        status = make_directory(db);
+    if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
+        status = inventory_read(db, &inventory);
+    if (status == PLSM_OK && inventory.manifests.count == 0 && (!options->create || options->read_only))
+        status = fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", path, path);
+    inventory_free(&inventory);
+    if (status == PLSM_OK)
+        status = lock_store(db);
+    if (status == PLSM_OK)
+        status = read_state(db, &inventory, &state);
+    if (status == PLSM_OK)
+        atomic_store(&db->seq, state.seq);
+    if (status == PLSM_OK)
+        status = options->read_only ? open_reader(db, &inventory, &state, &replay)
+                                    : open_writer(db, &inventory, &state, &replay);
+    version_unref(state.version);
+    replay_free(&replay);
+    inventory_free(&inventory);
+    if (status != PLSM_OK) {
+        if (db && db->flusher)
+            background_stop(db);
+        destroy(db);
+        return status;
+    }
+    *out = db;
+    return PLSM_OK;
+}
+
+/* Brings everything onto the disk. What is large goes into runs; a small rest stays in the log, so that opening, putting
+ * one key and closing does not make a run each time. */
+static plsm_status shut_down(struct lsm *db)
+{
+    plsm_status status = PLSM_OK;
+    mutex_lock(&db->lock);
+    bool broken = db->broken != PLSM_OK;
+    bool large = memtable_bytes(db->active.table) >= db->options.buffer_size / 8;
+    mutex_unlock(&db->lock);
+    if (broken)
+        return PLSM_OK; /* it was told; the next opening recovers from the logs */
+    if (large)
+        lsm_flush(db); /* if it fails the logs have it all */
+    while (status == PLSM_OK && db->frozen_count > 0)
+        status = flush_oldest(db);
+    status = PLSM_OK;
+    for (unsigned i = 0; i < db->frozen_count && status == PLSM_OK; i++) {
+        status = reclog_close_clean(db->frozen[i].log);
+        db->frozen[i].log = NULL;
+    }
+    if (status == PLSM_OK) {
+        status = reclog_close_clean(db->active.log);
+        db->active.log = NULL;
+    }
+    if (status == PLSM_OK) {
+        status = manifest_close(db->manifest, true);
+        db->manifest = NULL;
+    }
+    return status;
+}
+
+plsm_status lsm_close(struct lsm *db)
+{
+    plsm_status status = PLSM_OK;
+    if (!db)
+        return PLSM_OK;
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    if (!db->options.read_only) {
+        if (db->flusher)
+            background_stop(db);
+        db->options.background = 0; /* what is left is done here */
+        status = shut_down(db);
+    }
+    destroy(db);
+    return status;
+}

@@ -1,0 +1,218 @@
+/* Recovery. See recover.h. */
+#include "lsm/recover.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+static bool add_number(struct number_list *list, uint64_t number)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 16;
+        uint64_t *grown = mem_realloc(list->numbers, capacity * sizeof *grown);
+        if (!grown)
+            return false;
+        list->numbers = grown;
+        list->capacity = capacity;
+    }
+    list->numbers[list->count++] = number;
+    return true;
+}
+
+static bool add_name(struct name_list *list, const char *name)
+{
+    size_t size = strlen(name) + 1;
+    char *copy = mem_alloc(size);
+    char **grown = copy ? mem_realloc(list->names, (list->count + 1) * sizeof *grown) : NULL;
+    if (!grown) {
+        mem_free(copy);
+        return false;
+    }
+    memcpy(copy, name, size);
+    list->names = grown;
+    list->names[list->count++] = copy;
+    return true;
+}
+
+/* "PREFIX-digits": the number; 0 when the name is something else. */
+static uint64_t number_of(const char *name, const char *prefix, const char **rest)
+{
+    size_t size = strlen(prefix);
+    if (strncmp(name, prefix, size) != 0 || !isdigit((unsigned char)name[size]))
+        return 0;
+    char *end = NULL;
+    unsigned long long number = strtoull(name + size, &end, 10);
+    *rest = end;
+    return number;
+}
+
+static void note_file(void *arg, const char *name)
+{
+    struct inventory *inventory = arg;
+    const char *rest = "";
+    uint64_t number = 0;
+    bool ok = true;
+    if ((number = number_of(name, "run-", &rest)) && !*rest)
+        ok = add_number(&inventory->runs, number);
+    else if ((number = number_of(name, "log-", &rest)) && !*rest)
+        ok = add_number(&inventory->logs, number);
+    else if ((number = number_of(name, "manifest-", &rest)) && !*rest)
+        ok = add_number(&inventory->manifests, number);
+    else if (number && strcmp(rest, ".tmp") == 0)
+        ok = add_name(&inventory->temporary, name);
+    else if (strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
+        inventory->foreign = true;
+    if (!ok)
+        inventory->status = fail(PLSM_NO_MEMORY, "no memory to open the store");
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void sort(struct number_list *list)
+{
+    if (list->count)
+        qsort(list->numbers, list->count, sizeof *list->numbers, by_number);
+}
+
+plsm_status inventory_read(struct lsm *db, struct inventory *out)
+{
+    *out = (struct inventory){0};
+    plsm_status status = env_list(db->env, db->path, note_file, out);
+    if (status == PLSM_NOT_FOUND)
+        status = fail(PLSM_NO_STORE, "%s: there is no such directory, so no store; create one with: plsm create %s", db->path,
+                      db->path);
+    if (status == PLSM_OK)
+        status = out->status;
+    sort(&out->runs);
+    sort(&out->logs);
+    sort(&out->manifests);
+    return status;
+}
+
+void inventory_free(struct inventory *inventory)
+{
+    mem_free(inventory->runs.numbers);
+    mem_free(inventory->logs.numbers);
+    mem_free(inventory->manifests.numbers);
+    for (size_t i = 0; i < inventory->temporary.count; i++)
+        mem_free(inventory->temporary.names[i]);
+    mem_free(inventory->temporary.names);
+    *inventory = (struct inventory){0};
+}
+
+struct replaying {
+    struct lsm *db;
+    struct replay *out;
+    const char *path;
+    uint64_t first_offset; /* of the first record of this log; 0: none yet */
+};
+
+/* Writes what was replayed so far into runs, when it is as much as a memtable may hold. */
+static plsm_status flush_full(struct lsm *db, struct replay *replay)
+{
+    if (db->options.read_only || memtable_bytes(replay->table) < db->options.buffer_size)
+        return PLSM_OK;
+    struct memtable *fresh = memtable_create();
+    if (!fresh)
+        return fail(PLSM_NO_MEMORY, "no memory to replay a log");
+    plsm_status status = flush_table(db, replay->table, &replay->edit);
+    memtable_unref(replay->table);
+    replay->table = fresh;
+    return status;
+}
+
+static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, uint64_t offset)
+{
+    struct replaying *r = arg;
+    struct batch_change change;
+    const uint8_t *at = payload.data, *end = at + payload.size;
+    size_t changes = 0;
+    if (!r->first_offset)
+        r->first_offset = offset;
+    while (batch_next(&at, end, &change)) {
+        changes++;
+        if (change.key.size < 1 || change.key.size > LSM_KEY_MAX || change.meta.size > LSM_META_MAX)
+            return fail(PLSM_CORRUPT, "%s: record at offset %llu: key or meta above its limit", r->path,
+                        (unsigned long long)offset);
+    }
+    if (at != end || seq == 0 || seq > SEQ_MAX)
+        return fail(PLSM_CORRUPT, "%s: record at offset %llu: is not a batch", r->path, (unsigned long long)offset);
+    TRY(flush_full(r->db, r->out));
+    TRY(memtable_reserve(r->out->table, changes, payload.size));
+    at = payload.data;
+    while (batch_next(&at, end, &change)) {
+        struct entry entry = {
+            .key = change.key, .meta = change.meta, .value = change.value, .seq = seq, .kind = change.kind};
+        memtable_add(r->out->table, &entry);
+    }
+    if (seq > atomic_load(&r->db->seq))
+        atomic_store(&r->db->seq, seq);
+    return PLSM_OK;
+}
+
+/* Reads the logs behind a tear, only to see whether they prove that the torn one had been synced. */
+static plsm_status ignore_record(void *arg, uint64_t seq, plsm_slice payload, uint64_t offset)
+{
+    struct replaying *r = arg;
+    (void)seq;
+    (void)payload;
+    if (!r->first_offset)
+        r->first_offset = offset;
+    return PLSM_OK;
+}
+
+plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *out)
+{
+    char path[4096], torn_path[4096] = "";
+    uint64_t torn_at = 0;
+    bool torn = false;
+    plsm_status status = PLSM_OK;
+    *out = (struct replay){.log_last = floor - 1, .clean = true, .table = memtable_create()};
+    if (!out->table)
+        return fail(PLSM_NO_MEMORY, "no memory to replay the logs");
+    for (size_t i = 0; i < inventory->logs.count && status == PLSM_OK; i++) {
+        uint64_t number = inventory->logs.numbers[i];
+        struct reclog_result result = {0};
+        if (number < floor)
+            continue;
+        log_path(db, number, path, sizeof path);
+        if (number != out->log_last + 1) {
+            log_path(db, out->log_last + 1, path, sizeof path);
+            return fail(PLSM_CORRUPT, "%s: the log is missing; restore it, or what was written last is lost", path);
+        }
+        struct replaying r = {.db = db, .out = out, .path = path};
+        status = reclog_read(db->env, path, LOG_MAGIC, torn ? ignore_record : replay_record, &r, &result);
+        out->log_last = number;
+        out->logs++;
+        out->clean &= result.closed && !result.torn;
+        /* Syncing goes from the oldest log on: a later log with a synced record proves that this one was whole. */
+        if (status == PLSM_OK && torn && r.first_offset && result.synced > r.first_offset)
+            status = fail(PLSM_CORRUPT, "%s: damaged at offset %llu, where it had been synced", torn_path,
+                          (unsigned long long)torn_at);
+        if (result.torn && !torn) {
+            torn = true;
+            torn_at = result.end;
+            memcpy(torn_path, path, sizeof torn_path);
+        }
+    }
+    if (status == PLSM_OK && out->logs == 0 && inventory->manifests.count) { /* the active one is there from the start */
+        log_path(db, floor, path, sizeof path);
+        status = fail(PLSM_CORRUPT, "%s: the log is missing; restore it, or what was written last is lost", path);
+    }
+    return status;
+}
+
+void replay_free(struct replay *replay)
+{
+    memtable_unref(replay->table);
+    edit_free(&replay->edit);
+    *replay = (struct replay){0};
+}

@@ -1,0 +1,37 @@
+/* Recovery: what the directory of a store holds, and the logs replayed. */
+#ifndef LSM_RECOVER_H
+#define LSM_RECOVER_H
+
+#include "lsm/db.h"
+
+/* Numbers of the files in a store's directory, sorted. */
+struct inventory {
+    struct number_list {
+        uint64_t *numbers;
+        size_t count, capacity;
+    } runs, logs, manifests;
+    struct name_list {
+        char **names;
+        size_t count, capacity;
+    } temporary;     /* names of unfinished MANIFESTs */
+    bool foreign;    /* something is there that is not ours */
+    plsm_status status;
+};
+/* Lists the directory. PLSM_NO_STORE when there is no such directory (or it is a file). */
+plsm_status inventory_read(struct lsm *db, struct inventory *out);
+void inventory_free(struct inventory *inventory);
+
+/* What replaying the logs found. */
+struct replay {
+    struct memtable *table; /* what is not in runs; a reference is held */
+    struct edit edit;       /* runs written meanwhile, because the memtable was full (writers only) */
+    uint64_t log_last;      /* the highest log number there is; floor - 1 when there is none */
+    uint64_t logs;          /* files read */
+    bool clean;             /* every log was closed in order */
+};
+/* Replays the logs from `floor` on into memory. Sets db->seq. PLSM_CORRUPT when a log is missing or damaged below what was
+ * synced. A tear ends the replay: what stands in later logs was never synced and came after it. */
+plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *out);
+void replay_free(struct replay *replay);
+
+#endif

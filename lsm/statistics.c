@@ -1,0 +1,199 @@
+/* Statistics: what the tree is and what it did, under the names of the project. All are measured; keys and live bytes are
+ * estimates where versions of a key may lie in several runs, and exact after a full compaction. */
+#include "lsm/db.h"
+
+#include <stdio.h>
+
+#include "base/banned.h"
+
+typedef void each_statistic(void *arg, const char *name, bool is_real, uint64_t integer, double real);
+
+struct telling {
+    struct lsm *db;
+    const struct view *view;
+    each_statistic *each;
+    void *arg;
+};
+
+static void tell(const struct telling *t, const char *name, uint64_t value)
+{
+    t->each(t->arg, name, false, value, 0.0);
+}
+
+static void tell_ratio(const struct telling *t, const char *name, double over, double under)
+{
+    t->each(t->arg, name, true, 0, under > 0 ? over / under : 0.0);
+}
+
+static uint64_t count(const struct telling *t, enum counter which)
+{
+    return counter_read(&t->db->counters, which);
+}
+
+/* Sums over all runs. */
+struct totals {
+    uint64_t files, bytes, entries, deletions, data_bytes, filter_keys, filter_bytes;
+    uint64_t index_bytes, index_entries, run_index_max, level_index_max;
+    uint64_t loaded, with_model, last_level_bytes;
+};
+
+/* Memory of what is loaded of a run, and whether a model serves it. */
+static void add_run(struct totals *sum, const struct run *run, uint64_t *level_index)
+{
+    const struct run_facts *f = &run->facts;
+    struct run_body *body = atomic_load_explicit(&((struct run *)run)->body, memory_order_acquire);
+    sum->files++;
+    sum->bytes += f->file_size;
+    sum->entries += f->entries;
+    sum->deletions += f->deletions;
+    sum->data_bytes += f->key_bytes + f->value_bytes;
+    if (!body)
+        return;
+    struct fences *fences = atomic_load_explicit(&body->fences, memory_order_acquire);
+    uint64_t index = (body->model ? body->model_info.memory_bytes : 0) + (fences ? fences_memory(fences) : 0);
+    sum->loaded++;
+    sum->with_model += body->model != NULL;
+    sum->index_bytes += index;
+    sum->index_entries += f->entries;
+    sum->filter_bytes += body->filter_bytes.size;
+    sum->filter_keys += f->filter_keys;
+    *level_index += index;
+    if (index > sum->run_index_max)
+        sum->run_index_max = index;
+}
+
+static struct totals add_up(const struct telling *t)
+{
+    struct totals sum = {0};
+    const struct version *version = t->view->version;
+    for (unsigned level = 0; level < LSM_LEVELS; level++) {
+        uint64_t level_index = 0;
+        for (size_t i = 0; i < version->levels[level].count; i++)
+            add_run(&sum, version->levels[level].runs[i], &level_index);
+        if (level_index > sum.level_index_max)
+            sum.level_index_max = level_index;
+    }
+    sum.last_level_bytes = version->levels[version_last_level(version)].bytes;
+    return sum;
+}
+
+static void tell_levels(const struct telling *t)
+{
+    char name[64];
+    for (unsigned level = 0; level < LSM_LEVELS; level++) {
+        const struct level *l = &t->view->version->levels[level];
+        uint64_t keys = 0;
+        for (size_t i = 0; i < l->count; i++)
+            keys += l->runs[i]->facts.entries;
+        snprintf(name, sizeof name, "lsm.level.%u.files", level);
+        tell(t, name, l->count);
+        snprintf(name, sizeof name, "lsm.level.%u.keys", level);
+        tell(t, name, keys);
+        snprintf(name, sizeof name, "lsm.level.%u.bytes", level);
+        tell(t, name, l->bytes);
+    }
+}
+
+static void tell_store(const struct telling *t, const struct totals *sum)
+{
+    uint64_t tables = 0, buffered = 0, buffered_keys = 0;
+    for (unsigned i = 0; i < t->view->table_count; i++) {
+        buffered += memtable_bytes(t->view->tables[i]);
+        buffered_keys += memtable_count(t->view->tables[i]);
+        tables++;
+    }
+    /* A deletion hides at most one other entry. */
+    uint64_t hidden = 2 * sum->deletions, entries = sum->entries + buffered_keys;
+    tell(t, "store.keys", entries > hidden ? entries - hidden : 0);
+    tell(t, "store.bytes_live", sum->data_bytes);
+    tell(t, "store.bytes_disk", sum->bytes);
+    tell(t, "store.files", sum->files);
+    tell(t, "mem.memtables", buffered);
+    tell(t, "mem.cache", cache_bytes(t->db->cache));
+    tell(t, "mem.index", sum->index_bytes);
+    tell(t, "mem.filter", sum->filter_bytes);
+    tell(t, "mem.bytes", buffered + cache_bytes(t->db->cache) + sum->index_bytes + sum->filter_bytes);
+    tell(t, "lsm.memtables", tables);
+    tell(t, "lsm.memtable_bytes", buffered);
+}
+
+static void tell_work(const struct telling *t, const struct totals *sum)
+{
+    double user = (double)count(t, COUNT_USER_BYTES);
+    tell_ratio(t, "lsm.write_amplification", (double)count(t, COUNT_WRITE_BYTES), user);
+    tell_ratio(t, "lsm.space_amplification", (double)sum->bytes, (double)sum->last_level_bytes);
+    tell(t, "lsm.flushes", count(t, COUNT_FLUSHES));
+    tell(t, "lsm.flush_bytes", count(t, COUNT_FLUSH_BYTES));
+    tell(t, "lsm.compactions", count(t, COUNT_COMPACTIONS));
+    tell(t, "lsm.compact_bytes", count(t, COUNT_COMPACT_BYTES));
+    tell(t, "lsm.compact_read_bytes", count(t, COUNT_COMPACT_READ_BYTES));
+    tell(t, "lsm.trivial_moves", count(t, COUNT_TRIVIAL_MOVES));
+    tell(t, "lsm.stall_ms", count(t, COUNT_STALL_NS) / 1000000);
+    tell(t, "lsm.log_bytes", count(t, COUNT_LOG_BYTES));
+    tell(t, "lsm.log_syncs", count(t, COUNT_SYNCS));
+}
+
+static void tell_learned(const struct telling *t, const struct totals *sum)
+{
+    double found = (double)count(t, COUNT_RUN_FOUND), lookups = (double)count(t, COUNT_RUN_LOOKUPS);
+    double right = (double)count(t, COUNT_MODEL_RIGHT), wrong = (double)count(t, COUNT_MODEL_WRONG);
+    tell_ratio(t, "learn.level.accuracy", (double)count(t, COUNT_LEVEL_RIGHT), found);
+    tell_ratio(t, "learn.file.accuracy", (double)count(t, COUNT_FILE_RIGHT), found);
+    tell_ratio(t, "learn.block.accuracy", right, right + wrong);
+    tell_ratio(t, "learn.fallback_rate", (double)count(t, COUNT_MODEL_FALLBACK), lookups);
+    tell(t, "learn.fallbacks", count(t, COUNT_MODEL_FALLBACK));
+    tell_ratio(t, "learn.train_ns_per_key", (double)count(t, COUNT_TRAIN_NS), (double)count(t, COUNT_TRAIN_KEYS));
+    tell(t, "learn.files", sum->with_model);
+    tell(t, "learn.files_loaded", sum->loaded);
+    tell(t, "learn.bytes.index", sum->index_bytes);
+    tell(t, "learn.bytes.filter", sum->filter_bytes);
+    tell(t, "learn.bytes.sst_max", sum->run_index_max);
+    tell(t, "learn.bytes.level_max", sum->level_index_max);
+    tell(t, "learn.bytes.global", sum->index_bytes);
+    tell_ratio(t, "learn.index_bits_per_key", 8.0 * (double)sum->index_bytes, (double)sum->index_entries);
+}
+
+static void tell_filters(const struct telling *t, const struct totals *sum)
+{
+    double negatives = (double)count(t, COUNT_FILTER_NEGATIVES), wrong = (double)count(t, COUNT_FILTER_FALSE);
+    tell_ratio(t, "filter.bits_per_key", 8.0 * (double)sum->filter_bytes, (double)sum->filter_keys);
+    tell_ratio(t, "filter.false_positive_rate", wrong, negatives + wrong);
+    tell(t, "filter.false_negatives", count(t, COUNT_FILTER_MISSED));
+    tell(t, "filter.probes", count(t, COUNT_FILTER_PROBES));
+}
+
+static void tell_io(const struct telling *t)
+{
+    double hits = (double)count(t, COUNT_CACHE_HITS), misses = (double)count(t, COUNT_CACHE_MISSES);
+    tell(t, "cache.hits", count(t, COUNT_CACHE_HITS));
+    tell(t, "cache.misses", count(t, COUNT_CACHE_MISSES));
+    tell_ratio(t, "cache.hit_rate", hits, hits + misses);
+    tell(t, "cache.bytes", cache_bytes(t->db->cache));
+    tell(t, "cache.bytes_max", t->db->options.cache_size);
+    tell(t, "io.reads", count(t, COUNT_READS));
+    tell(t, "io.read_bytes", count(t, COUNT_READ_BYTES));
+    tell(t, "io.writes", count(t, COUNT_WRITES));
+    tell(t, "io.write_bytes", count(t, COUNT_WRITE_BYTES));
+    tell_ratio(t, "io.pages_per_get", (double)count(t, COUNT_GET_PAGES), (double)count(t, COUNT_GETS));
+    tell(t, "io.gets", count(t, COUNT_GETS));
+    tell(t, "io.gets_found", count(t, COUNT_GETS_FOUND));
+}
+
+void lsm_statistics(struct lsm *db, each_statistic *each, void *arg)
+{
+    struct view *view = view_acquire(db);
+    struct telling t = {.db = db, .view = view, .each = each, .arg = arg};
+    struct totals sum = add_up(&t);
+    tell_store(&t, &sum);
+    tell_levels(&t);
+    tell_work(&t, &sum);
+    tell_learned(&t, &sum);
+    tell_filters(&t, &sum);
+    tell_io(&t);
+    view_release(view);
+}
+
+void lsm_statistics_reset(struct lsm *db)
+{
+    counters_reset(&db->counters);
+}

@@ -1,0 +1,168 @@
+/* Versions and edits. */
+#include "lsm/version.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+/* Makes room for one more element in an array of `size`-byte elements. */
+static plsm_status grow(void **array, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity)
+        return PLSM_OK;
+    size_t wanted = *capacity ? 2 * *capacity : 8;
+    void *grown = mem_realloc(*array, wanted * size);
+    if (!grown)
+        return fail(PLSM_NO_MEMORY, "no memory for a version");
+    *array = grown;
+    *capacity = wanted;
+    return PLSM_OK;
+}
+
+plsm_status edit_add(struct edit *edit, unsigned level, struct run *run)
+{
+    plsm_status status =
+        grow((void **)&edit->added, edit->added_count, &edit->added_capacity, sizeof *edit->added);
+    if (status != PLSM_OK) {
+        run_unref(run);
+        return status;
+    }
+    edit->added[edit->added_count++] = (struct edit_added){level, run};
+    return PLSM_OK;
+}
+
+plsm_status edit_remove(struct edit *edit, unsigned level, uint64_t number)
+{
+    TRY(grow((void **)&edit->removed, edit->removed_count, &edit->removed_capacity, sizeof *edit->removed));
+    edit->removed[edit->removed_count++] = (struct edit_removed){level, number};
+    return PLSM_OK;
+}
+
+void edit_free(struct edit *edit)
+{
+    for (size_t i = 0; i < edit->added_count; i++)
+        run_unref(edit->added[i].run);
+    mem_free(edit->added);
+    mem_free(edit->removed);
+    *edit = (struct edit){0};
+}
+
+struct version *version_create(void)
+{
+    struct version *version = mem_zalloc(sizeof *version);
+    if (version)
+        atomic_init(&version->references, 1);
+    return version;
+}
+
+void version_ref(struct version *version)
+{
+    atomic_fetch_add_explicit(&version->references, 1, memory_order_relaxed);
+}
+
+void version_unref(struct version *version)
+{
+    if (!version || atomic_fetch_sub_explicit(&version->references, 1, memory_order_acq_rel) > 1)
+        return;
+    for (unsigned level = 0; level < LSM_LEVELS; level++) {
+        for (size_t i = 0; i < version->levels[level].count; i++)
+            run_unref(version->levels[level].runs[i]);
+        mem_free(version->levels[level].runs);
+    }
+    mem_free(version);
+}
+
+static int by_age(const void *a, const void *b)
+{
+    uint64_t x = (*(struct run *const *)a)->facts.number, y = (*(struct run *const *)b)->facts.number;
+    return x > y ? -1 : x < y;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return slice_compare((*(struct run *const *)a)->facts.smallest, (*(struct run *const *)b)->facts.smallest);
+}
+
+/* Fills one level of `next` from the same level of `base` and the edit. */
+static plsm_status apply_level(const struct level *base, const struct edit *edit, unsigned level, struct level *next)
+{
+    size_t capacity = base->count, removed = 0, wanted_removed = 0;
+    for (size_t i = 0; i < edit->added_count; i++)
+        capacity += edit->added[i].level == level;
+    for (size_t i = 0; i < edit->removed_count; i++)
+        wanted_removed += edit->removed[i].level == level;
+    if (capacity == 0)
+        return wanted_removed ? fail(PLSM_CORRUPT, "MANIFEST: a run is removed that does not exist") : PLSM_OK;
+    next->runs = mem_alloc(capacity * sizeof *next->runs);
+    if (!next->runs)
+        return fail(PLSM_NO_MEMORY, "no memory for a version");
+    for (size_t i = 0; i < base->count; i++) {
+        bool gone = false;
+        for (size_t j = 0; j < edit->removed_count && !gone; j++)
+            gone = edit->removed[j].level == level && edit->removed[j].number == base->runs[i]->facts.number;
+        removed += gone;
+        if (!gone)
+            next->runs[next->count++] = base->runs[i];
+    }
+    for (size_t i = 0; i < edit->added_count; i++)
+        if (edit->added[i].level == level)
+            next->runs[next->count++] = edit->added[i].run;
+    for (size_t i = 0; i < next->count; i++) {
+        run_ref(next->runs[i]);
+        next->bytes += next->runs[i]->facts.file_size;
+    }
+    if (removed != wanted_removed)
+        return fail(PLSM_CORRUPT, "MANIFEST: a run is removed that does not exist");
+    qsort(next->runs, next->count, sizeof(struct run *), level == 0 ? by_age : by_key);
+    for (size_t i = 1; level > 0 && i < next->count; i++)
+        if (slice_compare(next->runs[i - 1]->facts.largest, next->runs[i]->facts.smallest) >= 0)
+            return fail(PLSM_CORRUPT, "MANIFEST: runs %llu and %llu of level %u overlap",
+                        (unsigned long long)next->runs[i - 1]->facts.number,
+                        (unsigned long long)next->runs[i]->facts.number, level);
+    return PLSM_OK;
+}
+
+plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out)
+{
+    plsm_status status = PLSM_OK;
+    struct version *next = version_create();
+    if (!next)
+        return fail(PLSM_NO_MEMORY, "no memory for a version");
+    for (unsigned level = 0; level < LSM_LEVELS && status == PLSM_OK; level++)
+        status = apply_level(&base->levels[level], edit, level, &next->levels[level]);
+    if (status != PLSM_OK) {
+        version_unref(next);
+        next = NULL;
+    }
+    *out = next;
+    return status;
+}
+
+size_t version_overlapping(const struct version *version, unsigned level, plsm_slice smallest, plsm_slice largest,
+                           size_t *first)
+{
+    const struct level *l = &version->levels[level];
+    size_t low = 0, high = l->count;
+    while (low < high) { /* the first run that does not end before the range */
+        size_t middle = (low + high) / 2;
+        if (slice_compare(l->runs[middle]->facts.largest, smallest) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *first = low;
+    size_t behind = low;
+    while (behind < l->count && slice_compare(l->runs[behind]->facts.smallest, largest) <= 0)
+        behind++;
+    return behind - low;
+}
+
+unsigned version_last_level(const struct version *version)
+{
+    unsigned last = LSM_LEVELS - 1;
+    while (last > 0 && version->levels[last].count == 0)
+        last--;
+    return last;
+}

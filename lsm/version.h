@@ -1,0 +1,55 @@
+/* A version: which runs exist, on which level. Immutable and reference-counted; each flush and compaction makes the next
+ * one from an edit. */
+#ifndef LSM_VERSION_H
+#define LSM_VERSION_H
+
+#include "lsm/run.h"
+
+enum { LSM_LEVELS = 7 };
+
+struct version {
+    _Atomic uint32_t references;
+    struct level {
+        struct run **runs; /* level 0: newest first, may overlap; others: in key order, disjoint */
+        size_t count;
+        uint64_t bytes;    /* of files */
+    } levels[LSM_LEVELS];
+};
+
+/* A change from one version to the next, and of the store's counters: one MANIFEST record. */
+struct edit {
+    struct edit_added {
+        unsigned level;
+        struct run *run;    /* a reference is held */
+    } *added;
+    size_t added_count, added_capacity;
+    struct edit_removed {
+        unsigned level;
+        uint64_t number;
+    } *removed;
+    size_t removed_count, removed_capacity;
+    uint64_t log_floor;   /* logs below are not needed any more; 0: unchanged */
+    uint64_t next_number; /* run numbers from here on are free; 0: unchanged */
+    uint64_t seq;         /* the largest sequence number in runs; 0: unchanged */
+};
+
+/* Takes over one reference to `run`, also on failure. PLSM_NO_MEMORY. */
+plsm_status edit_add(struct edit *edit, unsigned level, struct run *run);
+plsm_status edit_remove(struct edit *edit, unsigned level, uint64_t number);
+void edit_free(struct edit *edit);
+
+struct version *version_create(void); /* empty, one reference; NULL: no memory */
+void version_ref(struct version *version);
+void version_unref(struct version *version); /* accepts NULL */
+/* The version behind `base` after `edit`, with one reference. PLSM_CORRUPT when the edit removes a run that is not there
+ * or makes runs of a level overlap. */
+plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out);
+
+/* The runs of a level that overlap [smallest, largest] (both inclusive): for levels below 0 the range
+ * [*first, *first + returned). */
+size_t version_overlapping(const struct version *version, unsigned level, plsm_slice smallest, plsm_slice largest,
+                           size_t *first);
+/* The deepest level that holds anything; 0 when the version is empty. */
+unsigned version_last_level(const struct version *version);
+
+#endif

@@ -1,0 +1,90 @@
+/* Views and snapshots. */
+#include "lsm/db.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+struct view *view_alloc(void)
+{
+    return mem_zalloc(sizeof(struct view));
+}
+
+void view_release(struct view *view)
+{
+    if (!view || atomic_fetch_sub_explicit(&view->references, 1, memory_order_acq_rel) > 1)
+        return;
+    for (unsigned i = 0; i < view->table_count; i++)
+        memtable_unref(view->tables[i]);
+    version_unref(view->version);
+    mem_free(view);
+}
+
+static void retired(struct epoch_node *node)
+{
+    view_release((struct view *)(void *)node); /* its first member */
+}
+
+void view_publish(struct lsm *db, struct view *fresh)
+{
+    atomic_init(&fresh->references, 1);
+    fresh->version = db->version;
+    version_ref(db->version);
+    fresh->tables[fresh->table_count++] = db->active.table;
+    for (unsigned i = db->frozen_count; i-- > 0;)
+        fresh->tables[fresh->table_count++] = db->frozen[i].table;
+    for (unsigned i = 0; i < fresh->table_count; i++)
+        memtable_ref(fresh->tables[i]);
+    struct view *old = atomic_exchange(&db->view, fresh);
+    if (old)
+        epoch_retire(db->epoch, &old->node, retired);
+}
+
+struct view *view_acquire(struct lsm *db)
+{
+    epoch_enter(db->epoch);
+    struct view *view = atomic_load_explicit(&db->view, memory_order_acquire);
+    /* The reference of struct lsm is given up only after this epoch: the count cannot be 0 here. */
+    atomic_fetch_add_explicit(&view->references, 1, memory_order_relaxed);
+    epoch_exit(db->epoch);
+    return view;
+}
+
+struct lsm_snapshot *lsm_snapshot_create(struct lsm *db)
+{
+    struct lsm_snapshot *s = mem_alloc(sizeof *s);
+    if (!s)
+        return NULL;
+    mutex_lock(&db->snapshot_lock);
+    s->seq = atomic_load(&db->seq);
+    s->next = db->snapshots;
+    s->link = &db->snapshots;
+    if (s->next)
+        s->next->link = &s->next;
+    db->snapshots = s;
+    mutex_unlock(&db->snapshot_lock);
+    return s;
+}
+
+void lsm_snapshot_destroy(struct lsm *db, struct lsm_snapshot *snapshot)
+{
+    if (!snapshot)
+        return;
+    mutex_lock(&db->snapshot_lock);
+    *snapshot->link = snapshot->next;
+    if (snapshot->next)
+        snapshot->next->link = snapshot->link;
+    mutex_unlock(&db->snapshot_lock);
+    mem_free(snapshot);
+}
+
+uint64_t snapshot_cutoff(struct lsm *db)
+{
+    mutex_lock(&db->snapshot_lock);
+    uint64_t cutoff = atomic_load(&db->seq);
+    for (const struct lsm_snapshot *s = db->snapshots; s; s = s->next)
+        if (s->seq < cutoff)
+            cutoff = s->seq;
+    mutex_unlock(&db->snapshot_lock);
+    return cutoff;
+}
