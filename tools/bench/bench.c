@@ -26,7 +26,7 @@ enum {
 /* Everything a command line may hold, before it is checked as a whole. */
 struct request {
     struct bench_plan plan;
-    const char *engines, *index, *key_type, *directory;
+    const char *index, *key_type, *directory;
 };
 
 struct row_options bench_row(const struct bench_plan *plan, uint32_t variant)
@@ -62,7 +62,7 @@ static void add_engine(struct bench_plan *plan, const struct adapter *engine, co
  * "all". An engine asked for by name must be usable; with "all" a missing one is named and left out. */
 static bool choose_variants(const struct tool *tool, struct request *request)
 {
-    const char *index = request->index, *at = request->engines;
+    const char *index = request->index, *at = request->plan.engines;
     if (strcmp(index, "learned") != 0 && strcmp(index, "traditional") != 0 && strcmp(index, "both") != 0) {
         tool_usage(tool, "--index %s: not one of learned, traditional, both", index);
         return false;
@@ -114,7 +114,6 @@ static bool read_numeric_option(const struct tool *tool, struct bench_plan *plan
     bool good = true;
     switch (option) {
     case LONG_KEYS:
-        plan->keys_given = true;
         return read_number(tool, "keys", 1000, 1, many, &plan->row.keys);
     case LONG_OPS:
         return read_number(tool, "ops", 1000, 1, many, &plan->row.ops);
@@ -165,8 +164,7 @@ static int read_options(struct tool *tool, int argc, char **argv, struct request
     while ((option = tool_next_option(tool, argc, argv, "", longs)) > 0) {
         switch (option) {
         case LONG_ENGINE:
-            request->engines = optarg;
-            request->plan.engine_given = true;
+            request->plan.engines = optarg;
             break;
         case LONG_INDEX:
             request->index = optarg;
@@ -211,8 +209,8 @@ static bool check_request(const struct tool *tool, struct request *request, cons
         tool_usage(tool, "%s", plsm_message());
         return false;
     }
-    if (first && !request->plan.engine_given)
-        request->engines = "all";
+    if (!request->plan.engines)
+        request->plan.engines = first ? "all" : "lsm";
     if (first)
         request->index = "both";
     return choose_variants(tool, request);
@@ -253,7 +251,6 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
                          .seed = 1,
                          .cache_bytes = UINT64_C(1) << 30},
                  .repeat = 1},
-        .engines = "lsm",
         .index = "learned",
         .key_type = "random",
     };

@@ -15,7 +15,8 @@ struct bench_plan {
     } variants[BENCH_VARIANTS_MAX];
     uint32_t variant_count, repeat;
     bool json;
-    bool keys_given, repeat_given, engine_given;
+    const char *engines; /* as on the command line */
+    bool repeat_given;
 };
 
 /* The options of a variant's rows. */

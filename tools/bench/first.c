@@ -57,9 +57,11 @@ static void say(const char *format, ...)
 static void print_conditions(const struct bench_plan *plan, uint32_t repeat)
 {
     const struct row_options *row = &plan->row;
-    say("command: plsm bench first --keys=%llu --value-bytes=%u --threads=%u --repeat=%u --cache-bytes=%llu%s%s%s\n",
-        (unsigned long long)row->keys, row->value_bytes, row->threads, repeat, (unsigned long long)row->cache_bytes,
-        row->sync ? " --sync" : "", row->options ? " -o " : "", row->options ? row->options : "");
+    say("command: plsm bench first --engine=%s --keys=%llu --value-bytes=%u --threads=%u --repeat=%u "
+        "--cache-bytes=%llu%s%s%s\n",
+        plan->engines, (unsigned long long)row->keys, row->value_bytes, row->threads, repeat,
+        (unsigned long long)row->cache_bytes, row->sync ? " --sync" : "", row->options ? " -o " : "",
+        row->options ? row->options : "");
     report_machine("");
     say("conditions: keys of 16 bytes (%s; sequential writes: decimal), incompressible values, no compression,\n"
         "  log on, sync %s, caches warm and larger than the data, write buffers of 64 MiB, medians of %u runs in "
