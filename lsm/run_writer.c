@@ -19,7 +19,6 @@ struct run_writer {
     uint64_t written;           /* bytes of the file, without `out` */
     struct buf smallest;        /* first key of the run */
     struct buf last_key;        /* last key of the last finished page */
-    struct buf border;          /* scratch: a key and one byte more */
     struct buf hashes;          /* u64 each, for the filter */
     struct buf offsets;         /* u32 each: block where a unit starts */
     bool large_units;
@@ -95,16 +94,11 @@ static plsm_status copy_key(struct buf *to, plsm_slice key)
     return buf_append(to, key.data, key.size);
 }
 
-/* Tells the indexes that a page starts with `first`. Where versions of one key straddle the border, the border is the
- * smallest key behind it, so that a search for the key starts on the page before. */
+/* Tells the indexes that a page starts with `first`. Where versions of one key straddle the border, both indexes answer
+ * the page before for it. */
 static plsm_status index_page(struct run_writer *w, plsm_slice first)
 {
     plsm_slice last = buf_slice(&w->last_key);
-    if (w->facts.units > 0 && slice_equal(last, first)) {
-        TRY(copy_key(&w->border, first));
-        TRY(buf_append(&w->border, "", 1));
-        first = buf_slice(&w->border);
-    }
     TRY(fences_builder_add(w->fences, last, first));
     if (w->model) {
         uint64_t start_ns = env_now_ns(w->context->env);
@@ -277,7 +271,6 @@ void run_writer_destroy(struct run_writer *w)
     buf_free(&w->out);
     buf_free(&w->smallest);
     buf_free(&w->last_key);
-    buf_free(&w->border);
     buf_free(&w->hashes);
     buf_free(&w->offsets);
     fences_builder_destroy(w->fences);
