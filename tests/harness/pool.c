@@ -35,6 +35,10 @@ static void run_job(pool_job *job, void *arg, unsigned seconds, int pipe) __attr
 static void run_job(pool_job *job, void *arg, unsigned seconds, int pipe)
 {
     char failure[FAILURE_SIZE] = "";
+    /* libcheck's handlers kill the whole process group, us and our parent included. */
+    signal(SIGALRM, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
     alarm(seconds);
     enum verdict verdict = job(arg, failure, sizeof failure);
 #if defined(__SANITIZE_ADDRESS__)
