@@ -61,6 +61,16 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HARNESS_LIB) $(BUILD)/libplsm.a
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
 
+# The daemon but for its main function, for the tests of its parts.
+FS_PARTS_LIB := $(BUILD)/tests/libfsparts.a
+$(FS_PARTS_LIB): $(filter-out $(BUILD)/fs/main.o,$(FS_OBJ))
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/tests/fs/%: $(BUILD)/tests/fs/%.o $(FS_PARTS_LIB) $(HARNESS_LIB) $(BUILD)/libplsm.a
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check fuse3) $(LDLIBS)
+
 unit-binaries: $(TEST_BIN)
 
 # --- tests: `make test` is the quick round, ./check is everything -----------------------------------------------------

@@ -1,0 +1,49 @@
+/* The attributes of a file as they stand in the meta of its entry.
+ *
+ * Layout, all numbers little-endian, varints as in base/bytes.h:
+ *   u8      bits 5..7: version, 1; bits 0..4: code of the mode (attr.c lists them), 0: the mode follows as a varint
+ *   u8      flags: which of the following are there (enum attr_flags in attr.c); unknown ones are an error
+ *   [varint mode]          when its code is 0: type and permissions as in st_mode, at most 16 bits
+ *   varint  inode number
+ *   [varint uid]           otherwise 0
+ *   [varint gid]           otherwise equal to uid
+ *   time    mtime
+ *   [time   ctime]         otherwise equal to mtime
+ *   [time   atime]         otherwise equal to mtime
+ *   [varint rdev]          of device files, otherwise 0
+ * A time is a u64: (seconds + 2^33) << 30 | nanoseconds, good for the years 1698 to 2242; with the flag ATTR_WIDE_TIMES
+ * each time of this entry is an i64 of seconds and a u32 of nanoseconds instead.
+ *
+ * So the file of an ordinary user takes about 15 bytes and one of root's 13. The size is not here: the store tells it. An
+ * entry without meta (put through the library) has the attributes that the caller makes up; see fs/inode.h. */
+#ifndef FS_ATTR_H
+#define FS_ATTR_H
+
+#include <stdint.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/slice.h"
+#include "base/status.h"
+
+struct attr {
+    uint64_t ino;
+    uint32_t mode; /* type and permissions, as st_mode */
+    uint32_t uid, gid;
+    uint64_t rdev; /* as makedev() gives it */
+    struct timespec mtime, ctime, atime;
+};
+
+enum { ATTR_SIZE_MAX = 2 + 3 + 10 + 5 + 5 + 3 * 12 + 10 };
+
+/* Writes the meta of `attr` to `to`, which has ATTR_SIZE_MAX bytes of room; returns its size. Nanoseconds must be below
+ * 10^9 and the mode within 16 bits. */
+size_t attr_encode(const struct attr *attr, uint8_t *to);
+
+/* PLSM_VERSION: written by a later version of plsm. PLSM_CORRUPT: not attributes. */
+plsm_status attr_decode(plsm_slice meta, struct attr *attr);
+
+/* Fills *st as stat(2) shows a file of `size` bytes. */
+void attr_to_stat(const struct attr *attr, uint64_t size, struct stat *st);
+
+#endif

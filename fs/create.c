@@ -1,0 +1,175 @@
+/* Making names: files, directories, symbolic links, special files. */
+#include <errno.h>
+
+#include "base/bytes.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "fs/inode.h"
+#include "fs/ops.h"
+#include "base/banned.h"
+
+plsm_status keep_directory(struct fs *fs, struct node *parent, plsm_batch *batch)
+{
+    struct path path;
+    struct attr attr;
+    uint64_t size = 0;
+    uint8_t meta[ATTR_SIZE_MAX];
+    /* A synthetic directory may vanish, but not the real one that it is in. */
+    while (parent->flags & NODE_SYNTHETIC)
+        parent = parent->parent;
+    if (!(parent->flags & NODE_IMPLIED))
+        return PLSM_OK;
+    TRY(node_path(parent, &path));
+    /* Not made up here: a rename above may have made them permanent, which this node has not been told. */
+    TRY(inode_stat(fs, parent, &attr, &size));
+    return plsm_batch_put(batch, PLSM_NAMES, path_slice(&path), slice(meta, attr_encode(&attr, meta)), slice(NULL, 0));
+}
+
+void touch_directory(struct fs *fs, struct node *parent)
+{
+    while (parent->flags & NODE_SYNTHETIC)
+        parent = parent->parent;
+    struct inode *inode = inode_get(fs, parent);
+    if (!inode)
+        return; /* no memory: only its times are not right */
+    mutex_lock(&inode->lock);
+    plsm_status status = inode_load(fs, inode);
+    if (status == PLSM_OK)
+        inode_touch(fs, inode, true);
+    else
+        fs_errno(fs, status);
+    mutex_unlock(&inode->lock);
+    inode_put(fs, inode);
+}
+
+/* The attributes of what the caller of this request makes in `parent`. */
+static plsm_status new_attr(struct fs *fs, fuse_req_t req, struct node *parent, mode_t mode, dev_t rdev,
+                            struct attr *attr)
+{
+    struct attr above;
+    uint64_t size = 0, wall_ns = env_wall_ns(env_posix());
+    struct timespec now = {(time_t)(wall_ns / 1000000000), (long)(wall_ns % 1000000000)};
+    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    *attr = (struct attr){
+        .mode = mode, .uid = caller->uid, .gid = caller->gid, .mtime = now, .ctime = now, .atime = now, .rdev = rdev};
+    TRY(inode_stat(fs, parent, &above, &size));
+    if (above.mode & S_ISGID) { /* a directory shared by a group gives it on */
+        attr->gid = above.gid;
+        if (S_ISDIR(mode))
+            attr->mode |= S_ISGID;
+    }
+    return plsm_new_id(fs->db, &attr->ino);
+}
+
+/* Writes the new entry: nothing may be there, neither a file nor a directory. */
+static plsm_status write_new(struct fs *fs, const struct entry *entry, const struct attr *attr, plsm_slice value)
+{
+    uint8_t meta[ATTR_SIZE_MAX];
+    plsm_slice file = path_slice(&entry->key), directory = slice(file.data, file.size + 1);
+    plsm_slice key = S_ISDIR(attr->mode) ? directory : file;
+    plsm_batch *batch = plsm_batch_create();
+    if (!batch)
+        return fail(PLSM_NO_MEMORY, "no memory for a batch");
+    plsm_status status = plsm_batch_if_absent(batch, PLSM_NAMES, file);
+    if (status == PLSM_OK && directory.size <= PLSM_KEY_MAX)
+        status = plsm_batch_if_absent(batch, PLSM_NAMES, directory);
+    if (status == PLSM_OK)
+        status = plsm_batch_put(batch, PLSM_NAMES, key, slice(meta, attr_encode(attr, meta)), value);
+    if (status == PLSM_OK)
+        status = plsm_write(fs->db, batch, PLSM_NONE);
+    plsm_batch_destroy(batch);
+    return status;
+}
+
+/* Makes an entry; the tree lock is shared. Returns 0 or an errno value and fills the reply. */
+static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *name, mode_t mode, dev_t rdev,
+                plsm_slice value, struct fuse_entry_param *reply)
+{
+    struct entry entry;
+    bool creatable = false, directory = S_ISDIR(mode);
+    if (name_reserved(parent, name))
+        return EPERM;
+    int error = entry_find(fs, parent, name, &entry, &creatable);
+    if (error == 0)
+        return EEXIST;
+    if (error != ENOENT)
+        return error;
+    if (!creatable)
+        return EINVAL;
+    entry.key.bytes[entry.key.size] = '/';
+    if (directory && entry.key.size >= PLSM_KEY_MAX)
+        return ENAMETOOLONG;
+    plsm_status status = new_attr(fs, req, parent, mode, rdev, &entry.attr);
+    if (status == PLSM_OK)
+        status = write_new(fs, &entry, &entry.attr, value);
+    if (status != PLSM_OK)
+        return status == PLSM_TOO_LARGE ? ENAMETOOLONG : fs_errno(fs, status);
+    entry.key.size += directory;
+    touch_directory(fs, parent);
+    return fill_entry(fs, parent, entry_piece(&entry), directory ? NODE_DIRECTORY : 0, &entry.attr, value.size, reply);
+}
+
+static void make_and_reply(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode, dev_t rdev,
+                           plsm_slice value)
+{
+    struct fs *fs = fs_of(req);
+    struct fuse_entry_param reply;
+    tree_share(&fs->nodes);
+    int error = make(fs, req, node_of(fs, parent_ino), name, mode, rdev, value, &reply);
+    tree_unshare(&fs->nodes);
+    if (error)
+        fuse_reply_err(req, error);
+    else if (fuse_reply_entry(req, &reply) != 0)
+        inode_forget(fs, node_of(fs, reply.ino), 1);
+}
+
+void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    make_and_reply(req, parent, name, mode, S_ISCHR(mode) || S_ISBLK(mode) ? rdev : 0, slice(NULL, 0));
+}
+
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    make_and_reply(req, parent, name, S_IFDIR | (mode & 07777), 0, slice(NULL, 0));
+}
+
+void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    make_and_reply(req, parent, name, S_IFLNK | 0777, 0, slice_of(target));
+}
+
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    struct fuse_entry_param reply = {0};
+    struct inode *inode = NULL;
+    tree_share(&fs->nodes);
+    int error = make(fs, req, node_of(fs, parent), name, S_IFREG | (mode & 07777), 0, slice(NULL, 0), &reply);
+    if (!error) {
+        inode = open_handle(fs, node_of(fs, reply.ino));
+        error = inode ? 0 : ENOMEM;
+    }
+    if (inode) {
+        mutex_lock(&inode->lock);
+        inode->fresh = true; /* the store has it as empty since just now */
+        mutex_unlock(&inode->lock);
+    }
+    tree_unshare(&fs->nodes);
+    if (error) {
+        if (reply.ino)
+            inode_forget(fs, node_of(fs, reply.ino), 1);
+        fuse_reply_err(req, error);
+        return;
+    }
+    fi->fh = (uintptr_t)inode;
+    fi->keep_cache = 1;
+    if (fuse_reply_create(req, &reply, fi) != 0) {
+        close_handle(fs, inode);
+        inode_forget(fs, node_of(fs, reply.ino), 1);
+    }
+}
+
+void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    fuse_reply_err(req, EPERM); /* what link(2) says of file systems that have none */
+}

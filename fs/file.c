@@ -1,0 +1,268 @@
+/* Open files: reading, writing, and when what was written is published (fs/inode.h). */
+#include <errno.h>
+#include <syslog.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "fs/control.h"
+#include "fs/inode.h"
+#include "fs/ops.h"
+#include "base/banned.h"
+
+static struct inode *inode_of(const struct fuse_file_info *fi)
+{
+    return (struct inode *)(uintptr_t)fi->fh;
+}
+
+/* What a failure to get at an open file's content means to its reader. */
+static int content_errno(struct fs *fs, plsm_status status)
+{
+    return status == PLSM_NOT_FOUND ? ESTALE : status == PLSM_TOO_LARGE ? EFBIG : fs_errno(fs, status);
+}
+
+struct inode *open_handle(struct fs *fs, struct node *node)
+{
+    struct inode *inode = inode_get(fs, node);
+    if (inode) {
+        mutex_lock(&fs->nodes.lock);
+        inode->handles++;
+        mutex_unlock(&fs->nodes.lock);
+    }
+    return inode;
+}
+
+void close_handle(struct fs *fs, struct inode *inode)
+{
+    struct node *node = inode->node;
+    bool lost = false;
+    tree_share(&fs->nodes);
+    mutex_lock(&inode->lock);
+    plsm_status status = inode_publish(fs, inode);
+    mutex_lock(&fs->nodes.lock);
+    bool last = --inode->handles == 0;
+    mutex_unlock(&fs->nodes.lock);
+    if (last && status != PLSM_OK) {
+        syslog(LOG_ERR, "content of a closed file is lost: %s", plsm_message());
+        fs_errno(fs, status);
+        inode_discard(fs, inode);
+        lost = true;
+    } else if (last && inode->edit && !inode_gone(inode)) {
+        /* Something else may hold the inode for a moment: what was kept for the handles can go already. */
+        plsm_edit_close(inode->edit);
+        inode->edit = NULL;
+        inode->loaded = false;
+    }
+    mutex_unlock(&inode->lock);
+    tree_unshare(&fs->nodes);
+    /* Attributes only: the size is again the old one. Cached content goes at the next open (NODE_STALE). */
+    if (lost && fs->session)
+        fuse_lowlevel_notify_inval_inode(fs->session, (fuse_ino_t)(uintptr_t)node, -1, 0);
+    inode_put(fs, inode);
+}
+
+int resize_content(struct fs *fs, struct inode *inode, uint64_t size)
+{
+    plsm_status status = inode_load(fs, inode);
+    if (size > PLSM_VALUE_MAX)
+        return EFBIG;
+    if (status == PLSM_OK && size == 0 && !inode->edit) {
+        inode->written = inode->written || (!inode->fresh && inode->size > 0);
+        inode->fresh = true;
+        inode_note(fs, inode);
+        return 0;
+    }
+    if (status == PLSM_OK)
+        status = inode_open_content(fs, inode);
+    if (status == PLSM_OK && plsm_edit_size(inode->edit) != size) {
+        status = plsm_edit_truncate(inode->edit, size);
+        inode->written = true;
+        inode_note(fs, inode);
+    }
+    return status == PLSM_OK ? 0 : content_errno(fs, status);
+}
+
+/* open(O_TRUNC): unlike truncate(2), this does not count as written (fs/inode.h). */
+static int truncate_at_open(struct fs *fs, struct inode *inode)
+{
+    bool written = inode->written;
+    int error = resize_content(fs, inode, 0);
+    if (error)
+        return error;
+    if (inode->written && !written) {
+        inode->written = inode->flushed_once = false;
+        inode->truncated = true;
+    }
+    inode->attr.mode &= ~(uint32_t)S_ISUID;
+    if (inode->attr.mode & S_IXGRP)
+        inode->attr.mode &= ~(uint32_t)S_ISGID;
+    inode_touch(fs, inode, true);
+    return 0;
+}
+
+static void open_control(fuse_req_t req, struct fs *fs, struct fuse_file_info *fi)
+{
+    struct control_text *text = control_open(fs);
+    if (!text) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    fi->fh = (uintptr_t)text;
+    fi->direct_io = 1; /* each open has a text of its own: nothing to cache */
+    if (fuse_reply_open(req, fi) != 0)
+        control_release(fs, text);
+}
+
+void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    struct inode *inode = NULL;
+    int error = 0;
+    if (ino == CONTROL_NODE) {
+        open_control(req, fs, fi);
+        return;
+    }
+    struct node *node = node_of(fs, ino);
+    bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+    tree_share(&fs->nodes);
+    inode = open_handle(fs, node);
+    if (!inode)
+        error = ENOMEM;
+    else if (writes && node->flags & NODE_VALUE)
+        error = EPERM;
+    if (!error) {
+        mutex_lock(&inode->lock);
+        if (inode_gone(inode) && !inode->edit && !inode->fresh)
+            error = ESTALE;
+        else if (fi->flags & O_TRUNC)
+            error = truncate_at_open(fs, inode);
+        mutex_unlock(&inode->lock);
+    }
+    tree_unshare(&fs->nodes);
+    if (error) {
+        if (inode)
+            close_handle(fs, inode);
+        fuse_reply_err(req, error);
+        return;
+    }
+    fi->fh = (uintptr_t)inode;
+    fi->noflush = !writes;
+    /* The kernel has seen every change, so its pages are right, unless content was lost. */
+    fi->keep_cache = !(atomic_fetch_and(&node->flags, (uint8_t)~NODE_STALE) & NODE_STALE);
+    if (fuse_reply_open(req, fi) != 0)
+        close_handle(fs, inode);
+}
+
+void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    if (ino == CONTROL_NODE) {
+        plsm_slice text = control_read((struct control_text *)(uintptr_t)fi->fh, (uint64_t)offset, size);
+        fuse_reply_buf(req, text.data, text.size);
+        return;
+    }
+    struct inode *inode = inode_of(fi);
+    size_t got = 0;
+    char *data = mem_alloc(size);
+    if (!data) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    tree_share(&fs->nodes);
+    mutex_lock(&inode->lock);
+    plsm_status status = PLSM_OK;
+    if (!inode->fresh || inode->edit) {
+        status = inode_open_content(fs, inode);
+        if (status == PLSM_OK)
+            status = plsm_edit_read(inode->edit, (uint64_t)offset, data, size, &got);
+    }
+    mutex_unlock(&inode->lock);
+    tree_unshare(&fs->nodes);
+    if (status == PLSM_OK)
+        fuse_reply_buf(req, data, got);
+    else
+        fuse_reply_err(req, content_errno(fs, status));
+    mem_free(data);
+}
+
+static void write_control(fuse_req_t req, struct fs *fs, plsm_slice data)
+{
+    int error = control_write(fs, data);
+    if (error)
+        fuse_reply_err(req, error);
+    else
+        fuse_reply_write(req, data.size);
+}
+
+void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    if (ino == CONTROL_NODE) {
+        write_control(req, fs, slice(data, size));
+        return;
+    }
+    struct inode *inode = inode_of(fi);
+    tree_share(&fs->nodes);
+    mutex_lock(&inode->lock);
+    plsm_status status = inode_load(fs, inode);
+    if (status == PLSM_OK)
+        status = inode_open_content(fs, inode);
+    if (status == PLSM_OK) {
+        status = plsm_edit_write(inode->edit, (uint64_t)offset, data, size);
+        inode->written = true; /* also when it failed: a part of it may be there */
+        inode_touch(fs, inode, true);
+    }
+    mutex_unlock(&inode->lock);
+    tree_unshare(&fs->nodes);
+    if (status == PLSM_OK)
+        fuse_reply_write(req, size);
+    else
+        fuse_reply_err(req, content_errno(fs, status));
+}
+
+void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    plsm_status status = PLSM_OK;
+    if (ino == CONTROL_NODE) {
+        fuse_reply_err(req, 0);
+        return;
+    }
+    struct inode *inode = inode_of(fi);
+    tree_share(&fs->nodes);
+    mutex_lock(&inode->lock);
+    if (inode->truncated && !inode->written && !inode->flushed_once)
+        inode->flushed_once = true;
+    else
+        status = inode_publish(fs, inode);
+    mutex_unlock(&inode->lock);
+    tree_unshare(&fs->nodes);
+    fuse_reply_err(req, content_errno(fs, status));
+}
+
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    if (ino == CONTROL_NODE)
+        control_release(fs_of(req), (struct control_text *)(uintptr_t)fi->fh);
+    else
+        close_handle(fs_of(req), inode_of(fi));
+    fuse_reply_err(req, 0);
+}
+
+void fs_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    plsm_status status = PLSM_OK;
+    if (ino != CONTROL_NODE) {
+        struct inode *inode = inode_of(fi);
+        tree_share(&fs->nodes);
+        mutex_lock(&inode->lock);
+        status = inode_publish(fs, inode);
+        mutex_unlock(&inode->lock);
+        tree_unshare(&fs->nodes);
+        /* Without the locks: others go on while the disk works. */
+        if (status == PLSM_OK)
+            status = plsm_sync(fs->db);
+    }
+    fuse_reply_err(req, content_errno(fs, status));
+}

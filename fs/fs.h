@@ -1,0 +1,67 @@
+/* What belongs to one mount. */
+#ifndef FS_FS_H
+#define FS_FS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/histogram.h"
+#include "base/sync.h"
+#include "fs/node.h"
+#include "fs/options.h"
+#include "store/plsm.h"
+
+struct fuse_session;
+struct control_text;
+
+/* The operations that are timed: fs.OP.* in .stats. */
+#define FS_OPS(X)                                                                                                      \
+    X(lookup) X(forget) X(getattr) X(setattr) X(readlink) X(mknod) X(mkdir) X(unlink) X(rmdir) X(symlink) X(rename)    \
+    X(link) X(open) X(read) X(write) X(flush) X(release) X(fsync) X(opendir) X(readdir) X(readdirplus) X(releasedir)   \
+    X(fsyncdir) X(statfs) X(create)
+enum fs_op {
+#define FS_OP_ENUM(name) FS_OP_##name,
+    FS_OPS(FS_OP_ENUM)
+#undef FS_OP_ENUM
+    FS_OP_COUNT
+};
+
+struct fs {
+    plsm *db;
+    struct mount_options options;
+    struct fuse_session *session;
+    struct node_table nodes;
+    uid_t owner; /* who mounted it: owns what has no attributes, and the control file */
+    gid_t owner_group;
+
+    struct inode *inodes; /* list of all; table lock */
+    struct inode *dirty;  /* list of those with something unpublished; table lock */
+
+    /* the thread that publishes what has been dirty for long (fs/inode.h) */
+    mutex ticker_lock;
+    condition ticker_wake;
+    bool ticker_stop;
+
+    mutex control_lock;
+    struct control_text *control_newest; /* control lock */
+
+    mutex error_lock;
+    uint64_t errors, error_logged_ns; /* error lock */
+    char error_last[512];             /* error lock; empty: none yet */
+
+    bool initialised;   /* the kernel has its answer to INIT */
+    _Atomic bool ended; /* the loop is over */
+
+    struct histogram op_ns[FS_OP_COUNT];
+};
+
+/* The errno a caller of the mount gets for a failure of the store. Failures that are not the caller's doing (I/O, damage,
+ * no memory) are counted, remembered for .stats, and logged, at most one per second. */
+int fs_errno(struct fs *fs, plsm_status status);
+
+/* Runs until the file system is unmounted or a signal ends it; everything is published when it returns. `ready` is called
+ * once the kernel has its answer to INIT. Returns 0 or an errno value. */
+int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,430 @@
+#include "fs/inode.h"
+
+#include <syslog.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+enum { MODE_DEFAULT_FILE = S_IFREG | 0644, MODE_DEFAULT_DIRECTORY = S_IFDIR | 0755, MODE_VALUE = S_IFREG | 0444 };
+static const uint64_t ino_unassigned = UINT64_C(1) << 63;
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+struct inode *inode_get(struct fs *fs, struct node *node)
+{
+    mutex_lock(&fs->nodes.lock);
+    struct inode *inode = node->inode;
+    if (!inode) {
+        inode = mem_zalloc(sizeof *inode);
+        if (inode) {
+            mutex_init(&inode->lock);
+            inode->node = node;
+            node->inode = inode;
+            inode->all_next = fs->inodes;
+            inode->all_link = &fs->inodes;
+            if (fs->inodes)
+                fs->inodes->all_link = &inode->all_next;
+            fs->inodes = inode;
+        }
+    }
+    if (inode)
+        inode->users++;
+    mutex_unlock(&fs->nodes.lock);
+    return inode;
+}
+
+/* The inode of a node if it has one, with a user more. */
+static struct inode *get_existing(struct fs *fs, struct node *node)
+{
+    mutex_lock(&fs->nodes.lock);
+    struct inode *inode = node->inode;
+    if (inode)
+        inode->users++;
+    mutex_unlock(&fs->nodes.lock);
+    return inode;
+}
+
+static void destroy(struct inode *inode)
+{
+    plsm_edit_close(inode->edit);
+    mutex_destroy(&inode->lock);
+    mem_free(inode);
+}
+
+void inode_put(struct fs *fs, struct inode *inode)
+{
+    mutex_lock(&fs->nodes.lock);
+    INVARIANT(inode->users > 0);
+    bool last = --inode->users == 0;
+    if (last) {
+        INVARIANT(!inode->dirty_link);
+        *inode->all_link = inode->all_next;
+        if (inode->all_next)
+            inode->all_next->all_link = inode->all_link;
+        inode->node->inode = NULL;
+        node_release_locked(&fs->nodes, inode->node);
+    }
+    mutex_unlock(&fs->nodes.lock);
+    if (last)
+        destroy(inode);
+}
+
+void inode_pin(struct fs *fs, struct inode *inode)
+{
+    mutex_lock(&fs->nodes.lock);
+    if (!(inode->node->flags & NODE_PINS)) {
+        inode->node->flags |= NODE_PINS;
+        inode->users++;
+    }
+    mutex_unlock(&fs->nodes.lock);
+}
+
+void inode_forget(struct fs *fs, struct node *node, uint64_t lookups)
+{
+    struct inode *pinned = NULL;
+    mutex_lock(&fs->nodes.lock);
+    if (node->lookups == lookups && node->flags & NODE_PINS) {
+        node->flags &= (uint8_t)~NODE_PINS;
+        pinned = node->inode;
+    }
+    mutex_unlock(&fs->nodes.lock);
+    node_forget(&fs->nodes, node, lookups); /* a pinned inode keeps the node until here */
+    if (pinned)
+        inode_put(fs, pinned);
+}
+
+void inode_destroy_all(struct fs *fs)
+{
+    for (struct inode *inode = fs->inodes, *next = NULL; inode; inode = next) {
+        next = inode->all_next;
+        inode->node->inode = NULL;
+        /* Nodes that are gone are in no table: this is the last way to them. */
+        if (inode_gone(inode)) {
+            mem_free(inode->node->piece);
+            mem_free(inode->node);
+        }
+        destroy(inode);
+    }
+    fs->inodes = fs->dirty = NULL;
+}
+
+/* --- attributes --------------------------------------------------------------------------------------------------- */
+
+void inode_default(const struct fs *fs, plsm_slice key, bool directory, struct attr *attr)
+{
+    *attr = (struct attr){.ino = key_hash(key.data, key.size) | ino_unassigned,
+                          .mode = directory ? MODE_DEFAULT_DIRECTORY : MODE_DEFAULT_FILE,
+                          .uid = fs->owner,
+                          .gid = fs->owner_group};
+}
+
+void inode_value_attr(const struct fs *fs, plsm_slice key, struct attr *attr)
+{
+    inode_default(fs, key, false, attr);
+    attr->ino ^= 1; /* the directory may have the number of the key itself */
+    attr->mode = MODE_VALUE;
+}
+
+plsm_status inode_decode(const struct fs *fs, plsm_slice key, plsm_slice meta, bool directory, struct attr *attr)
+{
+    inode_default(fs, key, directory, attr);
+    if (meta.size == 0)
+        return PLSM_OK;
+    plsm_status status = attr_decode(meta, attr);
+    if (status == PLSM_OK && (bool)S_ISDIR(attr->mode) != directory)
+        status = fail(PLSM_CORRUPT, "mode %o does not belong to a %s", attr->mode, directory ? "directory" : "file");
+    if (status != PLSM_OK)
+        status = fail(status, "key %.*s: %s", (int)(key.size < 200 ? key.size : 200), (const char *)key.data,
+                      plsm_message());
+    return status;
+}
+
+/* Reads the entry of a node whose path is known; PLSM_NOT_FOUND only for files. */
+static plsm_status read_entry(struct fs *fs, const struct node *node, const struct path *path, struct attr *attr,
+                              uint64_t *size)
+{
+    plsm_value value = {0};
+    plsm_read_options options = {.no_value = true};
+    plsm_slice key = path_slice(path);
+    bool directory = node->flags & NODE_DIRECTORY;
+    plsm_status status = PLSM_OK;
+    *size = 0;
+    if (node->flags & NODE_SYNTHETIC) {
+        inode_default(fs, key, true, attr);
+        return PLSM_OK;
+    }
+    if (!node->parent) {
+        key = slice_of(ROOT_KEY);
+        options.keyspace = PLSM_INTERNAL;
+    }
+    status = plsm_get(fs->db, &options, key, &value);
+    if (status == PLSM_NOT_FOUND && directory) {
+        inode_default(fs, key, true, attr);
+        status = PLSM_OK;
+    } else if (status == PLSM_OK && node->flags & NODE_VALUE) {
+        inode_value_attr(fs, key, attr);
+        *size = value.size;
+    } else if (status == PLSM_OK) {
+        status = inode_decode(fs, key, value.meta, directory, attr);
+        *size = value.size;
+    }
+    if (status == PLSM_OK && !node->parent)
+        attr->ino = 1;
+    plsm_value_free(&value);
+    return status;
+}
+
+plsm_status inode_load(struct fs *fs, struct inode *inode)
+{
+    struct path path;
+    if (inode->loaded)
+        return PLSM_OK;
+    if (inode_gone(inode))
+        return fail(PLSM_NOT_FOUND, "the file is gone");
+    TRY(node_path(inode->node, &path));
+    TRY(read_entry(fs, inode->node, &path, &inode->attr, &inode->size));
+    inode->loaded = true;
+    return PLSM_OK;
+}
+
+plsm_status inode_open_content(struct fs *fs, struct inode *inode)
+{
+    struct path path;
+    if (inode->edit)
+        return PLSM_OK;
+    /* The key of a file that is gone does not matter any more: nothing is committed. */
+    if (inode_gone(inode) && !inode->fresh)
+        return fail(PLSM_NOT_FOUND, "the file is gone");
+    TRY(node_path(inode->node, &path));
+    TRY(plsm_edit_open(fs->db, path_slice(&path), inode->fresh ? PLSM_EDIT_NEW : 0, &inode->edit));
+    inode->fresh = false;
+    return PLSM_OK;
+}
+
+static struct timespec now_time(void)
+{
+    uint64_t ns = env_wall_ns(env_posix());
+    return (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+}
+
+void inode_touch(struct fs *fs, struct inode *inode, bool modified)
+{
+    inode->attr.ctime = now_time();
+    if (modified)
+        inode->attr.mtime = inode->attr.ctime;
+    inode->attr_dirty = true;
+    inode_note(fs, inode);
+}
+
+/* The inode gives the edit's size while it has one. */
+static uint64_t size_of(const struct inode *inode)
+{
+    return inode->edit ? plsm_edit_size(inode->edit) : inode->fresh ? 0 : inode->size;
+}
+
+plsm_status inode_stat(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size)
+{
+    struct inode *inode = get_existing(fs, node);
+    struct path path;
+    if (!inode) {
+        if (node->flags & NODE_GONE)
+            return fail(PLSM_NOT_FOUND, "the file is gone");
+        TRY(node_path(node, &path));
+        return read_entry(fs, node, &path, attr, size);
+    }
+    mutex_lock(&inode->lock);
+    plsm_status status = inode_load(fs, inode);
+    *attr = inode->attr;
+    *size = size_of(inode);
+    mutex_unlock(&inode->lock);
+    inode_put(fs, inode);
+    return status;
+}
+
+void inode_overlay(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size)
+{
+    struct inode *inode = get_existing(fs, node);
+    if (!inode)
+        return;
+    mutex_lock(&inode->lock);
+    if (inode->loaded) {
+        *attr = inode->attr;
+        *size = size_of(inode);
+    }
+    mutex_unlock(&inode->lock);
+    inode_put(fs, inode);
+}
+
+/* --- publishing --------------------------------------------------------------------------------------------------- */
+
+void inode_note(struct fs *fs, struct inode *inode)
+{
+    bool dirty = inode_content_dirty(inode) || inode->attr_dirty;
+    mutex_lock(&fs->nodes.lock);
+    if (dirty && !inode->dirty_link) {
+        inode->users++; /* the list holds it; never the last user, as the caller is one */
+        inode->dirty_since_ns = env_now_ns(env_posix());
+        inode->dirty_next = fs->dirty;
+        inode->dirty_link = &fs->dirty;
+        if (fs->dirty)
+            fs->dirty->dirty_link = &inode->dirty_next;
+        fs->dirty = inode;
+    } else if (!dirty && inode->dirty_link) {
+        *inode->dirty_link = inode->dirty_next;
+        if (inode->dirty_next)
+            inode->dirty_next->dirty_link = inode->dirty_link;
+        inode->dirty_link = NULL;
+        inode->dirty_since_ns = 0;
+        INVARIANT(inode->users > 1);
+        inode->users--;
+    }
+    mutex_unlock(&fs->nodes.lock);
+}
+
+static plsm_status publish_directory(struct fs *fs, struct inode *inode, plsm_slice key, plsm_slice meta)
+{
+    plsm_batch *batch = plsm_batch_create();
+    plsm_status status = PLSM_NO_MEMORY;
+    if (!batch)
+        return fail(PLSM_NO_MEMORY, "no memory for a batch");
+    if (!inode->node->parent)
+        status = plsm_batch_put(batch, PLSM_INTERNAL, slice_of(ROOT_KEY), meta, slice(NULL, 0));
+    else if (inode->size > 0) /* the library gave the directory's key a value: keep it */
+        status = plsm_batch_set_meta(batch, key, meta);
+    else
+        status = plsm_batch_put(batch, PLSM_NAMES, key, meta, slice(NULL, 0));
+    if (status == PLSM_OK)
+        status = plsm_write(fs->db, batch, PLSM_NONE);
+    if (status == PLSM_OK)
+        atomic_fetch_and(&inode->node->flags, (uint8_t)~NODE_IMPLIED);
+    plsm_batch_destroy(batch);
+    return status;
+}
+
+static plsm_status publish_attributes(struct fs *fs, plsm_slice key, plsm_slice meta)
+{
+    plsm_batch *batch = plsm_batch_create();
+    if (!batch)
+        return fail(PLSM_NO_MEMORY, "no memory for a batch");
+    plsm_status status = plsm_batch_set_meta(batch, key, meta);
+    if (status == PLSM_OK)
+        status = plsm_write(fs->db, batch, PLSM_NONE);
+    plsm_batch_destroy(batch);
+    return status;
+}
+
+static plsm_status publish_content(struct fs *fs, struct inode *inode, plsm_slice key, plsm_slice meta)
+{
+    TRY(inode_open_content(fs, inode));
+    TRY(plsm_edit_set_key(inode->edit, key)); /* a directory above may have been renamed */
+    TRY(plsm_edit_commit(inode->edit, meta, PLSM_NONE));
+    inode->size = plsm_edit_size(inode->edit);
+    return PLSM_OK;
+}
+
+plsm_status inode_publish(struct fs *fs, struct inode *inode)
+{
+    struct path path;
+    uint8_t meta[ATTR_SIZE_MAX];
+    plsm_status status = PLSM_OK;
+    if (!inode_content_dirty(inode) && !inode->attr_dirty)
+        return PLSM_OK;
+    if (!inode_gone(inode) && !(inode->node->flags & NODE_SYNTHETIC)) {
+        TRY(inode_load(fs, inode));
+        TRY(node_path(inode->node, &path));
+        plsm_slice encoded = slice(meta, attr_encode(&inode->attr, meta));
+        if (inode->node->flags & NODE_DIRECTORY)
+            status = publish_directory(fs, inode, path_slice(&path), encoded);
+        else if (inode_content_dirty(inode))
+            status = publish_content(fs, inode, path_slice(&path), encoded);
+        else
+            status = publish_attributes(fs, path_slice(&path), encoded);
+    }
+    if (status == PLSM_OK) {
+        inode->written = inode->truncated = inode->flushed_once = inode->attr_dirty = false;
+        inode_note(fs, inode);
+    }
+    return status;
+}
+
+void inode_discard(struct fs *fs, struct inode *inode)
+{
+    inode->written = inode->truncated = inode->flushed_once = inode->attr_dirty = false;
+    plsm_edit_close(inode->edit);
+    inode->edit = NULL;
+    inode->fresh = inode->loaded = false;
+    atomic_fetch_or(&inode->node->flags, NODE_STALE);
+    inode_note(fs, inode);
+}
+
+/* The first inode in the list that has been dirty since before `before_ns`, with a user more. Files wait for
+ * publish_interval, directories for TIMES_DELAY_NS; `age_file_ns` 0: at once, UINT64_MAX: never. */
+static struct inode *next_due(struct fs *fs, uint64_t now_ns, uint64_t age_file_ns, uint64_t age_directory_ns)
+{
+    mutex_lock(&fs->nodes.lock);
+    struct inode *inode = fs->dirty;
+    for (; inode; inode = inode->dirty_next) {
+        uint64_t age_ns = inode->node->flags & NODE_DIRECTORY ? age_directory_ns : age_file_ns;
+        if (inode->dirty_since_ns <= now_ns && now_ns - inode->dirty_since_ns >= age_ns)
+            break;
+    }
+    if (inode)
+        inode->users++;
+    mutex_unlock(&fs->nodes.lock);
+    return inode;
+}
+
+/* Publishes all that is due; stops at the first failure, which `status` gets. */
+static plsm_status publish_due(struct fs *fs, uint64_t now_ns, uint64_t age_file_ns, uint64_t age_directory_ns)
+{
+    plsm_status status = PLSM_OK;
+    struct inode *inode = NULL;
+    while (status == PLSM_OK && (inode = next_due(fs, now_ns, age_file_ns, age_directory_ns))) {
+        tree_share(&fs->nodes);
+        mutex_lock(&inode->lock);
+        status = inode_publish(fs, inode);
+        mutex_unlock(&inode->lock);
+        tree_unshare(&fs->nodes);
+        inode_put(fs, inode);
+    }
+    return status;
+}
+
+void inode_ticker(void *arg)
+{
+    struct fs *fs = arg;
+    uint64_t interval_ns = fs->options.publish_interval_ns ? fs->options.publish_interval_ns : UINT64_MAX;
+    mutex_lock(&fs->ticker_lock);
+    while (!fs->ticker_stop) {
+        condition_wait_ns(&fs->ticker_wake, &fs->ticker_lock, TIMES_DELAY_NS / 2);
+        mutex_unlock(&fs->ticker_lock);
+        plsm_status status = publish_due(fs, env_now_ns(env_posix()), interval_ns, TIMES_DELAY_NS);
+        if (status != PLSM_OK)
+            fs_errno(fs, status); /* counted and logged; tried again at the next tick */
+        mutex_lock(&fs->ticker_lock);
+    }
+    mutex_unlock(&fs->ticker_lock);
+}
+
+plsm_status inode_publish_all(struct fs *fs)
+{
+    plsm_status first = PLSM_OK;
+    for (struct inode *inode = NULL; (inode = next_due(fs, UINT64_MAX, 0, 0));) {
+        tree_share(&fs->nodes);
+        mutex_lock(&inode->lock);
+        plsm_status status = inode_publish(fs, inode);
+        if (status != PLSM_OK) {
+            syslog(LOG_ERR, "lost at unmount: %s", plsm_message());
+            inode_discard(fs, inode);
+            first = first == PLSM_OK ? status : first;
+        }
+        mutex_unlock(&inode->lock);
+        tree_unshare(&fs->nodes);
+        inode_put(fs, inode);
+    }
+    return first;
+}

@@ -1,0 +1,246 @@
+/* Names, attributes, and what else does not change the tree. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "fs/control.h"
+#include "fs/inode.h"
+#include "fs/ops.h"
+#include "base/banned.h"
+
+int fill_entry(struct fs *fs, struct node *parent, plsm_slice piece, uint8_t node_flags, const struct attr *attr,
+               uint64_t size, struct fuse_entry_param *out)
+{
+    struct attr newest = *attr;
+    struct node *node = node_enter(&fs->nodes, parent, piece, node_flags);
+    if (!node)
+        return ENOMEM;
+    inode_overlay(fs, node, &newest, &size);
+    *out = (struct fuse_entry_param){
+        .ino = (fuse_ino_t)(uintptr_t)node, .attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
+    attr_to_stat(&newest, size, &out->attr);
+    return 0;
+}
+
+static void lookup_control(fuse_req_t req, struct fs *fs)
+{
+    struct attr attr;
+    uint64_t size = 0;
+    plsm_status status = control_lookup(fs, &attr, &size);
+    if (status != PLSM_OK) {
+        fuse_reply_err(req, fs_errno(fs, status));
+        return;
+    }
+    /* No timeouts: each lookup takes a new snapshot, of another size. */
+    struct fuse_entry_param entry = {.ino = CONTROL_NODE};
+    attr_to_stat(&attr, size, &entry.attr);
+    fuse_reply_entry(req, &entry);
+}
+
+void fs_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
+{
+    struct fs *fs = fs_of(req);
+    struct node *parent = node_of(fs, parent_ino);
+    struct entry entry;
+    struct fuse_entry_param reply = {.entry_timeout = CACHE_SECONDS};
+    if (name_reserved(parent, name) && strcmp(name, CONTROL_STATS) == 0) {
+        lookup_control(req, fs);
+        return;
+    }
+    tree_share(&fs->nodes);
+    int error = entry_find(fs, parent, name, &entry, NULL);
+    if (!error)
+        error = fill_entry(fs, parent, entry_piece(&entry), entry.node_flags, &entry.attr, entry.size, &reply);
+    tree_unshare(&fs->nodes);
+    if (error && error != ENOENT)
+        fuse_reply_err(req, error);
+    else if (fuse_reply_entry(req, &reply) != 0 && reply.ino) /* ENOENT: ino is 0, which the kernel keeps too */
+        inode_forget(fs, node_of(fs, reply.ino), 1);
+}
+
+void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
+{
+    if (ino != CONTROL_NODE && ino != FUSE_ROOT_ID)
+        inode_forget(fs_of(req), node_of(fs_of(req), ino), lookups);
+    fuse_reply_none(req);
+}
+
+void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < count; i++)
+        if (forgets[i].ino != CONTROL_NODE && forgets[i].ino != FUSE_ROOT_ID)
+            inode_forget(fs_of(req), node_of(fs_of(req), forgets[i].ino), forgets[i].nlookup);
+    fuse_reply_none(req);
+}
+
+static void reply_attr(fuse_req_t req, const struct node *node, const struct attr *attr, uint64_t size)
+{
+    struct stat st;
+    attr_to_stat(attr, size, &st);
+    if (node && node->flags & NODE_GONE)
+        st.st_nlink = 0;
+    fuse_reply_attr(req, &st, node ? CACHE_SECONDS : 0);
+}
+
+void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    struct node *node = ino == CONTROL_NODE ? NULL : node_of(fs, ino);
+    struct attr attr;
+    uint64_t size = 0;
+    plsm_status status = PLSM_OK;
+    if (!node) {
+        status = control_stat(fs, &attr, &size);
+    } else {
+        tree_share(&fs->nodes);
+        status = inode_stat(fs, node, &attr, &size);
+        tree_unshare(&fs->nodes);
+    }
+    if (status == PLSM_OK)
+        reply_attr(req, node, &attr, size);
+    else
+        fuse_reply_err(req, status == PLSM_NOT_FOUND ? ESTALE : fs_errno(fs, status));
+}
+
+/* What chown and truncate take from the mode, as the kernel leaves it to us (FUSE_CAP_HANDLE_KILLPRIV). For writes it
+ * sends a setattr with nothing to set when bits must go. */
+static void drop_privileges(struct attr *attr)
+{
+    if (!S_ISREG(attr->mode))
+        return;
+    attr->mode &= ~(uint32_t)S_ISUID;
+    if (attr->mode & S_IXGRP)
+        attr->mode &= ~(uint32_t)S_ISGID;
+}
+
+static void apply_attributes(struct attr *attr, const struct stat *st, int to_set, struct timespec now)
+{
+    bool owner_changes = to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+    if (to_set & FUSE_SET_ATTR_UID)
+        attr->uid = st->st_uid;
+    if (to_set & FUSE_SET_ATTR_GID)
+        attr->gid = st->st_gid;
+    if (owner_changes || (to_set & ~FUSE_SET_ATTR_CTIME) == 0)
+        drop_privileges(attr);
+    if (to_set & FUSE_SET_ATTR_MODE)
+        attr->mode = (attr->mode & S_IFMT) | (st->st_mode & 07777);
+    if (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW))
+        attr->atime = to_set & FUSE_SET_ATTR_ATIME_NOW ? now : st->st_atim;
+    if (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW))
+        attr->mtime = to_set & FUSE_SET_ATTR_MTIME_NOW ? now : st->st_mtim;
+}
+
+/* With the lock of the inode. `by_handle`: ftruncate, which is published at the flush that will come. */
+static int set_attributes(struct fs *fs, struct inode *inode, const struct stat *st, int to_set, bool by_handle)
+{
+    struct attr old = {0};
+    uint64_t old_size = inode->size;
+    plsm_status status = inode_load(fs, inode);
+    int error = 0;
+    if (status != PLSM_OK)
+        return status == PLSM_NOT_FOUND ? ESTALE : fs_errno(fs, status);
+    if (inode->node->flags & (NODE_SYNTHETIC | NODE_VALUE))
+        return EPERM;
+    old = inode->attr;
+    bool resized = to_set & FUSE_SET_ATTR_SIZE;
+    if (resized) {
+        error = resize_content(fs, inode, (uint64_t)st->st_size);
+        if (error)
+            return error;
+    }
+    inode_touch(fs, inode, resized);
+    apply_attributes(&inode->attr, st, to_set, inode->attr.ctime);
+    /* Attributes of a file with unpublished content wait for it (fs/inode.h). */
+    if (resized ? by_handle : inode_content_dirty(inode))
+        return 0;
+    status = inode_publish(fs, inode);
+    if (status == PLSM_OK)
+        return 0;
+    error = fs_errno(fs, status);
+    if (resized && !inode->handles) { /* nobody will try again: what is in the store stands */
+        inode_discard(fs, inode);
+    } else if (!resized) {
+        inode->attr = old;
+        inode->size = old_size;
+        inode->attr_dirty = false;
+        inode_note(fs, inode);
+    }
+    return error;
+}
+
+void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    struct attr attr;
+    uint64_t size = 0;
+    if (ino == CONTROL_NODE) { /* "echo reset > .stats" truncates it, which means nothing */
+        int error = to_set & ~(FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_CTIME | FUSE_SET_ATTR_MTIME) ? EPERM : 0;
+        if (!error)
+            error = fs_errno(fs, control_stat(fs, &attr, &size));
+        if (error)
+            fuse_reply_err(req, error);
+        else
+            reply_attr(req, NULL, &attr, size);
+        return;
+    }
+    struct node *node = node_of(fs, ino);
+    int error = ENOMEM;
+    tree_share(&fs->nodes);
+    struct inode *inode = inode_get(fs, node);
+    if (inode) {
+        mutex_lock(&inode->lock);
+        error = set_attributes(fs, inode, st, to_set, fi != NULL);
+        mutex_unlock(&inode->lock);
+        if (!error)
+            error = fs_errno(fs, inode_stat(fs, node, &attr, &size));
+        inode_put(fs, inode);
+    }
+    tree_unshare(&fs->nodes);
+    if (error)
+        fuse_reply_err(req, error);
+    else
+        reply_attr(req, node, &attr, size);
+}
+
+void fs_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    struct fs *fs = fs_of(req);
+    struct node *node = node_of(fs, ino);
+    plsm_value value = {0};
+    struct path path;
+    char *target = NULL;
+    tree_share(&fs->nodes);
+    plsm_status status = node->flags & NODE_GONE ? fail(PLSM_NOT_FOUND, "gone") : node_path(node, &path);
+    if (status == PLSM_OK)
+        status = plsm_get(fs->db, NULL, path_slice(&path), &value);
+    tree_unshare(&fs->nodes);
+    if (status == PLSM_OK && !value.large)
+        target = strndup(value.value.data ? value.value.data : "", value.value.size);
+    if (target)
+        fuse_reply_readlink(req, target);
+    else
+        fuse_reply_err(req, status == PLSM_NOT_FOUND ? ESTALE : status == PLSM_OK ? ENOMEM : fs_errno(fs, status));
+    free(target);
+    plsm_value_free(&value);
+}
+
+void fs_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct fs *fs = fs_of(req);
+    struct env_space space;
+    plsm_status status = env_space(env_posix(), fs->options.store, &space);
+    if (status != PLSM_OK) {
+        fuse_reply_err(req, fs_errno(fs, status));
+        return;
+    }
+    /* Files are not counted apart: only bytes limit them. So both counts are 0, as Btrfs has it. */
+    struct statvfs out = {.f_bsize = 4096,
+                          .f_frsize = 4096,
+                          .f_blocks = space.bytes_total / 4096,
+                          .f_bfree = space.bytes_free / 4096,
+                          .f_bavail = space.bytes_free / 4096,
+                          .f_namemax = NAME_SIZE_MAX};
+    fuse_reply_statfs(req, &out);
+}

@@ -1,0 +1,272 @@
+#include "fs/node.h"
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+enum { BUCKETS_MIN = 1024 };
+
+/* --- the tree lock: many readers, writers first ------------------------------------------------------------------- */
+
+void tree_share(struct node_table *table)
+{
+    struct tree_lock *tree = &table->tree;
+    mutex_lock(&tree->lock);
+    while (tree->writing || tree->waiting)
+        condition_wait(&tree->changed, &tree->lock);
+    tree->readers++;
+    mutex_unlock(&tree->lock);
+}
+
+void tree_unshare(struct node_table *table)
+{
+    struct tree_lock *tree = &table->tree;
+    mutex_lock(&tree->lock);
+    if (--tree->readers == 0 && tree->waiting)
+        condition_broadcast(&tree->changed);
+    mutex_unlock(&tree->lock);
+}
+
+void tree_exclude(struct node_table *table)
+{
+    struct tree_lock *tree = &table->tree;
+    mutex_lock(&tree->lock);
+    tree->waiting++;
+    while (tree->writing || tree->readers)
+        condition_wait(&tree->changed, &tree->lock);
+    tree->waiting--;
+    tree->writing = true;
+    mutex_unlock(&tree->lock);
+}
+
+void tree_unexclude(struct node_table *table)
+{
+    struct tree_lock *tree = &table->tree;
+    mutex_lock(&tree->lock);
+    tree->writing = false;
+    condition_broadcast(&tree->changed);
+    mutex_unlock(&tree->lock);
+}
+
+/* --- the table ---------------------------------------------------------------------------------------------------- */
+
+plsm_status node_table_init(struct node_table *table)
+{
+    *table = (struct node_table){.bucket_count = BUCKETS_MIN};
+    table->buckets = mem_zalloc(BUCKETS_MIN * sizeof *table->buckets);
+    if (!table->buckets)
+        return fail(PLSM_NO_MEMORY, "no memory for the table of nodes");
+    mutex_init(&table->lock);
+    mutex_init(&table->tree.lock);
+    condition_init(&table->tree.changed);
+    table->root.lookups = 1; /* the kernel never looks it up and never forgets it */
+    table->root.flags = NODE_DIRECTORY;
+    return PLSM_OK;
+}
+
+void node_table_destroy(struct node_table *table)
+{
+    if (!table->buckets)
+        return;
+    for (size_t i = 0; i < table->bucket_count; i++) {
+        struct node *next = NULL;
+        for (struct node *node = table->buckets[i]; node; node = next) {
+            next = node->hash_next;
+            mem_free(node->piece);
+            mem_free(node);
+        }
+    }
+    mem_free(table->buckets);
+    mutex_destroy(&table->lock);
+    mutex_destroy(&table->tree.lock);
+    condition_destroy(&table->tree.changed);
+    *table = (struct node_table){0};
+}
+
+static uint32_t hash_of(const struct node *parent, plsm_slice piece)
+{
+    uint64_t mixed = (key_hash(piece.data, piece.size) ^ (uintptr_t)parent) * UINT64_C(0x9e3779b97f4a7c15);
+    return (uint32_t)(mixed >> 32);
+}
+
+static struct node **bucket_of(struct node_table *table, uint32_t hash)
+{
+    return &table->buckets[hash & (table->bucket_count - 1)];
+}
+
+static struct node *find(struct node_table *table, const struct node *parent, plsm_slice piece, uint32_t hash)
+{
+    struct node *node = *bucket_of(table, hash);
+    while (node &&
+           (node->hash != hash || node->parent != parent || !slice_equal(slice(node->piece, node->piece_size), piece)))
+        node = node->hash_next;
+    return node;
+}
+
+/* Doubles the table when chains get long; without memory it stays as it is and is only slower. */
+static void grow(struct node_table *table)
+{
+    size_t count = table->bucket_count * 2;
+    struct node **buckets = count <= UINT32_MAX ? mem_zalloc(count * sizeof *buckets) : NULL, **old = table->buckets;
+    if (!buckets)
+        return;
+    size_t old_count = table->bucket_count;
+    table->buckets = buckets;
+    table->bucket_count = count;
+    for (size_t i = 0; i < old_count; i++) {
+        struct node *next = NULL;
+        for (struct node *node = old[i]; node; node = next) {
+            next = node->hash_next;
+            node->hash_next = *bucket_of(table, node->hash);
+            *bucket_of(table, node->hash) = node;
+        }
+    }
+    mem_free(old);
+}
+
+static void link_node(struct node_table *table, struct node *node)
+{
+    if (++table->count > table->bucket_count)
+        grow(table);
+    node->hash_next = *bucket_of(table, node->hash);
+    *bucket_of(table, node->hash) = node;
+}
+
+static void unlink_node(struct node_table *table, struct node *node)
+{
+    struct node **link = bucket_of(table, node->hash);
+    while (*link != node) {
+        INVARIANT(*link);
+        link = &(*link)->hash_next;
+    }
+    *link = node->hash_next;
+    table->count--;
+}
+
+char *node_piece(plsm_slice piece)
+{
+    char *copy = mem_alloc(piece.size ? piece.size : 1);
+    if (copy && piece.size)
+        memcpy(copy, piece.data, piece.size);
+    return copy;
+}
+
+struct node *node_enter(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags)
+{
+    uint32_t hash = hash_of(parent, piece);
+    INVARIANT(piece.size <= UINT16_MAX);
+    mutex_lock(&table->lock);
+    struct node *node = find(table, parent, piece, hash);
+    if (node) {
+        node->lookups++;
+        goto done;
+    }
+    node = mem_zalloc(sizeof *node);
+    char *copy = node_piece(piece);
+    if (!node || !copy) {
+        mem_free(node);
+        mem_free(copy);
+        node = NULL;
+        goto done;
+    }
+    node->parent = parent;
+    node->piece = copy;
+    node->piece_size = (uint16_t)piece.size;
+    node->hash = hash;
+    node->lookups = 1;
+    node->flags = flags;
+    parent->children++;
+    link_node(table, node);
+done:
+    mutex_unlock(&table->lock);
+    return node;
+}
+
+struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece)
+{
+    mutex_lock(&table->lock);
+    struct node *node = find(table, parent, piece, hash_of(parent, piece));
+    mutex_unlock(&table->lock);
+    return node;
+}
+
+void node_release_locked(struct node_table *table, struct node *node)
+{
+    while (node->parent && node->lookups == 0 && node->children == 0 && !node->inode) {
+        struct node *parent = node->parent;
+        if (!(node->flags & NODE_GONE))
+            unlink_node(table, node);
+        mem_free(node->piece);
+        mem_free(node);
+        parent->children--;
+        node = parent;
+    }
+}
+
+void node_forget(struct node_table *table, struct node *node, uint64_t lookups)
+{
+    mutex_lock(&table->lock);
+    INVARIANT(node->lookups >= lookups);
+    node->lookups -= lookups;
+    node_release_locked(table, node);
+    mutex_unlock(&table->lock);
+}
+
+plsm_status node_path(const struct node *node, struct path *path)
+{
+    size_t size = 0;
+    for (const struct node *at = node; at->parent; at = at->parent)
+        size += at->piece_size;
+    if (size > PLSM_KEY_MAX)
+        return fail(PLSM_TOO_LARGE, "a path of %zu bytes: a key has at most %u", size, PLSM_KEY_MAX);
+    path->size = size;
+    for (const struct node *at = node; at->parent; at = at->parent) {
+        size -= at->piece_size;
+        memcpy(path->bytes + size, at->piece, at->piece_size);
+    }
+    return PLSM_OK;
+}
+
+void node_remove(struct node_table *table, struct node *node)
+{
+    mutex_lock(&table->lock);
+    INVARIANT(!(node->flags & NODE_GONE));
+    unlink_node(table, node);
+    node->flags |= NODE_GONE;
+    mutex_unlock(&table->lock);
+}
+
+/* Names a node that is not in the table and puts it there. */
+static void place(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size)
+{
+    struct node *old = node->parent;
+    mem_free(node->piece);
+    node->piece = piece;
+    node->piece_size = (uint16_t)piece_size;
+    node->parent = parent;
+    node->hash = hash_of(parent, slice(piece, piece_size));
+    parent->children++;
+    old->children--;
+    INVARIANT(!find(table, parent, slice(piece, piece_size), node->hash));
+    link_node(table, node);
+    node_release_locked(table, old);
+}
+
+void node_move(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size)
+{
+    mutex_lock(&table->lock);
+    unlink_node(table, node);
+    place(table, node, parent, piece, piece_size);
+    mutex_unlock(&table->lock);
+}
+
+void node_restore(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size)
+{
+    mutex_lock(&table->lock);
+    INVARIANT(node->flags & NODE_GONE);
+    node->flags &= (uint8_t)~NODE_GONE;
+    place(table, node, parent, piece, piece_size);
+    mutex_unlock(&table->lock);
+}

@@ -1,0 +1,108 @@
+/* The nodes: what the kernel knows of this mount. The address of a node is the kernel's node identifier.
+ *
+ * A node is one component of a key: its path, which is the key, is put together from its ancestors, so renaming a
+ * directory touches one node. The piece of a directory ends in '/', so that the path of a directory is the key of its own
+ * entry and the prefix of what is in it; only synthetic directories (fs/escape.h) have a piece without. A node lives while
+ * the kernel holds it (lookups), while it has children, or while it has an inode (state; fs/inode.h).
+ *
+ * Locks, in the order in which they are taken:
+ *   1. the tree lock: shared by whoever uses a path against the store, exclusive for whoever changes one (rename, unlink,
+ *      rmdir). While it is shared, paths do not change and names do not vanish. Threads that want it exclusive go first.
+ *   2. the lock of an inode (fs/inode.h). Two at once only under the exclusive tree lock.
+ *   3. the table lock, private to node.c and inode.c: lookup counts, the hash table, the list of dirty inodes. Held for
+ *      a few instructions, never across a call of the store.
+ * `parent`, `piece` and `flags` change under the exclusive tree lock, except that NODE_IMPLIED and NODE_STALE are set and
+ * cleared under the shared one too (atomically). */
+#ifndef FS_NODE_H
+#define FS_NODE_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "base/sync.h"
+#include "store/plsm.h"
+
+struct inode;
+
+enum node_flags {
+    NODE_DIRECTORY = 1,
+    NODE_SYNTHETIC = 2, /* a directory that holds the rest of a long piece; has no entry of its own */
+    NODE_VALUE = 4,     /* the value of its parent's own key; the piece is empty */
+    NODE_IMPLIED = 8,   /* a directory without an entry of its own: only keys lie below it */
+    NODE_GONE = 16,     /* unlinked or replaced: no longer in the table */
+    NODE_STALE = 32,    /* the kernel may have cached content that could not be published: drop it at the next open */
+    NODE_PINS = 64,     /* gone, and holds its inode until the kernel forgets it (inode_pin) */
+};
+
+struct node {
+    struct node *parent; /* NULL: the root */
+    struct node *hash_next;
+    struct inode *inode; /* table lock */
+    uint64_t lookups;    /* table lock */
+    uint32_t children;   /* table lock; nodes whose parent this is */
+    uint32_t hash;
+    char *piece; /* owned */
+    uint16_t piece_size;
+    _Atomic uint8_t flags;
+};
+static_assert(sizeof(struct node) <= 64, "a million nodes with their names take less than 100 MB");
+
+struct tree_lock {
+    mutex lock;
+    condition changed;
+    unsigned readers, waiting;
+    bool writing;
+};
+
+struct node_table {
+    struct tree_lock tree;
+    mutex lock;
+    struct node **buckets;
+    size_t bucket_count, count;
+    struct node root;
+};
+
+/* A key; with room for a component more than a key may have, so that limits are checked once, at the end. */
+struct path {
+    size_t size;
+    uint8_t bytes[PLSM_KEY_MAX + 260];
+};
+
+plsm_status node_table_init(struct node_table *table);
+/* Frees all nodes; the kernel need not have forgotten them, but inodes must be gone. Accepts a zeroed table. */
+void node_table_destroy(struct node_table *table);
+
+void tree_share(struct node_table *table);
+void tree_unshare(struct node_table *table);
+void tree_exclude(struct node_table *table);
+void tree_unexclude(struct node_table *table);
+
+/* Finds the node of a piece in a directory, or makes it with these flags, and counts one lookup. NULL: no memory. */
+struct node *node_enter(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
+/* NULL: the kernel does not know it. Needs the exclusive tree lock, under which the result stays valid. */
+struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece);
+void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
+/* For inode.c, with the table lock held: frees the node, and ancestors, when nothing holds them any more. */
+void node_release_locked(struct node_table *table, struct node *node);
+
+/* Puts the key together. PLSM_TOO_LARGE: longer than a key may be. Needs the tree lock. */
+plsm_status node_path(const struct node *node, struct path *path);
+static inline plsm_slice path_slice(const struct path *path)
+{
+    return (plsm_slice){path->bytes, path->size};
+}
+
+/* The name is gone: takes the node out of the table and marks it. Exclusive tree lock. */
+void node_remove(struct node_table *table, struct node *node);
+/* Brings a node that was removed a moment ago back under another name, as node_move (which see). */
+void node_restore(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size);
+/* Gives a node another name; `piece` comes from node_piece and is owned by the node from here on. Exclusive tree lock;
+ * no other node may have that name. */
+void node_move(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size);
+char *node_piece(plsm_slice piece); /* a copy for node_move; NULL: no memory */
+
+#endif

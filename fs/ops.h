@@ -1,0 +1,82 @@
+/* The operations of the mount, as libfuse calls them (fuse_lowlevel.h says what each must do). fs/session.c puts them into
+ * libfuse's table. Each takes the locks it needs (order in fs/node.h) and answers its request exactly once. */
+#ifndef FS_OPS_H
+#define FS_OPS_H
+
+#include <fuse_lowlevel.h>
+
+#include "fs/entry.h"
+#include "fs/fs.h"
+
+/* How long the kernel may keep names and attributes: all changes come through it, so for ever. */
+#define CACHE_SECONDS 86400.0
+
+static inline struct fs *fs_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+static inline struct node *node_of(struct fs *fs, fuse_ino_t ino)
+{
+    return ino == FUSE_ROOT_ID ? &fs->nodes.root : (struct node *)(uintptr_t)ino;
+}
+
+/* fs/lookup.c */
+void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups);
+void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi);
+void fs_readlink(fuse_req_t req, fuse_ino_t ino);
+void fs_statfs(fuse_req_t req, fuse_ino_t ino);
+
+/* fs/create.c */
+void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
+
+/* fs/remove.c */
+void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+               unsigned flags);
+
+/* fs/file.c */
+void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi);
+
+/* fs/list.c */
+void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi);
+
+/* --- shared between them ------------------------------------------------------------------------------------------ */
+
+/* Fills what lookup, mkdir, create and so on answer with, and counts the lookup. ENOMEM, or 0. */
+int fill_entry(struct fs *fs, struct node *parent, plsm_slice piece, uint8_t node_flags, const struct attr *attr,
+               uint64_t size, struct fuse_entry_param *out);
+
+/* Before a name in `parent` goes: makes a directory that exists only through what lies in it permanent, in `batch`, so
+ * that it does not vanish with its last entry. */
+plsm_status keep_directory(struct fs *fs, struct node *parent, plsm_batch *batch);
+/* After a change in `parent`: sets its times. */
+void touch_directory(struct fs *fs, struct node *parent);
+
+/* Counts a handle of a file; NULL: no memory. */
+struct inode *open_handle(struct fs *fs, struct node *node);
+/* Gives it back: publishes what is not yet, and, where that fails and no handle is left to try again, drops it. Must be
+ * called without locks. */
+void close_handle(struct fs *fs, struct inode *inode);
+
+/* Cuts or extends the content; with the lock of the inode. Returns 0 or an errno value. */
+int resize_content(struct fs *fs, struct inode *inode, uint64_t size);
+
+#endif

@@ -1,0 +1,269 @@
+/* One table tells what each mount option does. What is neither in it nor an option of the store is refused. */
+#include "fs/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "store/plsm.h"
+#include "base/banned.h"
+
+const char mount_usage[] =
+    "usage: mount.plsm [-o OPTION[,OPTION...]] STORE DIRECTORY\n"
+    "Mounts the plsm store in the directory STORE on DIRECTORY: file names are keys, contents are values.\n"
+    "End it with: fusermount3 -u DIRECTORY (or umount as root).\n"
+    "\n"
+    "  -f             stay in the foreground\n"
+    "  -h, --help     this text\n"
+    "  -V, --version  the version\n"
+    "  -s -n -v       accepted, as mount(8) passes them\n"
+    "\n"
+    "Options of the mount (-o):\n"
+    "  create                make the store when there is none\n"
+    "  ro, rw                read-only (also beside a process that writes), or read and write (default)\n"
+    "  publish_interval=30   seconds after which what a program has written to a file that it keeps open is\n"
+    "                        published in the store; 0: only when it is closed or synced\n"
+    "  show_control          list .stats in the root (it can be read in any case)\n"
+    "  threads=N             at most N threads answer the kernel (default: the number of processors)\n"
+    "  allow_other           let other users in too (root's mounts do so anyway)\n"
+    "  default_permissions   always the case; accepted\n"
+    "  dev nodev suid nosuid exec noexec sync async dirsync noatime ...   as mount(8) says\n"
+    "\n"
+    "Options of the store (-o); a mount has the defaults buffer_size=8M,cache_size=16M:\n";
+
+enum action {
+    IGNORED,      /* accepted, without a meaning here */
+    KERNEL,       /* passed on to libfuse, which makes mount flags of it */
+    FLAG,         /* sets a bool */
+    SECONDS,      /* a number of seconds */
+    THREAD_COUNT, /* a number of threads */
+};
+
+static const struct mount_option {
+    const char *name;
+    enum action action;
+    size_t offset; /* of the bool, in struct mount_options */
+} table[] = {
+    {"create", FLAG, offsetof(struct mount_options, create)},
+    {"show_control", FLAG, offsetof(struct mount_options, show_control)},
+    {"allow_other", FLAG, offsetof(struct mount_options, allow_other)},
+    {"ro", FLAG, offsetof(struct mount_options, read_only)},
+    {"rw", IGNORED, 0},
+    {"default_permissions", IGNORED, 0},
+    {"publish_interval", SECONDS, 0},
+    {"threads", THREAD_COUNT, 0},
+    {"dev", KERNEL, 0},
+    {"nodev", KERNEL, 0},
+    {"suid", KERNEL, 0},
+    {"nosuid", KERNEL, 0},
+    {"exec", KERNEL, 0},
+    {"noexec", KERNEL, 0},
+    {"sync", KERNEL, 0},
+    {"async", KERNEL, 0},
+    {"dirsync", KERNEL, 0},
+    {"noatime", KERNEL, 0},
+    /* Reading changes no times here, so these mean nothing; the rest is for mount(8) and fstab(5). */
+    {"atime", IGNORED, 0},
+    {"relatime", IGNORED, 0},
+    {"norelatime", IGNORED, 0},
+    {"strictatime", IGNORED, 0},
+    {"nostrictatime", IGNORED, 0},
+    {"diratime", IGNORED, 0},
+    {"nodiratime", IGNORED, 0},
+    {"lazytime", IGNORED, 0},
+    {"nolazytime", IGNORED, 0},
+    {"defaults", IGNORED, 0},
+    {"auto", IGNORED, 0},
+    {"noauto", IGNORED, 0},
+    {"nofail", IGNORED, 0},
+    {"_netdev", IGNORED, 0},
+    {"user", IGNORED, 0},
+    {"nouser", IGNORED, 0},
+    {"users", IGNORED, 0},
+    {"owner", IGNORED, 0},
+    {"group", IGNORED, 0},
+};
+
+static const struct mount_option *find(plsm_slice name)
+{
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (slice_equal(slice_of(table[i].name), name))
+            return &table[i];
+    return NULL;
+}
+
+static plsm_status append_option(struct buf *list, plsm_slice option)
+{
+    if (list->size > 0)
+        TRY(buf_append(list, ",", 1));
+    return buf_append(list, option.data, option.size);
+}
+
+static plsm_status parse_number(plsm_slice option, plsm_slice value, uint64_t least, uint64_t most, uint64_t *out)
+{
+    const char *digits = value.data;
+    bool good = value.size > 0 && value.size < 10;
+    *out = 0;
+    for (size_t i = 0; i < value.size && good; i++) {
+        good = digits[i] >= '0' && digits[i] <= '9';
+        *out = *out * 10 + (uint64_t)(digits[i] - '0');
+    }
+    if (!good || *out < least || *out > most)
+        return fail(PLSM_INVALID, "option %.*s: must be a number from %llu to %llu", (int)option.size,
+                    (const char *)option.data, (unsigned long long)least, (unsigned long long)most);
+    return PLSM_OK;
+}
+
+static plsm_status apply(const struct mount_option *known, plsm_slice option, plsm_slice value, bool has_value,
+                         struct mount_options *out)
+{
+    uint64_t number = 0;
+    bool takes_value = known->action == SECONDS || known->action == THREAD_COUNT;
+    if (takes_value != has_value && known->action != IGNORED)
+        return fail(PLSM_INVALID, "option %.*s: %s", (int)option.size, (const char *)option.data,
+                    takes_value ? "needs a value" : "takes no value");
+    switch (known->action) {
+    case IGNORED:
+        break;
+    case KERNEL:
+        return append_option(&out->kernel_options, option);
+    case FLAG:
+        *(bool *)((char *)out + known->offset) = true;
+        break;
+    case SECONDS:
+        TRY(parse_number(option, value, 0, 86400, &number));
+        out->publish_interval_ns = number * 1000000000;
+        break;
+    case THREAD_COUNT:
+        TRY(parse_number(option, value, 1, 64, &number));
+        out->threads = (unsigned)number;
+        break;
+    }
+    return PLSM_OK;
+}
+
+static plsm_status parse_option(plsm_slice option, struct mount_options *out)
+{
+    const char *equals = option.size ? memchr(option.data, '=', option.size) : NULL;
+    plsm_slice name = option, value = {0};
+    if (equals) {
+        name.size = (size_t)(equals - (const char *)option.data);
+        value = slice(equals + 1, option.size - name.size - 1);
+    }
+    const struct mount_option *known = find(name);
+    if (known)
+        return apply(known, option, value, equals != NULL, out);
+    if (plsm_options_has(name.data, name.size))
+        return append_option(&out->store_options, option);
+    /* What programs keep for themselves in fstab(5): x-systemd.automount and the like. */
+    if (slice_starts_with(name, slice_of("x-")) || slice_starts_with(name, slice_of("X-")) ||
+        slice_starts_with(name, slice_of("comment")))
+        return PLSM_OK;
+    return fail(PLSM_INVALID, "unknown option: %.*s", (int)name.size, (const char *)name.data);
+}
+
+static plsm_status parse_list(const char *list, struct mount_options *out)
+{
+    while (*list) {
+        size_t size = strcspn(list, ",");
+        if (size > 0)
+            TRY(parse_option(slice(list, size), out));
+        list += size + (list[size] == ',');
+    }
+    return PLSM_OK;
+}
+
+/* One argument that starts with '-'; *used: how many arguments it took. */
+static plsm_status parse_dash(char **argv, struct mount_options *out, int *used)
+{
+    const char *arg = argv[0];
+    *used = 1;
+    if (strcmp(arg, "--help") == 0) {
+        out->help = true;
+        return PLSM_OK;
+    }
+    if (strcmp(arg, "--version") == 0) {
+        out->version = true;
+        return PLSM_OK;
+    }
+    for (const char *letter = arg + 1; *letter; letter++) {
+        switch (*letter) {
+        case 'f':
+            out->foreground = true;
+            break;
+        case 'h':
+            out->help = true;
+            break;
+        case 'V':
+            out->version = true;
+            break;
+        case 's':
+        case 'n':
+        case 'v':
+            break;
+        case 'o':
+        case 't': {
+            const char *value = letter[1] ? letter + 1 : argv[1];
+            *used = letter[1] ? 1 : 2;
+            if (!value)
+                return fail(PLSM_INVALID, "-%c needs a value", *letter);
+            return *letter == 'o' ? parse_list(value, out) : PLSM_OK;
+        }
+        default:
+            return fail(PLSM_INVALID, "unknown option: -%s", arg[0] == '-' && arg[1] == '-' ? arg + 1 : letter);
+        }
+    }
+    return PLSM_OK;
+}
+
+static plsm_status parse_arguments(int argc, char **argv, struct mount_options *out)
+{
+    bool only_names = false;
+    for (int i = 1; i < argc;) {
+        int used = 1;
+        if (!only_names && strcmp(argv[i], "--") == 0)
+            only_names = true;
+        else if (!only_names && argv[i][0] == '-' && argv[i][1])
+            TRY(parse_dash(argv + i, out, &used));
+        else if (!out->store)
+            out->store = argv[i];
+        else if (!out->directory)
+            out->directory = argv[i];
+        else
+            return fail(PLSM_INVALID, "too many arguments: %s", argv[i]);
+        i += used;
+    }
+    if (out->help || out->version)
+        return PLSM_OK;
+    if (!out->store || !out->directory || !*out->store || !*out->directory)
+        return fail(PLSM_INVALID, "%s is missing", out->store && *out->store ? "DIRECTORY" : "STORE");
+    return PLSM_OK;
+}
+
+/* Puts an option in front when the user gave none of that name. */
+static plsm_status default_option(struct buf *list, const char *name, const char *value)
+{
+    size_t name_size = strlen(name);
+    for (size_t i = 0; i + name_size < list->size; i++)
+        if ((i == 0 || list->data[i - 1] == ',') && memcmp(list->data + i, name, name_size) == 0 &&
+            list->data[i + name_size] == '=')
+            return PLSM_OK;
+    return buf_printf(list, "%s%s=%s", list->size ? "," : "", name, value);
+}
+
+plsm_status mount_options_parse(int argc, char **argv, struct mount_options *out)
+{
+    *out = (struct mount_options){.publish_interval_ns = UINT64_C(30) * 1000000000};
+    TRY(parse_arguments(argc, argv, out));
+    TRY(default_option(&out->store_options, "buffer_size", "8M"));
+    TRY(default_option(&out->store_options, "cache_size", "16M"));
+    TRY(buf_append(&out->store_options, "", 1));
+    TRY(buf_append(&out->kernel_options, "", 1));
+    return plsm_options_check((const char *)out->store_options.data);
+}
+
+void mount_options_free(struct mount_options *options)
+{
+    buf_free(&options->store_options);
+    buf_free(&options->kernel_options);
+}

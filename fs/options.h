@@ -1,0 +1,28 @@
+/* The command line of mount.plsm, by hand or from mount(8). */
+#ifndef FS_OPTIONS_H
+#define FS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+struct mount_options {
+    const char *store, *directory; /* from argv */
+    bool foreground, help, version;
+    bool read_only, create, show_control;
+    bool allow_other; /* asked for; root gets it in any case */
+    uint64_t publish_interval_ns; /* 0: never */
+    unsigned threads; /* 0: as many as processors */
+    struct buf store_options;  /* for plsm_open, terminated; owned */
+    struct buf kernel_options; /* for libfuse, terminated; owned */
+};
+
+/* Reads the command line. PLSM_INVALID: a message that names what is wrong. Free with mount_options_free in any case. */
+plsm_status mount_options_parse(int argc, char **argv, struct mount_options *out);
+void mount_options_free(struct mount_options *options);
+
+/* The text for --help, without the options of the store. */
+extern const char mount_usage[];
+
+#endif

@@ -1,0 +1,21 @@
+/* What removing and renaming over a name have in common. All under the exclusive tree lock. */
+#ifndef FS_REMOVE_H
+#define FS_REMOVE_H
+
+#include "fs/entry.h"
+#include "fs/inode.h"
+
+/* Before the name of `node` (NULL: none) goes: sees to it that who has it open keeps attributes and content. *inode is
+ * for finish_gone, which must follow with whether the name has gone. */
+plsm_status prepare_gone(struct fs *fs, struct node *node, const struct entry *entry, struct inode **inode);
+void finish_gone(struct fs *fs, struct inode *inode, bool gone);
+
+/* After the batch with keep_directory was written. */
+static inline void directory_kept(struct node *parent)
+{
+    while (parent->flags & NODE_SYNTHETIC)
+        parent = parent->parent;
+    atomic_fetch_and(&parent->flags, (uint8_t)~NODE_IMPLIED);
+}
+
+#endif

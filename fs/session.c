@@ -1,0 +1,280 @@
+/* The session with the kernel: what is negotiated, the loop, its end, and errors. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "fs/inode.h"
+#include "fs/ops.h"
+#include "fs/session.h"
+#include "base/banned.h"
+
+/* --- errors ------------------------------------------------------------------------------------------------------- */
+
+static const int errnos[PLSM_STATUS_COUNT] = {
+    [PLSM_OK] = 0,
+    [PLSM_NOT_FOUND] = ENOENT,
+    [PLSM_INVALID] = EINVAL,
+    [PLSM_TOO_LARGE] = EFBIG,
+    [PLSM_NO_MEMORY] = ENOMEM,
+    [PLSM_NO_SPACE] = ENOSPC,
+    [PLSM_IO] = EIO,
+    [PLSM_CORRUPT] = EIO,
+    [PLSM_VERSION] = EIO,
+    [PLSM_LOCKED] = EBUSY,
+    [PLSM_READ_ONLY] = EROFS,
+    [PLSM_EXISTS] = EEXIST,
+    [PLSM_CONFLICT] = EIO, /* the tree lock should have kept the entry there */
+    [PLSM_NO_STORE] = EIO,
+    [PLSM_PERMISSION] = EIO, /* of the daemon in its own files: no matter of the caller's */
+    [PLSM_UNSUPPORTED] = EOPNOTSUPP,
+};
+
+int fs_errno(struct fs *fs, plsm_status status)
+{
+    int error = (unsigned)status < PLSM_STATUS_COUNT ? errnos[status] : EIO;
+    if (error != EIO && error != ENOMEM)
+        return error;
+    uint64_t now_ns = env_now_ns(env_posix());
+    bool log = false;
+    mutex_lock(&fs->error_lock);
+    fs->errors++;
+    snprintf(fs->error_last, sizeof fs->error_last, "%s", plsm_message());
+    for (char *c = fs->error_last; *c; c++)
+        if (*c == '\n')
+            *c = ' '; /* one line in .stats */
+    if (fs->error_logged_ns == 0 || now_ns - fs->error_logged_ns > 1000000000) {
+        fs->error_logged_ns = now_ns;
+        log = true;
+    }
+    mutex_unlock(&fs->error_lock);
+    if (log)
+        syslog(LOG_ERR, "%s: %s", plsm_status_name(status), plsm_message());
+    return error;
+}
+
+/* --- the table of operations, timed ------------------------------------------------------------------------------- */
+
+static void init(void *userdata, struct fuse_conn_info *connection)
+{
+    struct fs *fs = userdata;
+    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                    FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ASYNC_DIO;
+    /* The kernel knows of every change, so it need not guess from times whether its pages are still right. */
+    want |= FUSE_CAP_EXPLICIT_INVAL_DATA;
+    /* Otherwise each chown costs a getattr more. */
+    want |= FUSE_CAP_HANDLE_KILLPRIV;
+    connection->want = want & connection->capable;
+    connection->time_gran = 1;
+    fs->initialised = true;
+}
+
+/* timed_NAME: calls fs_NAME and notes how long that took. The request is gone afterwards. */
+#define TIMED(name, parameters, arguments)                                                                             \
+    static void timed_##name parameters                                                                                \
+    {                                                                                                                  \
+        struct fs *fs = fs_of(req);                                                                                    \
+        uint64_t start_ns = env_now_ns(env_posix());                                                                   \
+        fs_##name arguments;                                                                                           \
+        histogram_add(&fs->op_ns[FS_OP_##name], env_now_ns(env_posix()) - start_ns);                                   \
+    }
+
+TIMED(lookup, (fuse_req_t req, fuse_ino_t parent, const char *name), (req, parent, name))
+TIMED(forget, (fuse_req_t req, fuse_ino_t ino, uint64_t lookups), (req, ino, lookups))
+TIMED(getattr, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi))
+TIMED(setattr, (fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi),
+      (req, ino, st, to_set, fi))
+TIMED(readlink, (fuse_req_t req, fuse_ino_t ino), (req, ino))
+TIMED(mknod, (fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev),
+      (req, parent, name, mode, rdev))
+TIMED(mkdir, (fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode), (req, parent, name, mode))
+TIMED(unlink, (fuse_req_t req, fuse_ino_t parent, const char *name), (req, parent, name))
+TIMED(rmdir, (fuse_req_t req, fuse_ino_t parent, const char *name), (req, parent, name))
+TIMED(symlink, (fuse_req_t req, const char *target, fuse_ino_t parent, const char *name), (req, target, parent, name))
+TIMED(rename,
+      (fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+       unsigned flags),
+      (req, parent, name, new_parent, new_name, flags))
+TIMED(link, (fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name), (req, ino, parent, name))
+TIMED(open, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi))
+TIMED(read, (fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi),
+      (req, ino, size, offset, fi))
+TIMED(write, (fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset, struct fuse_file_info *fi),
+      (req, ino, data, size, offset, fi))
+TIMED(flush, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi))
+TIMED(release, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi))
+TIMED(fsync, (fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi), (req, ino, data_only, fi))
+TIMED(opendir, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi))
+TIMED(readdir, (fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi),
+      (req, ino, size, offset, fi))
+TIMED(readdirplus, (fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi),
+      (req, ino, size, offset, fi))
+TIMED(releasedir, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi))
+TIMED(fsyncdir, (fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi), (req, ino, data_only, fi))
+TIMED(statfs, (fuse_req_t req, fuse_ino_t ino), (req, ino))
+TIMED(create, (fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi),
+      (req, parent, name, mode, fi))
+
+static const struct fuse_lowlevel_ops operations = {
+    .init = init,
+#define OPERATION(name) .name = timed_##name,
+    FS_OPS(OPERATION)
+#undef OPERATION
+        .forget_multi = fs_forget_multi,
+    /* Extended attributes, fallocate, copy_file_range, lseek and locks are left out: libfuse answers ENOSYS, and the
+     * kernel then says EOPNOTSUPP, copies itself, or keeps locks itself, without asking again. */
+};
+
+const struct fuse_lowlevel_ops *session_operations(void)
+{
+    return &operations;
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------ */
+
+static const int ending_signals[] = {SIGTERM, SIGINT, SIGHUP};
+
+static sigset_t ending_set(bool with_wake)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof ending_signals / sizeof ending_signals[0]; i++)
+        sigaddset(&set, ending_signals[i]);
+    if (with_wake)
+        sigaddset(&set, SIGUSR2);
+    return set;
+}
+
+void session_block_signals(void)
+{
+    sigset_t set = ending_set(true);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Only has to interrupt the wait of the loop. */
+static void on_wake(int number)
+{
+    (void)number;
+}
+
+/* Asks for an ordinary unmount, which fails while files are open. */
+static bool unmount(const char *directory)
+{
+    char *const argv[] = {(char *)"fusermount3", (char *)"-u", (char *)"-q", (char *)"--", (char *)directory, NULL};
+    char *const environment[] = {(char *)"PATH=/usr/bin:/bin:/usr/local/bin", NULL};
+    pid_t child = 0;
+    int wait_status = 0;
+    if (geteuid() == 0)
+        return umount2(directory, UMOUNT_NOFOLLOW) == 0;
+    if (posix_spawnp(&child, "fusermount3", NULL, NULL, argv, environment) != 0)
+        return false;
+    while (waitpid(child, &wait_status, 0) < 0 && errno == EINTR)
+        continue;
+    return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+}
+
+/* The thread that waits for a signal. It unmounts while the loop still answers: so the kernel can write out what
+ * programs have changed through mmap. Then the loop ends by itself; where files are open it is told to. */
+static void wait_for_signal(void *arg)
+{
+    struct fs *fs = arg;
+    sigset_t set = ending_set(false);
+    int number = 0;
+    while (sigwait(&set, &number) != 0)
+        continue;
+    if (fs->ended) /* fs_serve wants this thread to go */
+        return;
+    if (unmount(fs->options.directory))
+        return;
+    fuse_session_exit(fs->session);
+    while (!fs->ended) { /* the loop may have looked just before, and sleep just after the first signal */
+        kill(getpid(), SIGUSR2);
+        env_sleep_ns(env_posix(), 20000000);
+    }
+}
+
+/* --- the loop ----------------------------------------------------------------------------------------------------- */
+
+/* Answers the kernel's first message, INIT, before there are other threads. */
+static int answer_init(struct fs *fs)
+{
+    struct fuse_buf buffer = {0};
+    int got = 0;
+    while (!fs->initialised && !fuse_session_exited(fs->session)) {
+        got = fuse_session_receive_buf(fs->session, &buffer);
+        if (got == -EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        fuse_session_process_buf(fs->session, &buffer);
+    }
+    free(buffer.mem); /* libfuse allocated it */
+    return fs->initialised ? 0 : got < 0 ? -got : EPROTO;
+}
+
+static int run_loop(struct fs *fs)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads = fs->options.threads ? fs->options.threads : processors > 0 ? (unsigned)processors : 1;
+    if (threads == 1)
+        return fuse_session_loop(fs->session);
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    if (!config)
+        return -ENOMEM;
+    fuse_loop_cfg_set_clone_fd(config, 1);
+    fuse_loop_cfg_set_max_threads(config, threads);
+    fuse_loop_cfg_set_idle_threads(config, threads);
+    int result = fuse_session_loop_mt(fs->session, config);
+    fuse_loop_cfg_destroy(config);
+    return result;
+}
+
+int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
+{
+    struct env_thread *ticker = NULL, *signals = NULL;
+    struct sigaction wake = {.sa_handler = on_wake};
+    sigset_t wake_set;
+    int error = answer_init(fs);
+    if (error)
+        return error;
+    ready(arg);
+    sigaction(SIGUSR2, &wake, NULL);
+    plsm_status status = env_thread_start(env_posix(), inode_ticker, fs, &ticker);
+    if (status == PLSM_OK)
+        status = env_thread_start(env_posix(), wait_for_signal, fs, &signals);
+    if (status == PLSM_OK) {
+        sigemptyset(&wake_set);
+        sigaddset(&wake_set, SIGUSR2);
+        sigprocmask(SIG_UNBLOCK, &wake_set, NULL);
+        int result = run_loop(fs);
+        if (result < 0)
+            syslog(LOG_ERR, "the loop ended: %s", strerror(-result));
+        sigprocmask(SIG_BLOCK, &wake_set, NULL);
+    }
+    /* No longer mounted: nobody can reach what is not published but this process. */
+    fs->ended = true;
+    if (signals) {
+        kill(getpid(), SIGTERM);
+        env_thread_join(signals);
+    }
+    mutex_lock(&fs->ticker_lock);
+    fs->ticker_stop = true;
+    condition_signal(&fs->ticker_wake);
+    mutex_unlock(&fs->ticker_lock);
+    env_thread_join(ticker);
+    fuse_session_unmount(fs->session);
+    if (status == PLSM_OK)
+        status = inode_publish_all(fs);
+    return status == PLSM_OK ? 0 : fs_errno(fs, status);
+}
