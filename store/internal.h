@@ -65,6 +65,8 @@ static inline plsm_slice key_slice(const struct store_key *key)
 
 /* PLSM_INVALID, PLSM_TOO_LARGE. */
 plsm_status key_check(plsm_keyspace keyspace, plsm_slice key);
+/* The same for a bound or a prefix, which may be empty. */
+plsm_status bound_check(plsm_keyspace keyspace, plsm_slice bound);
 /* The same for keys that the public door writes: PLSM_INVALID also for what belongs to the store itself. */
 plsm_status key_check_public(plsm_keyspace keyspace, plsm_slice key);
 /* Joins keyspace and key, which must have been checked (or be a bound of up to PLSM_KEY_MAX bytes). */

@@ -24,10 +24,8 @@ plsm_status plsm_iterator_create(plsm *db, const plsm_read_options *options, pls
     INVARIANT(db->magic == STORE_MAGIC);
     struct store_key first, last;
     plsm_keyspace keyspace = options_keyspace(options);
-    if (from.size)
-        TRY(key_check(keyspace, from));
-    if (to.size)
-        TRY(key_check(keyspace, to));
+    TRY(bound_check(keyspace, from));
+    TRY(bound_check(keyspace, to));
     key_join(&first, keyspace, from);
     /* An open end is where the next keyspace starts. */
     key_join(&last, to.size ? keyspace : keyspace + 1, to);
@@ -77,12 +75,10 @@ static void settle(plsm_iterator *it)
 /* Joins a key to be sought; false when it is above the limit. */
 static bool sought(plsm_iterator *it, plsm_slice key, struct store_key *out)
 {
-    if (key.size > 0) {
-        it->status = key_check(it->keyspace, key);
-        if (it->status) {
-            it->valid = false;
-            return false;
-        }
+    it->status = bound_check(it->keyspace, key);
+    if (it->status) {
+        it->valid = false;
+        return false;
     }
     key_join(out, it->keyspace, key);
     return true;

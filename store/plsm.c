@@ -17,6 +17,11 @@ plsm_status key_check(plsm_keyspace keyspace, plsm_slice key)
     return PLSM_OK;
 }
 
+plsm_status bound_check(plsm_keyspace keyspace, plsm_slice bound)
+{
+    return key_check(keyspace, bound.size ? bound : slice("", 1));
+}
+
 plsm_status key_check_public(plsm_keyspace keyspace, plsm_slice key)
 {
     TRY(key_check(keyspace, key));
@@ -137,10 +142,8 @@ plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to)
     if (from.size == 0 && to.size == 0)
         return db->engine->compact(db->tree, from, to);
     struct store_key first, last;
-    if (from.size)
-        TRY(key_check(PLSM_NAMES, from));
-    if (to.size)
-        TRY(key_check(PLSM_NAMES, to));
+    TRY(bound_check(PLSM_NAMES, from));
+    TRY(bound_check(PLSM_NAMES, to));
     key_join(&first, PLSM_NAMES, from);
     key_join(&last, to.size ? PLSM_NAMES : PLSM_NAMES + 1, to);
     return db->engine->compact(db->tree, key_slice(&first), key_slice(&last));

@@ -94,8 +94,7 @@ plsm_status plsm_has_prefix(plsm *db, const plsm_read_options *options, plsm_sli
     struct store_key whole;
     plsm_keyspace keyspace = options_keyspace(options);
     *out = false;
-    if (prefix.size > 0)
-        TRY(key_check(keyspace, prefix));
+    TRY(bound_check(keyspace, prefix));
     key_join(&whole, keyspace, prefix);
     return db->engine->has_prefix(db->tree, options_snapshot(options), key_slice(&whole), out);
 }

@@ -1,0 +1,341 @@
+/* Edits: against arrays of bytes, and the rules one by one. */
+#include "../harness/edit_model.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/env_fault.h"
+
+#include "base/banned.h"
+
+/* With no edit open nothing may be left over: no marker, and no piece that no record counts (plsm_check). */
+static void verify_clean(plsm *db)
+{
+    ck_assert_uint_eq(fixture_markers(db), 0);
+    fixture_check(db);
+}
+
+static void run_model(const char *options, uint64_t seed, int steps, size_t size_max)
+{
+    struct env *env = env_memory_create(seed);
+    struct edit_model model;
+    plsm *db = fixture_open(env, PLSM_CREATE, options);
+    edit_model_create(&model, db, seed, size_max);
+    printf("edit model: seed %llu\n", (unsigned long long)seed);
+    for (int step = 0; step < steps; step++) {
+        edit_model_step(&model);
+        if (step % 50 == 49)
+            edit_model_verify(&model);
+    }
+    edit_model_verify(&model);
+    fixture_check(db); /* while edits are open */
+    ck_assert_uint_gt(model.committed_large, 5);
+    for (int i = 0; i < MODEL_EDITS; i++) {
+        plsm_edit_close(model.edits[i].edit);
+        model.edits[i].edit = NULL;
+    }
+    verify_clean(db);
+    edit_model_verify(&model);
+    assert_ok(plsm_close(db));
+    model.db = db = fixture_open(env, 0, options);
+    edit_model_verify(&model);
+    verify_clean(db);
+    edit_model_destroy(&model);
+    assert_ok(plsm_close(db));
+    env_memory_destroy(env);
+}
+
+START_TEST(model)
+{
+    for (uint64_t seed = 1; seed <= 6; seed++)
+        run_model(NULL, seed, 400, MODEL_SIZE_MAX);
+    for (uint64_t seed = 101; seed <= 106; seed++)
+        run_model("background=0,index=traditional", seed, 400, 600000);
+}
+END_TEST
+
+static struct env *env;
+static plsm *db;
+static uint8_t *data, *other;
+enum { SIZE = 700000 };
+
+static void start(void)
+{
+    env = env_memory_create(1);
+    db = fixture_open(env, PLSM_CREATE, NULL);
+    data = mem_alloc(SIZE);
+    other = mem_alloc(SIZE);
+    fixture_fill(data, SIZE, 1);
+}
+
+static void stop(void)
+{
+    verify_clean(db);
+    assert_ok(plsm_close(db));
+    env_memory_destroy(env);
+    mem_free(data);
+    mem_free(other);
+}
+
+static plsm_edit *open_edit(const char *key, plsm_edit_flags flags)
+{
+    plsm_edit *edit = NULL;
+    assert_ok(plsm_edit_open(db, slice_of(key), flags, &edit));
+    return edit;
+}
+
+static void commit(plsm_edit *edit)
+{
+    assert_ok(plsm_edit_commit(edit, slice_of("m"), PLSM_NONE));
+}
+
+static void put_data(const char *key)
+{
+    assert_ok(plsm_put(db, slice_of(key), slice(data, SIZE), PLSM_NONE));
+}
+
+/* The edit reads as the first `size` bytes of `data`. */
+static void expect_edit(plsm_edit *edit, size_t size)
+{
+    size_t got = 0;
+    assert_ok(plsm_edit_read(edit, 0, other, SIZE, &got));
+    ck_assert_uint_eq(got, size);
+    ck_assert(memcmp(other, data, size) == 0);
+}
+
+static void expect_key(const char *key, size_t size)
+{
+    size_t got = 0;
+    uint8_t *found = fixture_read(db, NULL, key, &got);
+    ck_assert_ptr_nonnull(found);
+    ck_assert_uint_eq(got, size);
+    ck_assert(memcmp(found, data, size) == 0);
+    mem_free(found);
+}
+
+/* What an edit was opened on stays readable, whatever happens to the key. */
+START_TEST(base_stays_readable)
+{
+    start();
+    put_data("k");
+    plsm_edit *reader = open_edit("k", 0), *writer = open_edit("k", 0), *third = open_edit("k", 0);
+    ck_assert_uint_eq(plsm_edit_size(reader), SIZE);
+    assert_ok(plsm_edit_truncate(writer, 150000));
+    expect_edit(reader, SIZE);
+    commit(writer);
+    expect_key("k", 150000);
+    expect_edit(reader, SIZE);
+    expect_edit(writer, 150000);
+    assert_ok(plsm_delete(db, slice_of("k"), PLSM_NONE));
+    expect_edit(reader, SIZE);
+    expect_edit(writer, 150000);
+    assert_ok(plsm_edit_truncate(writer, 140000));
+    expect_edit(writer, 140000);
+    assert_ok(plsm_compact(db, slice(NULL, 0), slice(NULL, 0)));
+    expect_edit(reader, SIZE);
+    /* The third writes on what it was opened on; its base is gone by now, so it goes to an id of its own. */
+    assert_ok(plsm_edit_write(third, SIZE - 10, data + SIZE - 10, 10));
+    commit(third);
+    expect_key("k", SIZE);
+    /* And so does the second, whose id was retired under it. */
+    commit(writer);
+    expect_key("k", 140000);
+    expect_edit(third, SIZE);
+    plsm_edit_close(writer);
+    plsm_edit_close(third);
+    expect_edit(reader, SIZE);
+    plsm_edit_close(reader);
+    expect_key("k", 140000);
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 2);
+    stop();
+}
+END_TEST
+
+START_TEST(two_names_never_share)
+{
+    start();
+    put_data("a");
+    plsm_edit *edit = open_edit("a", 0);
+    assert_ok(plsm_edit_write(edit, 0, "XX", 2));
+    plsm_batch *batch = plsm_batch_create();
+    assert_ok(plsm_batch_move(batch, slice_of("a"), slice_of("b")));
+    assert_ok(plsm_write(db, batch, PLSM_NONE));
+    plsm_batch_destroy(batch);
+    commit(edit); /* to "a", which is not there any more */
+    expect_key("b", SIZE);
+    memcpy(data, "XX", 2);
+    expect_key("a", SIZE);
+    expect_edit(edit, SIZE);
+    /* An edit that follows the rename changes in place. */
+    uint64_t copies = atomic_load(&db->counters.copies);
+    assert_ok(plsm_edit_set_key(edit, slice_of("c")));
+    batch = plsm_batch_create();
+    assert_ok(plsm_batch_move(batch, slice_of("a"), slice_of("c")));
+    assert_ok(plsm_write(db, batch, PLSM_NONE));
+    plsm_batch_destroy(batch);
+    assert_ok(plsm_edit_write(edit, 0, data, 2));
+    commit(edit);
+    ck_assert_uint_eq(atomic_load(&db->counters.copies), copies);
+    expect_key("c", SIZE);
+    plsm_edit_close(edit);
+    ck_assert_uint_eq(fixture_count(db, PLSM_INODES), 2);
+    stop();
+}
+END_TEST
+
+/* An abandoned generation must not come to light by a later commit. */
+START_TEST(abandoned_is_gone)
+{
+    start();
+    put_data("k");
+    memset(other, 'x', SIZE);
+    plsm_edit *edit = open_edit("k", 0);
+    assert_ok(plsm_edit_write(edit, 0, other, SIZE));
+    ck_assert(plsm_edit_dirty(edit));
+    ck_assert_uint_gt(fixture_count(db, PLSM_EXTENTS), 6);
+    ck_assert_uint_eq(fixture_markers(db), 1);
+    plsm_edit_close(edit);
+    expect_key("k", SIZE);
+    edit = open_edit("k", 0);
+    assert_ok(plsm_edit_write(edit, 0, data, 1));
+    commit(edit);
+    expect_key("k", SIZE);
+    plsm_edit_close(edit);
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 6);
+    stop();
+}
+END_TEST
+
+/* The same when cleaning up fails: the id is not written in place again. */
+START_TEST(tainted_ids_are_copied)
+{
+    struct env *base = env_memory_create(1);
+    env = env_fault_create(base);
+    db = fixture_open(env, PLSM_CREATE, NULL);
+    data = mem_alloc(SIZE);
+    other = mem_alloc(SIZE);
+    fixture_fill(data, SIZE, 1);
+    put_data("k");
+    memset(other, 'x', SIZE);
+    plsm_edit *edit = open_edit("k", 0);
+    assert_ok(plsm_edit_write(edit, 0, other, 400000));
+    mem_fail_at(1); /* the batch of deletions */
+    plsm_edit_close(edit);
+    ck_assert_uint_eq(fixture_markers(db), 1);
+    expect_key("k", SIZE);
+    edit = open_edit("k", 0);
+    assert_ok(plsm_edit_write(edit, SIZE - 1, data + SIZE - 1, 1));
+    commit(edit);
+    expect_key("k", SIZE);
+    ck_assert_uint_eq(atomic_load(&db->counters.copies), 1);
+    plsm_edit_close(edit);
+    assert_ok(plsm_close(db));
+    db = fixture_open(env, 0, NULL); /* finishes it */
+    expect_key("k", SIZE);
+    verify_clean(db);
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 6);
+    assert_ok(plsm_close(db));
+    env_fault_destroy(env);
+    env_memory_destroy(base);
+    mem_free(data);
+    mem_free(other);
+}
+END_TEST
+
+START_TEST(sizes_and_limits)
+{
+    start();
+    plsm_edit *edit = open_edit("k", PLSM_EDIT_NEW);
+    size_t got = 1;
+    assert_ok(plsm_edit_read(edit, 0, other, 10, &got));
+    ck_assert_uint_eq(got, 0);
+    assert_status(plsm_edit_write(edit, PLSM_VALUE_MAX, "x", 1), PLSM_TOO_LARGE);
+    assert_status(plsm_edit_write(edit, UINT64_MAX, "xx", 2), PLSM_TOO_LARGE);
+    assert_status(plsm_edit_truncate(edit, PLSM_VALUE_MAX + 1), PLSM_TOO_LARGE);
+    assert_ok(plsm_edit_write(edit, PLSM_VALUE_MAX, "x", 0));
+    ck_assert_uint_eq(plsm_edit_size(edit), 0);
+    assert_status(plsm_edit_commit(edit, slice(data, 256), PLSM_NONE), PLSM_TOO_LARGE);
+    ck_assert(plsm_edit_dirty(edit));
+    /* A sparse value as large as can be takes one piece. */
+    assert_ok(plsm_edit_write(edit, PLSM_VALUE_MAX - 1, "x", 1));
+    commit(edit);
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 1);
+    assert_ok(plsm_edit_read(edit, PLSM_VALUE_MAX - 3, other, 10, &got));
+    ck_assert_uint_eq(got, 3);
+    ck_assert(memcmp(other, "\0\0x", 3) == 0);
+    assert_ok(plsm_read(db, NULL, slice_of("k"), PLSM_VALUE_MAX - 3, other, 10, &got));
+    ck_assert_uint_eq(got, 3);
+    ck_assert(memcmp(other, "\0\0x", 3) == 0);
+    assert_ok(plsm_read(db, NULL, slice_of("k"), PLSM_VALUE_MAX, other, 10, &got));
+    ck_assert_uint_eq(got, 0);
+    /* Grown by truncation only: no piece at all. */
+    assert_ok(plsm_edit_truncate(edit, 0));
+    assert_ok(plsm_edit_truncate(edit, PLSM_INLINE_MAX + 1));
+    commit(edit);
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 0);
+    ck_assert_uint_eq(fixture_count(db, PLSM_INODES), 1);
+    plsm_value found = {0};
+    assert_ok(plsm_get(db, NULL, slice_of("k"), &found));
+    ck_assert(found.large);
+    ck_assert_uint_eq(found.size, PLSM_INLINE_MAX + 1);
+    plsm_value_free(&found);
+    /* Small again: inline. */
+    assert_ok(plsm_edit_truncate(edit, PLSM_INLINE_MAX));
+    commit(edit);
+    assert_ok(plsm_get(db, NULL, slice_of("k"), &found));
+    ck_assert(!found.large);
+    ck_assert_uint_eq(found.value.size, PLSM_INLINE_MAX);
+    ck_assert(slice_equal(found.meta, slice_of("m")));
+    plsm_value_free(&found);
+    ck_assert_uint_eq(fixture_count(db, PLSM_INODES), 0);
+    plsm_edit_close(edit);
+    assert_status(plsm_edit_open(db, slice_of("absent"), 0, &edit), PLSM_NOT_FOUND);
+    assert_status(plsm_edit_open(db, slice(NULL, 0), PLSM_EDIT_NEW, &edit), PLSM_INVALID);
+    plsm_edit_close(NULL);
+    stop();
+}
+END_TEST
+
+/* Every allocation on the way of a large commit fails once: the old value stays, and the commit works when tried again.
+ */
+START_TEST(failed_allocations)
+{
+    start();
+    unsigned failures = 0;
+    for (uint64_t nth = 1; nth < 200; nth++) {
+        put_data("k");
+        plsm_edit *edit = open_edit("k", 0);
+        mem_fail_at(nth);
+        plsm_status first = plsm_edit_write(edit, 1000, data + 1000, 300000);
+        plsm_status second = first ? first : plsm_edit_commit(edit, slice(NULL, 0), PLSM_NONE);
+        uint64_t count = mem_count();
+        mem_fail_at(0);
+        expect_key("k", SIZE);
+        if (second) {
+            ck_assert_int_eq(second, PLSM_NO_MEMORY);
+            failures++;
+            assert_ok(plsm_edit_write(edit, 1000, data + 1000, 300000));
+            commit(edit);
+            expect_key("k", SIZE);
+        }
+        plsm_edit_close(edit);
+        if (count < nth)
+            break;
+    }
+    printf("edits: %u allocations failed\n", failures);
+    ck_assert_uint_gt(failures, 3);
+    stop();
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {base_stays_readable,
+                                  two_names_never_share,
+                                  abandoned_is_gone,
+                                  tainted_ids_are_copied,
+                                  sizes_and_limits,
+                                  failed_allocations,
+                                  model};
+    return fixture_run("edit", tests, sizeof tests / sizeof tests[0]);
+}

@@ -1,0 +1,132 @@
+/* The table of options: what is taken, what is refused and with which words. */
+#include "../harness/store_fixture.h"
+
+#include <string.h>
+
+#include "base/banned.h"
+
+static struct store_options parse(const char *text)
+{
+    struct store_options options;
+    assert_ok(store_options_parse(text, &options));
+    return options;
+}
+
+START_TEST(defaults)
+{
+    struct store_options options = parse(NULL);
+    ck_assert_uint_eq(options.engine, STORE_ENGINE_LSM);
+    ck_assert_uint_eq(options.index, STORE_INDEX_LEARNED);
+    ck_assert_uint_eq(options.buffer_size, 64 << 20);
+    ck_assert_uint_eq(options.cache_size, 256 << 20);
+    ck_assert_uint_eq(options.size_ratio, 10);
+    ck_assert_uint_eq(options.file_size, 64 << 20);
+    ck_assert_uint_eq(options.l0_compact, 4);
+    ck_assert_uint_eq(options.l0_slowdown, 8);
+    ck_assert_uint_eq(options.l0_stop, 20);
+    ck_assert_uint_eq(options.filter_bits, 8);
+    ck_assert_uint_eq(options.background, 1);
+    ck_assert_uint_eq(options.manifest_size, 4 << 20);
+    struct store_options empty = parse("");
+    ck_assert_mem_eq(&options, &empty, sizeof options);
+}
+END_TEST
+
+START_TEST(values)
+{
+    struct store_options options = parse("index=traditional,buffer_size=128k,cache_size=0,size_ratio=4,file_size=1M,"
+                                         "filter_bits=16,background=0,manifest_size=8192,engine=lsm,");
+    ck_assert_uint_eq(options.index, STORE_INDEX_TRADITIONAL);
+    ck_assert_str_eq(store_index_name(&options), "traditional");
+    ck_assert_uint_eq(options.buffer_size, 128 << 10);
+    ck_assert_uint_eq(options.cache_size, 0);
+    ck_assert_uint_eq(options.size_ratio, 4);
+    ck_assert_uint_eq(options.file_size, 1 << 20);
+    ck_assert_uint_eq(options.filter_bits, 16);
+    ck_assert_uint_eq(options.background, 0);
+    ck_assert_uint_eq(options.manifest_size, 8192);
+    ck_assert_uint_eq(parse("cache_size=1T").cache_size, UINT64_C(1) << 40);
+    ck_assert_uint_eq(parse("cache_size=3G").cache_size, UINT64_C(3) << 30);
+    ck_assert_uint_eq(parse("filter_bits=4,filter_bits=0").filter_bits, 0); /* the last one counts */
+}
+END_TEST
+
+START_TEST(refusals)
+{
+    static const struct {
+        const char *text, *named; /* what the message must mention */
+    } cases[] = {
+        {"colour=red", "colour"},
+        {"buffer_siz=1M", "buffer_siz=1M"},
+        {"buffer_sizes=1M", "buffer_sizes"},
+        {"buffer_size", "needs a value"},
+        {"buffer_size=", "not a number"},
+        {"buffer_size=64K1", "not a number"},
+        {"buffer_size=1X", "not a number"},
+        {"buffer_size=K", "not a number"},
+        {"buffer_size=-1", "not a number"},
+        {"buffer_size= 1M", "not a number"},
+        {"buffer_size=65535", "between 65536"},
+        {"buffer_size=5G", "between"},
+        {"cache_size=99999999999999999999999", "not a number"},
+        {"cache_size=17592186044416T", "not a number"},
+        {"cache_size=2T", "between"},
+        {"index=neural", "traditional|learned"},
+        {"index=learn", "traditional|learned"},
+        {"index=", "traditional|learned"},
+        {"engine=log", "lsm"},
+        {"background=2", "between 0 and 1"},
+        {"filter_bits=3", "0 or between 4 and 16"},
+        {"filter_bits=17", "between"},
+        {"l0_compact=9", "l0_slowdown"},
+        {"l0_stop=8", "l0_stop"},
+        {"background=0,=3", "unknown"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ck_assert_msg(plsm_options_check(cases[i].text) == PLSM_INVALID, "%s was taken", cases[i].text);
+        ck_assert_msg(strstr(plsm_message(), cases[i].named), "%s: %s", cases[i].text, plsm_message());
+    }
+}
+END_TEST
+
+START_TEST(help_names_every_option)
+{
+    static const char *const names[] = {"engine=lsm",    "index=learned", "buffer_size=64M", "cache_size=256M",
+                                        "size_ratio=10", "file_size=64M", "l0_compact=4",    "l0_slowdown=8",
+                                        "l0_stop=20",    "filter_bits=8", "background=1",    "manifest_size=4M"};
+    const char *help = plsm_options_help();
+    size_t lines = 0;
+    for (const char *at = help; (at = strchr(at, '=')); at++)
+        lines++;
+    ck_assert_uint_eq(lines, sizeof names / sizeof names[0]);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        ck_assert_msg(strstr(help, names[i]), "%s is missing", names[i]);
+        ck_assert(plsm_options_has(names[i], strcspn(names[i], "=")));
+        ck_assert_int_eq(plsm_options_check(names[i]), PLSM_OK);
+    }
+    ck_assert(!plsm_options_has("allow_other", 11));
+    ck_assert(!plsm_options_has("index", 4));
+    ck_assert(!plsm_options_has("", 0));
+}
+END_TEST
+
+START_TEST(a_bad_option_touches_nothing)
+{
+    struct env *env = env_memory_create(1);
+    plsm *db = NULL;
+    assert_status(plsm_open_env(env, "/s", PLSM_CREATE, "colour=red", &db), PLSM_INVALID);
+    ck_assert_uint_eq(env_memory_calls(env), 0);
+    assert_status(plsm_open_env(env, "/s", PLSM_CREATE | PLSM_READ, NULL, &db), PLSM_INVALID);
+    assert_status(plsm_open_env(env, "/s", PLSM_EXCLUSIVE, NULL, &db), PLSM_INVALID);
+    ck_assert_uint_eq(env_memory_calls(env), 0);
+    assert_status(plsm_open_env(env, "/s", 0, NULL, &db), PLSM_NO_STORE);
+    ck_assert_ptr_null(db);
+    env_memory_destroy(env);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {defaults, values, refusals, help_names_every_option, a_bad_option_touches_nothing};
+    return fixture_run("options", tests, sizeof tests / sizeof tests[0]);
+}
