@@ -38,23 +38,29 @@ static plsm_status write_batch(struct load *load)
     return PLSM_OK;
 }
 
-/* A piece of a value. What outgrows the tree moves into an edit, from where on it no longer takes memory. */
+/* Moves what `value` holds into the edit. */
+static plsm_status write_piece(struct load *load)
+{
+    TRY(plsm_edit_write(load->edit, load->edit_size, load->value.data, load->value.size));
+    load->edit_size += load->value.size;
+    load->value.size = 0;
+    return PLSM_OK;
+}
+
+/* A piece of a value, as small as one byte where there are escapes. What outgrows the tree goes on through an edit, in
+ * pieces of that size, and takes no more memory. */
 static plsm_status add_value(struct load *load, plsm_slice bytes)
 {
-    if (load->edit) {
-        TRY(plsm_edit_write(load->edit, load->edit_size, bytes.data, bytes.size));
-        load->edit_size += bytes.size;
-        return PLSM_OK;
-    }
     TRY(buf_append(&load->value, bytes.data, bytes.size));
     if (load->value.size <= PLSM_INLINE_MAX)
         return PLSM_OK;
-    /* Records before this one must be in the store before it, in case they have the same key. */
-    TRY(write_batch(load));
-    TRY(plsm_edit_open(load->db, buf_slice(&load->key), PLSM_EDIT_NEW, &load->edit));
-    TRY(plsm_edit_write(load->edit, 0, load->value.data, load->value.size));
-    load->edit_size = load->value.size;
-    return PLSM_OK;
+    if (!load->edit) {
+        /* Records before this one must be in the store before it, in case they have the same key. */
+        TRY(write_batch(load));
+        TRY(plsm_edit_open(load->db, buf_slice(&load->key), PLSM_EDIT_NEW, &load->edit));
+        load->edit_size = 0;
+    }
+    return write_piece(load);
 }
 
 static plsm_status add_bytes(struct load *load, plsm_slice bytes)
@@ -80,6 +86,7 @@ static plsm_status end_record(struct load *load)
         return fail(PLSM_INVALID, load->begun ? "no tab between key and value" : "an empty line");
     plsm_slice none = {0};
     if (load->edit) {
+        TRY(write_piece(load));
         TRY(plsm_edit_commit(load->edit, none, load->durability));
         plsm_edit_close(load->edit);
         load->edit = NULL;

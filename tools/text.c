@@ -12,7 +12,7 @@
 
 /* --- escapes ---------------------------------------------------------------------------------------------------- */
 
-enum { ESCAPE_SIZE_MAX = 4 };
+enum { ESCAPE_SIZE_MAX = 4, STRETCH = 4096 };
 
 /* The escape of one byte into `to`, or 0 when it stands for itself. */
 static size_t escape_byte(uint8_t byte, char to[ESCAPE_SIZE_MAX])
@@ -45,19 +45,22 @@ static size_t escape_byte(uint8_t byte, char to[ESCAPE_SIZE_MAX])
 plsm_status text_escape(struct buf *out, plsm_slice bytes)
 {
     const uint8_t *data = bytes.data;
-    TRY(buf_reserve(out, bytes.size));
-    /* Runs of plain bytes are copied whole. */
-    size_t plain = 0; /* start of the bytes not yet appended that stand for themselves */
-    for (size_t i = 0; i < bytes.size; i++) {
-        char escape[ESCAPE_SIZE_MAX];
-        size_t size = escape_byte(data[i], escape);
-        if (size == 0)
-            continue;
-        TRY(buf_append(out, data + plain, i - plain));
-        TRY(buf_append(out, escape, size));
-        plain = i + 1;
+    for (size_t i = 0; i < bytes.size;) {
+        /* Room for the longest escape of each byte of a stretch, so that the inner loop has nothing to ask. */
+        size_t end = bytes.size - i > STRETCH ? i + STRETCH : bytes.size;
+        TRY(buf_reserve(out, (end - i) * ESCAPE_SIZE_MAX));
+        uint8_t *to = out->data + out->size;
+        for (; i < end; i++) {
+            char escape[ESCAPE_SIZE_MAX];
+            size_t size = data[i] >= 0x20 && data[i] != 0x7f && data[i] != '\\' ? 0 : escape_byte(data[i], escape);
+            *to = data[i];
+            if (__builtin_expect(size > 0, 0))
+                memcpy(to, escape, size);
+            to += size > 0 ? size : 1;
+        }
+        out->size = (size_t)(to - out->data);
     }
-    return plain < bytes.size ? buf_append(out, data + plain, bytes.size - plain) : PLSM_OK;
+    return PLSM_OK;
 }
 
 char *text_quote(char *out, size_t size, plsm_slice bytes)
