@@ -1,9 +1,10 @@
 #!/bin/bash
 # The command plsm from outside: every subcommand, its exit codes, its errors, and exactness for any bytes.
-# Usage: tests/e2e/cli.sh   (BUILD names the build directory, default build)
+# Usage: tests/e2e/cli.sh   (BUILD names the build directory, default build). It mounts nothing, so it needs no lib.sh.
 set -u
 cd "$(dirname "$0")/../.." || exit 3
-PLSM=$(realpath "${BUILD:-build}/plsm") || exit 3
+PLSM=$(realpath "${BUILD:-build}/plsm")
+[ -x "$PLSM" ] || { echo "no ${BUILD:-build}/plsm: run make first" >&2; exit 3; }
 ROOT=$PWD
 export LC_ALL=C
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/plsm-cli-XXXXXX") || exit 3
@@ -363,13 +364,13 @@ says err 'Broken pipe'
 
 # --- progress, for terminals only ----------------------------------------------------------------------------------
 if command -v script >/dev/null; then
-    slow='(printf "p1\t1\n"; sleep 1.5; printf "p2\t2\n"; sleep 0.1)'
-    script -qec "$slow | $PLSM load t" /dev/null >typed </dev/null
+    slow='for i in 1 2 3 4 5 6 7 8; do printf "p$i\t1\n"; sleep 0.4; done'
+    script -qec "($slow) | $PLSM load t" /dev/null >typed </dev/null
     is $? 0
     says typed 'load '
     says typed /s
-    says typed '2 records'
-    script -qec "$PLSM dump all | (sleep 1.5; cat >/dev/null)" /dev/null >typed </dev/null
+    says typed '8 records'
+    script -qec "$PLSM dump all | (sleep 3; cat >/dev/null)" /dev/null >typed </dev/null
     says typed '%'
     says typed ETA
     bash -c "$slow" | "$PLSM" load t 2>err
@@ -403,7 +404,10 @@ expect 3 "$PLSM" bench readrandom --dir=none
 is "$(ls scratch)" ''
 "$PLSM" bench readrandom --keys=50m --dir=scratch >/dev/null 2>&1 &
 writer=$!
-sleep 1
+for _ in $(seq 300); do
+    [ -z "$(ls scratch)" ] || break
+    sleep 0.1
+done
 [ -n "$(ls scratch)" ] && pass || fail "the bench made no directory"
 kill -TERM $writer
 wait $writer
@@ -411,5 +415,5 @@ is $? 143
 writer=
 is "$(ls scratch)" ''
 
-echo "cli: $passed passed, $failed failed"
+echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
