@@ -178,37 +178,48 @@ static void fill_table(const struct alphabet *a, struct code_table *table)
     }
 }
 
-/* Joins neighbouring positions that need no table into fields of up to 8 bytes. */
+static enum code_field_kind kind_of(const struct alphabet *a)
+{
+    unsigned bytes = byte_count(a->bytes);
+    if (a->ends || (bytes != 1 && bytes != 256))
+        return CODE_FIELD_TABLE;
+    return bytes == 1 ? CODE_FIELD_FIXED : CODE_FIELD_WIDE;
+}
+
+static unsigned lowest_byte(const uint64_t set[4])
+{
+    unsigned byte = 0;
+    while (byte < 255 && !has_byte(set, byte))
+        byte++;
+    return byte;
+}
+
+/* Sorts positions by kind, and joins neighbours that need no table into fields of up to 8 bytes. */
 static void make_fields(struct coder *c, const struct alphabet *alphabets)
 {
-    for (unsigned i = 0; i < c->positions; i++) {
-        const struct alphabet *a = &alphabets[c->table_of_position[i]];
-        unsigned bytes = byte_count(a->bytes);
-        struct code_field field = {.kind = CODE_FIELD_TABLE,
-                                   .position = (uint8_t)i,
-                                   .size = 1,
-                                   .weight = c->weight[i],
-                                   .table = c->table_of_position[i]};
-        if (!a->ends && bytes == 256)
-            field.kind = CODE_FIELD_WIDE;
-        else if (!a->ends && bytes == 1)
-            field.kind = CODE_FIELD_FIXED;
-        if (field.kind == CODE_FIELD_FIXED) {
-            unsigned byte = 0;
-            while (!has_byte(a->bytes, byte))
-                byte++;
-            field.expected = byte;
+    unsigned count = 0;
+    for (enum code_field_kind kind = 0; kind < CODE_FIELD_KINDS; kind++) {
+        unsigned first = count;
+        for (unsigned i = 0; i < c->positions; i++) {
+            unsigned table = c->table_of_position[i];
+            if (kind_of(&alphabets[table]) != kind)
+                continue;
+            struct code_field *before = count > first ? &c->field[count - 1] : NULL;
+            uint64_t byte = kind == CODE_FIELD_FIXED ? lowest_byte(alphabets[table].bytes) : 0;
+            if (kind != CODE_FIELD_TABLE && before && before->position + before->size == (int)i && before->size < 8) {
+                before->size++;
+                before->shift -= 8;
+                before->weight = c->weight[i];
+                before->expected = before->expected << 8 | byte;
+                continue;
+            }
+            struct code_field field = {
+                .weight = c->weight[i], .expected = byte, .position = (uint8_t)i, .size = 1, .shift = 56};
+            if (kind == CODE_FIELD_TABLE)
+                field.rank = c->tables[table].rank;
+            c->field[count++] = field;
         }
-        struct code_field *before = c->fields ? &c->field[c->fields - 1] : NULL;
-        if (field.kind != CODE_FIELD_TABLE && before && before->kind == field.kind && before->size < 8) {
-            before->size++;
-            before->expected = before->expected << 8 | field.expected;
-            before->weight = field.weight;
-            before->shift = (uint8_t)(64 - 8 * before->size);
-        } else {
-            field.shift = 56;
-            c->field[c->fields++] = field;
-        }
+        c->fields[kind] = count - first;
     }
 }
 
@@ -255,13 +266,13 @@ plsm_status coder_parse(const uint8_t **at, const uint8_t *end, struct coder *ou
             return malformed("an alphabet is cut off or empty");
     }
     TRY(weigh_positions(&c, alphabets));
-    make_fields(&c, alphabets);
     uint8_t *owned = mem_alloc(c.table_count * sizeof *c.tables + prefix_size + 1);
     if (!owned)
         return fail(PLSM_NO_MEMORY, "learned index: no memory for its alphabets");
     c.tables = (struct code_table *)owned;
     for (unsigned i = 0; i < c.table_count; i++)
         fill_table(&alphabets[i], &c.tables[i]);
+    make_fields(&c, alphabets);
     uint8_t *copy = owned + c.table_count * sizeof *c.tables;
     if (prefix_size)
         memcpy(copy, prefix, prefix_size);
@@ -312,21 +323,18 @@ uint64_t coder_code(const struct coder *c, plsm_slice rest)
         bytes = padded;
     }
     uint64_t code = 0, unexpected = 0;
-    for (unsigned i = 0; i < c->fields; i++) {
-        const struct code_field *f = &c->field[i];
-        if (f->kind == CODE_FIELD_TABLE) {
-            unsigned rank = c->tables[f->table].rank[bytes[f->position]];
-            unexpected |= rank & CODE_OUTSIDE;
-            code += (rank & CODE_RANK_MASK) * f->weight;
-        } else {
-            uint64_t number = get_be64(bytes + f->position) >> f->shift;
-            if (f->kind == CODE_FIELD_WIDE)
-                code += number * f->weight;
-            else
-                unexpected |= number ^ f->expected;
-        }
+    unsigned ranks = 0;
+    const struct code_field *f = c->field, *end = f + c->fields[CODE_FIELD_TABLE];
+    for (; f < end; f++) {
+        unsigned rank = f->rank[bytes[f->position]];
+        ranks |= rank; /* marked ranks spoil the code, which is then not used */
+        code += rank * f->weight;
     }
-    if (unexpected)
+    for (end += c->fields[CODE_FIELD_WIDE]; f < end; f++)
+        code += (get_be64(bytes + f->position) >> f->shift) * f->weight;
+    for (end += c->fields[CODE_FIELD_FIXED]; f < end; f++)
+        unexpected |= (get_be64(bytes + f->position) >> f->shift) ^ f->expected;
+    if (unexpected | (ranks & CODE_OUTSIDE))
         return code_by_digits(c, rest.data, rest.size);
     return code;
 }

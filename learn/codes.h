@@ -38,17 +38,19 @@ plsm_status code_training_finish(const struct code_training *t, plsm_slice prefi
 
 /* --- coding --- */
 
-enum code_field_kind {
-    CODE_FIELD_TABLE = 0, /* one position: rank by table */
-    CODE_FIELD_WIDE = 1,  /* up to 8 positions where every byte occurs: the bytes are the number */
-    CODE_FIELD_FIXED = 2, /* up to 8 positions where one byte occurs: adds nothing, but must be as expected */
-};
+/* Positions are gone through by kind, not in order: first those that need a table, one by one; then runs of up to 8
+ * where every byte occurs, so that the bytes are the number; then runs of up to 8 where one byte occurs, which add
+ * nothing to a code but must be as expected. */
+enum code_field_kind { CODE_FIELD_TABLE, CODE_FIELD_WIDE, CODE_FIELD_FIXED, CODE_FIELD_KINDS };
 
 struct code_field {
     uint64_t weight;
-    uint64_t expected; /* FIXED: the bytes */
-    uint8_t kind, position, size, table;
-    uint8_t shift; /* WIDE, FIXED: 64 - 8 * size, from a load of 8 bytes */
+    union {
+        const uint16_t *rank; /* TABLE: by byte */
+        uint64_t expected;    /* FIXED */
+    };
+    uint8_t position, size;
+    uint8_t shift; /* WIDE, FIXED: 64 - 8 * size, for a load of 8 bytes */
 };
 
 /* How a byte stands in one alphabet; bytes outside are marked. */
@@ -60,7 +62,8 @@ struct code_table {
 struct coder {
     plsm_slice prefix; /* owned, like the tables */
     struct code_table *tables;
-    unsigned positions, fields, table_count;
+    unsigned positions, table_count;
+    unsigned fields[CODE_FIELD_KINDS]; /* how many of each kind */
     struct code_field field[CODE_FIELDS_MAX];
     uint64_t weight[CODE_POSITIONS_MAX];        /* what one step of the digit at a position is worth */
     uint8_t table_of_position[CODE_POSITIONS_MAX];

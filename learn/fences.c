@@ -4,12 +4,23 @@
  * ones filled up with zeroes. Comparing heads never contradicts comparing separators; where heads are equal, the
  * front-coded bytes decide: a binary search over the groups, then at most one group is walked.
  *
+ * Over the heads stands a static B+-tree without pointers (as the S+ tree in Slotin's "Algorithms for Modern
+ * Hardware"): each layer holds the last head of every 16 of the layer below, so that a search reads two cache lines per
+ * layer and counts in them without a branch.
+ *
+ *   layers   [ last of 256 heads | ... ]                                    at most 16 in the topmost
+ *            [ last of 16 heads  | last of the next 16 | ... ]
  *   heads    [ 8 bytes of separator 1 | 8 bytes of separator 2 | ... ]      separator i is the one in front of page i
  *   groups   [ offset of separator 1  | offset of separator 17 | ... ]
  *   coded    [ whole 1 | shared, rest of 2 | ... | rest of 16 | whole 17 | ... ] */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "learn/fences.h"
+#include "learn/fences_private.h"
 #include "learn/separators.h"
 
 #include "base/banned.h"
@@ -53,23 +64,69 @@ plsm_status fences_builder_finish(struct fences_builder *b, struct buf *out)
 
 /* --- reading --- */
 
+enum {
+    NODE = 16,      /* heads in a node: two cache lines, four AVX2 comparisons */
+    LAYERS_MAX = 8, /* 16^8 = 2^32 */
+};
+
 struct fences {
-    uint64_t *heads;
+    /* Heads with the top bit flipped, so that they sort as signed numbers, which is what AVX2 compares. Every layer is
+     * filled up with the largest number, by one at least, to whole nodes. layers[0] are the heads themselves. */
+    int64_t *heads;
+    uint32_t layers[LAYERS_MAX]; /* where each layer starts in `heads` */
+    unsigned layer_count;
+    bool vectors; /* search with AVX2 */
     uint32_t *groups;
     uint8_t *bytes; /* owns what separators points into */
     struct separators separators;
-    size_t bytes_size;
+    size_t bytes_size, heads_size;
 };
 
 /* The first 8 of `size` bytes as a number that sorts as they do. */
-static inline uint64_t head_of(const uint8_t *at, size_t size)
+static inline int64_t head_of(const uint8_t *at, size_t size)
 {
-    if (size >= 8)
-        return get_be64(at);
     uint64_t head = 0;
-    for (size_t i = 0; i < size; i++)
-        head |= (uint64_t)at[i] << (56 - 8 * i);
-    return head;
+    if (size >= 8)
+        head = get_be64(at);
+    else
+        for (size_t i = 0; i < size; i++)
+            head |= (uint64_t)at[i] << (56 - 8 * i);
+    return (int64_t)(head ^ (uint64_t)1 << 63);
+}
+
+static bool have_vectors(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
+#else
+    return false;
+#endif
+}
+
+/* Where the layers go; they are filled once the heads are known. */
+static void plan_layers(struct fences *f)
+{
+    uint64_t size = f->separators.count, start = 0;
+    do {
+        size = size / NODE + 1; /* nodes */
+        f->layers[f->layer_count++] = (uint32_t)start;
+        start += size * NODE;
+    } while (size > 1);
+    f->heads_size = start * sizeof *f->heads;
+}
+
+static void fill_layers(struct fences *f)
+{
+    uint64_t size = f->separators.count;
+    for (unsigned layer = 0; layer < f->layer_count; layer++) {
+        int64_t *heads = f->heads + f->layers[layer];
+        if (layer > 0)
+            for (uint64_t i = 0; i < size; i++)
+                heads[i] = f->heads[f->layers[layer - 1] + i * NODE + NODE - 1];
+        for (uint64_t i = size; i < (size / NODE + 1) * NODE; i++)
+            heads[i] = INT64_MAX;
+        size = size / NODE + 1;
+    }
 }
 
 /* Walks all separators once: bounds, order, heads, group offsets. Order is checked because find relies on it. */
@@ -119,7 +176,10 @@ plsm_status fences_open(plsm_slice bytes, struct fences **out)
     if (!f)
         goto done;
     size_t groups = (list.count + (size_t)SEPARATOR_GROUP - 1) / SEPARATOR_GROUP;
-    f->heads = mem_alloc((list.count + 1) * sizeof *f->heads);
+    f->separators.count = list.count;
+    f->vectors = have_vectors();
+    plan_layers(f);
+    f->heads = mem_alloc(f->heads_size);
     f->groups = mem_alloc((groups + 1) * sizeof *f->groups);
     f->bytes = mem_alloc(bytes.size);
     if (!f->heads || !f->groups || !f->bytes)
@@ -129,6 +189,8 @@ plsm_status fences_open(plsm_slice bytes, struct fences **out)
     status = separators_parse(slice(f->bytes, bytes.size), &f->separators);
     if (status == PLSM_OK)
         status = index_separators(f);
+    if (status == PLSM_OK)
+        fill_layers(f);
 done:
     if (status) {
         fences_close(f);
@@ -156,23 +218,58 @@ uint32_t fences_pages(const struct fences *f)
 size_t fences_memory(const struct fences *f)
 {
     size_t groups = (f->separators.count + (size_t)SEPARATOR_GROUP - 1) / SEPARATOR_GROUP;
-    return sizeof *f + (f->separators.count + (size_t)1) * sizeof *f->heads + (groups + 1) * sizeof *f->groups +
-           f->bytes_size;
+    return sizeof *f + f->heads_size + (groups + 1) * sizeof *f->groups + f->bytes_size;
 }
 
-/* How many of `count` sorted heads are below `head`. No branch depends on the data: the compiler makes it conditional
- * moves, as mispredictions would cost more than the comparisons. */
-static inline uint32_t heads_below(const uint64_t *heads, uint32_t count, uint64_t head)
+/* How many heads of a node are below `head`. */
+static inline unsigned node_below(const int64_t *node, int64_t head)
 {
-    const uint64_t *base = heads;
-    if (count == 0)
-        return 0;
-    while (count > 1) {
-        uint32_t half = count / 2;
-        base += base[half - 1] < head ? half : 0;
-        count -= half;
+    unsigned below = 0;
+    for (unsigned i = 0; i < NODE; i++)
+        below += node[i] < head;
+    return below;
+}
+
+static uint32_t heads_below_portable(const struct fences *f, int64_t head)
+{
+    uint32_t at = 0;
+    for (unsigned layer = f->layer_count; layer-- > 0;)
+        at = at * NODE + node_below(f->heads + f->layers[layer] + (size_t)at * NODE, head);
+    return at;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,popcnt"))) static uint32_t heads_below_avx2(const struct fences *f, int64_t head)
+{
+    const __m256i wanted = _mm256_set1_epi64x(head);
+    uint32_t at = 0;
+    for (unsigned layer = f->layer_count; layer-- > 0;) {
+        const __m256i *node = (const void *)(f->heads + f->layers[layer] + (size_t)at * NODE);
+        __m256i a = _mm256_cmpgt_epi64(wanted, _mm256_loadu_si256(node));
+        __m256i b = _mm256_cmpgt_epi64(wanted, _mm256_loadu_si256(node + 1));
+        __m256i c = _mm256_cmpgt_epi64(wanted, _mm256_loadu_si256(node + 2));
+        __m256i d = _mm256_cmpgt_epi64(wanted, _mm256_loadu_si256(node + 3));
+        /* Sixteen masks of 64 bits become sixteen of 2 bits; only how many are set matters, not their order. */
+        __m256i all = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        at = at * NODE + (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(all)) / 2;
     }
-    return (uint32_t)(base - heads) + (*base < head);
+    return at;
+}
+#endif
+
+/* How many heads are below `head`. Never more than there are, as the fill is below nothing. */
+static inline uint32_t heads_below(const struct fences *f, int64_t head)
+{
+#if defined(__x86_64__)
+    if (f->vectors)
+        return heads_below_avx2(f, head);
+#endif
+    return heads_below_portable(f, head);
+}
+
+void fences_use_portable(struct fences *f)
+{
+    f->vectors = false;
 }
 
 /* How many separators of group `group`, but none from number `stop` on, are <= key. Comparing goes along with
@@ -225,11 +322,10 @@ uint32_t fences_find(const struct fences *f, plsm_slice key)
     if (!slice_starts_with(key, prefix))
         return slice_compare(key, prefix) < 0 ? 0 : list->count;
     key = slice((const uint8_t *)key.data + prefix.size, key.size - prefix.size);
-    uint64_t head = head_of(key.data, key.size);
-    uint32_t below = heads_below(f->heads, list->count, head);
+    int64_t head = head_of(key.data, key.size);
+    uint32_t below = heads_below(f, head);
     if (below == list->count || f->heads[below] != head)
         return below;
-    uint32_t equal =
-        head == UINT64_MAX ? list->count - below : heads_below(f->heads + below, list->count - below, head + 1);
-    return resolve_tie(f, below, below + equal, key);
+    uint32_t up_to = head == INT64_MAX ? list->count : heads_below(f, head + 1);
+    return resolve_tie(f, below, up_to, key);
 }

@@ -59,6 +59,8 @@ static plsm_status parse_header(const uint8_t *at, const uint8_t *end, struct pl
         return malformed("the model's counts do not fit together");
     p->fine_shift = PLR_FINE_BITS - p->cut_bits;
     p->page_shift = p->cut_bits - p->window_log2;
+    p->window = 1u << p->window_log2;
+    p->cut_mask = (1u << p->cut_bits) - 1;
     return PLSM_OK;
 }
 
@@ -79,25 +81,29 @@ static plsm_status check_segments(const struct plr *p, uint64_t limit)
     return PLSM_OK;
 }
 
-/* A first step of the segment search in the manner of RadixSpline (Kipf et al. 2020): about one bucket per segment, by
- * the upper bits of the code. */
+/* A first step of the segment search in the manner of RadixSpline (Kipf et al. 2020): buckets by the upper bits of the
+ * code, several per segment so that most hold one at most. */
 static void fill_buckets(struct plr *p, uint32_t *first)
 {
-    uint32_t bucket = 0;
+    uint32_t bucket = 0, largest = 0;
     for (uint32_t i = 0; i < p->segments; i++) {
         uint64_t own = (p->starts[i] - p->starts[0]) >> p->bucket_shift;
         while (bucket <= own)
             first[bucket++] = i;
+        uint32_t in_bucket = i + 1 - first[own];
+        largest = in_bucket > largest ? in_bucket : largest;
     }
     while (bucket <= p->buckets)
         first[bucket++] = p->segments;
+    p->search_stride = largest ? 1u << (31 - __builtin_clz(largest)) : 0;
 }
 
 static void size_buckets(struct plr *p, uint64_t first_start, uint64_t last_start)
 {
+    enum { PER_SEGMENT = 4 };
     uint64_t range = last_start - first_start;
     p->bucket_shift = 0;
-    while (range >> p->bucket_shift >= 2 * (uint64_t)p->segments)
+    while (range >> p->bucket_shift >= PER_SEGMENT * (uint64_t)p->segments)
         p->bucket_shift++;
     p->buckets = (uint32_t)(range >> p->bucket_shift) + 1;
 }
@@ -163,32 +169,35 @@ void plr_free(struct plr *p)
     *p = (struct plr){0};
 }
 
-/* The last segment that starts at or before `code`, which is not below the first. */
+/* The last segment that starts at or before `code`, which is not below the first. The number of steps is the same for
+ * all codes, and what they find is no branch: how many segments a bucket has could not be predicted. */
 static inline uint32_t find_segment(const struct plr *p, uint64_t code)
 {
     uint64_t bucket = (code - p->starts[0]) >> p->bucket_shift;
     if (bucket >= p->buckets)
         return p->segments - 1;
-    uint32_t low = p->bucket_first[bucket], count = p->bucket_first[bucket + 1] - low;
-    while (count > 0) { /* how many of the bucket's segments start at or before the code */
-        uint32_t half = count / 2;
-        bool behind = p->starts[low + half] <= code;
-        low = behind ? low + half + 1 : low;
-        count = behind ? count - half - 1 : half;
+    uint32_t found = p->bucket_first[bucket] - 1; /* all before the bucket do; bucket 0 may begin with -1 */
+    uint32_t last = p->segments - 1;
+    for (uint32_t stride = p->search_stride; stride > 0; stride /= 2) {
+        uint32_t next = found + stride, inside = next < last ? next : last;
+        found = p->starts[inside] <= code ? inside : found;
     }
-    return low - 1; /* bucket 0 holds segment 0, so low is at least 1 */
+    return found;
+}
+
+static inline uint32_t load_cut(const struct plr *p, uint64_t bit)
+{
+    return (get_u32(p->cuts + (bit >> 3)) >> (bit & 7)) & p->cut_mask;
 }
 
 /* Where border `number` is, in steps. */
-static inline uint64_t cut_of(const struct plr *p, uint32_t number)
+static inline uint64_t cut_of(const struct plr *p, uint64_t number)
 {
-    uint64_t bit = (uint64_t)(number - 1) * p->cut_bits;
-    uint32_t cut = get_u32(p->cuts + (bit >> 3)) >> (bit & 7);
-    return ((uint64_t)number << p->page_shift) + (cut & ((1u << p->cut_bits) - 1));
+    return (number << p->page_shift) + load_cut(p, (number - 1) * p->cut_bits);
 }
 
 /* Position and cut agree: the code is in the step that border `number` is in. Is it in front of it all the same? */
-static bool excepted(const struct plr *p, uint32_t number, uint64_t code)
+static bool excepted(const struct plr *p, uint64_t number, uint64_t code)
 {
     uint32_t low = 0, high = p->exceptions;
     while (low < high) {
@@ -206,23 +215,29 @@ uint32_t plr_rank(const struct plr *p, uint64_t code)
     if (p->segments == 0 || code < p->starts[0])
         return 0;
     uint32_t segment = find_segment(p, code);
-    uint64_t step =
-        plr_position(code - p->starts[segment], p->bases[segment], p->bases[segment + 1], p->slopes[segment]) >>
-        p->fine_shift;
+    uint64_t fine =
+        plr_position(code - p->starts[segment], p->bases[segment], p->bases[segment + 1], p->slopes[segment]);
+    uint64_t step = fine >> p->fine_shift;
     /* Border j can be at or below the step only if j pages are; and it must be if j pages and a window are. */
-    uint64_t high = step >> p->page_shift, low = high > 1u << p->window_log2 ? high - (1u << p->window_log2) : 0;
+    uint64_t high = step >> p->page_shift, low = high > p->window ? high - p->window : 0;
     high = high < p->borders ? high : p->borders;
     low = low < high ? low : high;
     while (high - low > 8) {
         uint64_t middle = low + (high - low) / 2;
-        bool behind = cut_of(p, (uint32_t)middle) <= step;
+        bool behind = cut_of(p, middle) <= step;
         low = behind ? middle : low;
         high = behind ? high : middle - 1;
     }
-    uint32_t rank = (uint32_t)low;
-    for (uint32_t number = rank + 1; number <= high; number++) /* cuts ascend: counting needs no branch */
-        rank += cut_of(p, number) <= step;
-    while (rank > 0 && cut_of(p, rank) == step && excepted(p, rank, code))
-        rank--;
-    return rank;
+    /* Cuts ascend, so that the rest can be counted without a branch on what they are. */
+    uint64_t rank = low, bit = low * p->cut_bits;
+    int64_t ahead = (int64_t)(step - ((low + 1) << p->page_shift)), page = (int64_t)1 << p->page_shift;
+    for (uint64_t left = high - low; left > 0; left--) {
+        rank += (int64_t)load_cut(p, bit) <= ahead;
+        bit += p->cut_bits;
+        ahead -= page;
+    }
+    if (p->exceptions > 0)
+        while (rank > 0 && cut_of(p, rank) == step && excepted(p, rank, code))
+            rank--;
+    return (uint32_t)rank;
 }

@@ -22,10 +22,13 @@ struct plr {
     uint32_t borders, segments, exceptions;
     unsigned window_log2;  /* the prediction is right within half of 2^window_log2 pages to either side */
     unsigned cut_bits;     /* per border: where in its window it is */
+    uint32_t window;       /* 2^window_log2 pages */
+    uint32_t cut_mask;     /* cut_bits ones */
     unsigned fine_shift;   /* fine positions >> this are what cuts are in */
     unsigned page_shift;   /* what cuts are in >> this is pages */
     unsigned bucket_shift; /* (code - starts[0]) >> this is the bucket to look for the segment in */
     uint32_t buckets;
+    uint32_t search_stride; /* a power of two; no bucket has as many as twice this many segments */
     uint8_t *memory;           /* owns everything below */
     const uint64_t *starts;    /* per segment: the first code, ascending */
     const uint64_t *bases;     /* per segment and one behind: the fine position at its start, never descending */

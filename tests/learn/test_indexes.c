@@ -7,6 +7,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "learn/fences.h"
+#include "learn/fences_private.h"
 #include "learn/model.h"
 #include "tests/harness/key_sets.h"
 
@@ -17,7 +18,7 @@ enum { SEED = 20240607, MODEL_BODY = 72, MODEL_SUM = 8 };
 /* --- both kinds of index behind one face --- */
 
 struct index {
-    struct fences *fences;
+    struct fences *fences, *portable; /* the same, searched without vector instructions */
     struct model *model;
 };
 
@@ -59,6 +60,8 @@ static void check_key(const struct index *index, const struct key_set *set, plsm
 {
     struct page_range expected = key_set_expected(set, key);
     uint32_t fences_page = fences_find(index->fences, key), model_page = model_find(index->model, key).page;
+    if (index->portable && fences_find(index->portable, key) != fences_page)
+        ck_abort_msg("%s: the two ways to search fences differ", what);
     if (fences_page < expected.low || fences_page > expected.high)
         ck_abort_msg("%s: fences answer page %u instead of %u to %u", what, fences_page, expected.low, expected.high);
     if (model_page < expected.low || model_page > expected.high)
@@ -73,6 +76,8 @@ static void check_present_keys(const struct index *index, const struct key_set *
             continue;
         uint32_t fences_page = fences_find(index->fences, set->keys[i]);
         uint32_t model_page = model_find(index->model, set->keys[i]).page;
+        if (index->portable && fences_find(index->portable, set->keys[i]) != fences_page)
+            ck_abort_msg("%s: key %zu: the two ways to search fences differ", what, i);
         if (fences_page != set->pages[i] || model_page != set->pages[i])
             ck_abort_msg("%s: key %zu is on page %u; fences say %u, the model says %u", what, i, set->pages[i],
                          fences_page, model_page);
@@ -105,6 +110,8 @@ static void check_set(const struct key_set *set, size_t absent, const char *what
     ck_assert_msg(build_fences(set, &fences_bytes) == PLSM_OK, "%s: %s", what, plsm_message());
     ck_assert_msg(build_model(set, &model_bytes) == PLSM_OK, "%s: %s", what, plsm_message());
     ck_assert_msg(fences_open(buf_slice(&fences_bytes), &index.fences) == PLSM_OK, "%s: %s", what, plsm_message());
+    ck_assert_msg(fences_open(buf_slice(&fences_bytes), &index.portable) == PLSM_OK, "%s: %s", what, plsm_message());
+    fences_use_portable(index.portable);
     ck_assert_msg(model_open(buf_slice(&model_bytes), &index.model) == PLSM_OK, "%s: %s", what, plsm_message());
     check_info(&index, set, model_bytes.size, fences_bytes.size);
     buf_free(&fences_bytes); /* both have copied what they need */
@@ -118,6 +125,7 @@ static void check_set(const struct key_set *set, size_t absent, const char *what
         check_key(&index, set, slice(probe, 100), what);
     }
     fences_close(index.fences);
+    fences_close(index.portable);
     model_close(index.model);
 }
 
@@ -170,6 +178,26 @@ START_TEST(a_key_over_many_pages_is_found_on_its_first)
     uint32_t pages[7] = {0, 0, 1, 2, 3, 4, 4};
     struct key_set set = {.keys = keys, .pages = pages, .count = 7, .page_count = 5};
     check_set(&set, 1000, "one key over many pages");
+}
+END_TEST
+
+/* Heads that are the smallest and the largest number, many times, and keys that only their length tells apart. */
+START_TEST(keys_of_one_byte_repeated_are_exact)
+{
+    static const uint8_t values[] = {0x00, 'x', 0xff};
+    enum { KEYS = 300 };
+    for (unsigned v = 0; v < 3; v++) {
+        uint8_t bytes[KEYS];
+        plsm_slice keys[KEYS];
+        uint32_t pages[KEYS];
+        memset(bytes, values[v], sizeof bytes);
+        for (uint32_t i = 0; i < KEYS; i++) {
+            keys[i] = slice(bytes, i + 1);
+            pages[i] = i / (1 + v);
+        }
+        struct key_set set = {.keys = keys, .pages = pages, .count = KEYS, .page_count = pages[KEYS - 1] + 1};
+        check_set(&set, 5000, "one byte repeated");
+    }
 }
 END_TEST
 
@@ -490,6 +518,7 @@ int main(void)
     tcase_add_loop_test(exact, small_sets_are_exact, 0, KEY_SHAPE_COUNT);
     tcase_add_loop_test(exact, a_large_set_is_exact, KEYS_RANDOM, KEYS_PATHS + 1);
     tcase_add_test(exact, a_key_over_many_pages_is_found_on_its_first);
+    tcase_add_test(exact, keys_of_one_byte_repeated_are_exact);
     tcase_add_test(learned, regular_and_random_keys_are_learned);
     tcase_add_test(learned, accuracy_counts_answers_without_separators);
     tcase_add_test(safe, keys_out_of_order_are_refused);
