@@ -95,7 +95,7 @@ static plsm_status load(struct cursor *c, uint32_t unit)
     uint64_t block = run_unit_block(c->body, unit);
     c->page = c->buffer + (block - run_unit_block(c->body, c->buffered)) * PAGE_SIZE;
     if (!c->buffer_checked)
-        if (page_verify(c->page, run_unit_bytes(c->body, unit), c->body->salt ^ (block * PAGE_SIZE),
+        if (page_verify(c->page, run_unit_bytes(c->body, unit), c->run->facts.salt ^ (block * PAGE_SIZE),
                         c->run->context->verify_checksums) != PLSM_OK)
             return run_page_corrupt(c->run, unit);
     c->unit = unit;

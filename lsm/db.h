@@ -21,6 +21,10 @@
 
 #define LOG_MAGIC "PLSMLOG\0"
 
+/* A log begins with a record that says whose it is: the store's id and the log's number. The user field of the others is
+ * their sequence number. */
+enum { LOG_USER_IDENTITY = 0, LOG_IDENTITY_BYTES = 16 };
+
 enum {
     LSM_STRUCT_MAGIC = 0x6c736d31,
     FROZEN_MAX = 2, /* memtables that wait for their flush; more would only hide that the disk is too slow */
@@ -67,6 +71,7 @@ struct lsm {
     struct counters counters;
     struct run_context context;
     struct env_lock *writer_lock, *pin_lock;
+    uint64_t store_id;
 
     struct view *_Atomic view;
     _Atomic uint64_t seq; /* newest sequence number that readers may see */
@@ -115,6 +120,8 @@ uint64_t snapshot_cutoff(struct lsm *db);
 
 /* --- open.c --- */
 void log_path(const struct lsm *db, uint64_t number, char *path, size_t size);
+/* Creates a log and writes its first record; the caller syncs the directory. */
+plsm_status log_create(struct lsm *db, uint64_t number, struct reclog_writer **out);
 /* Turns the store read-only for good: further writes get this status and the calling thread's message. Under lock. */
 void db_break(struct lsm *db, plsm_status status);
 /* Remembers a failure that may pass (no space, no memory), or breaks the store. Under lock. */

@@ -121,7 +121,8 @@ static plsm_status roll_over(struct lsm *db)
     struct manifest_state state = {.version = db->version,
                                    .log_floor = db->log_floor,
                                    .next_number = db->next_number,
-                                   .seq = atomic_load(&db->seq)};
+                                   .seq = atomic_load(&db->seq),
+                                   .store_id = db->store_id};
     mutex_unlock(&db->lock);
     uint64_t number = manifest_number(db->manifest);
     plsm_status status = manifest_create(&db->context, number + 1, &state, &fresh, &named);

@@ -3,9 +3,10 @@
  *   1  log floor: varint              logs with smaller numbers are not needed
  *   2  next number: varint            run numbers from here on are free
  *   3  sequence number: varint        the largest in any run so far
- *   4  run added: varint level, number, file size, entries, deletions, key bytes, value bytes, filter keys, seq_max,
+ *   4  run added: varint level, number, salt, file size, entries, deletions, key bytes, value bytes, filter keys, seq_max,
  *      units, versions (0 or 1); smallest and largest key, each a varint size and the bytes
  *   5  run removed: varint level, number
+ *   6  store id: varint                (in the snapshot)
  *
  * The record's user field is 1 for the snapshot that begins the file, 0 for an edit. */
 #include "lsm/manifest.h"
@@ -17,8 +18,8 @@
 #include "lsm/reclog.h"
 #include "base/banned.h"
 
-enum tag { TAG_LOG_FLOOR = 1, TAG_NEXT_NUMBER, TAG_SEQ, TAG_ADDED, TAG_REMOVED };
-enum { USER_EDIT = 0, USER_SNAPSHOT = 1, RUN_NUMBERS = 11 };
+enum tag { TAG_LOG_FLOOR = 1, TAG_NEXT_NUMBER, TAG_SEQ, TAG_ADDED, TAG_REMOVED, TAG_STORE_ID };
+enum { USER_EDIT = 0, USER_SNAPSHOT = 1, RUN_NUMBERS = 12 };
 
 struct manifest {
     struct reclog_writer *log;
@@ -39,8 +40,9 @@ static plsm_status put_number(struct buf *out, enum tag tag, uint64_t value)
 static plsm_status put_run(struct buf *out, unsigned level, const struct run_facts *f)
 {
     TRY(put_number(out, TAG_ADDED, level));
-    const uint64_t numbers[RUN_NUMBERS - 1] = {f->number,      f->file_size,   f->entries, f->deletions, f->key_bytes,
-                                               f->value_bytes, f->filter_keys, f->seq_max, f->units,     f->versions};
+    const uint64_t numbers[RUN_NUMBERS - 1] = {f->number,    f->salt,        f->file_size,   f->entries, f->deletions,
+                                               f->key_bytes, f->value_bytes, f->filter_keys, f->seq_max, f->units,
+                                               f->versions};
     for (size_t i = 0; i < RUN_NUMBERS - 1; i++)
         TRY(buf_append_varint(out, numbers[i]));
     TRY(buf_append_slice(out, f->smallest));
@@ -69,6 +71,7 @@ static plsm_status encode_state(const struct manifest_state *state, struct buf *
     TRY(put_number(out, TAG_LOG_FLOOR, state->log_floor));
     TRY(put_number(out, TAG_NEXT_NUMBER, state->next_number));
     TRY(put_number(out, TAG_SEQ, state->seq));
+    TRY(put_number(out, TAG_STORE_ID, state->store_id));
     for (unsigned level = 0; level < LSM_LEVELS; level++)
         for (size_t i = 0; i < state->version->levels[level].count; i++)
             TRY(put_run(out, level, &state->version->levels[level].runs[i]->facts));
@@ -103,21 +106,22 @@ static plsm_status decode_run(const struct run_context *context, const uint8_t *
         *at = get_slice(*at, end, &f.smallest);
     if (*at)
         *at = get_slice(*at, end, &f.largest);
-    if (!*at || n[0] >= LSM_LEVELS || n[9] == 0 || n[9] > UINT32_MAX || n[10] > 1 || f.smallest.size > LSM_KEY_MAX ||
+    if (!*at || n[0] >= LSM_LEVELS || n[10] == 0 || n[10] > UINT32_MAX || n[11] > 1 || f.smallest.size > LSM_KEY_MAX ||
         f.largest.size > LSM_KEY_MAX || slice_compare(f.smallest, f.largest) > 0) {
         *at = NULL;
         return PLSM_OK;
     }
     f.number = n[1];
-    f.file_size = n[2];
-    f.entries = n[3];
-    f.deletions = n[4];
-    f.key_bytes = n[5];
-    f.value_bytes = n[6];
-    f.filter_keys = n[7];
-    f.seq_max = n[8];
-    f.units = (uint32_t)n[9];
-    f.versions = n[10] != 0;
+    f.salt = n[2];
+    f.file_size = n[3];
+    f.entries = n[4];
+    f.deletions = n[5];
+    f.key_bytes = n[6];
+    f.value_bytes = n[7];
+    f.filter_keys = n[8];
+    f.seq_max = n[9];
+    f.units = (uint32_t)n[10];
+    f.versions = n[11] != 0;
     struct run *run = run_create(context, &f);
     if (!run)
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
@@ -125,7 +129,8 @@ static plsm_status decode_run(const struct run_context *context, const uint8_t *
 }
 
 /* Decodes a payload into `edit`; *whole is false when the bytes are not a sequence of known fields. */
-static plsm_status decode(const struct run_context *context, plsm_slice payload, struct edit *edit, bool *whole)
+static plsm_status decode(const struct run_context *context, plsm_slice payload, struct edit *edit, uint64_t *store_id,
+                          bool *whole)
 {
     const uint8_t *at = payload.data, *end = at + payload.size;
     while (at && at < end) {
@@ -139,6 +144,9 @@ static plsm_status decode(const struct run_context *context, plsm_slice payload,
             break;
         case TAG_SEQ:
             at = get_varint(at, end, &edit->seq);
+            break;
+        case TAG_STORE_ID:
+            at = get_varint(at, end, store_id);
             break;
         case TAG_ADDED:
             TRY(decode_run(context, &at, end, edit));
@@ -171,7 +179,7 @@ static plsm_status read_record(void *arg, uint64_t user, plsm_slice payload, uin
     struct edit edit = {0};
     struct version *next = NULL;
     bool whole = false;
-    plsm_status status = decode(r->context, payload, &edit, &whole);
+    plsm_status status = decode(r->context, payload, &edit, &r->state->store_id, &whole);
     if (status == PLSM_OK && (!whole || (user == USER_SNAPSHOT) != (r->records == 0)))
         status = fail(PLSM_CORRUPT, "%s: record at offset %llu: cannot be understood", r->path, (unsigned long long)offset);
     if (status == PLSM_OK)

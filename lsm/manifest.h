@@ -16,6 +16,7 @@ struct manifest;
 struct manifest_state {
     struct version *version; /* a reference is held */
     uint64_t log_floor, next_number, seq;
+    uint64_t store_id; /* random, made with the store: ties its logs to it */
 };
 
 /* Reads manifest-`number`. PLSM_CORRUPT, PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */

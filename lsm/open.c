@@ -41,6 +41,22 @@ void log_path(const struct lsm *db, uint64_t number, char *path, size_t size)
     snprintf(path, size, "%s/log-%08llu", db->path, (unsigned long long)number);
 }
 
+plsm_status log_create(struct lsm *db, uint64_t number, struct reclog_writer **out)
+{
+    char path[4096];
+    uint8_t identity[LOG_IDENTITY_BYTES];
+    put_u64(identity, db->store_id);
+    put_u64(identity + 8, number);
+    log_path(db, number, path, sizeof path);
+    TRY(reclog_create(db->env, path, LOG_MAGIC, out));
+    plsm_status status = reclog_append(*out, LOG_USER_IDENTITY, &(plsm_slice){identity, sizeof identity}, 1);
+    if (status != PLSM_OK) {
+        reclog_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
 void db_break(struct lsm *db, plsm_status status)
 {
     if (db->broken != PLSM_OK)
@@ -269,6 +285,7 @@ static plsm_status read_state(struct lsm *db, struct inventory *inventory, struc
         if (inventory->foreign)
             return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory", db->path);
         *state = (struct manifest_state){.version = version_create(), .log_floor = 1, .next_number = 1};
+        env_random(db->env, &state->store_id, sizeof state->store_id);
         return state->version ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to open the store");
     }
     if (db->options.exclusive)
@@ -303,10 +320,8 @@ static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t f
 
 static plsm_status start_log(struct lsm *db, struct replay *replay)
 {
-    char path[4096];
     uint64_t number = replay->log_last + 1;
-    log_path(db, number, path, sizeof path);
-    TRY(reclog_create(db->env, path, LOG_MAGIC, &db->active.log));
+    TRY(log_create(db, number, &db->active.log));
     db->active.table = replay->table;
     replay->table = NULL;
     db->active.log_first = db->log_floor;
@@ -375,7 +390,8 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     struct manifest_state fresh = {.version = db->version,
                                    .log_floor = db->log_floor,
                                    .next_number = db->next_number,
-                                   .seq = atomic_load(&db->seq)};
+                                   .seq = atomic_load(&db->seq),
+                                   .store_id = db->store_id};
     uint64_t last = inventory->manifests.count ? inventory->manifests.numbers[inventory->manifests.count - 1] : 0;
     TRY(manifest_create(&db->context, last + 1, &fresh, &db->manifest, &named));
     TRY(publish(db));
@@ -417,8 +433,10 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
         status = lock_store(db);
     if (status == PLSM_OK)
         status = read_state(db, &inventory, &state);
-    if (status == PLSM_OK)
+    if (status == PLSM_OK) {
         atomic_store(&db->seq, state.seq);
+        db->store_id = state.store_id;
+    }
     if (status == PLSM_OK)
         status = options->read_only ? open_reader(db, &inventory, &state, &replay)
                                     : open_writer(db, &inventory, &state, &replay);

@@ -112,6 +112,7 @@ struct replaying {
     struct lsm *db;
     struct replay *out;
     const char *path;
+    uint64_t number;       /* of the log */
     uint64_t first_offset; /* of the first record of this log; 0: none yet */
 };
 
@@ -129,14 +130,26 @@ static plsm_status flush_full(struct lsm *db, struct replay *replay)
     return status;
 }
 
+static plsm_status check_identity(const struct replaying *r, uint64_t user, plsm_slice payload)
+{
+    const uint8_t *bytes = payload.data;
+    if (user == LOG_USER_IDENTITY && payload.size == LOG_IDENTITY_BYTES && get_u64(bytes) == r->db->store_id &&
+        get_u64(bytes + 8) == r->number)
+        return PLSM_OK;
+    return fail(PLSM_CORRUPT, "%s: is not log %llu of this store: files were exchanged", r->path,
+                (unsigned long long)r->number);
+}
+
 static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, uint64_t offset)
 {
     struct replaying *r = arg;
     struct batch_change change;
     const uint8_t *at = payload.data, *end = at + payload.size;
     size_t changes = 0;
-    if (!r->first_offset)
+    if (!r->first_offset) {
         r->first_offset = offset;
+        return check_identity(r, seq, payload);
+    }
     while (batch_next(&at, end, &change)) {
         changes++;
         if (change.key.size < 1 || change.key.size > LSM_KEY_MAX || change.meta.size > LSM_META_MAX)
@@ -188,7 +201,7 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
             log_path(db, out->log_last + 1, path, sizeof path);
             return fail(PLSM_CORRUPT, "%s: the log is missing; restore it, or what was written last is lost", path);
         }
-        struct replaying r = {.db = db, .out = out, .path = path};
+        struct replaying r = {.db = db, .out = out, .path = path, .number = number};
         status = reclog_read(db->env, path, LOG_MAGIC, torn ? ignore_record : replay_record, &r, &result);
         out->log_last = number;
         out->logs++;

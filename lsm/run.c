@@ -67,7 +67,7 @@ void run_path(const struct run_context *context, uint64_t number, char *path, si
     snprintf(path, size, "%s/run-%08llu", context->path, (unsigned long long)number);
 }
 
-static plsm_status read_header(const struct run *run, struct run_body *body)
+static plsm_status read_header(const struct run *run, const struct run_body *body)
 {
     struct run_file_header h;
     const char *path = env_path(body->file);
@@ -79,10 +79,9 @@ static plsm_status read_header(const struct run *run, struct run_body *body)
                     h.version, RUN_VERSION);
     if (h.checksum != checksum(&h, offsetof(struct run_file_header, checksum), 0))
         return fail(PLSM_CORRUPT, "%s: header: checksum mismatch", path);
-    if (h.number != run->facts.number)
-        return fail(PLSM_CORRUPT, "%s: holds run %llu, not %llu: files were exchanged", path, (unsigned long long)h.number,
-                    (unsigned long long)run->facts.number);
-    body->salt = h.salt;
+    if (h.number != run->facts.number || h.salt != run->facts.salt)
+        return fail(PLSM_CORRUPT, "%s: holds run %llu of some store, not run %llu of this one: files were exchanged", path,
+                    (unsigned long long)h.number, (unsigned long long)run->facts.number);
     return PLSM_OK;
 }
 
@@ -98,7 +97,7 @@ static plsm_status read_footer(const struct run *run, struct run_body *body)
                     (unsigned long long)facts->file_size);
     TRY(env_read(body->file, size - sizeof *f, f, sizeof *f));
     if (memcmp(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic) != 0 ||
-        f->checksum != checksum(f, offsetof(struct run_footer, checksum), body->salt))
+        f->checksum != checksum(f, offsetof(struct run_footer, checksum), facts->salt))
         return fail(PLSM_CORRUPT, "%s: footer at offset %llu: checksum mismatch", path,
                     (unsigned long long)(size - sizeof *f));
     if (f->number != facts->number || f->units != facts->units || f->entries != facts->entries || f->codec != 0)
@@ -116,7 +115,7 @@ static plsm_status read_block(struct run_body *body, enum run_block which, bool 
     TRY(buf_reserve(out, place->size + 8));
     TRY(env_read(body->file, place->offset, out->data, place->size));
     out->size = place->size;
-    if (checksummed && place->checksum != checksum(out->data, out->size, body->salt))
+    if (checksummed && place->checksum != checksum(out->data, out->size, body->footer.salt))
         return fail(PLSM_CORRUPT, "%s: block %u at offset %llu: checksum mismatch", env_path(body->file), which,
                     (unsigned long long)place->offset);
     return PLSM_OK;
@@ -303,7 +302,7 @@ static plsm_status read_counted(struct run *run, struct run_body *body, uint64_t
 static plsm_status large_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only, struct page_hold *hold)
 {
     size_t size = run_unit_bytes(body, unit);
-    uint64_t offset = run_unit_block(body, unit) * PAGE_SIZE, seed = body->salt ^ offset;
+    uint64_t offset = run_unit_block(body, unit) * PAGE_SIZE, seed = run->facts.salt ^ offset;
     bool checksummed = run->context->verify_checksums, complete = false;
     if (head_only) {
         TRY(read_counted(run, body, offset, hold->own, PAGE_SIZE));
@@ -340,7 +339,7 @@ plsm_status run_page(struct run *run, struct run_body *body, uint32_t unit, bool
     uint8_t *frame = cache_take(context->cache, &number);
     uint8_t *memory = frame ? frame : hold->own;
     plsm_status status = read_counted(run, body, offset, memory, PAGE_SIZE);
-    if (status == PLSM_OK && page_verify(memory, PAGE_SIZE, body->salt ^ offset, context->verify_checksums) != PLSM_OK)
+    if (status == PLSM_OK && page_verify(memory, PAGE_SIZE, run->facts.salt ^ offset, context->verify_checksums) != PLSM_OK)
         status = run_page_corrupt(run, unit);
     if (status != PLSM_OK) {
         if (frame)

@@ -33,6 +33,7 @@ struct run_context {
 /* What the MANIFEST knows of a run. */
 struct run_facts {
     uint64_t number, file_size;
+    uint64_t salt; /* of the file: a file of another store, or of another run, is not taken for it */
     uint64_t entries, deletions, key_bytes, value_bytes, filter_keys, seq_max;
     uint32_t units;
     bool versions;
@@ -42,7 +43,6 @@ struct run_facts {
 /* What is loaded at the first use. */
 struct run_body {
     struct env_file *file;
-    uint64_t salt;
     struct run_footer footer;
     uint32_t *offsets;      /* NULL: unit u starts at block u + 1 */
     cache_slot *slots;      /* one per unit */

@@ -12,7 +12,6 @@ struct run_writer {
     const struct run_context *context;
     struct env_file *file;
     char path[4096];
-    uint64_t salt;
     unsigned filter_bits;
     struct page_builder page;
     struct buf out;             /* finished pages not yet written */
@@ -44,7 +43,7 @@ static plsm_status write_out(struct run_writer *w)
 
 static plsm_status put_header(struct run_writer *w)
 {
-    struct run_file_header h = {.version = RUN_VERSION, .number = w->facts.number, .salt = w->salt};
+    struct run_file_header h = {.version = RUN_VERSION, .number = w->facts.number, .salt = w->facts.salt};
     memcpy(h.magic, RUN_MAGIC, sizeof h.magic);
     h.checksum = checksum(&h, offsetof(struct run_file_header, checksum), 0);
     TRY(buf_reserve(&w->out, PAGE_SIZE));
@@ -64,7 +63,7 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
     w->facts.number = number;
     w->filter_bits = filter_bits;
     run_path(context, number, w->path, sizeof w->path);
-    env_random(context->env, &w->salt, sizeof w->salt);
+    env_random(context->env, &w->facts.salt, sizeof w->facts.salt);
     plsm_status status = PLSM_OK;
     w->fences = fences_builder_create();
     if (context->index == LSM_LEARNED)
@@ -116,7 +115,7 @@ static plsm_status finish_page(struct run_writer *w)
     TRY(index_page(w, page_builder_first(&w->page)));
     TRY(copy_key(&w->last_key, page_builder_last(&w->page)));
     TRY(buf_append_u32(&w->offsets, (uint32_t)(offset / PAGE_SIZE)));
-    TRY(page_builder_finish(&w->page, w->salt ^ offset, &w->out));
+    TRY(page_builder_finish(&w->page, w->facts.salt ^ offset, &w->out));
     w->large_units |= run_writer_size(w) - offset > PAGE_SIZE;
     w->facts.units++;
     return w->out.size >= WRITE_BYTES ? write_out(w) : PLSM_OK;
@@ -166,7 +165,7 @@ static plsm_status put_block(struct run_writer *w, enum run_block which, size_t 
     struct run_block_place *place = &w->footer.blocks[which];
     place->offset = w->written + start;
     place->size = w->out.size - start;
-    place->checksum = checksum(w->out.data + start, place->size, w->salt);
+    place->checksum = checksum(w->out.data + start, place->size, w->facts.salt);
     while (w->out.size % 8)
         TRY(buf_append(&w->out, "", 1));
     return PLSM_OK;
@@ -236,7 +235,7 @@ plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run
     w->facts.largest = buf_slice(&w->last_key);
     struct run_footer *f = &w->footer;
     f->number = w->facts.number;
-    f->salt = w->salt;
+    f->salt = w->facts.salt;
     f->entries = w->facts.entries;
     f->deletions = w->facts.deletions;
     f->key_bytes = w->facts.key_bytes;
@@ -247,7 +246,7 @@ plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run
     f->versions = w->facts.versions;
     f->version = RUN_VERSION;
     memcpy(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic);
-    f->checksum = checksum(f, offsetof(struct run_footer, checksum), w->salt);
+    f->checksum = checksum(f, offsetof(struct run_footer, checksum), w->facts.salt);
     TRY(buf_append(&w->out, f, sizeof *f));
     TRY(write_out(w));
     TRY(env_sync(w->file));

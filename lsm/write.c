@@ -76,16 +76,14 @@ static plsm_status check_space(const struct lsm *db, const struct batch *batch)
 /* Freezes the active memtable and starts a new one with a new log. Leader, without lock. */
 static plsm_status rotate(struct lsm *db)
 {
-    char path[4096];
     struct memlog fresh = {.log_first = db->next_log, .log_last = db->next_log};
     struct view *view = view_alloc();
     plsm_status status = PLSM_OK;
     fresh.table = memtable_create();
     if (!view || !fresh.table)
         status = fail(PLSM_NO_MEMORY, "no memory for a memtable");
-    log_path(db, fresh.log_first, path, sizeof path);
     if (status == PLSM_OK)
-        status = reclog_create(db->env, path, LOG_MAGIC, &fresh.log);
+        status = log_create(db, fresh.log_first, &fresh.log);
     if (status == PLSM_OK) /* logs must follow each other without a gap, also after power loss */
         status = env_sync_dir(db->env, db->path);
     if (status != PLSM_OK) {
