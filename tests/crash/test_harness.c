@@ -173,29 +173,29 @@ END_TEST
 START_TEST(test_cursor)
 {
     struct model *model = model_create();
-    struct cursor cursor;
+    struct model_cursor cursor;
     put(model, 0, 1);  /* "a" */
     put(model, 16, 1); /* "aaa" */
     put(model, 8, 1);  /* "aa", behind the moment of the cursor */
-    cursor_open(&cursor, model, 2, PLSM_NAMES, slice(NULL, 0), slice(NULL, 0));
-    ck_assert(!cursor_valid(&cursor));
-    cursor_first(&cursor);
-    ck_assert_uint_eq(cursor_key(&cursor), 0);
-    cursor_next(&cursor);
-    ck_assert_uint_eq(cursor_key(&cursor), 16);
-    cursor_next(&cursor);
-    ck_assert(!cursor_valid(&cursor));
-    cursor_seek(&cursor, slice("aa", 2));
-    ck_assert_uint_eq(cursor_key(&cursor), 16);
-    cursor_seek_before(&cursor, slice("aaa", 3));
-    ck_assert_uint_eq(cursor_key(&cursor), 0);
-    cursor_seek_before(&cursor, slice("a", 1));
-    ck_assert(!cursor_valid(&cursor));
-    cursor_open(&cursor, model, 3, PLSM_NAMES, slice("aa", 2), slice("aaa", 3));
-    cursor_last(&cursor);
-    ck_assert_uint_eq(cursor_key(&cursor), 8);
-    cursor_seek(&cursor, slice("", 0));
-    ck_assert_uint_eq(cursor_key(&cursor), 8);
+    model_cursor_open(&cursor, model, 2, PLSM_NAMES, slice(NULL, 0), slice(NULL, 0));
+    ck_assert(!model_cursor_valid(&cursor));
+    model_cursor_first(&cursor);
+    ck_assert_uint_eq(model_cursor_key(&cursor), 0);
+    model_cursor_next(&cursor);
+    ck_assert_uint_eq(model_cursor_key(&cursor), 16);
+    model_cursor_next(&cursor);
+    ck_assert(!model_cursor_valid(&cursor));
+    model_cursor_seek(&cursor, slice("aa", 2));
+    ck_assert_uint_eq(model_cursor_key(&cursor), 16);
+    model_cursor_seek_before(&cursor, slice("aaa", 3));
+    ck_assert_uint_eq(model_cursor_key(&cursor), 0);
+    model_cursor_seek_before(&cursor, slice("a", 1));
+    ck_assert(!model_cursor_valid(&cursor));
+    model_cursor_open(&cursor, model, 3, PLSM_NAMES, slice("aa", 2), slice("aaa", 3));
+    model_cursor_last(&cursor);
+    ck_assert_uint_eq(model_cursor_key(&cursor), 8);
+    model_cursor_seek(&cursor, slice("", 0));
+    ck_assert_uint_eq(model_cursor_key(&cursor), 8);
     ck_assert(model_has_prefix(model, slice("aaa", 3), 2));
     ck_assert(!model_has_prefix(model, slice("aaa", 3), 1));
     model_destroy(model);

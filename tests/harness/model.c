@@ -348,13 +348,13 @@ size_t model_failed_writes(const struct model *model)
 
 /* --- cursors ------------------------------------------------------------------------------------------------------ */
 
-static bool rank_present(const struct cursor *cursor, unsigned rank)
+static bool rank_present(const struct model_cursor *cursor, unsigned rank)
 {
     return model_get(cursor->model, workload_at_rank(rank), cursor->at)->present;
 }
 
 /* The first present key at or behind `rank`. */
-static void settle_forward(struct cursor *cursor, unsigned rank)
+static void settle_forward(struct model_cursor *cursor, unsigned rank)
 {
     while (rank < cursor->high && !rank_present(cursor, rank))
         rank++;
@@ -362,70 +362,70 @@ static void settle_forward(struct cursor *cursor, unsigned rank)
 }
 
 /* The last present key before `rank`. */
-static void settle_backward(struct cursor *cursor, unsigned rank)
+static void settle_backward(struct model_cursor *cursor, unsigned rank)
 {
     while (rank > cursor->low && !rank_present(cursor, rank - 1))
         rank--;
     cursor->rank = rank > cursor->low ? rank - 1 : WORKLOAD_KEYS;
 }
 
-void cursor_open(struct cursor *cursor, const struct model *model, uint64_t at, plsm_keyspace keyspace, plsm_slice from,
-                 plsm_slice to)
+void model_cursor_open(struct model_cursor *cursor, const struct model *model, uint64_t at, plsm_keyspace keyspace,
+                       plsm_slice from, plsm_slice to)
 {
-    *cursor = (struct cursor){.model = model, .at = at, .rank = WORKLOAD_KEYS};
+    *cursor = (struct model_cursor){.model = model, .at = at, .rank = WORKLOAD_KEYS};
     cursor->low = workload_lower_bound(keyspace, from);
     cursor->high = to.size ? workload_lower_bound(keyspace, to) : workload_lower_bound(keyspace + 1, slice(NULL, 0));
 }
 
-bool cursor_valid(const struct cursor *cursor)
+bool model_cursor_valid(const struct model_cursor *cursor)
 {
     return cursor->rank < WORKLOAD_KEYS;
 }
 
-unsigned cursor_key(const struct cursor *cursor)
+unsigned model_cursor_key(const struct model_cursor *cursor)
 {
     return workload_at_rank(cursor->rank);
 }
 
-void cursor_first(struct cursor *cursor)
+void model_cursor_first(struct model_cursor *cursor)
 {
     settle_forward(cursor, cursor->low);
 }
 
-void cursor_last(struct cursor *cursor)
+void model_cursor_last(struct model_cursor *cursor)
 {
     settle_backward(cursor, cursor->high);
 }
 
-static unsigned bound(const struct cursor *cursor, unsigned rank)
+static unsigned bound(const struct model_cursor *cursor, unsigned rank)
 {
     return rank < cursor->low ? cursor->low : rank > cursor->high ? cursor->high : rank;
 }
 
-void cursor_seek(struct cursor *cursor, plsm_slice key)
+void model_cursor_seek(struct model_cursor *cursor, plsm_slice key)
 {
     settle_forward(cursor, bound(cursor, workload_lower_bound(PLSM_NAMES, key)));
 }
 
-void cursor_seek_before(struct cursor *cursor, plsm_slice key)
+void model_cursor_seek_before(struct model_cursor *cursor, plsm_slice key)
 {
     settle_backward(cursor, bound(cursor, workload_lower_bound(PLSM_NAMES, key)));
 }
 
-void cursor_next(struct cursor *cursor)
+void model_cursor_next(struct model_cursor *cursor)
 {
     settle_forward(cursor, cursor->rank + 1);
 }
 
-void cursor_previous(struct cursor *cursor)
+void model_cursor_previous(struct model_cursor *cursor)
 {
     settle_backward(cursor, cursor->rank);
 }
 
 bool model_has_prefix(const struct model *model, plsm_slice prefix, uint64_t at)
 {
-    struct cursor cursor;
-    cursor_open(&cursor, model, at, PLSM_NAMES, prefix, slice(NULL, 0));
-    cursor_first(&cursor);
-    return cursor_valid(&cursor) && slice_starts_with(workload_key(cursor_key(&cursor)), prefix);
+    struct model_cursor cursor;
+    model_cursor_open(&cursor, model, at, PLSM_NAMES, prefix, slice(NULL, 0));
+    model_cursor_first(&cursor);
+    return model_cursor_valid(&cursor) && slice_starts_with(workload_key(model_cursor_key(&cursor)), prefix);
 }

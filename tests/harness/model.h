@@ -66,23 +66,23 @@ void model_copy_state(struct model *model, const struct model *from, uint64_t at
 size_t model_failed_writes(const struct model *model);
 
 /* A cursor over the state at a moment: keys of one keyspace from rank `low` to rank `high` (exclusive). */
-struct cursor {
+struct model_cursor {
     const struct model *model;
     uint64_t at;
     unsigned low, high;
     unsigned rank; /* WORKLOAD_KEYS: nowhere */
 };
 /* Bounds as plsm_iterator_create takes them. */
-void cursor_open(struct cursor *cursor, const struct model *model, uint64_t at, plsm_keyspace keyspace, plsm_slice from,
+void model_cursor_open(struct model_cursor *cursor, const struct model *model, uint64_t at, plsm_keyspace keyspace, plsm_slice from,
                  plsm_slice to);
-bool cursor_valid(const struct cursor *cursor);
-unsigned cursor_key(const struct cursor *cursor); /* number of the key it stands on */
-void cursor_first(struct cursor *cursor);
-void cursor_last(struct cursor *cursor);
-void cursor_seek(struct cursor *cursor, plsm_slice key);
-void cursor_seek_before(struct cursor *cursor, plsm_slice key);
-void cursor_next(struct cursor *cursor);
-void cursor_previous(struct cursor *cursor);
+bool model_cursor_valid(const struct model_cursor *cursor);
+unsigned model_cursor_key(const struct model_cursor *cursor); /* number of the key it stands on */
+void model_cursor_first(struct model_cursor *cursor);
+void model_cursor_last(struct model_cursor *cursor);
+void model_cursor_seek(struct model_cursor *cursor, plsm_slice key);
+void model_cursor_seek_before(struct model_cursor *cursor, plsm_slice key);
+void model_cursor_next(struct model_cursor *cursor);
+void model_cursor_previous(struct model_cursor *cursor);
 /* Whether a name starts with `prefix`. */
 bool model_has_prefix(const struct model *model, plsm_slice prefix, uint64_t at);
 

@@ -296,7 +296,7 @@ static bool step_has_prefix(struct replay *replay, const struct op *op)
 static bool compare_iterator(struct replay *replay, unsigned slot)
 {
     plsm_iterator *it = replay->iterators[slot].handle;
-    const struct cursor *cursor = &replay->iterators[slot].cursor;
+    const struct model_cursor *cursor = &replay->iterators[slot].cursor;
     plsm_status status = plsm_iterator_status(it);
     if (status != PLSM_OK) {
         if (plsm_iterator_valid(it))
@@ -304,12 +304,12 @@ static bool compare_iterator(struct replay *replay, unsigned slot)
         close_iterator(replay, slot);
         return forgiven(replay, status, "iterator");
     }
-    if (plsm_iterator_valid(it) != cursor_valid(cursor))
+    if (plsm_iterator_valid(it) != model_cursor_valid(cursor))
         return fails(replay, "iterator is %s, expected %s", plsm_iterator_valid(it) ? "valid" : "at an end",
-                     cursor_valid(cursor) ? "a key" : "an end");
-    if (!cursor_valid(cursor))
+                     model_cursor_valid(cursor) ? "a key" : "an end");
+    if (!model_cursor_valid(cursor))
         return true;
-    unsigned key = cursor_key(cursor);
+    unsigned key = model_cursor_key(cursor);
     struct observed observed = {true, plsm_iterator_large(it), plsm_iterator_value(it), plsm_iterator_meta(it),
                                 plsm_iterator_size(it)};
     if (!slice_equal(plsm_iterator_key(it), workload_key(key)))
@@ -334,39 +334,39 @@ static bool step_iterator_open(struct replay *replay, const struct op *op)
         return forgiven(replay, status, "iterator_create");
     }
     replay->iterators[op->slot].snapshot = snapshot;
-    cursor_open(&replay->iterators[op->slot].cursor, replay->model, at, PLSM_NAMES, from, to);
+    model_cursor_open(&replay->iterators[op->slot].cursor, replay->model, at, PLSM_NAMES, from, to);
     return true;
 }
 
 static bool step_iterator(struct replay *replay, const struct op *op)
 {
     plsm_iterator *it = replay->iterators[op->slot].handle;
-    struct cursor *cursor = &replay->iterators[op->slot].cursor;
+    struct model_cursor *cursor = &replay->iterators[op->slot].cursor;
     if (!it)
         return true;
     plsm_slice key = workload_probe(op->key, op->meta_size % 4, replay->probes);
     switch (op->kind) {
     case OP_ITERATOR_FIRST:
         plsm_iterator_first(it);
-        cursor_first(cursor);
+        model_cursor_first(cursor);
         break;
     case OP_ITERATOR_LAST:
         plsm_iterator_last(it);
-        cursor_last(cursor);
+        model_cursor_last(cursor);
         break;
     case OP_ITERATOR_SEEK:
         plsm_iterator_seek(it, key);
-        cursor_seek(cursor, key);
+        model_cursor_seek(cursor, key);
         break;
     case OP_ITERATOR_SEEK_BEFORE:
         plsm_iterator_seek_before(it, key);
-        cursor_seek_before(cursor, key);
+        model_cursor_seek_before(cursor, key);
         break;
     default:
-        if (!cursor_valid(cursor))
+        if (!model_cursor_valid(cursor))
             return true; /* the door does not say what next does behind an end */
         op->kind == OP_ITERATOR_NEXT ? plsm_iterator_next(it) : plsm_iterator_previous(it);
-        op->kind == OP_ITERATOR_NEXT ? cursor_next(cursor) : cursor_previous(cursor);
+        op->kind == OP_ITERATOR_NEXT ? model_cursor_next(cursor) : model_cursor_previous(cursor);
     }
     return compare_iterator(replay, op->slot);
 }

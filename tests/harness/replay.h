@@ -38,7 +38,7 @@ struct replay {
     struct {
         plsm_iterator *handle;
         plsm_snapshot *snapshot; /* what it reads, not owned: closed before the snapshot is */
-        struct cursor cursor;
+        struct model_cursor cursor;
     } iterators[WORKLOAD_SLOTS];
     plsm_value value;
     uint8_t *scratch; /* a value */

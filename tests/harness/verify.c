@@ -89,19 +89,19 @@ static bool verify_gets(plsm *db, const struct model *model, uint64_t at, plsm_s
 }
 
 /* Walks the names in one direction beside the model's cursor. */
-static bool verify_walk(plsm_iterator *it, struct cursor *cursor, bool forward, char *failure, size_t size)
+static bool verify_walk(plsm_iterator *it, struct model_cursor *cursor, bool forward, char *failure, size_t size)
 {
-    while (plsm_iterator_valid(it) && cursor_valid(cursor)) {
-        unsigned key = cursor_key(cursor);
+    while (plsm_iterator_valid(it) && model_cursor_valid(cursor)) {
+        unsigned key = model_cursor_key(cursor);
         const struct content *content = model_get(cursor->model, key, cursor->at);
         struct observed observed = {true, plsm_iterator_large(it), plsm_iterator_value(it), plsm_iterator_meta(it),
                                     plsm_iterator_size(it)};
         if (!slice_equal(plsm_iterator_key(it), workload_key(key)) || !model_matches(content, &observed))
             return wrong(failure, size, forward ? "scan" : "scan backward", key, content, &observed);
         forward ? plsm_iterator_next(it) : plsm_iterator_previous(it);
-        forward ? cursor_next(cursor) : cursor_previous(cursor);
+        forward ? model_cursor_next(cursor) : model_cursor_previous(cursor);
     }
-    if (plsm_iterator_status(it) != PLSM_OK || plsm_iterator_valid(it) == cursor_valid(cursor))
+    if (plsm_iterator_status(it) != PLSM_OK || plsm_iterator_valid(it) == model_cursor_valid(cursor))
         return true; /* an error is for the caller to judge */
     snprintf(failure, size, "scan%s: the store %s", forward ? "" : " backward",
              plsm_iterator_valid(it) ? "has a key too many" : "ends too early");
@@ -115,10 +115,10 @@ static bool verify_scan(plsm *db, const struct model *model, uint64_t at, bool f
     *status = plsm_iterator_create(db, NULL, slice(NULL, 0), slice(NULL, 0), &it);
     if (*status != PLSM_OK)
         return true;
-    struct cursor cursor;
-    cursor_open(&cursor, model, at, PLSM_NAMES, slice(NULL, 0), slice(NULL, 0));
+    struct model_cursor cursor;
+    model_cursor_open(&cursor, model, at, PLSM_NAMES, slice(NULL, 0), slice(NULL, 0));
     forward ? plsm_iterator_first(it) : plsm_iterator_last(it);
-    forward ? cursor_first(&cursor) : cursor_last(&cursor);
+    forward ? model_cursor_first(&cursor) : model_cursor_last(&cursor);
     bool right = verify_walk(it, &cursor, forward, failure, size);
     if (right)
         *status = plsm_iterator_status(it);
