@@ -69,8 +69,8 @@ static plsm_status find_plain(struct fs *fs, struct entry *entry, enum name_kind
             entry->no_meta = value->meta.size == 0;
             return inode_decode(fs, key, value->meta, false, &entry->attr);
         }
-        /* "a%2F." is the directory beside a file: without that file it is called "a" */
-        if (status != PLSM_OK && (status != PLSM_NOT_FOUND || kind == NAME_BESIDE))
+        /* "a%2F." stays a name of the directory when the file beside it goes, for programs that have read it. */
+        if (status != PLSM_OK && status != PLSM_NOT_FOUND)
             return status;
     }
     entry->key.bytes[entry->key.size++] = '/';

@@ -7,8 +7,10 @@
  *   shown           stands for
  *   %00             a NUL byte
  *   %2E  %2E.       the names "." and ".."; in the root also %2Estats and %2Eplsm for keys that have reserved names
- *   NAME%2F.        the directory NAME where the key "NAME" exists as well: the file keeps the plain name. With an empty
- *                   NAME it is the empty piece of keys such as "a//b" or "/x", which is always a directory
+ *   NAME%2F.        the directory NAME where the key "NAME" exists as well: the file keeps the plain name. (Where it does
+ *                   not exist this is listed as NAME, but found under this name too: the file may have been there when
+ *                   a program read its name.) With an empty NAME it is the empty piece of keys such as "a//b" or "/x",
+ *                   which is always a directory
  *   %2F%value       in a directory: the value of the directory's own key, when it is not empty (read-only)
  *   LONG%           a directory that holds the rest of a piece which is too long for a file name (over 255 bytes as shown,
  *                   or over 251 for a directory NAME%2F.); 241 to 243 bytes with the final '%'. No slash is between LONG

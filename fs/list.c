@@ -326,8 +326,6 @@ static int fill_answer(struct answer *answer, struct listing *listing, uint64_t 
     bool room = true, found = true;
     if (answer->node->flags & NODE_GONE)
         return 0;
-    if (cookie == 0) /* from the beginning: what is there now */
-        listing->count = listing->keys.size = 0;
     int error = add_dots(answer, &cookie, dots, &room);
     if (error || !room)
         return error;

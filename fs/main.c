@@ -28,7 +28,7 @@
 #include "base/banned.h"
 
 #ifndef PLSM_RELEASE
-#define PLSM_RELEASE "0.1"
+#define PLSM_RELEASE "0.1.0"
 #endif
 
 enum { EXIT_USAGE = 1, EXIT_MOUNT = 32 };

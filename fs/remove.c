@@ -73,6 +73,18 @@ static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct
     return status;
 }
 
+/* A synthetic directory goes with the last key in it, but "rm -r" still wants to remove it. */
+static int remove_vanished(struct fs *fs, struct node *parent, const struct entry *entry)
+{
+    struct inode *inode = NULL;
+    struct node *node = node_find(&fs->nodes, parent, entry_piece(entry));
+    if (!node || !(node->flags & NODE_SYNTHETIC))
+        return ENOENT;
+    plsm_status status = prepare_gone(fs, node, entry, &inode);
+    finish_gone(fs, inode, status == PLSM_OK);
+    return fs_errno(fs, status);
+}
+
 static int remove_name(struct fs *fs, struct node *parent, const char *name, bool directory)
 {
     struct entry entry;
@@ -82,6 +94,8 @@ static int remove_name(struct fs *fs, struct node *parent, const char *name, boo
     if (name_reserved(parent, name))
         return EPERM;
     int error = entry_find(fs, parent, name, &entry, NULL);
+    if (error == ENOENT && directory)
+        return remove_vanished(fs, parent, &entry);
     if (error)
         return error;
     if ((bool)(entry.node_flags & NODE_DIRECTORY) != directory)

@@ -1,0 +1,326 @@
+#!/usr/bin/env bash
+# A mount in everyday use: contents, errors, attributes, names, listings, publication, large files.
+# E2E_LARGE_MB (2048): the size of the file that goes in and out under 64 MiB of the daemon's memory.
+set -u
+cd "$(dirname "$0")/../.." || exit 3
+. tests/e2e/lib.sh
+
+py() { timeout 120 python3 - "$@"; }
+# What tests/e2e/posix.py checks is one test per function in it.
+must_mount create
+cd "$DIR" || exit 1
+
+# --- contents ------------------------------------------------------------------------------------------------------
+printf 'abc' >f
+is "$(cat f)" abc
+printf 'def' >>f
+is "$(cat f)" abcdef
+printf 'x' >f
+is "$(cat f)" x "truncated by the shell"
+: >f
+is "$(stat -c %s f)" 0
+seq 100000 >"$WORK/numbers"
+ok cp "$WORK/numbers" n
+ok cmp "$WORK/numbers" n
+ok truncate -s 10 n
+is "$(cat n)" "$(head -c 10 "$WORK/numbers")"
+ok dd if="$WORK/numbers" of=n bs=7 seek=3 count=5 conv=notrunc status=none
+ok tar cf "$WORK/t.tar" -C "$DIR" n f
+timeout 60 python3 "$ROOT/tests/e2e/posix.py" "$DIR" >"$WORK/posix" 2>&1
+tail -1 "$WORK/posix" | grep -q '^[0-9]* passed, 0 failed' || cat "$WORK/posix"
+read -r p _ q _ < <(tail -1 "$WORK/posix")
+passed=$((passed + ${p:-0})) failed=$((failed + ${q:-1}))
+
+# --- errors --------------------------------------------------------------------------------------------------------
+mkdir d
+echo 1 >d/x
+says 'Not a directory' cat f/x
+says 'No such file' cat absent
+says 'Directory not empty' rmdir d
+says 'Is a directory' rm d
+says 'File exists' mkdir d
+says 'Not a directory' rmdir f
+says 'Operation not permitted' ln f hard
+says 'cannot overwrite non-directory' mv -T d f
+says 'cannot overwrite directory' mv -T f d
+says 'subdirectory of itself' mv d d/e
+says 'File name too long' touch "$(printf 'n%.0s' {1..256})"
+ok touch "$(printf 'n%.0s' {1..255})"
+says 'Operation not supported' setfattr -n user.x -v 1 f
+says 'Operation not permitted' touch .plsm
+says 'Operation not permitted' rm .stats
+says 'Operation not permitted' mv f .plsm
+says 'Operation not permitted' mv .stats stats
+
+# --- attributes, and that all of it is there after a remount -----------------------------------------------------------
+chmod 4755 f && is "$(stat -c %a f)" 4755
+chown 12:34 f && is "$(stat -c '%a %u %g' f)" '755 12 34' "chown takes setuid away"
+touch -d '2001-02-03 04:05:06.123456789Z' f
+touch -h -d '1930-01-01 00:00:00.5Z' -a f
+touch -d '2300-01-01 00:00:00.000000001Z' d
+mkfifo fifo && mknod null c 1 3 && mknod block b 8 17
+ln -s ../some/where/else link
+ln -s "$(printf 't%.0s' {1..4000})" longlink
+mkdir -p deep/er/and/deeper
+chmod 1777 deep
+describe() { find . -mindepth 1 ! -name posix -printf '%p %y %m %U %G %s %T@ %l %i\n' | sort; }
+atimes() { stat -c '%n %x' f d; }
+describe >"$WORK/before"
+atimes >>"$WORK/before"
+cd /
+remount rw,index=traditional
+cd "$DIR" || exit 1
+{ describe && atimes; } >"$WORK/after"
+ok diff "$WORK/before" "$WORK/after"
+is "$(stat -c %x f)" '1930-01-01 00:00:00.500000000 +0000'
+is "$(stat -c '%t %T %F' null)" '1 3 character special file'
+is "$(readlink longlink | wc -c)" 4001
+remains=$(find . -name '.*' ! -name .)
+is "$remains" '' "control files are hidden"
+
+# --- names ---------------------------------------------------------------------------------------------------------
+for name in '100%' 'a%20b' '%2F' '%41' '%' '%25' '%00' '%2500' '%2E' ' ' $'new\nline' $'\377\376' 'ü' '-' '%2Fx' '.hidden' '...'; do
+    echo "$name" >"./$name"
+    is "$(cat "./$name")" "$name"
+    is "$(find . -maxdepth 1 -name "$name" -printf x)" x "$name is listed"
+done
+says 'Invalid argument' touch 'x%2F.'
+mkdir many && (cd many && seq -f 'file%05.0f' 3000 | xargs touch)
+is "$(find many | sort | md5sum)" "$({ echo many; seq -f 'many/file%05.0f' 3000; } | sort | md5sum)"
+# shellcheck disable=SC2012
+is "$(ls -U many | md5sum)" "$(seq -f 'file%05.0f' 3000 | md5sum)" "in key order"
+mv many more
+is "$(find more -type f | wc -l)" 3000
+not test -e many
+rm -r more
+not test -e more
+# --- keys that are no file names -------------------------------------------------------------------------------------
+cd /
+must_unmount
+put() { printf '%s' "$2" | timeout 20 "$PLSM" put "$STORE" "$1" >/dev/null || fail "put $1"; }
+put lib/sub/key one
+put both file
+put both/inside dir
+put a//b empty
+put /top slash
+put dots/. dot
+put dots/.. dotdot
+put .stats reserved
+put valued/ value
+put valued/x x
+blob=$(printf 'k%.0s' {1..600})
+put "$blob" long1
+put "${blob}2" long2
+put "${blob}/x" long3
+must_mount rw
+cd "$DIR" || exit 1
+is "$(cat lib/sub/key)" one
+is "$(stat -c '%a %F' lib lib/sub/key)" $'755 directory\n644 regular file'
+is "$(cat both)" file
+is "$(cat both%2F./inside)" dir
+not cat both/inside
+is "$(cat a/%2F./b)" empty
+is "$(cat %2F./top)" slash
+is "$(cat dots/%2E dots/%2E.)" dotdotdot
+is "$(cat %2Estats)" reserved
+is "$(cat valued/%2F%value)" value
+says 'Operation not permitted' sh -c 'echo x > valued/%2F%value'
+first=$(printf 'k%.0s' {1..240})%
+is "$(find "./$first" -type f -exec cat {} + | sort | tr '\n' ' ')" 'long1long3long2 ' "a key of 600 bytes and its neighbours"
+is "$(find . -type f -exec cat {} + 2>/dev/null | grep -aoE 'long[123]|dotdot|slash|empty|reserved|value|one' | sort -u | wc -l)" 9
+before=$(stat -c %i lib/sub lib/sub/key)
+mv lib library
+is "$(stat -c %i library/sub library/sub/key)" "$before" "made-up inode numbers stay with what is renamed"
+rm library/sub/key
+ok test -d library/sub
+chmod 600 a/%2F./b
+cd /
+remount
+is "$(stat -c %i "$DIR/library/sub")" "$(head -1 <<<"$before")"
+is "$(stat -c %a "$DIR/a/%2F./b")" 600
+rm -rf "$DIR/valued" "$DIR/both" "$DIR/both%2F." "$DIR/both"
+not test -e "$DIR/valued"
+not test -e "$DIR/both"
+
+# --- publication: readers of the store see a file when it is closed ----------------------------------------------------
+publication=$(timeout 60 python3 - "$DIR" "$STORE" "$PLSM" <<'PY'
+import base64, os, subprocess, sys, time
+top, store, plsm = sys.argv[1:]
+path, passed, failed = top + "/p", 0, 0
+# Started before any file is open: a process that is forked later closes copies of all descriptors, which publishes.
+looker = subprocess.Popen(["sh", "-c", 'while read -r line; do "$1" get "$2" p | base64 -w 0; echo; done', "sh", plsm, store],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+def peek(wanted, why):
+    """Compares with what a reader of the store finds, beside the mount."""
+    global passed, failed
+    looker.stdin.write(b"look\n")
+    looker.stdin.flush()
+    got = base64.b64decode(looker.stdout.readline())
+    if got == wanted:
+        passed += 1
+    else:
+        failed += 1
+        print("FAILED:", why, got[:50], wanted[:50])
+
+def put(data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+put(b"old")
+f = os.open(path, os.O_WRONLY | os.O_TRUNC)
+os.close(os.dup(f))
+peek(b"old", "the first close of a copy does not publish what only O_TRUNC did: shells close one before they write")
+os.write(f, b"new")
+peek(b"old", "nothing before the close")
+assert open(path, "rb").read() == b"new"
+os.close(os.dup(f))
+peek(b"new", "any close publishes what was written")
+os.write(f, b", more")
+peek(b"new", "nothing before the next close")
+os.fsync(f)
+peek(b"new, more", "fsync publishes")
+os.write(f, b"!")
+os.close(f)
+peek(b"new, more!", "the last close")
+f = os.open(path, os.O_WRONLY | os.O_TRUNC)
+os.close(os.dup(f))
+os.close(os.dup(f))
+peek(b"", "the second close publishes an O_TRUNC")
+os.close(f)
+put(b"again")
+os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+time.sleep(0.5)
+peek(b"", "so does the last handle that goes")
+put(b"again")
+os.truncate(path, 2)
+peek(b"ag", "truncate(2) has no close to wait for")
+f = os.open(path, os.O_WRONLY | os.O_APPEND)
+os.write(f, b"ain")
+os.rename(path, top + "/q")
+os.close(f)
+os.rename(top + "/q", path)
+peek(b"again", "written to under another name")
+# attributes that were set before the close come with the content
+f = os.open(path, os.O_WRONLY)
+os.write(f, b"A")
+os.fchmod(f, 0o600)
+os.close(f)
+peek(b"Again", "attributes and content")
+print(passed, failed)
+PY
+)
+read -r p q < <(tail -1 <<<"$publication")
+[ "$q" = 0 ] || echo "$publication"
+passed=$((passed + ${p:-0})) failed=$((failed + ${q:-1}))
+peek() { timeout 20 "$PLSM" get "$STORE" "$1" 2>/dev/null; }
+remount rw,publish_interval=1
+exec 7>"$DIR/slow"
+python3 -c 'import os; os.write(7, b"early"); import time; time.sleep(3.5)' &
+sleep 3
+is "$(peek slow)" early "publish_interval"
+wait $!
+exec 7>&-
+
+# --- the control file --------------------------------------------------------------------------------------------------
+exact='import os, sys; f = os.open(sys.argv[1], 0); sys.exit(os.fstat(f).st_size != len(os.read(f, 1 << 20)))'
+ok python3 -c "$exact" "$DIR/.stats"
+for name in store.keys store.bytes_live store.bytes_disk mem.bytes lsm.level.0.files lsm.write_amplification \
+    learn.level.accuracy filter.false_negatives cache.hit_rate io.reads fs.lookup.count fs.write.p99_us; do
+    ok grep -qE "^$name [0-9.e+-]+$" "$DIR/.stats"
+done
+is "$(awk '$1 == "filter.false_negatives" { print $2 }' "$DIR/.stats")" 0
+is "$(awk '$1 == "fs.errors" { print $2 }' "$DIR/.stats")" 0
+[ "$(awk '$1 == "fs.write.count" { print $2 }' "$DIR/.stats")" -gt 0 ] && pass || fail "no write was counted"
+says 'Invalid argument' sh -c "env echo nonsense > '$DIR/.stats'"
+ok sh -c "echo reset > '$DIR/.stats'"
+[ "$(awk '$1 == "fs.mkdir.count" { print $2 }' "$DIR/.stats")" -eq 0 ] && pass || fail "reset does not zero"
+is "$(stat -c '%a %u' "$DIR/.stats")" "600 $(id -u)"
+remount rw,show_control
+is "$(find "$DIR" -maxdepth 1 -name .stats | wc -l)" 1
+ok tar cf "$WORK/t.tar" -C "$DIR" .stats
+df "$DIR" >/dev/null && pass || fail df
+is "$(df --output=size "$DIR" | tail -1)" "$(df --output=size "$WORK" | tail -1)"
+
+# --- other users --------------------------------------------------------------------------------------------------------
+if [ "$(id -u)" -eq 0 ]; then
+    chmod 755 "$WORK"
+    as() { setpriv --reuid 4321 --regid 4321 --clear-groups "$@"; }
+    mkdir "$DIR/open" && chmod 1777 "$DIR/open" && echo secret >"$DIR/open/mine" && chmod 600 "$DIR/open/mine"
+    says 'Permission denied' as cat "$DIR/open/mine"
+    says 'Permission denied' as cat "$DIR/.stats"
+    says 'Permission denied' as touch "$DIR/new"
+    says 'Operation not permitted' as rm -f "$DIR/open/mine"
+    ok as sh -c "echo x > '$DIR/open/theirs'; chmod 6755 '$DIR/open/theirs'"
+    is "$(stat -c '%u %g %a' "$DIR/open/theirs")" '4321 4321 6755'
+    as sh -c "echo y >> '$DIR/open/theirs'"
+    is "$(stat -c %a "$DIR/open/theirs")" 755 "a write by its user takes setuid away"
+    mkdir "$DIR/group" && chgrp 777 "$DIR/group" && chmod 2775 "$DIR/group" && mkdir "$DIR/group/sub" && touch "$DIR/group/f"
+    is "$(stat -c '%g %a' "$DIR/group/sub")" '777 2755'
+    is "$(stat -c %g "$DIR/group/f")" 777
+fi
+
+# --- ends and second mounts ---------------------------------------------------------------------------------------------
+says 'mounted there already' "$PLSMD" "$STORE" "$DIR"
+mkdir "$WORK/dir2"
+ok "$PLSMD" -o ro "$STORE" "$WORK/dir2"
+is "$(cat "$WORK/dir2/p2" 2>&1; cat "$WORK/dir2/slow")" "cat: $WORK/dir2/p2: No such file or directory"$'\n'early
+says 'Read-only file system' touch "$WORK/dir2/x"
+unmount_store "$WORK/dir2" || fail "cannot unmount the read-only mount"
+exec 7>"$DIR/unclosed"
+echo kept >&7
+pid=$(daemon_of)
+kill -TERM "$pid"
+for _ in {1..200}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
+not kill -0 "$pid"
+exec 7>&-
+is "$(peek unclosed)" kept "SIGTERM publishes what is open"
+not mountpoint -q "$DIR"
+must_mount
+kill -INT "$(daemon_of)"
+for _ in {1..200}; do mountpoint -q "$DIR" || break; sleep 0.05; done
+not mountpoint -q "$DIR"
+must_mount # waits for the other daemon
+ok "$PLSM" check "$STORE"
+
+# --- large ---------------------------------------------------------------------------------------------------------------
+rm -rf "${DIR:?}"/*
+remount
+ok truncate -s 100G "$DIR/hole"
+printf 'end' | dd of="$DIR/hole" bs=1 seek=99999999999 conv=notrunc status=none
+is "$(stat -c %s "$DIR/hole")" 107374182400
+is "$(tail -c +100000000000 "$DIR/hole" | head -c 3)" end
+[ "$(du -sm "$STORE" | cut -f 1)" -lt 200 ] && pass || fail "a hole of 100 GB takes room: $(du -sm "$STORE")"
+rm "$DIR/hole"
+size_mb=${E2E_LARGE_MB:-2048}
+pid=$(daemon_of)
+openssl enc -aes-128-ctr -nosalt -pass pass:x </dev/zero 2>/dev/null | head -c "$((size_mb * 1024 * 1024 + 4321))" >"$WORK/large"
+ok cp "$WORK/large" "$DIR/large"
+ok cmp "$WORK/large" "$DIR/large"
+drop_caches
+ok cp "$DIR/large" "$WORK/large2"
+ok cmp "$WORK/large" "$WORK/large2"
+memory_kb=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pid/status")
+echo "VmHWM of the daemon after a file of $size_mb MiB: $memory_kb KiB"
+[ "$memory_kb" -lt 65536 ] && pass || fail "$memory_kb KiB are not less than 64 MiB"
+rm "$WORK/large2"
+# random writes into it
+py "$DIR/large" "$WORK/large" <<'PY' && pass || fail "random writes into a large file"
+import os, random, sys
+random.seed(7)
+a, b = (os.open(p, os.O_RDWR) for p in sys.argv[1:])
+size = os.fstat(a).st_size
+for i in range(300):
+    at, data = random.randrange(size), random.randbytes(random.randrange(1, 300000))
+    assert os.pwrite(a, data, at) == os.pwrite(b, data, at)
+    if i % 50 == 0:
+        os.fsync(a)
+os.ftruncate(a, size // 2 + 17)
+os.ftruncate(b, size // 2 + 17)
+PY
+ok cmp "$WORK/large" "$DIR/large"
+cd /
+remount
+ok cmp "$WORK/large" "$DIR/large"
+must_unmount
+ok "$PLSM" check "$STORE"
