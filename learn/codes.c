@@ -5,10 +5,11 @@
  *    4       the prefix
  *            one byte per position: which alphabet
  *            each alphabet:
- *            u8   bits 0-6: ranges of bytes; 0: a bit set follows instead. Bit 7: keys may end here, which is a digit
- * too u8 first, u8 last  of each range, ascending; or 32 bytes, byte b at bit b % 8 of byte b / 8 The radix of a
- * position is the number of bytes in its alphabet, plus one where keys may end. The product of all radixes is at most
- * 2^64. The last position has weight 1, each other the weight of the one behind times its radix. */
+ *            u8   bits 0-6: ranges of bytes; 0: a bit set follows instead. Bit 7: keys may end here
+ *            u8 first, u8 last  of each range, ascending; or 32 bytes, byte b at bit b % 8 of byte b / 8
+ *
+ * The radix of a position is the number of bytes in its alphabet, plus one where keys may end. The product of all
+ * radixes is at most 2^64. The last position has weight 1, each other the weight of the one behind times its radix. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "learn/codes.h"
@@ -195,102 +196,133 @@ static unsigned lowest_byte(const uint64_t set[4])
 }
 
 /* Sorts positions by kind, and joins neighbours that need no table into fields of up to 8 bytes. */
-static void make_fields(struct coder *c, const struct alphabet *alphabets)
+static void make_fields(struct coder *c, const enum code_field_kind *kinds)
 {
     unsigned count = 0;
     for (enum code_field_kind kind = 0; kind < CODE_FIELD_KINDS; kind++) {
         unsigned first = count;
         for (unsigned i = 0; i < c->positions; i++) {
-            unsigned table = c->table_of_position[i];
-            if (kind_of(&alphabets[table]) != kind)
+            const struct code_position *position = &c->position[i];
+            if (kinds[i] != kind)
                 continue;
             struct code_field *before = count > first ? &c->field[count - 1] : NULL;
-            uint64_t byte = kind == CODE_FIELD_FIXED ? lowest_byte(alphabets[table].bytes) : 0;
             if (kind != CODE_FIELD_TABLE && before && before->position + before->size == (int)i && before->size < 8) {
                 before->size++;
                 before->shift -= 8;
-                before->weight = c->weight[i];
-                before->expected = before->expected << 8 | byte;
+                before->weight = position->weight;
+                before->expected = before->expected << 8 | position->only;
                 continue;
             }
             struct code_field field = {
-                .weight = c->weight[i], .expected = byte, .position = (uint8_t)i, .size = 1, .shift = 56};
+                .weight = position->weight, .expected = position->only, .position = (uint8_t)i, .size = 1, .shift = 56};
             if (kind == CODE_FIELD_TABLE)
-                field.rank = c->tables[table].rank;
+                field.rank = position->table->rank;
             c->field[count++] = field;
         }
         c->fields[kind] = count - first;
     }
 }
 
-static plsm_status weigh_positions(struct coder *c, const struct alphabet *alphabets)
+/* What a serialized coder says, before it is given memory. */
+struct parsed {
+    struct alphabet alphabets[CODE_POSITIONS_MAX];
+    enum code_field_kind kinds[CODE_POSITIONS_MAX]; /* of the alphabets */
+    uint64_t weights[CODE_POSITIONS_MAX];           /* of the positions */
+    const uint8_t *prefix, *which;                  /* which alphabet each position has */
+    size_t prefix_size;
+    unsigned positions, alphabet_count, table_count;
+};
+
+static plsm_status weigh_positions(struct parsed *p)
 {
     unsigned __int128 weight = 1;
-    for (unsigned i = c->positions; i-- > 0;) {
-        if (weight > UINT64_MAX && radix_of(&alphabets[c->table_of_position[i]]) > 1)
-            return malformed("alphabets do not fit into 64 bits");
-        /* 2^64 is reached only where all positions in front of it have radix 1 and digit 0. */
-        c->weight[i] = (uint64_t)weight;
-        weight *= radix_of(&alphabets[c->table_of_position[i]]);
+    for (unsigned i = p->positions; i-- > 0;) {
+        /* 2^64 is reached only where all positions in front of it have radix 1 and digit 0: its weight is not used. */
+        p->weights[i] = (uint64_t)weight;
+        weight *= radix_of(&p->alphabets[p->which[i]]);
         if (weight > (unsigned __int128)1 << 64)
             return malformed("alphabets do not fit into 64 bits");
     }
     return PLSM_OK;
 }
 
-plsm_status coder_parse(const uint8_t **at, const uint8_t *end, struct coder *out)
+static plsm_status parse(const uint8_t **at, const uint8_t *end, struct parsed *p)
 {
-    struct alphabet alphabets[CODE_POSITIONS_MAX];
     const uint8_t *from = *at;
-    struct coder c = {0};
-    *out = c;
     if (end - from < HEADER_SIZE)
         return malformed("the coder is cut off");
-    size_t prefix_size = get_u16(from);
-    c.positions = from[2];
-    c.table_count = from[3];
+    p->prefix_size = get_u16(from);
+    p->positions = from[2];
+    p->alphabet_count = from[3];
     from += HEADER_SIZE;
-    if (c.positions > CODE_POSITIONS_MAX || c.table_count > CODE_POSITIONS_MAX ||
-        (size_t)(end - from) < prefix_size + c.positions)
+    if (p->positions > CODE_POSITIONS_MAX || p->alphabet_count > CODE_POSITIONS_MAX ||
+        (size_t)(end - from) < p->prefix_size + p->positions)
         return malformed("the coder is cut off");
-    const uint8_t *prefix = from, *which = from + prefix_size;
-    from = which + c.positions;
-    for (unsigned i = 0; i < c.positions; i++) {
-        c.table_of_position[i] = which[i];
-        if (which[i] >= c.table_count)
+    p->prefix = from;
+    p->which = from + p->prefix_size;
+    from = p->which + p->positions;
+    for (unsigned i = 0; i < p->positions; i++)
+        if (p->which[i] >= p->alphabet_count)
             return malformed("a position has no alphabet");
-    }
-    for (unsigned i = 0; i < c.table_count; i++) {
-        from = parse_alphabet(from, end, &alphabets[i]);
-        if (!from || radix_of(&alphabets[i]) == 0)
+    for (unsigned i = 0; i < p->alphabet_count; i++) {
+        from = parse_alphabet(from, end, &p->alphabets[i]);
+        if (!from || radix_of(&p->alphabets[i]) == 0)
             return malformed("an alphabet is cut off or empty");
+        p->kinds[i] = kind_of(&p->alphabets[i]);
+        p->table_count += p->kinds[i] == CODE_FIELD_TABLE;
     }
-    TRY(weigh_positions(&c, alphabets));
-    uint8_t *owned = mem_alloc(c.table_count * sizeof *c.tables + prefix_size + 1);
-    if (!owned)
-        return fail(PLSM_NO_MEMORY, "learned index: no memory for its alphabets");
-    c.tables = (struct code_table *)owned;
-    for (unsigned i = 0; i < c.table_count; i++)
-        fill_table(&alphabets[i], &c.tables[i]);
-    make_fields(&c, alphabets);
-    uint8_t *copy = owned + c.table_count * sizeof *c.tables;
-    if (prefix_size)
-        memcpy(copy, prefix, prefix_size);
-    c.prefix = slice(copy, prefix_size);
-    *out = c;
     *at = from;
+    return weigh_positions(p);
+}
+
+plsm_status coder_parse(const uint8_t **at, const uint8_t *end, struct coder *out)
+{
+    struct parsed p = {0};
+    struct coder c = {0};
+    const struct code_table *table_of[CODE_POSITIONS_MAX] = {NULL};
+    enum code_field_kind kinds[CODE_POSITIONS_MAX];
+    *out = c;
+    TRY(parse(at, end, &p));
+    c.positions = p.positions;
+    c.memory_size = p.positions * (sizeof *c.position + sizeof *c.field) + p.table_count * sizeof(struct code_table) +
+                    p.prefix_size + 1;
+    c.memory = mem_alloc(c.memory_size);
+    if (!c.memory)
+        return fail(PLSM_NO_MEMORY, "learned index: no memory for its alphabets");
+    c.position = (struct code_position *)c.memory; /* in falling order of alignment */
+    c.field = (struct code_field *)(c.position + p.positions);
+    struct code_table *table = (struct code_table *)(c.field + p.positions);
+    for (unsigned i = 0; i < p.alphabet_count; i++) {
+        if (p.kinds[i] == CODE_FIELD_TABLE) {
+            fill_table(&p.alphabets[i], table);
+            table_of[i] = table++;
+        }
+    }
+    for (unsigned i = 0; i < p.positions; i++) {
+        unsigned own = p.which[i];
+        kinds[i] = p.kinds[own];
+        c.position[i] = (struct code_position){.weight = p.weights[i], .table = table_of[own]};
+        c.position[i].whole = kinds[i] == CODE_FIELD_WIDE;
+        c.position[i].only = kinds[i] == CODE_FIELD_FIXED ? (uint8_t)lowest_byte(p.alphabets[own].bytes) : 0;
+    }
+    make_fields(&c, kinds);
+    uint8_t *prefix = (uint8_t *)table;
+    if (p.prefix_size)
+        memcpy(prefix, p.prefix, p.prefix_size);
+    c.prefix = slice(prefix, p.prefix_size);
+    *out = c;
     return PLSM_OK;
 }
 
 void coder_free(struct coder *c)
 {
-    mem_free(c->tables);
+    mem_free(c->memory);
     *c = (struct coder){0};
 }
 
 size_t coder_memory(const struct coder *c)
 {
-    return c->table_count * sizeof *c->tables + c->prefix.size + 1;
+    return c->memory_size;
 }
 
 /* --- coding --- */
@@ -301,10 +333,17 @@ static uint64_t code_by_digits(const struct coder *c, const uint8_t *bytes, size
     uint64_t code = 0;
     size_t positions = size < c->positions ? size : c->positions;
     for (size_t i = 0; i < positions; i++) {
-        unsigned rank = c->tables[c->table_of_position[i]].rank[bytes[i]];
-        code += (rank & CODE_RANK_MASK) * c->weight[i];
+        const struct code_position *position = &c->position[i];
+        unsigned byte = bytes[i], rank = 0;
+        if (position->table)
+            rank = position->table->rank[byte];
+        else if (position->whole)
+            rank = byte;
+        else if (byte != position->only)
+            rank = byte < position->only ? CODE_OUTSIDE : CODE_OUTSIDE | CODE_ABOVE;
+        code += (rank & CODE_RANK_MASK) * position->weight;
         if (rank & CODE_ABOVE)
-            return code + (c->weight[i] - 1); /* weight - 1 is the sum of the largest digits behind */
+            return code + (position->weight - 1); /* weight - 1 is the sum of the largest digits behind */
         if (rank & CODE_OUTSIDE)
             return code;
     }

@@ -18,7 +18,6 @@
 
 enum {
     CODE_POSITIONS_MAX = 64, /* key bytes behind the prefix that a code looks at */
-    CODE_FIELDS_MAX = CODE_POSITIONS_MAX,
 };
 
 /* --- learning the alphabets --- */
@@ -59,14 +58,23 @@ struct code_table {
     uint16_t rank[256];
 };
 
+/* One digit: for keys that have to be taken digit by digit. */
+struct code_position {
+    uint64_t weight;                /* what one step of the digit is worth */
+    const struct code_table *table; /* NULL: the whole byte is the digit, or there is one byte */
+    uint8_t only;                   /* that one byte */
+    bool whole;
+};
+
+/* Everything it points to is in one piece of memory, so that the coder of a small run is small. */
 struct coder {
-    plsm_slice prefix; /* owned, like the tables */
-    struct code_table *tables;
-    unsigned positions, table_count;
+    uint8_t *memory;
+    size_t memory_size;
+    plsm_slice prefix;
+    struct code_field *field;
+    struct code_position *position;
+    unsigned positions;
     unsigned fields[CODE_FIELD_KINDS]; /* how many of each kind */
-    struct code_field field[CODE_FIELDS_MAX];
-    uint64_t weight[CODE_POSITIONS_MAX];        /* what one step of the digit at a position is worth */
-    uint8_t table_of_position[CODE_POSITIONS_MAX];
 };
 
 /* Reads a serialized coder at *at and moves *at behind it. PLSM_CORRUPT, PLSM_NO_MEMORY. Give back with coder_free. */

@@ -66,7 +66,7 @@ plsm_status fences_builder_finish(struct fences_builder *b, struct buf *out)
 
 enum {
     NODE = 16,      /* heads in a node: two cache lines, four AVX2 comparisons */
-    LAYERS_MAX = 8, /* 16^8 = 2^32 */
+    LAYERS_MAX = 8, /* enough for 2^31 heads */
 };
 
 struct fences {
@@ -169,7 +169,7 @@ plsm_status fences_open(plsm_slice bytes, struct fences **out)
     *out = NULL;
     struct separators list = {0};
     TRY(separators_parse(bytes, &list));
-    if (bytes.size > UINT32_MAX)
+    if (bytes.size > INT32_MAX) /* with which LAYERS_MAX reckons: fewer than 2^31 heads */
         return fail(PLSM_CORRUPT, "separators: %zu bytes are more than a list can have", bytes.size);
     struct fences *f = mem_zalloc(sizeof *f);
     plsm_status status = PLSM_NO_MEMORY;
