@@ -84,7 +84,7 @@ static void rebase(plsm_edit *edit, const struct reference *reference)
     edit->staging.touched.count = edit->staging.written.count = 0;
 }
 
-static plsm_status try_publish(struct publication *p, plsm_slice meta, plsm_durability durability)
+static plsm_status try_publish(struct publication *p, plsm_slice meta)
 {
     plsm_edit *edit = p->edit;
     uint8_t bytes[REFERENCE_SIZE];
@@ -98,7 +98,7 @@ static plsm_status try_publish(struct publication *p, plsm_slice meta, plsm_dura
         TRY(add_staged(p));
     reference_encode(&p->reference, bytes);
     TRY(batch_add(&p->batch, BATCH_REFERENCE, PLSM_NAMES, buf_slice(&edit->key), meta, slice(bytes, sizeof bytes)));
-    return edit->db->engine->write(edit->db->tree, &p->batch, prepare, p, durability == PLSM_SYNC);
+    return edit->db->engine->write(edit->db->tree, &p->batch, prepare, p, false);
 }
 
 static plsm_status commit_large(plsm_edit *edit, plsm_slice meta, plsm_durability durability)
@@ -110,15 +110,17 @@ static plsm_status commit_large(plsm_edit *edit, plsm_slice meta, plsm_durabilit
     p->edit = edit;
     key_join(&p->key, PLSM_NAMES, buf_slice(&edit->key));
     store_expect_references(db);
-    plsm_status status = try_publish(p, meta, durability);
+    plsm_status status = try_publish(p, meta);
     if (status == PLSM_CONFLICT && p->moved) {
         status = edit_detach(edit);
         if (status == PLSM_OK)
-            status = try_publish(p, meta, durability); /* on an id that no key refers to: cannot be refused again */
+            status = try_publish(p, meta); /* on an id that no key refers to: cannot be refused again */
     }
     if (status == PLSM_OK) {
         rebase(edit, &p->reference);
         edit->dirty = false;
+        if (durability == PLSM_SYNC) /* apart from the write: see write.c */
+            status = db->engine->sync(db->tree);
         retire_finish(db, &p->retired);
         atomic_fetch_add_explicit(&db->counters.large_commits, 1, memory_order_relaxed);
     }

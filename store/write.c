@@ -5,6 +5,9 @@
  * which may commit it in a group. Afterwards each changed key of the names costs one get without its value, under the
  * engine's write serialisation. (Measured figures: the room's report and `store.lookups_before_write` in `.stats`.)
  *
+ * A write that must look is a group of its own in the engine. So that durable ones still share a sync, they are written
+ * without one and then wait for a sync, which the engine does for all that wait at that time.
+ *
  * The switch. store_expect_references sets the flag and then waits until every write that began under the old one has
  * returned. A write announces itself in blind_writes before it reads the flag (both sequentially consistent), so either
  * it sees the flag set or it is waited for: no blind write can be ordered behind the first reference. */
@@ -91,9 +94,11 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
         status = db->engine->write(db->tree, &batch->changes, NULL, NULL, sync);
     } else {
         struct resolve resolve = {.db = db, .in = batch, .look = look};
-        status = db->engine->write(db->tree, &batch->changes, resolve_prepare, &resolve, sync);
-        if (status == PLSM_OK)
+        status = db->engine->write(db->tree, &batch->changes, resolve_prepare, &resolve, false);
+        if (status == PLSM_OK) {
+            status = sync ? db->engine->sync(db->tree) : PLSM_OK;
             retire_finish(db, &resolve.retired);
+        }
         resolve_free(&resolve);
     }
     write_end(db, look);
