@@ -15,12 +15,12 @@ enum { EVICT_STEPS_MAX = 64, EVICT_BATCH = 16 };
 
 struct frame {
     cache_slot *_Atomic owner; /* NULL: not published */
-    _Atomic uint8_t used;      /* since the hand passed */
 };
 
 struct cache {
     uint8_t *memory;
     struct frame *frames;
+    _Atomic uint8_t *used; /* per frame: since the hand passed. Apart from the frames, so that a hit touches few lines */
     struct epoch *epoch;
     uint32_t capacity; /* frames */
     mutex lock;
@@ -47,9 +47,10 @@ struct cache *cache_create(uint64_t bytes, struct epoch *epoch)
         return cache;
     cache->memory = mem_map((size_t)cache->capacity * PAGE_SIZE);
     cache->frames = mem_map(cache->capacity * sizeof *cache->frames);
+    cache->used = mem_map(cache->capacity * sizeof *cache->used);
     cache->free_stack = mem_map(cache->capacity * sizeof *cache->free_stack);
     cache->limbo = mem_map(cache->capacity * sizeof *cache->limbo);
-    if (!cache->memory || !cache->frames || !cache->free_stack || !cache->limbo) {
+    if (!cache->memory || !cache->frames || !cache->used || !cache->free_stack || !cache->limbo) {
         cache_destroy(cache);
         return NULL;
     }
@@ -68,6 +69,7 @@ void cache_destroy(struct cache *cache)
         return;
     unmap(cache->memory, (size_t)cache->capacity * PAGE_SIZE);
     unmap(cache->frames, cache->capacity * sizeof *cache->frames);
+    unmap(cache->used, cache->capacity * sizeof *cache->used);
     unmap(cache->free_stack, cache->capacity * sizeof *cache->free_stack);
     unmap(cache->limbo, cache->capacity * sizeof *cache->limbo);
     mutex_destroy(&cache->lock);
@@ -81,16 +83,21 @@ static uint8_t *frame_memory(const struct cache *cache, uint32_t number)
 
 static const uint8_t *mark(struct cache *cache, uint32_t number)
 {
-    struct frame *frame = &cache->frames[number - 1];
-    if (!atomic_load_explicit(&frame->used, memory_order_relaxed)) /* do not dirty the line at every hit */
-        atomic_store_explicit(&frame->used, 1, memory_order_relaxed);
+    _Atomic uint8_t *used = &cache->used[number - 1];
+    if (!atomic_load_explicit(used, memory_order_relaxed)) /* do not dirty the line at every hit */
+        atomic_store_explicit(used, 1, memory_order_relaxed);
     return frame_memory(cache, number);
 }
 
 const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot)
 {
     uint32_t number = atomic_load_explicit(slot, memory_order_acquire);
-    return number ? mark(cache, number) : NULL;
+    if (!number)
+        return NULL;
+    const uint8_t *page = frame_memory(cache, number);
+    __builtin_prefetch(page); /* header and fingerprints, then slots: what a search reads first */
+    __builtin_prefetch(page + 64);
+    return mark(cache, number);
 }
 
 /* Unpublishes up to EVICT_BATCH frames and puts them into limbo. */
@@ -104,7 +111,7 @@ static void evict(struct cache *cache)
         cache_slot *owner = atomic_load_explicit(&frame->owner, memory_order_acquire);
         if (!owner)
             continue;
-        if (step < EVICT_STEPS_MAX && atomic_exchange_explicit(&frame->used, 0, memory_order_relaxed))
+        if (step < EVICT_STEPS_MAX && atomic_exchange_explicit(&cache->used[at], 0, memory_order_relaxed))
             continue;
         atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
         atomic_store_explicit(owner, 0, memory_order_release);

@@ -3,13 +3,15 @@
 
 #include "base/banned.h"
 
-unsigned counter_stripe(void)
+_Thread_local unsigned counter_stripe;
+
+void counter_stripe_take(void)
 {
-    static _Atomic unsigned next;
-    static _Thread_local unsigned mine; /* stripe + 1; 0: none yet */
-    if (!mine)
-        mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % COUNTER_STRIPES + 1;
-    return mine - 1;
+    static _Atomic unsigned taken;
+    unsigned mine = atomic_load_explicit(&taken, memory_order_relaxed);
+    while (mine < COUNTER_STRIPES - 1 && !atomic_compare_exchange_weak(&taken, &mine, mine + 1))
+        ;
+    counter_stripe = mine + 1;
 }
 
 uint64_t counter_read(const struct counters *c, enum counter which)
