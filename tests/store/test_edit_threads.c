@@ -167,6 +167,60 @@ static void run_in_directory(void (*run)(void *arg), uint64_t rounds)
     }
 }
 
+/* An engine whose first write waits for a sign, as a writer that the scheduler has put aside. */
+static struct engine slow_engine;
+static _Atomic bool is_waiting, may_go_on, large_is_done;
+
+static plsm_status slow_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg, bool sync)
+{
+    if (!atomic_exchange(&is_waiting, true))
+        while (!atomic_load(&may_go_on))
+            env_sleep_ns(env_posix(), 1000000);
+    return engine_lsm.write(tree, batch, prepare, arg, sync);
+}
+
+static void put_small(void *arg)
+{
+    assert_ok(plsm_put(arg, slice_of("k"), slice_of("small"), PLSM_NONE));
+}
+
+static void put_large(void *arg)
+{
+    static const uint8_t data[200000];
+    assert_ok(plsm_put(arg, slice_of("k"), slice(data, sizeof data), PLSM_NONE));
+    atomic_store(&large_is_done, true);
+}
+
+/* A put that began while nothing large existed must not pass the first large value unseen: it would not retire it. */
+START_TEST(blind_writes_are_waited_for)
+{
+    char *path = temporary_create();
+    plsm *db = open_posix(path);
+    struct env_thread *small = NULL, *large = NULL;
+    plsm_value found = {0};
+    slow_engine = engine_lsm;
+    slow_engine.write = slow_write;
+    db->engine = &slow_engine;
+    assert_ok(env_thread_start(env_posix(), put_small, db, &small));
+    while (!atomic_load(&is_waiting))
+        env_sleep_ns(env_posix(), 1000000);
+    assert_ok(env_thread_start(env_posix(), put_large, db, &large));
+    env_sleep_ns(env_posix(), UINT64_C(300) * 1000000);
+    bool waited = !atomic_load(&large_is_done);
+    atomic_store(&may_go_on, true);
+    env_thread_join(small);
+    env_thread_join(large);
+    ck_assert(waited);
+    assert_ok(plsm_get(db, NULL, slice_of("k"), &found));
+    ck_assert(found.large);
+    plsm_value_free(&found);
+    fixture_check(db);
+    db->engine = &engine_lsm;
+    assert_ok(plsm_close(db));
+    temporary_destroy(path);
+}
+END_TEST
+
 START_TEST(edits_of_different_keys)
 {
     run_in_directory(edit_own, 2);
@@ -187,6 +241,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {edits_of_different_keys, everybody_on_the_same_keys, the_first_large_value};
+    const TTest *const tests[] = {blind_writes_are_waited_for, edits_of_different_keys, everybody_on_the_same_keys,
+                                  the_first_large_value};
     return fixture_run("edit_threads", tests, sizeof tests / sizeof tests[0]);
 }
