@@ -8,7 +8,8 @@
  *
  * Short reads and appends are not errors: with them nothing at all may be seen.
  *
- * FAULT_SEED another workload; FAULT_STRIDE=n every n-th fault only. */
+ * FAULT_SEED another workload; FAULT_STRIDE=n every n-th fault only; FAULT_OP, FAULT_TROUBLE and FAULT_NTH the one
+ * fault that a report named. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -28,6 +29,7 @@ enum {
     OPERATIONS_BEHIND = 24, /* that go on behind the fault */
     CHILD_SECONDS = 60,
 };
+#define NONE (~1ul - 10) /* no operation: -1 is the open */
 
 enum trouble { IO_ONCE, IO_STICKY, NO_SPACE_ONCE, NO_SPACE_STICKY, ALLOCATION, SHORT, TROUBLES };
 
@@ -83,6 +85,7 @@ struct state {
     size_t step;
     enum trouble trouble;
     uint64_t nth;
+    bool trace;
 };
 
 static void setup(struct state *state, const char *options, uint64_t seed)
@@ -116,6 +119,13 @@ static bool do_step(struct state *state, size_t step)
     bool clean = state->replay.errors == errors && state->replay.db;
     if (clean && (wrote || op->kind == OP_SYNC || op->kind == OP_REOPEN))
         state->promised = model_now(state->model);
+    if (state->trace) {
+        workload_print_op(stderr, step - 1, op);
+        fprintf(stderr, "       %s, now moment %lu (promised %lu), %lu errors so far, failed writes %zu %s\n",
+                state->replay.errors == errors ? "done" : plsm_message(), (unsigned long)model_now(state->model),
+                (unsigned long)state->promised, (unsigned long)state->replay.errors, model_failed_writes(state->model),
+                state->replay.failure);
+    }
     return passed;
 }
 
@@ -191,9 +201,14 @@ static bool survive_power_loss(struct state *state, char *failure, size_t size)
         struct observed observed;
         plsm_status status = observe(again.db, key, &value, &observed);
         passed = status == PLSM_OK && model_possible(state->model, key, state->promised, &observed);
+        const struct content *content = model_get(state->model, key, state->promised);
         if (!passed)
-            snprintf(failure, size, "power loss behind the fault: key %u: %s", key,
-                     status == PLSM_OK ? "is not what was promised" : plsm_message());
+            snprintf(failure, size,
+                     "power loss behind the fault: key %u is %s (%lu bytes); at the promised moment %lu of "
+                     "%lu it was %s (%u bytes): %s",
+                     key, observed.found ? "there" : "absent", (unsigned long)observed.size,
+                     (unsigned long)state->promised, (unsigned long)model_now(state->model),
+                     content->present ? "there" : "absent", content->size, status == PLSM_OK ? "" : plsm_message());
     }
     plsm_value_free(&value);
     replay_destroy(&again);
@@ -222,6 +237,7 @@ static enum verdict fail_once(void *arg, char *failure, size_t size)
 {
     struct state *state = arg;
     state->replay.tolerant = state->trouble != SHORT;
+    state->trace = setting("FAULT_TRACE", 0);
     arm(state);
     bool passed = true;
     size_t step = state->step, end = step + 1 + OPERATIONS_BEHIND;
@@ -252,18 +268,23 @@ static void fail_everywhere(const char *options, uint64_t seed, uint64_t stride,
     setup(state, options, seed);
     struct pool *pool = pool_create(0);
     uint64_t turn = 0, children = 0;
+    unsigned long only = setting("FAULT_OP", NONE), only_trouble = setting("FAULT_TROUBLE", 0);
+    unsigned long only_nth = setting("FAULT_NTH", 0);
     stride *= setting("FAULT_STRIDE", 1);
     for (size_t step = 0; step <= OPERATIONS; step++) {
         for (unsigned trouble = first; trouble <= last; trouble++) {
             for (uint64_t nth = 1; nth <= needs[step].calls[trouble]; nth++) {
-                if (turn++ % stride != 0)
+                bool wanted = only == NONE ? turn++ % stride == 0
+                                           : step == only + 1 && trouble == only_trouble && nth == only_nth;
+                if (!wanted)
                     continue;
                 state->step = step;
                 state->trouble = (enum trouble)trouble;
                 state->nth = nth;
                 char label[150];
-                snprintf(label, sizeof label, "FAULT_SEED=%lu, %s at call %lu of operation %zd (kind %d)",
-                         (unsigned long)seed, trouble_names[trouble], (unsigned long)nth, (ssize_t)step - 1,
+                snprintf(label, sizeof label,
+                         "FAULT_SEED=%lu FAULT_OP=%zd FAULT_TROUBLE=%u FAULT_NTH=%lu (%s in kind %d)",
+                         (unsigned long)seed, (ssize_t)step - 1, trouble, (unsigned long)nth, trouble_names[trouble],
                          step > 0 ? state->ops[step - 1].kind : -1);
                 pool_start(pool, fail_once, state, CHILD_SECONDS, label);
                 children++;

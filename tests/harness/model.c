@@ -316,14 +316,18 @@ bool model_settle(struct model *model)
 bool model_possible(const struct model *model, unsigned key, uint64_t low, const struct observed *observed)
 {
     const struct history *history = &model->keys[key];
+    uint64_t shown = 0; /* the write that `low` shows: what failed before it is hidden */
     if (model_matches(model_get(model, key, low), observed))
         return true;
-    for (size_t i = 0; i < history->count; i++)
-        if (history->versions[i].write > low && model_matches(&history->versions[i].content, observed))
+    for (size_t i = 0; i < history->count; i++) {
+        if (history->versions[i].write <= low)
+            shown = history->versions[i].write;
+        else if (model_matches(&history->versions[i].content, observed))
             return true;
+    }
     for (size_t i = 0; i < model->failed_count; i++) {
         const struct content *content = failed_content(&model->failed[i], key);
-        if (content && model->failed[i].after >= low && model_matches(content, observed))
+        if (content && model->failed[i].after >= shown && model_matches(content, observed))
             return true;
     }
     return false;

@@ -201,6 +201,41 @@ static plsm_status write_single(struct replay *replay, const struct op *op)
     return plsm_put(replay->db, workload_key(op->key), value_of(replay, op), durability);
 }
 
+/* Whether a write that failed shows all the same: by its first key that it would change. */
+static bool shows(struct replay *replay, const struct change *changes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct observed observed;
+        if (observe(replay->db, changes[i].key, &replay->value, &observed) != PLSM_OK)
+            continue;
+        bool before = model_matches(model_get(replay->model, changes[i].key, model_now(replay->model)), &observed);
+        bool behind = model_matches(&changes[i].content, &observed);
+        if (before != behind)
+            return behind;
+    }
+    return false;
+}
+
+/* A failed call changes nothing that can be seen. One exception: when the sync of a durable write fails, the write may
+ * stay to be seen, but then the store takes no more of them; the next open decides whether it happened. */
+static bool failed_write(struct replay *replay, struct change *changes, size_t count, bool sync)
+{
+    if (!sync || !shows(replay, changes, count)) {
+        model_apply_failed(replay->model, changes, count);
+        return true;
+    }
+    plsm_abilities abilities;
+    plsm_get_abilities(replay->db, &abilities);
+    if (!abilities.read_only)
+        return fails(replay, "a write that failed shows, and the store takes more writes");
+    struct change undo[MODEL_CHANGES];
+    for (size_t i = 0; i < count; i++)
+        undo[i] = (struct change){changes[i].key, *model_get(replay->model, changes[i].key, model_now(replay->model))};
+    model_apply(replay->model, changes, count);
+    model_apply_failed(replay->model, undo, count); /* "it did not happen" is what may have happened */
+    return true;
+}
+
 static bool step_write(struct replay *replay, const struct op *ops, size_t count, bool single, bool sync)
 {
     struct change changes[MODEL_CHANGES];
@@ -216,8 +251,7 @@ static bool step_write(struct replay *replay, const struct op *ops, size_t count
         model_apply(replay->model, changes, change_count);
         return true;
     }
-    model_apply_failed(replay->model, changes, change_count);
-    return forgiven(replay, status, "write");
+    return forgiven(replay, status, "write") && failed_write(replay, changes, change_count, sync);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
