@@ -159,6 +159,7 @@ unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned 
             unsigned slot = base + (unsigned)__builtin_ctz(mask);
             if (slot >= count)
                 return count;
+            __builtin_prefetch(page + get_u16(slots(page) + 2 * slot) + 64); /* entries rarely fit one cache line */
             page_entry(page, slot, entry);
             if (slice_equal(entry->key, rest))
                 return slot;

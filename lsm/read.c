@@ -37,37 +37,56 @@ static plsm_status copy_out(const struct entry *entry, bool no_value, struct lsm
     return PLSM_OK;
 }
 
-/* What a lookup tells the counters: in which probe the key was found. */
-struct trail {
-    unsigned runs, levels; /* asked, the present one included */
+enum { CANDIDATES_MAX = 32 };
+
+/* The runs whose key range encloses a key, newest first; all of their filters are fetched into the cache at once, so
+ * that several runs cost about as long as one. */
+struct candidates {
+    struct candidate {
+        struct run *run;
+        unsigned level;
+    } list[CANDIDATES_MAX];
+    unsigned count;
 };
 
-static plsm_status get_from_level(const struct level *level, bool ordered, plsm_slice key, uint64_t hash, uint64_t seq,
-                                  bool no_value, struct page_hold *hold, struct entry *entry, struct trail *trail)
+/* The run of an ordered level that may hold the key; NULL when there is none. */
+static struct run *run_of_level(const struct level *level, plsm_slice key)
 {
-    size_t first = 0, behind = level->count;
-    bool level_counted = false;
-    if (ordered) {
-        while (first < behind) {
-            size_t middle = (first + behind) / 2;
-            if (slice_compare(level->runs[middle]->facts.largest, key) < 0)
-                first = middle + 1;
-            else
-                behind = middle;
-        }
-        behind = first < level->count ? first + 1 : first;
+    size_t low = 0, high = level->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (slice_compare(level->runs[middle]->facts.largest, key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    for (size_t i = first; i < behind; i++) {
-        struct run *run = level->runs[i];
+    return low < level->count && slice_compare(level->runs[low]->facts.smallest, key) <= 0 ? level->runs[low] : NULL;
+}
+
+static void add_candidate(struct candidates *c, struct run *run, unsigned level, uint64_t hash)
+{
+    const struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
+    if (body && body->has_filter)
+        filter_prefetch(&body->filter, hash);
+    c->list[c->count++] = (struct candidate){run, level};
+}
+
+static plsm_status get_from_candidates(struct lsm *db, const struct candidates *c, plsm_slice key, uint64_t hash,
+                                       uint64_t seq, bool no_value, struct page_hold *hold, struct entry *entry)
+{
+    unsigned asked = 0, first_level = 0;
+    for (unsigned i = 0; i < c->count; i++) {
         bool probed = false;
-        if (slice_compare(run->facts.smallest, key) > 0 || slice_compare(run->facts.largest, key) < 0)
+        plsm_status status = run_get(c->list[i].run, key, hash, seq, no_value, hold, entry, &probed);
+        if (probed && asked++ == 0)
+            first_level = c->list[i].level;
+        if (status == PLSM_NOT_FOUND)
             continue;
-        plsm_status status = run_get(run, key, hash, seq, no_value, hold, entry, &probed);
-        trail->runs += probed;
-        trail->levels += probed && !level_counted;
-        level_counted |= probed;
-        if (status != PLSM_NOT_FOUND)
-            return status;
+        if (status == PLSM_OK && asked == 1)
+            counter_add(&db->counters, COUNT_FILE_RIGHT, 1);
+        if (status == PLSM_OK && first_level == c->list[i].level)
+            counter_add(&db->counters, COUNT_LEVEL_RIGHT, 1);
+        return status;
     }
     return PLSM_NOT_FOUND;
 }
@@ -75,23 +94,28 @@ static plsm_status get_from_level(const struct level *level, bool ordered, plsm_
 static plsm_status get_from_runs(struct lsm *db, const struct version *version, plsm_slice key, uint64_t seq, bool no_value,
                                  struct page_hold *hold, struct entry *entry)
 {
-    struct trail trail = {0};
+    struct candidates c;
+    c.count = 0; /* the rest need not be zeroed */
     uint64_t hash = key_hash(key.data, key.size);
-    for (unsigned level = 0; level < LSM_LEVELS; level++) {
-        if (version->levels[level].count == 0)
+    const struct level *young = &version->levels[0];
+    for (size_t i = 0; i < young->count; i++) {
+        struct run *run = young->runs[i];
+        if (slice_compare(run->facts.smallest, key) > 0 || slice_compare(run->facts.largest, key) < 0)
             continue;
-        plsm_status status = get_from_level(&version->levels[level], level > 0, key, hash, seq, no_value, hold, entry, &trail);
-        if (status == PLSM_NOT_FOUND)
-            continue;
-        if (status == PLSM_OK) {
-            if (trail.runs == 1)
-                counter_add(&db->counters, COUNT_FILE_RIGHT, 1);
-            if (trail.levels == 1)
-                counter_add(&db->counters, COUNT_LEVEL_RIGHT, 1);
+        if (c.count == CANDIDATES_MAX - LSM_LEVELS) { /* a level 0 this deep: look at these first */
+            plsm_status status = get_from_candidates(db, &c, key, hash, seq, no_value, hold, entry);
+            if (status != PLSM_NOT_FOUND)
+                return status;
+            c.count = 0;
         }
-        return status;
+        add_candidate(&c, run, 0, hash);
     }
-    return PLSM_NOT_FOUND;
+    for (unsigned level = 1; level < LSM_LEVELS; level++) {
+        struct run *run = version->levels[level].count ? run_of_level(&version->levels[level], key) : NULL;
+        if (run)
+            add_candidate(&c, run, level, hash);
+    }
+    return get_from_candidates(db, &c, key, hash, seq, no_value, hold, entry);
 }
 
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value, struct lsm_value *out)
