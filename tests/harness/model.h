@@ -54,8 +54,8 @@ void model_search_add(struct model_search *search, unsigned key, const struct ob
 uint64_t model_search_finish(struct model_search *search, unsigned *culprit);
 
 /* Explains observations by all acknowledged writes and any choice of the failed ones, each whole or not at all. Begin,
- * feed it every key; false: this observation is impossible. Then model_settle checks that no failed write was seen in part, makes
- * what was observed the newest state and forgets the failed writes. */
+ * feed it every key; false: this observation is impossible. Then model_settle checks that no failed write was seen in
+ * part, makes what was observed the newest state and forgets the failed writes. */
 void model_explain_begin(struct model *model);
 bool model_explain(struct model *model, unsigned key, const struct observed *observed);
 bool model_settle(struct model *model);

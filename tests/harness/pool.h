@@ -21,7 +21,7 @@ struct pool;
 /* `workers` jobs at once; 0: one per processor. */
 struct pool *pool_create(unsigned workers);
 void pool_destroy(struct pool *pool);
-/* Waits for a free worker and starts a job, which is killed after `seconds`. The label names it in a failure's report. */
+/* Waits for a free worker and starts a job, which is killed after `seconds`. The label names it when it fails. */
 void pool_start(struct pool *pool, pool_job *job, void *arg, unsigned seconds, const char *label);
 /* Waits for all jobs. Returns how many failed since pool_create. */
 unsigned pool_wait(struct pool *pool);

@@ -1,7 +1,7 @@
 /* Seeded lists of operations on a store, over a small key space made to be awkward.
  *
- * An operation is a plain struct that names its key by number and its value by size and seed, so a list can be replayed,
- * cut, shrunk and printed. Batches are several operations: changes collect until OP_BATCH_WRITE, so that a shrinking
+ * An operation is a plain struct that names its key by number and its value by size and seed, so a list can be
+ * replayed, cut, shrunk and printed. Batches are several operations: changes collect until OP_BATCH_WRITE, so that a shrinking
  * list can lose single changes. */
 #ifndef TESTS_HARNESS_WORKLOAD_H
 #define TESTS_HARNESS_WORKLOAD_H
@@ -78,14 +78,14 @@ struct op *workload_create(const struct workload_profile *profile, uint64_t seed
 void workload_init(void);
 plsm_slice workload_key(unsigned number);
 plsm_keyspace workload_keyspace(unsigned number); /* most are PLSM_NAMES */
-/* The key space in order of (keyspace, key): the number at a rank, the rank of a number, and the first rank whose key is
- * at least `key` (WORKLOAD_KEYS when there is none). */
+/* The key space in order of (keyspace, key): the number at a rank, the rank of a number, and the first rank whose key
+ * is at least `key` (WORKLOAD_KEYS when there is none). */
 unsigned workload_at_rank(unsigned rank);
 unsigned workload_rank(unsigned number);
 unsigned workload_lower_bound(plsm_keyspace keyspace, plsm_slice key);
 
-/* A key beside a key of the space, for bounds, seeks and prefixes: `change` 0 the key itself, 1 with a zero byte behind,
- * 2 without its last byte, 3 only its first byte, 4 up to its last '/' (or the key itself), others: empty.
+/* A key beside a key of the space, for bounds, seeks and prefixes: `change` 0 the key itself, 1 with a zero byte
+ * behind, 2 without its last byte, 3 only its first byte, 4 up to its last '/' (or the key itself), others: empty.
  * Written into `buffer` (PLSM_KEY_MAX + 1 bytes). */
 plsm_slice workload_probe(unsigned number, unsigned change, uint8_t *buffer);
 
