@@ -19,7 +19,7 @@ struct cursor_options {
 
 struct cursor {
     struct entry entry;  /* the current one; key whole */
-    uint64_t head;       /* first 8 bytes of its key, big-endian, zeros behind a shorter one: decides most comparisons */
+    uint64_t head;       /* key_head of its key: decides most comparisons */
     bool valid;
     plsm_status status;  /* an error ends the walk: not valid, and not PLSM_OK */
     struct cursor_options options;
@@ -67,16 +67,6 @@ static inline int cursor_compare(const struct cursor *a, const struct cursor *b)
     if (a->head != b->head)
         return a->head < b->head ? -1 : 1;
     return slice_compare(a->entry.key, b->entry.key);
-}
-
-static inline uint64_t key_head(plsm_slice key)
-{
-    if (__builtin_expect(key.size >= 8, 1))
-        return get_be64(key.data);
-    uint8_t bytes[8] = {0};
-    if (key.size)
-        memcpy(bytes, key.data, key.size);
-    return get_be64(bytes);
 }
 
 /* --- the two kinds (cursor_run.c; private to the cursor) --- */

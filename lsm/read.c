@@ -50,17 +50,18 @@ struct candidates {
 };
 
 /* The run of an ordered level that may hold the key; NULL when there is none. */
-static struct run *run_of_level(const struct level *level, plsm_slice key)
+static struct run *run_of_level(const struct level *level, plsm_slice key, uint64_t head)
 {
     size_t low = 0, high = level->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (slice_compare(level->runs[middle]->facts.largest, key) < 0)
+        const struct run *run = level->runs[middle];
+        if (run->largest_head < head || (run->largest_head == head && slice_compare(run->facts.largest, key) < 0))
             low = middle + 1;
         else
             high = middle;
     }
-    return low < level->count && slice_compare(level->runs[low]->facts.smallest, key) <= 0 ? level->runs[low] : NULL;
+    return low < level->count && run_encloses(level->runs[low], key, head) ? level->runs[low] : NULL;
 }
 
 static void add_candidate(struct candidates *c, struct run *run, unsigned level, uint64_t hash)
@@ -96,11 +97,11 @@ static plsm_status get_from_runs(struct lsm *db, const struct version *version, 
 {
     struct candidates c;
     c.count = 0; /* the rest need not be zeroed */
-    uint64_t hash = key_hash(key.data, key.size);
+    uint64_t hash = key_hash(key.data, key.size), head = key_head(key);
     const struct level *young = &version->levels[0];
     for (size_t i = 0; i < young->count; i++) {
         struct run *run = young->runs[i];
-        if (slice_compare(run->facts.smallest, key) > 0 || slice_compare(run->facts.largest, key) < 0)
+        if (!run_encloses(run, key, head))
             continue;
         if (c.count == CANDIDATES_MAX - LSM_LEVELS) { /* a level 0 this deep: look at these first */
             plsm_status status = get_from_candidates(db, &c, key, hash, seq, no_value, hold, entry);
@@ -111,7 +112,7 @@ static plsm_status get_from_runs(struct lsm *db, const struct version *version, 
         add_candidate(&c, run, 0, hash);
     }
     for (unsigned level = 1; level < LSM_LEVELS; level++) {
-        struct run *run = version->levels[level].count ? run_of_level(&version->levels[level], key) : NULL;
+        struct run *run = version->levels[level].count ? run_of_level(&version->levels[level], key, head) : NULL;
         if (run)
             add_candidate(&c, run, level, hash);
     }

@@ -23,6 +23,8 @@ struct run *run_create(const struct run_context *context, const struct run_facts
     memcpy(run->bounds + facts->smallest.size, facts->largest.data, facts->largest.size);
     run->facts.smallest.data = run->bounds;
     run->facts.largest.data = run->bounds + facts->smallest.size;
+    run->smallest_head = key_head(run->facts.smallest);
+    run->largest_head = key_head(run->facts.largest);
     mutex_init(&run->loading);
     return run;
 }

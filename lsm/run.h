@@ -15,6 +15,17 @@
 #include "lsm/lsm.h"
 #include "lsm/run_format.h"
 
+/* The first 8 bytes of a key as a number, zeros behind a shorter one: where two heads differ, their order is the keys'. */
+static inline uint64_t key_head(plsm_slice key)
+{
+    if (__builtin_expect(key.size >= 8, 1))
+        return get_be64(key.data);
+    uint8_t bytes[8] = {0};
+    if (key.size)
+        memcpy(bytes, key.data, key.size);
+    return get_be64(bytes);
+}
+
 /* What all runs of a store share. */
 struct run_context {
     struct env *env;
@@ -61,6 +72,7 @@ struct run {
     atomic_bool obsolete;   /* not in the newest version: the file goes with the last reference */
     const struct run_context *context;
     struct run_facts facts;
+    uint64_t smallest_head, largest_head; /* key_head of the bounds */
     struct run_body *_Atomic body;
     mutex loading;
     uint8_t bounds[];       /* smallest and largest key */
@@ -80,6 +92,14 @@ plsm_status run_fences(struct run *run, struct run_body *body, struct fences **o
 static inline bool run_overlaps(const struct run *run, plsm_slice smallest, plsm_slice largest)
 {
     return slice_compare(run->facts.smallest, largest) <= 0 && slice_compare(run->facts.largest, smallest) >= 0;
+}
+
+/* Whether `key` lies inside the bounds of a run; `head` is its key_head. */
+static inline bool run_encloses(const struct run *run, plsm_slice key, uint64_t head)
+{
+    if (head > run->smallest_head && head < run->largest_head)
+        return true;
+    return slice_compare(run->facts.smallest, key) <= 0 && slice_compare(run->facts.largest, key) >= 0;
 }
 
 /* --- pages --- */
