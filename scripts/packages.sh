@@ -5,8 +5,8 @@
 packages_build="gcc libc6-dev make pkg-config libfuse3-dev fuse3 libxxhash-dev libssl-dev"
 # What the tests need beyond that. clang: the build must pass both compilers. mandoc: checks the manual pages.
 packages_test="check clang rsync mandoc e2fsprogs util-linux mount procps python3 tar diffutils findutils grep"
-# Many real files of all sizes below /usr/include and /usr/share, for a download of 43 MB and nothing to configure: 14,328
-# headers, 11,751 sources, 1,900 scripts and help texts, and fonts.
+# Many real files of all sizes below /usr/include and /usr/share, for a download of 43 MB and nothing to configure:
+# 14,328 headers, 11,751 sources, 1,900 scripts and help texts, and fonts.
 packages_input="libboost1.74-dev golang-1.19-src vim-runtime fonts-noto-core"
 
 say()
@@ -71,7 +71,8 @@ need_fuse()
         die "Cannot mount: no /dev/fuse (in a container: --device /dev/fuse --cap-add SYS_ADMIN); $hint"
     # Opening tells more than the permission bits: a container may forbid the device to its root.
     (exec 3<>/dev/fuse) 2>/dev/null || die "Cannot mount: $(id -un) may not open /dev/fuse; $hint"
-    [ "$(id -u)" -eq 0 ] || command -v fusermount3 >/dev/null || die "Cannot mount: no fusermount3 (package fuse3); $hint"
+    [ "$(id -u)" -eq 0 ] || command -v fusermount3 >/dev/null ||
+        die "Cannot mount: no fusermount3 (package fuse3); $hint"
 }
 
 processors()

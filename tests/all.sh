@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that must pass, in stages; the last line sums up all of them: "N passed, M failed". A failing stage does not
-# keep the later ones from running.
+# Everything that must pass, in stages; the last line sums up all of them: "N passed, M failed". A failing stage does
+# not keep the later ones from running.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 

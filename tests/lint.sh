@@ -55,8 +55,8 @@ report "fs and tools reach the store through store/plsm.h alone" "$(
 
 # System calls for storage, time, threads and randomness: base/env_posix.c only (base/sync.h wraps mutexes).
 calls='open|openat|creat|read|write|pread|pwrite|preadv|pwritev|fsync|fdatasync|sync_file_range|ftruncate|truncate'
-calls="$calls|rename|renameat|unlink|unlinkat|remove|mkdir|rmdir|opendir|readdir|stat|fstat|lstat|fstatat|statvfs|fcntl|flock"
-calls="$calls|fopen|clock_gettime|gettimeofday|time|nanosleep|usleep|sleep|getrandom|rand|random|pthread_create"
+calls="$calls|rename|renameat|unlink|unlinkat|remove|mkdir|rmdir|opendir|readdir|stat|fstat|lstat|fstatat|statvfs|fcntl"
+calls="$calls|flock|fopen|clock_gettime|gettimeofday|time|nanosleep|usleep|sleep|getrandom|rand|random|pthread_create"
 mapfile -t inner < <(printf '%s\n' "${sources[@]}" "${headers[@]}" |
     grep -E '^(base|learn|lsm|store)/' | grep -vE '^base/(env_posix[a-z_]*\.c|sync\.[ch])$')
 report "only base/env_posix.c calls the kernel" "$(

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The random tests with new seeds over and over, and kill -9 of a loaded daemon, for SOAK_MINUTES (60). Stops at the first
-# failure; the seed is in the output.
+# The random tests with new seeds over and over, and kill -9 of a loaded daemon, for SOAK_MINUTES (60). Stops at the
+# first failure; the seed is in the output.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}

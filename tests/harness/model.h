@@ -73,8 +73,8 @@ struct model_cursor {
     unsigned rank; /* WORKLOAD_KEYS: nowhere */
 };
 /* Bounds as plsm_iterator_create takes them. */
-void model_cursor_open(struct model_cursor *cursor, const struct model *model, uint64_t at, plsm_keyspace keyspace, plsm_slice from,
-                 plsm_slice to);
+void model_cursor_open(struct model_cursor *cursor, const struct model *model, uint64_t at, plsm_keyspace keyspace,
+                       plsm_slice from, plsm_slice to);
 bool model_cursor_valid(const struct model_cursor *cursor);
 unsigned model_cursor_key(const struct model_cursor *cursor); /* number of the key it stands on */
 void model_cursor_first(struct model_cursor *cursor);

@@ -1,8 +1,8 @@
 /* Seeded lists of operations on a store, over a small key space made to be awkward.
  *
  * An operation is a plain struct that names its key by number and its value by size and seed, so a list can be
- * replayed, cut, shrunk and printed. Batches are several operations: changes collect until OP_BATCH_WRITE, so that a shrinking
- * list can lose single changes. */
+ * replayed, cut, shrunk and printed. Batches are several operations: changes collect until OP_BATCH_WRITE, so that
+ * a shrinking list can lose single changes. */
 #ifndef TESTS_HARNESS_WORKLOAD_H
 #define TESTS_HARNESS_WORKLOAD_H
 
