@@ -100,6 +100,15 @@ const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot)
     return mark(cache, number);
 }
 
+void cache_prefetch(const struct cache *cache, const cache_slot *slot)
+{
+    uint32_t number = atomic_load_explicit(slot, memory_order_relaxed);
+    if (!number)
+        return;
+    for (size_t line = 0; line < PAGE_SIZE; line += 64)
+        __builtin_prefetch(frame_memory(cache, number) + line);
+}
+
 /* Unpublishes up to EVICT_BATCH frames and puts them into limbo. */
 static void evict(struct cache *cache)
 {

@@ -28,6 +28,10 @@ void cache_destroy(struct cache *cache); /* accepts NULL; no reader may be left 
  * until its end. */
 const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot);
 
+/* Brings the page in a slot, if there is one, towards the processor's cache: for a scan that will be there soon (the
+ * hardware's own prefetch stops at page borders). */
+void cache_prefetch(const struct cache *cache, const cache_slot *slot);
+
 /* A frame to read a page into, owned by the caller until published or dropped; *number is its number. NULL when none
  * can be had without waiting: then read into memory of your own. */
 uint8_t *cache_take(struct cache *cache, uint32_t *number);

@@ -34,7 +34,7 @@ struct cursor {
     size_t run_count, run_at;
     struct run *run;
     struct run_body *body;
-    const uint8_t *page;
+    const uint8_t *page, *page_end, *slots;
     uint32_t unit;
     unsigned slot, count;
     plsm_slice prefix;         /* of the page */
@@ -43,6 +43,7 @@ struct cursor {
     bool buffer_checked;       /* its pages were verified already */
     uint32_t buffered, buffered_count; /* units of `body` in it */
     unsigned ahead;            /* units to read at the next miss */
+    bool sequential;           /* the last page read was next to the one before */
     bool backward;             /* the direction of the last move: which way to read ahead */
     uint8_t *keys[2];          /* the key being shown, and the one before; LSM_KEY_MAX each */
     unsigned key_at;

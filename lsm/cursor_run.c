@@ -44,6 +44,9 @@ static plsm_status copy_page(struct cursor *c, uint32_t unit)
         status = buffer_reserve(c, size);
     if (status == PLSM_OK)
         memcpy(c->buffer, hold.page, size);
+    uint32_t next = c->backward ? unit - 1 : unit + 1; /* unit 0 backward: no unit has that number */
+    if (c->sequential && next < c->run->facts.units)
+        cache_prefetch(c->run->context->cache, &c->body->slots[next]);
     page_hold_release(&hold);
     epoch_exit(c->run->context->epoch);
     c->buffered = unit;
@@ -87,10 +90,12 @@ static plsm_status load(struct cursor *c, uint32_t unit)
     bool adjacent = c->page && (unit == c->unit + 1 || unit + 1 == c->unit);
     bool inside = unit >= c->buffered && unit - c->buffered < c->buffered_count;
     if (!inside) {
+        c->sequential = adjacent;
         if (!c->options.bulk)
             c->ahead = !adjacent ? 1 : c->ahead < READ_AHEAD_MAX ? c->ahead * 4 : READ_AHEAD_MAX;
         bool head_only = c->options.no_value && run_unit_bytes(c->body, unit) > PAGE_SIZE;
-        TRY(c->ahead == 1 || head_only ? copy_page(c, unit) : read_ahead(c, unit));
+        bool cached = !c->options.bulk && atomic_load_explicit(&c->body->slots[unit], memory_order_relaxed) != 0;
+        TRY(c->ahead == 1 || head_only || cached ? copy_page(c, unit) : read_ahead(c, unit));
     }
     uint64_t block = run_unit_block(c->body, unit);
     c->page = c->buffer + (block - run_unit_block(c->body, c->buffered)) * PAGE_SIZE;
@@ -100,6 +105,8 @@ static plsm_status load(struct cursor *c, uint32_t unit)
             return run_page_corrupt(c->run, unit);
     c->unit = unit;
     c->count = page_count(c->page);
+    c->slots = page_slots(c->page);
+    c->page_end = c->page + page_bytes(c->page);
     c->prefix = page_prefix(c->page);
     c->prefix_ready[0] = c->prefix_ready[1] = false; /* not copied here: the key shown before must stay */
     return PLSM_OK;
@@ -123,7 +130,7 @@ static plsm_status enter_run(struct cursor *c, size_t at)
 /* Decodes the entry under the cursor into the key buffer that does not hold the key shown before. */
 static void show(struct cursor *c)
 {
-    page_entry(c->page, c->slot, &c->entry);
+    page_entry_at(c->page + get_u16(c->slots + 2 * c->slot), c->page_end, &c->entry);
     c->key_at ^= 1;
     uint8_t *key = c->keys[c->key_at];
     size_t size = c->entry.key.size, prefix_size = c->prefix.size;

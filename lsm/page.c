@@ -23,14 +23,14 @@ static size_t fixed_size(unsigned span)
     return span > 1 ? PAGE_HEADER + sizeof(uint64_t) : PAGE_HEADER;
 }
 
-static const uint8_t *slots(const uint8_t *page)
+const uint8_t *page_slots(const uint8_t *page)
 {
     return page + ((fixed_size(header(page)->span) + header(page)->count + 1u) & ~(size_t)1);
 }
 
 plsm_slice page_prefix(const uint8_t *page)
 {
-    return slice(slots(page) + 2u * header(page)->count, header(page)->prefix_size);
+    return slice(page_slots(page) + 2u * header(page)->count, header(page)->prefix_size);
 }
 
 /* Reads an entry at `at`; returns the byte behind its key and meta, or NULL when they do not end before `end`. The value
@@ -43,6 +43,16 @@ static const uint8_t *parse_head(const uint8_t *at, const uint8_t *end, struct e
     uint8_t flags = *at++;
     entry->kind = (enum batch_kind)(flags & KIND_MASK);
     entry->seq = 0;
+    if (flags == BATCH_PUT && end - at >= 2 && at[0] < 0x80 && at[1] < 0x80) { /* most entries of small values */
+        size_t key = at[0], value = at[1];
+        at += 2;
+        if (key > (size_t)(end - at))
+            return NULL;
+        entry->key = slice(at, key);
+        entry->meta = slice(NULL, 0);
+        entry->value = slice(at + key, value);
+        return at + key;
+    }
     if (!(at = get_varint(at, end, &key_size)))
         return NULL;
     if (entry->kind != BATCH_DELETE && !(at = get_varint(at, end, &value_size)))
@@ -76,10 +86,10 @@ plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bo
         return PLSM_CORRUPT;
     if (!header_fits(h, size))
         return PLSM_CORRUPT;
-    size_t fixed = (size_t)(slots(page) - page) + 2u * h->count + h->prefix_size;
+    size_t fixed = (size_t)(page_slots(page) - page) + 2u * h->count + h->prefix_size;
     struct entry entry;
-    *complete = fixed <= PAGE_SIZE && get_u16(slots(page)) >= fixed && get_u16(slots(page)) < PAGE_SIZE &&
-                parse_head(page + get_u16(slots(page)), page + PAGE_SIZE, &entry);
+    *complete = fixed <= PAGE_SIZE && get_u16(page_slots(page)) >= fixed && get_u16(page_slots(page)) < PAGE_SIZE &&
+                parse_head(page + get_u16(page_slots(page)), page + PAGE_SIZE, &entry);
     return PLSM_OK;
 }
 
@@ -91,12 +101,12 @@ plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool ch
     if (h->span > 1 && checksummed &&
         get_u64(page + PAGE_HEADER) != checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed))
         return PLSM_CORRUPT;
-    size_t fixed = (size_t)(slots(page) - page) + 2u * h->count + h->prefix_size;
+    size_t fixed = (size_t)(page_slots(page) - page) + 2u * h->count + h->prefix_size;
     if (fixed > size)
         return PLSM_CORRUPT;
     for (unsigned i = 0; i < h->count; i++) {
         struct entry entry;
-        uint16_t offset = get_u16(slots(page) + 2 * i);
+        uint16_t offset = get_u16(page_slots(page) + 2 * i);
         if (offset < fixed || offset >= size)
             return PLSM_CORRUPT;
         const uint8_t *value = parse_head(page + offset, page + size, &entry);
@@ -106,9 +116,9 @@ plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool ch
     return PLSM_OK;
 }
 
-void page_entry(const uint8_t *page, unsigned slot, struct entry *entry)
+void page_entry_at(const uint8_t *at, const uint8_t *end, struct entry *entry)
 {
-    const uint8_t *value = parse_head(page + get_u16(slots(page) + 2 * slot), page + page_bytes(page), entry);
+    const uint8_t *value = parse_head(at, end, entry);
     INVARIANT(value != NULL); /* page_verify looked */
 }
 
@@ -159,7 +169,7 @@ unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned 
             unsigned slot = base + (unsigned)__builtin_ctz(mask);
             if (slot >= count)
                 return count;
-            __builtin_prefetch(page + get_u16(slots(page) + 2 * slot) + 64); /* entries rarely fit one cache line */
+            __builtin_prefetch(page + get_u16(page_slots(page) + 2 * slot) + 64); /* entries rarely fit one cache line */
             page_entry(page, slot, entry);
             if (slice_equal(entry->key, rest))
                 return slot;

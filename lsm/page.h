@@ -59,8 +59,15 @@ static inline unsigned page_count(const uint8_t *page) { return ((const struct p
 static inline size_t page_bytes(const uint8_t *page) { return (size_t)((const struct page_header *)page)->span * PAGE_SIZE; }
 plsm_slice page_prefix(const uint8_t *page);
 
-/* An entry without the page's prefix: entry->key is the rest of the key. */
-void page_entry(const uint8_t *page, unsigned slot, struct entry *entry);
+/* Where the slots are. */
+const uint8_t *page_slots(const uint8_t *page);
+/* The entry at `at` in a page that ends at `end`, without the page's prefix: entry->key is the rest of the key. */
+void page_entry_at(const uint8_t *at, const uint8_t *end, struct entry *entry);
+/* The same by its slot. */
+static inline void page_entry(const uint8_t *page, unsigned slot, struct entry *entry)
+{
+    page_entry_at(page + get_u16(page_slots(page) + 2 * slot), page + page_bytes(page), entry);
+}
 
 /* Exact search by fingerprint: the first slot at or behind `from` whose key is `key`, or page_count when there is none;
  * fills *entry (key without prefix) when found. `hash` is key_hash(key). */
