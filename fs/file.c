@@ -66,6 +66,7 @@ int resize_content(struct fs *fs, struct inode *inode, uint64_t size)
     plsm_status status = inode_load(fs, inode);
     if (size > PLSM_VALUE_MAX)
         return EFBIG;
+    inode->failed = PLSM_OK; /* cutting off what a failed write began is a way to go on after it */
     if (status == PLSM_OK && size == 0 && !inode->edit) {
         inode->written = inode->written || (!inode->fresh && inode->size > 0);
         inode->fresh = true;
@@ -209,7 +210,8 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
         status = inode_open_content(fs, inode);
     if (status == PLSM_OK) {
         status = plsm_edit_write(inode->edit, (uint64_t)offset, data, size);
-        inode->written = true; /* also when it failed: a part of it may be there */
+        inode->failed = status;
+        inode->written = true; /* also when it failed: flush has to tell */
         inode_touch(fs, inode, true);
     }
     mutex_unlock(&inode->lock);

@@ -333,6 +333,8 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode)
     plsm_status status = PLSM_OK;
     if (!inode_content_dirty(inode) && !inode->attr_dirty)
         return PLSM_OK;
+    if (inode->failed != PLSM_OK && !inode_gone(inode))
+        return fail(inode->failed, "not published: the last write to it failed");
     if (!inode_gone(inode) && !(inode->node->flags & NODE_SYNTHETIC)) {
         TRY(inode_load(fs, inode));
         TRY(node_path(inode->node, &path));
@@ -354,6 +356,7 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode)
 void inode_discard(struct fs *fs, struct inode *inode)
 {
     inode->written = inode->truncated = inode->flushed_once = inode->attr_dirty = false;
+    inode->failed = PLSM_OK;
     plsm_edit_close(inode->edit);
     inode->edit = NULL;
     inode->fresh = inode->loaded = false;
@@ -378,20 +381,24 @@ static struct inode *next_due(struct fs *fs, uint64_t now_ns, uint64_t age_file_
     return inode;
 }
 
-/* Publishes all that is due; stops at the first failure, which `status` gets. */
-static plsm_status publish_due(struct fs *fs, uint64_t now_ns, uint64_t age_file_ns, uint64_t age_directory_ns)
+/* Publishes all that is due. What fails is due again after its whole age, so that it does not hold up the others. */
+static void publish_due(struct fs *fs, uint64_t now_ns, uint64_t age_file_ns, uint64_t age_directory_ns)
 {
-    plsm_status status = PLSM_OK;
     struct inode *inode = NULL;
-    while (status == PLSM_OK && (inode = next_due(fs, now_ns, age_file_ns, age_directory_ns))) {
+    while ((inode = next_due(fs, now_ns, age_file_ns, age_directory_ns))) {
         tree_share(&fs->nodes);
         mutex_lock(&inode->lock);
-        status = inode_publish(fs, inode);
+        plsm_status status = inode_publish(fs, inode);
+        if (status != PLSM_OK) {
+            fs_errno(fs, status); /* counts and logs it */
+            mutex_lock(&fs->nodes.lock);
+            inode->dirty_since_ns = now_ns;
+            mutex_unlock(&fs->nodes.lock);
+        }
         mutex_unlock(&inode->lock);
         tree_unshare(&fs->nodes);
         inode_put(fs, inode);
     }
-    return status;
 }
 
 void inode_ticker(void *arg)
@@ -402,9 +409,7 @@ void inode_ticker(void *arg)
     while (!fs->ticker_stop) {
         condition_wait_ns(&fs->ticker_wake, &fs->ticker_lock, TIMES_DELAY_NS / 2);
         mutex_unlock(&fs->ticker_lock);
-        plsm_status status = publish_due(fs, env_now_ns(env_posix()), interval_ns, TIMES_DELAY_NS);
-        if (status != PLSM_OK)
-            fs_errno(fs, status); /* counted and logged; tried again at the next tick */
+        publish_due(fs, env_now_ns(env_posix()), interval_ns, TIMES_DELAY_NS);
         mutex_lock(&fs->ticker_lock);
     }
     mutex_unlock(&fs->ticker_lock);

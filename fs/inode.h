@@ -7,6 +7,9 @@
  *     the descriptor before they write, and readers of the store should not see the file empty between. The last release
  *     publishes it in any case;
  *   - by fsync, by truncate(2) on a path, and by the ticker when older than publish_interval.
+ * Nothing is published while the last write has failed: flush and fsync repeat its error, and the old value stays where
+ * the file is closed then (cp, dd on a full disk). A write that succeeds after it says that the writer goes on.
+ *
  * Attributes changed while content is unpublished wait for it (tar sets three per file before it closes it); otherwise they
  * are written at once. The times of a directory, which change with each name made in it, are written within
  * TIMES_DELAY_NS, and at fsync and unmount: a kill of the daemon can lose that much of them, nothing else.
@@ -42,6 +45,7 @@ struct inode {
     bool truncated;             /* content to publish, but by open(O_TRUNC) only */
     bool flushed_once;          /* a flush came since `truncated` */
     bool attr_dirty;            /* attributes to publish */
+    plsm_status failed;         /* of the last write, if it failed: then nothing is published */
 };
 
 /* Finds or makes the inode of a node and counts a user; NULL: no memory. Not locked. */

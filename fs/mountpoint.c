@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,9 +128,11 @@ static plsm_status check_device(void)
 plsm_status mountpoint_prepare(const char *directory, char **path)
 {
     struct stat st;
+    struct statvfs space;
     *path = NULL;
     TRY(absolute_path(directory, path));
-    if (stat(*path, &st) != 0 && errno == ENOTCONN)
+    /* Not stat: the kernel may have the attributes of a dead root, but asks the daemon for the space each time. */
+    if (statvfs(*path, &space) != 0 && (errno == ENOTCONN || errno == ECONNABORTED))
         detach(*path);
     if (stat(*path, &st) != 0)
         return fail_errno(errno, directory, "mount point");

@@ -281,7 +281,7 @@ kill -INT "$(daemon_of)"
 for _ in {1..200}; do mountpoint -q "$DIR" || break; sleep 0.05; done
 not mountpoint -q "$DIR"
 must_mount # waits for the other daemon
-ok "$PLSM" check "$STORE"
+check_store
 
 # --- large ---------------------------------------------------------------------------------------------------------------
 rm -rf "${DIR:?}"/*
@@ -323,4 +323,4 @@ cd /
 remount
 ok cmp "$WORK/large" "$DIR/large"
 must_unmount
-ok "$PLSM" check "$STORE"
+check_store

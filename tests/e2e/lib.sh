@@ -108,4 +108,13 @@ unmount_store() # [DIRECTORY]: waits until the daemon has gone too
 }
 must_unmount() { unmount_store "$@" || { fail "cannot unmount"; exit 1; }; }
 remount() { must_unmount; must_mount "${1:-rw}"; }
+check_store() # [STORE]: `plsm check` finds nothing
+{
+    if timeout 300 "$PLSM" check "${1:-$STORE}" >"$WORK/check" 2>&1 </dev/null; then
+        pass
+    else
+        fail "plsm check: $(head -c 1500 "$WORK/check") ... $(tail -n 1 "$WORK/check")"
+        [ -z "${E2E_KEEP-}" ] || cp -a "${1:-$STORE}" "$E2E_KEEP"
+    fi
+}
 drop_caches() { sync; [ ! -w /proc/sys/vm/drop_caches ] || echo 3 >/proc/sys/vm/drop_caches 2>/dev/null || true; }

@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# Wrong input to the mount: each gets its exact error, and nothing is lost or mounted.
+set -u
+cd "$(dirname "$0")/../.." || exit 3
+. tests/e2e/lib.sh
+
+# refused CODE TEXT [ARGUMENTS...]: mount.plsm exits with CODE and says one line that holds TEXT; nothing is mounted.
+refused()
+{
+    local wanted=$1 text=$2 code
+    shift 2
+    timeout 60 "$PLSMD" "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+    code=$?
+    if [ $code -ne "$wanted" ] || ! grep -qF -- "$text" "$WORK/err"; then
+        fail "exit code $code, not $wanted with '$text': $* $(tail -n 2 "$WORK/err")"
+    elif [ "$wanted" -eq 32 ] && [ "$(wc -l <"$WORK/err")" -ne 1 ]; then
+        fail "not one line: $(cat "$WORK/err")"
+    elif mountpoint -q "$DIR" 2>/dev/null; then
+        fail "mounted: $*"
+        fusermount3 -u "$DIR"
+    else
+        pass
+    fi
+}
+
+# --- the command line ------------------------------------------------------------------------------------------------
+refused 1 'unknown option: frobnicate' -o create,frobnicate=3 "$STORE" "$DIR"
+grep -q '^usage: ' "$WORK/err" && pass || fail "no usage"
+not test -e "$STORE"
+refused 1 'unknown option: -x' -x "$STORE" "$DIR"
+refused 1 'unknown option: --frobnicate' --frobnicate "$STORE" "$DIR"
+refused 1 'index=psychic' -o index=psychic "$STORE" "$DIR"
+refused 1 'publish_interval=soon' -o publish_interval=soon "$STORE" "$DIR"
+refused 1 'threads=0' -o threads=0 "$STORE" "$DIR"
+refused 1 'threads: needs a value' -o threads "$STORE" "$DIR"
+refused 1 'create=yes: takes no value' -o create=yes "$STORE" "$DIR"
+refused 1 'DIRECTORY is missing' "$STORE"
+refused 1 'STORE is missing'
+refused 1 'too many arguments' "$STORE" "$DIR" third
+refused 1 '-o needs a value' "$STORE" "$DIR" -o
+ok "$PLSMD" --help
+grep -q 'publish_interval' "$WORK/out" && grep -q 'buffer_size' "$WORK/out" && pass || fail "--help lacks options"
+ok "$PLSMD" --version
+ok "$PLSMD" "$STORE" "$DIR" -h
+
+# --- stores ------------------------------------------------------------------------------------------------------------
+refused 32 'no store there; create one with `plsm create' "$STORE" "$DIR"
+not test -e "$STORE"
+mkdir "$WORK/empty"
+refused 32 'no store there' "$WORK/empty" "$DIR"
+echo text >"$WORK/file"
+refused 32 'file' "$WORK/file" "$DIR"
+mkdir "$WORK/other" && echo data >"$WORK/other/thing"
+refused 32 "$WORK/other" "$WORK/other" "$DIR"
+refused 32 '' -o create "$WORK/other" "$DIR"
+is "$(cat "$WORK/other/thing")" data "a directory of something else is left alone"
+refused 32 '' -o create "$WORK/no/such/parent" "$DIR"
+ok "$PLSM" create "$STORE"
+ok sh -c "echo value | '$PLSM' put '$STORE' key"
+
+# a store of a newer version: the headers of the manifest (lsm/reclog.c) say so, with right checksums
+cp -a "$STORE" "$WORK/newer"
+python3 - "$WORK/newer" <<'PY' || fail "cannot make a newer store"
+import ctypes, glob, struct, sys
+hash_of = ctypes.CDLL("libxxhash.so.0").XXH3_64bits_withSeed
+hash_of.restype, hash_of.argtypes = ctypes.c_uint64, [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
+(path,) = glob.glob(sys.argv[1] + "/manifest-*")
+with open(path, "r+b") as f:
+    for at in (0, 512):
+        f.seek(at)
+        header = bytearray(f.read(32))
+        assert struct.unpack_from("<Q", header, 24)[0] == hash_of(bytes(header[:24]), 24, at), "the format has changed"
+        struct.pack_into("<I", header, 8, 7)
+        struct.pack_into("<Q", header, 24, hash_of(bytes(header[:24]), 24, at))
+        f.seek(at)
+        f.write(header)
+PY
+refused 32 'format version 7, this program knows version 1' "$WORK/newer" "$DIR"
+says 'version' "$PLSM" get "$WORK/newer" key
+
+# --- mount points --------------------------------------------------------------------------------------------------------
+refused 32 'not a directory' "$STORE" "$WORK/file"
+refused 32 'No such file or directory' "$STORE" "$WORK/nowhere"
+must_mount rw,noatime,_netdev,nofail,x-systemd.automount
+is "$(cat "$DIR/key")" value
+mkdir "$WORK/dir2"
+timeout 60 "$PLSMD" "$STORE" "$DIR" >/dev/null 2>"$WORK/err" </dev/null
+is $? 32
+grep -q 'mounted there already' "$WORK/err" && pass || fail "$(cat "$WORK/err")"
+start=$SECONDS
+timeout 60 "$PLSMD" "$STORE" "$WORK/dir2" >/dev/null 2>"$WORK/err" </dev/null
+is $? 32 "a store that another process has"
+is "$(wc -l <"$WORK/err")" 1
+grep -qi 'lock\|another process' "$WORK/err" && pass || fail "$(cat "$WORK/err")"
+[ $((SECONDS - start)) -ge 8 ] && [ $((SECONDS - start)) -le 20 ] && pass || fail "waited $((SECONDS - start)) s for the lock"
+says 'process' "$PLSM" put "$STORE" key value
+
+# --- names ----------------------------------------------------------------------------------------------------------------
+cd "$DIR" || exit 1
+says 'File name too long' touch "$(printf 'n%.0s' {1..256})"
+says 'File name too long' cat "$(printf 'n%.0s' {1..256})"
+says 'File name too long' mkdir "$(printf 'n%.0s' {1..300})"
+says 'File name too long' mv key "$(printf 'n%.0s' {1..256})"
+says 'File name too long' ln -s x "$(printf 'n%.0s' {1..256})"
+is "$(cat key)" value
+cd /
+must_unmount
+
+# --- a full disk ----------------------------------------------------------------------------------------------------------
+if [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null; then
+    truncate -s 96M "$WORK/disk.img"
+    mkfs.ext4 -q -m 0 "$WORK/disk.img"
+    mkdir "$WORK/disk"
+    ok mount -o loop "$WORK/disk.img" "$WORK/disk"
+    head -c 30M /dev/zero >"$WORK/disk/ballast"
+    must_mount create,buffer_size=1M "$WORK/disk/store" "$DIR"
+    head -c 300000 /dev/urandom >"$WORK/value"
+    cp "$WORK/value" "$DIR/large"
+    echo small >"$DIR/small"
+    mkdir "$DIR/fill"
+    sync "$DIR/small"
+    # what was copied whole must be whole, what failed must not be there in parts
+    stopped=
+    for i in {1..2000}; do
+        if cp "$WORK/value" "$DIR/fill/$i" 2>"$WORK/err"; then
+            echo "$i" >>"$WORK/whole"
+        else
+            stopped=$(cat "$WORK/err")
+            break
+        fi
+    done
+    [[ $stopped == *'No space left on device'* ]] && pass || fail "not ENOSPC but '$stopped'"
+    # old values stay, whether overwritten in place or by truncation
+    says 'No space left' sh -c "head -c 40000000 /dev/urandom | dd of='$DIR/large' bs=1M iflag=fullblock conv=fsync status=none"
+    ok cmp "$WORK/value" "$DIR/large"
+    says 'No space left' dd if=/dev/urandom of="$DIR/small" bs=1M count=40 status=none
+    is "$(cat "$DIR/small")" small
+    broken=0
+    while read -r i; do cmp -s "$WORK/value" "$DIR/fill/$i" || broken=$((broken + 1)); done <"$WORK/whole"
+    is $broken 0 "of $(wc -l <"$WORK/whole") files"
+    ok ls -l "$DIR/fill"
+    is "$(awk '$1 == "store.read_only" { print $2 }' "$DIR/.stats")" 0 "no space is no reason to turn read-only"
+    # with room again it goes on, at once
+    rm "$WORK/disk/ballast"
+    ok cp "$WORK/value" "$DIR/after"
+    echo changed >"$DIR/small"
+    is "$(cat "$DIR/small")" changed
+    must_unmount
+    must_mount rw "$WORK/disk/store" "$DIR"
+    ok cmp "$WORK/value" "$DIR/after"
+    ok cmp "$WORK/value" "$DIR/large"
+    is "$(cat "$DIR/small")" changed
+    broken=0
+    while read -r i; do cmp -s "$WORK/value" "$DIR/fill/$i" || broken=$((broken + 1)); done <"$WORK/whole"
+    is $broken 0 "after a remount"
+    must_unmount
+    check_store "$WORK/disk/store"
+    umount "$WORK/disk"
+else
+    echo "skipped: a full disk (needs root and mkfs.ext4)"
+fi
+
+# --- damage ----------------------------------------------------------------------------------------------------------------
+must_mount rw,buffer_size=64K
+seq -f 'line %09.0f of a text that compresses to nothing here' 200000 >"$WORK/text"
+mkdir "$DIR/parts" "$WORK/parts"
+split -l 1000 "$WORK/text" "$WORK/parts/"
+cp "$WORK/parts"/* "$DIR/parts/"
+must_unmount
+run=$(find "$STORE" -type f -size +100k ! -name 'MANIFEST*' ! -name 'log*' ! -name '*.log' | sort | head -1)
+python3 - "$run" <<'PY'
+import os, sys
+with open(sys.argv[1], "r+b") as f:
+    for at in range(4096 * 2 + 1000, min(os.path.getsize(sys.argv[1]), 60000), 4096):
+        f.seek(at)
+        byte = f.read(1)
+        f.seek(at)
+        f.write(bytes([byte[0] ^ 1]))
+PY
+must_mount rw
+wrong=0 errors=0
+for part in "$WORK/parts"/*; do # not from a listing: that may meet the damage too
+    if ! cat "$DIR/parts/${part##*/}" >"$WORK/out" 2>"$WORK/err"; then
+        grep -q 'Input/output error' "$WORK/err" && errors=$((errors + 1))
+    elif ! cmp -s "$part" "$WORK/out"; then
+        wrong=$((wrong + 1))
+    fi
+done
+is $wrong 0 "wrong contents from a damaged run"
+[ $errors -gt 0 ] && pass || fail "the damage in $run was not noticed"
+[ "$(awk '$1 == "fs.errors" { print $2 }' "$DIR/.stats")" -gt 0 ] && pass || fail "fs.errors"
+grep -q '^fs.error_last .*checksum' "$DIR/.stats" && pass || fail "$(grep error_last "$DIR/.stats")"
+must_unmount
