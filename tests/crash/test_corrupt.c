@@ -141,7 +141,8 @@ static uint8_t *content_copy(struct env *env, const char *path, size_t *size)
     uint8_t *data = NULL, *copy;
     if (env_memory_content(env, path, &data, size) != PLSM_OK || !(copy = malloc(*size + 1)))
         abort();
-    memcpy(copy, data, *size);
+    if (*size > 0)
+        memcpy(copy, data, *size);
     return copy;
 }
 

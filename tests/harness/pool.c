@@ -84,14 +84,15 @@ static enum verdict take_result(int status, int reading, char *failure, size_t s
     ssize_t got = read(reading, failure, size - 1);
     failure[got > 0 ? got : 0] = '\0';
     close(reading);
-    if (WIFEXITED(status) && WEXITSTATUS(status) <= VERDICT_BEYOND)
-        return (enum verdict)WEXITSTATUS(status);
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (code == VERDICT_PASSED || code == VERDICT_FAILED || code == VERDICT_BEYOND)
+        return (enum verdict)code;
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
         snprintf(failure, size, "took too long (does it hang?)");
     else if (WIFSIGNALED(status))
         snprintf(failure, size, "crashed: %s", strsignal(WTERMSIG(status)));
     else
-        snprintf(failure, size, "ended with exit status %d (a sanitizer's report?)", WEXITSTATUS(status));
+        snprintf(failure, size, "ended with exit status %d (a sanitizer's report?)", code);
     return VERDICT_FAILED;
 }
 
