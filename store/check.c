@@ -145,13 +145,13 @@ static plsm_status each_entry(struct check *c, plsm_keyspace keyspace,
     const struct engine *engine = c->db->engine;
     const uint8_t from = (uint8_t)keyspace, to = (uint8_t)(keyspace + 1);
     struct engine_iterator *it = NULL;
-    TRY(engine->iterator_create(c->db->tree, c->snapshot, slice(&from, 1), slice(&to, 1), &it));
+    struct engine_entry entry;
+    bool no_value = keyspace == PLSM_EXTENTS; /* only their sizes matter */
+    TRY(engine->iterator_create(c->db->tree, c->snapshot, slice(&from, 1), slice(&to, 1), no_value, &it));
     plsm_status status = PLSM_OK;
-    for (engine->iterator_first(it); status == PLSM_OK && engine->iterator_valid(it); engine->iterator_next(it)) {
-        struct engine_entry entry;
-        engine->iterator_entry(it, &entry);
+    for (bool more = engine->iterator_first(it, &entry); more && status == PLSM_OK;
+         more = engine->iterator_next(it, &entry))
         status = each(c, &entry);
-    }
     if (status == PLSM_OK)
         status = engine->iterator_status(it);
     engine->iterator_destroy(it);

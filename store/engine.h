@@ -31,6 +31,10 @@ struct engine_entry {
 struct engine_snapshot;
 struct engine_iterator;
 
+/* Up to this size of the key an entry's key, meta (255 bytes) and reference lie in the first 4 KiB of its page, which is
+ * all that is read of a large page without values. */
+enum { ENGINE_KEY_WHOLE = 3500 };
+
 /* Makes the final batch of a write that depends on the present state: see lsm_prepare in lsm/lsm.h. It reads with the
  * engine's `get` and no snapshot. */
 typedef plsm_status engine_prepare(void *arg, const struct batch **batch);
@@ -55,18 +59,19 @@ struct engine {
     struct engine_snapshot *(*snapshot_create)(void *tree);
     void (*snapshot_destroy)(void *tree, struct engine_snapshot *snapshot);
 
+    /* With `no_value` only the size of a value counts, its bytes need not be there: large ones are not read. References
+     * are there when the key is not above ENGINE_KEY_WHOLE. */
     plsm_status (*iterator_create)(void *tree, const struct engine_snapshot *snapshot, plsm_slice from, plsm_slice to,
-                                   struct engine_iterator **out);
+                                   bool no_value, struct engine_iterator **out);
     void (*iterator_destroy)(struct engine_iterator *it);
-    void (*iterator_first)(struct engine_iterator *it);
-    void (*iterator_last)(struct engine_iterator *it);
-    void (*iterator_seek)(struct engine_iterator *it, plsm_slice key);
-    void (*iterator_seek_before)(struct engine_iterator *it, plsm_slice key);
-    void (*iterator_next)(struct engine_iterator *it);
-    void (*iterator_previous)(struct engine_iterator *it);
-    bool (*iterator_valid)(const struct engine_iterator *it);
+    /* Moves return whether the iterator then stands on an entry, and fill it in when it does: one call per step. */
+    bool (*iterator_first)(struct engine_iterator *it, struct engine_entry *out);
+    bool (*iterator_last)(struct engine_iterator *it, struct engine_entry *out);
+    bool (*iterator_seek)(struct engine_iterator *it, plsm_slice key, struct engine_entry *out);
+    bool (*iterator_seek_before)(struct engine_iterator *it, plsm_slice key, struct engine_entry *out);
+    bool (*iterator_next)(struct engine_iterator *it, struct engine_entry *out);
+    bool (*iterator_previous)(struct engine_iterator *it, struct engine_entry *out);
     plsm_status (*iterator_status)(const struct engine_iterator *it);
-    void (*iterator_entry)(const struct engine_iterator *it, struct engine_entry *out);
 
     plsm_status (*check)(void *tree, void (*report)(void *arg, const char *line),
                          void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);

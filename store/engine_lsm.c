@@ -89,12 +89,14 @@ static plsm_status tree_get(void *tree, const struct engine_snapshot *snapshot, 
                             struct engine_value *out)
 {
     struct lsm_value value = {.memory = out->memory, .capacity = out->capacity};
-    plsm_status status = lsm_get(tree, (const struct lsm_snapshot *)snapshot, key, no_value, &value);
+    bool skip = no_value && key.size <= ENGINE_KEY_WHOLE; /* a reference under a longer key would be cut */
+    plsm_status status = lsm_get(tree, (const struct lsm_snapshot *)snapshot, key, skip, &value);
     /* The memory may have moved also when the call failed. */
     *out = (struct engine_value){.memory = value.memory, .capacity = value.capacity};
     if (status)
         return status;
-    out->value = value.value;
+    if (!no_value || value.kind == BATCH_REFERENCE)
+        out->value = value.value;
     out->meta = value.meta;
     out->value_size = value.value_size;
     out->kind = value.kind;
@@ -123,10 +125,12 @@ static struct lsm_iterator *own(const struct engine_iterator *it)
 }
 
 static plsm_status tree_iterator_create(void *tree, const struct engine_snapshot *snapshot, plsm_slice from,
-                                        plsm_slice to, struct engine_iterator **out)
+                                        plsm_slice to, bool no_value, struct engine_iterator **out)
 {
     struct lsm_iterator *it = NULL;
-    TRY(lsm_iterator_create(tree, (const struct lsm_snapshot *)snapshot, from, to, &it));
+    const struct lsm_snapshot *at = (const struct lsm_snapshot *)snapshot;
+    TRY(no_value ? lsm_iterator_create_no_value(tree, at, from, to, &it)
+                 : lsm_iterator_create(tree, at, from, to, &it));
     *out = (struct engine_iterator *)it;
     return PLSM_OK;
 }
@@ -136,50 +140,55 @@ static void tree_iterator_destroy(struct engine_iterator *it)
     lsm_iterator_destroy(own(it));
 }
 
-static void tree_iterator_first(struct engine_iterator *it)
+/* What a move has come to. */
+static bool arrive(const struct lsm_iterator *it, struct engine_entry *out)
+{
+    if (!lsm_iterator_valid(it))
+        return false;
+    const struct entry *entry = lsm_iterator_entry(it);
+    *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->kind};
+    return true;
+}
+
+static bool tree_iterator_first(struct engine_iterator *it, struct engine_entry *out)
 {
     lsm_iterator_first(own(it));
+    return arrive(own(it), out);
 }
 
-static void tree_iterator_last(struct engine_iterator *it)
+static bool tree_iterator_last(struct engine_iterator *it, struct engine_entry *out)
 {
     lsm_iterator_last(own(it));
+    return arrive(own(it), out);
 }
 
-static void tree_iterator_seek(struct engine_iterator *it, plsm_slice key)
+static bool tree_iterator_seek(struct engine_iterator *it, plsm_slice key, struct engine_entry *out)
 {
     lsm_iterator_seek(own(it), key);
+    return arrive(own(it), out);
 }
 
-static void tree_iterator_seek_before(struct engine_iterator *it, plsm_slice key)
+static bool tree_iterator_seek_before(struct engine_iterator *it, plsm_slice key, struct engine_entry *out)
 {
     lsm_iterator_seek_before(own(it), key);
+    return arrive(own(it), out);
 }
 
-static void tree_iterator_next(struct engine_iterator *it)
+static bool tree_iterator_next(struct engine_iterator *it, struct engine_entry *out)
 {
     lsm_iterator_next(own(it));
+    return arrive(own(it), out);
 }
 
-static void tree_iterator_previous(struct engine_iterator *it)
+static bool tree_iterator_previous(struct engine_iterator *it, struct engine_entry *out)
 {
     lsm_iterator_previous(own(it));
-}
-
-static bool tree_iterator_valid(const struct engine_iterator *it)
-{
-    return lsm_iterator_valid(own(it));
+    return arrive(own(it), out);
 }
 
 static plsm_status tree_iterator_status(const struct engine_iterator *it)
 {
     return lsm_iterator_status(own(it));
-}
-
-static void tree_iterator_entry(const struct engine_iterator *it, struct engine_entry *out)
-{
-    const struct entry *entry = lsm_iterator_entry(own(it));
-    *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->kind};
 }
 
 static plsm_status tree_check(void *tree, void (*report)(void *arg, const char *line),
@@ -221,9 +230,7 @@ const struct engine engine_lsm = {
     .iterator_seek_before = tree_iterator_seek_before,
     .iterator_next = tree_iterator_next,
     .iterator_previous = tree_iterator_previous,
-    .iterator_valid = tree_iterator_valid,
     .iterator_status = tree_iterator_status,
-    .iterator_entry = tree_iterator_entry,
     .check = tree_check,
     .statistics = tree_statistics,
     .statistics_reset = tree_statistics_reset,

@@ -209,15 +209,10 @@ static plsm_status find_newest(plsm *db, const struct engine_snapshot *snapshot,
     from[0] = to[0] = PLSM_EXTENTS;
     extent_key(from + 1, reference->id, index, reference->generation);
     extent_key(to + 1, reference->id, index + 1, UINT64_MAX);
-    TRY(db->engine->iterator_create(db->tree, snapshot, slice(from, sizeof from), slice(to, sizeof to), &it));
-    db->engine->iterator_first(it);
-    *found = db->engine->iterator_valid(it);
-    plsm_status status = db->engine->iterator_status(it);
-    if (status == PLSM_OK && *found) {
-        struct engine_entry entry;
-        db->engine->iterator_entry(it, &entry);
-        status = copy_entry(&entry, out);
-    }
+    struct engine_entry entry;
+    TRY(db->engine->iterator_create(db->tree, snapshot, slice(from, sizeof from), slice(to, sizeof to), false, &it));
+    *found = db->engine->iterator_first(it, &entry);
+    plsm_status status = *found ? copy_entry(&entry, out) : db->engine->iterator_status(it);
     db->engine->iterator_destroy(it);
     return status;
 }
@@ -293,12 +288,11 @@ static plsm_status walk(plsm *db, uint64_t id, uint64_t from, uint64_t to,
     put_be64(first + 9, from);
     put_be64(last + 1, id);
     put_be64(last + 9, to);
-    TRY(db->engine->iterator_create(db->tree, NULL, slice(first, sizeof first), slice(last, sizeof last), &it));
+    TRY(db->engine->iterator_create(db->tree, NULL, slice(first, sizeof first), slice(last, sizeof last), true, &it));
     plsm_status status = PLSM_OK;
-    for (db->engine->iterator_first(it); status == PLSM_OK && db->engine->iterator_valid(it);
-         db->engine->iterator_next(it)) {
-        struct engine_entry entry;
-        db->engine->iterator_entry(it, &entry);
+    struct engine_entry entry;
+    for (bool more = db->engine->iterator_first(it, &entry); more && status == PLSM_OK;
+         more = db->engine->iterator_next(it, &entry)) {
         const uint8_t *key = entry.key.data;
         if (entry.key.size != 1 + EXTENT_KEY_SIZE)
             status = fail(PLSM_CORRUPT, "a key of %zu bytes among the extents; run plsm check", entry.key.size);
@@ -456,14 +450,12 @@ static plsm_status each_marker(plsm *db, const char *prefix, size_t prefix_size,
     key_join(&from, PLSM_INTERNAL, slice(prefix, prefix_size));
     to = from;
     to.bytes[to.size - 1]++; /* a letter: no carry */
-    TRY(db->engine->iterator_create(db->tree, NULL, key_slice(&from), key_slice(&to), &it));
+    TRY(db->engine->iterator_create(db->tree, NULL, key_slice(&from), key_slice(&to), false, &it));
     plsm_status status = PLSM_OK;
-    for (db->engine->iterator_first(it); status == PLSM_OK && db->engine->iterator_valid(it);
-         db->engine->iterator_next(it)) {
-        struct engine_entry entry;
-        db->engine->iterator_entry(it, &entry);
+    struct engine_entry entry;
+    for (bool more = db->engine->iterator_first(it, &entry); more && status == PLSM_OK;
+         more = db->engine->iterator_next(it, &entry))
         status = each(db, &entry);
-    }
     if (status == PLSM_OK)
         status = db->engine->iterator_status(it);
     db->engine->iterator_destroy(it);
@@ -475,9 +467,9 @@ static plsm_status has_records(plsm *db, bool *out)
 {
     const uint8_t from = PLSM_INODES, to = PLSM_INODES + 1;
     struct engine_iterator *it = NULL;
-    TRY(db->engine->iterator_create(db->tree, NULL, slice(&from, 1), slice(&to, 1), &it));
-    db->engine->iterator_first(it);
-    *out = db->engine->iterator_valid(it);
+    struct engine_entry entry;
+    TRY(db->engine->iterator_create(db->tree, NULL, slice(&from, 1), slice(&to, 1), false, &it));
+    *out = db->engine->iterator_first(it, &entry);
     plsm_status status = db->engine->iterator_status(it);
     db->engine->iterator_destroy(it);
     return status;

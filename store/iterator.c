@@ -11,7 +11,13 @@ struct plsm_iterator {
     uint32_t magic;
     plsm_keyspace keyspace;
     const struct engine *engine;
+    void *tree;
     struct engine_iterator *inner;
+    bool no_value;
+    /* The moment that is walked through. With no_value references under long keys are read again, at that moment: so an
+     * iterator that was given no snapshot has one of its own. Else NULL. */
+    const struct engine_snapshot *snapshot;
+    struct engine_snapshot *own_snapshot;
     plsm_status status; /* of this layer: a key above the limit, a damaged reference */
     bool valid;
     struct engine_entry entry;
@@ -35,10 +41,20 @@ plsm_status plsm_iterator_create(plsm *db, const plsm_read_options *options, pls
     it->magic = ITERATOR_MAGIC;
     it->keyspace = keyspace;
     it->engine = db->engine;
-    plsm_status status = db->engine->iterator_create(db->tree, options_snapshot(options), key_slice(&first),
-                                                     key_slice(&last), &it->inner);
+    it->tree = db->tree;
+    it->no_value = options && options->no_value;
+    it->snapshot = options_snapshot(options);
+    plsm_status status = PLSM_OK;
+    if (it->no_value && !it->snapshot) {
+        it->snapshot = it->own_snapshot = db->engine->snapshot_create(db->tree);
+        if (!it->snapshot)
+            status = fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+    }
+    if (status == PLSM_OK)
+        status = db->engine->iterator_create(db->tree, it->snapshot, key_slice(&first), key_slice(&last), it->no_value,
+                                             &it->inner);
     if (status) {
-        mem_free(it);
+        plsm_iterator_destroy(it);
         return status;
     }
     *out = it;
@@ -51,24 +67,39 @@ void plsm_iterator_destroy(plsm_iterator *it)
         return;
     INVARIANT(it->magic == ITERATOR_MAGIC);
     it->engine->iterator_destroy(it->inner);
+    if (it->own_snapshot)
+        it->engine->snapshot_destroy(it->tree, it->own_snapshot);
     it->magic = 0;
     mem_free(it);
 }
 
-/* Looks at where the inner iterator has come to stand. */
-static void settle(plsm_iterator *it)
+/* Finds the size of a large value. */
+static plsm_status read_size(plsm_iterator *it)
+{
+    struct reference reference = {0};
+    struct engine_value value = {0};
+    plsm_status status = PLSM_OK;
+    plsm_slice bytes = it->entry.value;
+    if (it->no_value && it->entry.key.size > ENGINE_KEY_WHOLE) {
+        status = it->engine->get(it->tree, it->snapshot, it->entry.key, false, &value);
+        bytes = value.value;
+    }
+    if (status == PLSM_OK)
+        status = reference_decode(bytes, &reference);
+    it->size = reference.size;
+    engine_value_free(&value);
+    return status;
+}
+
+/* After a move, which has found an entry or none. */
+static inline void settle(plsm_iterator *it, bool found)
 {
     it->status = PLSM_OK;
-    it->valid = it->engine->iterator_valid(it->inner);
-    if (!it->valid)
-        return;
-    it->engine->iterator_entry(it->inner, &it->entry);
+    it->valid = found;
     it->size = it->entry.value.size;
-    if (it->entry.kind == BATCH_REFERENCE) {
-        struct reference reference;
-        it->status = reference_decode(it->entry.value, &reference);
+    if (found && __builtin_expect(it->entry.kind == BATCH_REFERENCE, 0)) {
+        it->status = read_size(it);
         it->valid = it->status == PLSM_OK;
-        it->size = reference.size;
     }
 }
 
@@ -86,14 +117,12 @@ static bool sought(plsm_iterator *it, plsm_slice key, struct store_key *out)
 
 void plsm_iterator_first(plsm_iterator *it)
 {
-    it->engine->iterator_first(it->inner);
-    settle(it);
+    settle(it, it->engine->iterator_first(it->inner, &it->entry));
 }
 
 void plsm_iterator_last(plsm_iterator *it)
 {
-    it->engine->iterator_last(it->inner);
-    settle(it);
+    settle(it, it->engine->iterator_last(it->inner, &it->entry));
 }
 
 void plsm_iterator_seek(plsm_iterator *it, plsm_slice key)
@@ -101,8 +130,7 @@ void plsm_iterator_seek(plsm_iterator *it, plsm_slice key)
     struct store_key whole;
     if (!sought(it, key, &whole))
         return;
-    it->engine->iterator_seek(it->inner, key_slice(&whole));
-    settle(it);
+    settle(it, it->engine->iterator_seek(it->inner, key_slice(&whole), &it->entry));
 }
 
 void plsm_iterator_seek_before(plsm_iterator *it, plsm_slice key)
@@ -110,24 +138,21 @@ void plsm_iterator_seek_before(plsm_iterator *it, plsm_slice key)
     struct store_key whole;
     if (!sought(it, key, &whole))
         return;
-    it->engine->iterator_seek_before(it->inner, key_slice(&whole));
-    settle(it);
+    settle(it, it->engine->iterator_seek_before(it->inner, key_slice(&whole), &it->entry));
 }
 
 void plsm_iterator_next(plsm_iterator *it)
 {
     if (!it->valid)
         return;
-    it->engine->iterator_next(it->inner);
-    settle(it);
+    settle(it, it->engine->iterator_next(it->inner, &it->entry));
 }
 
 void plsm_iterator_previous(plsm_iterator *it)
 {
     if (!it->valid)
         return;
-    it->engine->iterator_previous(it->inner);
-    settle(it);
+    settle(it, it->engine->iterator_previous(it->inner, &it->entry));
 }
 
 bool plsm_iterator_valid(const plsm_iterator *it)
@@ -147,7 +172,7 @@ plsm_slice plsm_iterator_key(const plsm_iterator *it)
 
 plsm_slice plsm_iterator_value(const plsm_iterator *it)
 {
-    return it->entry.kind == BATCH_REFERENCE ? slice(NULL, 0) : it->entry.value;
+    return it->no_value || it->entry.kind == BATCH_REFERENCE ? slice(NULL, 0) : it->entry.value;
 }
 
 plsm_slice plsm_iterator_meta(const plsm_iterator *it)

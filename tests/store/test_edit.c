@@ -296,6 +296,53 @@ START_TEST(sizes_and_limits)
 }
 END_TEST
 
+/* References whose entry ends about where a page of 4 KiB does, read without their value: a listing and a look before a
+ * write must get them whole. */
+START_TEST(long_names)
+{
+    enum { SHORTEST = 3980, LONGEST = 4110 };
+    static uint8_t key[LONGEST];
+    struct env *memory = env_memory_create(1);
+    db = fixture_open(memory, PLSM_CREATE, "background=0,cache_size=0");
+    data = mem_zalloc(SIZE);
+    plsm_read_options no_value = {.no_value = true};
+    plsm_value found = {0};
+    for (size_t size = SHORTEST; size <= LONGEST; size++) {
+        memset(key, (int)(size % 251), size);
+        plsm_edit *edit = NULL;
+        assert_ok(plsm_edit_open(db, slice(key, size), PLSM_EDIT_NEW, &edit));
+        assert_ok(plsm_edit_truncate(edit, 200000 + size));
+        assert_ok(plsm_edit_commit(edit, slice(NULL, 0), PLSM_NONE));
+        plsm_edit_close(edit);
+    }
+    assert_ok(plsm_flush(db));
+    assert_ok(plsm_compact(db, slice(NULL, 0), slice(NULL, 0)));
+    for (size_t size = SHORTEST; size <= LONGEST; size++) {
+        memset(key, (int)(size % 251), size);
+        assert_ok(plsm_get(db, &no_value, slice(key, size), &found));
+        ck_assert_uint_eq(found.size, 200000 + size);
+    }
+    plsm_iterator *it = NULL;
+    size_t count = 0;
+    assert_ok(plsm_iterator_create(db, &no_value, slice(NULL, 0), slice(NULL, 0), &it));
+    for (plsm_iterator_first(it); plsm_iterator_valid(it); plsm_iterator_next(it), count++)
+        ck_assert_uint_eq(plsm_iterator_size(it), 200000 + plsm_iterator_key(it).size);
+    assert_ok(plsm_iterator_status(it));
+    plsm_iterator_destroy(it);
+    ck_assert_uint_eq(count, LONGEST - SHORTEST + 1);
+    for (size_t size = SHORTEST; size <= LONGEST; size++) {
+        memset(key, (int)(size % 251), size);
+        assert_ok(plsm_put(db, slice(key, size), slice_of("small"), PLSM_NONE));
+    }
+    ck_assert_uint_eq(fixture_count(db, PLSM_INODES), 0);
+    verify_clean(db);
+    plsm_value_free(&found);
+    mem_free(data);
+    assert_ok(plsm_close(db));
+    env_memory_destroy(memory);
+}
+END_TEST
+
 /* Every allocation on the way of a large commit fails once: the old value stays, and the commit works when tried again.
  */
 START_TEST(failed_allocations)
@@ -330,12 +377,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {base_stays_readable,
-                                  two_names_never_share,
-                                  abandoned_is_gone,
-                                  tainted_ids_are_copied,
-                                  sizes_and_limits,
-                                  failed_allocations,
-                                  model};
+    const TTest *const tests[] = {base_stays_readable, two_names_never_share, abandoned_is_gone, tainted_ids_are_copied,
+                                  sizes_and_limits,    failed_allocations,    long_names,        model};
     return fixture_run("edit", tests, sizeof tests / sizeof tests[0]);
 }
