@@ -20,17 +20,18 @@ struct frame {
 struct cache {
     uint8_t *memory;
     struct frame *frames;
-    _Atomic uint8_t *used; /* per frame: since the hand passed. Apart from the frames, so that a hit touches few lines */
+    _Atomic uint8_t
+        *used; /* per frame: since the hand passed. Apart from the frames, so that a hit touches few lines */
     struct epoch *epoch;
     uint32_t capacity; /* frames */
     mutex lock;
-    uint32_t fresh;    /* frames from here on were never used */
+    uint32_t fresh; /* frames from here on were never used */
     uint32_t hand;
     uint32_t *free_stack, free_count;
     struct limbo {
         uint32_t number;
         uint64_t epoch;
-    } *limbo; /* ring of `capacity` */
+    } * limbo; /* ring of `capacity` */
     uint32_t limbo_first, limbo_count;
 };
 
@@ -165,7 +166,8 @@ const uint8_t *cache_publish(struct cache *cache, cache_slot *slot, uint32_t num
     /* Under the mutex: otherwise the hand could meet the frame between the slot and its owner being set. */
     mutex_lock(&cache->lock);
     uint32_t there = 0;
-    bool won = atomic_compare_exchange_strong_explicit(slot, &there, number, memory_order_acq_rel, memory_order_acquire);
+    bool won =
+        atomic_compare_exchange_strong_explicit(slot, &there, number, memory_order_acq_rel, memory_order_acquire);
     if (won)
         atomic_store_explicit(&cache->frames[number - 1].owner, slot, memory_order_release);
     else

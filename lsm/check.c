@@ -45,9 +45,9 @@ static void compare_sums(struct check *c, const struct run *run, const struct su
     const struct run_facts *f = &run->facts;
     if (sums->entries != f->entries || sums->deletions != f->deletions || sums->key_bytes != f->key_bytes ||
         sums->value_bytes != f->value_bytes || sums->versions != f->versions)
-        problem(c, "%s: holds %llu entries (%llu deletions), the MANIFEST says %llu (%llu), or their sizes differ", path,
-                (unsigned long long)sums->entries, (unsigned long long)sums->deletions, (unsigned long long)f->entries,
-                (unsigned long long)f->deletions);
+        problem(c, "%s: holds %llu entries (%llu deletions), the MANIFEST says %llu (%llu), or their sizes differ",
+                path, (unsigned long long)sums->entries, (unsigned long long)sums->deletions,
+                (unsigned long long)f->entries, (unsigned long long)f->deletions);
 }
 
 /* The filter must not deny the key, and both indexes must name the page on which it begins. */
@@ -60,7 +60,8 @@ static void check_key(struct check *c, struct run *run, struct run_body *body, s
         problem(c, "%s: page %u: the filter denies a key that is there", path, cursor->unit);
     }
     if (fences_find(fences, key) != cursor->unit)
-        problem(c, "%s: page %u: the fences name page %u for a key of it", path, cursor->unit, fences_find(fences, key));
+        problem(c, "%s: page %u: the fences name page %u for a key of it", path, cursor->unit,
+                fences_find(fences, key));
     if (body->model && model_find(body->model, key).page != cursor->unit)
         problem(c, "%s: page %u: the model names page %u for a key of it", path, cursor->unit,
                 model_find(body->model, key).page);

@@ -10,21 +10,21 @@
 #include "base/banned.h"
 
 enum {
-    STOP_CHECK_ENTRIES = 4096,          /* how often a compaction looks whether the store is closing */
-    RETRY_NS = 1000 * 1000 * 1000,      /* after a failure that may pass */
+    STOP_CHECK_ENTRIES = 4096,     /* how often a compaction looks whether the store is closing */
+    RETRY_NS = 1000 * 1000 * 1000, /* after a failure that may pass */
 };
 
 /* A compaction being carried out. */
 struct job {
     struct lsm *db;
     const struct compaction *plan;
-    struct version *version;            /* the one it was picked from; a reference */
+    struct version *version; /* the one it was picked from; a reference */
     uint64_t cutoff;
     struct run_writer *writer;
-    struct buf last_key;                /* of the entry before, kept or not */
-    uint64_t newer_seq;                 /* the sequence number of the next newer version of that key */
+    struct buf last_key; /* of the entry before, kept or not */
+    uint64_t newer_seq;  /* the sequence number of the next newer version of that key */
     uint64_t seq_max;
-    size_t below[LSM_LEVELS];           /* per deeper level: first run that does not end before the current key */
+    size_t below[LSM_LEVELS]; /* per deeper level: first run that does not end before the current key */
     struct edit edit;
     uint64_t bytes;
 };

@@ -16,7 +16,8 @@ plsm_status cursor_open_memtable(struct cursor *c, const struct memtable *table,
     return PLSM_OK;
 }
 
-plsm_status cursor_open_runs(struct cursor *c, struct run *const *runs, size_t count, const struct cursor_options *options)
+plsm_status cursor_open_runs(struct cursor *c, struct run *const *runs, size_t count,
+                             const struct cursor_options *options)
 {
     memset(c, 0, sizeof *c);
     c->options = *options;

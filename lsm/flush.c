@@ -26,9 +26,9 @@ static plsm_status start_run(struct lsm *db, struct run_writer **w)
     uint64_t number = db->next_number++;
     unsigned last_level = version_last_level(db->version);
     mutex_unlock(&db->lock);
-    unsigned bits = db->options.filter_bits
-                        ? filter_bits_for_level(0, last_level ? last_level : 1, db->options.filter_bits, db->options.size_ratio)
-                        : 0;
+    unsigned bits = db->options.filter_bits ? filter_bits_for_level(0, last_level ? last_level : 1,
+                                                                    db->options.filter_bits, db->options.size_ratio)
+                                            : 0;
     return run_writer_create(&db->context, number, bits, w);
 }
 

@@ -1,5 +1,5 @@
-/* Files that are not needed any more. They are removed at once, unless a reader beside the writer pins the store (a shared
- * lock on LOCK_PIN); then later. What is still there after a crash, the next opening removes. */
+/* Files that are not needed any more. They are removed at once, unless a reader beside the writer pins the store (a
+ * shared lock on LOCK_PIN); then later. What is still there after a crash, the next opening removes. */
 #include "lsm/db.h"
 
 #include <stdio.h>

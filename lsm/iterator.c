@@ -16,9 +16,9 @@ struct lsm_iterator {
     struct merge merge;
     enum direction direction; /* NOWHERE: not valid */
     plsm_status status;
-    plsm_slice from, to;      /* into `bounds`; empty: open */
+    plsm_slice from, to; /* into `bounds`; empty: open */
     uint64_t to_head;
-    struct buf place;         /* the current key, when the direction changes */
+    struct buf place; /* the current key, when the direction changes */
     uint8_t bounds[];
 };
 
@@ -89,8 +89,8 @@ plsm_status lsm_iterator_create(struct lsm *db, const struct lsm_snapshot *snaps
     return create(db, snapshot, from, to, false, out);
 }
 
-plsm_status lsm_iterator_create_no_value(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
-                                         struct lsm_iterator **out)
+plsm_status lsm_iterator_create_no_value(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from,
+                                         plsm_slice to, struct lsm_iterator **out)
 {
     return create(db, snapshot, from, to, true, out);
 }
@@ -114,7 +114,8 @@ static void settle(struct lsm_iterator *it, enum direction direction)
     it->direction = NOWHERE;
     while (merge_valid(&it->merge)) {
         const struct cursor *top = &it->merge.cursors[it->merge.heap[0]];
-        if (direction == FORWARD && it->to.size && top->head >= it->to_head && slice_compare(top->entry.key, it->to) >= 0)
+        if (direction == FORWARD && it->to.size && top->head >= it->to_head &&
+            slice_compare(top->entry.key, it->to) >= 0)
             return;
         if (direction == BACKWARD && it->from.size && slice_compare(top->entry.key, it->from) < 0)
             return;

@@ -3,10 +3,9 @@
  *   1  log floor: varint              logs with smaller numbers are not needed
  *   2  next number: varint            run numbers from here on are free
  *   3  sequence number: varint        the largest in any run so far
- *   4  run added: varint level, number, salt, file size, entries, deletions, key bytes, value bytes, filter keys, seq_max,
- *      units, versions (0 or 1); smallest and largest key, each a varint size and the bytes
- *   5  run removed: varint level, number
- *   6  store id: varint                (in the snapshot)
+ *   4  run added: varint level, number, salt, file size, entries, deletions, key bytes, value bytes, filter keys,
+ * seq_max, units, versions (0 or 1); smallest and largest key, each a varint size and the bytes 5  run removed: varint
+ * level, number 6  store id: varint                (in the snapshot)
  *
  * The record's user field is 1 for the snapshot that begins the file, 0 for an edit. */
 #include "lsm/manifest.h"
@@ -40,9 +39,9 @@ static plsm_status put_number(struct buf *out, enum tag tag, uint64_t value)
 static plsm_status put_run(struct buf *out, unsigned level, const struct run_facts *f)
 {
     TRY(put_number(out, TAG_ADDED, level));
-    const uint64_t numbers[RUN_NUMBERS - 1] = {f->number,    f->salt,        f->file_size,   f->entries, f->deletions,
-                                               f->key_bytes, f->value_bytes, f->filter_keys, f->seq_max, f->units,
-                                               f->versions};
+    const uint64_t numbers[RUN_NUMBERS - 1] = {f->number,    f->salt,      f->file_size,   f->entries,
+                                               f->deletions, f->key_bytes, f->value_bytes, f->filter_keys,
+                                               f->seq_max,   f->units,     f->versions};
     for (size_t i = 0; i < RUN_NUMBERS - 1; i++)
         TRY(buf_append_varint(out, numbers[i]));
     TRY(buf_append_slice(out, f->smallest));
@@ -97,7 +96,8 @@ static const uint8_t *get_slice(const uint8_t *at, const uint8_t *end, plsm_slic
 }
 
 /* Reads what follows TAG_ADDED into the edit. *at becomes NULL when it is malformed. */
-static plsm_status decode_run(const struct run_context *context, const uint8_t **at, const uint8_t *end, struct edit *edit)
+static plsm_status decode_run(const struct run_context *context, const uint8_t **at, const uint8_t *end,
+                              struct edit *edit)
 {
     uint64_t n[RUN_NUMBERS] = {0};
     struct run_facts f = {0};
@@ -181,7 +181,8 @@ static plsm_status read_record(void *arg, uint64_t user, plsm_slice payload, uin
     bool whole = false;
     plsm_status status = decode(r->context, payload, &edit, &r->state->store_id, &whole);
     if (status == PLSM_OK && (!whole || (user == USER_SNAPSHOT) != (r->records == 0)))
-        status = fail(PLSM_CORRUPT, "%s: record at offset %llu: cannot be understood", r->path, (unsigned long long)offset);
+        status =
+            fail(PLSM_CORRUPT, "%s: record at offset %llu: cannot be understood", r->path, (unsigned long long)offset);
     if (status == PLSM_OK)
         status = version_apply(r->state->version, &edit, &next);
     if (status == PLSM_OK) {

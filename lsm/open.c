@@ -1,8 +1,8 @@
 /* Opening and closing a store.
  *
- * For writing: lock, read the MANIFEST, replay the logs, write what they held into runs when they do not end cleanly (so
- * that nothing depends on bytes that may not be synced), start a new log and a new MANIFEST, remove what is left over.
- * Nothing is ever appended to a log or MANIFEST of an earlier opening.
+ * For writing: lock, read the MANIFEST, replay the logs, write what they held into runs when they do not end cleanly
+ * (so that nothing depends on bytes that may not be synced), start a new log and a new MANIFEST, remove what is left
+ * over. Nothing is ever appended to a log or MANIFEST of an earlier opening.
  *
  * For reading, beside a writer or not: pin, read the MANIFEST, replay the logs into memory; nothing is written. */
 #include <stdio.h>
@@ -13,8 +13,8 @@
 #include "base/banned.h"
 
 enum {
-    LOGS_MAX = 8,              /* so many clean logs may be kept for the next opening before their content is flushed */
-    PIN_TRIES = 500,           /* a writer holds the pin only while it removes files */
+    LOGS_MAX = 8,    /* so many clean logs may be kept for the next opening before their content is flushed */
+    PIN_TRIES = 500, /* a writer holds the pin only while it removes files */
     PIN_WAIT_NS = 10 * 1000 * 1000,
 };
 
@@ -81,8 +81,8 @@ plsm_status db_writable(const struct lsm *db)
 {
     if (db->broken == PLSM_OK)
         return PLSM_OK;
-    return fail(PLSM_READ_ONLY, "%s: read-only since a write failed (%s: %s); open it again once the cause is gone", db->path,
-                plsm_status_name(db->broken), db->broken_message);
+    return fail(PLSM_READ_ONLY, "%s: read-only since a write failed (%s: %s); open it again once the cause is gone",
+                db->path, plsm_status_name(db->broken), db->broken_message);
 }
 
 bool lsm_is_read_only(struct lsm *db)
@@ -118,8 +118,8 @@ static plsm_status check_options(const struct lsm_options *o)
         return fail(PLSM_INVALID, "l0_compact <= l0_slowdown <= l0_stop does not hold: %u, %u, %u", o->l0_compact,
                     o->l0_slowdown, o->l0_stop);
     if (o->filter_bits && (o->filter_bits < FILTER_BITS_MIN || o->filter_bits > FILTER_BITS_MAX))
-        return fail(PLSM_INVALID, "filter_bits must be 0 or between %d and %d, not %u", FILTER_BITS_MIN, FILTER_BITS_MAX,
-                    o->filter_bits);
+        return fail(PLSM_INVALID, "filter_bits must be 0 or between %d and %d, not %u", FILTER_BITS_MIN,
+                    FILTER_BITS_MAX, o->filter_bits);
     if (o->manifest_size < 4096)
         return fail(PLSM_INVALID, "manifest_size must be at least 4K");
     return PLSM_OK;
@@ -283,7 +283,8 @@ static plsm_status read_state(struct lsm *db, struct inventory *inventory, struc
         if (!db->options.create)
             return fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", db->path, db->path);
         if (inventory->foreign)
-            return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory", db->path);
+            return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory",
+                        db->path);
         *state = (struct manifest_state){.version = version_create(), .log_floor = 1, .next_number = 1};
         env_random(db->env, &state->store_id, sizeof state->store_id);
         return state->version ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to open the store");
@@ -453,8 +454,8 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     return PLSM_OK;
 }
 
-/* Brings everything onto the disk. What is large goes into runs; a small rest stays in the log, so that opening, putting
- * one key and closing does not make a run each time. */
+/* Brings everything onto the disk. What is large goes into runs; a small rest stays in the log, so that opening,
+ * putting one key and closing does not make a run each time. */
 static plsm_status shut_down(struct lsm *db)
 {
     plsm_status status = PLSM_OK;

@@ -33,8 +33,8 @@ plsm_slice page_prefix(const uint8_t *page)
     return slice(page_slots(page) + 2u * header(page)->count, header(page)->prefix_size);
 }
 
-/* Reads an entry at `at`; returns the byte behind its key and meta, or NULL when they do not end before `end`. The value
- * is not looked at. */
+/* Reads an entry at `at`; returns the byte behind its key and meta, or NULL when they do not end before `end`. The
+ * value is not looked at. */
 static const uint8_t *parse_head(const uint8_t *at, const uint8_t *end, struct entry *entry)
 {
     uint64_t key_size = 0, value_size = 0, meta_size = 0;
@@ -169,7 +169,8 @@ unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned 
             unsigned slot = base + (unsigned)__builtin_ctz(mask);
             if (slot >= count)
                 return count;
-            __builtin_prefetch(page + get_u16(page_slots(page) + 2 * slot) + 64); /* entries rarely fit one cache line */
+            __builtin_prefetch(page + get_u16(page_slots(page) + 2 * slot) +
+                               64); /* entries rarely fit one cache line */
             page_entry(page, slot, entry);
             if (slice_equal(entry->key, rest))
                 return slot;
@@ -229,7 +230,8 @@ static size_t other_size(const struct entry *entry)
 }
 
 /* An upper bound of the finished page: all key sizes counted as if they were the largest. */
-static size_t page_size_bound(unsigned count, size_t prefix_size, size_t key_bytes, size_t key_size_max, size_t other_bytes)
+static size_t page_size_bound(unsigned count, size_t prefix_size, size_t key_bytes, size_t key_size_max,
+                              size_t other_bytes)
 {
     return PAGE_HEADER + sizeof(uint64_t) + count + 1 + 2u * count + prefix_size + (key_bytes - count * prefix_size) +
            count * varint_size(key_size_max - prefix_size) + other_bytes;

@@ -92,8 +92,8 @@ static plsm_status get_from_candidates(struct lsm *db, const struct candidates *
     return PLSM_NOT_FOUND;
 }
 
-static plsm_status get_from_runs(struct lsm *db, const struct version *version, plsm_slice key, uint64_t seq, bool no_value,
-                                 struct page_hold *hold, struct entry *entry)
+static plsm_status get_from_runs(struct lsm *db, const struct version *version, plsm_slice key, uint64_t seq,
+                                 bool no_value, struct page_hold *hold, struct entry *entry)
 {
     struct candidates c;
     c.count = 0; /* the rest need not be zeroed */
@@ -119,7 +119,8 @@ static plsm_status get_from_runs(struct lsm *db, const struct version *version, 
     return get_from_candidates(db, &c, key, hash, seq, no_value, hold, entry);
 }
 
-plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value, struct lsm_value *out)
+plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
+                    struct lsm_value *out)
 {
     struct page_hold hold;
     struct entry entry;
@@ -165,7 +166,8 @@ static plsm_status may_have_directory(struct lsm *db, plsm_slice prefix, bool *o
         for (size_t i = 0; i < view->version->levels[level].count && !*out && status == PLSM_OK; i++) {
             struct run *run = view->version->levels[level].runs[i];
             bool below = slice_compare(run->facts.largest, prefix) < 0;
-            bool above = slice_compare(run->facts.smallest, prefix) > 0 && !slice_starts_with(run->facts.smallest, prefix);
+            bool above =
+                slice_compare(run->facts.smallest, prefix) > 0 && !slice_starts_with(run->facts.smallest, prefix);
             if (!below && !above)
                 status = run_may_have_directory(run, hash, out);
         }

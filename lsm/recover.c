@@ -87,8 +87,8 @@ plsm_status inventory_read(struct lsm *db, struct inventory *out)
     *out = (struct inventory){0};
     plsm_status status = env_list(db->env, db->path, note_file, out);
     if (status == PLSM_NOT_FOUND)
-        status = fail(PLSM_NO_STORE, "%s: there is no such directory, so no store; create one with: plsm create %s", db->path,
-                      db->path);
+        status = fail(PLSM_NO_STORE, "%s: there is no such directory, so no store; create one with: plsm create %s",
+                      db->path, db->path);
     if (status == PLSM_OK)
         status = out->status;
     sort(&out->runs);
@@ -216,7 +216,8 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
             memcpy(torn_path, path, sizeof torn_path);
         }
     }
-    if (status == PLSM_OK && out->logs == 0 && inventory->manifests.count) { /* the active one is there from the start */
+    if (status == PLSM_OK && out->logs == 0 &&
+        inventory->manifests.count) { /* the active one is there from the start */
         log_path(db, floor, path, sizeof path);
         status = fail(PLSM_CORRUPT, "%s: the log is missing; restore it, or what was written last is lost", path);
     }

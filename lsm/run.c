@@ -77,13 +77,13 @@ static plsm_status read_header(const struct run *run, const struct run_body *bod
     if (memcmp(h.magic, RUN_MAGIC, sizeof h.magic) != 0)
         return fail(PLSM_CORRUPT, "%s: is not a run of a plsm store (wrong magic)", path);
     if (h.version != RUN_VERSION)
-        return fail(PLSM_VERSION, "%s: has run format version %u, this program knows version %u; use a newer plsm", path,
-                    h.version, RUN_VERSION);
+        return fail(PLSM_VERSION, "%s: has run format version %u, this program knows version %u; use a newer plsm",
+                    path, h.version, RUN_VERSION);
     if (h.checksum != checksum(&h, offsetof(struct run_file_header, checksum), 0))
         return fail(PLSM_CORRUPT, "%s: header: checksum mismatch", path);
     if (h.number != run->facts.number || h.salt != run->facts.salt)
-        return fail(PLSM_CORRUPT, "%s: holds run %llu of some store, not run %llu of this one: files were exchanged", path,
-                    (unsigned long long)h.number, (unsigned long long)run->facts.number);
+        return fail(PLSM_CORRUPT, "%s: holds run %llu of some store, not run %llu of this one: files were exchanged",
+                    path, (unsigned long long)h.number, (unsigned long long)run->facts.number);
     return PLSM_OK;
 }
 
@@ -209,8 +209,8 @@ plsm_status run_fences(struct run *run, struct run_body *body, struct fences **o
         if (status == PLSM_OK)
             status = fences_open(buf_slice(&bytes), &fences);
         if (status == PLSM_OK && fences_pages(fences) != run->facts.units) {
-            status = fail(PLSM_CORRUPT, "%s: fences: %u pages, the run has %u", env_path(body->file), fences_pages(fences),
-                          run->facts.units);
+            status = fail(PLSM_CORRUPT, "%s: fences: %u pages, the run has %u", env_path(body->file),
+                          fences_pages(fences), run->facts.units);
             fences_close(fences);
             fences = NULL;
         }
@@ -283,8 +283,8 @@ plsm_status run_page_corrupt(const struct run *run, uint32_t unit)
     char path[4096];
     run_path(run->context, run->facts.number, path, sizeof path);
     struct run_body *body = atomic_load(&run->body);
-    return fail(PLSM_CORRUPT, "%s: page %u at offset %llu: damaged (checksum or structure); restore it from a backup", path,
-                unit, (unsigned long long)(run_unit_block(body, unit) * PAGE_SIZE));
+    return fail(PLSM_CORRUPT, "%s: page %u at offset %llu: damaged (checksum or structure); restore it from a backup",
+                path, unit, (unsigned long long)(run_unit_block(body, unit) * PAGE_SIZE));
 }
 
 void page_hold_free(struct page_hold *hold)
@@ -301,7 +301,8 @@ static plsm_status read_counted(struct run *run, struct run_body *body, uint64_t
 }
 
 /* A unit of several blocks: not cached, since it would push out many small pages; the kernel caches the file. */
-static plsm_status large_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only, struct page_hold *hold)
+static plsm_status large_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only,
+                              struct page_hold *hold)
 {
     size_t size = run_unit_bytes(body, unit);
     uint64_t offset = run_unit_block(body, unit) * PAGE_SIZE, seed = run->facts.salt ^ offset;
@@ -341,7 +342,8 @@ plsm_status run_page(struct run *run, struct run_body *body, uint32_t unit, bool
     uint8_t *frame = cache_take(context->cache, &number);
     uint8_t *memory = frame ? frame : hold->own;
     plsm_status status = read_counted(run, body, offset, memory, PAGE_SIZE);
-    if (status == PLSM_OK && page_verify(memory, PAGE_SIZE, run->facts.salt ^ offset, context->verify_checksums) != PLSM_OK)
+    if (status == PLSM_OK &&
+        page_verify(memory, PAGE_SIZE, run->facts.salt ^ offset, context->verify_checksums) != PLSM_OK)
         status = run_page_corrupt(run, unit);
     if (status != PLSM_OK) {
         if (frame)

@@ -50,8 +50,8 @@ static plsm_status locate_again(struct run *run, struct run_body *body, plsm_sli
 /* After the model's page `unit` (in hold) turned out not to enclose the key: *unit becomes the page on which a search
  * for key (exact or ordered) has to go on. The neighbour often proves that the key lies in the gap between two pages;
  * then *absent is true and *unit is the page behind the gap. hold->page is the page of *unit where it is inside. */
-static plsm_status correct(struct run *run, struct run_body *body, plsm_slice key, enum side side, struct page_hold *hold,
-                           uint32_t *unit, bool *absent)
+static plsm_status correct(struct run *run, struct run_body *body, plsm_slice key, enum side side,
+                           struct page_hold *hold, uint32_t *unit, bool *absent)
 {
     uint32_t here = *unit, last = run->facts.units - 1;
     *absent = false;
@@ -83,7 +83,8 @@ static plsm_status correct(struct run *run, struct run_body *body, plsm_slice ke
 /* Takes the newest visible version, from a slot that holds the key on: versions are newest first and may go on on the
  * following pages. */
 static plsm_status take_version(struct run *run, struct run_body *body, plsm_slice key, uint64_t hash, uint64_t seq,
-                                bool no_value, uint32_t unit, unsigned slot, struct page_hold *hold, struct entry *entry)
+                                bool no_value, uint32_t unit, unsigned slot, struct page_hold *hold,
+                                struct entry *entry)
 {
     while (entry->seq > seq) {
         slot = page_find(hold->page, key, hash, slot + 1, entry);

@@ -14,12 +14,12 @@ struct run_writer {
     char path[4096];
     unsigned filter_bits;
     struct page_builder page;
-    struct buf out;             /* finished pages not yet written */
-    uint64_t written;           /* bytes of the file, without `out` */
-    struct buf smallest;        /* first key of the run */
-    struct buf last_key;        /* last key of the last finished page */
-    struct buf hashes;          /* u64 each, for the filter */
-    struct buf offsets;         /* u32 each: block where a unit starts */
+    struct buf out;      /* finished pages not yet written */
+    uint64_t written;    /* bytes of the file, without `out` */
+    struct buf smallest; /* first key of the run */
+    struct buf last_key; /* last key of the last finished page */
+    struct buf hashes;   /* u64 each, for the filter */
+    struct buf offsets;  /* u32 each: block where a unit starts */
     bool large_units;
     struct fences_builder *fences;
     struct model_builder *model;
@@ -197,7 +197,8 @@ static plsm_status put_model(struct run_writer *w)
     size_t start = w->out.size;
     if (w->model) {
         uint64_t start_ns = env_now_ns(w->context->env);
-        TRY(model_builder_finish(w->model, buf_slice(&w->last_key), w->facts.entries, env_wall_ns(w->context->env), &w->out));
+        TRY(model_builder_finish(w->model, buf_slice(&w->last_key), w->facts.entries, env_wall_ns(w->context->env),
+                                 &w->out));
         w->train_ns += env_now_ns(w->context->env) - start_ns;
         counter_add(w->context->counters, COUNT_TRAIN_NS, w->train_ns);
         counter_add(w->context->counters, COUNT_TRAIN_KEYS, w->facts.entries);

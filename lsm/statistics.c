@@ -1,5 +1,5 @@
-/* Statistics: what the tree is and what it did, under the names of the project. All are measured; keys and live bytes are
- * estimates where versions of a key may lie in several runs, and exact after a full compaction. */
+/* Statistics: what the tree is and what it did, under the names of the project. All are measured; keys and live bytes
+ * are estimates where versions of a key may lie in several runs, and exact after a full compaction. */
 #include "lsm/db.h"
 
 #include <stdio.h>

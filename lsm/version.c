@@ -23,8 +23,7 @@ static plsm_status grow(void **array, size_t count, size_t *capacity, size_t siz
 
 plsm_status edit_add(struct edit *edit, unsigned level, struct run *run)
 {
-    plsm_status status =
-        grow((void **)&edit->added, edit->added_count, &edit->added_capacity, sizeof *edit->added);
+    plsm_status status = grow((void **)&edit->added, edit->added_count, &edit->added_capacity, sizeof *edit->added);
     if (status != PLSM_OK) {
         run_unref(run);
         return status;

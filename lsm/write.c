@@ -5,7 +5,8 @@
  * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). All changes of a group share one
  * sequence number; a later one of the same key hides an earlier one.
  *
- * Nothing is visible that is not in the log, and what is synced is synced with everything before it: older logs first. */
+ * Nothing is visible that is not in the log, and what is synced is synced with everything before it: older logs first.
+ */
 #include "lsm/db.h"
 
 #include <stdio.h>
@@ -15,10 +16,10 @@
 
 enum {
     GROUP_WRITERS_MAX = 64,
-    GROUP_BYTES_MAX = 1 << 20,      /* a small write should not wait for many large ones */
-    SPACE_CHECK_BYTES = 1 << 20,    /* of log between two looks at the free space */
+    GROUP_BYTES_MAX = 1 << 20,   /* a small write should not wait for many large ones */
+    SPACE_CHECK_BYTES = 1 << 20, /* of log between two looks at the free space */
     SMALL_BATCH_BYTES = 64 << 10,
-    WAIT_NS = 500 * 1000 * 1000,    /* then conditions are looked at again */
+    WAIT_NS = 500 * 1000 * 1000, /* then conditions are looked at again */
 };
 
 struct writer {

@@ -1,0 +1,230 @@
+/* Policies of the tree: pure functions, by tables. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "lsm/db.h"
+#include "base/banned.h"
+
+static struct run_context context; /* runs are never opened here */
+
+/* A run with the facts that policies look at. */
+static struct run *make_run(uint64_t number, const char *smallest, const char *largest, uint64_t bytes,
+                            uint64_t deletions)
+{
+    struct run_facts facts = {.number = number,
+                              .file_size = bytes,
+                              .entries = 100,
+                              .deletions = deletions,
+                              .units = 1,
+                              .smallest = slice_of(smallest),
+                              .largest = slice_of(largest)};
+    struct run *run = run_create(&context, &facts);
+    ck_assert_ptr_nonnull(run);
+    return run;
+}
+
+/* A version of the runs given as level, smallest, largest, bytes, deletions. Level 0: later lines are newer. */
+struct line {
+    unsigned level;
+    const char *smallest, *largest;
+    uint64_t bytes, deletions;
+};
+
+static struct version *make_version(const struct line *lines, size_t count)
+{
+    struct edit edit = {0};
+    struct version *empty = version_create(), *version = NULL;
+    for (size_t i = 0; i < count; i++)
+        ck_assert_int_eq(
+            edit_add(&edit, lines[i].level,
+                     make_run(i + 1, lines[i].smallest, lines[i].largest, lines[i].bytes, lines[i].deletions)),
+            PLSM_OK);
+    ck_assert_int_eq(version_apply(empty, &edit, &version), PLSM_OK);
+    edit_free(&edit);
+    version_unref(empty);
+    return version;
+}
+
+static struct lsm_options options(void)
+{
+    struct lsm_options o;
+    lsm_options_default(&o);
+    o.buffer_size = 1 << 20;
+    o.l0_compact = 2;
+    o.size_ratio = 10;
+    return o;
+}
+
+START_TEST(level_sizes)
+{
+    struct lsm_options o = options();
+    o.buffer_size = 64 << 20;
+    o.l0_compact = 4;
+    const uint64_t mib = 1 << 20;
+    ck_assert_uint_eq(level_bytes_max(&o, 1), 256 * mib);
+    ck_assert_uint_eq(level_bytes_max(&o, 2), 2560 * mib);
+    ck_assert_uint_eq(level_bytes_max(&o, 3), 25600 * mib);
+    o.size_ratio = 64;
+    o.buffer_size = UINT64_C(1) << 40;
+    ck_assert_uint_eq(level_bytes_max(&o, 6), UINT64_MAX); /* no overflow */
+}
+END_TEST
+
+START_TEST(pacing)
+{
+    const struct {
+        unsigned depth, slowdown, stop;
+        uint64_t bytes, ns;
+    } table[] = {
+        {0, 8, 20, 1 << 20, 0},
+        {7, 8, 20, 1 << 20, 0},
+        {8, 8, 20, 64 << 10, 976562},    /* 64 MiB/s */
+        {14, 8, 20, 64 << 10, 1923076},  /* halfway: 32.5 MiB/s */
+        {19, 8, 20, 64 << 10, 10000000}, /* 6.25 MiB/s */
+        {20, 8, 20, 16 << 10, 15625000}, /* 1 MiB/s */
+        {20, 8, 20, 1 << 20, 20000000},  /* never more than 20 ms */
+        {99, 8, 20, 1, 953},
+        {8, 8, 8, 1 << 10, 976562}, /* no room between slowdown and stop: the slowest */
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        ck_assert_msg(pacing_ns(table[i].depth, table[i].slowdown, table[i].stop, table[i].bytes) == table[i].ns,
+                      "line %zu: %llu", i,
+                      (unsigned long long)pacing_ns(table[i].depth, table[i].slowdown, table[i].stop, table[i].bytes));
+}
+END_TEST
+
+/* What is picked: numbers of runs (lines count from 1), upper ones first. */
+struct expected {
+    bool needed;
+    unsigned level;
+    size_t upper, lower;
+    bool trivial;
+    uint64_t first;
+};
+
+static void expect(const struct line *lines, size_t count, const struct buf *cursors, struct expected e)
+{
+    static const struct buf none[LSM_LEVELS];
+    struct lsm_options o = options();
+    struct version *version = make_version(lines, count);
+    struct compaction c;
+    plsm_status status = PLSM_OK;
+    bool needed = compaction_pick(version, &o, cursors ? cursors : none, &c, &status);
+    ck_assert_int_eq(status, PLSM_OK);
+    ck_assert_int_eq(needed, e.needed);
+    if (needed) {
+        ck_assert_uint_eq(c.level, e.level);
+        ck_assert_uint_eq(c.output_level, e.level + 1);
+        ck_assert_uint_eq(c.upper_count, e.upper);
+        ck_assert_uint_eq(c.lower_count, e.lower);
+        ck_assert_int_eq(c.trivial, e.trivial);
+        ck_assert_uint_eq(c.runs[0]->facts.number, e.first);
+    }
+    compaction_free(&c);
+    version_unref(version);
+}
+
+START_TEST(picking)
+{
+    const uint64_t mib = 1 << 20;
+    const struct line quiet[] = {{0, "\1a", "\1z", mib, 0}, {1, "\1a", "\1z", mib, 0}};
+    expect(quiet, 2, NULL, (struct expected){.needed = false});
+    /* Two overlapping young runs over one below: all three, newest first. */
+    const struct line young[] = {
+        {0, "\1a", "\1m", mib, 0}, {0, "\1c", "\1z", mib, 0}, {1, "\1b", "\1d", mib, 0}, {1, "\1zz", "\1zzz", mib, 0}};
+    expect(young, 4, NULL, (struct expected){true, 0, 2, 1, false, 2});
+    /* The oldest overlaps nothing below: it alone moves, whatever is above it. */
+    const struct line sequence[] = {{0, "\3a", "\3b", mib, 0}, {0, "\3a", "\3d", mib, 0}, {1, "\3x", "\3z", mib, 0}};
+    expect(sequence, 3, NULL, (struct expected){true, 0, 1, 0, true, 1});
+    /* With deletions in it, arriving on the last level, it must be merged. */
+    const struct line deleting[] = {{0, "\3a", "\3b", mib, 7}, {0, "\3a", "\3d", mib, 0}};
+    expect(deleting, 2, NULL, (struct expected){true, 0, 2, 0, false, 2});
+    /* Runs of different first bytes do not add up. */
+    const struct line apart[] = {{0, "\1a", "\1b", mib, 0}, {0, "\3a", "\3b", mib, 0}};
+    expect(apart, 2, NULL, (struct expected){.needed = false});
+    /* Level 1 holds 2 MiB at most here: the run behind the cursor goes, with what it overlaps. */
+    const struct line full[] = {
+        {1, "\1a", "\1c", 2 * mib, 0}, {1, "\1d", "\1f", 2 * mib, 0}, {2, "\1e", "\1z", mib, 0}};
+    expect(full, 3, NULL, (struct expected){true, 1, 1, 0, true, 1});
+    struct buf cursors[LSM_LEVELS] = {{0}};
+    ck_assert_int_eq(buf_append(&cursors[1], "\1a", 2), PLSM_OK);
+    expect(full, 3, cursors, (struct expected){true, 1, 1, 1, false, 2});
+    cursors[1].data[1] = 'q'; /* behind all: starts again */
+    expect(full, 3, cursors, (struct expected){true, 1, 1, 0, true, 1});
+    buf_free(&cursors[1]);
+    /* Nothing is full, but a run above the last level is mostly deletions. */
+    const struct line dense[] = {{1, "\1a", "\1c", 1000, 51}, {2, "\1b", "\1z", 1000, 0}};
+    expect(dense, 2, NULL, (struct expected){true, 1, 1, 1, false, 1});
+    const struct line light[] = {{1, "\1a", "\1c", 1000, 50}, {2, "\1b", "\1z", 1000, 0}};
+    expect(light, 2, NULL, (struct expected){.needed = false});
+}
+END_TEST
+
+START_TEST(picking_a_range)
+{
+    const struct line lines[] = {{0, "\1a", "\1c", 10, 0},
+                                 {0, "\1x", "\1z", 10, 0},
+                                 {0, "\2a", "\2b", 10, 0},
+                                 {1, "\1b", "\1d", 10, 0},
+                                 {1, "\1y", "\1z", 10, 0}};
+    struct version *version = make_version(lines, 5);
+    struct compaction c;
+    plsm_status status = PLSM_OK;
+    /* Level 0: all of the first byte, since a newer run must not be overtaken by an older one. */
+    ck_assert(compaction_pick_range(version, 0, slice_of("\1a"), slice_of("\1b"), &c, &status));
+    ck_assert_int_eq(status, PLSM_OK);
+    ck_assert_uint_eq(c.upper_count, 2);
+    ck_assert_uint_eq(c.lower_count, 2);
+    compaction_free(&c);
+    ck_assert(compaction_pick_range(version, 1, slice_of("\1y"), slice_of("\1yy"), &c, &status));
+    ck_assert_uint_eq(c.upper_count, 1);
+    ck_assert_uint_eq(c.runs[0]->facts.number, 5);
+    compaction_free(&c);
+    ck_assert(!compaction_pick_range(version, 1, slice_of("\1e"), slice_of("\1f"), &c, &status));
+    ck_assert(!compaction_pick_range(version, 2, slice_of("\1a"), slice_of("\1f"), &c, &status));
+    version_unref(version);
+}
+END_TEST
+
+START_TEST(versions)
+{
+    const struct line lines[] = {{1, "\1a", "\1c", 10, 0}, {1, "\1d", "\1f", 10, 0}, {1, "\1h", "\1k", 10, 0}};
+    struct version *version = make_version(lines, 3), *next = NULL;
+    const struct {
+        const char *from, *to;
+        size_t first, count;
+    } table[] = {{"\1a", "\1z", 0, 3}, {"\1c", "\1d", 0, 2}, {"\1g", "\1g", 2, 0},
+                 {"\1f", "\1h", 1, 2}, {"\1l", "\1z", 3, 0}, {"\1", "\1", 0, 0}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        size_t first = 99,
+               count = version_overlapping(version, 1, slice_of(table[i].from), slice_of(table[i].to), &first);
+        ck_assert_uint_eq(count, table[i].count);
+        ck_assert_uint_eq(first, table[i].first);
+    }
+    struct edit overlapping = {0}, absent = {0};
+    ck_assert_int_eq(edit_add(&overlapping, 1, make_run(9, "\1c", "\1c", 1, 0)), PLSM_OK);
+    ck_assert_int_eq(version_apply(version, &overlapping, &next), PLSM_CORRUPT);
+    ck_assert_int_eq(edit_remove(&absent, 1, 77), PLSM_OK);
+    ck_assert_int_eq(version_apply(version, &absent, &next), PLSM_CORRUPT);
+    edit_free(&overlapping);
+    edit_free(&absent);
+    version_unref(version);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("policy");
+    TCase *tcase = tcase_create("policy");
+    tcase_add_test(tcase, level_sizes);
+    tcase_add_test(tcase, pacing);
+    tcase_add_test(tcase, picking);
+    tcase_add_test(tcase, picking_a_range);
+    tcase_add_test(tcase, versions);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
