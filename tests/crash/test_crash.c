@@ -7,7 +7,8 @@
  * What must hold: the store opens without an error; it shows the state after some prefix of the writes, so no batch in
  * halves; the prefix holds every acknowledged write when only the process died, and every synced one after power loss.
  *
- * CRASH_SEED another workload; CRASH_STRIDE=n every n-th call only; CRASH_CALL=c and CRASH_KIND=k one crash alone. */
+ * CRASH_SEED another workload; CRASH_STRIDE=n every n-th call only; CRASH_CALL=c and CRASH_KIND=k one crash alone;
+ * CK_RUN_CASE=learned, traditional or background. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -19,7 +20,7 @@
 #include "base/banned.h"
 
 #define STORE "/store"
-#define COMMON ",background=0,buffer_size=64K,file_size=64K,size_ratio=2,l0_compact=2,manifest_size=4K,cache_size=64K"
+#define COMMON ",buffer_size=64K,file_size=64K,size_ratio=2,l0_compact=2,manifest_size=4K,cache_size=64K"
 
 enum {
     CALLS_MIN = 2000, /* of the recorded workload */
@@ -36,7 +37,7 @@ struct mark {
 };
 
 struct recording {
-    const char *options;
+    char image_options[300]; /* without threads, so that an image gives the same again and again */
     uint64_t seed, stride;
     struct env *env;
     struct model *model;
@@ -54,15 +55,18 @@ static bool promises(const struct op *op, bool wrote)
     return op->kind == OP_SYNC || op->kind == OP_REOPEN || (write && wrote && op->sync);
 }
 
-static void record(struct recording *recording, const char *options, uint64_t seed)
+static void record(struct recording *recording, const char *options, uint64_t seed, bool background)
 {
-    *recording = (struct recording){.options = options, .seed = seed, .stride = setting("CRASH_STRIDE", 1)};
+    char recorded[300];
+    snprintf(recorded, sizeof recorded, "%s,background=%d", options, background);
+    *recording = (struct recording){.seed = seed, .stride = setting("CRASH_STRIDE", 1)};
+    snprintf(recording->image_options, sizeof recording->image_options, "%s,background=0", options);
     recording->env = env_memory_create(seed);
     recording->model = model_create();
     recording->ops = workload_create(&workload_writes, seed, OPERATIONS_MAX);
     recording->marks = calloc(OPERATIONS_MAX + 1, sizeof *recording->marks);
     struct replay replay = {0};
-    ck_assert_msg(replay_start(&replay, recording->env, STORE, options, recording->model), "%s", replay.failure);
+    ck_assert_msg(replay_start(&replay, recording->env, STORE, recorded, recording->model), "%s", replay.failure);
     struct mark mark = {.calls = env_memory_calls(recording->env)};
     recording->marks[0] = mark;
     while (mark.calls < CALLS_MIN && recording->count < OPERATIONS_MAX) {
@@ -86,7 +90,7 @@ static void record(struct recording *recording, const char *options, uint64_t se
     ck_assert_uint_ge(recording->compactions, 3);
     printf("crash: %zu operations, %lu writes, %lu storage calls, %u flushes, %u compactions asked for, seed %lu, %s\n",
            recording->count, (unsigned long)mark.writes, (unsigned long)mark.calls, recording->flushes,
-           recording->compactions, (unsigned long)seed, options);
+           recording->compactions, (unsigned long)seed, recorded);
 }
 
 static void forget(struct recording *recording)
@@ -133,7 +137,7 @@ static bool open_image(struct replay *replay, const struct recording *recording,
                        uint64_t *moment)
 {
     replay->must_exist = legal.must_exist;
-    if (!replay_start(replay, image, STORE, recording->options, model_create()))
+    if (!replay_start(replay, image, STORE, recording->image_options, model_create()))
         return false;
     *moment = find_moment(replay->db, recording->model, legal.low, legal.high, replay->failure, sizeof replay->failure);
     if (*moment == UINT64_MAX)
@@ -257,10 +261,10 @@ static enum verdict crash_chunk(void *arg, char *failure, size_t size)
     return VERDICT_PASSED;
 }
 
-static void crash_everywhere(const char *options, uint64_t seed, uint64_t stride)
+static void crash_everywhere(const char *options, uint64_t seed, uint64_t stride, bool background)
 {
     struct recording recording;
-    record(&recording, options, seed);
+    record(&recording, options, seed, background);
     recording.stride *= stride;
     struct pool *pool = pool_create(0);
     uint64_t calls = env_memory_calls(recording.env);
@@ -280,25 +284,40 @@ static void crash_everywhere(const char *options, uint64_t seed, uint64_t stride
 
 START_TEST(test_crash_learned)
 {
-    crash_everywhere("index=learned" COMMON, setting("CRASH_SEED", 20), 1);
+    crash_everywhere("index=learned" COMMON, setting("CRASH_SEED", 20), 1, false);
 }
 END_TEST
 
 /* What is on disk hardly differs: fewer points, another workload. */
 START_TEST(test_crash_traditional)
 {
-    crash_everywhere("index=traditional,filter_bits=4" COMMON, setting("CRASH_SEED", 21), 5);
+    crash_everywhere("index=traditional,filter_bits=4" COMMON, setting("CRASH_SEED", 21), 5, false);
 }
 END_TEST
+
+/* Flushes and compactions run beside the writes, so several logs are behind each other, synced or not. Each recording
+ * is another one: here a seed alone does not repeat a failure. */
+START_TEST(test_crash_background)
+{
+    crash_everywhere("index=learned" COMMON, setting("CRASH_SEED", 22), 3, true);
+}
+END_TEST
+
+/* A case of its own each, so that CK_RUN_CASE can choose one. */
+static void add_case(Suite *suite, const char *name, const TTest *test)
+{
+    TCase *tcase = tcase_create(name);
+    tcase_set_timeout(tcase, 3600);
+    tcase_add_test(tcase, test);
+    suite_add_tcase(suite, tcase);
+}
 
 int main(void)
 {
     Suite *suite = suite_create("crash");
-    TCase *tcase = tcase_create("every storage call");
-    tcase_set_timeout(tcase, 3600);
-    tcase_add_test(tcase, test_crash_learned);
-    tcase_add_test(tcase, test_crash_traditional);
-    suite_add_tcase(suite, tcase);
+    add_case(suite, "learned", test_crash_learned);
+    add_case(suite, "traditional", test_crash_traditional);
+    add_case(suite, "background", test_crash_background);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
     srunner_run_all(runner, CK_NORMAL);
