@@ -31,8 +31,8 @@ struct engine_entry {
 struct engine_snapshot;
 struct engine_iterator;
 
-/* Up to this size of the key an entry's key, meta (255 bytes) and reference lie in the first 4 KiB of its page, which is
- * all that is read of a large page without values. */
+/* Up to this size of the key an entry's key, meta (255 bytes) and reference lie in the first 4 KiB of its page, which
+ * is all that is read of a large page without values. */
 enum { ENGINE_KEY_WHOLE = 3500 };
 
 /* Makes the final batch of a write that depends on the present state: see lsm_prepare in lsm/lsm.h. It reads with the

@@ -1,8 +1,8 @@
 /* plsm: an ordered key-value store with learned indexes. This is the one public header.
  *
  * A store is a directory. Keys are 1 to 8,192 bytes, any byte, ordered bytewise; values are 0 bytes to 1 TiB. Each
- * entry also has `meta`, up to 255 bytes beside the value (the mount keeps mode, owner and times there), empty for plain
- * puts.
+ * entry also has `meta`, up to 255 bytes beside the value (the mount keeps mode, owner and times there), empty for
+ * plain puts.
  *
  * Values up to PLSM_INLINE_MAX live in the tree. Larger ones are kept in extents beside it, are read and written at
  * offsets (plsm_read, plsm_edit_*) and are never wholly in memory.
@@ -66,7 +66,8 @@ typedef enum plsm_open_flags {
 
 /* Opens the store in directory `path`. `options` may be NULL. *out is owned by the caller, to plsm_close.
  * PLSM_NO_STORE: no store there (or path is no directory); PLSM_LOCKED: another process writes it; PLSM_INVALID: an
- * option is unknown or its value not allowed (nothing was touched); PLSM_VERSION, PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+ * option is unknown or its value not allowed (nothing was touched); PLSM_VERSION, PLSM_CORRUPT, PLSM_IO,
+ * PLSM_NO_MEMORY. */
 plsm_status plsm_open(const char *path, plsm_open_flags flags, const char *options, plsm **out);
 
 /* Writes everything out, syncs it and closes; accepts NULL. The handle is gone also when an error is returned. */

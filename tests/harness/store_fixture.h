@@ -9,7 +9,8 @@
 #include "store/internal.h"
 
 /* Options under which a store in memory flushes and compacts often, inside the writing calls. */
-#define FIXTURE_OPTIONS "background=0,buffer_size=256K,file_size=512K,cache_size=1M,l0_compact=2,l0_slowdown=4,l0_stop=6"
+#define FIXTURE_OPTIONS \
+    "background=0,buffer_size=256K,file_size=512K,cache_size=1M,l0_compact=2,l0_slowdown=4,l0_stop=6"
 
 /* Each fails the test when the store does not do as told; the message is the store's. libcheck writes a file for every
  * assertion it is told of, so it is told of failures only. */
