@@ -5,6 +5,12 @@
 #ifndef PLSM_STATUS_H
 #define PLSM_STATUS_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#pragma GCC visibility push(default) /* part of plsm.h, while the library is compiled with hidden visibility */
+
 typedef enum plsm_status {
     PLSM_OK = 0,
     PLSM_NOT_FOUND,   /* the key is not in the store (or not in the snapshot that was read) */
@@ -31,5 +37,11 @@ const char *plsm_status_name(plsm_status status);
 /* Returns the sentence that belongs to the last failure on the calling thread: it names the file or value and what to
  * do. Valid until the next failing call on this thread; never NULL, empty when nothing has failed yet. */
 const char *plsm_message(void);
+
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
