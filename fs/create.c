@@ -106,7 +106,12 @@ static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *
         return status == PLSM_TOO_LARGE ? ENAMETOOLONG : fs_errno(fs, status);
     entry.key.size += directory;
     touch_directory(fs, parent);
-    return fill_entry(fs, parent, entry_piece(&entry), directory ? NODE_DIRECTORY : 0, &entry.attr, value.size, reply);
+    struct stored_entry stored = {.piece = entry_piece(&entry),
+                                  .node_flags = directory ? NODE_DIRECTORY : 0,
+                                  .attr = entry.attr,
+                                  .size = value.size,
+                                  .publications = parent->publications};
+    return fill_entry(fs, parent, &stored, reply);
 }
 
 static void make_and_reply(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode, dev_t rdev,

@@ -245,18 +245,20 @@ plsm_status inode_stat(struct fs *fs, struct node *node, struct attr *attr, uint
     return status;
 }
 
-void inode_overlay(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size)
+bool inode_overlay(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size)
 {
     struct inode *inode = get_existing(fs, node);
     if (!inode)
-        return;
+        return false;
     mutex_lock(&inode->lock);
-    if (inode->loaded) {
+    bool knows = inode->loaded;
+    if (knows) {
         *attr = inode->attr;
         *size = size_of(inode);
     }
     mutex_unlock(&inode->lock);
     inode_put(fs, inode);
+    return knows;
 }
 
 /* --- publishing --------------------------------------------------------------------------------------------------- */
@@ -345,6 +347,8 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode)
             status = publish_content(fs, inode, path_slice(&path), encoded);
         else
             status = publish_attributes(fs, path_slice(&path), encoded);
+        if (inode->node->parent)
+            atomic_fetch_add(&inode->node->parent->publications, 1);
     }
     if (status == PLSM_OK) {
         inode->written = inode->truncated = inode->flushed_once = inode->attr_dirty = false;

@@ -88,8 +88,8 @@ static inline bool inode_content_dirty(const struct inode *inode)
 
 /* Attributes and size of a node, from its inode when it has one, else from the store. Takes the inode's lock. */
 plsm_status inode_stat(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size);
-/* The same as a change to what was read from the store just now: only looks for an inode that knows better. */
-void inode_overlay(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size);
+/* The same as a change to what was read from the store: only looks for an inode that knows better; tells whether. */
+bool inode_overlay(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size);
 
 /* The thread that publishes: `arg` is the struct fs; ends when ticker_stop is set. Takes its locks itself. */
 void inode_ticker(void *arg);

@@ -47,6 +47,7 @@ struct listed {
 struct scan {
     struct fs *fs;
     struct path directory;
+    uint32_t publications; /* in the directory, before the iterator was made */
     plsm_iterator *it;
     struct listed entry;
     uint8_t piece[PLSM_KEY_MAX + 1];
@@ -288,8 +289,12 @@ static int add_listed(struct answer *answer, const struct scan *scan, uint64_t c
         *room = add(answer, listed->name.bytes, &entry, cookie);
         return 0;
     }
-    int error = fill_entry(answer->fs, answer->node, slice(scan->piece, listed->piece_size), listed->node_flags,
-                           &listed->attr, listed->size, &entry);
+    struct stored_entry stored = {.piece = slice(scan->piece, listed->piece_size),
+                                  .node_flags = listed->node_flags,
+                                  .attr = listed->attr,
+                                  .size = listed->size,
+                                  .publications = scan->publications};
+    int error = fill_entry(answer->fs, answer->node, &stored, &entry);
     if (error)
         return error;
     *room = add(answer, listed->name.bytes, &entry, cookie);
@@ -333,6 +338,7 @@ static int fill_answer(struct answer *answer, struct listing *listing, uint64_t 
         return ENAMETOOLONG;
     struct mark mark = find_mark(listing, cookie);
     uint64_t at = mark.size ? mark.cookie : dots;
+    scan->publications = answer->node->publications;
     plsm_status status =
         scan_open(scan, slice(listing->keys.data ? listing->keys.data + mark.offset : NULL, mark.size));
     while (status == PLSM_OK && room && !error) {

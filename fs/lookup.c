@@ -10,17 +10,23 @@
 #include "fs/ops.h"
 #include "base/banned.h"
 
-int fill_entry(struct fs *fs, struct node *parent, plsm_slice piece, uint8_t node_flags, const struct attr *attr,
-               uint64_t size, struct fuse_entry_param *out)
+int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *stored, struct fuse_entry_param *out)
 {
-    struct attr newest = *attr;
-    struct node *node = node_enter(&fs->nodes, parent, piece, node_flags);
+    struct attr attr = stored->attr;
+    uint64_t size = stored->size;
+    struct node *node = node_enter(&fs->nodes, parent, stored->piece, stored->node_flags);
     if (!node)
         return ENOMEM;
-    inode_overlay(fs, node, &newest, &size);
+    if (!inode_overlay(fs, node, &attr, &size) && parent->publications != stored->publications) {
+        plsm_status status = inode_stat(fs, node, &attr, &size);
+        if (status != PLSM_OK) {
+            inode_forget(fs, node, 1);
+            return fs_errno(fs, status);
+        }
+    }
     *out = (struct fuse_entry_param){
         .ino = (fuse_ino_t)(uintptr_t)node, .attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
-    attr_to_stat(&newest, size, &out->attr);
+    attr_to_stat(&attr, size, &out->attr);
     return 0;
 }
 
@@ -50,9 +56,15 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
         return;
     }
     tree_share(&fs->nodes);
+    struct stored_entry stored = {.publications = parent->publications};
     int error = entry_find(fs, parent, name, &entry, NULL);
-    if (!error)
-        error = fill_entry(fs, parent, entry_piece(&entry), entry.node_flags, &entry.attr, entry.size, &reply);
+    if (!error) {
+        stored.piece = entry_piece(&entry);
+        stored.node_flags = entry.node_flags;
+        stored.attr = entry.attr;
+        stored.size = entry.size;
+        error = fill_entry(fs, parent, &stored, &reply);
+    }
     tree_unshare(&fs->nodes);
     if (error && error != ENOENT)
         fuse_reply_err(req, error);
@@ -136,7 +148,7 @@ static void apply_attributes(struct attr *attr, const struct stat *st, int to_se
 static int set_attributes(struct fs *fs, struct inode *inode, const struct stat *st, int to_set, bool by_handle)
 {
     struct attr old = {0};
-    uint64_t old_size = inode->size;
+    bool old_dirty = inode->attr_dirty;
     plsm_status status = inode_load(fs, inode);
     int error = 0;
     if (status != PLSM_OK)
@@ -163,8 +175,7 @@ static int set_attributes(struct fs *fs, struct inode *inode, const struct stat 
         inode_discard(fs, inode);
     } else if (!resized) {
         inode->attr = old;
-        inode->size = old_size;
-        inode->attr_dirty = false;
+        inode->attr_dirty = old_dirty;
         inode_note(fs, inode);
     }
     return error;

@@ -45,7 +45,8 @@ struct node {
     uint64_t lookups;    /* table lock */
     uint32_t children;   /* table lock; nodes whose parent this is */
     uint32_t hash;
-    char *piece; /* owned */
+    _Atomic uint32_t publications; /* of inodes in this directory; see fill_entry in fs/ops.h */
+    char *piece;                   /* owned */
     uint16_t piece_size;
     _Atomic uint8_t flags;
 };

@@ -60,9 +60,21 @@ void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file
 
 /* --- shared between them ------------------------------------------------------------------------------------------ */
 
-/* Fills what lookup, mkdir, create and so on answer with, and counts the lookup. ENOMEM, or 0. */
-int fill_entry(struct fs *fs, struct node *parent, plsm_slice piece, uint8_t node_flags, const struct attr *attr,
-               uint64_t size, struct fuse_entry_param *out);
+/* An entry as the store had it, on its way to the kernel. */
+struct stored_entry {
+    plsm_slice piece;
+    uint8_t node_flags;
+    struct attr attr;
+    uint64_t size;
+    uint32_t publications; /* of its directory, read before the store was */
+};
+
+/* Fills what lookup, readdirplus, mkdir, create and so on answer with, and counts the lookup. Returns 0 or an errno value.
+ *
+ * What was read from the store may be old by now: the file may have been open then, written but not published, and be
+ * published and closed since, so that no inode tells. The kernel would believe the old size, as it asked behind the
+ * write. That is what `publications` is for: when it has changed, the entry is read again. */
+int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *stored, struct fuse_entry_param *out);
 
 /* Before a name in `parent` goes: makes a directory that exists only through what lies in it permanent, in `batch`, so
  * that it does not vanish with its last entry. */

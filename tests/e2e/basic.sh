@@ -302,7 +302,13 @@ ok cp "$DIR/large" "$WORK/large2"
 ok cmp "$WORK/large" "$WORK/large2"
 memory_kb=$(awk '$1 == "VmHWM:" { print $2 }' "/proc/$pid/status")
 echo "VmHWM of the daemon after a file of $size_mb MiB: $memory_kb KiB"
-[ "$memory_kb" -lt 65536 ] && pass || fail "$memory_kb KiB are not less than 64 MiB"
+if grep -qE '__(asan|tsan)_init' "$PLSMD"; then
+    echo "not judged: a sanitizer keeps memory of its own"
+elif [ "$memory_kb" -lt 65536 ]; then
+    pass
+else
+    fail "$memory_kb KiB are not less than 64 MiB"
+fi
 rm "$WORK/large2"
 # random writes into it
 py "$DIR/large" "$WORK/large" <<'PY' && pass || fail "random writes into a large file"

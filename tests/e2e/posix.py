@@ -401,7 +401,7 @@ def test_many_threads():
 
     def work(me):
         try:
-            for i in range(150):
+            for i in range(400):
                 path = f"threads/{me}-{i % 10}"
                 write(path, bytes([me]) * (i * 97 % 5000))
                 assert read(path) == bytes([me]) * (i * 97 % 5000)

@@ -1,0 +1,282 @@
+/* The table of nodes: paths, lookups and forgets in any order, names that move and go, against a simple model. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/env.h"
+#include "base/random.h"
+#include "fs/node.h"
+
+#include "base/banned.h"
+
+static void check_path(const struct node *node, const char *expected)
+{
+    struct path path;
+    ck_assert_int_eq(node_path(node, &path), PLSM_OK);
+    ck_assert_msg(slice_equal(path_slice(&path), slice_of(expected)), "%.*s, not %s", (int)path.size,
+                  (const char *)path.bytes, expected);
+}
+
+static struct node *enter(struct node_table *table, struct node *parent, const char *piece)
+{
+    size_t size = strlen(piece);
+    return node_enter(table, parent, slice(piece, size), size && piece[size - 1] == '/' ? NODE_DIRECTORY : 0);
+}
+
+START_TEST(test_paths)
+{
+    struct node_table table;
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    struct node *a = enter(&table, &table.root, "a/"), *b = enter(&table, a, "b/"), *f = enter(&table, b, "f");
+    check_path(&table.root, "");
+    check_path(a, "a/");
+    check_path(f, "a/b/f");
+    ck_assert_ptr_eq(enter(&table, b, "f"), f);
+    ck_assert_uint_eq(f->lookups, 2);
+    ck_assert_ptr_ne(enter(&table, &table.root, "a"), a); /* the file beside the directory */
+    /* a directory moves, and what is in it with it */
+    tree_exclude(&table);
+    node_move(&table, b, &table.root, node_piece(slice_of("c/")), 2);
+    ck_assert_ptr_null(node_find(&table, a, slice_of("b/")));
+    ck_assert_ptr_eq(node_find(&table, &table.root, slice_of("c/")), b);
+    check_path(f, "c/f");
+    /* a name that is gone keeps its node, and the name can be given again */
+    node_remove(&table, f);
+    ck_assert_ptr_null(node_find(&table, b, slice_of("f")));
+    struct node *g = enter(&table, b, "f");
+    ck_assert_ptr_ne(g, f);
+    tree_unexclude(&table);
+    check_path(f, "c/f");
+    node_forget(&table, f, 2);
+    node_forget(&table, b, 1); /* still holds g */
+    check_path(g, "c/f");
+    node_forget(&table, g, 1);
+    node_table_destroy(&table);
+}
+END_TEST
+
+START_TEST(test_long_path)
+{
+    struct node_table table;
+    struct path path;
+    char piece[251];
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    memset(piece, 'x', sizeof piece);
+    piece[250] = '/';
+    struct node *node = &table.root;
+    for (int i = 0; i < 32; i++)
+        node = node_enter(&table, node, slice(piece, 251), NODE_DIRECTORY);
+    ck_assert_int_eq(node_path(node, &path), PLSM_OK);
+    ck_assert_uint_eq(path.size, 32 * 251);
+    struct node *last = node_enter(&table, node, slice(piece, PLSM_KEY_MAX - 32 * 251), 0);
+    ck_assert_int_eq(node_path(last, &path), PLSM_OK);
+    ck_assert_uint_eq(path.size, PLSM_KEY_MAX);
+    last = node_enter(&table, node, slice(piece, PLSM_KEY_MAX - 32 * 251 + 1), 0);
+    ck_assert_int_eq(node_path(last, &path), PLSM_TOO_LARGE);
+    node_table_destroy(&table);
+}
+END_TEST
+
+/* A tree of up to 3 levels, entered, moved, removed and forgotten at random. The model knows each live node's path. */
+enum { MODEL_NODES = 300 };
+struct model_node {
+    struct node *node;
+    int parent; /* -1: the root */
+    unsigned lookups;
+    bool directory, gone;
+    char piece[16];
+};
+
+static void model_path(const struct model_node *model, int at, char *out, size_t room)
+{
+    char tail[256] = "";
+    for (; at >= 0; at = model[at].parent) {
+        char joined[256];
+        snprintf(joined, sizeof joined, "%s%s", model[at].piece, tail);
+        memcpy(tail, joined, sizeof tail);
+    }
+    snprintf(out, room, "%s", tail);
+}
+
+static bool model_has_children(const struct model_node *model, int at)
+{
+    for (int i = 0; i < MODEL_NODES; i++)
+        if (model[i].node && model[i].parent == at)
+            return true;
+    return false;
+}
+
+static int model_find(const struct model_node *model, int parent, const char *piece)
+{
+    for (int i = 0; i < MODEL_NODES; i++)
+        if (model[i].node && !model[i].gone && model[i].parent == parent && strcmp(model[i].piece, piece) == 0)
+            return i;
+    return -1;
+}
+
+static int model_depth(const struct model_node *model, int at)
+{
+    int depth = 0;
+    for (; at >= 0; at = model[at].parent)
+        depth++;
+    return depth;
+}
+
+START_TEST(test_random)
+{
+    static struct model_node model[MODEL_NODES];
+    uint64_t seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : 1;
+    struct random r;
+    struct node_table table;
+    random_seed(&r, seed);
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    for (int round = 0; round < 100000; round++) {
+        int at = (int)random_below(&r, MODEL_NODES), parent = (int)random_below(&r, MODEL_NODES + 1) - 1;
+        bool parent_fits = parent < 0 || (parent != at && model[parent].node && model[parent].directory &&
+                                          !model[parent].gone && model_depth(model, parent) < 3);
+        struct node *parent_node = parent < 0 ? &table.root : model[parent].node;
+        char piece[16];
+        bool directory = random_below(&r, 2);
+        snprintf(piece, sizeof piece, "%d%s", (int)random_below(&r, 20), directory ? "/" : "");
+        switch (random_below(&r, 5)) {
+        case 0:
+        case 1: /* look up */
+            if (!parent_fits)
+                break;
+            int known = model_find(model, parent, piece);
+            if (known < 0 && model[at].node)
+                break;
+            struct node *node = enter(&table, parent_node, piece);
+            if (known < 0) {
+                model[at] = (struct model_node){.node = node, .parent = parent, .directory = directory};
+                memcpy(model[at].piece, piece, sizeof piece);
+                known = at;
+            }
+            ck_assert_ptr_eq(node, model[known].node);
+            model[known].lookups++;
+            break;
+        case 2: /* forget some; what has children stays */
+            if (!model[at].node || !model[at].lookups)
+                break;
+            unsigned count = 1 + (unsigned)random_below(&r, model[at].lookups);
+            if (count == model[at].lookups && model_has_children(model, at))
+                break;
+            model[at].lookups -= count;
+            node_forget(&table, model[at].node, count);
+            if (!model[at].lookups)
+                model[at].node = NULL;
+            break;
+        case 3: /* rename, where nothing is */
+            if (!model[at].node || model[at].gone || model[at].directory || !parent_fits || directory ||
+                model_find(model, parent, piece) >= 0)
+                break;
+            tree_exclude(&table);
+            node_move(&table, model[at].node, parent_node, node_piece(slice_of(piece)), strlen(piece));
+            tree_unexclude(&table);
+            model[at].parent = parent;
+            memcpy(model[at].piece, piece, sizeof piece);
+            break;
+        case 4: /* remove */
+            if (!model[at].node || model[at].gone || model_has_children(model, at) || random_below(&r, 4))
+                break;
+            tree_exclude(&table);
+            node_remove(&table, model[at].node);
+            tree_unexclude(&table);
+            model[at].gone = true;
+            break;
+        }
+        if (model[at].node) {
+            char expected[256];
+            model_path(model, at, expected, sizeof expected);
+            check_path(model[at].node, expected);
+        }
+    }
+    size_t live = 0;
+    for (int i = 0; i < MODEL_NODES; i++)
+        live += model[i].node && !model[i].gone;
+    ck_assert_uint_eq(table.count, live);
+    ck_assert_uint_gt(live, 20);
+    for (bool again = true; again;) { /* children first, as the kernel does */
+        again = false;
+        for (int i = 0; i < MODEL_NODES; i++)
+            if (model[i].node && !model_has_children(model, i)) {
+                node_forget(&table, model[i].node, model[i].lookups);
+                model[i].node = NULL;
+                again = true;
+            }
+    }
+    ck_assert_uint_eq(table.count, 0);
+    node_table_destroy(&table);
+}
+END_TEST
+
+/* Many threads look the same names up and forget them; one of them renames meanwhile. */
+struct worker {
+    struct node_table *table;
+    uint64_t seed;
+    struct env_thread *thread;
+};
+
+static void work(void *arg)
+{
+    struct worker *worker = arg;
+    struct random r;
+    random_seed(&r, worker->seed);
+    for (int i = 0; i < 20000; i++) {
+        struct path path;
+        char piece[16];
+        snprintf(piece, sizeof piece, "d%d/", (int)random_below(&r, 4));
+        tree_share(worker->table);
+        struct node *directory = enter(worker->table, &worker->table->root, piece);
+        snprintf(piece, sizeof piece, "f%d", (int)random_below(&r, 100));
+        struct node *file = enter(worker->table, directory, piece);
+        if (node_path(file, &path) != PLSM_OK || path.size < 5)
+            abort();
+        tree_unshare(worker->table);
+        if (random_below(&r, 10) == 0) {
+            tree_exclude(worker->table);
+            if (!(file->flags & NODE_GONE))
+                node_remove(worker->table, file);
+            tree_unexclude(worker->table);
+        }
+        node_forget(worker->table, file, 1);
+        node_forget(worker->table, directory, 1);
+    }
+}
+
+START_TEST(test_threads)
+{
+    struct node_table table;
+    struct worker workers[4];
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        workers[i] = (struct worker){.table = &table, .seed = i};
+        ck_assert_int_eq(env_thread_start(env_posix(), work, &workers[i], &workers[i].thread), PLSM_OK);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        env_thread_join(workers[i].thread);
+    ck_assert_uint_eq(table.count, 0);
+    ck_assert_uint_eq(table.root.children, 0);
+    node_table_destroy(&table);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("node");
+    TCase *tests = tcase_create("node");
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, test_paths);
+    tcase_add_test(tests, test_long_path);
+    tcase_add_test(tests, test_random);
+    tcase_add_test(tests, test_threads);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

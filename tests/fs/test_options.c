@@ -1,0 +1,108 @@
+/* The command line of mount.plsm: what is taken, passed on, defaulted and refused. */
+#include <check.h>
+#include <string.h>
+
+#include "fs/options.h"
+
+#include "base/banned.h"
+
+static plsm_status parse(struct mount_options *out, const char *const *arguments)
+{
+    char *argv[16] = {(char *)(uintptr_t) "mount.plsm"};
+    int argc = 1;
+    for (; arguments[argc - 1]; argc++)
+        argv[argc] = (char *)(uintptr_t)arguments[argc - 1];
+    return mount_options_parse(argc, argv, out);
+}
+#define PARSE(out, ...) parse((out), (const char *const[]){__VA_ARGS__, NULL})
+
+START_TEST(test_accepted)
+{
+    struct mount_options o;
+    ck_assert_int_eq(PARSE(&o, "s", "d"), PLSM_OK);
+    ck_assert_str_eq(o.store, "s");
+    ck_assert_str_eq(o.directory, "d");
+    ck_assert(!o.foreground && !o.read_only && !o.create && !o.show_control && !o.allow_other);
+    ck_assert_uint_eq(o.publish_interval_ns, UINT64_C(30000000000));
+    ck_assert_str_eq((char *)o.store_options.data, "buffer_size=8M,cache_size=16M");
+    ck_assert_str_eq((char *)o.kernel_options.data, "");
+    mount_options_free(&o);
+    /* as mount(8) calls it */
+    ck_assert_int_eq(PARSE(&o, "s", "d", "-s", "-n", "-v", "-o",
+                           "rw,nodev,nosuid,index=traditional,_netdev,nofail,user=me,x-systemd.automount,relatime"),
+                     PLSM_OK);
+    ck_assert_str_eq((char *)o.kernel_options.data, "nodev,nosuid");
+    ck_assert_str_eq((char *)o.store_options.data, "index=traditional,buffer_size=8M,cache_size=16M");
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "-fo", "ro,cache_size=1G,,threads=3,publish_interval=0,show_control,allow_other,create",
+                           "--", "-s", "-d"),
+                     PLSM_OK);
+    ck_assert(o.foreground && o.read_only && o.create && o.show_control && o.allow_other);
+    ck_assert_uint_eq(o.threads, 3);
+    ck_assert_uint_eq(o.publish_interval_ns, 0);
+    ck_assert_str_eq((char *)o.store_options.data, "cache_size=1G,buffer_size=8M");
+    ck_assert_str_eq(o.store, "-s");
+    ck_assert_str_eq(o.directory, "-d");
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "-h"), PLSM_OK);
+    ck_assert(o.help);
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "--version"), PLSM_OK);
+    ck_assert(o.version);
+    mount_options_free(&o);
+}
+END_TEST
+
+START_TEST(test_refused)
+{
+    static const struct {
+        const char *option, *message;
+    } rows[] = {
+        {"frobnicate", "unknown option: frobnicate"},
+        {"frobnicate=1", "unknown option: frobnicate"},
+        {"rofl", "unknown option: rofl"},
+        {"ro=1", "ro=1: takes no value"},
+        {"threads", "threads: needs a value"},
+        {"threads=0", "from 1 to 64"},
+        {"threads=65", "from 1 to 64"},
+        {"threads=1x", "must be a number"},
+        {"publish_interval=", "must be a number"},
+        {"publish_interval=99999999999", "must be a number"},
+        {"cache_size=much", "cache_size"},
+        {"index=psychic", "index"},
+        {"buffer_siz=1M", "unknown option"},
+        {"=x", "unknown option"},
+    };
+    struct mount_options o;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ck_assert_int_eq(PARSE(&o, "-o", rows[i].option, "s", "d"), PLSM_INVALID);
+        ck_assert_msg(strstr(plsm_message(), rows[i].message), "%s: %s", rows[i].option, plsm_message());
+        mount_options_free(&o);
+    }
+    ck_assert_int_eq(PARSE(&o, "s"), PLSM_INVALID);
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "s", "d", "e"), PLSM_INVALID);
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "s", "d", "-o"), PLSM_INVALID);
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "s", "d", "-q"), PLSM_INVALID);
+    ck_assert_ptr_nonnull(strstr(plsm_message(), "-q"));
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "", "d"), PLSM_INVALID);
+    mount_options_free(&o);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("options");
+    TCase *tests = tcase_create("options");
+    tcase_add_test(tests, test_accepted);
+    tcase_add_test(tests, test_refused);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
