@@ -11,7 +11,12 @@
 #include "lsm/page.h"
 #include "base/banned.h"
 
-enum { EVICT_STEPS_MAX = 64, EVICT_BATCH = 16 };
+enum {
+    EVICT_STEPS_MAX = 64,
+    EVICT_BATCH = 16,
+    SCAN_PREFETCH_BYTES = PAGE_SIZE, /* half of it is slower than none: the streams of several runs confuse the hardware */
+    SLACK_BYTES = PAGE_SIZE,   /* behind the last frame: cursors move keys by moves of fixed size */
+};
 
 struct frame {
     cache_slot *_Atomic owner; /* NULL: not published */
@@ -20,8 +25,8 @@ struct frame {
 struct cache {
     uint8_t *memory;
     struct frame *frames;
-    _Atomic uint8_t
-        *used; /* per frame: since the hand passed. Apart from the frames, so that a hit touches few lines */
+    _Atomic uint32_t *pins; /* per frame */
+    _Atomic uint8_t *used;  /* per frame: since the hand passed; apart, so that a hit touches few lines */
     struct epoch *epoch;
     uint32_t capacity; /* frames */
     mutex lock;
@@ -46,12 +51,13 @@ struct cache *cache_create(uint64_t bytes, struct epoch *epoch)
     mutex_init(&cache->lock);
     if (cache->capacity == 0)
         return cache;
-    cache->memory = mem_map((size_t)cache->capacity * PAGE_SIZE);
+    cache->memory = mem_map((size_t)cache->capacity * PAGE_SIZE + SLACK_BYTES);
+    cache->pins = mem_map(cache->capacity * sizeof *cache->pins);
     cache->frames = mem_map(cache->capacity * sizeof *cache->frames);
     cache->used = mem_map(cache->capacity * sizeof *cache->used);
     cache->free_stack = mem_map(cache->capacity * sizeof *cache->free_stack);
     cache->limbo = mem_map(cache->capacity * sizeof *cache->limbo);
-    if (!cache->memory || !cache->frames || !cache->used || !cache->free_stack || !cache->limbo) {
+    if (!cache->memory || !cache->frames || !cache->used || !cache->pins || !cache->free_stack || !cache->limbo) {
         cache_destroy(cache);
         return NULL;
     }
@@ -68,7 +74,8 @@ void cache_destroy(struct cache *cache)
 {
     if (!cache)
         return;
-    unmap(cache->memory, (size_t)cache->capacity * PAGE_SIZE);
+    unmap(cache->memory, (size_t)cache->capacity * PAGE_SIZE + SLACK_BYTES);
+    unmap(cache->pins, cache->capacity * sizeof *cache->pins);
     unmap(cache->frames, cache->capacity * sizeof *cache->frames);
     unmap(cache->used, cache->capacity * sizeof *cache->used);
     unmap(cache->free_stack, cache->capacity * sizeof *cache->free_stack);
@@ -101,12 +108,31 @@ const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot)
     return mark(cache, number);
 }
 
+const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number)
+{
+    const uint8_t *page = NULL;
+    /* The pin is set inside the bracket: whoever takes an evicted frame again has waited for the bracket, sees the pin. */
+    epoch_enter(cache->epoch);
+    *number = atomic_load_explicit(slot, memory_order_acquire);
+    if (*number) {
+        atomic_fetch_add_explicit(&cache->pins[*number - 1], 1, memory_order_relaxed);
+        page = mark(cache, *number);
+    }
+    epoch_exit(cache->epoch);
+    return page;
+}
+
+void cache_unpin(struct cache *cache, uint32_t number)
+{
+    atomic_fetch_sub_explicit(&cache->pins[number - 1], 1, memory_order_release);
+}
+
 void cache_prefetch(const struct cache *cache, const cache_slot *slot)
 {
     uint32_t number = atomic_load_explicit(slot, memory_order_relaxed);
     if (!number)
         return;
-    for (size_t line = 0; line < PAGE_SIZE; line += 64)
+    for (size_t line = 0; line < SCAN_PREFETCH_BYTES; line += 64)
         __builtin_prefetch(frame_memory(cache, number) + line);
 }
 
@@ -147,11 +173,14 @@ uint8_t *cache_take(struct cache *cache, uint32_t *number)
     } else if (cache->capacity) {
         if (!cache->limbo_count)
             evict(cache);
-        const struct limbo *oldest = &cache->limbo[cache->limbo_first];
-        if (cache->limbo_count && epoch_quiescent(cache->epoch, oldest->epoch)) {
-            taken = oldest->number;
+        const struct limbo oldest = cache->limbo[cache->limbo_first];
+        if (cache->limbo_count && epoch_quiescent(cache->epoch, oldest.epoch)) {
             cache->limbo_first = (cache->limbo_first + 1) % cache->capacity;
             cache->limbo_count--;
+            if (atomic_load_explicit(&cache->pins[oldest.number - 1], memory_order_acquire) == 0)
+                taken = oldest.number;
+            else /* a scan still looks at it: to the end of the queue */
+                cache->limbo[(cache->limbo_first + cache->limbo_count++) % cache->capacity] = oldest;
         } else if (cache->limbo_count < EVICT_BATCH) {
             evict(cache); /* so that one is ready soon */
         }

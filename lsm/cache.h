@@ -2,7 +2,7 @@
  *
  * Each run has an array with a slot per page, which holds the number of the frame the page is in (0: none), so a hit is
  * two dependent loads and no hash table. Readers touch slots and frames inside an epoch bracket only; a frame that was
- * evicted is used again after all readers of that time have left.
+ * evicted is used again after all readers of that time have left, and after it is not pinned any more.
  *
  * Eviction is a clock with a second chance: a hit marks the frame, the hand clears marks and takes the first unmarked
  * one (Corbato 1968). Scans and compactions read around the cache. */
@@ -28,8 +28,12 @@ void cache_destroy(struct cache *cache); /* accepts NULL; no reader may be left 
  * until its end. */
 const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot);
 
-/* Brings the page in a slot, if there is one, towards the processor's cache: for a scan that will be there soon (the
- * hardware's own prefetch stops at page borders). */
+/* As cache_lookup, without a bracket: the page stays until cache_unpin(number). For scans, which look at a page for long. */
+const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number);
+void cache_unpin(struct cache *cache, uint32_t number);
+
+/* Brings the front of the page in a slot, if there is one, towards the processor's cache: for a scan that will be there
+ * soon (the hardware's own prefetch stops at page borders). */
 void cache_prefetch(const struct cache *cache, const cache_slot *slot);
 
 /* A frame to read a page into, owned by the caller until published or dropped; *number is its number. NULL when none

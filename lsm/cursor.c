@@ -35,8 +35,8 @@ void cursor_close(struct cursor *c)
 {
     if (c->is_memtable)
         memtable_iterator_destroy(&c->memtable);
-    mem_free(c->keys[0]);
-    mem_free(c->buffer);
+    else
+        cursor_run_close(c);
     memset(c, 0, sizeof *c);
 }
 

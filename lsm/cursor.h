@@ -2,8 +2,8 @@
  *
  * It shows, of each key, the newest version with seq <= `seq` (deletions too), or with `all_versions` every version,
  * newest first. What it shows stays valid until it moves; the key of one step before stays valid one step longer, so
- * that a merge can compare without copying. Pages are copied out of the cache (100 ns for 4 KiB), so a cursor holds no
- * epoch bracket between calls; whoever owns it keeps the runs and the memtable referenced. */
+ * that a merge can compare without copying. The page it looks at is pinned in the cache or in memory of its own, so a
+ * cursor holds no epoch bracket between calls; whoever owns it keeps the runs and the memtable referenced. */
 #ifndef LSM_CURSOR_H
 #define LSM_CURSOR_H
 
@@ -43,7 +43,7 @@ struct cursor {
     bool buffer_checked;       /* its pages were verified already */
     uint32_t buffered, buffered_count; /* units of `body` in it */
     unsigned ahead;            /* units to read at the next miss */
-    bool sequential;           /* the last page read was next to the one before */
+    uint32_t pinned; /* frame of the cache that `page` is in; 0: it is in `buffer` */
     bool backward;             /* the direction of the last move: which way to read ahead */
     uint8_t *keys[2];          /* the key being shown, and the one before; LSM_KEY_MAX each */
     unsigned key_at;
@@ -71,6 +71,7 @@ static inline int cursor_compare(const struct cursor *a, const struct cursor *b)
 }
 
 /* --- the two kinds (cursor_run.c; private to the cursor) --- */
+void cursor_run_close(struct cursor *c);
 void cursor_run_first(struct cursor *c);
 void cursor_run_last(struct cursor *c);
 void cursor_run_seek(struct cursor *c, plsm_slice key);

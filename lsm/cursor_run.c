@@ -31,7 +31,7 @@ static plsm_status buffer_reserve(struct cursor *c, size_t size)
     return PLSM_OK;
 }
 
-/* Copies one page into the buffer, through the cache. */
+/* Copies one page into the buffer, through the cache (which has it afterwards, if it has room). */
 static plsm_status copy_page(struct cursor *c, uint32_t unit)
 {
     struct page_hold hold;
@@ -44,9 +44,6 @@ static plsm_status copy_page(struct cursor *c, uint32_t unit)
         status = buffer_reserve(c, size);
     if (status == PLSM_OK)
         memcpy(c->buffer, hold.page, size);
-    uint32_t next = c->backward ? unit - 1 : unit + 1; /* unit 0 backward: no unit has that number */
-    if (c->sequential && next < c->run->facts.units)
-        cache_prefetch(c->run->context->cache, &c->body->slots[next]);
     page_hold_release(&hold);
     epoch_exit(c->run->context->epoch);
     c->buffered = unit;
@@ -84,25 +81,53 @@ static plsm_status read_ahead(struct cursor *c, uint32_t unit)
     return PLSM_OK;
 }
 
+static void unpin(struct cursor *c)
+{
+    if (c->pinned)
+        cache_unpin(c->run->context->cache, c->pinned);
+    c->pinned = 0;
+}
+
+/* Looks at the page in the cache itself, when it is there. */
+static bool pin(struct cursor *c, uint32_t unit)
+{
+    uint32_t number = 0;
+    const uint8_t *page = cache_pin(c->run->context->cache, &c->body->slots[unit], &number);
+    if (!page)
+        return false;
+    counter_add(c->run->context->counters, COUNT_CACHE_HITS, 1);
+    c->pinned = number;
+    c->page = page;
+    uint32_t next = c->backward ? unit - 1 : unit + 1; /* unit 0 backward: no unit has that number */
+    if (next < c->run->facts.units)
+        cache_prefetch(c->run->context->cache, &c->body->slots[next]);
+    return true;
+}
+
+/* Makes `unit` a page in the buffer: read already, through the cache, or ahead. */
+static plsm_status fill_buffer(struct cursor *c, uint32_t unit, bool adjacent)
+{
+    if (unit < c->buffered || unit - c->buffered >= c->buffered_count) {
+        if (!c->options.bulk)
+            c->ahead = !adjacent ? 1 : c->ahead < READ_AHEAD_MAX ? c->ahead * 4 : READ_AHEAD_MAX;
+        bool head_only = c->options.no_value && run_unit_bytes(c->body, unit) > PAGE_SIZE;
+        TRY(c->ahead == 1 || head_only ? copy_page(c, unit) : read_ahead(c, unit));
+    }
+    uint64_t block = run_unit_block(c->body, unit);
+    c->page = c->buffer + (block - run_unit_block(c->body, c->buffered)) * PAGE_SIZE;
+    if (!c->buffer_checked && page_verify(c->page, run_unit_bytes(c->body, unit), c->run->facts.salt ^ (block * PAGE_SIZE),
+                                          c->run->context->verify_checksums) != PLSM_OK)
+        return run_page_corrupt(c->run, unit);
+    return PLSM_OK;
+}
+
 /* Makes `unit` the current page. */
 static plsm_status load(struct cursor *c, uint32_t unit)
 {
     bool adjacent = c->page && (unit == c->unit + 1 || unit + 1 == c->unit);
-    bool inside = unit >= c->buffered && unit - c->buffered < c->buffered_count;
-    if (!inside) {
-        c->sequential = adjacent;
-        if (!c->options.bulk)
-            c->ahead = !adjacent ? 1 : c->ahead < READ_AHEAD_MAX ? c->ahead * 4 : READ_AHEAD_MAX;
-        bool head_only = c->options.no_value && run_unit_bytes(c->body, unit) > PAGE_SIZE;
-        bool cached = !c->options.bulk && atomic_load_explicit(&c->body->slots[unit], memory_order_relaxed) != 0;
-        TRY(c->ahead == 1 || head_only || cached ? copy_page(c, unit) : read_ahead(c, unit));
-    }
-    uint64_t block = run_unit_block(c->body, unit);
-    c->page = c->buffer + (block - run_unit_block(c->body, c->buffered)) * PAGE_SIZE;
-    if (!c->buffer_checked)
-        if (page_verify(c->page, run_unit_bytes(c->body, unit), c->run->facts.salt ^ (block * PAGE_SIZE),
-                        c->run->context->verify_checksums) != PLSM_OK)
-            return run_page_corrupt(c->run, unit);
+    unpin(c);
+    if (c->options.bulk || !pin(c, unit))
+        TRY(fill_buffer(c, unit, adjacent));
     c->unit = unit;
     c->count = page_count(c->page);
     c->slots = page_slots(c->page);
@@ -116,6 +141,7 @@ static plsm_status load(struct cursor *c, uint32_t unit)
 static plsm_status enter_run(struct cursor *c, size_t at)
 {
     if (c->run != c->runs[at]) {
+        unpin(c);
         c->run = c->runs[at];
         c->body = NULL;
         c->page = NULL;
@@ -128,9 +154,9 @@ static plsm_status enter_run(struct cursor *c, size_t at)
 }
 
 /* Decodes the entry under the cursor into the key buffer that does not hold the key shown before. */
-static void show(struct cursor *c)
+static inline void show(struct cursor *c)
 {
-    page_entry_at(c->page + get_u16(c->slots + 2 * c->slot), c->page_end, &c->entry);
+    page_entry_fast(c->page + get_u16(c->slots + 2 * c->slot), c->page_end, &c->entry);
     c->key_at ^= 1;
     uint8_t *key = c->keys[c->key_at];
     size_t size = c->entry.key.size, prefix_size = c->prefix.size;
@@ -339,6 +365,14 @@ void cursor_run_seek_before(struct cursor *c, plsm_slice key)
 void cursor_run_next(struct cursor *c)
 {
     plsm_slice shown = c->entry.key;
+    if (__builtin_expect(c->slot + 1 < c->count && !c->run->facts.versions, 1)) { /* the next entry of the page */
+        c->slot++;
+        c->backward = false;
+        show(c);
+        if (__builtin_expect(visible(c), 1))
+            return;
+        c->key_at ^= 1; /* the key shown before stays where it is */
+    }
     if (step(c, false))
         settle_forward(c, shown);
 }
@@ -354,4 +388,11 @@ void cursor_run_previous(struct cursor *c)
         settle_backward(c);
         return;
     }
+}
+
+void cursor_run_close(struct cursor *c)
+{
+    unpin(c);
+    mem_free(c->keys[0]);
+    mem_free(c->buffer);
 }

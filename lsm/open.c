@@ -285,7 +285,11 @@ static plsm_status read_state(struct lsm *db, struct inventory *inventory, struc
         if (inventory->foreign)
             return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory",
                         db->path);
-        *state = (struct manifest_state){.version = version_create(), .log_floor = 1, .next_number = 1};
+        /* Logs without a MANIFEST are of a creation that did not come to its end: nothing in them was acknowledged. */
+        const struct number_list *logs = &inventory->logs;
+        *state = (struct manifest_state){.version = version_create(),
+                                         .log_floor = logs->count ? logs->numbers[logs->count - 1] + 1 : 1,
+                                         .next_number = 1};
         env_random(db->env, &state->store_id, sizeof state->store_id);
         return state->version ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to open the store");
     }

@@ -43,16 +43,6 @@ static const uint8_t *parse_head(const uint8_t *at, const uint8_t *end, struct e
     uint8_t flags = *at++;
     entry->kind = (enum batch_kind)(flags & KIND_MASK);
     entry->seq = 0;
-    if (flags == BATCH_PUT && end - at >= 2 && at[0] < 0x80 && at[1] < 0x80) { /* most entries of small values */
-        size_t key = at[0], value = at[1];
-        at += 2;
-        if (key > (size_t)(end - at))
-            return NULL;
-        entry->key = slice(at, key);
-        entry->meta = slice(NULL, 0);
-        entry->value = slice(at + key, value);
-        return at + key;
-    }
     if (!(at = get_varint(at, end, &key_size)))
         return NULL;
     if (entry->kind != BATCH_DELETE && !(at = get_varint(at, end, &value_size)))
@@ -88,8 +78,11 @@ plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bo
         return PLSM_CORRUPT;
     size_t fixed = (size_t)(page_slots(page) - page) + 2u * h->count + h->prefix_size;
     struct entry entry;
-    *complete = fixed <= PAGE_SIZE && get_u16(page_slots(page)) >= fixed && get_u16(page_slots(page)) < PAGE_SIZE &&
-                parse_head(page + get_u16(page_slots(page)), page + PAGE_SIZE, &entry);
+    const uint8_t *value = NULL, *end = page + PAGE_SIZE;
+    if (fixed <= PAGE_SIZE && get_u16(page_slots(page)) >= fixed && get_u16(page_slots(page)) < PAGE_SIZE)
+        value = parse_head(page + get_u16(page_slots(page)), end, &entry);
+    /* A reference is always handed out whole. */
+    *complete = value && (entry.kind != BATCH_REFERENCE || entry.value.size <= (size_t)(end - value));
     return PLSM_OK;
 }
 
