@@ -20,9 +20,10 @@ static inline plsm_slice entry_piece(const struct entry *entry)
     return (plsm_slice){entry->key.bytes + entry->parent_size, entry->key.size - entry->parent_size};
 }
 
-/* What a name in the directory `parent` stands for. The tree lock must be held. Returns 0 or an errno value; with ENOENT
- * the key is where the name would be made as a file: its piece is the raw name, without '/'. *creatable (may be NULL):
- * whether it can be made, because it stands for itself (fs/escape.h). Attributes are as in the store, not as in an inode. */
+/* What a name in the directory `parent` stands for. The tree lock must be held. Returns 0 or an errno value; with
+ * ENOENT the key is where the name would be made as a file: its piece is the raw name, without '/'. *creatable (may
+ * be NULL): whether it can be made, because it stands for itself (fs/escape.h). Attributes are as in the store, not
+ * as in an inode. */
 int entry_find(struct fs *fs, struct node *parent, const char *name, struct entry *out, bool *creatable);
 
 /* Whether the store has an entry with exactly this key. */

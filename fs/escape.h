@@ -1,26 +1,26 @@
 /* Keys as file names, both ways, without loss and without collisions.
  *
- * A key is cut at its slashes. "a/b" is the file `b` in the directory `a`; the key "a/" is the directory's own entry. Any
- * byte may stand in a key, but not every piece between slashes is a file name. Such pieces show under escapes; all other
- * names show as they are, also those that contain '%' ("100%", "foo%20bar").
+ * A key is cut at its slashes. "a/b" is the file `b` in the directory `a`; the key "a/" is the directory's own entry.
+ * Any byte may stand in a key, but not every piece between slashes is a file name. Such pieces show under escapes;
+ * all other names show as they are, also those that contain '%' ("100%", "foo%20bar").
  *
  *   shown           stands for
  *   %00             a NUL byte
  *   %2E  %2E.       the names "." and ".."; in the root also %2Estats and %2Eplsm for keys that have reserved names
- *   NAME%2F.        the directory NAME where the key "NAME" exists as well: the file keeps the plain name. (Where it does
- *                   not exist this is listed as NAME, but found under this name too: the file may have been there when
- *                   a program read its name.) With an empty NAME it is the empty piece of keys such as "a//b" or "/x",
- *                   which is always a directory
+ *   NAME%2F.        the directory NAME where the key "NAME" exists as well: the file keeps the plain name. (Where it
+ *                   does not exist this is listed as NAME, but found under this name too: the file may have been there
+ *                   when a program read its name.) With an empty NAME it is the empty piece of keys such as
+ *                   "a//b" or "/x", which is always a directory
  *   %2F%value       in a directory: the value of the directory's own key, when it is not empty (read-only)
- *   LONG%           a directory that holds the rest of a piece which is too long for a file name (over 255 bytes as shown,
- *                   or over 251 for a directory NAME%2F.); 241 to 243 bytes with the final '%'. No slash is between LONG
- *                   and what is in it. So a name of that length that really ends in '%' is cut as well
+ *   LONG%           a directory that holds the rest of a piece which is too long for a file name (over 255 bytes as
+ *                   shown, or over 251 for a directory NAME%2F.); 241 to 243 bytes with the final '%'. No slash is
+ *                   between LONG and what is in it. So a name of that length that really ends in '%' is cut as well
  *   %25...          a '%' that would otherwise be taken for the beginning of one of the above: one "25" is inserted
  *                   behind a '%' which is followed by any number of "25" and then by the rest of an escape; it is
  *                   removed when reading. So "%00" as three bytes shows as %2500, and "%2500" as %252500
  *
- * Names that users type are read the same way; a name that does not stand for itself (escape_child of what it decodes to
- * shows another name) cannot be created: EINVAL. */
+ * Names that users type are read the same way; a name that does not stand for itself (what it decodes to shows as
+ * another name) cannot be created: EINVAL. */
 #ifndef FS_ESCAPE_H
 #define FS_ESCAPE_H
 

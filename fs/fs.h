@@ -56,12 +56,12 @@ struct fs {
     struct histogram op_ns[FS_OP_COUNT];
 };
 
-/* The errno a caller of the mount gets for a failure of the store. Failures that are not the caller's doing (I/O, damage,
- * no memory) are counted, remembered for .stats, and logged, at most one per second. */
+/* The errno a caller of the mount gets for a failure of the store. Failures that are not the caller's doing (I/O,
+ * damage, no memory) are counted, remembered for .stats, and logged, at most one per second. */
 int fs_errno(struct fs *fs, plsm_status status);
 
-/* Runs until the file system is unmounted or a signal ends it; everything is published when it returns. `ready` is called
- * once the kernel has its answer to INIT. Returns 0 or an errno value. */
+/* Runs until the file system is unmounted or a signal ends it; everything is published when it returns. `ready` is
+ * called once the kernel has its answer to INIT. Returns 0 or an errno value. */
 int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg);
 
 #endif

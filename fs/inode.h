@@ -1,24 +1,25 @@
 /* Inodes: what a node has while it is open, has changed and is not yet published, or is unlinked and still known.
  *
- * All handles of a file share one inode and through it one plsm_edit, so that processes on this mount see what is written
- * before it is published. Content and attributes are published together:
- *   - by a flush (each close of a descriptor) when something was written or truncated since the last publication. A file
- *     truncated by open(O_TRUNC) alone waits for the second flush: a shell's redirection, touch and dd close a copy of
- *     the descriptor before they write, and readers of the store should not see the file empty between. The last release
- *     publishes it in any case;
+ * All handles of a file share one inode and through it one plsm_edit, so that processes on this mount see what is
+ * written before it is published. Content and attributes are published together:
+ *   - by a flush (each close of a descriptor) when something was written or truncated since the last publication. A
+ *     file truncated by open(O_TRUNC) alone waits for the second flush: a shell's redirection, touch and dd close
+ *     a copy of the descriptor before they write, and readers of the store should not see the file empty between. The last
+ *     release publishes it in any case;
  *   - by fsync, by truncate(2) on a path, and by the ticker when older than publish_interval.
  * Nothing is published while the last write has failed: flush and fsync repeat its error, and the old value stays where
  * the file is closed then (cp, dd on a full disk). A write that succeeds after it says that the writer goes on.
  *
- * Attributes changed while content is unpublished wait for it (tar sets three per file before it closes it); otherwise they
- * are written at once. The times of a directory, which change with each name made in it, are written within
- * TIMES_DELAY_NS, and at fsync and unmount: a kill of the daemon can lose that much of them, nothing else.
+ * Attributes changed while content is unpublished wait for it (tar sets three per file before it closes it);
+ * otherwise they are written at once. The times of a directory, which change with each name made in it, are written
+ * within TIMES_DELAY_NS, and at fsync and unmount: a kill of the daemon can lose that much of them, nothing else.
  *
- * Entries without meta, put through the library, have the attributes of inode_default: mode 0644 (directories 0755), the
- * owner of the mount, times of 0, and an inode number that is a hash of the key with bit 63 set. The first change of
- * attributes or name makes them permanent. The root's stand in the key "fs.root" of the keyspace PLSM_INTERNAL.
+ * Entries without meta, put through the library, have the attributes of inode_default: mode 0644 (directories 0755),
+ * the owner of the mount, times of 0, and an inode number that is a hash of the key with bit 63 set. The first change
+ * of attributes or name makes them permanent. The root's stand in the key "fs.root" of the keyspace PLSM_INTERNAL.
  *
- * All functions need the tree lock, shared or exclusive, and those that take an inode its lock, unless they say otherwise. */
+ * All functions need the tree lock, shared or exclusive, and those that take an inode its lock, unless they say
+ * otherwise. */
 #ifndef FS_INODE_H
 #define FS_INODE_H
 

@@ -1,18 +1,20 @@
 /* The nodes: what the kernel knows of this mount. The address of a node is the kernel's node identifier.
  *
  * A node is one component of a key: its path, which is the key, is put together from its ancestors, so renaming a
- * directory touches one node. The piece of a directory ends in '/', so that the path of a directory is the key of its own
- * entry and the prefix of what is in it; only synthetic directories (fs/escape.h) have a piece without. A node lives while
- * the kernel holds it (lookups), while it has children, or while it has an inode (state; fs/inode.h).
+ * directory touches one node. The piece of a directory ends in '/', so that the path of a directory is the key of its
+ * own entry and the prefix of what is in it; only synthetic directories (fs/escape.h) have a piece without. A node
+ * lives while the kernel holds it (lookups), while it has children, or while it has an inode (state; fs/inode.h).
  *
  * Locks, in the order in which they are taken:
- *   1. the tree lock: shared by whoever uses a path against the store, exclusive for whoever changes one (rename, unlink,
- *      rmdir). While it is shared, paths do not change and names do not vanish. Threads that want it exclusive go first.
+ *   1. the tree lock: shared by whoever uses a path against the store, exclusive for whoever changes one (rename,
+ *   unlink,
+ *      rmdir). While it is shared, paths do not change and names do not vanish. Threads that want it exclusive go
+ *      first.
  *   2. the lock of an inode (fs/inode.h). Two at once only under the exclusive tree lock.
  *   3. the table lock, private to node.c and inode.c: lookup counts, the hash table, the list of dirty inodes. Held for
  *      a few instructions, never across a call of the store.
- * `parent`, `piece` and `flags` change under the exclusive tree lock, except that NODE_IMPLIED and NODE_STALE are set and
- * cleared under the shared one too (atomically). */
+ * `parent`, `piece` and `flags` change under the exclusive tree lock, except that NODE_IMPLIED and NODE_STALE are set
+ * and cleared under the shared one too (atomically). */
 #ifndef FS_NODE_H
 #define FS_NODE_H
 

@@ -1,5 +1,5 @@
-/* The operations of the mount, as libfuse calls them (fuse_lowlevel.h says what each must do). fs/session.c puts them into
- * libfuse's table. Each takes the locks it needs (order in fs/node.h) and answers its request exactly once. */
+/* The operations of the mount, as libfuse calls them (fuse_lowlevel.h says what each must do). fs/session.c puts them
+ * into libfuse's table. Each takes the locks it needs (order in fs/node.h) and answers its request exactly once. */
 #ifndef FS_OPS_H
 #define FS_OPS_H
 
@@ -69,7 +69,8 @@ struct stored_entry {
     uint32_t publications; /* of its directory, read before the store was */
 };
 
-/* Fills what lookup, readdirplus, mkdir, create and so on answer with, and counts the lookup. Returns 0 or an errno value.
+/* Fills what lookup, readdirplus, mkdir, create and so on answer with, and counts the lookup. Returns 0 or an errno
+ * value.
  *
  * What was read from the store may be old by now: the file may have been open then, written but not published, and be
  * published and closed since, so that no inode tells. The kernel would believe the old size, as it asked behind the

@@ -18,7 +18,8 @@ struct mount_options {
     struct buf kernel_options; /* for libfuse, terminated; owned */
 };
 
-/* Reads the command line. PLSM_INVALID: a message that names what is wrong. Free with mount_options_free in any case. */
+/* Reads the command line. PLSM_INVALID: a message that names what is wrong. Free with mount_options_free in any case.
+ * */
 plsm_status mount_options_parse(int argc, char **argv, struct mount_options *out);
 void mount_options_free(struct mount_options *options);
 

@@ -43,7 +43,7 @@ grep -q 'publish_interval' "$WORK/out" && grep -q 'buffer_size' "$WORK/out" && p
 ok "$PLSMD" --version
 ok "$PLSMD" "$STORE" "$DIR" -h
 
-# --- stores ------------------------------------------------------------------------------------------------------------
+# --- stores -----------------------------------------------------------------------------------------------------------
 refused 32 'no store there; create one with `plsm create' "$STORE" "$DIR"
 not test -e "$STORE"
 mkdir "$WORK/empty"
@@ -78,7 +78,7 @@ PY
 refused 32 'format version 7, this program knows version 1' "$WORK/newer" "$DIR"
 says 'version' "$PLSM" get "$WORK/newer" key
 
-# --- mount points --------------------------------------------------------------------------------------------------------
+# --- mount points -----------------------------------------------------------------------------------------------------
 refused 32 'not a directory' "$STORE" "$WORK/file"
 refused 32 'No such file or directory' "$STORE" "$WORK/nowhere"
 must_mount rw,noatime,_netdev,nofail,x-systemd.automount
@@ -92,10 +92,39 @@ timeout 60 "$PLSMD" "$STORE" "$WORK/dir2" >/dev/null 2>"$WORK/err" </dev/null
 is $? 32 "a store that another process has"
 is "$(wc -l <"$WORK/err")" 1
 grep -qi 'lock\|another process' "$WORK/err" && pass || fail "$(cat "$WORK/err")"
-[ $((SECONDS - start)) -ge 8 ] && [ $((SECONDS - start)) -le 20 ] && pass || fail "waited $((SECONDS - start)) s for the lock"
+took=$((SECONDS - start))
+[ $took -ge 8 ] && [ $took -le 20 ] && pass || fail "waited $took s for the lock"
 says 'process' "$PLSM" put "$STORE" key value
 
-# --- names ----------------------------------------------------------------------------------------------------------------
+# --- not permitted ----------------------------------------------------------------------------------------------------
+# one_line TEXT COMMAND...: exit code 32 and one line that holds TEXT.
+one_line()
+{
+    local text=$1 code
+    shift
+    timeout 60 "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+    code=$?
+    if [ $code -eq 32 ] && [ "$(wc -l <"$WORK/err")" -eq 1 ] && grep -qF -- "$text" "$WORK/err"; then
+        pass
+    else
+        fail "exit code $code, not 32 with one line of '$text' but '$(cat "$WORK/err")'"
+    fi
+}
+if [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
+    cp -a "$STORE" "$WORK/mine"
+    # shellcheck disable=SC2016
+    one_line '/dev/fuse is not there' unshare -m sh -c 'mount -t tmpfs none /dev && exec "$@"' sh \
+        "$PLSMD" "$WORK/mine" "$WORK/dir2"
+    one_line 'cannot mount' setpriv --bounding-set=-sys_admin "$PLSMD" "$WORK/mine" "$WORK/dir2"
+    if [ "$(stat -c %a /dev/fuse)" = 600 ]; then
+        chmod 755 "$WORK" && chown -R 4321 "$WORK/mine" "$WORK/dir2"
+        one_line '/dev/fuse: Permission denied' setpriv --reuid 4321 --clear-groups \
+            "$PLSMD" "$WORK/mine" "$WORK/dir2"
+    fi
+    not mountpoint -q "$WORK/dir2"
+fi
+
+# --- names ------------------------------------------------------------------------------------------------------------
 cd "$DIR" || exit 1
 says 'File name too long' touch "$(printf 'n%.0s' {1..256})"
 says 'File name too long' cat "$(printf 'n%.0s' {1..256})"
@@ -106,7 +135,7 @@ is "$(cat key)" value
 cd /
 must_unmount
 
-# --- a full disk ----------------------------------------------------------------------------------------------------------
+# --- a full disk ------------------------------------------------------------------------------------------------------
 if [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null; then
     truncate -s 96M "$WORK/disk.img"
     mkfs.ext4 -q -m 0 "$WORK/disk.img"
@@ -131,7 +160,8 @@ if [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null; then
     done
     [[ $stopped == *'No space left on device'* ]] && pass || fail "not ENOSPC but '$stopped'"
     # old values stay, whether overwritten in place or by truncation
-    says 'No space left' sh -c "head -c 40000000 /dev/urandom | dd of='$DIR/large' bs=1M iflag=fullblock conv=fsync status=none"
+    says 'No space left' sh -c \
+        "head -c 40000000 /dev/urandom | dd of='$DIR/large' bs=1M iflag=fullblock conv=fsync status=none"
     ok cmp "$WORK/value" "$DIR/large"
     says 'No space left' dd if=/dev/urandom of="$DIR/small" bs=1M count=40 status=none
     is "$(cat "$DIR/small")" small
@@ -160,7 +190,7 @@ else
     echo "skipped: a full disk (needs root and mkfs.ext4)"
 fi
 
-# --- damage ----------------------------------------------------------------------------------------------------------------
+# --- damage -----------------------------------------------------------------------------------------------------------
 must_mount rw,buffer_size=64K
 seq -f 'line %09.0f of a text that compresses to nothing here' 200000 >"$WORK/text"
 mkdir "$DIR/parts" "$WORK/parts"

@@ -52,7 +52,7 @@ says 'Operation not permitted' rm .stats
 says 'Operation not permitted' mv f .plsm
 says 'Operation not permitted' mv .stats stats
 
-# --- attributes, and that all of it is there after a remount -----------------------------------------------------------
+# --- attributes, and that all of it is there after a remount ----------------------------------------------------------
 chmod 4755 f && is "$(stat -c %a f)" 4755
 chown 12:34 f && is "$(stat -c '%a %u %g' f)" '755 12 34' "chown takes setuid away"
 touch -d '2001-02-03 04:05:06.123456789Z' f
@@ -79,7 +79,8 @@ remains=$(find . -name '.*' ! -name .)
 is "$remains" '' "control files are hidden"
 
 # --- names ---------------------------------------------------------------------------------------------------------
-for name in '100%' 'a%20b' '%2F' '%41' '%' '%25' '%00' '%2500' '%2E' ' ' $'new\nline' $'\377\376' 'ü' '-' '%2Fx' '.hidden' '...'; do
+for name in '100%' 'a%20b' '%2F' '%41' '%' '%25' '%00' '%2500' '%2E' ' ' $'new\nline' $'\377\376' 'ü' '-' '%2Fx' \
+    '.hidden' '...'; do
     echo "$name" >"./$name"
     is "$(cat "./$name")" "$name"
     is "$(find . -maxdepth 1 -name "$name" -printf x)" x "$name is listed"
@@ -126,8 +127,9 @@ is "$(cat %2Estats)" reserved
 is "$(cat valued/%2F%value)" value
 says 'Operation not permitted' sh -c 'echo x > valued/%2F%value'
 first=$(printf 'k%.0s' {1..240})%
-is "$(find "./$first" -type f -exec cat {} + | sort | tr '\n' ' ')" 'long1long3long2 ' "a key of 600 bytes and its neighbours"
-is "$(find . -type f -exec cat {} + 2>/dev/null | grep -aoE 'long[123]|dotdot|slash|empty|reserved|value|one' | sort -u | wc -l)" 9
+is "$(find "./$first" -type f -exec cat {} +)" 'long1long3long2' "a key of 600 bytes and its neighbours"
+words='long[123]|dotdot|slash|empty|reserved|value|one'
+is "$(find . -type f -exec cat {} + 2>/dev/null | grep -aoE "$words" | sort -u | wc -l)" 9
 before=$(stat -c %i lib/sub lib/sub/key)
 mv lib library
 is "$(stat -c %i library/sub library/sub/key)" "$before" "made-up inode numbers stay with what is renamed"
@@ -142,14 +144,14 @@ rm -rf "$DIR/valued" "$DIR/both" "$DIR/both%2F." "$DIR/both"
 not test -e "$DIR/valued"
 not test -e "$DIR/both"
 
-# --- publication: readers of the store see a file when it is closed ----------------------------------------------------
+# --- publication: readers of the store see a file when it is closed ---------------------------------------------------
 publication=$(timeout 60 python3 - "$DIR" "$STORE" "$PLSM" <<'PY'
 import base64, os, subprocess, sys, time
 top, store, plsm = sys.argv[1:]
 path, passed, failed = top + "/p", 0, 0
 # Started before any file is open: a process that is forked later closes copies of all descriptors, which publishes.
-looker = subprocess.Popen(["sh", "-c", 'while read -r line; do "$1" get "$2" p | base64 -w 0; echo; done', "sh", plsm, store],
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+loop = 'while read -r line; do "$1" get "$2" p | base64 -w 0; echo; done'
+looker = subprocess.Popen(["sh", "-c", loop, "sh", plsm, store], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 def peek(wanted, why):
     """Compares with what a reader of the store finds, beside the mount."""
@@ -222,7 +224,7 @@ is "$(peek slow)" early "publish_interval"
 wait $!
 exec 7>&-
 
-# --- the control file --------------------------------------------------------------------------------------------------
+# --- the control file -------------------------------------------------------------------------------------------------
 exact='import os, sys; f = os.open(sys.argv[1], 0); sys.exit(os.fstat(f).st_size != len(os.read(f, 1 << 20)))'
 ok python3 -c "$exact" "$DIR/.stats"
 for name in store.keys store.bytes_live store.bytes_disk mem.bytes lsm.level.0.files lsm.write_amplification \
@@ -242,7 +244,7 @@ ok tar cf "$WORK/t.tar" -C "$DIR" .stats
 df "$DIR" >/dev/null && pass || fail df
 is "$(df --output=size "$DIR" | tail -1)" "$(df --output=size "$WORK" | tail -1)"
 
-# --- other users --------------------------------------------------------------------------------------------------------
+# --- other users ------------------------------------------------------------------------------------------------------
 if [ "$(id -u)" -eq 0 ]; then
     chmod 755 "$WORK"
     as() { setpriv --reuid 4321 --regid 4321 --clear-groups "$@"; }
@@ -255,12 +257,13 @@ if [ "$(id -u)" -eq 0 ]; then
     is "$(stat -c '%u %g %a' "$DIR/open/theirs")" '4321 4321 6755'
     as sh -c "echo y >> '$DIR/open/theirs'"
     is "$(stat -c %a "$DIR/open/theirs")" 755 "a write by its user takes setuid away"
-    mkdir "$DIR/group" && chgrp 777 "$DIR/group" && chmod 2775 "$DIR/group" && mkdir "$DIR/group/sub" && touch "$DIR/group/f"
+    mkdir "$DIR/group" && chgrp 777 "$DIR/group" && chmod 2775 "$DIR/group"
+    mkdir "$DIR/group/sub" && touch "$DIR/group/f"
     is "$(stat -c '%g %a' "$DIR/group/sub")" '777 2755'
     is "$(stat -c %g "$DIR/group/f")" 777
 fi
 
-# --- ends and second mounts ---------------------------------------------------------------------------------------------
+# --- ends and second mounts -------------------------------------------------------------------------------------------
 says 'mounted there already' "$PLSMD" "$STORE" "$DIR"
 mkdir "$WORK/dir2"
 ok "$PLSMD" -o ro "$STORE" "$WORK/dir2"
@@ -283,7 +286,7 @@ not mountpoint -q "$DIR"
 must_mount # waits for the other daemon
 check_store
 
-# --- large ---------------------------------------------------------------------------------------------------------------
+# --- large ------------------------------------------------------------------------------------------------------------
 rm -rf "${DIR:?}"/*
 remount
 ok truncate -s 100G "$DIR/hole"
@@ -294,7 +297,8 @@ is "$(tail -c +100000000000 "$DIR/hole" | head -c 3)" end
 rm "$DIR/hole"
 size_mb=${E2E_LARGE_MB:-2048}
 pid=$(daemon_of)
-openssl enc -aes-128-ctr -nosalt -pass pass:x </dev/zero 2>/dev/null | head -c "$((size_mb * 1024 * 1024 + 4321))" >"$WORK/large"
+openssl enc -aes-128-ctr -nosalt -pass pass:x </dev/zero 2>/dev/null |
+    head -c "$((size_mb * 1024 * 1024 + 4321))" >"$WORK/large"
 ok cp "$WORK/large" "$DIR/large"
 ok cmp "$WORK/large" "$DIR/large"
 drop_caches

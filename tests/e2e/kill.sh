@@ -20,7 +20,6 @@ ok "$PLSM" create "$STORE"
 dead=0 remounts=0 closed=0
 for ((round = 1; round <= ${KILL_ROUNDS:-50}; round++)); do
     chosen=$(options)
-    start=$EPOCHREALTIME
     if ! mount_store "$chosen"; then
         fail "round $round: no mount after a kill, with $chosen"
         break
@@ -35,7 +34,8 @@ for ((round = 1; round <= ${KILL_ROUNDS:-50}; round++)); do
         break
     fi
     closed=$(tail -n 1 "$WORK/checked" | cut -d ' ' -f 1)
-    timeout 120 python3 "$ROOT/tests/e2e/load.py" run "$DIR" "$WORK/journal" "$((KILL_SEED + round))" >"$WORK/load" 2>&1 &
+    timeout 120 python3 "$ROOT/tests/e2e/load.py" run "$DIR" "$WORK/journal" "$((KILL_SEED + round))" \
+        >"$WORK/load" 2>&1 &
     load=$!
     sleep "0.$((RANDOM % 80 + 20))"
     kill -9 "$pid"

@@ -106,6 +106,7 @@ unmount_store() # [DIRECTORY]: waits until the daemon has gone too
         ! kill -0 "$pid" 2>/dev/null || return 1
     done
 }
+# shellcheck disable=SC2120
 must_unmount() { unmount_store "$@" || { fail "cannot unmount"; exit 1; }; }
 remount() { must_unmount; must_mount "${1:-rw}"; }
 check_store() # [STORE]: `plsm check` finds nothing

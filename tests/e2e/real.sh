@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Real input: copies /usr/include, /usr/share and /usr/lib/python3* into a mount and compares what the usual tools say of
-# the copy with what they say of a copy on the disk; then again in the other index mode. Where the machine has a lot of it,
-# only part is taken, but never less than 20,000 files and 300 MB: with less this test fails.
+# Real input: copies /usr/include, /usr/share and /usr/lib/python3* into a mount and compares what the usual tools say
+# of the copy with what they say of a copy on the disk; then again in the other index mode. Where the machine has a lot
+# of it, only part is taken, but never less than 20,000 files and 300 MB: with less this test fails.
 # REAL_FILES (30000): from how many files and REAL_MB (400) megabytes on it takes no more directories of /usr/share.
 set -u
 cd "$(dirname "$0")/../.." || exit 3
@@ -39,7 +39,11 @@ silent()
 {
     "$@" >"$WORK/out" 2>&1
     local code=$?
-    if [ $code -eq 0 ] && [ ! -s "$WORK/out" ]; then pass; else fail "exit code $code: $* $(head -c 500 "$WORK/out")"; fi
+    if [ $code -eq 0 ] && [ ! -s "$WORK/out" ]; then
+        pass
+    else
+        fail "exit code $code: $* $(head -c 500 "$WORK/out")"
+    fi
 }
 # same COMMAND...: prints the same in the copy as in the source.
 same()
@@ -53,11 +57,11 @@ same()
     fi
 }
 
-# ls -l in every directory, as text. Of directories themselves ext4 tells how many subdirectories they have and the size of
-# their blocks, and the "total" line counts blocks.
+# ls -l in every directory, as text. Of directories themselves ext4 tells how many subdirectories they have and the
+# size of their blocks, and the "total" line counts blocks.
 list_all()
 {
-    ls -lR --time-style=full-iso . | grep -v '^total ' | awk '{ $2 = $2 } /^d/ { $2 = $5 = "-" } { print }'
+    ls -lR --time-style=full-iso . | awk '/^total / { next } { $2 = $2 } /^d/ { $2 = $5 = "-" } { print }'
 }
 compare()
 {
