@@ -41,12 +41,13 @@ void log_path(const struct lsm *db, uint64_t number, char *path, size_t size)
     snprintf(path, size, "%s/log-%08llu", db->path, (unsigned long long)number);
 }
 
-plsm_status log_create(struct lsm *db, uint64_t number, struct reclog_writer **out)
+plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, struct reclog_writer **out)
 {
     char path[4096];
     uint8_t identity[LOG_IDENTITY_BYTES];
     put_u64(identity, db->store_id);
     put_u64(identity + 8, number);
+    put_u64(identity + 16, size_before);
     log_path(db, number, path, sizeof path);
     TRY(reclog_create(db->env, path, LOG_MAGIC, out));
     plsm_status status = reclog_append(*out, LOG_USER_IDENTITY, &(plsm_slice){identity, sizeof identity}, 1);
@@ -326,7 +327,7 @@ static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t f
 static plsm_status start_log(struct lsm *db, struct replay *replay)
 {
     uint64_t number = replay->log_last + 1;
-    TRY(log_create(db, number, &db->active.log));
+    TRY(log_create(db, number, 0, &db->active.log));
     db->active.table = replay->table;
     replay->table = NULL;
     db->active.log_first = db->log_floor;

@@ -114,6 +114,9 @@ struct replaying {
     const char *path;
     uint64_t number;       /* of the log */
     uint64_t first_offset; /* of the first record of this log; 0: none yet */
+    uint64_t end_before;   /* where the log before ended */
+    bool has_before;       /* there is a log before that is needed */
+    bool ignoring;         /* something before this is lost: records are only looked at for what they prove */
 };
 
 /* Writes what was replayed so far into runs, when it is as much as a memtable may hold. */
@@ -130,14 +133,18 @@ static plsm_status flush_full(struct lsm *db, struct replay *replay)
     return status;
 }
 
-static plsm_status check_identity(const struct replaying *r, uint64_t user, plsm_slice payload)
+/* The first record of a log. */
+static plsm_status check_identity(struct replaying *r, uint64_t user, plsm_slice payload)
 {
     const uint8_t *bytes = payload.data;
-    if (user == LOG_USER_IDENTITY && payload.size == LOG_IDENTITY_BYTES && get_u64(bytes) == r->db->store_id &&
-        get_u64(bytes + 8) == r->number)
-        return PLSM_OK;
-    return fail(PLSM_CORRUPT, "%s: is not log %llu of this store: files were exchanged", r->path,
-                (unsigned long long)r->number);
+    if (user != LOG_USER_IDENTITY || payload.size != LOG_IDENTITY_BYTES || get_u64(bytes) != r->db->store_id ||
+        get_u64(bytes + 8) != r->number)
+        return fail(PLSM_CORRUPT, "%s: is not log %llu of this store: files were exchanged", r->path,
+                    (unsigned long long)r->number);
+    uint64_t size_before = get_u64(bytes + 16);
+    if (size_before && r->has_before && size_before != r->end_before)
+        r->ignoring = true;
+    return PLSM_OK;
 }
 
 static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, uint64_t offset)
@@ -150,6 +157,8 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
         r->first_offset = offset;
         return check_identity(r, seq, payload);
     }
+    if (r->ignoring)
+        return PLSM_OK;
     while (batch_next(&at, end, &change)) {
         changes++;
         if (change.key.size < 1 || change.key.size > LSM_KEY_MAX || change.meta.size > LSM_META_MAX)
@@ -171,21 +180,10 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
     return PLSM_OK;
 }
 
-/* Reads the logs behind a tear, only to see whether they prove that the torn one had been synced. */
-static plsm_status ignore_record(void *arg, uint64_t seq, plsm_slice payload, uint64_t offset)
-{
-    struct replaying *r = arg;
-    (void)seq;
-    (void)payload;
-    if (!r->first_offset)
-        r->first_offset = offset;
-    return PLSM_OK;
-}
-
 plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *out)
 {
     char path[4096], torn_path[4096] = "";
-    uint64_t torn_at = 0;
+    uint64_t torn_at = 0, end_before = 0;
     bool torn = false;
     plsm_status status = PLSM_OK;
     *out = (struct replay){.log_last = floor - 1, .clean = true, .table = memtable_create()};
@@ -201,11 +199,22 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
             log_path(db, out->log_last + 1, path, sizeof path);
             return fail(PLSM_CORRUPT, "%s: the log is missing; restore it, or what was written last is lost", path);
         }
-        struct replaying r = {.db = db, .out = out, .path = path, .number = number};
-        status = reclog_read(db->env, path, LOG_MAGIC, torn ? ignore_record : replay_record, &r, &result);
+        struct replaying r = {.db = db,
+                              .out = out,
+                              .path = path,
+                              .number = number,
+                              .end_before = end_before,
+                              .has_before = out->logs > 0,
+                              .ignoring = torn};
+        status = reclog_read(db->env, path, LOG_MAGIC, replay_record, &r, &result);
+        if (r.ignoring && !torn) { /* the log before had lost its end, as this one knows */
+            torn = true;
+            torn_at = end_before;
+            log_path(db, number - 1, torn_path, sizeof torn_path);
+        }
         out->log_last = number;
         out->logs++;
-        out->clean &= result.closed && !result.torn;
+        out->clean &= result.closed && !result.torn && !torn;
         /* Syncing goes from the oldest log on: a later log with a synced record proves that this one was whole. */
         if (status == PLSM_OK && torn && r.first_offset && result.synced > r.first_offset)
             status = fail(PLSM_CORRUPT, "%s: damaged at offset %llu, where it had been synced", torn_path,
@@ -215,6 +224,7 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
             torn_at = result.end;
             memcpy(torn_path, path, sizeof torn_path);
         }
+        end_before = result.end;
     }
     if (status == PLSM_OK && out->logs == 0 &&
         inventory->manifests.count) { /* the active one is there from the start */

@@ -84,7 +84,7 @@ static plsm_status rotate(struct lsm *db)
     if (!view || !fresh.table)
         status = fail(PLSM_NO_MEMORY, "no memory for a memtable");
     if (status == PLSM_OK)
-        status = log_create(db, fresh.log_first, &fresh.log);
+        status = log_create(db, fresh.log_first, reclog_size(db->active.log), &fresh.log);
     if (status == PLSM_OK) /* logs must follow each other without a gap, also after power loss */
         status = env_sync_dir(db->env, db->path);
     if (status != PLSM_OK) {
