@@ -4,7 +4,8 @@
 # What it takes to build and to mount. libc6-dev is only recommended by gcc, and recommendations are not installed.
 packages_build="gcc libc6-dev make pkg-config libfuse3-dev fuse3 libxxhash-dev libssl-dev"
 # What the tests need beyond that. clang: the build must pass both compilers. mandoc: checks the manual pages.
-packages_test="check clang rsync mandoc e2fsprogs util-linux mount procps python3 tar diffutils findutils grep"
+packages_test="check clang rsync mandoc man-db attr perl openssl e2fsprogs util-linux mount procps python3 tar diffutils \
+    findutils grep"
 # Many real files of all sizes below /usr/include and /usr/share, for a download of 43 MB and nothing to configure:
 # 14,328 headers, 11,751 sources, 1,900 scripts and help texts, and fonts.
 packages_input="libboost1.74-dev golang-1.19-src vim-runtime fonts-noto-core"

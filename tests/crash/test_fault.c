@@ -248,7 +248,7 @@ static enum verdict fail_once(void *arg, char *failure, size_t size)
     env_fault_disarm(state->fault);
     mem_fail_at(0);
     if (!passed)
-        snprintf(failure, size, "operation %zu: %.700s", step - 1, state->replay.failure);
+        snprintf(failure, size, "operation %zd: %.700s", (ssize_t)step - 2, state->replay.failure);
     if (passed && power_loss)
         passed = survive_power_loss(state, failure, size);
     if (passed) {
