@@ -57,7 +57,8 @@ export TSAN_OPTIONS="${TSAN_OPTIONS-}:halt_on_error=1:second_deadlock_stack=1"
 for program in "$@"; do
     name=${program##*tests/}
     log=$logs/${label//[^a-z0-9]/_}-${name//\//-}.log
-    temporary=$(mktemp -d "${TMPDIR:-/tmp}/plsm-tests-XXXXXX") && chmod 755 "$temporary" || exit 1 # other users of a test pass through
+    temporary=$(mktemp -d "${TMPDIR:-/tmp}/plsm-tests-XXXXXX") || exit 1
+    chmod 755 "$temporary" # other users of a test pass through
     started=$SECONDS
     TMPDIR=$temporary timeout -k 10 "$limit" "${wrapper[@]}" "$program" >"$log" 2>&1 </dev/null
     code=$?
