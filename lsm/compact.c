@@ -250,7 +250,8 @@ static plsm_status compact_once(struct lsm *db, bool *worked)
     return status;
 }
 
-bool compact_needed(struct lsm *db)
+/* Under lock. */
+static bool compact_needed(struct lsm *db)
 {
     struct compaction plan = {0};
     plsm_status status = PLSM_OK;

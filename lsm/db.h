@@ -147,7 +147,6 @@ plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
 /* --- compact.c --- */
 /* Compacts while some level asks for it. Claims `compacting`. With `once` at most one step. */
 plsm_status compact_pending(struct lsm *db, bool once, bool *worked);
-bool compact_needed(struct lsm *db); /* under lock */
 void background_start(struct lsm *db, plsm_status *status);
 void background_stop(struct lsm *db);
 

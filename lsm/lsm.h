@@ -55,8 +55,6 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
 /* Syncs and closes; the handle is gone also on an error. Accepts NULL. */
 plsm_status lsm_close(struct lsm *db);
 bool lsm_is_read_only(struct lsm *db);
-const char *lsm_path(const struct lsm *db);
-struct env *lsm_env(const struct lsm *db);
 
 /* --- writing ---------------------------------------------------------------------------------------------------- */
 

@@ -94,16 +94,6 @@ bool lsm_is_read_only(struct lsm *db)
     return read_only;
 }
 
-const char *lsm_path(const struct lsm *db)
-{
-    return db->path;
-}
-
-struct env *lsm_env(const struct lsm *db)
-{
-    return db->env;
-}
-
 static void discard_run(void *arg, uint64_t number)
 {
     garbage_add(arg, 'r', number);
@@ -162,7 +152,6 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         .counters = &db->counters,
         .index = options->index,
         .verify_checksums = options->verify_checksums,
-        .read_only = options->read_only,
         .discard = discard_run,
         .discard_arg = db,
     };

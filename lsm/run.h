@@ -35,7 +35,6 @@ struct run_context {
     struct counters *counters;
     enum lsm_index index;
     bool verify_checksums;
-    bool read_only;
     /* A run whose last reference went and that no version holds any more: its file may go. */
     void (*discard)(void *arg, uint64_t number);
     void *discard_arg;
