@@ -91,13 +91,15 @@ struct model_node {
 
 static void model_path(const struct model_node *model, int at, char *out, size_t room)
 {
-    char tail[256] = "";
+    size_t used = 0;
+    out[0] = 0;
     for (; at >= 0; at = model[at].parent) {
-        char joined[256];
-        snprintf(joined, sizeof joined, "%s%s", model[at].piece, tail);
-        memcpy(tail, joined, sizeof tail);
+        size_t size = strlen(model[at].piece);
+        ck_assert_uint_lt(used + size, room);
+        memmove(out + size, out, used + 1);
+        memcpy(out, model[at].piece, size);
+        used += size;
     }
-    snprintf(out, room, "%s", tail);
 }
 
 static bool model_has_children(const struct model_node *model, int at)
