@@ -83,8 +83,8 @@ static plsm_status check_run(struct check *c, struct run *run)
     plsm_status status = run_open(run, &body);
     if (status == PLSM_OK)
         status = run_fences(run, body, &fences);
-    if (status == PLSM_OK && body->model_failed)
-        problem(c, "%s: the model is missing, damaged or of a newer version (the run is served by its fences)", path);
+    if (status == PLSM_OK && body->model_failed && body->footer.blocks[RUN_MODEL].size)
+        problem(c, "%s: the model is damaged or of a newer version (the run is served by its fences)", path);
     if (status == PLSM_OK)
         status = cursor_open_runs(&cursor, &run, 1, &options);
     for (status == PLSM_OK ? cursor_first(&cursor) : (void)0; status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {

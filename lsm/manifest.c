@@ -3,9 +3,11 @@
  *   1  log floor: varint              logs with smaller numbers are not needed
  *   2  next number: varint            run numbers from here on are free
  *   3  sequence number: varint        the largest in any run so far
- *   4  run added: varint level, number, salt, file size, entries, deletions, key bytes, value bytes, filter keys,
- * seq_max, units, versions (0 or 1); smallest and largest key, each a varint size and the bytes 5  run removed: varint
- * level, number 6  store id: varint                (in the snapshot)
+ *   4  run added: varints             level, number, salt, file size, entries, deletions, key bytes, value bytes,
+ *                                     filter keys, seq_max, units, versions (0 or 1); then smallest and largest
+ *                                     key, each a varint size and the bytes
+ *   5  run removed: varints           level, number
+ *   6  store id: varint               in the snapshot
  *
  * The record's user field is 1 for the snapshot that begins the file, 0 for an edit. */
 #include "lsm/manifest.h"

@@ -17,9 +17,10 @@
  *      0  u64    checksum of everything from byte 8 to the end of the padding, seeded with salt XOR the record's offset
  *      8  u32    bit 31: clean close, the log ends here; bits 0 to 30: size of the payload in bytes, at most 2^30
  *     12  u32    low half of the checksum of bytes 8 to 11, seeded with the complement of (salt XOR offset): a length
- * is not believed without it, and it lets a scan recognise a record's header without reading its payload 16  u64
- * synced: the file was known to be synced up to here when this record was appended 24  u64    the user's 32  payload,
- * then zeros up to a multiple of 8
+ *                is not believed without it, and a scan recognises a record's header without reading its payload
+ *     16  u64    synced: the file was known to be synced up to here when this record was appended
+ *     24  u64    the user's
+ *     32  payload, then zeros up to a multiple of 8
  *
  * Because of salt and offset a record is valid at its own place in its own file only: neither bytes that the file
  * system recycled nor a log inside a value can be taken for a record.
