@@ -265,16 +265,22 @@ static plsm_status check_runs(struct lsm *db, const struct version *version, con
     return PLSM_OK;
 }
 
+/* Whether a store may be made in a directory that holds none. */
+static plsm_status may_create(const struct lsm *db, const struct inventory *inventory)
+{
+    if (!db->options.create || db->options.read_only)
+        return fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", db->path, db->path);
+    if (inventory->foreign)
+        return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory", db->path);
+    return PLSM_OK;
+}
+
 /* What is there: the newest MANIFEST, or an empty state for a store to be made. */
 static plsm_status read_state(struct lsm *db, struct inventory *inventory, struct manifest_state *state)
 {
     TRY(inventory_read(db, inventory));
     if (inventory->manifests.count == 0) {
-        if (!db->options.create)
-            return fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", db->path, db->path);
-        if (inventory->foreign)
-            return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory",
-                        db->path);
+        TRY(may_create(db, inventory));
         /* Logs without a MANIFEST are of a creation that did not come to its end: nothing in them was acknowledged. */
         const struct number_list *logs = &inventory->logs;
         *state = (struct manifest_state){.version = version_create(),
@@ -421,8 +427,8 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
         status = make_directory(db);
     if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
         status = inventory_read(db, &inventory);
-    if (status == PLSM_OK && inventory.manifests.count == 0 && (!options->create || options->read_only))
-        status = fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", path, path);
+    if (status == PLSM_OK && inventory.manifests.count == 0)
+        status = may_create(db, &inventory);
     inventory_free(&inventory);
     if (status == PLSM_OK)
         status = lock_store(db);
