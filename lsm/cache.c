@@ -14,8 +14,9 @@
 enum {
     EVICT_STEPS_MAX = 64,
     EVICT_BATCH = 16,
-    SCAN_PREFETCH_BYTES = PAGE_SIZE, /* half of it is slower than none: the streams of several runs confuse the hardware */
-    SLACK_BYTES = PAGE_SIZE,   /* behind the last frame: cursors move keys by moves of fixed size */
+    SCAN_PREFETCH_BYTES =
+        PAGE_SIZE,           /* half of it is slower than none: the streams of several runs confuse the hardware */
+    SLACK_BYTES = PAGE_SIZE, /* behind the last frame: cursors move keys by moves of fixed size */
 };
 
 struct frame {
@@ -145,7 +146,7 @@ static void evict(struct cache *cache)
         cache->hand = at + 1 == cache->capacity ? 0 : at + 1;
         struct frame *frame = &cache->frames[at];
         cache_slot *owner = atomic_load_explicit(&frame->owner, memory_order_acquire);
-        if (!owner)
+        if (!owner || atomic_load_explicit(&cache->pins[at], memory_order_relaxed))
             continue;
         if (step < EVICT_STEPS_MAX && atomic_exchange_explicit(&cache->used[at], 0, memory_order_relaxed))
             continue;
@@ -173,17 +174,21 @@ uint8_t *cache_take(struct cache *cache, uint32_t *number)
     } else if (cache->capacity) {
         if (!cache->limbo_count)
             evict(cache);
-        const struct limbo oldest = cache->limbo[cache->limbo_first];
-        if (cache->limbo_count && epoch_quiescent(cache->epoch, oldest.epoch)) {
+        bool quiescent = true;
+        for (uint32_t left = cache->limbo_count; left > 0 && !taken && quiescent; left--) {
+            const struct limbo oldest = cache->limbo[cache->limbo_first];
+            quiescent = epoch_quiescent(cache->epoch, oldest.epoch);
+            if (!quiescent)
+                break;
             cache->limbo_first = (cache->limbo_first + 1) % cache->capacity;
             cache->limbo_count--;
             if (atomic_load_explicit(&cache->pins[oldest.number - 1], memory_order_acquire) == 0)
                 taken = oldest.number;
-            else /* a scan still looks at it: to the end of the queue */
+            else /* pinned after it was chosen: to the end of the queue */
                 cache->limbo[(cache->limbo_first + cache->limbo_count++) % cache->capacity] = oldest;
-        } else if (cache->limbo_count < EVICT_BATCH) {
-            evict(cache); /* so that one is ready soon */
         }
+        if (!taken && (quiescent || cache->limbo_count < EVICT_BATCH))
+            evict(cache); /* so that one is ready soon */
     }
     mutex_unlock(&cache->lock);
     *number = taken;

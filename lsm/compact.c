@@ -35,12 +35,12 @@ static plsm_status finish_output(struct job *job)
     if (!job->writer)
         return PLSM_OK;
     plsm_status status = run_writer_finish(job->writer, job->seq_max, &facts);
-    struct run *run = status == PLSM_OK ? run_create(&job->db->context, &facts) : NULL;
-    if (status == PLSM_OK && !run)
-        status = fail(PLSM_NO_MEMORY, "no memory for a run");
-    if (run) {
+    if (status == PLSM_OK) {
+        struct run *run = run_create(&job->db->context, &facts);
+        status = run ? edit_add(&job->edit, job->plan->output_level, run) : fail(PLSM_NO_MEMORY, "no memory for a run");
+        if (status != PLSM_OK)
+            garbage_add(job->db, 'r', facts.number);
         job->bytes += facts.file_size;
-        status = edit_add(&job->edit, job->plan->output_level, run);
     }
     run_writer_destroy(job->writer);
     job->writer = NULL;

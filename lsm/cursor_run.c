@@ -115,8 +115,9 @@ static plsm_status fill_buffer(struct cursor *c, uint32_t unit, bool adjacent)
     }
     uint64_t block = run_unit_block(c->body, unit);
     c->page = c->buffer + (block - run_unit_block(c->body, c->buffered)) * PAGE_SIZE;
-    if (!c->buffer_checked && page_verify(c->page, run_unit_bytes(c->body, unit), c->run->facts.salt ^ (block * PAGE_SIZE),
-                                          c->run->context->verify_checksums) != PLSM_OK)
+    if (!c->buffer_checked &&
+        page_verify(c->page, run_unit_bytes(c->body, unit), c->run->facts.salt ^ (block * PAGE_SIZE),
+                    c->run->context->verify_checksums) != PLSM_OK)
         return run_page_corrupt(c->run, unit);
     return PLSM_OK;
 }

@@ -21,11 +21,12 @@
 
 #define LOG_MAGIC "PLSMLOG\0"
 
-/* A log begins with a record of three u64: the store's id, the log's number, and the size at which the log before it was
- * left (0: that log is not needed, or was closed in order). The last one tells a log that lost its unsynced end in a
- * power loss from a whole one: what stands in later logs came after the loss and must not be seen without it. The user
- * field of all other records is their sequence number. */
-enum { LOG_USER_IDENTITY = 0, LOG_IDENTITY_BYTES = 24 };
+/* A log begins with a record of four u64: the store's id, the log's number, the size at which the log before it was left
+ * (0: that log is not needed), and whether that one was closed in order, so synced (1) or not (0). The size tells a log
+ * that lost its unsynced end in a power loss from a whole one: what stands in later logs came after the loss and must
+ * not be seen without it. Of a closed log nothing can be lost but by damage. The user field of all other records is
+ * their sequence number. */
+enum { LOG_USER_IDENTITY = 0, LOG_IDENTITY_BYTES = 32 };
 
 enum {
     LSM_STRUCT_MAGIC = 0x6c736d31,
@@ -123,7 +124,8 @@ uint64_t snapshot_cutoff(struct lsm *db);
 /* --- open.c --- */
 void log_path(const struct lsm *db, uint64_t number, char *path, size_t size);
 /* Creates a log and writes its first record; the caller syncs the directory. */
-plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, struct reclog_writer **out);
+plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
+                       struct reclog_writer **out);
 /* Turns the store read-only for good: further writes get this status and the calling thread's message. Under lock. */
 void db_break(struct lsm *db, plsm_status status);
 /* Remembers a failure that may pass (no space, no memory), or breaks the store. Under lock. */

@@ -15,9 +15,10 @@ static plsm_status finish_run(struct lsm *db, struct run_writer *w, uint64_t seq
     TRY(run_writer_finish(w, seq_max, &facts));
     counter_add(&db->counters, COUNT_FLUSH_BYTES, facts.file_size);
     struct run *run = run_create(&db->context, &facts);
-    if (!run)
-        return fail(PLSM_NO_MEMORY, "no memory for a run");
-    return edit_add(edit, 0, run);
+    plsm_status status = run ? edit_add(edit, 0, run) : fail(PLSM_NO_MEMORY, "no memory for a run");
+    if (status != PLSM_OK)
+        garbage_add(db, 'r', facts.number);
+    return status;
 }
 
 static plsm_status start_run(struct lsm *db, struct run_writer **w)

@@ -108,8 +108,8 @@ static plsm_status decode_run(const struct run_context *context, const uint8_t *
         *at = get_slice(*at, end, &f.smallest);
     if (*at)
         *at = get_slice(*at, end, &f.largest);
-    if (!*at || n[0] >= LSM_LEVELS || n[10] == 0 || n[10] > UINT32_MAX || n[11] > 1 || f.smallest.size > LSM_KEY_MAX ||
-        f.largest.size > LSM_KEY_MAX || slice_compare(f.smallest, f.largest) > 0) {
+    if (!*at || n[0] >= LSM_LEVELS || n[10] == 0 || n[10] > UINT32_MAX || n[11] > 1 || f.smallest.size == 0 ||
+        f.smallest.size > LSM_KEY_MAX || f.largest.size > LSM_KEY_MAX || slice_compare(f.smallest, f.largest) > 0) {
         *at = NULL;
         return PLSM_OK;
     }
@@ -182,6 +182,7 @@ static plsm_status read_record(void *arg, uint64_t user, plsm_slice payload, uin
     struct version *next = NULL;
     bool whole = false;
     plsm_status status = decode(r->context, payload, &edit, &r->state->store_id, &whole);
+    whole &= edit.seq <= SEQ_MAX && edit.next_number <= SEQ_MAX && edit.log_floor <= SEQ_MAX;
     if (status == PLSM_OK && (!whole || (user == USER_SNAPSHOT) != (r->records == 0)))
         status =
             fail(PLSM_CORRUPT, "%s: record at offset %llu: cannot be understood", r->path, (unsigned long long)offset);

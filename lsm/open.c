@@ -41,13 +41,15 @@ void log_path(const struct lsm *db, uint64_t number, char *path, size_t size)
     snprintf(path, size, "%s/log-%08llu", db->path, (unsigned long long)number);
 }
 
-plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, struct reclog_writer **out)
+plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
+                       struct reclog_writer **out)
 {
     char path[4096];
     uint8_t identity[LOG_IDENTITY_BYTES];
     put_u64(identity, db->store_id);
     put_u64(identity + 8, number);
     put_u64(identity + 16, size_before);
+    put_u64(identity + 24, closed_before);
     log_path(db, number, path, sizeof path);
     TRY(reclog_create(db->env, path, LOG_MAGIC, out));
     plsm_status status = reclog_append(*out, LOG_USER_IDENTITY, &(plsm_slice){identity, sizeof identity}, 1);
@@ -213,13 +215,8 @@ static void parent_of(const char *path, char *parent, size_t size)
 
 static plsm_status make_directory(struct lsm *db)
 {
-    char parent[4096];
     plsm_status status = env_make_dir(db->env, db->path);
-    if (status == PLSM_EXISTS)
-        return PLSM_OK;
-    TRY(status);
-    parent_of(db->path, parent, sizeof parent);
-    return env_sync_dir(db->env, parent);
+    return status == PLSM_EXISTS ? PLSM_OK : status;
 }
 
 /* Locks for writing, or pins for reading. */
@@ -265,6 +262,16 @@ static plsm_status check_runs(struct lsm *db, const struct version *version, con
     return PLSM_OK;
 }
 
+/* Makes the name of a new store's directory durable, also one that an earlier creation left. A parent that may not be
+ * read is somebody else's, who made the directory. */
+static plsm_status sync_parent(struct lsm *db)
+{
+    char parent[4096];
+    parent_of(db->path, parent, sizeof parent);
+    plsm_status status = env_sync_dir(db->env, parent);
+    return status == PLSM_PERMISSION ? PLSM_OK : status;
+}
+
 /* Whether a store may be made in a directory that holds none. */
 static plsm_status may_create(const struct lsm *db, const struct inventory *inventory)
 {
@@ -281,6 +288,7 @@ static plsm_status read_state(struct lsm *db, struct inventory *inventory, struc
     TRY(inventory_read(db, inventory));
     if (inventory->manifests.count == 0) {
         TRY(may_create(db, inventory));
+        TRY(sync_parent(db));
         /* Logs without a MANIFEST are of a creation that did not come to its end: nothing in them was acknowledged. */
         const struct number_list *logs = &inventory->logs;
         *state = (struct manifest_state){.version = version_create(),
@@ -322,7 +330,8 @@ static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t f
 static plsm_status start_log(struct lsm *db, struct replay *replay)
 {
     uint64_t number = replay->log_last + 1;
-    TRY(log_create(db, number, 0, &db->active.log));
+    bool kept = db->log_floor <= replay->log_last;
+    TRY(log_create(db, number, kept ? replay->end_last : 0, kept, &db->active.log));
     db->active.table = replay->table;
     replay->table = NULL;
     db->active.log_first = db->log_floor;

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/checksum.h"
 #include "base/error.h"
+#include "lsm/lsm.h"
 #include "base/banned.h"
 
 enum { HAS_META = 4, HAS_SEQ = 8, KIND_MASK = 3 };
@@ -63,6 +64,14 @@ static const uint8_t *parse_head(const uint8_t *at, const uint8_t *end, struct e
     return at + key_size + meta_size;
 }
 
+/* Whether an entry keeps the limits on which its users rely (buffers for keys have LSM_KEY_MAX bytes). */
+static bool entry_fits(const struct entry *entry, size_t prefix_size)
+{
+    size_t key_size = prefix_size + entry->key.size;
+    return key_size >= 1 && key_size <= LSM_KEY_MAX && entry->value.size <= LSM_VALUE_MAX && entry->seq <= SEQ_MAX &&
+           entry->kind < BATCH_KIND_COUNT;
+}
+
 static bool header_fits(const struct page_header *h, size_t size)
 {
     return size >= PAGE_SIZE && size % PAGE_SIZE == 0 && (size_t)h->span * PAGE_SIZE == size && h->codec == 0 &&
@@ -81,6 +90,8 @@ plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bo
     const uint8_t *value = NULL, *end = page + PAGE_SIZE;
     if (fixed <= PAGE_SIZE && get_u16(page_slots(page)) >= fixed && get_u16(page_slots(page)) < PAGE_SIZE)
         value = parse_head(page + get_u16(page_slots(page)), end, &entry);
+    if (value && !entry_fits(&entry, h->prefix_size))
+        return PLSM_CORRUPT;
     /* A reference is always handed out whole. */
     *complete = value && (entry.kind != BATCH_REFERENCE || entry.value.size <= (size_t)(end - value));
     return PLSM_OK;
@@ -103,7 +114,7 @@ plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool ch
         if (offset < fixed || offset >= size)
             return PLSM_CORRUPT;
         const uint8_t *value = parse_head(page + offset, page + size, &entry);
-        if (!value || entry.value.size > (size_t)(page + size - value) || entry.kind >= BATCH_KIND_COUNT)
+        if (!value || entry.value.size > (size_t)(page + size - value) || !entry_fits(&entry, h->prefix_size))
             return PLSM_CORRUPT;
     }
     return PLSM_OK;

@@ -394,6 +394,7 @@ static plsm_status read_records(struct reader *r, reclog_each *each, void *arg, 
                             r->path, r->size - result->end, offset);
             return PLSM_OK;
         }
+        result->records_end = result->end;
         result->records++;
         TRY(each(arg, record.user, slice(bytes + sizeof record, record.length), offset));
     }
@@ -433,7 +434,7 @@ static plsm_status read_headers(struct reader *r, const char *magic, struct recl
                     r->path, HEADER_COPY);
     *good = *good && r->size >= RECORDS_START;
     if (*good)
-        result->end = RECORDS_START;
+        result->end = result->records_end = RECORDS_START;
     else
         result->torn = true;
     return PLSM_OK;

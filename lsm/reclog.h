@@ -47,6 +47,7 @@ plsm_status reclog_close_clean(struct reclog_writer *writer);
 
 struct reclog_result {
     uint64_t records; /* handed to the callback */
+    uint64_t records_end; /* the same without a record of a clean close: what the writer's size was */
     uint64_t end;     /* offset behind the last good record; 0 when even the header is not whole */
     uint64_t size;    /* of the file */
     uint64_t synced;  /* the highest synced offset that a record carries; 0 when there is none */

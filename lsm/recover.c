@@ -116,6 +116,7 @@ struct replaying {
     uint64_t first_offset; /* of the first record of this log; 0: none yet */
     uint64_t end_before;   /* where the log before ended */
     bool has_before;       /* there is a log before that is needed */
+    bool ignoring_before;  /* the log before was not to be seen either */
     bool ignoring;         /* something before this is lost: records are only looked at for what they prove */
 };
 
@@ -142,8 +143,14 @@ static plsm_status check_identity(struct replaying *r, uint64_t user, plsm_slice
         return fail(PLSM_CORRUPT, "%s: is not log %llu of this store: files were exchanged", r->path,
                     (unsigned long long)r->number);
     uint64_t size_before = get_u64(bytes + 16);
-    if (size_before && r->has_before && size_before != r->end_before)
-        r->ignoring = true;
+    if (!size_before || !r->has_before)
+        return PLSM_OK;
+    /* What stands behind that size in the log before is garbage, such as a record whose append failed and was cut off
+     * again; what stands before it must be there. */
+    r->ignoring = r->ignoring_before || size_before != r->end_before;
+    if (r->ignoring && !r->ignoring_before && get_u64(bytes + 24))
+        return fail(PLSM_CORRUPT, "%s: the log before it was closed at %llu bytes, and is damaged at offset %llu",
+                    r->path, (unsigned long long)size_before, (unsigned long long)r->end_before);
     return PLSM_OK;
 }
 
@@ -161,11 +168,12 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
         return PLSM_OK;
     while (batch_next(&at, end, &change)) {
         changes++;
-        if (change.key.size < 1 || change.key.size > LSM_KEY_MAX || change.meta.size > LSM_META_MAX)
-            return fail(PLSM_CORRUPT, "%s: record at offset %llu: key or meta above its limit", r->path,
+        if (change.key.size < 1 || change.key.size > LSM_KEY_MAX || change.meta.size > LSM_META_MAX ||
+            change.value.size > LSM_VALUE_MAX)
+            return fail(PLSM_CORRUPT, "%s: record at offset %llu: a key, meta or value above its limit", r->path,
                         (unsigned long long)offset);
     }
-    if (at != end || seq == 0 || seq > SEQ_MAX)
+    if (at != end || seq < r->out->seq_last || seq == 0 || seq > SEQ_MAX)
         return fail(PLSM_CORRUPT, "%s: record at offset %llu: is not a batch", r->path, (unsigned long long)offset);
     TRY(flush_full(r->db, r->out));
     TRY(memtable_reserve(r->out->table, changes, payload.size));
@@ -175,6 +183,7 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
             .key = change.key, .meta = change.meta, .value = change.value, .seq = seq, .kind = change.kind};
         memtable_add(r->out->table, &entry);
     }
+    r->out->seq_last = seq;
     if (seq > atomic_load(&r->db->seq))
         atomic_store(&r->db->seq, seq);
     return PLSM_OK;
@@ -182,9 +191,10 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
 
 plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *out)
 {
-    char path[4096], torn_path[4096] = "";
-    uint64_t torn_at = 0, end_before = 0;
-    bool torn = false;
+    char path[4096], lost_path[4096] = "";
+    uint64_t lost_at = 0, end_before = 0;
+    bool torn = false; /* the log before ends with something that is no record */
+    bool lost = false; /* a log before lost its end: nothing behind may be seen */
     plsm_status status = PLSM_OK;
     *out = (struct replay){.log_last = floor - 1, .clean = true, .table = memtable_create()};
     if (!out->table)
@@ -205,26 +215,23 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
                               .number = number,
                               .end_before = end_before,
                               .has_before = out->logs > 0,
-                              .ignoring = torn};
+                              .ignoring_before = lost,
+                              .ignoring = lost || torn};
         status = reclog_read(db->env, path, LOG_MAGIC, replay_record, &r, &result);
-        if (r.ignoring && !torn) { /* the log before had lost its end, as this one knows */
-            torn = true;
-            torn_at = end_before;
-            log_path(db, number - 1, torn_path, sizeof torn_path);
+        if (r.ignoring && !lost) {
+            lost = true;
+            lost_at = end_before;
+            log_path(db, number - 1, lost_path, sizeof lost_path);
         }
         out->log_last = number;
         out->logs++;
-        out->clean &= result.closed && !result.torn && !torn;
+        out->clean &= result.closed && !result.torn && !lost;
         /* Syncing goes from the oldest log on: a later log with a synced record proves that this one was whole. */
-        if (status == PLSM_OK && torn && r.first_offset && result.synced > r.first_offset)
-            status = fail(PLSM_CORRUPT, "%s: damaged at offset %llu, where it had been synced", torn_path,
-                          (unsigned long long)torn_at);
-        if (result.torn && !torn) {
-            torn = true;
-            torn_at = result.end;
-            memcpy(torn_path, path, sizeof torn_path);
-        }
-        end_before = result.end;
+        if (status == PLSM_OK && lost && r.first_offset && result.synced > r.first_offset)
+            status = fail(PLSM_CORRUPT, "%s: damaged at offset %llu, where it had been synced", lost_path,
+                          (unsigned long long)lost_at);
+        torn = result.torn;
+        out->end_last = end_before = result.records_end;
     }
     if (status == PLSM_OK && out->logs == 0 &&
         inventory->manifests.count) { /* the active one is there from the start */

@@ -27,6 +27,8 @@ struct replay {
     struct edit edit;       /* runs written meanwhile, because the memtable was full (writers only) */
     uint64_t log_last;      /* the highest log number there is; floor - 1 when there is none */
     uint64_t logs;          /* files read */
+    uint64_t seq_last;      /* of the last record replayed */
+    uint64_t end_last;      /* size of the last of them */
     bool clean;             /* every log was closed in order */
 };
 /* Replays the logs from `floor` on into memory. Sets db->seq. PLSM_CORRUPT when a log is missing or damaged below what was

@@ -84,9 +84,15 @@ static plsm_status rotate(struct lsm *db)
     if (!view || !fresh.table)
         status = fail(PLSM_NO_MEMORY, "no memory for a memtable");
     if (status == PLSM_OK)
-        status = log_create(db, fresh.log_first, reclog_size(db->active.log), &fresh.log);
-    if (status == PLSM_OK) /* logs must follow each other without a gap, also after power loss */
+        status = log_create(db, fresh.log_first, reclog_size(db->active.log), false, &fresh.log);
+    if (status == PLSM_OK) { /* logs must follow each other without a gap, also after power loss */
         status = env_sync_dir(db->env, db->path);
+        if (status != PLSM_OK) { /* never retried: it could succeed with the name lost */
+            mutex_lock(&db->lock);
+            db_background_failed(db, status);
+            mutex_unlock(&db->lock);
+        }
+    }
     if (status != PLSM_OK) {
         reclog_close(fresh.log);
         memtable_unref(fresh.table);
@@ -186,6 +192,8 @@ static plsm_status sync_logs(struct lsm *db)
             status = reclog_sync(logs[i]);
         }
     mutex_lock(&db->lock);
+    if (status != PLSM_OK) /* here, before a flush may take the broken log away */
+        db_break(db, status);
     db->syncing = false;
     condition_broadcast(&db->progress);
     mutex_unlock(&db->lock);
@@ -234,6 +242,13 @@ static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned 
     return PLSM_OK;
 }
 
+/* A writer that only wants what is there to be synced. It must not fail for want of memory or space: what it stands for
+ * is visible already. So such writers make groups of their own, for which nothing is allocated. */
+static bool only_syncs(const struct writer *w)
+{
+    return !w->batch && !w->prepare;
+}
+
 /* Who joins the first writer: those behind it, as long as none has to look at the state first. */
 static unsigned gather(struct lsm *db, const struct batch **batches, bool *sync)
 {
@@ -242,7 +257,8 @@ static unsigned gather(struct lsm *db, const struct batch **batches, bool *sync)
     *sync = false;
     for (struct writer *w = db->writers; w && count < GROUP_WRITERS_MAX; w = w->next) {
         size_t size = w->batch ? w->batch->bytes.size : 0;
-        if (count > 0 && (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX))
+        if (count > 0 &&
+            (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(db->writers)))
             break;
         batches[count++] = w->batch;
         bytes += size;
@@ -279,10 +295,13 @@ static plsm_status lead(struct lsm *db, struct writer *leader, unsigned *count)
     const struct batch *batches[GROUP_WRITERS_MAX];
     bool sync = false;
     *count = 1;
-    TRY(make_room(db, leader->batch ? leader->batch->bytes.size : 0));
-    mutex_unlock(&db->lock);
-    plsm_status status = look_at_space(db);
-    mutex_lock(&db->lock);
+    plsm_status status = db_writable(db);
+    if (status == PLSM_OK && !only_syncs(leader)) {
+        TRY(make_room(db, leader->batch ? leader->batch->bytes.size : 0));
+        mutex_unlock(&db->lock);
+        status = look_at_space(db);
+        mutex_lock(&db->lock);
+    }
     *count = gather(db, batches, &sync);
     mutex_unlock(&db->lock);
     if (status == PLSM_OK && leader->prepare)
