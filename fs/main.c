@@ -124,21 +124,20 @@ static int mount_session(void *arg, const char *path)
     return fuse_session_mount(arg, path);
 }
 
-/* What the options say becomes absolute: the daemon leaves its directory. */
+/* What the options say becomes absolute, before the store is opened: the daemon leaves its directory, and the store
+ * goes on opening files by the path that it was given. */
 static plsm_status start(struct fs *fs, char **store_path, char **mount_path)
 {
     struct rlimit files;
     TRY(mountpoint_prepare(fs->options.directory, mount_path));
+    TRY(absolute_path(fs->options.store, "store", store_path));
+    fs->options.store = *store_path;
+    fs->options.directory = *mount_path;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
     TRY(open_store(fs));
-    *store_path = realpath(fs->options.store, NULL);
-    if (!*store_path)
-        return fail_errno(errno, fs->options.store, "store");
-    fs->options.store = *store_path;
-    fs->options.directory = *mount_path;
     TRY(node_table_init(&fs->nodes));
     TRY(make_root(fs));
     TRY(make_session(fs));
@@ -236,7 +235,7 @@ static int run(struct mount_options *options, int pipe_fd)
         syslog(LOG_ERR, "closing the store: %s", plsm_message());
         code = EXIT_MOUNT;
     }
-    free(store_path);
+    mem_free(store_path);
     mem_free(mount_path);
     mem_free(fs);
     return code;

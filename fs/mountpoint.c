@@ -16,32 +16,32 @@
 #include "base/error.h"
 #include "base/banned.h"
 
-/* The absolute path of a directory that may be a dead mount, which only its parent can be asked about. */
-static plsm_status absolute_path(const char *directory, char **out)
+plsm_status absolute_path(const char *given, const char *what, char **out)
 {
     struct buf path = {0};
-    size_t size = strlen(directory);
-    char *resolved = realpath(directory, NULL);
+    size_t size = strlen(given);
+    char *resolved = realpath(given, NULL);
     plsm_status status = PLSM_OK;
     if (resolved) {
         status = buf_append(&path, resolved, strlen(resolved) + 1);
-    } else if (errno == ENOTCONN || errno == EIO || errno == EACCES) {
-        while (size > 1 && directory[size - 1] == '/')
+    } else if (errno == ENOENT || errno == ENOTCONN || errno == EIO || errno == EACCES) {
+        /* A store to be made, or a dead mount: only the directory it is in can be asked. */
+        while (size > 1 && given[size - 1] == '/')
             size--;
         size_t name = size;
-        while (name > 0 && directory[name - 1] != '/')
+        while (name > 0 && given[name - 1] != '/')
             name--;
-        char *parent = strndup(name ? directory : ".", name ? name : 1);
+        char *parent = strndup(name ? given : ".", name ? name : 1);
         resolved = parent ? realpath(parent, NULL) : NULL;
         free(parent);
         if (resolved)
             status = buf_printf(&path, "%s/%.*s", strcmp(resolved, "/") == 0 ? "" : resolved, (int)(size - name),
-                                directory + name);
+                                given + name);
         if (resolved && status == PLSM_OK)
             status = buf_append(&path, "", 1);
     }
     if (!resolved)
-        status = fail_errno(errno, directory, "mount point");
+        status = fail_errno(errno, given, what);
     free(resolved);
     if (status != PLSM_OK)
         buf_free(&path);
@@ -130,7 +130,7 @@ plsm_status mountpoint_prepare(const char *directory, char **path)
     struct stat st;
     struct statvfs space;
     *path = NULL;
-    TRY(absolute_path(directory, path));
+    TRY(absolute_path(directory, "mount point", path));
     /* Not stat: the kernel may have the attributes of a dead root, but asks the daemon for the space each time. */
     if (statvfs(*path, &space) != 0 && (errno == ENOTCONN || errno == ECONNABORTED))
         detach(*path);

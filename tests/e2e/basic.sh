@@ -286,6 +286,23 @@ not mountpoint -q "$DIR"
 must_mount # waits for the other daemon
 check_store
 
+# --- relative paths ----------------------------------------------------------------------------------------------------
+# The daemon leaves its directory while the store still opens files: the mount must not depend on where it was started.
+must_unmount
+mkdir -p "$WORK/rel/ative/dir" "$WORK/parts"
+seq -f '%.0f of a text that does not fit into a buffer' 120000 | split -l 4000 - "$WORK/parts/"
+for where in create,buffer_size=1M rw; do
+    (cd "$WORK/rel" && mount_store "$where" ative/store ./ative/dir) || fail "cannot mount by a relative path"
+    [ "$where" = rw ] || ok cp -r "$WORK/parts" "$WORK/rel/ative/dir/"
+    ok diff -r "$WORK/parts" "$WORK/rel/ative/dir/parts"
+    pid=$(daemon_of ./ative/dir)
+    ok fusermount3 -u "$WORK/rel/ative/dir"
+    for _ in {1..400}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
+    not kill -0 "$pid"
+done
+check_store "$WORK/rel/ative/store"
+must_mount
+
 # --- large ------------------------------------------------------------------------------------------------------------
 rm -rf "${DIR:?}"/*
 remount
