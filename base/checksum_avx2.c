@@ -23,8 +23,8 @@
 uint64_t checksum_avx2(const void *data, size_t size, uint64_t seed)
 {
     uint64_t sum = XXH3_64bits_withSeed(data, size, seed);
-    /* gcc leaves it out here. Without it every SSE instruction of the program that follows depends on the upper halves of
-     * its registers: lookups took 160 ns longer. */
+    /* gcc leaves it out here. Without it every SSE instruction of the program that follows depends on the upper halves
+     * of its registers: lookups took 160 ns longer. */
     _mm256_zeroupper();
     return sum;
 }

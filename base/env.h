@@ -91,8 +91,8 @@ struct env_thread {
 };
 
 /* The POSIX backend; static, never freed. It keeps at most ENV_DESCRIPTORS_MAX descriptors of ENV_READ files open
- * (least recently used closed first, reopened by path when needed; PLSM_IO when the path then leads to another file), so the
- * number of runs is not limited by RLIMIT_NOFILE. Files are made with mode 0600, directories with 0700. */
+ * (least recently used closed first, reopened by path when needed; PLSM_IO when the path then leads to another file),
+ * so the number of runs is not limited by RLIMIT_NOFILE. Files are made with mode 0600, directories with 0700. */
 enum { ENV_DESCRIPTORS_MAX = 512 };
 struct env *env_posix(void);
 

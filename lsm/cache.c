@@ -112,7 +112,8 @@ const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot)
 const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number)
 {
     const uint8_t *page = NULL;
-    /* The pin is set inside the bracket: whoever takes an evicted frame again has waited for the bracket, sees the pin. */
+    /* The pin is set inside the bracket: whoever takes an evicted frame again has waited for the bracket, sees the
+     * pin. */
     epoch_enter(cache->epoch);
     *number = atomic_load_explicit(slot, memory_order_acquire);
     if (*number) {

@@ -28,7 +28,8 @@ void cache_destroy(struct cache *cache); /* accepts NULL; no reader may be left 
  * until its end. */
 const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot);
 
-/* As cache_lookup, without a bracket: the page stays until cache_unpin(number). For scans, which look at a page for long. */
+/* As cache_lookup, without a bracket: the page stays until cache_unpin(number). For scans, which look at a page for
+ * long. */
 const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number);
 void cache_unpin(struct cache *cache, uint32_t number);
 

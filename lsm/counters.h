@@ -1,6 +1,6 @@
-/* What the tree counts while it works. Each of the first COUNTER_STRIPES - 1 threads has a stripe of its own and adds with
- * a plain load and store (an atomic add costs 5 ns, and a lookup counts eight things); all further threads share the last
- * stripe and add atomically. */
+/* What the tree counts while it works. Each of the first COUNTER_STRIPES - 1 threads has a stripe of its own and adds
+ * with a plain load and store (an atomic add costs 5 ns, and a lookup counts eight things); all further threads share
+ * the last stripe and add atomically. */
 #ifndef LSM_COUNTERS_H
 #define LSM_COUNTERS_H
 

@@ -52,7 +52,8 @@ struct cursor {
 
 /* `runs` must stay as long as the cursor. PLSM_NO_MEMORY. */
 plsm_status cursor_open_memtable(struct cursor *c, const struct memtable *table, const struct cursor_options *options);
-plsm_status cursor_open_runs(struct cursor *c, struct run *const *runs, size_t count, const struct cursor_options *options);
+plsm_status cursor_open_runs(struct cursor *c, struct run *const *runs, size_t count,
+                             const struct cursor_options *options);
 void cursor_close(struct cursor *c); /* accepts a zeroed one */
 
 void cursor_first(struct cursor *c);

@@ -21,11 +21,11 @@
 
 #define LOG_MAGIC "PLSMLOG\0"
 
-/* A log begins with a record of four u64: the store's id, the log's number, the size at which the log before it was left
- * (0: that log is not needed), and whether that one was closed in order, so synced (1) or not (0). The size tells a log
- * that lost its unsynced end in a power loss from a whole one: what stands in later logs came after the loss and must
- * not be seen without it. Of a closed log nothing can be lost but by damage. The user field of all other records is
- * their sequence number. */
+/* A log begins with a record of four u64: the store's id, the log's number, the size at which the log before it was
+ * left (0: that log is not needed), and whether that one was closed in order, so synced (1) or not (0). The size tells
+ * a log that lost its unsynced end in a power loss from a whole one: what stands in later logs came after the loss and
+ * must not be seen without it. Of a closed log nothing can be lost but by damage. The user field of all other records
+ * is their sequence number. */
 enum { LOG_USER_IDENTITY = 0, LOG_IDENTITY_BYTES = 32 };
 
 enum {
@@ -112,8 +112,8 @@ struct lsm {
 };
 
 /* --- view.c --- */
-/* Makes a view of the present state and publishes it; the old one is retired. Under lock. `fresh` is memory for it, from
- * view_alloc (so that publishing cannot fail). */
+/* Makes a view of the present state and publishes it; the old one is retired. Under lock. `fresh` is memory for it,
+ * from view_alloc (so that publishing cannot fail). */
 struct view *view_alloc(void); /* NULL: no memory */
 void view_publish(struct lsm *db, struct view *fresh);
 struct view *view_acquire(struct lsm *db); /* with a reference */

@@ -7,8 +7,9 @@
 #include "base/batch.h"
 #include "base/slice.h"
 
-/* Versions are numbered by one counter of the store; a reader at sequence number s sees, of each key, the newest version
- * with seq at most s. 0 marks a version that every reader sees (set when no older snapshot can exist any more). */
+/* Versions are numbered by one counter of the store; a reader at sequence number s sees, of each key, the newest
+ * version with seq at most s. 0 marks a version that every reader sees (set when no older snapshot can exist any
+ * more). */
 #define SEQ_MAX (UINT64_MAX >> 8)
 
 /* The slices belong to whoever filled the entry in; each such function says until when they are valid. */

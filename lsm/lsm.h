@@ -5,9 +5,9 @@
  * directories of keys (every prefix that ends in '/').
  *
  * The way of a write: lsm_write (write.c) -> log record (reclog) -> memtable -> [full] flush.c -> a run in level 0 ->
- * compact.c -> deeper levels. The way of a read: lsm_get (read.c) -> memtables -> runs by level (run.c: filter, model or
- * fences, page through cache.c). Which runs and memtables exist is a view (view.h), replaced as a whole and published
- * to readers without a lock. */
+ * compact.c -> deeper levels. The way of a read: lsm_get (read.c) -> memtables -> runs by level (run.c: filter, model
+ * or fences, page through cache.c). Which runs and memtables exist is a view (db.h), replaced as a whole and
+ * published to readers without a lock. */
 #ifndef LSM_LSM_H
 #define LSM_LSM_H
 
@@ -60,7 +60,8 @@ bool lsm_is_read_only(struct lsm *db);
 
 /* Makes the final batch of a write whose content depends on the present state. Called when all earlier writes are
  * visible and no later one can come between; it reads with lsm_get(db, NULL, ...). It may point *batch elsewhere (the
- * memory must live until lsm_write returns). An error refuses the write: nothing is changed and lsm_write returns it. */
+ * memory must live until lsm_write returns). An error refuses the write: nothing is changed and lsm_write returns
+ * it. */
 typedef plsm_status lsm_prepare(void *arg, struct lsm *db, const struct batch **batch);
 
 /* Applies a batch atomically. `prepare` may be NULL. With `sync` it and everything before it survives power loss. */
@@ -85,9 +86,10 @@ struct lsm_value {
 void lsm_value_free(struct lsm_value *value);
 /* PLSM_NOT_FOUND, or as plsm_get. `snapshot` may be NULL. With `no_value` a put's value is left empty (references are
  * always returned). */
-plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value, struct lsm_value *out);
-/* Whether a key starts with `prefix` (which must hold at least the keyspace byte). Prefixes that end in '/' are looked up
- * in the filters first. */
+plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
+                    struct lsm_value *out);
+/* Whether a key starts with `prefix` (which must hold at least the keyspace byte). Prefixes that end in '/' are looked
+ * up in the filters first. */
 plsm_status lsm_has_prefix(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice prefix, bool *out);
 
 struct lsm_snapshot *lsm_snapshot_create(struct lsm *db); /* NULL: no memory */
@@ -97,8 +99,8 @@ void lsm_snapshot_destroy(struct lsm *db, struct lsm_snapshot *snapshot); /* acc
 plsm_status lsm_iterator_create(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
                                 struct lsm_iterator **out);
 /* The same, but values of large entries need not be there (their sizes are): for listings. */
-plsm_status lsm_iterator_create_no_value(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
-                                         struct lsm_iterator **out);
+plsm_status lsm_iterator_create_no_value(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from,
+                                         plsm_slice to, struct lsm_iterator **out);
 void lsm_iterator_destroy(struct lsm_iterator *it); /* accepts NULL */
 void lsm_iterator_first(struct lsm_iterator *it);
 void lsm_iterator_last(struct lsm_iterator *it);
@@ -118,8 +120,8 @@ plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line
                       void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
 
 /* Calls `each` with every statistic of the tree: an integer, or a real when is_real. Names as blueprint section 7. */
-void lsm_statistics(struct lsm *db, void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real),
-                    void *arg);
+void lsm_statistics(struct lsm *db,
+                    void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real), void *arg);
 void lsm_statistics_reset(struct lsm *db);
 
 #endif

@@ -23,8 +23,8 @@ struct manifest_state {
 plsm_status manifest_read(const struct run_context *context, uint64_t number, struct manifest_state *out);
 
 /* Makes manifest-`number` with a snapshot of `state`; older ones are the caller's to remove. When it fails with *named
- * true, the new file may or may not be there under its name: then nothing may be appended to the old one any more, since
- * the next opening could read the new one. */
+ * true, the new file may or may not be there under its name: then nothing may be appended to the old one any more,
+ * since the next opening could read the new one. */
 plsm_status manifest_create(const struct run_context *context, uint64_t number, const struct manifest_state *state,
                             struct manifest **out, bool *named);
 /* Appends an edit and syncs: on PLSM_OK it survives power loss. After a failure that leaves manifest_broken true nobody

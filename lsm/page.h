@@ -46,17 +46,20 @@ _Static_assert(sizeof(struct page_header) == PAGE_HEADER, "page header layout");
 
 /* --- reading: `page` is a whole unit that page_verify accepted --- */
 
-/* Checks the checksum (when `checksummed`) and that every size stays inside: afterwards the functions below cannot leave
- * the page. `size` is the unit's size by the run's index. PLSM_CORRUPT without a message: the caller knows file and
- * offset. */
+/* Checks the checksum (when `checksummed`) and that every size stays inside: afterwards the functions below cannot
+ * leave the page. `size` is the unit's size by the run's index. PLSM_CORRUPT without a message: the caller knows file
+ * and offset. */
 plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool checksummed);
-/* The same for the first block of a unit of `size` bytes when only that was read. On PLSM_OK *complete tells whether key
- * and meta of its entry are inside the block; then page_entry may be used, and page_compare and page_find,
+/* The same for the first block of a unit of `size` bytes when only that was read. On PLSM_OK *complete tells whether
+ * key and meta of its entry are inside the block; then page_entry may be used, and page_compare and page_find,
  * as long as the value is not touched. */
 plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bool checksummed, bool *complete);
 
 static inline unsigned page_count(const uint8_t *page) { return ((const struct page_header *)page)->count; }
-static inline size_t page_bytes(const uint8_t *page) { return (size_t)((const struct page_header *)page)->span * PAGE_SIZE; }
+static inline size_t page_bytes(const uint8_t *page)
+{
+    return (size_t)((const struct page_header *)page)->span * PAGE_SIZE;
+}
 plsm_slice page_prefix(const uint8_t *page);
 
 /* Where the slots are. */

@@ -31,8 +31,8 @@ struct replay {
     uint64_t end_last;      /* size of the last of them */
     bool clean;             /* every log was closed in order */
 };
-/* Replays the logs from `floor` on into memory. Sets db->seq. PLSM_CORRUPT when a log is missing or damaged below what was
- * synced. A tear ends the replay: what stands in later logs was never synced and came after it. */
+/* Replays the logs from `floor` on into memory. Sets db->seq. PLSM_CORRUPT when a log is missing or damaged below what
+ * was synced. A tear ends the replay: what stands in later logs was never synced and came after it. */
 plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *out);
 void replay_free(struct replay *replay);
 

@@ -15,7 +15,8 @@
 #include "lsm/lsm.h"
 #include "lsm/run_format.h"
 
-/* The first 8 bytes of a key as a number, zeros behind a shorter one: where two heads differ, their order is the keys'. */
+/* The first 8 bytes of a key as a number, zeros behind a shorter one: where two heads differ, their order is the
+ * keys'. */
 static inline uint64_t key_head(plsm_slice key)
 {
     if (__builtin_expect(key.size >= 8, 1))

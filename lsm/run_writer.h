@@ -13,8 +13,8 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
 plsm_status run_writer_add(struct run_writer *w, const struct entry *entry);
 /* Bytes of finished pages so far. */
 uint64_t run_writer_size(const struct run_writer *w);
-/* Writes indexes and footer and syncs the file (not the directory). *facts describes the run; its slices are valid until
- * the writer is destroyed. `seq_max` is recorded. At least one entry must have been added. */
+/* Writes indexes and footer and syncs the file (not the directory). *facts describes the run; its slices are valid
+ * until the writer is destroyed. `seq_max` is recorded. At least one entry must have been added. */
 plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run_facts *facts);
 /* Closes; removes the file when it was not finished. Accepts NULL. */
 void run_writer_destroy(struct run_writer *w);

@@ -1,5 +1,5 @@
-/* A version: which runs exist, on which level. Immutable and reference-counted; each flush and compaction makes the next
- * one from an edit. */
+/* A version: which runs exist, on which level. Immutable and reference-counted; each flush and compaction makes the
+ * next one from an edit. */
 #ifndef LSM_VERSION_H
 #define LSM_VERSION_H
 
@@ -41,8 +41,8 @@ void edit_free(struct edit *edit);
 struct version *version_create(void); /* empty, one reference; NULL: no memory */
 void version_ref(struct version *version);
 void version_unref(struct version *version); /* accepts NULL */
-/* The version behind `base` after `edit`, with one reference. PLSM_CORRUPT when the edit removes a run that is not there
- * or makes runs of a level overlap. */
+/* The version behind `base` after `edit`, with one reference. PLSM_CORRUPT when the edit removes a run that is not
+ * there or makes runs of a level overlap. */
 plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out);
 
 /* The runs of a level that overlap [smallest, largest] (both inclusive): for levels below 0 the range

@@ -1,5 +1,5 @@
-/* Recovery over several logs: what is promised when a flush, a sync or a close fails, and one cache starved of frames. Each
- * test here is a way in which the chain of logs once lost or hid something. All in memory. */
+/* Recovery over several logs: what is promised when a flush, a sync or a close fails, and one cache starved of frames.
+ * Each test here is a way in which the chain of logs once lost or hid something. All in memory. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +59,8 @@ static plsm_status put(struct lsm *db, unsigned number, bool sync, size_t value_
     ck_assert_uint_le(value_size, sizeof value);
     snprintf(key, sizeof key, "key%06u", number);
     memset(value, 'v', sizeof value);
-    ck_assert_int_eq(batch_add(&batch, BATCH_PUT, 1, slice_of(key), (plsm_slice){0}, slice(value, value_size)), PLSM_OK);
+    ck_assert_int_eq(batch_add(&batch, BATCH_PUT, 1, slice_of(key), (plsm_slice){0}, slice(value, value_size)),
+                     PLSM_OK);
     plsm_status status = lsm_write(db, &batch, NULL, NULL, sync);
     batch_free(&batch);
     return status;
@@ -101,7 +102,8 @@ static void check_power_loss(unsigned first, unsigned second)
         }
 }
 
-/* The flush at closing fails, for good: what was frozen stays in its log, which was closed behind the one after it began. */
+/* The flush at closing fails, for good: what was frozen stays in its log, which was closed behind the one after it
+ * began. */
 START_TEST(close_with_failing_flush)
 {
     struct lsm *db = open_tree(faults, _i & 1);
@@ -138,7 +140,8 @@ START_TEST(cut_back_append)
 }
 END_TEST
 
-/* The record of a clean close was written, its sync failed; the log is kept, a later one is synced, then power fails. */
+/* The record of a clean close was written, its sync failed; the log is kept, a later one is synced, then power
+ * fails. */
 START_TEST(close_record_not_synced)
 {
     struct lsm *db = open_tree(faults, false);
@@ -236,7 +239,8 @@ START_TEST(prefix_over_the_limit)
     struct lsm *db = open_tree(disk, false);
     ck_assert_int_eq(buf_reserve(&large, 60000), PLSM_OK);
     memset(large.data, 'v', 60000);
-    ck_assert_int_eq(batch_add(&batch, BATCH_PUT, 1, slice_of("key"), (plsm_slice){0}, slice(large.data, 60000)), PLSM_OK);
+    plsm_slice value = slice(large.data, 60000);
+    ck_assert_int_eq(batch_add(&batch, BATCH_PUT, 1, slice_of("key"), (plsm_slice){0}, value), PLSM_OK);
     ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
     ck_assert_int_eq(lsm_flush(db), PLSM_OK);
     ck_assert_int_eq(lsm_close(db), PLSM_OK);

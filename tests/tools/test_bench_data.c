@@ -5,6 +5,7 @@
 
 #include "tools/bench/data.c"
 #include "tools/bench/zipf.c"
+#include "base/banned.h"
 
 /* --- Zipf ------------------------------------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 
 #include "base/random.h"
 #include "tools/text.c"
+#include "base/banned.h"
 
 /* Decodes `text` given to the decoder in pieces of at most `piece` bytes; bare tabs and newlines are written as the
  * letters T and N, between brackets, so that they differ from decoded ones. False: a bad or unfinished escape. */
