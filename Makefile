@@ -7,14 +7,14 @@ SBINDIR  ?= /sbin
 SANITIZE ?=
 BUILD    := build$(if $(SANITIZE),-$(SANITIZE))
 
-PKGS     := fuse3 libxxhash libcrypto
+PKGS     := fuse3 libxxhash
 CPPFLAGS += -I. -D_GNU_SOURCE -DFUSE_USE_VERSION=314
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 $(WARNINGS) $(WERROR) -pthread -fno-strict-aliasing -fvisibility=hidden -MMD -MP $(CFLAGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
              $(shell pkg-config --cflags $(PKGS))
-LDLIBS    = $(shell pkg-config --libs libxxhash libcrypto) -pthread -lm
+LDLIBS    = $(shell pkg-config --libs libxxhash) -pthread -lm
 Q        := $(if $(V),,@)
 
 rooms     = base learn lsm store

@@ -256,7 +256,7 @@ rm -rf pieces
 expect 0 "$PLSM" load -c pieces < <(perl -e '$| = 1; undef $/; my $in = <STDIN>;
     while (length $in) { syswrite STDOUT, substr($in, 0, 1 + int rand 500, "") }' <binary)
 expect 0 "$PLSM" dump pieces
-grep -v -a -e '^large	' -e '^medium	' first | cmp -s - out && pass || fail "input in pieces loads differently"
+grep -v -a -e $'^large\t' -e $'^medium\t' first | cmp -s - out && pass || fail "input in pieces loads differently"
 
 # Many records, more than a batch; keys that come again; small and large by turns.
 perl -e 'printf "%08d\tvalue %d\n", $_, $_ for 1 .. 12345' >many
