@@ -115,7 +115,7 @@ static plsm_status find_piece(struct fs *fs, struct entry *entry)
         status = plsm_iterator_status(it);
     plsm_iterator_destroy(it);
     entry->node_flags = NODE_DIRECTORY | NODE_SYNTHETIC;
-    inode_default(fs, key, true, &entry->attr);
+    inode_synthetic_attr(fs, key, &entry->attr);
     return status != PLSM_OK ? status : found ? PLSM_OK : PLSM_NOT_FOUND;
 }
 

@@ -129,6 +129,12 @@ void inode_value_attr(const struct fs *fs, plsm_slice key, struct attr *attr)
     attr->mode = MODE_VALUE;
 }
 
+void inode_synthetic_attr(const struct fs *fs, plsm_slice key, struct attr *attr)
+{
+    inode_default(fs, key, true, attr);
+    attr->ino ^= 2; /* there may be a file whose key is just that beginning */
+}
+
 plsm_status inode_decode(const struct fs *fs, plsm_slice key, plsm_slice meta, bool directory, struct attr *attr)
 {
     inode_default(fs, key, directory, attr);
@@ -154,7 +160,7 @@ static plsm_status read_entry(struct fs *fs, const struct node *node, const stru
     plsm_status status = PLSM_OK;
     *size = 0;
     if (node->flags & NODE_SYNTHETIC) {
-        inode_default(fs, key, true, attr);
+        inode_synthetic_attr(fs, key, attr);
         return PLSM_OK;
     }
     if (!node->parent) {

@@ -64,6 +64,8 @@ static inline bool inode_gone(const struct inode *inode)
 
 /* The attributes of an entry without meta. */
 void inode_default(const struct fs *fs, plsm_slice key, bool directory, struct attr *attr);
+/* The attributes of a synthetic directory; `key` is the beginning that it stands for. */
+void inode_synthetic_attr(const struct fs *fs, plsm_slice key, struct attr *attr);
 /* The attributes of the value of a directory's key (NAME_VALUE in fs/escape.h). */
 void inode_value_attr(const struct fs *fs, plsm_slice key, struct attr *attr);
 /* Decodes the meta of an entry, or makes up the default; the message of an error names the key. A key and its meta must

@@ -196,7 +196,7 @@ static plsm_status fill_listed(struct scan *scan, bool *shown)
         size_t cut = directory.size + entry->name.raw_size;
         TRY(told_before(scan, key, cut, &told));
         *shown = !told;
-        inode_default(fs, slice(bytes, cut), true, &entry->attr);
+        inode_synthetic_attr(fs, slice(bytes, cut), &entry->attr);
         entry->node_flags = NODE_DIRECTORY | NODE_SYNTHETIC;
         entry->size = 0;
         entry->piece_size = (uint32_t)entry->name.raw_size;

@@ -85,9 +85,11 @@ void node_table_destroy(struct node_table *table)
     *table = (struct node_table){0};
 }
 
-static uint32_t hash_of(const struct node *parent, plsm_slice piece)
+/* A synthetic directory and a file may have the same piece: which of them it is belongs to the name. */
+static uint32_t hash_of(const struct node *parent, plsm_slice piece, uint8_t flags)
 {
-    uint64_t mixed = (key_hash(piece.data, piece.size) ^ (uintptr_t)parent) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t name = key_hash(piece.data, piece.size) ^ (flags & NODE_SYNTHETIC);
+    uint64_t mixed = (name ^ (uintptr_t)parent) * UINT64_C(0x9e3779b97f4a7c15);
     return (uint32_t)(mixed >> 32);
 }
 
@@ -96,11 +98,12 @@ static struct node **bucket_of(struct node_table *table, uint32_t hash)
     return &table->buckets[hash & (table->bucket_count - 1)];
 }
 
-static struct node *find(struct node_table *table, const struct node *parent, plsm_slice piece, uint32_t hash)
+static struct node *find(struct node_table *table, const struct node *parent, plsm_slice piece, uint8_t flags,
+                         uint32_t hash)
 {
     struct node *node = *bucket_of(table, hash);
-    while (node &&
-           (node->hash != hash || node->parent != parent || !slice_equal(slice(node->piece, node->piece_size), piece)))
+    while (node && (node->hash != hash || node->parent != parent || (node->flags ^ flags) & NODE_SYNTHETIC ||
+                    !slice_equal(slice(node->piece, node->piece_size), piece)))
         node = node->hash_next;
     return node;
 }
@@ -155,10 +158,10 @@ char *node_piece(plsm_slice piece)
 
 struct node *node_enter(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags)
 {
-    uint32_t hash = hash_of(parent, piece);
+    uint32_t hash = hash_of(parent, piece, flags);
     INVARIANT(piece.size <= UINT16_MAX);
     mutex_lock(&table->lock);
-    struct node *node = find(table, parent, piece, hash);
+    struct node *node = find(table, parent, piece, flags, hash);
     if (node) {
         node->lookups++;
         goto done;
@@ -184,10 +187,10 @@ done:
     return node;
 }
 
-struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece)
+struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags)
 {
     mutex_lock(&table->lock);
-    struct node *node = find(table, parent, piece, hash_of(parent, piece));
+    struct node *node = find(table, parent, piece, flags, hash_of(parent, piece, flags));
     mutex_unlock(&table->lock);
     return node;
 }
@@ -246,10 +249,10 @@ static void place(struct node_table *table, struct node *node, struct node *pare
     node->piece = piece;
     node->piece_size = (uint16_t)piece_size;
     node->parent = parent;
-    node->hash = hash_of(parent, slice(piece, piece_size));
+    node->hash = hash_of(parent, slice(piece, piece_size), node->flags);
     parent->children++;
     old->children--;
-    INVARIANT(!find(table, parent, slice(piece, piece_size), node->hash));
+    INVARIANT(!find(table, parent, slice(piece, piece_size), node->flags, node->hash));
     link_node(table, node);
     node_release_locked(table, old);
 }

@@ -2,7 +2,8 @@
  *
  * A node is one component of a key: its path, which is the key, is put together from its ancestors, so renaming a
  * directory touches one node. The piece of a directory ends in '/', so that the path of a directory is the key of its
- * own entry and the prefix of what is in it; only synthetic directories (fs/escape.h) have a piece without. A node
+ * own entry and the prefix of what is in it; only synthetic directories (fs/escape.h) have a piece without. A file
+ * may have the same piece as a synthetic directory beside it: the two are told apart by NODE_SYNTHETIC. A node
  * lives while the kernel holds it (lookups), while it has children, or while it has an inode (state; fs/inode.h).
  *
  * Locks, in the order in which they are taken:
@@ -86,8 +87,8 @@ void tree_unexclude(struct node_table *table);
 
 /* Finds the node of a piece in a directory, or makes it with these flags, and counts one lookup. NULL: no memory. */
 struct node *node_enter(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
-/* NULL: the kernel does not know it. Needs the exclusive tree lock, under which the result stays valid. */
-struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece);
+/* Of `flags` only NODE_SYNTHETIC counts. NULL: the kernel does not know it. Needs the exclusive tree lock, under which the result stays valid. */
+struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
 /* For inode.c, with the table lock held: frees the node, and ancestors, when nothing holds them any more. */
 void node_release_locked(struct node_table *table, struct node *node);

@@ -77,7 +77,7 @@ static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct
 static int remove_vanished(struct fs *fs, struct node *parent, const struct entry *entry)
 {
     struct inode *inode = NULL;
-    struct node *node = node_find(&fs->nodes, parent, entry_piece(entry));
+    struct node *node = node_find(&fs->nodes, parent, entry_piece(entry), entry->node_flags);
     if (!node || !(node->flags & NODE_SYNTHETIC))
         return ENOENT;
     plsm_status status = prepare_gone(fs, node, entry, &inode);
@@ -107,7 +107,7 @@ static int remove_name(struct fs *fs, struct node *parent, const char *name, boo
     if (status == PLSM_OK && !empty)
         return ENOTEMPTY;
     if (status == PLSM_OK)
-        status = prepare_gone(fs, node_find(&fs->nodes, parent, entry_piece(&entry)), &entry, &inode);
+        status = prepare_gone(fs, node_find(&fs->nodes, parent, entry_piece(&entry), entry.node_flags), &entry, &inode);
     if (status != PLSM_OK)
         return fs_errno(fs, status);
     status = delete_entry(fs, parent, &entry);

@@ -276,9 +276,9 @@ static int run(struct renaming *r)
     struct inode *replaced = NULL;
     plsm_status status = PLSM_OK;
     struct side *from = &r->from, *to = &r->to;
-    from->node = node_find(&r->fs->nodes, from->parent, entry_piece(&from->entry));
+    from->node = node_find(&r->fs->nodes, from->parent, entry_piece(&from->entry), from->entry.node_flags);
     if (!to->error)
-        to->node = node_find(&r->fs->nodes, to->parent, entry_piece(&to->entry));
+        to->node = node_find(&r->fs->nodes, to->parent, entry_piece(&to->entry), to->entry.node_flags);
     if (!r->exchange)
         status = prepare_gone(r->fs, to->node, &to->entry, &replaced);
     if (status == PLSM_OK)

@@ -144,6 +144,40 @@ rm -rf "$DIR/valued" "$DIR/both" "$DIR/both%2F." "$DIR/both"
 not test -e "$DIR/valued"
 not test -e "$DIR/both"
 
+# --- a file beside a synthetic directory for keys that begin with its name --------------------------------------------
+cd / || exit 1
+must_unmount
+beginning=$(printf 'a%.0s' {1..240})
+put "$(printf 'a%.0s' {1..300})" long
+must_mount rw
+cd "$DIR" || exit 1
+# shellcheck disable=SC2012
+is "$(ls -l | grep -c "$beginning%\$")" 1
+ok test -d "$beginning%"
+echo beside >"$beginning"
+is "$(cat "$beginning")" beside
+not test "$beginning" -ef "$beginning%"
+echo other >other
+ok mv other "$beginning"
+is "$(cat "$beginning")" other
+not rmdir "$beginning"
+cd /
+remount
+cd "$DIR" || exit 1
+is "$(cat "$beginning")" other
+is "$(find "$beginning%" -type f -exec cat {} +)" long
+is "$(stat -c %F "$beginning" "$beginning%")" $'regular file\ndirectory'
+[ "$(stat -c %i "$beginning")" != "$(stat -c %i "$beginning%")" ] && pass || fail "the same inode number"
+rm "$beginning"
+ok ls -l "$beginning%"
+mv "$beginning%"/* "$beginning" # the directory vanishes with its last key
+is "$(cat "$beginning")" long
+not test -e "$beginning%/$(printf 'a%.0s' {1..60})"
+cd /
+remount
+is "$(cat "$DIR/$beginning")" long
+rm "$DIR/$beginning"
+
 # --- publication: readers of the store see a file when it is closed ---------------------------------------------------
 publication=$(timeout 60 python3 - "$DIR" "$STORE" "$PLSM" <<'PY'
 import base64, os, subprocess, sys, time

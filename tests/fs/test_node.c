@@ -39,12 +39,12 @@ START_TEST(test_paths)
     /* a directory moves, and what is in it with it */
     tree_exclude(&table);
     node_move(&table, b, &table.root, node_piece(slice_of("c/")), 2);
-    ck_assert_ptr_null(node_find(&table, a, slice_of("b/")));
-    ck_assert_ptr_eq(node_find(&table, &table.root, slice_of("c/")), b);
+    ck_assert_ptr_null(node_find(&table, a, slice_of("b/"), 0));
+    ck_assert_ptr_eq(node_find(&table, &table.root, slice_of("c/"), 0), b);
     check_path(f, "c/f");
     /* a name that is gone keeps its node, and the name can be given again */
     node_remove(&table, f);
-    ck_assert_ptr_null(node_find(&table, b, slice_of("f")));
+    ck_assert_ptr_null(node_find(&table, b, slice_of("f"), 0));
     struct node *g = enter(&table, b, "f");
     ck_assert_ptr_ne(g, f);
     tree_unexclude(&table);
@@ -53,6 +53,31 @@ START_TEST(test_paths)
     node_forget(&table, b, 1); /* still holds g */
     check_path(g, "c/f");
     node_forget(&table, g, 1);
+    node_table_destroy(&table);
+}
+END_TEST
+
+START_TEST(test_synthetic)
+{
+    struct node_table table;
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    struct node *file = enter(&table, &table.root, "long"), *other = enter(&table, &table.root, "other");
+    struct node *synthetic = node_enter(&table, &table.root, slice_of("long"), NODE_DIRECTORY | NODE_SYNTHETIC);
+    ck_assert_ptr_ne(file, synthetic);
+    tree_exclude(&table);
+    ck_assert_ptr_eq(node_find(&table, &table.root, slice_of("long"), 0), file);
+    ck_assert_ptr_eq(node_find(&table, &table.root, slice_of("long"), NODE_DIRECTORY | NODE_SYNTHETIC), synthetic);
+    /* the file goes and another gets its name, beside the directory that has the same piece */
+    node_remove(&table, file);
+    ck_assert_ptr_null(node_find(&table, &table.root, slice_of("long"), 0));
+    node_move(&table, other, &table.root, node_piece(slice_of("long")), 4);
+    ck_assert_ptr_eq(node_find(&table, &table.root, slice_of("long"), 0), other);
+    ck_assert_ptr_eq(node_find(&table, &table.root, slice_of("long"), NODE_SYNTHETIC), synthetic);
+    tree_unexclude(&table);
+    node_forget(&table, file, 1);
+    node_forget(&table, other, 1);
+    node_forget(&table, synthetic, 1);
+    ck_assert_uint_eq(table.count, 0);
     node_table_destroy(&table);
 }
 END_TEST
@@ -271,6 +296,7 @@ int main(void)
     TCase *tests = tcase_create("node");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, test_paths);
+    tcase_add_test(tests, test_synthetic);
     tcase_add_test(tests, test_long_path);
     tcase_add_test(tests, test_random);
     tcase_add_test(tests, test_threads);
