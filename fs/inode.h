@@ -5,7 +5,8 @@
  *   - by a flush (each close of a descriptor) when something was written or truncated since the last publication. A
  *     file truncated by open(O_TRUNC) alone waits for the second flush: a shell's redirection, touch and dd close
  *     a copy of the descriptor before they write, and readers of the store should not see the file empty between. The last
- *     release publishes it in any case;
+ *     release publishes it in any case, and so does that of a handle which could write;
+ *   - by a rename that replaces another file or is an exchange: the old value goes when the new one is in the store;
  *   - by fsync, by truncate(2) on a path, and by the ticker when older than publish_interval.
  * Nothing is published while the last write has failed: flush and fsync repeat its error, and the old value stays where
  * the file is closed then (cp, dd on a full disk). A write that succeeds after it says that the writer goes on.

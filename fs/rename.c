@@ -271,6 +271,25 @@ static void touch_renamed(struct renaming *r, const struct side *side)
     inode_put(r->fs, inode);
 }
 
+/* Publishes what was written to a file, under its old name. Programs replace a file by writing another and renaming it:
+ * the value that goes must not do so before the one that comes is in the store. When that cannot be written, the rename
+ * fails and both names stay as they are. */
+static plsm_status publish_side(struct renaming *r, const struct side *side)
+{
+    plsm_status status = PLSM_OK;
+    if (!side->node || is_directory(side))
+        return PLSM_OK;
+    struct inode *inode = inode_get(r->fs, side->node);
+    if (!inode)
+        return fail(PLSM_NO_MEMORY, "no memory for an inode");
+    mutex_lock(&inode->lock);
+    if (inode_content_dirty(inode))
+        status = inode_publish(r->fs, inode);
+    mutex_unlock(&inode->lock);
+    inode_put(r->fs, inode);
+    return status;
+}
+
 static int run(struct renaming *r)
 {
     struct inode *replaced = NULL;
@@ -279,6 +298,12 @@ static int run(struct renaming *r)
     from->node = node_find(&r->fs->nodes, from->parent, entry_piece(&from->entry), from->entry.node_flags);
     if (!to->error)
         to->node = node_find(&r->fs->nodes, to->parent, entry_piece(&to->entry), to->entry.node_flags);
+    if (!to->error)
+        status = publish_side(r, from);
+    if (status == PLSM_OK && r->exchange)
+        status = publish_side(r, to);
+    if (status != PLSM_OK)
+        return fs_errno(r->fs, status);
     if (!r->exchange)
         status = prepare_gone(r->fs, to->node, &to->entry, &replaced);
     if (status == PLSM_OK)
