@@ -1,5 +1,6 @@
 /* Making names: files, directories, symbolic links, special files. */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "base/bytes.h"
 #include "base/env.h"
@@ -168,8 +169,9 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     }
     fi->fh = (uintptr_t)inode;
     fi->keep_cache = 1;
+    fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
     if (fuse_reply_create(req, &reply, fi) != 0) {
-        close_handle(fs, inode);
+        close_handle(fs, inode, true);
         inode_forget(fs, node_of(fs, reply.ino), 1);
     }
 }

@@ -32,16 +32,17 @@ struct inode *open_handle(struct fs *fs, struct node *node)
     return inode;
 }
 
-void close_handle(struct fs *fs, struct inode *inode)
+void close_handle(struct fs *fs, struct inode *inode, bool writes)
 {
     struct node *node = inode->node;
     bool lost = false;
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);
-    plsm_status status = inode_publish(fs, inode);
     mutex_lock(&fs->nodes.lock);
     bool last = --inode->handles == 0;
     mutex_unlock(&fs->nodes.lock);
+    /* A reader that closes says nothing about what a writer is in the middle of. */
+    plsm_status status = last || writes ? inode_publish(fs, inode) : PLSM_OK;
     if (last && status != PLSM_OK) {
         syslog(LOG_ERR, "content of a closed file is lost: %s", plsm_message());
         fs_errno(fs, status);
@@ -142,7 +143,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     tree_unshare(&fs->nodes);
     if (error) {
         if (inode)
-            close_handle(fs, inode);
+            close_handle(fs, inode, false);
         fuse_reply_err(req, error);
         return;
     }
@@ -151,7 +152,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     /* The kernel has seen every change, so its pages are right, unless content was lost. */
     fi->keep_cache = !(atomic_fetch_and(&node->flags, (uint8_t)~NODE_STALE) & NODE_STALE);
     if (fuse_reply_open(req, fi) != 0)
-        close_handle(fs, inode);
+        close_handle(fs, inode, writes);
 }
 
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -247,7 +248,7 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (ino == CONTROL_NODE)
         control_release(fs_of(req), (struct control_text *)(uintptr_t)fi->fh);
     else
-        close_handle(fs_of(req), inode_of(fi));
+        close_handle(fs_of(req), inode_of(fi), (fi->flags & O_ACCMODE) != O_RDONLY);
     fuse_reply_err(req, 0);
 }
 

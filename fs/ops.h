@@ -85,9 +85,9 @@ void touch_directory(struct fs *fs, struct node *parent);
 
 /* Counts a handle of a file; NULL: no memory. */
 struct inode *open_handle(struct fs *fs, struct node *node);
-/* Gives it back: publishes what is not yet, and, where that fails and no handle is left to try again, drops it. Must be
- * called without locks. */
-void close_handle(struct fs *fs, struct inode *inode);
+/* Gives it back: when it could write or was the last one, publishes what is not yet, and, where that fails and no
+ * handle is left to try again, drops it. Must be called without locks. */
+void close_handle(struct fs *fs, struct inode *inode, bool writes);
 
 /* Cuts or extends the content; with the lock of the inode. Returns 0 or an errno value. */
 int resize_content(struct fs *fs, struct inode *inode, uint64_t size);

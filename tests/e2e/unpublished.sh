@@ -67,3 +67,22 @@ os.write(g, b'BB')
 assert ctypes.CDLL(None).renameat2(-100, b'a', -100, b'b', 2) == 0"
 either a BB B A AA
 either b AA A B BB
+
+# --- a reader that closes does not publish what a writer is in the middle of -------------------------------------------
+killed "import subprocess as s # started before: a process that is forked later closes copies of the writer's descriptor
+put('half', b'complete')
+reader = s.Popen(['sh', '-c', 'read line && cat half && echo'], stdin=s.PIPE, stdout=s.PIPE)
+f = os.open('half', os.O_TRUNC | os.O_WRONLY)
+os.write(f, b'comp')
+assert reader.communicate(b'go\n')[0] == b'comp\n'
+r = os.open('half', os.O_RDONLY)
+assert os.read(r, 100) == b'comp'
+os.close(r)"
+is "$(cat "$DIR/half")" complete
+# but the writer's own close does, while a reader stays
+killed "put('half', b'complete')
+r = os.open('half', os.O_RDONLY)
+put('half', b'anew')"
+is "$(cat "$DIR/half")" anew
+must_unmount
+check_store
