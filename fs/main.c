@@ -124,6 +124,16 @@ static int mount_session(void *arg, const char *path)
     return fuse_session_mount(arg, path);
 }
 
+/* A store that its own mount covers could only be reached through the daemon that needs it. */
+static plsm_status check_not_covered(const char *store, const char *directory)
+{
+    size_t size = strcmp(directory, "/") == 0 ? 0 : strlen(directory);
+    if (strncmp(store, directory, size) == 0 && (store[size] == '/' || store[size] == 0))
+        return fail(PLSM_INVALID, "%s: the mount would cover the store %s; mount it on a directory beside the store",
+                    directory, store);
+    return PLSM_OK;
+}
+
 /* What the options say becomes absolute, before the store is opened: the daemon leaves its directory, and the store
  * goes on opening files by the path that it was given. */
 static plsm_status start(struct fs *fs, char **store_path, char **mount_path)
@@ -133,6 +143,7 @@ static plsm_status start(struct fs *fs, char **store_path, char **mount_path)
     TRY(absolute_path(fs->options.store, "store", store_path));
     fs->options.store = *store_path;
     fs->options.directory = *mount_path;
+    TRY(check_not_covered(*store_path, *mount_path));
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);

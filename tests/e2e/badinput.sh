@@ -81,6 +81,25 @@ says 'version' "$PLSM" get "$WORK/newer" key
 # --- mount points -----------------------------------------------------------------------------------------------------
 refused 32 'not a directory' "$STORE" "$WORK/file"
 refused 32 'No such file or directory' "$STORE" "$WORK/nowhere"
+# a store below its own mount point would wait for itself
+refused 32 'would cover the store' "$STORE" "$STORE"
+not mountpoint -q "$STORE"
+mkdir "$DIR/above"
+ok cp -a "$STORE" "$DIR/above/store"
+ln -s above/store "$DIR/link"
+refused 32 'would cover the store' "$DIR/above/store" "$DIR"
+refused 32 'would cover the store' "$DIR/above/store/" "$DIR/above/../"
+refused 32 'would cover the store' "$DIR/link" "$DIR/above"
+not mountpoint -q "$DIR/above"
+refused 32 'would cover the store' -o create "$DIR/new" "$DIR"
+(cd "$DIR" && failed=0 && refused 32 'would cover the store' above/store . && [ $failed -eq 0 ]) && pass || fail "relative paths"
+not test -e "$DIR/new"
+rm -r "${DIR:?}"/*
+mkdir "$WORK/dir-beside" # begins with the same bytes, but is not below
+ok cp -a "$STORE" "$WORK/dir-beside/store"
+ok "$PLSMD" "$WORK/dir-beside/store" "$DIR"
+must_unmount
+rm -r "$WORK/dir-beside"
 must_mount rw,noatime,_netdev,nofail,x-systemd.automount
 is "$(cat "$DIR/key")" value
 mkdir "$WORK/dir2"
