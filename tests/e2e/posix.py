@@ -312,6 +312,28 @@ def test_listing_seeks():
     listing.close()
 
 
+def test_rewind_of_a_large_directory():
+    os.mkdir("rewind")  # with so many long names that the daemon does not remember where each of them is
+    names = [f"{i:05}" + "n" * 200 for i in range(9000)]
+    for name in names:
+        os.mknod("rewind/" + name)
+    listing = Listing("rewind")
+    assert sorted(listing.rest()) == sorted(names + [".", ".."])
+    for name in names[:5] + names[100:4000:7]:
+        os.unlink("rewind/" + name)
+    left = set(names) - set(names[:5] + names[100:4000:7])
+    libc.rewinddir(listing.dir)
+    assert sorted(listing.rest()) == sorted(left | {".", ".."})
+    libc.rewinddir(listing.dir)
+    while (name := listing.next()) is not None:
+        if name not in (".", ".."):
+            os.unlink("rewind/" + name)
+            left.remove(name)
+    assert not left, f"{len(left)} entries were not told, such as {min(left)[:5]}"
+    listing.close()
+    os.rmdir("rewind")
+
+
 def test_remove_while_listing():
     os.mkdir("sweep")
     for i in range(2500):
