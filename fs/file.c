@@ -85,7 +85,7 @@ int resize_content(struct fs *fs, struct inode *inode, uint64_t size)
 }
 
 /* open(O_TRUNC): unlike truncate(2), this does not count as written (fs/inode.h). */
-static int truncate_at_open(struct fs *fs, struct inode *inode)
+static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
 {
     bool written = inode->written;
     int error = resize_content(fs, inode, 0);
@@ -95,8 +95,9 @@ static int truncate_at_open(struct fs *fs, struct inode *inode)
         inode->written = inode->flushed_once = false;
         inode->truncated = true;
     }
-    inode->attr.mode &= ~(uint32_t)S_ISUID;
-    if (inode->attr.mode & S_IXGRP)
+    if (!by_root)
+        inode->attr.mode &= ~(uint32_t)S_ISUID;
+    if (!by_root && inode->attr.mode & S_IXGRP)
         inode->attr.mode &= ~(uint32_t)S_ISGID;
     inode_touch(fs, inode, true);
     return 0;
@@ -137,7 +138,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         if (inode_gone(inode) && !inode->edit && !inode->fresh)
             error = ESTALE;
         else if (fi->flags & O_TRUNC)
-            error = truncate_at_open(fs, inode);
+            error = truncate_at_open(fs, inode, fuse_req_ctx(req)->uid == 0);
         mutex_unlock(&inode->lock);
     }
     tree_unshare(&fs->nodes);

@@ -291,6 +291,11 @@ if [ "$(id -u)" -eq 0 ]; then
     is "$(stat -c '%u %g %a' "$DIR/open/theirs")" '4321 4321 6755'
     as sh -c "echo y >> '$DIR/open/theirs'"
     is "$(stat -c %a "$DIR/open/theirs")" 755 "a write by its user takes setuid away"
+    chmod 6755 "$DIR/open/theirs"
+    echo z >"$DIR/open/theirs"
+    is "$(stat -c %a "$DIR/open/theirs")" 6755 "root may truncate and write without taking it away"
+    as sh -c ": > '$DIR/open/theirs'"
+    is "$(stat -c %a "$DIR/open/theirs")" 755 "a truncation by its user does"
     mkdir "$DIR/group" && chgrp 777 "$DIR/group" && chmod 2775 "$DIR/group"
     mkdir "$DIR/group/sub" && touch "$DIR/group/f"
     is "$(stat -c '%g %a' "$DIR/group/sub")" '777 2755'
