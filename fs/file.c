@@ -204,6 +204,10 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
         write_control(req, fs, slice(data, size));
         return;
     }
+    if (size > PLSM_VALUE_MAX || (uint64_t)offset > PLSM_VALUE_MAX - size) {
+        fuse_reply_err(req, EFBIG); /* not a failed write: what was written before stays and is published */
+        return;
+    }
     struct inode *inode = inode_of(fi);
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);

@@ -89,6 +89,17 @@ def test_random_access():
     assert read("f") == b"\0\0X"
 
 
+def test_refused_write_keeps_the_others():
+    f = os.open("f", os.O_RDWR | os.O_CREAT)
+    os.write(f, b"kept")
+    fails(errno.EFBIG, os.pwrite, f, b"x", 1 << 40)
+    os.fsync(f)
+    os.write(f, b" too")
+    fails(errno.EFBIG, os.pwrite, f, b"x", 1 << 40)
+    os.close(f)
+    assert read("f") == b"kept too"
+
+
 def test_append_from_two_handles():
     a, b = (os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND) for _ in range(2))
     for i in range(100):
