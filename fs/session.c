@@ -191,12 +191,16 @@ static void wait_for_signal(void *arg)
     struct fs *fs = arg;
     sigset_t set = ending_set(false);
     int number = 0;
-    while (sigwait(&set, &number) != 0)
-        continue;
-    if (fs->ended) /* fs_serve wants this thread to go */
-        return;
-    if (unmount(fs->options.directory))
-        return;
+    bool unmounted = false, again = false;
+    while (!again) {
+        if (sigwait(&set, &number) != 0)
+            continue;
+        if (fs->ended) /* fs_serve wants this thread to go */
+            return;
+        /* Another mount namespace may keep the session alive: whoever asks again means it. */
+        again = unmounted || !unmount(fs->options.directory);
+        unmounted = true;
+    }
     fuse_session_exit(fs->session);
     while (!fs->ended) { /* the loop may have looked just before, and sleep just after the first signal */
         kill(getpid(), SIGUSR2);

@@ -323,6 +323,21 @@ kill -INT "$(daemon_of)"
 for _ in {1..200}; do mountpoint -q "$DIR" || break; sleep 0.05; done
 not mountpoint -q "$DIR"
 must_mount # waits for the other daemon
+if [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
+    # The first signal unmounts, but another namespace keeps the file system alive: the second one ends it.
+    pid=$(daemon_of)
+    unshare -m --propagation private sleep 60 &
+    sleep 0.5
+    kill -TERM "$pid"
+    for _ in {1..100}; do mountpoint -q "$DIR" || break; sleep 0.05; done
+    not mountpoint -q "$DIR"
+    ok kill -TERM "$pid"
+    for _ in {1..100}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
+    not kill -0 "$pid"
+    kill %unshare
+    wait
+    must_mount
+fi
 check_store
 
 # --- relative paths ----------------------------------------------------------------------------------------------------
