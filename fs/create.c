@@ -38,7 +38,7 @@ void touch_directory(struct fs *fs, struct node *parent)
     if (status == PLSM_OK)
         inode_touch(fs, inode, true);
     else
-        fs_errno(fs, status);
+        fs_errno_of_change(fs, status);
     mutex_unlock(&inode->lock);
     inode_put(fs, inode);
 }
@@ -101,10 +101,11 @@ static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *
     if (directory && entry.key.size >= PLSM_KEY_MAX)
         return ENAMETOOLONG;
     plsm_status status = new_attr(fs, req, parent, mode, rdev, &entry.attr);
-    if (status == PLSM_OK)
-        status = write_new(fs, &entry, &entry.attr, value);
     if (status != PLSM_OK)
-        return status == PLSM_TOO_LARGE ? ENAMETOOLONG : fs_errno(fs, status);
+        return fs_errno(fs, status);
+    status = write_new(fs, &entry, &entry.attr, value);
+    if (status != PLSM_OK)
+        return status == PLSM_TOO_LARGE ? ENAMETOOLONG : fs_errno_of_change(fs, status);
     entry.key.size += directory;
     touch_directory(fs, parent);
     struct stored_entry stored = {.piece = entry_piece(&entry),

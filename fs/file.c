@@ -15,10 +15,15 @@ static struct inode *inode_of(const struct fuse_file_info *fi)
     return (struct inode *)(uintptr_t)fi->fh;
 }
 
-/* What a failure to get at an open file's content means to its reader. */
-static int content_errno(struct fs *fs, plsm_status status)
+static int write_errno(struct fs *fs, plsm_status status)
 {
-    return status == PLSM_NOT_FOUND ? ESTALE : status == PLSM_TOO_LARGE ? EFBIG : fs_errno(fs, status);
+    return status == PLSM_TOO_LARGE ? EFBIG : fs_errno_of_change(fs, status);
+}
+
+/* What a failure to get at a file's content means. */
+static int content_errno(struct fs *fs, const struct inode *inode, plsm_status status)
+{
+    return status == PLSM_NOT_FOUND && inode_gone(inode) ? ESTALE : write_errno(fs, status);
 }
 
 struct inode *open_handle(struct fs *fs, struct node *node)
@@ -45,7 +50,7 @@ void close_handle(struct fs *fs, struct inode *inode, bool writes)
     plsm_status status = last || writes ? inode_publish(fs, inode) : PLSM_OK;
     if (last && status != PLSM_OK) {
         syslog(LOG_ERR, "content of a closed file is lost: %s", plsm_message());
-        fs_errno(fs, status);
+        fs_errno_of_change(fs, status);
         inode_discard(fs, inode);
         lost = true;
     } else if (last && inode->edit && !inode_gone(inode)) {
@@ -81,7 +86,7 @@ int resize_content(struct fs *fs, struct inode *inode, uint64_t size)
         inode->written = true;
         inode_note(fs, inode);
     }
-    return status == PLSM_OK ? 0 : content_errno(fs, status);
+    return status == PLSM_OK ? 0 : content_errno(fs, inode, status);
 }
 
 /* open(O_TRUNC): unlike truncate(2), this does not count as written (fs/inode.h). */
@@ -184,7 +189,7 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
     if (status == PLSM_OK)
         fuse_reply_buf(req, data, got);
     else
-        fuse_reply_err(req, content_errno(fs, status));
+        fuse_reply_err(req, content_errno(fs, inode, status));
     mem_free(data);
 }
 
@@ -225,7 +230,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     if (status == PLSM_OK)
         fuse_reply_write(req, size);
     else
-        fuse_reply_err(req, content_errno(fs, status));
+        fuse_reply_err(req, write_errno(fs, status));
 }
 
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -245,7 +250,7 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         status = inode_publish(fs, inode);
     mutex_unlock(&inode->lock);
     tree_unshare(&fs->nodes);
-    fuse_reply_err(req, content_errno(fs, status));
+    fuse_reply_err(req, write_errno(fs, status));
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -269,8 +274,8 @@ void fs_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_in
         mutex_unlock(&inode->lock);
         tree_unshare(&fs->nodes);
         /* Without the locks: others go on while the disk works. */
-        if (status == PLSM_OK)
+        if (status == PLSM_OK && !fs->options.read_only)
             status = plsm_sync(fs->db);
     }
-    fuse_reply_err(req, content_errno(fs, status));
+    fuse_reply_err(req, write_errno(fs, status));
 }

@@ -59,6 +59,8 @@ struct fs {
 /* The errno a caller of the mount gets for a failure of the store. Failures that are not the caller's doing (I/O,
  * damage, no memory) are counted, remembered for .stats, and logged, at most one per second. */
 int fs_errno(struct fs *fs, plsm_status status);
+/* The same where the tree lock or a handle keeps the entry there, so that PLSM_NOT_FOUND is a fault within: EIO. */
+int fs_errno_of_change(struct fs *fs, plsm_status status);
 
 /* Runs until the file system is unmounted or a signal ends it; everything is published when it returns. `ready` is
  * called once the kernel has its answer to INIT. Returns 0 or an errno value. */

@@ -400,7 +400,7 @@ static void publish_due(struct fs *fs, uint64_t now_ns, uint64_t age_file_ns, ui
         mutex_lock(&inode->lock);
         plsm_status status = inode_publish(fs, inode);
         if (status != PLSM_OK) {
-            fs_errno(fs, status); /* counts and logs it */
+            fs_errno_of_change(fs, status); /* counts and logs it */
             mutex_lock(&fs->nodes.lock);
             inode->dirty_since_ns = now_ns;
             mutex_unlock(&fs->nodes.lock);

@@ -435,7 +435,7 @@ void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file
         inode_put(fs, inode);
     }
     tree_unshare(&fs->nodes);
-    if (status == PLSM_OK)
+    if (status == PLSM_OK && !fs->options.read_only)
         status = plsm_sync(fs->db);
-    fuse_reply_err(req, fs_errno(fs, status));
+    fuse_reply_err(req, fs_errno_of_change(fs, status));
 }

@@ -21,7 +21,7 @@ int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *st
         plsm_status status = inode_stat(fs, node, &attr, &size);
         if (status != PLSM_OK) {
             inode_forget(fs, node, 1);
-            return fs_errno(fs, status);
+            return fs_errno_of_change(fs, status);
         }
     }
     *out = (struct fuse_entry_param){
@@ -170,7 +170,7 @@ static int set_attributes(struct fs *fs, struct inode *inode, const struct stat 
     status = inode_publish(fs, inode);
     if (status == PLSM_OK)
         return 0;
-    error = fs_errno(fs, status);
+    error = fs_errno_of_change(fs, status);
     if (resized && !inode->handles) { /* nobody will try again: what is in the store stands */
         inode_discard(fs, inode);
     } else if (!resized) {

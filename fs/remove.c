@@ -82,7 +82,7 @@ static int remove_vanished(struct fs *fs, struct node *parent, const struct entr
         return ENOENT;
     plsm_status status = prepare_gone(fs, node, entry, &inode);
     finish_gone(fs, inode, status == PLSM_OK);
-    return fs_errno(fs, status);
+    return fs_errno_of_change(fs, status);
 }
 
 static int remove_name(struct fs *fs, struct node *parent, const char *name, bool directory)
@@ -109,14 +109,14 @@ static int remove_name(struct fs *fs, struct node *parent, const char *name, boo
     if (status == PLSM_OK)
         status = prepare_gone(fs, node_find(&fs->nodes, parent, entry_piece(&entry), entry.node_flags), &entry, &inode);
     if (status != PLSM_OK)
-        return fs_errno(fs, status);
+        return fs_errno_of_change(fs, status);
     status = delete_entry(fs, parent, &entry);
     finish_gone(fs, inode, status == PLSM_OK);
     if (status == PLSM_OK) {
         directory_kept(parent);
         touch_directory(fs, parent);
     }
-    return fs_errno(fs, status);
+    return fs_errno_of_change(fs, status);
 }
 
 static void remove_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name, bool directory)

@@ -303,7 +303,7 @@ static int run(struct renaming *r)
     if (status == PLSM_OK && r->exchange)
         status = publish_side(r, to);
     if (status != PLSM_OK)
-        return fs_errno(r->fs, status);
+        return fs_errno_of_change(r->fs, status);
     if (!r->exchange)
         status = prepare_gone(r->fs, to->node, &to->entry, &replaced);
     if (status == PLSM_OK)
@@ -314,7 +314,7 @@ static int run(struct renaming *r)
     if (status == PLSM_TOO_LARGE)
         return r->name_too_long ? ENAMETOOLONG : EXDEV; /* too much for one batch: mv(1) copies instead */
     if (status != PLSM_OK)
-        return fs_errno(r->fs, status);
+        return fs_errno_of_change(r->fs, status);
     move_nodes(r);
     touch_renamed(r, from);
     directory_kept(from->parent);

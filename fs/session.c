@@ -40,11 +40,9 @@ static const int errnos[PLSM_STATUS_COUNT] = {
     [PLSM_UNSUPPORTED] = EOPNOTSUPP,
 };
 
-int fs_errno(struct fs *fs, plsm_status status)
+/* Counts, remembers and logs the failure that plsm_message tells. */
+static void note_error(struct fs *fs, plsm_status status)
 {
-    int error = (unsigned)status < PLSM_STATUS_COUNT ? errnos[status] : EIO;
-    if (error != EIO && error != ENOMEM)
-        return error;
     uint64_t now_ns = env_now_ns(env_posix());
     bool log = false;
     mutex_lock(&fs->error_lock);
@@ -60,7 +58,22 @@ int fs_errno(struct fs *fs, plsm_status status)
     mutex_unlock(&fs->error_lock);
     if (log)
         syslog(LOG_ERR, "%s: %s", plsm_status_name(status), plsm_message());
+}
+
+int fs_errno(struct fs *fs, plsm_status status)
+{
+    int error = (unsigned)status < PLSM_STATUS_COUNT ? errnos[status] : EIO;
+    if (error == EIO || error == ENOMEM)
+        note_error(fs, status);
     return error;
+}
+
+int fs_errno_of_change(struct fs *fs, plsm_status status)
+{
+    if (status != PLSM_NOT_FOUND)
+        return fs_errno(fs, status);
+    note_error(fs, status);
+    return EIO;
 }
 
 /* --- the table of operations, timed ------------------------------------------------------------------------------- */
@@ -280,5 +293,5 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
     fuse_session_unmount(fs->session);
     if (status == PLSM_OK)
         status = inode_publish_all(fs);
-    return status == PLSM_OK ? 0 : fs_errno(fs, status);
+    return status == PLSM_OK ? 0 : fs_errno_of_change(fs, status);
 }

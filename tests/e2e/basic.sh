@@ -308,6 +308,7 @@ mkdir "$WORK/dir2"
 ok "$PLSMD" -o ro "$STORE" "$WORK/dir2"
 is "$(cat "$WORK/dir2/p2" 2>&1; cat "$WORK/dir2/slow")" "cat: $WORK/dir2/p2: No such file or directory"$'\n'early
 says 'Read-only file system' touch "$WORK/dir2/x"
+ok python3 -c 'import os, sys; [os.fsync(os.open(p, os.O_RDONLY)) for p in sys.argv[1:]]' "$WORK/dir2" "$WORK/dir2/slow"
 unmount_store "$WORK/dir2" || fail "cannot unmount the read-only mount"
 exec 7>"$DIR/unclosed"
 echo kept >&7
