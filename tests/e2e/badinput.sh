@@ -184,6 +184,25 @@ if [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null; then
     ok cmp "$WORK/value" "$DIR/large"
     says 'No space left' dd if=/dev/urandom of="$DIR/small" bs=1M count=40 status=none
     is "$(cat "$DIR/small")" small
+    # a file that could not be written whole does not replace another
+    python3 - "$DIR" <<'PY' && pass || fail "a rename of what could not be written"
+import errno, os, sys
+os.chdir(sys.argv[1])
+f = os.open("tmp", os.O_CREAT | os.O_WRONLY)
+try:
+    while True:
+        os.write(f, os.urandom(1 << 20))
+except OSError as e:
+    assert e.errno == errno.ENOSPC
+try:
+    os.rename("tmp", "large")
+except OSError as e:
+    assert e.errno == errno.ENOSPC
+else:
+    sys.exit("the rename should have failed")
+PY
+    ok cmp "$WORK/value" "$DIR/large"
+    rm "$DIR/tmp"
     broken=0
     while read -r i; do cmp -s "$WORK/value" "$DIR/fill/$i" || broken=$((broken + 1)); done <"$WORK/whole"
     is $broken 0 "of $(wc -l <"$WORK/whole") files"
