@@ -3,9 +3,9 @@
  * All handles of a file share one inode and through it one plsm_edit, so that processes on this mount see what is
  * written before it is published. Content and attributes are published together:
  *   - by a flush (each close of a descriptor) when something was written or truncated since the last publication. A
- *     file truncated by open(O_TRUNC) alone waits for the second flush: a shell's redirection, touch and dd close
- *     a copy of the descriptor before they write, and readers of the store should not see the file empty between. The last
- *     release publishes it in any case, and so does that of a handle which could write;
+ *     file truncated by open(O_TRUNC) alone waits for the second flush: a shell's redirection, touch and dd close a
+ *     copy of the descriptor before they write, and readers of the store should not see the file empty between;
+ *   - by the release of a handle that could write, and by the last release of any;
  *   - by a rename that replaces another file or is an exchange: the old value goes when the new one is in the store;
  *   - by fsync, by truncate(2) on a path, and by the ticker when older than publish_interval.
  * Nothing is published while the last write has failed: flush and fsync repeat its error, and the old value stays where

@@ -108,8 +108,8 @@ static void set_mark(struct listing *listing, uint64_t cookie, plsm_slice resume
         listing->count = until - 1;
         listing->keys.size = mark.offset;
     } else if (until < listing->count) {
-        /* Read again (rewinddir) where marks were dropped. What is told now may be removed before the next call ("rm -r"),
-         * so it needs marks of its own; the older ones behind it go. */
+        /* Read again (rewinddir) where marks were dropped. What is told now may be removed before the next call, as
+         * "rm -r" does, so it needs marks of its own; the older ones behind it go. */
         listing->keys.size = listing->marks[until].offset;
         listing->count = until;
     }

@@ -87,7 +87,8 @@ void tree_unexclude(struct node_table *table);
 
 /* Finds the node of a piece in a directory, or makes it with these flags, and counts one lookup. NULL: no memory. */
 struct node *node_enter(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
-/* Of `flags` only NODE_SYNTHETIC counts. NULL: the kernel does not know it. Needs the exclusive tree lock, under which the result stays valid. */
+/* Of `flags` only NODE_SYNTHETIC counts. NULL: the kernel does not know it. Needs the exclusive tree lock, under
+ * which the result stays valid. */
 struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
 /* For inode.c, with the table lock held: frees the node, and ancestors, when nothing holds them any more. */

@@ -92,7 +92,8 @@ refused 32 'would cover the store' "$DIR/above/store/" "$DIR/above/../"
 refused 32 'would cover the store' "$DIR/link" "$DIR/above"
 not mountpoint -q "$DIR/above"
 refused 32 'would cover the store' -o create "$DIR/new" "$DIR"
-(cd "$DIR" && failed=0 && refused 32 'would cover the store' above/store . && [ $failed -eq 0 ]) && pass || fail "relative paths"
+(cd "$DIR" && failed=0 && refused 32 'would cover the store' above/store . && [ $failed -eq 0 ]) && pass ||
+    fail "relative paths"
 not test -e "$DIR/new"
 rm -r "${DIR:?}"/*
 mkdir "$WORK/dir-beside" # begins with the same bytes, but is not below

@@ -36,7 +36,7 @@ either()
 }
 
 must_mount create,publish_interval=0
-# --- a rename over a file, with the new content not yet closed ---------------------------------------------------------
+# --- a rename over a file, with the new content not yet closed -------------------------------------------------------
 killed "put('target', b'OLD')
 f = os.open('tmp', os.O_CREAT | os.O_WRONLY)
 os.write(f, b'NEW')
@@ -68,7 +68,7 @@ assert ctypes.CDLL(None).renameat2(-100, b'a', -100, b'b', 2) == 0"
 either a BB B A AA
 either b AA A B BB
 
-# --- a reader that closes does not publish what a writer is in the middle of -------------------------------------------
+# --- a reader that closes does not publish what a writer is in the middle of -----------------------------------------
 killed "import subprocess as s # started before: a process that is forked later closes copies of the writer's descriptor
 put('half', b'complete')
 reader = s.Popen(['sh', '-c', 'read line && cat half && echo'], stdin=s.PIPE, stdout=s.PIPE)

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "fs/fs.h"
+#include "base/banned.h"
 
 START_TEST(test_errnos)
 {
