@@ -63,6 +63,26 @@ static void build(struct merge *m, bool backward)
         sift_down(m, at);
 }
 
+/* sift_down of the top for two or three cursors going forward, without branches on keys: which of a few young runs comes
+ * next is a coin toss, and a mispredicted branch costs more than all of this. False when heads are equal: then whole
+ * keys have to be compared. */
+static inline bool sift_few(struct merge *m)
+{
+    const struct cursor *cursors = m->cursors;
+    unsigned *heap = m->heap, top = heap[0], left = heap[1], right = heap[m->heap_count - 1];
+    uint64_t top_head = cursors[top].head, left_head = cursors[left].head, right_head = cursors[right].head;
+    bool three = m->heap_count == 3;
+    if (__builtin_expect(top_head == left_head || top_head == right_head || (three && left_head == right_head), 0))
+        return false;
+    unsigned child = 1 + (three & (right_head < left_head));
+    uint64_t child_head = right_head < left_head ? right_head : left_head;
+    unsigned child_cursor = heap[child];
+    bool swap = child_head < top_head;
+    heap[0] = swap ? child_cursor : top;
+    heap[child] = swap ? top : child_cursor;
+    return true;
+}
+
 /* Restores the heap after the cursor at its top has moved. */
 static void top_moved(struct merge *m)
 {
@@ -75,7 +95,7 @@ static void top_moved(struct merge *m)
         }
         m->heap[0] = m->heap[--m->heap_count];
     }
-    if (m->heap_count > 1)
+    if (m->heap_count > 1 && (m->heap_count > 3 || m->backward || !sift_few(m)))
         sift_down(m, 0);
 }
 
