@@ -63,9 +63,9 @@ static void build(struct merge *m, bool backward)
         sift_down(m, at);
 }
 
-/* sift_down of the top for two or three cursors going forward, without branches on keys: which of a few young runs comes
- * next is a coin toss, and a mispredicted branch costs more than all of this. False when heads are equal: then whole
- * keys have to be compared. */
+/* sift_down of the top for two or three cursors going forward, without branches on keys: which of a few young runs
+ * comes next is a coin toss, and a mispredicted branch costs more than all of this. False when heads are equal: then
+ * whole keys have to be compared. */
 static inline bool sift_few(struct merge *m)
 {
     const struct cursor *cursors = m->cursors;
