@@ -76,9 +76,9 @@ unit-binaries: $(TEST_BIN)
 # --- tests: `make test` is the quick round, ./check is everything -----------------------------------------------------
 
 E2E       = $(filter-out tests/e2e/lib.sh,$(wildcard tests/e2e/*.sh))
-# One thread by nature, and long: nothing for ThreadSanitizer to see.
+# Long, and one thread does the work: little for ThreadSanitizer to see.
 ONE_THREAD = $(addprefix $(BUILD)/tests/,crash/test_crash crash/test_fault crash/test_corrupt learn/% tools/% fs/test_attr \
-             fs/test_escape)
+             fs/test_escape store/test_edit_crash store/test_edit_fault)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.
 THIN_ASAN = CRASH_STRIDE=7 FAULT_STRIDE=23 CORRUPT_STRIDE=7 MODEL_SETS=24 MODEL_LISTS=4
 THIN_TSAN = MODEL_SETS=12 MODEL_LISTS=2
