@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "lsm/merge.h"
-#include "lsm/run_writer.h"
+#include "lsm/output.h"
 #include "base/banned.h"
 
 enum {
@@ -31,33 +31,14 @@ struct job {
 
 static plsm_status finish_output(struct job *job)
 {
-    struct run_facts facts;
+    uint64_t bytes = 0;
     if (!job->writer)
         return PLSM_OK;
-    plsm_status status = run_writer_finish(job->writer, job->seq_max, &facts);
-    if (status == PLSM_OK) {
-        struct run *run = run_create(&job->db->context, &facts);
-        status = run ? edit_add(&job->edit, job->plan->output_level, run) : fail(PLSM_NO_MEMORY, "no memory for a run");
-        if (status != PLSM_OK)
-            garbage_add(job->db, 'r', facts.number);
-        job->bytes += facts.file_size;
-    }
-    run_writer_destroy(job->writer);
+    plsm_status status =
+        output_finish(job->db, job->writer, job->plan->output_level, job->seq_max, &job->edit, &bytes);
     job->writer = NULL;
+    job->bytes += bytes;
     return status;
-}
-
-static plsm_status start_output(struct job *job)
-{
-    struct lsm *db = job->db;
-    unsigned level = job->plan->output_level, last = version_last_level(job->version);
-    mutex_lock(&db->lock);
-    uint64_t number = db->next_number++;
-    mutex_unlock(&db->lock);
-    unsigned bits = db->options.filter_bits ? filter_bits_for_level(level, last > level ? last : level,
-                                                                    db->options.filter_bits, db->options.size_ratio)
-                                            : 0;
-    return run_writer_create(&db->context, number, bits, &job->writer);
 }
 
 /* Whether a deeper level may hold an older version of `key`. Keys must be asked in order. */
@@ -97,7 +78,7 @@ static plsm_status take(struct job *job, struct entry entry)
         entry.seq = 0;
     }
     if (!job->writer)
-        TRY(start_output(job));
+        TRY(output_start(job->db, job->plan->output_level, &job->writer));
     return run_writer_add(job->writer, &entry);
 }
 

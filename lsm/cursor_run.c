@@ -311,20 +311,13 @@ void cursor_run_last(struct cursor *c)
  * cursor stands nowhere) or after an error. */
 static bool place(struct cursor *c, plsm_slice key)
 {
-    size_t low = 0, high = c->run_count;
-    while (low < high) { /* the first run that does not end before the key */
-        size_t middle = (low + high) / 2;
-        if (slice_compare(c->runs[middle]->facts.largest, key) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t at = runs_reaching(c->runs, c->run_count, key, key_head(key));
     c->status = PLSM_OK;
     c->valid = false;
     c->backward = false;
-    if (low == c->run_count)
+    if (at == c->run_count)
         return false;
-    plsm_status status = enter_run(c, low);
+    plsm_status status = enter_run(c, at);
     uint32_t unit = 0;
     unsigned slot = 0;
     if (status == PLSM_OK) {

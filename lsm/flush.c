@@ -5,32 +5,17 @@
 
 #include "base/error.h"
 #include "lsm/cursor.h"
-#include "lsm/run_writer.h"
+#include "lsm/output.h"
 #include "base/banned.h"
 
-/* Finishes a run and adds it to the edit. */
-static plsm_status finish_run(struct lsm *db, struct run_writer *w, uint64_t seq_max, struct edit *edit)
+/* Finishes a run of level 0; *w becomes NULL. */
+static plsm_status finish_run(struct lsm *db, struct run_writer **w, uint64_t seq_max, struct edit *edit)
 {
-    struct run_facts facts;
-    TRY(run_writer_finish(w, seq_max, &facts));
-    counter_add(&db->counters, COUNT_FLUSH_BYTES, facts.file_size);
-    struct run *run = run_create(&db->context, &facts);
-    plsm_status status = run ? edit_add(edit, 0, run) : fail(PLSM_NO_MEMORY, "no memory for a run");
-    if (status != PLSM_OK)
-        garbage_add(db, 'r', facts.number);
+    uint64_t bytes = 0;
+    plsm_status status = output_finish(db, *w, 0, seq_max, edit, &bytes);
+    counter_add(&db->counters, COUNT_FLUSH_BYTES, bytes);
+    *w = NULL;
     return status;
-}
-
-static plsm_status start_run(struct lsm *db, struct run_writer **w)
-{
-    mutex_lock(&db->lock);
-    uint64_t number = db->next_number++;
-    unsigned last_level = version_last_level(db->version);
-    mutex_unlock(&db->lock);
-    unsigned bits = db->options.filter_bits ? filter_bits_for_level(0, last_level ? last_level : 1,
-                                                                    db->options.filter_bits, db->options.size_ratio)
-                                            : 0;
-    return run_writer_create(&db->context, number, bits, w);
 }
 
 plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edit *edit)
@@ -46,13 +31,10 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
         bool same = key.size && slice_equal(entry.key, key);
         if (same && newer_seq <= cutoff) /* hidden from every reader there is or can be */
             continue;
-        if (w && *(const uint8_t *)key.data != *(const uint8_t *)entry.key.data) {
-            status = finish_run(db, w, seq_max, edit);
-            run_writer_destroy(w);
-            w = NULL;
-        }
+        if (w && *(const uint8_t *)key.data != *(const uint8_t *)entry.key.data)
+            status = finish_run(db, &w, seq_max, edit);
         if (status == PLSM_OK && !w)
-            status = start_run(db, &w);
+            status = output_start(db, 0, &w);
         if (status != PLSM_OK)
             break;
         key = entry.key;
@@ -66,7 +48,7 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
     if (status == PLSM_OK)
         status = cursor.status;
     if (status == PLSM_OK && w)
-        status = finish_run(db, w, seq_max, edit);
+        status = finish_run(db, &w, seq_max, edit);
     run_writer_destroy(w);
     cursor_close(&cursor);
     if (seq_max > edit->seq)

@@ -45,8 +45,8 @@ static plsm_status open_sources(struct lsm_iterator *it, const struct cursor_opt
             }
             continue;
         }
-        while (first < behind && it->from.size && slice_compare(level->runs[first]->facts.largest, it->from) < 0)
-            first++;
+        if (it->from.size)
+            first = runs_reaching(level->runs, level->count, it->from, key_head(it->from));
         while (behind > first && it->to.size && slice_compare(level->runs[behind - 1]->facts.smallest, it->to) >= 0)
             behind--;
         if (first < behind)

@@ -52,16 +52,8 @@ struct candidates {
 /* The run of an ordered level that may hold the key; NULL when there is none. */
 static struct run *run_of_level(const struct level *level, plsm_slice key, uint64_t head)
 {
-    size_t low = 0, high = level->count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        const struct run *run = level->runs[middle];
-        if (run->largest_head < head || (run->largest_head == head && slice_compare(run->facts.largest, key) < 0))
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < level->count && run_encloses(level->runs[low], key, head) ? level->runs[low] : NULL;
+    size_t at = runs_reaching(level->runs, level->count, key, head);
+    return at < level->count && run_encloses(level->runs[at], key, head) ? level->runs[at] : NULL;
 }
 
 static void add_candidate(struct candidates *c, struct run *run, unsigned level, uint64_t hash)

@@ -102,6 +102,21 @@ static inline bool run_encloses(const struct run *run, plsm_slice key, uint64_t 
     return slice_compare(run->facts.smallest, key) <= 0 && slice_compare(run->facts.largest, key) >= 0;
 }
 
+/* Of runs in key order: the first that does not end before `key`; `count` when all do. */
+static inline size_t runs_reaching(struct run *const *runs, size_t count, plsm_slice key, uint64_t head)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct run *run = runs[middle];
+        if (run->largest_head < head || (run->largest_head == head && slice_compare(run->facts.largest, key) < 0))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* --- pages --- */
 
 static inline uint64_t run_unit_block(const struct run_body *body, uint32_t unit)

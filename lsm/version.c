@@ -143,19 +143,10 @@ size_t version_overlapping(const struct version *version, unsigned level, plsm_s
                            size_t *first)
 {
     const struct level *l = &version->levels[level];
-    size_t low = 0, high = l->count;
-    while (low < high) { /* the first run that does not end before the range */
-        size_t middle = (low + high) / 2;
-        if (slice_compare(l->runs[middle]->facts.largest, smallest) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *first = low;
-    size_t behind = low;
+    size_t behind = *first = runs_reaching(l->runs, l->count, smallest, key_head(smallest));
     while (behind < l->count && slice_compare(l->runs[behind]->facts.smallest, largest) <= 0)
         behind++;
-    return behind - low;
+    return behind - *first;
 }
 
 unsigned version_last_level(const struct version *version)
