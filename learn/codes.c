@@ -1,15 +1,21 @@
 /* Serialized coder, little-endian:
  *    0  u16  prefix size
- *    2  u8   positions, 0 to 64
- *    3  u8   alphabets, 0 to 64
- *    4       the prefix
+ *    2  u8   positions of the first word
+ *    3  u8   positions of the second word; both together 0 to 64
+ *    4  u8   alphabets, 0 to 64
+ *    5       the prefix
  *            one byte per position: which alphabet
  *            each alphabet:
  *            u8   bits 0-6: ranges of bytes; 0: a bit set follows instead. Bit 7: keys may end here
  *            u8 first, u8 last  of each range, ascending; or 32 bytes, byte b at bit b % 8 of byte b / 8
  *
- * The radix of a position is the number of bytes in its alphabet, plus one where keys may end. The product of all
- * radixes is at most 2^64. The last position has weight 1, each other the weight of the one behind times its radix. */
+ * The radix of a position is the number of bytes in its alphabet, plus one where keys may end. The product of the
+ * radixes of a word is at most 2^64. Its last position has weight 1, each other the weight of the one behind times its
+ * radix. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "learn/codes.h"
@@ -17,7 +23,7 @@
 #include "base/banned.h"
 
 enum {
-    HEADER_SIZE = 4,
+    HEADER_SIZE = 5,
     PREFIX_SIZE_MAX = UINT16_MAX,
     BIT_SET_SIZE = 32,
     ENDS_HERE = 0x80,
@@ -115,14 +121,19 @@ plsm_status code_training_finish(const struct code_training *t, plsm_slice prefi
 {
     struct alphabet alphabets[CODE_POSITIONS_MAX];
     uint8_t which[CODE_POSITIONS_MAX];
-    unsigned used = 0, count = 0;
+    unsigned used[CODE_WORDS] = {0}, all = 0, count = 0, word = 0;
     unsigned __int128 product = 1;
     if (prefix.size > PREFIX_SIZE_MAX)
         return fail(PLSM_INVALID, "learned index: a prefix of %zu bytes is too long", prefix.size);
-    for (; used < positions && used < CODE_POSITIONS_MAX; used++) {
-        struct alphabet a = choose_alphabet(t, used);
-        if (radix_of(&a) == 0 || product * radix_of(&a) > (unsigned __int128)1 << 64)
+    for (; all < positions && all < CODE_POSITIONS_MAX; all++, used[word]++) {
+        struct alphabet a = choose_alphabet(t, all);
+        if (byte_count(a.bytes) == 0) /* no key goes on here */
             break;
+        if (product * radix_of(&a) > (unsigned __int128)1 << 64) {
+            if (++word == CODE_WORDS)
+                break;
+            product = 1;
+        }
         product *= radix_of(&a);
         unsigned same = 0;
         while (same < count &&
@@ -130,13 +141,13 @@ plsm_status code_training_finish(const struct code_training *t, plsm_slice prefi
             same++;
         if (same == count)
             alphabets[count++] = a;
-        which[used] = (uint8_t)same;
+        which[all] = (uint8_t)same;
     }
-    uint8_t header[HEADER_SIZE] = {0, 0, (uint8_t)used, (uint8_t)count};
+    uint8_t header[HEADER_SIZE] = {0, 0, (uint8_t)used[0], (uint8_t)used[1], (uint8_t)count};
     put_u16(header, (uint16_t)prefix.size);
     TRY(buf_append(out, header, sizeof header));
     TRY(buf_append(out, prefix.data, prefix.size));
-    TRY(buf_append(out, which, used));
+    TRY(buf_append(out, which, all));
     for (unsigned i = 0; i < count; i++)
         TRY(append_alphabet(&alphabets[i], out));
     return PLSM_OK;
@@ -175,16 +186,9 @@ static void fill_table(const struct alphabet *a, struct code_table *table)
         if (has_byte(a->bytes, byte))
             table->rank[byte] = (uint16_t)rank++;
         else
-            table->rank[byte] = (uint16_t)(rank > largest ? largest | CODE_OUTSIDE | CODE_ABOVE : rank | CODE_OUTSIDE);
+            table->rank[byte] = (uint16_t)(rank > largest ? largest | CODE_OUTSIDE | CODE_ABOVE_ALL
+                                                          : rank | CODE_OUTSIDE);
     }
-}
-
-static enum code_field_kind kind_of(const struct alphabet *a)
-{
-    unsigned bytes = byte_count(a->bytes);
-    if (a->ends || (bytes != 1 && bytes != 256))
-        return CODE_FIELD_TABLE;
-    return bytes == 1 ? CODE_FIELD_FIXED : CODE_FIELD_WIDE;
 }
 
 static unsigned lowest_byte(const uint64_t set[4])
@@ -195,32 +199,45 @@ static unsigned lowest_byte(const uint64_t set[4])
     return byte;
 }
 
-/* Sorts positions by kind, and joins neighbours that need no table into fields of up to 8 bytes. */
-static void make_fields(struct coder *c, const enum code_field_kind *kinds)
+static bool have_vectors(void)
 {
-    unsigned count = 0;
-    for (enum code_field_kind kind = 0; kind < CODE_FIELD_KINDS; kind++) {
-        unsigned first = count;
-        for (unsigned i = 0; i < c->positions; i++) {
-            const struct code_position *position = &c->position[i];
-            if (kinds[i] != kind)
-                continue;
-            struct code_field *before = count > first ? &c->field[count - 1] : NULL;
-            if (kind != CODE_FIELD_TABLE && before && before->position + before->size == (int)i && before->size < 8) {
-                before->size++;
-                before->shift -= 8;
-                before->weight = position->weight;
-                before->expected = before->expected << 8 | position->only;
-                continue;
-            }
-            struct code_field field = {
-                .weight = position->weight, .expected = position->only, .position = (uint8_t)i, .size = 1, .shift = 56};
-            if (kind == CODE_FIELD_TABLE)
-                field.rank = position->table->rank;
-            c->field[count++] = field;
-        }
-        c->fields[kind] = count - first;
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("sse4.1") && __builtin_cpu_supports("ssse3");
+#else
+    return false;
+#endif
+}
+
+/* Describes an alphabet for vector instructions; false when it has too many bytes or ranges. */
+static bool describe_digits(const struct alphabet *a, struct code_digits *out)
+{
+    enum { RADIX_MAX = 127 }; /* it is a signed byte there */
+    unsigned radix = byte_count(a->bytes), rank = 0;
+    if (a->ends || radix < 2 || radix > RADIX_MAX)
+        return false;
+    *out = (struct code_digits){.radix = (uint8_t)radix, .radix2 = radix * radix, .radix4 = radix * radix * radix * radix};
+    for (unsigned byte = 0; byte < 256; byte++) {
+        if (!has_byte(a->bytes, byte))
+            continue;
+        if (out->ranges == CODE_DIGIT_RANGES)
+            return false;
+        unsigned low = byte;
+        while (byte < 255 && has_byte(a->bytes, byte + 1))
+            byte++;
+        out->low[out->ranges] = (uint8_t)low;
+        out->span[out->ranges] = (uint8_t)(byte - low);
+        out->rank[out->ranges++] = (uint8_t)rank;
+        rank += byte - low + 1;
     }
+    return true;
+}
+
+static enum code_field_kind kind_of(const struct alphabet *a)
+{
+    unsigned bytes = byte_count(a->bytes);
+    if (a->ends || (bytes != 1 && bytes != 256))
+        return CODE_FIELD_TABLE;
+    return bytes == 1 ? CODE_FIELD_FIXED : CODE_FIELD_WIDE;
 }
 
 /* What a serialized coder says, before it is given memory. */
@@ -230,19 +247,22 @@ struct parsed {
     uint64_t weights[CODE_POSITIONS_MAX];           /* of the positions */
     const uint8_t *prefix, *which;                  /* which alphabet each position has */
     size_t prefix_size;
-    unsigned positions, alphabet_count, table_count;
+    unsigned words[CODE_WORDS]; /* positions of each */
+    uint64_t largest[CODE_WORDS];
+    unsigned positions, alphabet_count;
 };
 
-static plsm_status weigh_positions(struct parsed *p)
+static plsm_status weigh_positions(struct parsed *p, unsigned first, unsigned last, uint64_t *largest)
 {
     unsigned __int128 weight = 1;
-    for (unsigned i = p->positions; i-- > 0;) {
+    for (unsigned i = last; i-- > first;) {
         /* 2^64 is reached only where all positions in front of it have radix 1 and digit 0: its weight is not used. */
         p->weights[i] = (uint64_t)weight;
         weight *= radix_of(&p->alphabets[p->which[i]]);
         if (weight > (unsigned __int128)1 << 64)
             return malformed("alphabets do not fit into 64 bits");
     }
+    *largest = (uint64_t)(weight - 1);
     return PLSM_OK;
 }
 
@@ -252,8 +272,10 @@ static plsm_status parse(const uint8_t **at, const uint8_t *end, struct parsed *
     if (end - from < HEADER_SIZE)
         return malformed("the coder is cut off");
     p->prefix_size = get_u16(from);
-    p->positions = from[2];
-    p->alphabet_count = from[3];
+    p->words[0] = from[2];
+    p->words[1] = from[3];
+    p->positions = p->words[0] + p->words[1];
+    p->alphabet_count = from[4];
     from += HEADER_SIZE;
     if (p->positions > CODE_POSITIONS_MAX || p->alphabet_count > CODE_POSITIONS_MAX ||
         (size_t)(end - from) < p->prefix_size + p->positions)
@@ -269,49 +291,140 @@ static plsm_status parse(const uint8_t **at, const uint8_t *end, struct parsed *
         if (!from || radix_of(&p->alphabets[i]) == 0)
             return malformed("an alphabet is cut off or empty");
         p->kinds[i] = kind_of(&p->alphabets[i]);
-        p->table_count += p->kinds[i] == CODE_FIELD_TABLE;
     }
     *at = from;
-    return weigh_positions(p);
+    TRY(weigh_positions(p, 0, p->words[0], &p->largest[0]));
+    return weigh_positions(p, p->words[0], p->positions, &p->largest[1]);
 }
 
-plsm_status coder_parse(const uint8_t **at, const uint8_t *end, struct coder *out)
+/* --- fields --- */
+
+/* Where the parts of a coder go in its memory. */
+struct places {
+    struct code_field *field;
+    const struct code_table *table_of[CODE_POSITIONS_MAX];   /* by alphabet; NULL */
+    const struct code_digits *digits_of[CODE_POSITIONS_MAX]; /* by alphabet; NULL */
+};
+
+enum { DIGITS_MIN = 4, DIGITS_MAX = 16, BYTES_MAX = 8 };
+
+/* How many positions from `i` on make one field of `kind`; 0: that one is of another kind. */
+static unsigned field_size(const struct parsed *p, const struct places *places, enum code_field_kind kind, unsigned i,
+                           unsigned last)
 {
-    struct parsed p = {0};
-    struct coder c = {0};
-    const struct code_table *table_of[CODE_POSITIONS_MAX] = {NULL};
-    enum code_field_kind kinds[CODE_POSITIONS_MAX];
-    *out = c;
-    TRY(parse(at, end, &p));
-    c.positions = p.positions;
-    c.memory_size = p.positions * (sizeof *c.position + sizeof *c.field) + p.table_count * sizeof(struct code_table) +
-                    p.prefix_size + 1;
+    unsigned own = p->which[i], size = 1;
+    bool digits = places->digits_of[own] != NULL;
+    if (digits) {
+        while (size < DIGITS_MAX && i + size < last && p->which[i + size] == own)
+            size++;
+        digits = size >= DIGITS_MIN;
+    }
+    if (kind == CODE_FIELD_DIGITS)
+        return digits ? size : 0;
+    if (digits || p->kinds[own] != kind)
+        return 0;
+    size = 1;
+    while (kind != CODE_FIELD_TABLE && size < BYTES_MAX && i + size < last && p->kinds[p->which[i + size]] == kind)
+        size++;
+    return size;
+}
+
+/* Sorts the positions of a word by kind, and joins neighbours into fields. */
+static void make_word(const struct parsed *p, struct places *places, const struct code_position *position,
+                      unsigned first, unsigned last, struct code_word *word)
+{
+    word->field = places->field;
+    word->first = first;
+    word->last = last;
+    for (enum code_field_kind kind = 0; kind < CODE_FIELD_KINDS; kind++)
+        for (unsigned i = first, size = 0; i < last; i += size) {
+            size = field_size(p, places, kind, i, last);
+            if (size == 0) { /* all that would be joined is of another kind */
+                for (enum code_field_kind other = 0; size == 0; other++)
+                    size = field_size(p, places, other, i, last);
+                continue;
+            }
+            struct code_field field = {.weight = position[i + size - 1].weight,
+                                       .end = (uint16_t)(p->prefix_size + i + size),
+                                       .size = (uint8_t)size};
+            unsigned load = kind == CODE_FIELD_DIGITS ? DIGITS_MAX : kind == CODE_FIELD_TABLE ? 1 : BYTES_MAX;
+            word->padded |= field.end < load;
+            if (kind == CODE_FIELD_DIGITS)
+                field.digits = places->digits_of[p->which[i]];
+            else if (kind == CODE_FIELD_TABLE)
+                field.rank = position[i].table->rank;
+            for (unsigned j = 0; kind == CODE_FIELD_FIXED && j < size; j++)
+                field.expected = field.expected << 8 | position[i + j].only;
+            *places->field++ = field;
+            word->fields[kind]++;
+        }
+}
+
+static plsm_status make_coder(const struct parsed *p, bool vectors, struct coder *out)
+{
+    struct coder c = {.positions = p->positions};
+    struct places places = {0};
+    struct code_digits digits[CODE_POSITIONS_MAX];
+    bool described[CODE_POSITIONS_MAX];
+    unsigned tables = 0, digit_count = 0;
+    for (unsigned i = 0; i < p->alphabet_count; i++) {
+        tables += p->kinds[i] == CODE_FIELD_TABLE;
+        described[i] = vectors && describe_digits(&p->alphabets[i], &digits[digit_count]);
+        digit_count += described[i];
+    }
+    c.memory_size = p->positions * (sizeof *c.position + sizeof *places.field) + digit_count * sizeof *digits +
+                    tables * sizeof(struct code_table) + p->prefix_size + 1;
     c.memory = mem_alloc(c.memory_size);
     if (!c.memory)
         return fail(PLSM_NO_MEMORY, "learned index: no memory for its alphabets");
     c.position = (struct code_position *)c.memory; /* in falling order of alignment */
-    c.field = (struct code_field *)(c.position + p.positions);
-    struct code_table *table = (struct code_table *)(c.field + p.positions);
-    for (unsigned i = 0; i < p.alphabet_count; i++) {
-        if (p.kinds[i] == CODE_FIELD_TABLE) {
-            fill_table(&p.alphabets[i], table);
-            table_of[i] = table++;
+    places.field = (struct code_field *)(c.position + p->positions);
+    struct code_digits *digits_at = (struct code_digits *)(places.field + p->positions);
+    struct code_table *table = (struct code_table *)(digits_at + digit_count);
+    memcpy(digits_at, digits, digit_count * sizeof *digits);
+    for (unsigned i = 0; i < p->alphabet_count; i++) {
+        if (p->kinds[i] == CODE_FIELD_TABLE) {
+            fill_table(&p->alphabets[i], table);
+            places.table_of[i] = table++;
         }
+        if (described[i])
+            places.digits_of[i] = digits_at++;
     }
-    for (unsigned i = 0; i < p.positions; i++) {
-        unsigned own = p.which[i];
-        kinds[i] = p.kinds[own];
-        c.position[i] = (struct code_position){.weight = p.weights[i], .table = table_of[own]};
-        c.position[i].whole = kinds[i] == CODE_FIELD_WIDE;
-        c.position[i].only = kinds[i] == CODE_FIELD_FIXED ? (uint8_t)lowest_byte(p.alphabets[own].bytes) : 0;
+    for (unsigned i = 0; i < p->positions; i++) {
+        unsigned own = p->which[i];
+        c.position[i] = (struct code_position){.weight = p->weights[i], .table = places.table_of[own]};
+        c.position[i].whole = p->kinds[own] == CODE_FIELD_WIDE;
+        c.position[i].only =
+            p->kinds[own] == CODE_FIELD_FIXED ? (uint8_t)lowest_byte(p->alphabets[own].bytes) : 0;
     }
-    make_fields(&c, kinds);
+    for (unsigned w = 0, first = 0; w < CODE_WORDS; first += p->words[w++]) {
+        make_word(p, &places, c.position, first, first + p->words[w], &c.word[w]);
+        c.word[w].largest = p->largest[w];
+    }
     uint8_t *prefix = (uint8_t *)table;
-    if (p.prefix_size)
-        memcpy(prefix, p.prefix, p.prefix_size);
-    c.prefix = slice(prefix, p.prefix_size);
+    if (p->prefix_size)
+        memcpy(prefix, p->prefix, p->prefix_size);
+    c.prefix = slice(prefix, p->prefix_size);
     *out = c;
     return PLSM_OK;
+}
+
+static plsm_status parse_coder(const uint8_t **at, const uint8_t *end, bool vectors, struct coder *out)
+{
+    struct parsed p = {0};
+    *out = (struct coder){0};
+    TRY(parse(at, end, &p));
+    return make_coder(&p, vectors, out);
+}
+
+plsm_status coder_parse(const uint8_t **at, const uint8_t *end, struct coder *out)
+{
+    return parse_coder(at, end, have_vectors(), out);
+}
+
+plsm_status coder_parse_portable(const uint8_t **at, const uint8_t *end, struct coder *out)
+{
+    return parse_coder(at, end, false, out);
 }
 
 void coder_free(struct coder *c)
@@ -327,53 +440,122 @@ size_t coder_memory(const struct coder *c)
 
 /* --- coding --- */
 
-/* The definition, digit by digit: for keys shorter than the window and keys with bytes outside the alphabets. */
-static uint64_t code_by_digits(const struct coder *c, const uint8_t *bytes, size_t size)
+/* The definition, digit by digit: for keys that end inside the word and keys with bytes outside the alphabets. */
+static uint64_t code_by_digits(const struct coder *c, const struct code_word *word, plsm_slice key,
+                               enum code_state *state)
 {
     uint64_t code = 0;
-    size_t positions = size < c->positions ? size : c->positions;
-    for (size_t i = 0; i < positions; i++) {
+    const uint8_t *bytes = (const uint8_t *)key.data + c->prefix.size;
+    size_t size = key.size - c->prefix.size;
+    *state = CODE_WITHIN;
+    for (unsigned i = word->first; i < word->last; i++) {
         const struct code_position *position = &c->position[i];
+        if (i >= size) {
+            *state = CODE_BELOW;
+            return code;
+        }
         unsigned byte = bytes[i], rank = 0;
         if (position->table)
             rank = position->table->rank[byte];
         else if (position->whole)
             rank = byte;
         else if (byte != position->only)
-            rank = byte < position->only ? CODE_OUTSIDE : CODE_OUTSIDE | CODE_ABOVE;
+            rank = byte < position->only ? CODE_OUTSIDE : CODE_OUTSIDE | CODE_ABOVE_ALL;
         code += (rank & CODE_RANK_MASK) * position->weight;
-        if (rank & CODE_ABOVE)
+        if (rank & CODE_ABOVE_ALL) {
+            *state = CODE_ABOVE;
             return code + (position->weight - 1); /* weight - 1 is the sum of the largest digits behind */
-        if (rank & CODE_OUTSIDE)
+        }
+        if (rank & CODE_OUTSIDE) {
+            *state = CODE_BELOW;
             return code;
+        }
     }
     return code;
 }
 
-uint64_t coder_code(const struct coder *c, plsm_slice rest)
+#if defined(__x86_64__)
+/* The number that `size` digits in front of `end` make: bytes to ranks by ranges, then pairs of digits to digits of
+ * twice the size, as decimal numbers are often read. *outside becomes not 0 when some byte is no digit. */
+__attribute__((target("ssse3,sse4.1"))) static uint64_t code_digits(const struct code_digits *d, const uint8_t *end,
+                                                                    unsigned size, unsigned *outside)
 {
-    const uint8_t *bytes = rest.data;
-    uint8_t padded[CODE_POSITIONS_MAX + 8];
-    if (rest.size < c->positions)
-        return code_by_digits(c, bytes, rest.size);
-    if (rest.size < c->positions + 8) { /* fields are loaded 8 bytes at a time */
-        memcpy(padded, bytes, c->positions);
-        memset(padded + c->positions, 0, 8);
-        bytes = padded;
+    /* The first of 16 lanes that are digits; those in front of it are other bytes of the key. */
+    const __m128i lanes = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m128i used = _mm_cmpgt_epi8(lanes, _mm_set1_epi8((char)(15 - (int)size)));
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(end - 16)), ranks = _mm_setzero_si128();
+    __m128i inside = _mm_setzero_si128();
+    for (unsigned i = 0; i < d->ranges; i++) {
+        __m128i step = _mm_sub_epi8(bytes, _mm_set1_epi8((char)d->low[i]));
+        __m128i in = _mm_cmpeq_epi8(_mm_min_epu8(step, _mm_set1_epi8((char)d->span[i])), step);
+        ranks = _mm_or_si128(ranks, _mm_and_si128(in, _mm_add_epi8(step, _mm_set1_epi8((char)d->rank[i]))));
+        inside = _mm_or_si128(inside, in);
+    }
+    *outside |= (unsigned)_mm_movemask_epi8(_mm_andnot_si128(inside, used));
+    ranks = _mm_and_si128(ranks, used);
+    __m128i pairs = _mm_maddubs_epi16(ranks, _mm_set1_epi16((short)(1 << 8 | d->radix)));
+    __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi32((int)(1u << 16 | d->radix2)));
+    uint64_t radix4 = d->radix4;
+    uint64_t number = (uint32_t)_mm_extract_epi32(fours, 0) * radix4 + (uint32_t)_mm_extract_epi32(fours, 1);
+    number = number * radix4 + (uint32_t)_mm_extract_epi32(fours, 2);
+    return number * radix4 + (uint32_t)_mm_extract_epi32(fours, 3);
+}
+#else
+static uint64_t code_digits(const struct code_digits *d, const uint8_t *end, unsigned size, unsigned *outside)
+{
+    (void)d, (void)end, (void)size, (void)outside;
+    INVARIANT(!"a coder has fields for vector instructions where there are none");
+    return 0;
+}
+#endif
+
+/* The last `size` bytes in front of `end` as a number. */
+static inline uint64_t bytes_before(const uint8_t *end, unsigned size)
+{
+    return get_be64(end - 8) & (UINT64_MAX >> (64 - 8 * size));
+}
+
+static inline uint64_t word_code(const struct coder *c, const struct code_word *word, plsm_slice key,
+                                 enum code_state *state)
+{
+    const uint8_t *bytes = key.data;
+    uint8_t padded[DIGITS_MAX + DIGITS_MAX];
+    if (__builtin_expect(key.size < c->prefix.size + word->last, 0))
+        return code_by_digits(c, word, key, state);
+    if (word->padded) {
+        /* Loads that would begin in front of the key end within its first DIGITS_MAX bytes. */
+        memset(padded, 0, DIGITS_MAX);
+        memcpy(padded + DIGITS_MAX, key.data, key.size < DIGITS_MAX ? key.size : DIGITS_MAX);
     }
     uint64_t code = 0, unexpected = 0;
-    unsigned ranks = 0;
-    const struct code_field *f = c->field, *end = f + c->fields[CODE_FIELD_TABLE];
-    for (; f < end; f++) {
-        unsigned rank = f->rank[bytes[f->position]];
+    unsigned ranks = 0, outside = 0;
+    const struct code_field *f = word->field, *end = f + word->fields[CODE_FIELD_DIGITS];
+    for (; f < end; f++)
+        code += f->weight *
+                code_digits(f->digits, f->end < DIGITS_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size, &outside);
+    for (end += word->fields[CODE_FIELD_TABLE]; f < end; f++) {
+        unsigned rank = f->rank[bytes[f->end - 1]];
         ranks |= rank; /* marked ranks spoil the code, which is then not used */
         code += rank * f->weight;
     }
-    for (end += c->fields[CODE_FIELD_WIDE]; f < end; f++)
-        code += (get_be64(bytes + f->position) >> f->shift) * f->weight;
-    for (end += c->fields[CODE_FIELD_FIXED]; f < end; f++)
-        unexpected |= (get_be64(bytes + f->position) >> f->shift) ^ f->expected;
-    if (unexpected | (ranks & CODE_OUTSIDE))
-        return code_by_digits(c, rest.data, rest.size);
+    for (end += word->fields[CODE_FIELD_WIDE]; f < end; f++)
+        code += f->weight * bytes_before(f->end < BYTES_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size);
+    for (end += word->fields[CODE_FIELD_FIXED]; f < end; f++)
+        unexpected |= bytes_before(f->end < BYTES_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size) ^ f->expected;
+    if (__builtin_expect((unexpected | outside | (ranks & CODE_OUTSIDE)) != 0, 0))
+        return code_by_digits(c, word, key, state);
+    *state = CODE_WITHIN;
     return code;
+}
+
+uint64_t coder_code(const struct coder *c, plsm_slice key, enum code_state *state)
+{
+    return word_code(c, &c->word[0], key, state);
+}
+
+uint64_t coder_code_next(const struct coder *c, plsm_slice key, enum code_state state)
+{
+    if (state != CODE_WITHIN)
+        return state == CODE_BELOW ? 0 : c->word[1].largest;
+    return word_code(c, &c->word[1], key, &state);
 }

@@ -1,10 +1,13 @@
-/* Keys to numbers: an order-preserving code of 64 bits. Private to learn/.
+/* Keys to numbers: an order-preserving code of two 64-bit words. Private to learn/.
  *
- * The prefix that all keys share is cut; each of the next key positions (the window) is a digit in a mixed-radix
- * number, whose radix is the number of bytes that occur there. So no part of the 64 bits is spent on bytes that do not
- * vary, and the codes of structured keys (digits, hex, paths) are as evenly spread as the keys are.
+ * The prefix that all keys share is cut; each of the next key positions is a digit in a mixed-radix number, whose radix
+ * is the number of bytes that occur there. So no part of the 64 bits is spent on bytes that do not vary, and the codes
+ * of structured keys (digits, hex, time stamps) are as evenly spread as the keys are. As many positions as fit make the
+ * first word; the positions behind them, as many as fit again, make the second, for keys that the first does not tell
+ * apart.
  *
- * For all strings a <= b, code(a) <= code(b) - whether or not they look like the keys the alphabets were taken from:
+ * For all strings a <= b, code(a) <= code(b), by the first word and, where it is equal, by the second - whether or not
+ * they look like the keys the alphabets were taken from:
  *   - a byte that is not in the alphabet counts as the next larger one, with the least digits behind it;
  *   - a byte above the whole alphabet counts as the largest one, with the largest digits behind it;
  *   - the end of a key counts as below all bytes, with the least digits behind it. */
@@ -18,6 +21,7 @@
 
 enum {
     CODE_POSITIONS_MAX = 64, /* key bytes behind the prefix that a code looks at */
+    CODE_WORDS = 2,
 };
 
 /* --- learning the alphabets --- */
@@ -32,28 +36,39 @@ void code_training_start(struct code_training *t);
 /* `rest` is a key behind the prefix, cut or not at CODE_POSITIONS_MAX bytes. */
 void code_training_note(struct code_training *t, plsm_slice rest);
 /* Appends the serialized coder (layout in codes.c) that looks at no more than `positions` positions, and at no more
- * than fit into 64 bits, to `out`. */
+ * than fit into its words, to `out`. */
 plsm_status code_training_finish(const struct code_training *t, plsm_slice prefix, unsigned positions, struct buf *out);
 
 /* --- coding --- */
 
-/* Positions are gone through by kind, not in order: first those that need a table, one by one; then runs of up to 8
- * where every byte occurs, so that the bytes are the number; then runs of up to 8 where one byte occurs, which add
- * nothing to a code but must be as expected. */
-enum code_field_kind { CODE_FIELD_TABLE, CODE_FIELD_WIDE, CODE_FIELD_FIXED, CODE_FIELD_KINDS };
+/* Positions of a word are gone through by kind, not in order: runs of up to 16 digits of one alphabet, which vector
+ * instructions read at once; those that need a table, one by one; runs of up to 8 where every byte occurs, so that the
+ * bytes are the number; runs of up to 8 where one byte occurs, which add nothing to a code but must be as expected. */
+enum code_field_kind { CODE_FIELD_DIGITS, CODE_FIELD_TABLE, CODE_FIELD_WIDE, CODE_FIELD_FIXED, CODE_FIELD_KINDS };
+
+enum { CODE_DIGIT_RANGES = 3 };
+
+/* An alphabet of a few ranges of bytes, for vector instructions. */
+struct code_digits {
+    uint32_t radix2, radix4; /* radix to the power of 2, of 4 */
+    uint8_t radix, ranges;
+    uint8_t low[CODE_DIGIT_RANGES], span[CODE_DIGIT_RANGES]; /* from `low`, `span` bytes more */
+    uint8_t rank[CODE_DIGIT_RANGES];                         /* of `low` */
+};
 
 struct code_field {
-    uint64_t weight;
+    uint64_t weight; /* of the last position */
     union {
-        const uint16_t *rank; /* TABLE: by byte */
-        uint64_t expected;    /* FIXED */
+        const uint16_t *rank;             /* TABLE: by byte */
+        const struct code_digits *digits; /* DIGITS */
+        uint64_t expected;                /* FIXED */
     };
-    uint8_t position, size;
-    uint8_t shift; /* WIDE, FIXED: 64 - 8 * size, for a load of 8 bytes */
+    uint16_t end; /* of the field, from the start of the key: loads go backward from here */
+    uint8_t size;
 };
 
 /* How a byte stands in one alphabet; bytes outside are marked. */
-enum { CODE_RANK_MASK = 0x1ff, CODE_OUTSIDE = 0x8000, CODE_ABOVE = 0x4000 };
+enum { CODE_RANK_MASK = 0x1ff, CODE_OUTSIDE = 0x8000, CODE_ABOVE_ALL = 0x4000 };
 struct code_table {
     uint16_t rank[256];
 };
@@ -66,23 +81,37 @@ struct code_position {
     bool whole;
 };
 
+struct code_word {
+    const struct code_field *field;
+    unsigned fields[CODE_FIELD_KINDS]; /* how many of each kind */
+    unsigned first, last;              /* positions [first, last) */
+    uint64_t largest;                  /* code there is */
+    bool padded;                       /* loads would begin in front of the key: copy it behind zeros first */
+};
+
 /* Everything it points to is in one piece of memory, so that the coder of a small run is small. */
 struct coder {
     uint8_t *memory;
     size_t memory_size;
     plsm_slice prefix;
-    struct code_field *field;
     struct code_position *position;
     unsigned positions;
-    unsigned fields[CODE_FIELD_KINDS]; /* how many of each kind */
+    struct code_word word[CODE_WORDS];
 };
 
 /* Reads a serialized coder at *at and moves *at behind it. PLSM_CORRUPT, PLSM_NO_MEMORY. Give back with coder_free. */
 plsm_status coder_parse(const uint8_t **at, const uint8_t *end, struct coder *out);
+/* The same, but it never uses vector instructions: for tests, as both must give the same codes. */
+plsm_status coder_parse_portable(const uint8_t **at, const uint8_t *end, struct coder *out);
 void coder_free(struct coder *c); /* accepts a zeroed one */
 size_t coder_memory(const struct coder *c);
 
-/* The code of a key whose prefix was found and cut. */
-uint64_t coder_code(const struct coder *c, plsm_slice rest);
+/* Whether a key left the alphabets in the first word: then its second word is decided. */
+enum code_state { CODE_WITHIN, CODE_BELOW, CODE_ABOVE };
+
+/* The first word of the code of a whole key, which must begin with the coder's prefix. */
+uint64_t coder_code(const struct coder *c, plsm_slice key, enum code_state *state);
+/* The second word of the same key; `state` as coder_code left it. */
+uint64_t coder_code_next(const struct coder *c, plsm_slice key, enum code_state state);
 
 #endif

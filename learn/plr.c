@@ -1,7 +1,7 @@
 /* Reading the piecewise linear model; plr_train.c fits it.
  *
- * Positions are fixed-point numbers of pages: a page is 2^(16 - window_log2) fine steps, so that a window of
- * 2^window_log2 pages is 2^16 of them. A code's fine position is that of a straight line per segment, cut off where the
+ * Positions are fixed-point numbers of pages: a page is 2^(28 - window_log2) fine steps, so that a window of
+ * 2^window_log2 pages is 2^28 of them. A code's fine position is that of a straight line per segment, cut off where the
  * next segment starts, and so never descends as codes ascend. Border j is at `j pages + its cut`, the cut being at
  * least 0 and less than a window; codes whose position, in steps of 2^(16 - cut_bits) fine ones, is at or above that
  * are behind the border. Borders whose two sides share one step are exceptions: there the code itself decides.
@@ -16,15 +16,16 @@
  *    0  u32  borders
  *    4  u32  segments
  *    8  u32  exceptions
- *   12  u8   window_log2, 1 to 7
- *   13  u8   cut_bits, 4 to 16, at least window_log2
+ *   12  u8   window_log2, 1 to 12
+ *   13  u8   cut_bits, 4 to 28, at least window_log2
  *   14  u16  0
  *   16       u64 per segment: its first code, ascending
  *            u64 per segment: fine position at its start, never descending
- *            u32 per segment: slope in fine steps per code: bits 6-31 times 2^-(bits 0-5)
+ *            u32 per segment: slope in fine steps per code, times 2^shift
+ *            u8  per segment: shift, 0 to 95
  *            u64 per exception: first code behind the border
  *            u32 per exception: border number, ascending
- *            cut_bits bits per border, border 1 first, lowest bit first, filled up to a byte, + 4 zero bytes */
+ *            cut_bits bits per border, border 1 first, lowest bit first, filled up to a byte, + 8 zero bytes */
 #include <assert.h>
 
 #include "base/alloc.h"
@@ -34,7 +35,7 @@
 
 #include "base/banned.h"
 
-static_assert(7 + PLR_FINE_BITS <= 32, "a cut is read with one 32-bit load");
+static_assert(7 + PLR_FINE_BITS <= 64, "a cut is read with one 64-bit load");
 
 static plsm_status malformed(const char *what)
 {
@@ -75,7 +76,7 @@ static plsm_status check_segments(const struct plr *p, uint64_t limit)
     for (uint32_t i = 0; i < p->segments; i++) {
         if (i > 0 && p->starts[i] <= p->starts[i - 1])
             return malformed("segments are not in order");
-        if (p->bases[i] > limit || (i > 0 && p->bases[i] < p->bases[i - 1]))
+        if (p->bases[i] > limit || (i > 0 && p->bases[i] < p->bases[i - 1]) || p->shifts[i] > PLR_SHIFT_MAX)
             return malformed("segments do not ascend");
     }
     return PLSM_OK;
@@ -123,22 +124,24 @@ plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out)
         size_buckets(&p, get_u64(from), get_u64(from + 8 * ((size_t)p.segments - 1)));
     if (p.segments && get_u64(from) > get_u64(from + 8 * ((size_t)p.segments - 1)))
         return malformed("segments are not in order");
-    /* 8-byte numbers first, then 4-byte ones, then cuts: all are aligned. */
+    /* In falling order of alignment. */
     size_t bucket_bytes = ((size_t)p.buckets + 1) * sizeof *p.bucket_first;
     p.memory_size = segment_bytes + sizeof *p.bases + exception_bytes + bucket_bytes + body;
+    p.correction_bytes = exception_bytes + body;
     p.memory = mem_alloc(p.memory_size);
     if (!p.memory)
         return fail(PLSM_NO_MEMORY, "learned index: no memory for %zu bytes", p.memory_size);
     uint64_t *starts = (uint64_t *)p.memory, *bases = starts + p.segments, *codes = bases + p.segments + 1;
     uint32_t *slopes = (uint32_t *)(codes + p.exceptions), *numbers = slopes + p.segments;
     uint32_t *bucket_first = numbers + p.exceptions;
-    uint8_t *cuts = (uint8_t *)(bucket_first + p.buckets + 1);
+    uint8_t *shifts = (uint8_t *)(bucket_first + p.buckets + 1), *cuts = shifts + p.segments;
     const struct {
         void *to;
         size_t size;
     } parts[] = {{starts, 8 * (size_t)p.segments},    {bases, 8 * (size_t)p.segments},
-                 {slopes, 4 * (size_t)p.segments},    {codes, 8 * (size_t)p.exceptions},
-                 {numbers, 4 * (size_t)p.exceptions}, {cuts, body}};
+                 {slopes, 4 * (size_t)p.segments},    {shifts, p.segments},
+                 {codes, 8 * (size_t)p.exceptions},   {numbers, 4 * (size_t)p.exceptions},
+                 {cuts, body}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         memcpy(parts[i].to, from, parts[i].size);
         from += parts[i].size;
@@ -146,6 +149,7 @@ plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out)
     p.starts = starts;
     p.bases = bases;
     p.slopes = slopes;
+    p.shifts = shifts;
     p.exception_codes = codes;
     p.exception_borders = numbers;
     p.bucket_first = bucket_first;
@@ -187,7 +191,7 @@ static inline uint32_t find_segment(const struct plr *p, uint64_t code)
 
 static inline uint32_t load_cut(const struct plr *p, uint64_t bit)
 {
-    return (get_u32(p->cuts + (bit >> 3)) >> (bit & 7)) & p->cut_mask;
+    return (uint32_t)(get_u64(p->cuts + (bit >> 3)) >> (bit & 7)) & p->cut_mask;
 }
 
 /* Where border `number` is, in steps. */
@@ -210,18 +214,31 @@ static bool excepted(const struct plr *p, uint64_t number, uint64_t code)
     return low < p->exceptions && p->exception_borders[low] == number && code < p->exception_codes[low];
 }
 
-uint32_t plr_rank(const struct plr *p, uint64_t code)
+static inline uint64_t position(const struct plr *p, uint64_t code)
 {
-    if (p->segments == 0 || code < p->starts[0])
-        return 0;
     uint32_t segment = find_segment(p, code);
-    uint64_t fine =
-        plr_position(code - p->starts[segment], p->bases[segment], p->bases[segment + 1], p->slopes[segment]);
-    uint64_t step = fine >> p->fine_shift;
+    return plr_position(code - p->starts[segment], p->bases[segment], p->bases[segment + 1], p->slopes[segment],
+                        p->shifts[segment]);
+}
+
+void plr_begin(const struct plr *p, uint64_t code, struct plr_probe *probe)
+{
+    *probe = (struct plr_probe){.code = code};
+    if (p->segments == 0 || code < p->starts[0])
+        return;
     /* Border j can be at or below the step only if j pages are; and it must be if j pages and a window are. */
-    uint64_t high = step >> p->page_shift, low = high > p->window ? high - p->window : 0;
-    high = high < p->borders ? high : p->borders;
-    low = low < high ? low : high;
+    probe->step = position(p, code) >> p->fine_shift;
+    uint64_t high = probe->step >> p->page_shift, low = high > p->window ? high - p->window : 0;
+    probe->high = high < p->borders ? high : p->borders;
+    probe->low = low < probe->high ? low : probe->high;
+    const uint8_t *first = p->cuts + (probe->low * p->cut_bits >> 3);
+    __builtin_prefetch(first);
+    __builtin_prefetch(first + ((probe->high - probe->low) * p->cut_bits >> 3));
+}
+
+uint32_t plr_end(const struct plr *p, const struct plr_probe *probe)
+{
+    uint64_t low = probe->low, high = probe->high, step = probe->step;
     while (high - low > 8) {
         uint64_t middle = low + (high - low) / 2;
         bool behind = cut_of(p, middle) <= step;
@@ -237,7 +254,26 @@ uint32_t plr_rank(const struct plr *p, uint64_t code)
         ahead -= page;
     }
     if (p->exceptions > 0)
-        while (rank > 0 && cut_of(p, rank) == step && excepted(p, rank, code))
+        while (rank > 0 && cut_of(p, rank) == step && excepted(p, rank, probe->code))
             rank--;
     return (uint32_t)rank;
+}
+
+uint32_t plr_rank(const struct plr *p, uint64_t code)
+{
+    struct plr_probe probe;
+    plr_begin(p, code, &probe);
+    return plr_end(p, &probe);
+}
+
+uint64_t plr_raw_position(const struct plr *p, uint64_t code)
+{
+    enum { RAW_BITS = 16 };
+    if (p->segments == 0 || code < p->starts[0])
+        return 0;
+    /* The band of a border is the window behind it: its middle is the prediction. */
+    uint64_t fine = position(p, code), half = (uint64_t)1 << (PLR_FINE_BITS - 1);
+    fine = fine > half ? fine - half : 0;
+    unsigned page_bits = PLR_FINE_BITS - p->window_log2;
+    return page_bits > RAW_BITS ? fine >> (page_bits - RAW_BITS) : fine << (RAW_BITS - page_bits);
 }

@@ -5,6 +5,7 @@
 #ifndef LEARN_PLR_H
 #define LEARN_PLR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
@@ -15,8 +16,17 @@ struct plr_borders {
     uint32_t count;
 };
 
-/* Fits the smallest model and appends its serialized form (layout in plr.c) to `out`. */
-plsm_status plr_train(const struct plr_borders *borders, struct buf *out);
+/* What the raw prediction is made by. */
+enum plr_shape {
+    PLR_LINE,     /* one straight line */
+    PLR_SEGMENTS, /* as many as pay */
+};
+
+/* Fits the best model of a shape with at most `segment_bytes_max` bytes of segments, and appends its serialized form
+ * (layout in plr.c) to `out`. PLSM_TOO_LARGE when the shape cannot follow these borders so (then nothing is appended and
+ * no message set), or PLSM_NO_MEMORY. */
+plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, size_t segment_bytes_max,
+                      struct buf *out);
 
 struct plr {
     uint32_t borders, segments, exceptions;
@@ -32,20 +42,32 @@ struct plr {
     uint8_t *memory;           /* owns everything below */
     const uint64_t *starts;    /* per segment: the first code, ascending */
     const uint64_t *bases;     /* per segment and one behind: the fine position at its start, never descending */
-    const uint32_t *slopes;    /* per segment: fine positions per code: 26 bits of mantissa above 6 bits of shift */
     const uint64_t *exception_codes; /* the code from which on border exception_borders[i] is behind us */
+    const uint32_t *slopes;    /* per segment: fine positions per code, times 2^shift */
     const uint32_t *exception_borders;
     const uint32_t *bucket_first; /* per bucket and one behind: how many segments start in front of it */
-    const uint8_t *cuts;          /* cut_bits each, packed, padded by 4 bytes */
+    const uint8_t *shifts;        /* per segment */
+    const uint8_t *cuts;          /* cut_bits each, packed, padded by 8 bytes */
     size_t memory_size;
+    size_t correction_bytes; /* of it: cuts and exceptions, which grow with the pages */
 };
 
 /* Reads a serialized model at *at and moves *at behind it. PLSM_CORRUPT, PLSM_NO_MEMORY. Give back with plr_free. */
 plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out);
 void plr_free(struct plr *p); /* accepts a zeroed one */
 
-/* The rank of a code: at least j for codes from high of border j on, below j for codes up to its low. In between it may
- * be either. Never above p->borders. */
-uint32_t plr_rank(const struct plr *p, uint64_t code);
+/* A rank in the making: what arithmetic alone says. */
+struct plr_probe {
+    uint64_t code, step; /* step: the position in the unit of cuts */
+    uint64_t low, high;  /* the rank is one of these or between */
+};
+/* Predicts, and brings the cuts that decide towards the cache. */
+void plr_begin(const struct plr *p, uint64_t code, struct plr_probe *probe);
+/* The rank: at least j for codes from high of border j on, below j for codes up to its low. In between it may be either.
+ * Never above p->borders. */
+uint32_t plr_end(const struct plr *p, const struct plr_probe *probe);
+uint32_t plr_rank(const struct plr *p, uint64_t code); /* both in one */
+/* The prediction without its correction, for those who study it: pages, times 2^16. */
+uint64_t plr_raw_position(const struct plr *p, uint64_t code);
 
 #endif

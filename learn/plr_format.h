@@ -6,21 +6,21 @@
 
 enum {
     PLR_HEADER_SIZE = 16,
-    PLR_SEGMENT_SIZE = 8 + 8 + 4,
+    PLR_SEGMENT_SIZE = 8 + 8 + 4 + 1,
     PLR_EXCEPTION_SIZE = 8 + 4,
-    PLR_CUT_PADDING = 4,
-    PLR_FINE_BITS = 16, /* log2 of the fine steps in a window */
+    PLR_CUT_PADDING = 8,
+    PLR_FINE_BITS = 28, /* log2 of the fine steps in a window */
     PLR_CUT_BITS_MIN = 4,
     PLR_WINDOW_LOG2_MIN = 1,
-    PLR_WINDOW_LOG2_MAX = 7,
-    PLR_SHIFT_BITS = 6,
-    PLR_MANTISSA_BITS = 26,
+    PLR_WINDOW_LOG2_MAX = 12,
+    PLR_MANTISSA_BITS = 32,
+    PLR_SHIFT_MAX = 95,
 };
 
 /* The fine position of the code `delta` behind the start of a segment; never above the start of the next one. */
-static inline uint64_t plr_position(uint64_t delta, uint64_t base, uint64_t next_base, uint32_t slope)
+static inline uint64_t plr_position(uint64_t delta, uint64_t base, uint64_t next_base, uint32_t slope, unsigned shift)
 {
-    unsigned __int128 rise = ((unsigned __int128)delta * (slope >> PLR_SHIFT_BITS)) >> (slope & 63);
+    unsigned __int128 rise = ((unsigned __int128)delta * slope) >> shift;
     return rise < next_base - base ? base + (uint64_t)rise : next_base;
 }
 

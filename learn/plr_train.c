@@ -20,6 +20,7 @@
 struct segment {
     uint64_t start, base;
     uint32_t slope;
+    uint8_t shift;
 };
 
 /* One candidate model. */
@@ -27,7 +28,7 @@ struct fit {
     struct buf segments; /* of struct segment */
     unsigned window_log2, cut_bits;
     uint64_t limit; /* base behind the last segment */
-    uint64_t size;  /* serialized */
+    uint64_t size;  /* serialized; UINT64_MAX: it does not fit */
 };
 
 /* The fine positions between which both codes of border `number` must come out; a step of slack at either end. */
@@ -38,29 +39,29 @@ static uint64_t band_low(const struct fit *f, uint64_t number)
 
 static uint64_t band_high(const struct fit *f, uint64_t number)
 {
-    return (number << (PLR_FINE_BITS - f->window_log2)) + (1 << PLR_FINE_BITS) - 2;
+    return (number << (PLR_FINE_BITS - f->window_log2)) + ((uint64_t)1 << PLR_FINE_BITS) - 2;
 }
 
-static uint32_t pack_slope(double slope)
+static void set_slope(struct segment *s, double slope)
 {
     int exponent = 0;
     double mantissa = ldexp(frexp(slope, &exponent), PLR_MANTISSA_BITS);
     int shift = PLR_MANTISSA_BITS - exponent;
-    if (shift > 63) {
-        mantissa = ldexp(mantissa, 63 - shift);
-        shift = 63;
+    if (shift > PLR_SHIFT_MAX) {
+        mantissa = ldexp(mantissa, PLR_SHIFT_MAX - shift);
+        shift = PLR_SHIFT_MAX;
     }
     if (shift < 0) { /* steeper than can be said: the segment will end early */
-        mantissa = (1 << PLR_MANTISSA_BITS) - 1;
+        mantissa = UINT32_MAX;
         shift = 0;
     }
-    uint32_t whole = (uint32_t)mantissa;
-    return whole << PLR_SHIFT_BITS | (uint32_t)shift;
+    s->slope = (uint32_t)mantissa;
+    s->shift = (uint8_t)shift;
 }
 
 static uint64_t position_in(const struct segment *s, uint64_t code)
 {
-    return plr_position(code - s->start, s->base, UINT64_MAX, s->slope);
+    return plr_position(code - s->start, s->base, UINT64_MAX, s->slope, s->shift);
 }
 
 static bool in_band(const struct fit *f, uint64_t number, uint64_t position)
@@ -106,7 +107,8 @@ static uint32_t make_segment(const struct fit *f, const struct plr_borders *b, u
         cone = next;
         end++;
     }
-    s.slope = end > from ? pack_slope((cone.low + cone.high) / 2) : 0;
+    if (end > from)
+        set_slope(&s, (cone.low + cone.high) / 2);
     for (uint32_t i = from; i < end; i++) {
         if (in_band(f, i + (uint64_t)1, position_in(&s, b->low[i])) &&
             in_band(f, i + (uint64_t)1, position_in(&s, b->high[i])))
@@ -121,11 +123,17 @@ static uint32_t make_segment(const struct fit *f, const struct plr_borders *b, u
     return end;
 }
 
-static plsm_status fit_segments(struct fit *f, const struct plr_borders *b)
+/* Segments for all borders; f->size becomes UINT64_MAX when that would take more than `most`. */
+static plsm_status fit_segments(struct fit *f, const struct plr_borders *b, uint32_t most)
 {
     uint64_t reached = 0;
+    uint32_t count = 0;
     for (uint32_t from = 0; from < b->count;) {
         struct segment s = {0};
+        if (count++ == most) {
+            f->size = UINT64_MAX;
+            return PLSM_OK;
+        }
         from = make_segment(f, b, from, reached, &s);
         reached = position_in(&s, b->high[from - 1]);
         TRY(buf_append(&f->segments, &s, sizeof s));
@@ -151,7 +159,7 @@ static uint64_t walk_position(struct walk *w, uint64_t code)
     while (w->at + 1 < w->end && w->at[1].start <= code)
         w->at++;
     uint64_t next_base = w->at + 1 < w->end ? w->at[1].base : w->limit;
-    return plr_position(code - w->at->start, w->at->base, next_base, w->at->slope);
+    return plr_position(code - w->at->start, w->at->base, next_base, w->at->slope, w->at->shift);
 }
 
 /* Chooses the width of the cuts that makes this fit smallest. Two positions share a step of 2^k fine ones exactly if
@@ -191,6 +199,8 @@ static plsm_status append_segments(const struct fit *f, struct buf *out)
         TRY(buf_append_u64(out, s->base));
     for (const struct segment *s = all.at; s < all.end; s++)
         TRY(buf_append_u32(out, s->slope));
+    for (const struct segment *s = all.at; s < all.end; s++)
+        TRY(buf_append(out, &s->shift, 1));
     return PLSM_OK;
 }
 
@@ -203,13 +213,13 @@ static plsm_status make_cuts(const struct fit *f, const struct plr_borders *b, u
     for (uint32_t i = 0; i < b->count; i++) {
         uint64_t low = walk_position(&walk, b->low[i]) >> shift, high = walk_position(&walk, b->high[i]) >> shift;
         uint64_t cut = (low < high ? low + 1 : low) - ((i + (uint64_t)1) << page_shift);
-        INVARIANT(cut < 1u << f->cut_bits);
+        INVARIANT(cut < (uint64_t)1 << f->cut_bits);
         if (low == high) {
             TRY(buf_append_u64(codes, b->high[i]));
             TRY(buf_append_u32(numbers, i + 1));
         }
         uint64_t bit = (uint64_t)i * f->cut_bits;
-        put_u32(cuts + (bit >> 3), get_u32(cuts + (bit >> 3)) | (uint32_t)cut << (bit & 7));
+        put_u64(cuts + (bit >> 3), get_u64(cuts + (bit >> 3)) | cut << (bit & 7));
     }
     return PLSM_OK;
 }
@@ -239,28 +249,63 @@ done:
     return status ? fail(status, "learned index: no memory to train it") : PLSM_OK;
 }
 
-plsm_status plr_train(const struct plr_borders *borders, struct buf *out)
+/* Fits one window size; fit->size is UINT64_MAX when the shape does not allow it. */
+static plsm_status fit_window(const struct plr_borders *borders, enum plr_shape shape, unsigned window_log2,
+                              struct fit *fit)
 {
-    struct fit best = {.size = UINT64_MAX};
-    plsm_status status = PLSM_OK;
-    /* A window that does not pay any more will not pay when doubled: stop at the first that is larger than the best. */
-    for (unsigned window_log2 = PLR_WINDOW_LOG2_MIN; window_log2 <= PLR_WINDOW_LOG2_MAX; window_log2++) {
-        struct fit fit = {.window_log2 = window_log2};
-        if ((status = fit_segments(&fit, borders))) {
-            buf_free(&fit.segments);
-            goto done;
-        }
-        choose_cut_bits(&fit, borders);
-        bool better = fit.size < best.size;
-        struct buf *loser = better ? &best.segments : &fit.segments;
-        buf_free(loser);
-        if (better)
-            best = fit;
-        else if (fit.size > best.size)
-            break;
+    *fit = (struct fit){.window_log2 = window_log2};
+    TRY(fit_segments(fit, borders, shape == PLR_LINE ? 1 : UINT32_MAX));
+    if (fit->size != UINT64_MAX)
+        choose_cut_bits(fit, borders);
+    return PLSM_OK;
+}
+
+/* Which window to take, of those tried: its log2, or 0 for none. Models of nearly the same size differ by how many cuts
+ * a lookup has to go through, so it is the smallest window whose model is within 1/32 of the smallest of all, if its
+ * segments fit `segment_bytes_max`; where none does, of those whose segments fit the one that makes the smallest model.
+ * Example: windows 2, 4, 8, 16 make 40, 33.5, 33, 34 KB with 9 KB, 2.5 KB, 700 B, 200 B of segments: with 1 KB it is 8,
+ * with 4 KB it is 4, with 500 B it is 16. Pure. */
+static unsigned choose_window(const uint64_t *sizes, const uint64_t *segment_bytes, size_t segment_bytes_max)
+{
+    uint64_t smallest = UINT64_MAX;
+    unsigned chosen = 0;
+    for (unsigned w = PLR_WINDOW_LOG2_MIN; w <= PLR_WINDOW_LOG2_MAX; w++)
+        smallest = sizes[w] < smallest ? sizes[w] : smallest;
+    for (unsigned w = PLR_WINDOW_LOG2_MIN; w <= PLR_WINDOW_LOG2_MAX; w++) {
+        if (sizes[w] == UINT64_MAX || segment_bytes[w] > segment_bytes_max)
+            continue;
+        if (sizes[w] - smallest <= smallest / 32)
+            return w;
+        if (chosen == 0 || sizes[w] < sizes[chosen])
+            chosen = w;
     }
-    status = append_fit(&best, borders, out);
-done:
-    buf_free(&best.segments);
+    return chosen;
+}
+
+plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, size_t segment_bytes_max,
+                      struct buf *out)
+{
+    uint64_t sizes[PLR_WINDOW_LOG2_MAX + 1], segment_bytes[PLR_WINDOW_LOG2_MAX + 1] = {0}, smallest = UINT64_MAX;
+    struct fit fit = {0};
+    for (unsigned w = 0; w <= PLR_WINDOW_LOG2_MAX; w++)
+        sizes[w] = UINT64_MAX;
+    for (unsigned w = PLR_WINDOW_LOG2_MIN; w <= PLR_WINDOW_LOG2_MAX; w++) {
+        plsm_status status = fit_window(borders, shape, w, &fit);
+        sizes[w] = fit.size;
+        segment_bytes[w] = fit.segments.size / sizeof(struct segment) * PLR_SEGMENT_SIZE;
+        buf_free(&fit.segments);
+        TRY(status);
+        /* A window that does not pay any more will not pay when doubled. */
+        if (sizes[w] != UINT64_MAX && sizes[w] > smallest && segment_bytes[w] <= segment_bytes_max)
+            break;
+        smallest = sizes[w] < smallest ? sizes[w] : smallest;
+    }
+    unsigned window_log2 = choose_window(sizes, segment_bytes, segment_bytes_max);
+    if (window_log2 == 0)
+        return PLSM_TOO_LARGE;
+    plsm_status status = fit_window(borders, shape, window_log2, &fit);
+    if (status == PLSM_OK)
+        status = append_fit(&fit, borders, out);
+    buf_free(&fit.segments);
     return status;
 }

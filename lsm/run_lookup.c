@@ -47,14 +47,55 @@ static plsm_status locate_again(struct run *run, struct run_body *body, plsm_sli
     return PLSM_OK;
 }
 
+/* Copies a key of a page together; returns its slice. */
+static plsm_slice whole_key(const uint8_t *page, unsigned slot, uint8_t *buffer)
+{
+    plsm_slice prefix = page_prefix(page);
+    struct entry entry;
+    page_entry(page, slot, &entry);
+    memcpy(buffer, prefix.data, prefix.size);
+    memcpy(buffer + prefix.size, entry.key.data, entry.key.size);
+    return slice(buffer, prefix.size + entry.key.size);
+}
+
+/* A trie was led astray by a key that is not in the run. A key of the page it went to that comes to the same leaf tells
+ * where the key belongs. */
+static uint32_t find_edge(const struct model *model, const uint8_t *page, plsm_slice key)
+{
+    uint8_t buffer[LSM_KEY_MAX];
+    uint64_t leaf = model_leaf(model, key);
+    unsigned low = 0, high = page_count(page) - 1;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (model_leaf(model, whole_key(page, middle, buffer)) < leaf)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    plsm_slice shown = whole_key(page, low, buffer);
+    return model_edge(model, key, slice_common(shown, key), slice_compare(shown, key) < 0);
+}
+
 /* After the model's page `unit` (in hold) turned out not to enclose the key: *unit becomes the page on which a search
- * for key (exact or ordered) has to go on. The neighbour often proves that the key lies in the gap between two pages;
+ * for key (exact or ordered) has to go on. A neighbour often proves that the key lies in the gap between two pages;
  * then *absent is true and *unit is the page behind the gap. hold->page is the page of *unit where it is inside. */
 static plsm_status correct(struct run *run, struct run_body *body, plsm_slice key, enum side side,
                            struct page_hold *hold, uint32_t *unit, bool *absent)
 {
     uint32_t here = *unit, last = run->facts.units - 1;
     *absent = false;
+    if (body->model_info.type == MODEL_TRIE) {
+        if (run->facts.versions) /* the page may begin with versions of a key that the trie has not here */
+            TRY(locate_again(run, body, key, unit));
+        else
+            *unit = find_edge(body->model, hold->page, key);
+        here = *unit;
+        TRY(run_page(run, body, here, true, hold));
+        counter_add(run->context->counters, COUNT_GET_PAGES, 1);
+        side = side_of(hold->page, key);
+        if (side == INSIDE)
+            return PLSM_OK;
+    }
     if (side == BEFORE && here == 0) {
         *absent = true;
         return PLSM_OK;

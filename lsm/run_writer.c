@@ -23,7 +23,6 @@ struct run_writer {
     bool large_units;
     struct fences_builder *fences;
     struct model_builder *model;
-    uint64_t train_ns;
     struct run_facts facts;
     struct run_footer footer;
     bool finished;
@@ -93,27 +92,15 @@ static plsm_status copy_key(struct buf *to, plsm_slice key)
     return buf_append(to, key.data, key.size);
 }
 
-/* Tells the indexes that a page starts with `first`. Where versions of one key straddle the border, both indexes answer
- * the page before for it. */
-static plsm_status index_page(struct run_writer *w, plsm_slice first)
-{
-    plsm_slice last = buf_slice(&w->last_key);
-    TRY(fences_builder_add(w->fences, last, first));
-    if (w->model) {
-        uint64_t start_ns = env_now_ns(w->context->env);
-        TRY(model_builder_add(w->model, last, first));
-        w->train_ns += env_now_ns(w->context->env) - start_ns;
-    }
-    return PLSM_OK;
-}
-
 static plsm_status finish_page(struct run_writer *w)
 {
     if (page_builder_empty(&w->page))
         return PLSM_OK;
     uint64_t offset = run_writer_size(w);
-    TRY(index_page(w, page_builder_first(&w->page)));
+    TRY(fences_builder_add(w->fences, buf_slice(&w->last_key), page_builder_first(&w->page)));
     TRY(copy_key(&w->last_key, page_builder_last(&w->page)));
+    if (w->model)
+        TRY(model_builder_page(w->model, buf_slice(&w->last_key)));
     TRY(buf_append_u32(&w->offsets, (uint32_t)(offset / PAGE_SIZE)));
     TRY(page_builder_finish(&w->page, w->facts.salt ^ offset, &w->out));
     w->large_units |= run_writer_size(w) - offset > PAGE_SIZE;
@@ -121,11 +108,12 @@ static plsm_status finish_page(struct run_writer *w)
     return w->out.size >= WRITE_BYTES ? write_out(w) : PLSM_OK;
 }
 
-/* Adds the directories of a key that the key before does not have in common to the filter's hashes. */
-static plsm_status add_directories(struct run_writer *w, plsm_slice key, plsm_slice before)
+/* Adds the directories of a key to the filter's hashes, but for those that lie within the `shared` bytes it has in common
+ * with the key before. */
+static plsm_status add_directories(struct run_writer *w, plsm_slice key, size_t shared)
 {
     const uint8_t *bytes = key.data, *end = bytes + key.size;
-    const uint8_t *from = bytes + slice_common(key, before);
+    const uint8_t *from = bytes + shared;
     while (from < end && (from = memchr(from, '/', (size_t)(end - from)))) {
         from++;
         TRY(buf_append_u64(&w->hashes, key_hash(bytes, (size_t)(from - bytes)) ^ RUN_DIRECTORY_SALT));
@@ -133,25 +121,32 @@ static plsm_status add_directories(struct run_writer *w, plsm_slice key, plsm_sl
     return PLSM_OK;
 }
 
+/* The key of the entry before; empty in front of the first. */
+static plsm_slice key_before(const struct run_writer *w)
+{
+    if (!page_builder_empty(&w->page))
+        return page_builder_last(&w->page);
+    return buf_slice(&w->last_key);
+}
+
 plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
 {
-    plsm_slice before = {0};
-    if (!page_builder_empty(&w->page))
-        before = page_builder_last(&w->page);
-    else if (w->facts.units > 0)
-        before = buf_slice(&w->last_key);
+    plsm_slice before = key_before(w);
+    size_t shared = slice_common(before, entry->key);
+    bool again = w->facts.entries > 0 && shared == before.size && shared == entry->key.size;
     uint64_t hash = key_hash(entry->key.data, entry->key.size);
     if (w->facts.entries == 0)
         TRY(copy_key(&w->smallest, entry->key));
-    if (w->facts.entries > 0 && slice_equal(before, entry->key)) {
-        w->facts.versions = true;
-    } else if (w->filter_bits) {
-        TRY(buf_append_u64(&w->hashes, hash));
-        if (*(const uint8_t *)entry->key.data == LSM_DIRECTORY_BYTE)
-            TRY(add_directories(w, entry->key, before));
-    }
+    w->facts.versions |= again;
     if (!page_builder_fits(&w->page, entry))
         TRY(finish_page(w));
+    if (!again && w->filter_bits) {
+        TRY(buf_append_u64(&w->hashes, hash));
+        if (*(const uint8_t *)entry->key.data == LSM_DIRECTORY_BYTE)
+            TRY(add_directories(w, entry->key, shared));
+    }
+    if (!again && w->model)
+        TRY(model_builder_key(w->model, entry->key, shared));
     w->facts.entries++;
     w->facts.deletions += entry->kind == BATCH_DELETE;
     w->facts.key_bytes += entry->key.size;
@@ -197,10 +192,10 @@ static plsm_status put_model(struct run_writer *w)
     size_t start = w->out.size;
     if (w->model) {
         uint64_t start_ns = env_now_ns(w->context->env);
-        TRY(model_builder_finish(w->model, buf_slice(&w->last_key), w->facts.entries, env_wall_ns(w->context->env),
-                                 &w->out));
-        w->train_ns += env_now_ns(w->context->env) - start_ns;
-        counter_add(w->context->counters, COUNT_TRAIN_NS, w->train_ns);
+        struct model_wish wish = {.type = MODEL_AUTO, .metadata_max = 1024, .bytes_max = SIZE_MAX};
+        bool built = false;
+        TRY(model_builder_finish(w->model, &wish, w->facts.entries, env_wall_ns(w->context->env), &w->out, &built));
+        counter_add(w->context->counters, COUNT_TRAIN_NS, env_now_ns(w->context->env) - start_ns);
         counter_add(w->context->counters, COUNT_TRAIN_KEYS, w->facts.entries);
     }
     return put_block(w, RUN_MODEL, start);

@@ -60,18 +60,21 @@ static void make_blocks(unsigned shape)
 {
     struct fences_builder *fences = fences_builder_create();
     struct model_builder *model = model_builder_create();
+    struct model_wish wish = {shape % 2 ? MODEL_TRIE : MODEL_AUTO, SIZE_MAX, SIZE_MAX};
+    bool built = false;
     uint64_t hashes[PAGES];
     char buffers[2][300];
     plsm_slice last = slice(NULL, 0);
     for (unsigned page = 0; page < PAGES; page++) {
         plsm_slice first = shape_key(shape, page, buffers[page % 2]);
         must(fences_builder_add(fences, last, first));
-        must(model_builder_add(model, last, first));
+        must(model_builder_key(model, first, slice_common(last, first)));
+        must(model_builder_page(model, first));
         hashes[page] = key_hash(first.data, first.size);
         last = first;
     }
     must(fences_builder_finish(fences, &blocks[FENCES][shape]));
-    must(model_builder_finish(model, last, PAGES, 1, &blocks[MODEL][shape]));
+    must(model_builder_finish(model, &wish, PAGES, 1, &blocks[MODEL][shape], &built));
     must(filter_build(hashes, PAGES, 4 + shape * 4, &blocks[FILTER][shape]));
     fences_builder_destroy(fences);
     model_builder_destroy(model);

@@ -255,8 +255,10 @@ struct page_range key_set_expected(const struct key_set *set, plsm_slice key)
     size_t below = count_below(set, key, false), up_to = count_below(set, key, true);
     if (below < up_to) /* present: the page of its first version */
         return (struct page_range){set->pages[below], set->pages[below]};
-    uint32_t low = below ? set->pages[below - 1] : 0, high = below < set->count ? set->pages[below] : low;
-    return (struct page_range){low, high};
+    /* From where the key below begins: models do not know where its further versions end. */
+    size_t begins = below ? count_below(set, set->keys[below - 1], false) : 0;
+    uint32_t high = below < set->count ? set->pages[below] : set->page_count - 1;
+    return (struct page_range){below ? set->pages[begins] : 0, high};
 }
 
 plsm_status key_set_borders(const struct key_set *set,
@@ -266,4 +268,38 @@ plsm_status key_set_borders(const struct key_set *set,
         if (i == 0 || set->pages[i] != set->pages[i - 1])
             TRY(border(arg, i ? set->keys[i - 1] : slice(NULL, 0), set->keys[i]));
     return PLSM_OK;
+}
+
+plsm_status key_set_tell(const struct key_set *set, plsm_status (*key)(void *arg, plsm_slice key, size_t shared),
+                         plsm_status (*page)(void *arg, plsm_slice last), void *arg)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        plsm_slice before = i ? set->keys[i - 1] : slice(NULL, 0);
+        if (i > 0 && set->pages[i] != set->pages[i - 1])
+            TRY(page(arg, before));
+        if (i == 0 || !slice_equal(before, set->keys[i]))
+            TRY(key(arg, set->keys[i], slice_common(before, set->keys[i])));
+    }
+    return page(arg, set->keys[set->count - 1]);
+}
+
+bool key_set_page(const struct key_set *set, uint32_t page, size_t *first, size_t *last)
+{
+    size_t low = 0, high = set->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (set->pages[middle] < page)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    while (low > 0 && low < set->count && set->pages[low] == page && slice_equal(set->keys[low], set->keys[low - 1]))
+        low++; /* begun before */
+    if (low == set->count || set->pages[low] != page)
+        return false;
+    *first = low;
+    while (low + 1 < set->count && set->pages[low + 1] == page)
+        low++;
+    *last = low;
+    return true;
 }

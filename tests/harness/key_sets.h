@@ -57,4 +57,10 @@ struct page_range key_set_expected(const struct key_set *set, plsm_slice key);
 plsm_status key_set_borders(const struct key_set *set,
                             plsm_status (*border)(void *arg, plsm_slice last, plsm_slice first), void *arg);
 
+/* Tells all keys, each once with how many bytes it shares with the one before, and the last key of each page. */
+plsm_status key_set_tell(const struct key_set *set, plsm_status (*key)(void *arg, plsm_slice key, size_t shared),
+                         plsm_status (*page)(void *arg, plsm_slice last), void *arg);
+/* The keys [*first, *last] that begin on a page (their first version stands there); false: none does. */
+bool key_set_page(const struct key_set *set, uint32_t page, size_t *first, size_t *last);
+
 #endif
