@@ -186,8 +186,8 @@ static void fill_table(const struct alphabet *a, struct code_table *table)
         if (has_byte(a->bytes, byte))
             table->rank[byte] = (uint16_t)rank++;
         else
-            table->rank[byte] = (uint16_t)(rank > largest ? largest | CODE_OUTSIDE | CODE_ABOVE_ALL
-                                                          : rank | CODE_OUTSIDE);
+            table->rank[byte] =
+                (uint16_t)(rank > largest ? largest | CODE_OUTSIDE | CODE_ABOVE_ALL : rank | CODE_OUTSIDE);
     }
 }
 
@@ -215,7 +215,8 @@ static bool describe_digits(const struct alphabet *a, struct code_digits *out)
     unsigned radix = byte_count(a->bytes), rank = 0;
     if (a->ends || radix < 2 || radix > RADIX_MAX)
         return false;
-    *out = (struct code_digits){.radix = (uint8_t)radix, .radix2 = radix * radix, .radix4 = radix * radix * radix * radix};
+    *out =
+        (struct code_digits){.radix = (uint8_t)radix, .radix2 = radix * radix, .radix4 = radix * radix * radix * radix};
     for (unsigned byte = 0; byte < 256; byte++) {
         if (!has_byte(a->bytes, byte))
             continue;
@@ -394,8 +395,7 @@ static plsm_status make_coder(const struct parsed *p, bool vectors, struct coder
         unsigned own = p->which[i];
         c.position[i] = (struct code_position){.weight = p->weights[i], .table = places.table_of[own]};
         c.position[i].whole = p->kinds[own] == CODE_FIELD_WIDE;
-        c.position[i].only =
-            p->kinds[own] == CODE_FIELD_FIXED ? (uint8_t)lowest_byte(p->alphabets[own].bytes) : 0;
+        c.position[i].only = p->kinds[own] == CODE_FIELD_FIXED ? (uint8_t)lowest_byte(p->alphabets[own].bytes) : 0;
     }
     for (unsigned w = 0, first = 0; w < CODE_WORDS; first += p->words[w++]) {
         make_word(p, &places, c.position, first, first + p->words[w], &c.word[w]);
@@ -531,8 +531,8 @@ static inline uint64_t word_code(const struct coder *c, const struct code_word *
     unsigned ranks = 0, outside = 0;
     const struct code_field *f = word->field, *end = f + word->fields[CODE_FIELD_DIGITS];
     for (; f < end; f++)
-        code += f->weight *
-                code_digits(f->digits, f->end < DIGITS_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size, &outside);
+        code += f->weight * code_digits(f->digits, f->end < DIGITS_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end,
+                                        f->size, &outside);
     for (end += word->fields[CODE_FIELD_TABLE]; f < end; f++) {
         unsigned rank = f->rank[bytes[f->end - 1]];
         ranks |= rank; /* marked ranks spoil the code, which is then not used */
@@ -541,7 +541,8 @@ static inline uint64_t word_code(const struct coder *c, const struct code_word *
     for (end += word->fields[CODE_FIELD_WIDE]; f < end; f++)
         code += f->weight * bytes_before(f->end < BYTES_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size);
     for (end += word->fields[CODE_FIELD_FIXED]; f < end; f++)
-        unexpected |= bytes_before(f->end < BYTES_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size) ^ f->expected;
+        unexpected |=
+            bytes_before(f->end < BYTES_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size) ^ f->expected;
     if (__builtin_expect((unexpected | outside | (ranks & CODE_OUTSIDE)) != 0, 0))
         return code_by_digits(c, word, key, state);
     *state = CODE_WITHIN;

@@ -20,8 +20,8 @@
  *            per node of a trie
  *   20  u32  pages
  *   24  u64  training samples: entries of the run
- *   32  u32  training accuracy, parts per million: border keys (two per border) that the model alone puts on their page,
- *            without a look at separators; verified on the finished model before it is written
+ *   32  u32  training accuracy, parts per million: border keys (two per border) that the model alone, without a look
+ *            at separators, puts on their page; verified on the finished model before it is written
  *   36  u32  validation accuracy, parts per million: pages on which that holds for every key, seen or not
  *   40  u64  training timestamp, ns since 1970
  *   48  u64  last update, ns since 1970
@@ -61,7 +61,7 @@ struct model {
     struct plr plr;
     struct ties ties; /* zeroed where there are none */
     struct trie trie;
-    uint8_t *trie_bytes;       /* what it points into */
+    uint8_t *trie_bytes; /* what it points into */
     size_t trie_size;
     struct fences *separators; /* of borders that codes do not tell apart; may be NULL */
     uint32_t *separator_ranks; /* per such border: others in front of it; ascending */
@@ -170,8 +170,9 @@ static plsm_status parse_trie(struct model *m, const uint8_t *at, const uint8_t 
     TRY(trie_parse(&from, from + size, &m->trie));
     if (from != m->trie_bytes + size)
         return malformed("there are bytes behind the model");
-    return (uint64_t)m->trie.borders + 1 + m->skip_count == m->pages ? PLSM_OK
-                                                                     : malformed("borders and pages do not fit together");
+    return (uint64_t)m->trie.borders + 1 + m->skip_count == m->pages
+               ? PLSM_OK
+               : malformed("borders and pages do not fit together");
 }
 
 static plsm_status parse_body(struct model *m, const uint8_t *at, const uint8_t *end)

@@ -3,11 +3,11 @@
  * Two families, chosen per run by size and by measured time (or as told):
  *
  * Codes (blueprint section 5), for keys that are numbers in some writing, random, hashed: (1) the common prefix is cut,
- * (2) the next bytes are mapped monotonically to a 64-bit code with a per-position alphabet (codes.h), integers only, one
- * function for training and reading, (3) a model over the codes of page borders says about where: a straight line, a
- * piecewise linear model or a neural network, (4) a small correction per page makes the first answer the exact page for
- * every key between the border keys that were given (plr.h); (5) borders whose codes are equal are told apart by the
- * second words of their codes (ties.h), and the few that those do not tell apart by their separator keys.
+ * (2) the next bytes are mapped monotonically to a 64-bit code with a per-position alphabet (codes.h), integers only,
+ * one function for training and reading, (3) a model over the codes of page borders says about where: a straight line,
+ * a piecewise linear model or a neural network, (4) a small correction per page makes the first answer the exact page
+ * for every key between the border keys that were given (plr.h); (5) borders whose codes are equal are told apart by
+ * the second words of their codes (ties.h), and the few that those do not tell apart by their separator keys.
  *
  * A trie of single byte tests (trie.h), for keys that share long prefixes of many lengths, as words and paths do. It is
  * exact for the keys it was trained on; for other strings it answers some page, and model_edge finds the right one.
@@ -85,9 +85,9 @@ struct model_answer model_end(const struct model *m, plsm_slice key, const struc
 struct model_answer model_find(const struct model *m, plsm_slice key); /* both in one */
 
 /* Where to look for a key that is not on the page that was answered (MODEL_TRIE only; other types answer near the right
- * page at once). model_leaf is the same for some keys of that page as for the key, and ascends with the keys of the run;
- * `shared` bytes are common to the key and any one of them, `above`: the key is the greater one. Returns the page such
- * that all pages in front hold smaller keys only, and all behind greater ones only. */
+ * page at once). model_leaf is the same for some keys of that page as for the key, and ascends with the keys of the
+ * run; `shared` bytes are common to the key and any one of them, `above`: the key is the greater one. Returns the page
+ * such that all pages in front hold smaller keys only, and all behind greater ones only. */
 uint64_t model_leaf(const struct model *m, plsm_slice key);
 uint32_t model_edge(const struct model *m, plsm_slice key, size_t shared, bool above);
 

@@ -328,8 +328,7 @@ static void measure_accuracy(struct training *t)
 {
     uint64_t pages = t->b->pages, keys = 2 * (pages - 1), mixed_keys = 2 * (uint64_t)t->mixed_pages;
     if (t->separators.count > 0)
-        mixed_keys -= (t->first_separator_rank == 0) +
-                      (t->last_separator_rank == t->borders.count + t->tie_count);
+        mixed_keys -= (t->first_separator_rank == 0) + (t->last_separator_rank == t->borders.count + t->tie_count);
     t->validation_accuracy = parts_per_million(pages - t->mixed_pages, pages);
     t->training_accuracy = parts_per_million(keys - mixed_keys, keys);
 }

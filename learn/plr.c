@@ -138,9 +138,12 @@ plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out)
     const struct {
         void *to;
         size_t size;
-    } parts[] = {{starts, 8 * (size_t)p.segments},    {bases, 8 * (size_t)p.segments},
-                 {slopes, 4 * (size_t)p.segments},    {shifts, p.segments},
-                 {codes, 8 * (size_t)p.exceptions},   {numbers, 4 * (size_t)p.exceptions},
+    } parts[] = {{starts, 8 * (size_t)p.segments},
+                 {bases, 8 * (size_t)p.segments},
+                 {slopes, 4 * (size_t)p.segments},
+                 {shifts, p.segments},
+                 {codes, 8 * (size_t)p.exceptions},
+                 {numbers, 4 * (size_t)p.exceptions},
                  {cuts, body}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         memcpy(parts[i].to, from, parts[i].size);

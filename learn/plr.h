@@ -23,8 +23,8 @@ enum plr_shape {
 };
 
 /* Fits the best model of a shape with at most `segment_bytes_max` bytes of segments, and appends its serialized form
- * (layout in plr.c) to `out`. PLSM_TOO_LARGE when the shape cannot follow these borders so (then nothing is appended and
- * no message set), or PLSM_NO_MEMORY. */
+ * (layout in plr.c) to `out`. PLSM_TOO_LARGE when the shape cannot follow these borders so (then nothing is appended
+ * and no message set), or PLSM_NO_MEMORY. */
 plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, size_t segment_bytes_max,
                       struct buf *out);
 
@@ -63,8 +63,8 @@ struct plr_probe {
 };
 /* Predicts, and brings the cuts that decide towards the cache. */
 void plr_begin(const struct plr *p, uint64_t code, struct plr_probe *probe);
-/* The rank: at least j for codes from high of border j on, below j for codes up to its low. In between it may be either.
- * Never above p->borders. */
+/* The rank: at least j for codes from high of border j on, below j for codes up to its low. In between it may be
+ * either. Never above p->borders. */
 uint32_t plr_end(const struct plr *p, const struct plr_probe *probe);
 uint32_t plr_rank(const struct plr *p, uint64_t code); /* both in one */
 /* The prediction without its correction, for those who study it: pages, times 2^16. */

@@ -5,8 +5,8 @@
  * or greater. Where a side has no node the way ends; how many borders between pages were left behind is the rank.
  *
  * Nodes stand in preorder: a node, its left side, its middle, its right side. To pass over a side its size must be
- * known, and how many borders are in it; so these are kept of each side that another one follows, two bytes. Subtrees of
- * up to 254 bytes are blocks, which are fetched at once; above them is the top, whose leaves are the blocks.
+ * known, and how many borders are in it; so these are kept of each side that another one follows, two bytes. Subtrees
+ * of up to 254 bytes are blocks, which are fetched at once; above them is the top, whose leaves are the blocks.
  *
  *      depth 4, 'm'             "am"  left: rank 0
  *      /    |    \              "amber" ... equal at 4, and 'e' or more at 6: rank 2
@@ -30,8 +30,8 @@
  *              u8   borders in it
  *                   nodes in preorder, each:
  *                   u8   flags: bits 0 to 2: step of depth, 7: see below; 8: three sides; 16: a border lies behind the
- *                        left side; 32: one lies behind the middle; 64: the left side has nodes; 128: the right one has.
- *                        A middle always has
+ *                        left side; 32: one lies behind the middle; 64: the left side has nodes; 128: the right one
+ *                        has. A middle always has
  *                   u8   byte
  *                   u8   where the step is 7: how much more it is
  *                        per side with nodes that another one with nodes follows: u8 size, u8 borders
@@ -85,8 +85,8 @@ static inline struct node node_at(const uint8_t *at)
     at += 2;
     if (n.step == TRIE_STEP_MASK)
         n.step += *at++;
-    n.sides = ((n.flags & TRIE_LEFT_TESTED) != 0) + ((n.flags & TRIE_TERNARY) != 0) +
-              ((n.flags & TRIE_RIGHT_TESTED) != 0);
+    n.sides =
+        ((n.flags & TRIE_LEFT_TESTED) != 0) + ((n.flags & TRIE_TERNARY) != 0) + ((n.flags & TRIE_RIGHT_TESTED) != 0);
     n.records = at;
     n.nodes = at + (n.sides > 1 ? (n.sides - 1) * TRIE_RECORD_SIZE : 0u);
     return n;
@@ -320,8 +320,8 @@ uint64_t trie_leaf(const struct trie *t, plsm_slice key)
     }
     if (level == 0)
         return (uint64_t)probe.block << 32;
-    /* A left leaf stands in front of its node's other sides; a right one behind its node's subtree, and of those that end
-     * at the same byte the lower is first. */
+    /* A left leaf stands in front of its node's other sides; a right one behind its node's subtree, and of those that
+     * end at the same byte the lower is first. */
     uint64_t place = side == LEFT ? (uint64_t)(n.nodes - block) * 2 * LEVELS
                                   : (uint64_t)(w.end - block) * 2 * LEVELS + 2 * LEVELS - level;
     return (uint64_t)probe.block << 32 | place;

@@ -35,9 +35,9 @@ struct forest {
     uint32_t *chain;        /* events of equal depth in a row, chain after chain, without those that are not needed */
     uint32_t *chain_start;  /* of roots */
     uint32_t *chain_size;
-    uint32_t *tests;        /* of roots: nodes of the whole subtree */
-    uint32_t *sums;         /* along a chain: tests up to and with the event and what is left of it */
-    uint32_t *roots;        /* every root behind the roots it is below */
+    uint32_t *tests; /* of roots: nodes of the whole subtree */
+    uint32_t *sums;  /* along a chain: tests up to and with the event and what is left of it */
+    uint32_t *roots; /* every root behind the roots it is below */
     uint32_t root_count;
 };
 
@@ -55,7 +55,8 @@ static void forest_free(struct forest *f)
 
 static plsm_status forest_alloc(struct forest *f, const struct trie_event *events, size_t count)
 {
-    uint32_t **arrays[] = {&f->left, &f->right, &f->chain, &f->chain_start, &f->chain_size, &f->tests, &f->sums, &f->roots};
+    uint32_t **arrays[] = {&f->left,       &f->right, &f->chain, &f->chain_start,
+                           &f->chain_size, &f->tests, &f->sums,  &f->roots};
     *f = (struct forest){.events = events, .count = (uint32_t)count};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
         *arrays[i] = mem_alloc((count + 1) * sizeof **arrays[i]);
@@ -142,14 +143,15 @@ static void prune(struct forest *f, uint32_t root)
     f->tests[root] = sum + (kept > 0 ? tests_of(f, tail) : 0);
 }
 
-/* --- pieces of chains ---------------------------------------------------------------------------------------------- */
+/* --- pieces of chains ------------------------------------------------------------------------------------------- */
+ * */
 
 /* A piece of a chain with what is between its events, from in front of event `first` to behind event `last` - 1. */
 struct part {
     uint32_t first, last; /* into chain */
     uint32_t tail;        /* the subtree behind the last event; NONE */
     uint32_t tests;
-    uint32_t depth; /* of the node above */
+    uint32_t depth;     /* of the node above */
     bool behind_border; /* a border is directly in front of it */
 };
 
@@ -284,7 +286,7 @@ struct writing {
     struct waiting {
         struct part part;
         uint32_t parent; /* node of the top whose right side it is; NONE */
-    } *stack;            /* right sides that wait for their left ones to be written */
+    } * stack;           /* right sides that wait for their left ones to be written */
     size_t stack_size, stack_capacity;
     uint32_t borders, nodes;
 };

@@ -108,8 +108,8 @@ static plsm_status finish_page(struct run_writer *w)
     return w->out.size >= WRITE_BYTES ? write_out(w) : PLSM_OK;
 }
 
-/* Adds the directories of a key to the filter's hashes, but for those that lie within the `shared` bytes it has in common
- * with the key before. */
+/* Adds the directories of a key to the filter's hashes, but for those that lie within the `shared` bytes it has in
+ * common with the key before. */
 static plsm_status add_directories(struct run_writer *w, plsm_slice key, size_t shared)
 {
     const uint8_t *bytes = key.data, *end = bytes + key.size;

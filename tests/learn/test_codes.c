@@ -199,7 +199,8 @@ static void check_pairs(struct random *random, const struct coders *coders, cons
             memcpy(b.bytes, a.bytes, same);
         }
         int order = slice_compare(slice_string(&a), slice_string(&b));
-        struct words code_a = code_of(&coders->coder, slice_string(&a)), code_b = code_of(&coders->coder, slice_string(&b));
+        struct words code_a = code_of(&coders->coder, slice_string(&a)),
+                     code_b = code_of(&coders->coder, slice_string(&b));
         int codes = compare_words(code_a, code_b);
         if ((order < 0 && codes > 0) || (order > 0 && codes < 0) || (order == 0 && codes != 0))
             ck_abort_msg("seed %" PRIu64 ", pair %" PRIu64 ": order %d but codes %" PRIx64 ".%" PRIx64 " and %" PRIx64
@@ -307,7 +308,8 @@ START_TEST(codes_are_as_defined)
             struct words code = code_of(&coders.coder, slice_string(&s));
             if (compare_words(code, expected) != 0 ||
                 compare_words(code_of(&coders.portable, slice_string(&s)), expected) != 0)
-                ck_abort_msg("seed %" PRIu64 ", string %u: code %" PRIx64 ".%" PRIx64 " instead of %" PRIx64 ".%" PRIx64,
+                ck_abort_msg("seed %" PRIu64 ", string %u: code %" PRIx64 ".%" PRIx64 " instead of %" PRIx64
+                             ".%" PRIx64,
                              seed, i, code.first, code.second, expected.first, expected.second);
         }
         coders_free(&coders);

@@ -75,8 +75,8 @@ static plsm_status build_model(const struct key_set *set, struct buf *out)
     return build_model_type(set, MODEL_AUTO, out);
 }
 
-/* The page for any string, found as a run finds it: where the page that is answered does not enclose it, a trie is asked
- * again with what that page shows. */
+/* The page for any string, found as a run finds it: where the page that is answered does not enclose it, a trie is
+ * asked again with what that page shows. */
 static uint32_t find_page(const struct model *model, const struct key_set *set, plsm_slice key)
 {
     uint32_t page = model_find(model, key).page;
@@ -278,8 +278,8 @@ static struct model_info info_of(enum key_shape shape, size_t count, unsigned pa
  * only be the traditional one in disguise. */
 START_TEST(regular_and_random_keys_are_learned)
 {
-    static const enum key_shape shapes[] = {KEYS_COUNTERS, KEYS_COUNTERS_SPARSE, KEYS_DECIMALS,
-                                            KEYS_RANDOM,   KEYS_HEX,             KEYS_VERSIONS};
+    static const enum key_shape shapes[] = {KEYS_COUNTERS, KEYS_COUNTERS_SPARSE, KEYS_DECIMALS, KEYS_RANDOM,
+                                            KEYS_HEX,      KEYS_VERSIONS};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct model_info info = info_of(shapes[i], 200000, 65);
         ck_assert_msg(info.type == MODEL_PLR, "%s: not learned by codes", key_shape_name(shapes[i]));
