@@ -93,7 +93,7 @@ lint:
 check-unit: $(TEST_BIN)
 	$(Q)tests/run.sh $(or $(SANITIZE),unit) $(TEST_BIN)
 
-check-unit-threads: $(filter-out $(ONE_THREAD),$(TEST_BIN))
+check-unit-threads: $(filter-out $(ONE_THREAD),$(TEST_BIN)) $(BUILD)/tests/learn/test_young_race
 	$(Q)tests/run.sh $(or $(SANITIZE),unit) $^
 
 check-e2e: all
