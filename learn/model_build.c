@@ -341,15 +341,16 @@ static plsm_status train_plr(struct training *t, const struct model_wish *wish)
 {
     struct plr plr = {0};
     size_t start = t->body.size, fixed = MODEL_HEADER_SIZE + MODEL_CHECKSUM_SIZE + start + OTHER_METADATA;
-    size_t room = wish->metadata_max > fixed ? wish->metadata_max - fixed : 0;
+    struct plr_limits limits = {.segment_bytes_max = wish->metadata_max > fixed ? wish->metadata_max - fixed : 0,
+                                .error_pages_max = wish->error_pages_max};
     plsm_status status = PLSM_TOO_LARGE;
     t->type = MODEL_PLR;
     if (wish->type == MODEL_LINEAR) {
-        status = plr_train(&t->borders, PLR_LINE, room, &t->body);
+        status = plr_train(&t->borders, PLR_LINE, &limits, &t->body);
         t->type = status == PLSM_OK ? MODEL_LINEAR : MODEL_PLR;
     }
     if (status == PLSM_TOO_LARGE)
-        status = plr_train(&t->borders, PLR_SEGMENTS, room, &t->body);
+        status = plr_train(&t->borders, PLR_SEGMENTS, &limits, &t->body);
     if (status != PLSM_OK)
         return status;
     const uint8_t *at = t->body.data + start;

@@ -22,10 +22,15 @@ enum plr_shape {
     PLR_SEGMENTS, /* as many as pay */
 };
 
-/* Fits the best model of a shape with at most `segment_bytes_max` bytes of segments, and appends its serialized form
- * (layout in plr.c) to `out`. PLSM_TOO_LARGE when the shape cannot follow these borders so (then nothing is appended
- * and no message set), or PLSM_NO_MEMORY. */
-plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, size_t segment_bytes_max,
+/* What a model must keep to. */
+struct plr_limits {
+    size_t segment_bytes_max; /* of all segments */
+    uint32_t error_pages_max; /* how far the prediction may be off */
+};
+/* Fits the best model of a shape within limits and appends its serialized form (layout in plr.c) to `out`.
+ * PLSM_TOO_LARGE when the shape cannot follow these borders so (then nothing is appended and no message set), or
+ * PLSM_NO_MEMORY. */
+plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, const struct plr_limits *limits,
                       struct buf *out);
 
 struct plr {

@@ -282,14 +282,17 @@ static unsigned choose_window(const uint64_t *sizes, const uint64_t *segment_byt
     return chosen;
 }
 
-plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, size_t segment_bytes_max,
+plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, const struct plr_limits *limits,
                       struct buf *out)
 {
+    size_t segment_bytes_max = limits->segment_bytes_max;
     uint64_t sizes[PLR_WINDOW_LOG2_MAX + 1], segment_bytes[PLR_WINDOW_LOG2_MAX + 1] = {0}, smallest = UINT64_MAX;
     struct fit fit = {0};
     for (unsigned w = 0; w <= PLR_WINDOW_LOG2_MAX; w++)
         sizes[w] = UINT64_MAX;
     for (unsigned w = PLR_WINDOW_LOG2_MIN; w <= PLR_WINDOW_LOG2_MAX; w++) {
+        if (1u << (w - 1) > limits->error_pages_max)
+            break;
         plsm_status status = fit_window(borders, shape, w, &fit);
         sizes[w] = fit.size;
         segment_bytes[w] = fit.segments.size / sizeof(struct segment) * PLR_SEGMENT_SIZE;

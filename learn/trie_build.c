@@ -143,8 +143,7 @@ static void prune(struct forest *f, uint32_t root)
     f->tests[root] = sum + (kept > 0 ? tests_of(f, tail) : 0);
 }
 
-/* --- pieces of chains ------------------------------------------------------------------------------------------- */
- * */
+/* --- pieces of chains --------------------------------------------------------------------------------------------- */
 
 /* A piece of a chain with what is between its events, from in front of event `first` to behind event `last` - 1. */
 struct part {

@@ -62,9 +62,12 @@ static void check_key(struct check *c, struct run *run, struct run_body *body, s
     if (fences_find(fences, key) != cursor->unit)
         problem(c, "%s: page %u: the fences name page %u for a key of it", path, cursor->unit,
                 fences_find(fences, key));
-    if (body->model && model_find(body->model, key).page != cursor->unit)
-        problem(c, "%s: page %u: the model names page %u for a key of it", path, cursor->unit,
-                model_find(body->model, key).page);
+    epoch_enter(c->db->epoch);
+    const struct run_model *model = run_model(run, body);
+    uint32_t page = model ? model_find(model->model, key).page : cursor->unit;
+    epoch_exit(c->db->epoch);
+    if (page != cursor->unit)
+        problem(c, "%s: page %u: the model names page %u for a key of it", path, cursor->unit, page);
     if (slice_compare(key, run->facts.smallest) < 0 || slice_compare(key, run->facts.largest) > 0)
         problem(c, "%s: page %u: a key is outside of the bounds in the MANIFEST", path, cursor->unit);
 }
@@ -83,7 +86,7 @@ static plsm_status check_run(struct check *c, struct run *run)
     plsm_status status = run_open(run, &body);
     if (status == PLSM_OK)
         status = run_fences(run, body, &fences);
-    if (status == PLSM_OK && body->model_failed && body->footer.blocks[RUN_MODEL].size)
+    if (status == PLSM_OK && atomic_load(&body->model_state) == MODEL_MISSING && body->footer.blocks[RUN_MODEL].size)
         problem(c, "%s: the model is damaged or of a newer version (the run is served by its fences)", path);
     if (status == PLSM_OK)
         status = cursor_open_runs(&cursor, &run, 1, &options);

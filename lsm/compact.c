@@ -34,8 +34,7 @@ static plsm_status finish_output(struct job *job)
     uint64_t bytes = 0;
     if (!job->writer)
         return PLSM_OK;
-    plsm_status status =
-        output_finish(job->db, job->writer, job->plan->output_level, job->seq_max, &job->edit, &bytes);
+    plsm_status status = output_finish(job->db, job->writer, job->plan->output_level, job->seq_max, &job->edit, &bytes);
     job->writer = NULL;
     job->bytes += bytes;
     return status;

@@ -14,7 +14,12 @@ void counter_stripe_take(void)
     counter_stripe = mine + 1;
 }
 
-uint64_t counter_read(const struct counters *c, enum counter which)
+void counters_init(struct counters *c)
+{
+    c->stripes[COUNTER_STRIPES - 1].shared = true;
+}
+
+uint64_t counter_read(const struct counters *c, unsigned which)
 {
     uint64_t sum = 0;
     for (unsigned i = 0; i < COUNTER_STRIPES; i++)
@@ -27,4 +32,12 @@ void counters_reset(struct counters *c)
     for (unsigned i = 0; i < COUNTER_STRIPES; i++)
         for (unsigned j = 0; j < COUNTERS; j++)
             atomic_store_explicit(&c->stripes[i].values[j], 0, memory_order_relaxed);
+}
+
+uint64_t counter_read_levels(const struct counters *c, unsigned which)
+{
+    uint64_t sum = 0;
+    for (unsigned level = 0; level < COUNT_LEVELS; level++)
+        sum += counter_read(c, which + level);
+    return sum;
 }

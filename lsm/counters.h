@@ -5,23 +5,31 @@
 #define LSM_COUNTERS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
+enum {
+    COUNT_LEVELS = 7, /* as many as LSM_LEVELS: some things are counted per level */
+};
+
 enum counter {
-    COUNT_GETS,               /* lsm_get calls */
+    COUNT_GETS,               /* keys asked for */
     COUNT_GETS_FOUND,
+    COUNT_MULTI_GETS,         /* calls of lsm_multi_get */
+    COUNT_FILTER_PROBES,      /* runs whose filter was asked, or the table of young runs for it */
+    COUNT_YOUNG_PROBES,       /* of the table of young runs: one for all of them */
     COUNT_RUN_LOOKUPS,        /* lookups that reached the index of a run (its filter said maybe) */
-    COUNT_RUN_FOUND,          /* of those: the key was there */
-    COUNT_FILTER_PROBES,
-    COUNT_FILTER_NEGATIVES,   /* the filter said no */
-    COUNT_FILTER_FALSE,       /* it said maybe and the key was not there */
     COUNT_FILTER_MISSED,      /* it said no and the key was there: a bug; counted by checks, must stay 0 */
-    COUNT_MODEL_LOOKUPS,      /* positions asked of a model, in runs that are to be read with models */
-    COUNT_MODEL_RIGHT,        /* the key was found on the page that arithmetic named first */
-    COUNT_MODEL_WRONG,        /* found, but elsewhere */
-    COUNT_MODEL_FALLBACK,     /* answered through the traditional index: no usable model, or it was not believed */
-    COUNT_FILE_RIGHT,         /* lookups that found the key in the first run whose index they asked */
-    COUNT_LEVEL_RIGHT,        /* lookups that found the key on the first level whose index they asked */
+    COUNT_FOUND,              /* per level: the key was in the run */
+    COUNT_FOUND_OTHERWISE = COUNT_FOUND + COUNT_LEVELS, /* per level, of those: not on the page that the model alone
+                                                           named first, or there is no model */
+    COUNT_MODEL_FALLBACK = COUNT_FOUND_OTHERWISE + COUNT_LEVELS, /* answered through the traditional index where a
+                                                                    model should have: none usable, or not believed */
+    COUNT_ROUTER_WRONG,       /* the model of a level named a run that does not enclose the key */
+    COUNT_FILE_WRONG,         /* keys found in another run than the first whose index was asked */
+    COUNT_LEVEL_WRONG,        /* keys found on another level than that of the first run whose index was asked */
+    COUNT_VALIDATED,          /* lookups done again the traditional way */
+    COUNT_VALIDATION_WRONG,   /* that had another answer: a bug; must stay 0 */
     COUNT_CACHE_HITS,
     COUNT_CACHE_MISSES,
     COUNT_GET_PAGES,          /* pages that gets looked at, cached or not */
@@ -39,9 +47,11 @@ enum counter {
     COUNT_TRIVIAL_MOVES,
     COUNT_SYNCS,              /* log syncs */
     COUNT_STALL_NS,           /* writers waited or were paced */
+    COUNT_BUILD_NS,           /* flushes and compactions, all in all */
     COUNT_TRAIN_NS,           /* spent on building models */
     COUNT_TRAIN_KEYS,         /* entries of the runs they were built for */
     COUNT_FILTER_NS,          /* spent on building filters */
+    COUNT_FILTER_KEYS,
     COUNTERS
 };
 
@@ -50,25 +60,41 @@ enum { COUNTER_STRIPES = 64 };
 struct counters {
     struct counter_stripe {
         _Alignas(128) _Atomic uint64_t values[COUNTERS];
+        bool shared; /* by several threads */
     } stripes[COUNTER_STRIPES];
 };
+
+void counters_init(struct counters *c); /* of zeroed memory */
 
 /* The calling thread's stripe plus one; 0 before counter_stripe_take. */
 extern _Thread_local unsigned counter_stripe;
 void counter_stripe_take(void);
 
-static inline void counter_add(struct counters *c, enum counter which, uint64_t amount)
+/* The calling thread's own: for those who count several things in a row. */
+static inline struct counter_stripe *counters_mine(struct counters *c)
 {
     if (__builtin_expect(counter_stripe == 0, 0))
         counter_stripe_take();
-    _Atomic uint64_t *value = &c->stripes[counter_stripe - 1].values[which];
-    if (__builtin_expect(counter_stripe < COUNTER_STRIPES, 1))
+    return &c->stripes[counter_stripe - 1];
+}
+
+static inline void stripe_add(struct counter_stripe *stripe, unsigned which, uint64_t amount)
+{
+    _Atomic uint64_t *value = &stripe->values[which];
+    if (__builtin_expect(!stripe->shared, 1))
         atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + amount, memory_order_relaxed);
     else
         atomic_fetch_add_explicit(value, amount, memory_order_relaxed);
 }
 
-uint64_t counter_read(const struct counters *c, enum counter which);
+static inline void counter_add(struct counters *c, unsigned which, uint64_t amount)
+{
+    stripe_add(counters_mine(c), which, amount);
+}
+
+uint64_t counter_read(const struct counters *c, unsigned which);
+/* The sum over the levels, of what is counted per level. */
+uint64_t counter_read_levels(const struct counters *c, unsigned which);
 void counters_reset(struct counters *c);
 
 #endif

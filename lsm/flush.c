@@ -73,6 +73,7 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
         }
     }
     db->version = next;
+    version_tell_runs(next, false);
     if (flushed) {
         while (db->syncing) /* the leader may be at this log */
             condition_wait(&db->progress, &db->lock);
@@ -149,6 +150,8 @@ plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed)
     mutex_unlock(&db->lock);
     if (status == PLSM_OK)
         status = version_apply(db->version, edit, &next);
+    if (status == PLSM_OK)
+        status = version_train(next, &db->options, true);
     if (status == PLSM_OK)
         status = manifest_append(db->manifest, edit);
     if (status == PLSM_OK) {

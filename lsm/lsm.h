@@ -27,6 +27,23 @@ enum {
 #define LSM_BATCH_BYTES_MAX (UINT64_C(512) << 20)
 
 enum lsm_index { LSM_TRADITIONAL, LSM_LEARNED };
+enum lsm_model { LSM_MODEL_AUTO, LSM_MODEL_LINEAR, LSM_MODEL_PLR, LSM_MODEL_NEURAL, LSM_MODEL_TRIE, LSM_MODEL_NONE };
+
+/* Levels are told apart in groups: what is right for the few young runs need not be for the last level. */
+enum lsm_group { LSM_GROUP_FIRST, LSM_GROUP_MIDDLE, LSM_GROUP_LAST, LSM_GROUPS };
+
+/* How the runs of a group of levels are learned. */
+struct lsm_group_options {
+    enum lsm_model model;
+    bool embed;            /* the model is a block of its run; otherwise a file of its own beside it */
+    uint32_t cache;        /* so many models are kept in memory; 0: none, the traditional index serves */
+    uint32_t confidence;   /* parts per million: a model with a lower accuracy on its pages is not used */
+    uint64_t error_bytes;  /* how far the raw prediction, in front of its correction, may be off */
+    bool update;           /* train runs as they are written; otherwise only retraining does */
+    bool incremental;      /* the level's model follows each change of the level */
+    uint32_t batch;        /* pages of a level that change before its model is renewed */
+    bool batch_prediction; /* lsm_multi_get asks for many keys at a time */
+};
 
 struct lsm_options {
     struct env *env;
@@ -42,6 +59,8 @@ struct lsm_options {
     uint32_t filter_bits;      /* fingerprint bits of the last level's filters, 4 to 16; 0: no filters */
     uint32_t background;       /* 1: flush and compaction in threads of their own; 0: inside the writing call (tests) */
     uint64_t manifest_size;    /* the MANIFEST is rewritten when it grows above; at least 4 KiB */
+    struct lsm_group_options groups[LSM_GROUPS];
+    uint64_t model_run_bytes, model_level_bytes, model_store_bytes; /* budgets of metadata; what exceeds is not used */
     bool verify_checksums;     /* of pages when they are loaded (always on, save for measurements) */
 };
 void lsm_options_default(struct lsm_options *options);

@@ -98,8 +98,7 @@ static const uint8_t *get_slice(const uint8_t *at, const uint8_t *end, plsm_slic
 }
 
 /* Reads what follows TAG_ADDED into the edit. *at becomes NULL when it is malformed. */
-static plsm_status decode_run(const struct run_context *context, const uint8_t **at, const uint8_t *end,
-                              struct edit *edit)
+static plsm_status decode_run(struct run_context *context, const uint8_t **at, const uint8_t *end, struct edit *edit)
 {
     uint64_t n[RUN_NUMBERS] = {0};
     struct run_facts f = {0};
@@ -131,7 +130,7 @@ static plsm_status decode_run(const struct run_context *context, const uint8_t *
 }
 
 /* Decodes a payload into `edit`; *whole is false when the bytes are not a sequence of known fields. */
-static plsm_status decode(const struct run_context *context, plsm_slice payload, struct edit *edit, uint64_t *store_id,
+static plsm_status decode(struct run_context *context, plsm_slice payload, struct edit *edit, uint64_t *store_id,
                           bool *whole)
 {
     const uint8_t *at = payload.data, *end = at + payload.size;
@@ -169,7 +168,7 @@ static plsm_status decode(const struct run_context *context, plsm_slice payload,
 }
 
 struct reading {
-    const struct run_context *context;
+    struct run_context *context;
     const char *path;
     struct manifest_state *state;
     uint64_t records;
@@ -200,7 +199,7 @@ static plsm_status read_record(void *arg, uint64_t user, plsm_slice payload, uin
     return status;
 }
 
-plsm_status manifest_read(const struct run_context *context, uint64_t number, struct manifest_state *out)
+plsm_status manifest_read(struct run_context *context, uint64_t number, struct manifest_state *out)
 {
     char path[4096];
     struct reclog_result result = {0};

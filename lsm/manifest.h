@@ -20,7 +20,7 @@ struct manifest_state {
 };
 
 /* Reads manifest-`number`. PLSM_CORRUPT, PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */
-plsm_status manifest_read(const struct run_context *context, uint64_t number, struct manifest_state *out);
+plsm_status manifest_read(struct run_context *context, uint64_t number, struct manifest_state *out);
 
 /* Makes manifest-`number` with a snapshot of `state`; older ones are the caller's to remove. When it fails with *named
  * true, the new file may or may not be there under its name: then nothing may be appended to the old one any more,

@@ -32,8 +32,23 @@ void lsm_options_default(struct lsm_options *options)
         .filter_bits = 8,
         .background = 1,
         .manifest_size = 4 << 20,
+        .model_run_bytes = 1 << 10,
+        .model_level_bytes = 10 << 10,
+        .model_store_bytes = 100 << 10,
         .verify_checksums = true,
     };
+    for (unsigned i = 0; i < LSM_GROUPS; i++)
+        options->groups[i] = (struct lsm_group_options){
+            .model = LSM_MODEL_AUTO,
+            .embed = true,
+            .cache = 1000,
+            .confidence = 800000,
+            .error_bytes = 256 << 10,
+            .update = true,
+            .incremental = true,
+            .batch = 1000,
+            .batch_prediction = true,
+        };
 }
 
 void log_path(const struct lsm *db, uint64_t number, char *path, size_t size)
@@ -115,6 +130,9 @@ static plsm_status check_options(const struct lsm_options *o)
                     FILTER_BITS_MAX, o->filter_bits);
     if (o->manifest_size < 4096)
         return fail(PLSM_INVALID, "manifest_size must be at least 4K");
+    for (unsigned i = 0; i < LSM_GROUPS; i++)
+        if (o->groups[i].error_bytes < PAGE_SIZE)
+            return fail(PLSM_INVALID, "model_error must be at least %d", PAGE_SIZE);
     return PLSM_OK;
 }
 
@@ -129,6 +147,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     if (!db)
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
     db->magic = LSM_STRUCT_MAGIC;
+    counters_init(&db->counters);
     db->options = *options;
     db->env = options->env;
     db->writers_end = &db->writers;
@@ -153,10 +172,15 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         .epoch = db->epoch,
         .counters = &db->counters,
         .index = options->index,
+        .options = &db->options,
         .verify_checksums = options->verify_checksums,
         .discard = discard_run,
         .discard_arg = db,
     };
+    for (unsigned i = 0; i < LSM_GROUPS; i++) {
+        mutex_init(&db->context.shelves[i].lock);
+        db->context.shelves[i].most = options->groups[i].cache;
+    }
     return PLSM_OK;
 }
 
@@ -180,6 +204,7 @@ static void destroy(struct lsm *db)
         memtable_unref(db->frozen[i].table);
     }
     manifest_close(db->manifest, false);
+    run_context_destroy(&db->context);
     cache_destroy(db->cache);
     env_unlock(db->pin_lock);
     env_unlock(db->writer_lock);
@@ -349,17 +374,24 @@ static void choose_numbers(struct lsm *db, const struct inventory *inventory, co
         db->next_number = runs->numbers[runs->count - 1] + 1;
 }
 
+static bool has_run(const struct version *version, uint64_t number)
+{
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++)
+            if (version->levels[level].runs[i]->facts.number == number)
+                return true;
+    return false;
+}
+
 static void collect_leftovers(struct lsm *db, const struct inventory *inventory)
 {
     char path[8192];
-    for (size_t i = 0; i < inventory->runs.count; i++) {
-        bool used = false;
-        for (unsigned level = 0; level < LSM_LEVELS && !used; level++)
-            for (size_t j = 0; j < db->version->levels[level].count && !used; j++)
-                used = db->version->levels[level].runs[j]->facts.number == inventory->runs.numbers[i];
-        if (!used)
+    for (size_t i = 0; i < inventory->runs.count; i++)
+        if (!has_run(db->version, inventory->runs.numbers[i]))
             garbage_add(db, 'r', inventory->runs.numbers[i]);
-    }
+    for (size_t i = 0; i < inventory->models.count; i++)
+        if (!has_run(db->version, inventory->models.numbers[i]))
+            garbage_add(db, 'r', inventory->models.numbers[i]);
     for (size_t i = 0; i < inventory->logs.count; i++)
         if (inventory->logs.numbers[i] < db->log_floor)
             garbage_add(db, 'l', inventory->logs.numbers[i]);
@@ -389,6 +421,7 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     bool named = false;
     choose_numbers(db, inventory, state);
     db->version = state->version; /* flushing asks it for the last level */
+    version_tell_runs(db->version, true);
     state->version = NULL;
     TRY(replay_logs(db, inventory, state->log_floor, replay));
     TRY(settle_logs(db, replay, state->log_floor));
@@ -397,6 +430,8 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     TRY(version_apply(db->version, &replay->edit, &next));
     version_unref(db->version);
     db->version = next;
+    version_tell_runs(db->version, false);
+    TRY(version_train(db->version, &db->options, false));
     struct manifest_state fresh = {.version = db->version,
                                    .log_floor = db->log_floor,
                                    .next_number = db->next_number,
@@ -418,6 +453,8 @@ static plsm_status open_reader(struct lsm *db, const struct inventory *inventory
 {
     db->version = state->version;
     state->version = NULL;
+    version_tell_runs(db->version, true);
+    TRY(version_train(db->version, &db->options, false));
     TRY(replay_logs(db, inventory, state->log_floor, replay));
     db->active.table = replay->table;
     replay->table = NULL;

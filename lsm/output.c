@@ -10,15 +10,17 @@ plsm_status output_start(struct lsm *db, unsigned level, struct run_writer **out
     mutex_lock(&db->lock);
     uint64_t number = db->next_number++;
     unsigned last = version_last_level(db->version);
+    struct run_plan plan = {.level = level, .group = version_group(db->version, level)};
     mutex_unlock(&db->lock);
     if (last < level)
         last = level;
     if (last == 0)
         last = 1; /* level 0 is never the last for long */
-    unsigned bits = options->filter_bits
-                        ? filter_bits_for_level(level, last, options->filter_bits, options->size_ratio)
-                        : 0;
-    return run_writer_create(&db->context, number, bits, out);
+    if (options->filter_bits)
+        plan.filter_bits = filter_bits_for_level(level, last, options->filter_bits, options->size_ratio);
+    const struct lsm_group_options *group = &options->groups[plan.group];
+    plan.train = options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && group->update;
+    return run_writer_create(&db->context, number, &plan, out);
 }
 
 plsm_status output_finish(struct lsm *db, struct run_writer *writer, unsigned level, uint64_t seq_max,
@@ -29,6 +31,10 @@ plsm_status output_finish(struct lsm *db, struct run_writer *writer, unsigned le
     plsm_status status = run_writer_finish(writer, seq_max, &facts);
     if (status == PLSM_OK) {
         struct run *run = run_create(&db->context, &facts);
+        if (run) {
+            run->group = run_writer_plan(writer)->group;
+            atomic_store_explicit(&run->level, (uint8_t)level, memory_order_relaxed);
+        }
         status = run ? edit_add(edit, level, run) : fail(PLSM_NO_MEMORY, "no memory for a run");
         if (status != PLSM_OK)
             garbage_add(db, 'r', facts.number);

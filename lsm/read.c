@@ -37,78 +37,108 @@ static plsm_status copy_out(const struct entry *entry, bool no_value, struct lsm
     return PLSM_OK;
 }
 
+/* --- from the runs ------------------------------------------------------------------------------------------------ */
+
 enum { CANDIDATES_MAX = 32 };
 
-/* The runs whose key range encloses a key, newest first; all of their filters are fetched into the cache at once, so
- * that several runs cost about as long as one. */
+/* The runs whose key range encloses a key, newest first. What all of them will read first is fetched into the cache at
+ * once, so that several runs cost about as long as one. */
 struct candidates {
-    struct candidate {
-        struct run *run;
-        unsigned level;
-    } list[CANDIDATES_MAX];
+    struct run_search list[CANDIDATES_MAX];
+    unsigned levels[CANDIDATES_MAX];
     unsigned count;
 };
 
+/* Whether keys asked for by this thread have mostly been there of late: then the last candidate's page is predicted,
+ * and fetched, before its filter is asked. A guess that only costs time when it is wrong: one bit per lookup. */
+static _Thread_local uint8_t recently_found = 0xff;
+
+static inline bool expect_found(void)
+{
+    return __builtin_popcount(recently_found) >= 4;
+}
+
+static inline void note_found(bool found)
+{
+    recently_found = (uint8_t)(recently_found << 1 | found);
+}
+
 /* The run of an ordered level that may hold the key; NULL when there is none. */
-static struct run *run_of_level(const struct level *level, plsm_slice key, uint64_t head)
+static struct run *run_of_level(const struct level *level, const struct run_question *q, uint64_t head)
 {
-    size_t at = runs_reaching(level->runs, level->count, key, head);
-    return at < level->count && run_encloses(level->runs[at], key, head) ? level->runs[at] : NULL;
+    if (level->router) {
+        size_t at = router_find(level->router, q->key);
+        if (__builtin_expect(run_encloses(level->runs[at], q->key, head), 1))
+            return level->runs[at];
+        /* Between two runs, or the model is wrong: the bounds decide. */
+    }
+    size_t at = runs_reaching(level->runs, level->count, q->key, head);
+    struct run *run = at < level->count && run_encloses(level->runs[at], q->key, head) ? level->runs[at] : NULL;
+    if (level->router && run)
+        stripe_add(q->counts, COUNT_ROUTER_WRONG, 1);
+    return run;
 }
 
-static void add_candidate(struct candidates *c, struct run *run, unsigned level, uint64_t hash)
+static plsm_status add_candidate(struct candidates *c, struct run *run, unsigned level, const struct run_question *q)
 {
-    const struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
-    if (body && body->has_filter)
-        filter_prefetch(&body->filter, hash);
-    c->list[c->count++] = (struct candidate){run, level};
+    struct run_search *s = &c->list[c->count];
+    if (!run_search_init(s, run))
+        TRY(run_search_load(s));
+    c->levels[c->count++] = level;
+    run_search_prefetch_filter(s, q);
+    return PLSM_OK;
 }
 
-static plsm_status get_from_candidates(struct lsm *db, const struct candidates *c, plsm_slice key, uint64_t hash,
-                                       uint64_t seq, bool no_value, struct page_hold *hold, struct entry *entry)
+static plsm_status get_from_candidates(struct candidates *c, const struct run_question *q, struct page_hold *hold,
+                                       struct entry *entry)
 {
     unsigned asked = 0, first_level = 0;
+    if (c->count > 0 && expect_found())
+        run_search_begin(&c->list[c->count - 1], q);
     for (unsigned i = 0; i < c->count; i++) {
-        bool probed = false;
-        plsm_status status = run_get(c->list[i].run, key, hash, seq, no_value, hold, entry, &probed);
-        if (probed && asked++ == 0)
-            first_level = c->list[i].level;
+        if (!run_search_may_contain(&c->list[i], q))
+            continue;
+        if (asked++ == 0)
+            first_level = c->levels[i];
+        TRY(run_search_locate(&c->list[i], q));
+        plsm_status status = run_search_find(&c->list[i], q, hold, entry);
         if (status == PLSM_NOT_FOUND)
             continue;
-        if (status == PLSM_OK && asked == 1)
-            counter_add(&db->counters, COUNT_FILE_RIGHT, 1);
-        if (status == PLSM_OK && first_level == c->list[i].level)
-            counter_add(&db->counters, COUNT_LEVEL_RIGHT, 1);
+        if (status == PLSM_OK && asked > 1) {
+            stripe_add(q->counts, COUNT_FILE_WRONG, 1);
+            if (first_level != c->levels[i])
+                stripe_add(q->counts, COUNT_LEVEL_WRONG, 1);
+        }
         return status;
     }
     return PLSM_NOT_FOUND;
 }
 
-static plsm_status get_from_runs(struct lsm *db, const struct version *version, plsm_slice key, uint64_t seq,
-                                 bool no_value, struct page_hold *hold, struct entry *entry)
+static plsm_status get_from_runs(const struct version *version, const struct run_question *q, struct page_hold *hold,
+                                 struct entry *entry)
 {
     struct candidates c;
     c.count = 0; /* the rest need not be zeroed */
-    uint64_t hash = key_hash(key.data, key.size), head = key_head(key);
+    uint64_t head = key_head(q->key);
     const struct level *young = &version->levels[0];
     for (size_t i = 0; i < young->count; i++) {
         struct run *run = young->runs[i];
-        if (!run_encloses(run, key, head))
+        if (!run_encloses(run, q->key, head))
             continue;
         if (c.count == CANDIDATES_MAX - LSM_LEVELS) { /* a level 0 this deep: look at these first */
-            plsm_status status = get_from_candidates(db, &c, key, hash, seq, no_value, hold, entry);
+            plsm_status status = get_from_candidates(&c, q, hold, entry);
             if (status != PLSM_NOT_FOUND)
                 return status;
             c.count = 0;
         }
-        add_candidate(&c, run, 0, hash);
+        TRY(add_candidate(&c, run, 0, q));
     }
     for (unsigned level = 1; level < LSM_LEVELS; level++) {
-        struct run *run = version->levels[level].count ? run_of_level(&version->levels[level], key, head) : NULL;
+        struct run *run = version->levels[level].count ? run_of_level(&version->levels[level], q, head) : NULL;
         if (run)
-            add_candidate(&c, run, level, hash);
+            TRY(add_candidate(&c, run, level, q));
     }
-    return get_from_candidates(db, &c, key, hash, seq, no_value, hold, entry);
+    return get_from_candidates(&c, q, hold, entry);
 }
 
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
@@ -122,19 +152,23 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     epoch_enter(db->epoch);
     /* The view before the sequence number: see db.h. */
     const struct view *view = atomic_load_explicit(&db->view, memory_order_acquire);
-    uint64_t seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
+    struct run_question q = {.key = key, .no_value = no_value, .counts = counters_mine(&db->counters)};
+    q.seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
     for (unsigned i = 0; i < view->table_count && status == PLSM_NOT_FOUND; i++)
-        if (memtable_get(view->tables[i], key, seq, &entry))
+        if (memtable_get(view->tables[i], key, q.seq, &entry))
             status = PLSM_OK;
-    if (status == PLSM_NOT_FOUND)
-        status = get_from_runs(db, view->version, key, seq, no_value, &hold, &entry);
+    if (status == PLSM_NOT_FOUND) {
+        q.hash = key_hash(key.data, key.size);
+        status = get_from_runs(view->version, &q, &hold, &entry);
+        note_found(status == PLSM_OK);
+    }
     if (status == PLSM_OK)
         status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : copy_out(&entry, no_value, out);
     page_hold_release(&hold);
     epoch_exit(db->epoch);
-    counter_add(&db->counters, COUNT_GETS, 1);
+    stripe_add(q.counts, COUNT_GETS, 1);
     if (status == PLSM_OK)
-        counter_add(&db->counters, COUNT_GETS_FOUND, 1);
+        stripe_add(q.counts, COUNT_GETS_FOUND, 1);
     return status;
 }
 

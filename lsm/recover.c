@@ -64,6 +64,10 @@ static void note_file(void *arg, const char *name)
         ok = add_number(&inventory->manifests, number);
     else if (number && strcmp(rest, ".tmp") == 0)
         ok = add_name(&inventory->temporary, name);
+    else if ((number = number_of(name, "model-", &rest)) && !*rest)
+        ok = add_number(&inventory->models, number);
+    else if (number && strcmp(rest, ".tmp") == 0)
+        ok = add_name(&inventory->temporary, name);
     else if (strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
         inventory->foreign = true;
     if (!ok)
@@ -102,6 +106,7 @@ void inventory_free(struct inventory *inventory)
     mem_free(inventory->runs.numbers);
     mem_free(inventory->logs.numbers);
     mem_free(inventory->manifests.numbers);
+    mem_free(inventory->models.numbers);
     for (size_t i = 0; i < inventory->temporary.count; i++)
         mem_free(inventory->temporary.names[i]);
     mem_free(inventory->temporary.names);

@@ -9,11 +9,11 @@ struct inventory {
     struct number_list {
         uint64_t *numbers;
         size_t count, capacity;
-    } runs, logs, manifests;
+    } runs, logs, manifests, models;
     struct name_list {
         char **names;
         size_t count, capacity;
-    } temporary;     /* names of unfinished MANIFESTs */
+    } temporary;     /* names of unfinished files */
     bool foreign;    /* something is there that is not ours */
     plsm_status status;
 };

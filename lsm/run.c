@@ -10,7 +10,15 @@
 
 enum { RUN_STRUCT_MAGIC = 0x72756e31 };
 
-struct run *run_create(const struct run_context *context, const struct run_facts *facts)
+void run_context_destroy(struct run_context *context)
+{
+    for (unsigned i = 0; i < LSM_GROUPS; i++) {
+        mem_free(context->shelves[i].bodies);
+        mutex_destroy(&context->shelves[i].lock);
+    }
+}
+
+struct run *run_create(struct run_context *context, const struct run_facts *facts)
 {
     struct run *run = mem_zalloc(sizeof *run + facts->smallest.size + facts->largest.size);
     if (!run)
@@ -35,15 +43,15 @@ void run_ref(struct run *run)
     atomic_fetch_add_explicit(&run->references, 1, memory_order_relaxed);
 }
 
-static void body_free(struct run_body *body)
+static void body_free(struct run *run, struct run_body *body)
 {
     if (!body)
         return;
+    run_model_drop(run, body);
     env_close(body->file);
     mem_free(body->offsets);
     mem_free(body->slots);
     buf_free(&body->filter_bytes);
-    model_close(body->model);
     fences_close(atomic_load(&body->fences));
     mem_free(body);
 }
@@ -56,7 +64,7 @@ void run_unref(struct run *run)
     struct run_body *body = atomic_load(&run->body);
     if (body)
         cache_forget(run->context->cache, body->slots, run->facts.units);
-    body_free(body);
+    body_free(run, body);
     if (atomic_load(&run->obsolete))
         run->context->discard(run->context->discard_arg, run->facts.number);
     mutex_destroy(&run->loading);
@@ -165,34 +173,6 @@ static plsm_status read_filter(struct run_body *body)
     return PLSM_OK;
 }
 
-/* A model that cannot be used is no error: the fences serve instead. */
-static plsm_status read_model(struct run_body *body)
-{
-    struct buf bytes = {0};
-    if (body->footer.blocks[RUN_MODEL].size == 0) {
-        body->model_failed = true;
-        return PLSM_OK;
-    }
-    plsm_status status = read_block(body, RUN_MODEL, false, &bytes);
-    if (status == PLSM_OK) {
-        status = model_open(buf_slice(&bytes), &body->model);
-        if (status == PLSM_CORRUPT || status == PLSM_VERSION) {
-            body->model_failed = true;
-            status = PLSM_OK;
-        }
-    }
-    if (body->model) {
-        model_get_info(body->model, &body->model_info);
-        if (body->model_info.pages != body->footer.units) { /* of another run: would be wrong everywhere */
-            model_close(body->model);
-            body->model = NULL;
-            body->model_failed = true;
-        }
-    }
-    buf_free(&bytes);
-    return status;
-}
-
 plsm_status run_fences(struct run *run, struct run_body *body, struct fences **out)
 {
     struct fences *fences = atomic_load_explicit(&body->fences, memory_order_acquire);
@@ -242,15 +222,15 @@ static plsm_status load_body(struct run *run, struct run_body **out)
         status = read_offsets(run, body);
     if (status == PLSM_OK)
         status = read_filter(body);
-    if (status == PLSM_OK && context->index == LSM_LEARNED)
-        status = read_model(body);
     if (status == PLSM_OK) {
         body->slots = mem_zalloc(run->facts.units * sizeof *body->slots);
         if (!body->slots)
             status = fail(PLSM_NO_MEMORY, "no memory to open %s", path);
     }
+    if (status == PLSM_OK)
+        status = run_model_load(run, body);
     if (status != PLSM_OK) {
-        body_free(body);
+        body_free(run, body);
         body = NULL;
     }
     *out = body;
@@ -271,7 +251,7 @@ plsm_status run_open(struct run *run, struct run_body **out)
         }
         mutex_unlock(&run->loading);
         struct fences *fences = NULL;
-        if (status == PLSM_OK && !body->model)
+        if (status == PLSM_OK && atomic_load(&body->model_state) != MODEL_THERE)
             status = run_fences(run, body, &fences);
     }
     *out = body;

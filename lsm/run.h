@@ -27,6 +27,14 @@ static inline uint64_t key_head(plsm_slice key)
     return get_be64(bytes);
 }
 
+/* The models that are in memory, of one group of levels: at most so many, the least recently used go. */
+struct model_shelf {
+    mutex lock;
+    struct run_body **bodies; /* that have a model on the shelf */
+    uint32_t count, most, hand;
+    _Atomic bool full; /* from now on it matters which ones are used */
+};
+
 /* What all runs of a store share. */
 struct run_context {
     struct env *env;
@@ -35,6 +43,8 @@ struct run_context {
     struct epoch *epoch;
     struct counters *counters;
     enum lsm_index index;
+    const struct lsm_options *options;
+    struct model_shelf shelves[LSM_GROUPS];
     bool verify_checksums;
     /* A run whose last reference went and that no version holds any more: its file may go. */
     void (*discard)(void *arg, uint64_t number);
@@ -51,6 +61,20 @@ struct run_facts {
     plsm_slice smallest, largest; /* keys; owned by the run, or by whoever passes the facts */
 };
 
+/* A model in use. Readers look at it inside an epoch bracket only: it may be replaced or taken off its shelf. */
+struct run_model {
+    struct epoch_node node;
+    struct model *model;
+    struct model_info info;
+};
+
+/* Why a run has no model at hand. */
+enum model_state {
+    MODEL_UNWANTED, /* traditional mode, or switched off for its levels */
+    MODEL_MISSING,  /* there should be one; it was not trained, is damaged, or of an unknown version: a fallback */
+    MODEL_THERE,    /* in the file, perhaps not in memory */
+};
+
 /* What is loaded at the first use. */
 struct run_body {
     struct env_file *file;
@@ -60,17 +84,19 @@ struct run_body {
     struct buf filter_bytes;
     struct filter filter;
     bool has_filter;
-    struct model *model;    /* NULL: read through fences */
-    struct model_info model_info;
-    bool model_failed;      /* there should be one, but it is missing, damaged or of an unknown version */
-    struct fences *_Atomic fences; /* NULL until needed where a model serves */
+    struct run_model *_Atomic model; /* NULL: see model_state */
+    _Atomic uint8_t model_state;     /* enum model_state */
+    _Atomic bool model_used;         /* since the shelf was last looked through */
+    struct fences *_Atomic fences;   /* NULL until needed where a model serves */
 };
 
 struct run {
     uint32_t magic;
     _Atomic uint32_t references;
     atomic_bool obsolete;   /* not in the newest version: the file goes with the last reference */
-    const struct run_context *context;
+    _Atomic uint8_t level;  /* in the newest version */
+    enum lsm_group group;   /* of the level it was written for, or found on */
+    struct run_context *context;
     struct run_facts facts;
     uint64_t smallest_head, largest_head; /* key_head of the bounds */
     struct run_body *_Atomic body;
@@ -78,8 +104,10 @@ struct run {
     uint8_t bounds[];       /* smallest and largest key */
 };
 
+void run_context_destroy(struct run_context *context);
+
 /* A run as the MANIFEST describes it, with one reference; nothing is read yet. NULL: no memory. */
-struct run *run_create(const struct run_context *context, const struct run_facts *facts);
+struct run *run_create(struct run_context *context, const struct run_facts *facts);
 void run_ref(struct run *run);
 void run_unref(struct run *run); /* accepts NULL */
 /* Writes the path of run `number` into `path`. */
@@ -117,6 +145,36 @@ static inline size_t runs_reaching(struct run *const *runs, size_t count, plsm_s
     return low;
 }
 
+/* --- models (run_model.c) --- */
+
+/* Loads the model that belongs to a run: from a file of its own beside it, or else from its block. A model that cannot
+ * be used is no error: the traditional index serves. PLSM_NO_MEMORY, PLSM_IO. */
+plsm_status run_model_load(struct run *run, struct run_body *body);
+/* The model of a run, if it has one: put on the shelf again when it was taken off. Inside an epoch bracket. */
+struct run_model *run_model_again(struct run *run, struct run_body *body);
+static inline struct run_model *run_model(struct run *run, struct run_body *body)
+{
+    struct run_model *model = atomic_load_explicit(&body->model, memory_order_acquire);
+    if (__builtin_expect(!model, 0))
+        return atomic_load_explicit(&body->model_state, memory_order_relaxed) == MODEL_THERE
+                   ? run_model_again(run, body)
+                   : NULL;
+    if (atomic_load_explicit(&run->context->shelves[run->group].full, memory_order_relaxed))
+        atomic_store_explicit(&body->model_used, true, memory_order_relaxed);
+    return model;
+}
+/* Puts a newly trained model (its LIDX block) in the place of what a run has; with `keep` it is also written into a
+ * file of its own. PLSM_NO_MEMORY, PLSM_IO, PLSM_NO_SPACE. */
+plsm_status run_model_replace(struct run *run, struct run_body *body, plsm_slice block, bool keep);
+/* What a model of a run must keep to. */
+struct model_wish run_model_wish(const struct run_context *context, enum lsm_group group);
+/* Frees the model with the run. */
+void run_model_drop(struct run *run, struct run_body *body);
+/* The path of the file for the model of run `number`. */
+void run_model_path(const struct run_context *context, uint64_t number, char *path, size_t size);
+/* Writes that file, synced, under its name (the directory is the caller's to sync). */
+plsm_status run_model_write(const struct run_context *context, uint64_t number, uint64_t salt, plsm_slice block);
+
 /* --- pages --- */
 
 static inline uint64_t run_unit_block(const struct run_body *body, uint32_t unit)
@@ -148,13 +206,42 @@ static inline void page_hold_release(struct page_hold *hold)
 /* Where a page that failed its checks is told: always PLSM_CORRUPT. */
 plsm_status run_page_corrupt(const struct run *run, uint32_t unit) __attribute__((cold));
 
-/* --- lookups --- */
+/* --- lookups (run_lookup.c) --- */
 
-/* The newest version of `key` with seq <= `seq` in this run: PLSM_NOT_FOUND when there is none here. On PLSM_OK the
- * entry's meta and value are in hold->page (its key without the page's prefix). The filter is asked first. Inside an
- * epoch bracket. *probed tells whether the index was asked (the filter said maybe). */
-plsm_status run_get(struct run *run, plsm_slice key, uint64_t hash, uint64_t seq, bool no_value, struct page_hold *hold,
-                    struct entry *entry, bool *probed);
+/* What is asked of a run. */
+struct run_question {
+    plsm_slice key;
+    uint64_t hash; /* key_hash of it */
+    uint64_t seq;  /* the newest version at or below this is wanted */
+    bool no_value;
+    struct counter_stripe *counts; /* of the calling thread */
+};
+
+/* One question to one run, in steps, so that other things can be done while cache lines come. All inside one epoch
+ * bracket; the steps in this order. */
+struct run_search {
+    struct run *run;
+    struct run_body *body;
+    struct run_model *model; /* NULL: read through fences */
+    struct model_probe probe;
+    uint32_t unit;
+    bool learned, begun;
+};
+
+/* Readies a search. False: the run is not loaded yet (run_search_load does that). */
+bool run_search_init(struct run_search *s, struct run *run);
+plsm_status run_search_load(struct run_search *s);
+/* Asks the model, and fetches what the next steps will read. Not needed, but it should be early. */
+void run_search_begin(struct run_search *s, const struct run_question *q);
+/* Fetches what the filter will read; asks it. False: the run does not have the key. */
+void run_search_prefetch_filter(const struct run_search *s, const struct run_question *q);
+bool run_search_may_contain(const struct run_search *s, const struct run_question *q);
+/* Settles which page to look at, and fetches its place in the cache. */
+plsm_status run_search_locate(struct run_search *s, const struct run_question *q);
+/* Looks there: PLSM_NOT_FOUND when the run does not have the key (or no version of it at or below q->seq). On PLSM_OK
+ * the entry's meta and value are in hold->page (its key without the page's prefix). */
+plsm_status run_search_find(struct run_search *s, const struct run_question *q, struct page_hold *hold,
+                            struct entry *entry);
 
 /* Whether a key of this run may begin with `prefix`, which ends in '/'; `hash` is its key_hash. False is certain. */
 plsm_status run_may_have_directory(struct run *run, uint64_t hash, bool *out);

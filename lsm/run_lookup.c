@@ -19,32 +19,21 @@ static enum side side_of(const uint8_t *page, plsm_slice key)
     return page_compare(page, page_count(page) - 1, key) < 0 ? BEHIND : INSIDE;
 }
 
-/* The page to look at first. */
-static plsm_status locate(struct run *run, struct run_body *body, plsm_slice key, uint32_t *unit, bool *learned)
+/* --- where to look ------------------------------------------------------------------------------------------------ */
+
+static plsm_status find_by_fences(struct run *run, struct run_body *body, plsm_slice key, uint32_t *unit)
 {
-    *learned = false;
-    if (body->model) {
-        struct model_answer answer = model_find(body->model, key);
-        *unit = answer.page;
-        *learned = answer.learned;
-        if (__builtin_expect(answer.page >= run->facts.units, 0))
-            *unit = run->facts.units - 1;
-        return PLSM_OK;
-    }
     struct fences *fences = NULL;
     TRY(run_fences(run, body, &fences));
     *unit = fences_find(fences, key);
     return PLSM_OK;
 }
 
-/* The page that the traditional index names. */
+/* The page that the traditional index names where a model was not believed. */
 static plsm_status locate_again(struct run *run, struct run_body *body, plsm_slice key, uint32_t *unit)
 {
-    struct fences *fences = NULL;
     counter_add(run->context->counters, COUNT_MODEL_FALLBACK, 1);
-    TRY(run_fences(run, body, &fences));
-    *unit = fences_find(fences, key);
-    return PLSM_OK;
+    return find_by_fences(run, body, key, unit);
 }
 
 /* Copies a key of a page together; returns its slice. */
@@ -79,16 +68,16 @@ static uint32_t find_edge(const struct model *model, const uint8_t *page, plsm_s
 /* After the model's page `unit` (in hold) turned out not to enclose the key: *unit becomes the page on which a search
  * for key (exact or ordered) has to go on. A neighbour often proves that the key lies in the gap between two pages;
  * then *absent is true and *unit is the page behind the gap. hold->page is the page of *unit where it is inside. */
-static plsm_status correct(struct run *run, struct run_body *body, plsm_slice key, enum side side,
-                           struct page_hold *hold, uint32_t *unit, bool *absent)
+static plsm_status correct(struct run *run, struct run_body *body, const struct run_model *model, plsm_slice key,
+                           enum side side, struct page_hold *hold, uint32_t *unit, bool *absent)
 {
     uint32_t here = *unit, last = run->facts.units - 1;
     *absent = false;
-    if (body->model_info.type == MODEL_TRIE) {
+    if (model->info.type == MODEL_TRIE) {
         if (run->facts.versions) /* the page may begin with versions of a key that the trie has not here */
             TRY(locate_again(run, body, key, unit));
         else
-            *unit = find_edge(body->model, hold->page, key);
+            *unit = find_edge(model->model, hold->page, key);
         here = *unit;
         TRY(run_page(run, body, here, true, hold));
         counter_add(run->context->counters, COUNT_GET_PAGES, 1);
@@ -121,19 +110,84 @@ static plsm_status correct(struct run *run, struct run_body *body, plsm_slice ke
     return run_page(run, body, *unit, true, hold);
 }
 
+/* --- a search in steps -------------------------------------------------------------------------------------------- */
+
+bool run_search_init(struct run_search *s, struct run *run)
+{
+    struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
+    s->run = run;
+    s->body = body;
+    s->begun = false;
+    if (__builtin_expect(!body, 0))
+        return false;
+    s->model = run_model(run, body);
+    return true;
+}
+
+plsm_status run_search_load(struct run_search *s)
+{
+    TRY(run_open(s->run, &s->body));
+    s->model = run_model(s->run, s->body);
+    return PLSM_OK;
+}
+
+void run_search_begin(struct run_search *s, const struct run_question *q)
+{
+    if (!s->model)
+        return;
+    model_begin(s->model->model, q->key, &s->probe);
+    s->begun = true;
+    if (s->probe.guess < s->run->facts.units)
+        __builtin_prefetch(&s->body->slots[s->probe.guess]);
+}
+
+void run_search_prefetch_filter(const struct run_search *s, const struct run_question *q)
+{
+    if (s->body->has_filter)
+        filter_prefetch(&s->body->filter, q->hash);
+}
+
+bool run_search_may_contain(const struct run_search *s, const struct run_question *q)
+{
+    if (!s->body->has_filter)
+        return true;
+    stripe_add(q->counts, COUNT_FILTER_PROBES, 1);
+    return filter_may_contain(&s->body->filter, q->hash);
+}
+
+plsm_status run_search_locate(struct run_search *s, const struct run_question *q)
+{
+    struct run *run = s->run;
+    stripe_add(q->counts, COUNT_RUN_LOOKUPS, 1);
+    if (__builtin_expect(s->model != NULL, 1)) {
+        if (!s->begun)
+            run_search_begin(s, q);
+        struct model_answer answer = model_end(s->model->model, q->key, &s->probe);
+        s->unit = answer.page < run->facts.units ? answer.page : run->facts.units - 1;
+        s->learned = answer.learned;
+    } else {
+        if (atomic_load_explicit(&s->body->model_state, memory_order_relaxed) == MODEL_MISSING)
+            stripe_add(q->counts, COUNT_MODEL_FALLBACK, 1);
+        TRY(find_by_fences(run, s->body, q->key, &s->unit));
+        s->learned = false;
+    }
+    __builtin_prefetch(&s->body->slots[s->unit]);
+    return PLSM_OK;
+}
+
 /* Takes the newest visible version, from a slot that holds the key on: versions are newest first and may go on on the
  * following pages. */
-static plsm_status take_version(struct run *run, struct run_body *body, plsm_slice key, uint64_t hash, uint64_t seq,
-                                bool no_value, uint32_t unit, unsigned slot, struct page_hold *hold,
-                                struct entry *entry)
+static plsm_status take_version(const struct run_search *s, const struct run_question *q, uint32_t unit, unsigned slot,
+                                struct page_hold *hold, struct entry *entry)
 {
-    while (entry->seq > seq) {
-        slot = page_find(hold->page, key, hash, slot + 1, entry);
+    while (entry->seq > q->seq) {
+        slot = page_find(hold->page, q->key, q->hash, slot + 1, entry);
         if (slot == page_count(hold->page)) {
-            if (!run->facts.versions || ++unit == run->facts.units || page_compare(hold->page, slot - 1, key) != 0)
+            if (!s->run->facts.versions || ++unit == s->run->facts.units ||
+                page_compare(hold->page, slot - 1, q->key) != 0)
                 return PLSM_NOT_FOUND;
-            TRY(run_page(run, body, unit, no_value, hold));
-            slot = page_find(hold->page, key, hash, 0, entry);
+            TRY(run_page(s->run, s->body, unit, q->no_value, hold));
+            slot = page_find(hold->page, q->key, q->hash, 0, entry);
             if (slot == page_count(hold->page))
                 return PLSM_NOT_FOUND;
         }
@@ -141,64 +195,51 @@ static plsm_status take_version(struct run *run, struct run_body *body, plsm_sli
     return PLSM_OK;
 }
 
-plsm_status run_get(struct run *run, plsm_slice key, uint64_t hash, uint64_t seq, bool no_value, struct page_hold *hold,
-                    struct entry *entry, bool *probed)
+/* The page that was named first does not hold the key. It is elsewhere only if the model is wrong. */
+static plsm_status find_elsewhere(const struct run_search *s, const struct run_question *q, uint32_t *unit,
+                                  unsigned *slot, struct page_hold *hold, struct entry *entry)
 {
-    struct counters *counters = run->context->counters;
-    struct run_body *body = NULL;
-    uint32_t unit = 0;
-    bool learned = false;
-    *probed = false;
-    TRY(run_open(run, &body));
-    if (body->has_filter) {
-        counter_add(counters, COUNT_FILTER_PROBES, 1);
-        if (!filter_may_contain(&body->filter, hash)) {
-            counter_add(counters, COUNT_FILTER_NEGATIVES, 1);
-            return PLSM_NOT_FOUND;
-        }
-    }
-    *probed = true;
-    counter_add(counters, COUNT_RUN_LOOKUPS, 1);
-    if (body->model)
-        counter_add(counters, COUNT_MODEL_LOOKUPS, 1);
-    else if (body->model_failed)
-        counter_add(counters, COUNT_MODEL_FALLBACK, 1);
-    TRY(locate(run, body, key, &unit, &learned));
-    TRY(run_page(run, body, unit, no_value, hold));
-    counter_add(counters, COUNT_GET_PAGES, 1);
-    unsigned slot = page_find(hold->page, key, hash, 0, entry);
-    bool found = slot < page_count(hold->page);
-    if (found && body->model)
-        counter_add(counters, learned ? COUNT_MODEL_RIGHT : COUNT_MODEL_WRONG, 1);
-    if (!found && body->model) {
-        bool absent = false;
-        enum side side = side_of(hold->page, key);
-        if (side != INSIDE) {
-            TRY(correct(run, body, key, side, hold, &unit, &absent));
-            if (!absent) {
-                if (!no_value)
-                    TRY(run_page(run, body, unit, false, hold));
-                slot = page_find(hold->page, key, hash, 0, entry);
-                found = slot < page_count(hold->page);
-                if (found)
-                    counter_add(counters, COUNT_MODEL_WRONG, 1);
-            }
-        }
-    }
-    if (found && slot == 0 && unit > 0 && run->facts.versions && body->model) {
-        /* Newer versions could stand on the page before, if the model is wrong: do not believe it here. */
-        TRY(locate_again(run, body, key, &unit));
-        TRY(run_page(run, body, unit, no_value, hold));
-        slot = page_find(hold->page, key, hash, 0, entry);
-        found = slot < page_count(hold->page);
-    }
-    if (!found) {
-        if (body->has_filter)
-            counter_add(counters, COUNT_FILTER_FALSE, 1);
+    bool absent = false;
+    enum side side = side_of(hold->page, q->key);
+    if (side == INSIDE)
         return PLSM_NOT_FOUND;
+    TRY(correct(s->run, s->body, s->model, q->key, side, hold, unit, &absent));
+    if (absent)
+        return PLSM_NOT_FOUND;
+    if (!q->no_value)
+        TRY(run_page(s->run, s->body, *unit, false, hold));
+    *slot = page_find(hold->page, q->key, q->hash, 0, entry);
+    return *slot < page_count(hold->page) ? PLSM_OK : PLSM_NOT_FOUND;
+}
+
+plsm_status run_search_find(struct run_search *s, const struct run_question *q, struct page_hold *hold,
+                            struct entry *entry)
+{
+    struct run *run = s->run;
+    uint32_t unit = s->unit;
+    bool first_answer = s->learned;
+    TRY(run_page(run, s->body, unit, q->no_value, hold));
+    stripe_add(q->counts, COUNT_GET_PAGES, 1);
+    unsigned slot = page_find(hold->page, q->key, q->hash, 0, entry);
+    if (__builtin_expect(slot == page_count(hold->page), 0)) {
+        if (!s->model)
+            return PLSM_NOT_FOUND;
+        TRY(find_elsewhere(s, q, &unit, &slot, hold, entry));
+        first_answer = false;
     }
-    counter_add(counters, COUNT_RUN_FOUND, 1);
-    return take_version(run, body, key, hash, seq, no_value, unit, slot, hold, entry);
+    if (__builtin_expect(run->facts.versions && slot == 0 && unit > 0 && s->model, 0)) {
+        /* Newer versions could stand on the page before, if the model is wrong: do not believe it here. */
+        TRY(locate_again(run, s->body, q->key, &unit));
+        TRY(run_page(run, s->body, unit, q->no_value, hold));
+        slot = page_find(hold->page, q->key, q->hash, 0, entry);
+        if (slot == page_count(hold->page))
+            return PLSM_NOT_FOUND;
+    }
+    unsigned level = atomic_load_explicit(&run->level, memory_order_relaxed);
+    stripe_add(q->counts, COUNT_FOUND + level, 1);
+    if (__builtin_expect(!first_answer, 0))
+        stripe_add(q->counts, COUNT_FOUND_OTHERWISE + level, 1);
+    return take_version(s, q, unit, slot, hold, entry);
 }
 
 plsm_status run_may_have_directory(struct run *run, uint64_t hash, bool *out)
@@ -215,18 +256,24 @@ plsm_status run_may_have_directory(struct run *run, uint64_t hash, bool *out)
 plsm_status run_seek(struct run *run, struct run_body *body, plsm_slice key, struct page_hold *hold, uint32_t *unit,
                      unsigned *slot)
 {
-    bool learned = false, absent = false;
-    TRY(locate(run, body, key, unit, &learned));
+    bool absent = false;
+    const struct run_model *model = run_model(run, body);
+    if (model) {
+        *unit = model_find(model->model, key).page;
+        *unit = *unit < run->facts.units ? *unit : run->facts.units - 1;
+    } else {
+        TRY(find_by_fences(run, body, key, unit));
+    }
     TRY(run_page(run, body, *unit, true, hold));
     enum side side = side_of(hold->page, key);
-    if (body->model && side != INSIDE) {
-        TRY(correct(run, body, key, side, hold, unit, &absent));
+    if (model && side != INSIDE) {
+        TRY(correct(run, body, model, key, side, hold, unit, &absent));
         *slot = 0;
         if (absent)
             return PLSM_OK;
     }
     *slot = page_seek(hold->page, key);
-    if (body->model && run->facts.versions && *slot == 0 && *unit > 0 && page_compare(hold->page, 0, key) == 0) {
+    if (model && run->facts.versions && *slot == 0 && *unit > 0 && page_compare(hold->page, 0, key) == 0) {
         TRY(locate_again(run, body, key, unit)); /* as in run_get: versions may begin on the page before */
         TRY(run_page(run, body, *unit, true, hold));
         *slot = page_seek(hold->page, key);

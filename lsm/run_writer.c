@@ -12,7 +12,7 @@ struct run_writer {
     const struct run_context *context;
     struct env_file *file;
     char path[4096];
-    unsigned filter_bits;
+    struct run_plan plan;
     struct page_builder page;
     struct buf out;      /* finished pages not yet written */
     uint64_t written;    /* bytes of the file, without `out` */
@@ -52,7 +52,12 @@ static plsm_status put_header(struct run_writer *w)
     return PLSM_OK;
 }
 
-plsm_status run_writer_create(const struct run_context *context, uint64_t number, unsigned filter_bits,
+const struct run_plan *run_writer_plan(const struct run_writer *w)
+{
+    return &w->plan;
+}
+
+plsm_status run_writer_create(const struct run_context *context, uint64_t number, const struct run_plan *plan,
                               struct run_writer **out)
 {
     struct run_writer *w = mem_zalloc(sizeof *w);
@@ -60,14 +65,14 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
         return fail(PLSM_NO_MEMORY, "no memory to write a run");
     w->context = context;
     w->facts.number = number;
-    w->filter_bits = filter_bits;
+    w->plan = *plan;
     run_path(context, number, w->path, sizeof w->path);
     env_random(context->env, &w->facts.salt, sizeof w->facts.salt);
     plsm_status status = PLSM_OK;
     w->fences = fences_builder_create();
-    if (context->index == LSM_LEARNED)
+    if (plan->train)
         w->model = model_builder_create();
-    if (!w->fences || (context->index == LSM_LEARNED && !w->model))
+    if (!w->fences || (plan->train && !w->model))
         status = fail(PLSM_NO_MEMORY, "no memory to write a run");
     if (status == PLSM_OK)
         status = env_open(context->env, w->path, ENV_APPEND, &w->file);
@@ -140,7 +145,7 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
     w->facts.versions |= again;
     if (!page_builder_fits(&w->page, entry))
         TRY(finish_page(w));
-    if (!again && w->filter_bits) {
+    if (!again && w->plan.filter_bits) {
         TRY(buf_append_u64(&w->hashes, hash));
         if (*(const uint8_t *)entry->key.data == LSM_DIRECTORY_BYTE)
             TRY(add_directories(w, entry->key, shared));
@@ -171,9 +176,9 @@ static plsm_status put_filter(struct run_writer *w)
     size_t start = w->out.size, count = w->hashes.size / sizeof(uint64_t);
     uint64_t *hashes = (uint64_t *)(void *)w->hashes.data, start_ns = env_now_ns(w->context->env);
     struct filter filter;
-    if (w->filter_bits == 0)
+    if (w->plan.filter_bits == 0)
         return put_block(w, RUN_FILTER, start);
-    TRY(filter_build(hashes, count, w->filter_bits, &w->out));
+    TRY(filter_build(hashes, count, w->plan.filter_bits, &w->out));
     TRY(filter_open(slice(w->out.data + start, w->out.size - start), &filter));
     /* A key that its own filter denies would be lost: that is checked here, for every key of every run. */
     for (size_t i = 0; i < count; i++)
@@ -184,6 +189,7 @@ static plsm_status put_filter(struct run_writer *w)
         }
     w->facts.filter_keys = count;
     counter_add(w->context->counters, COUNT_FILTER_NS, env_now_ns(w->context->env) - start_ns);
+    counter_add(w->context->counters, COUNT_FILTER_KEYS, count);
     return put_block(w, RUN_FILTER, start);
 }
 
@@ -192,9 +198,14 @@ static plsm_status put_model(struct run_writer *w)
     size_t start = w->out.size;
     if (w->model) {
         uint64_t start_ns = env_now_ns(w->context->env);
-        struct model_wish wish = {.type = MODEL_AUTO, .metadata_max = 1024, .bytes_max = SIZE_MAX};
+        struct model_wish wish = run_model_wish(w->context, w->plan.group);
         bool built = false;
         TRY(model_builder_finish(w->model, &wish, w->facts.entries, env_wall_ns(w->context->env), &w->out, &built));
+        if (built && !w->context->options->groups[w->plan.group].embed) {
+            TRY(run_model_write(w->context, w->facts.number, w->facts.salt,
+                                slice(w->out.data + start, w->out.size - start)));
+            w->out.size = start;
+        }
         counter_add(w->context->counters, COUNT_TRAIN_NS, env_now_ns(w->context->env) - start_ns);
         counter_add(w->context->counters, COUNT_TRAIN_KEYS, w->facts.entries);
     }
@@ -260,6 +271,10 @@ void run_writer_destroy(struct run_writer *w)
         env_close(w->file);
         w->file = NULL;
         env_remove(w->context->env, w->path); /* if that fails too, the next open removes it */
+        if (w->plan.train && !w->context->options->groups[w->plan.group].embed) {
+            run_model_path(w->context, w->facts.number, w->path, sizeof w->path);
+            env_remove(w->context->env, w->path);
+        }
     }
     env_close(w->file);
     page_builder_free(&w->page);

@@ -6,9 +6,18 @@
 
 struct run_writer;
 
-/* Starts the file of run `number`. `filter_bits` 0: no filter. Models are built where context->index asks for them. */
-plsm_status run_writer_create(const struct run_context *context, uint64_t number, unsigned filter_bits,
+/* What a run is to have. */
+struct run_plan {
+    unsigned level;
+    enum lsm_group group;
+    unsigned filter_bits; /* 0: no filter */
+    bool train;           /* a model */
+};
+
+/* Starts the file of run `number`. */
+plsm_status run_writer_create(const struct run_context *context, uint64_t number, const struct run_plan *plan,
                               struct run_writer **out);
+const struct run_plan *run_writer_plan(const struct run_writer *w);
 /* Adds an entry: keys in order, versions of a key newest first. After an error only destroy may be called. */
 plsm_status run_writer_add(struct run_writer *w, const struct entry *entry);
 /* Bytes of finished pages so far. */

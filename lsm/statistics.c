@@ -33,12 +33,12 @@ static uint64_t count(const struct telling *t, enum counter which)
 /* Sums over all runs. */
 struct totals {
     uint64_t files, bytes, entries, deletions, data_bytes, filter_keys, filter_bytes;
-    uint64_t index_bytes, index_entries, run_index_max, level_index_max;
+    uint64_t index_bytes, index_entries, run_metadata_max, router_max, routers;
     uint64_t loaded, with_model, last_level_bytes;
 };
 
 /* Memory of what is loaded of a run, and whether a model serves it. */
-static void add_run(struct totals *sum, const struct run *run, uint64_t *level_index)
+static void add_run(struct totals *sum, const struct run *run)
 {
     const struct run_facts *f = &run->facts;
     struct run_body *body = atomic_load_explicit(&((struct run *)run)->body, memory_order_acquire);
@@ -50,16 +50,16 @@ static void add_run(struct totals *sum, const struct run *run, uint64_t *level_i
     if (!body)
         return;
     struct fences *fences = atomic_load_explicit(&body->fences, memory_order_acquire);
-    uint64_t index = (body->model ? body->model_info.memory_bytes : 0) + (fences ? fences_memory(fences) : 0);
+    struct run_model *model = atomic_load_explicit(&body->model, memory_order_acquire);
+    uint64_t index = (model ? model->info.memory_bytes : 0) + (fences ? fences_memory(fences) : 0);
     sum->loaded++;
-    sum->with_model += body->model != NULL;
+    sum->with_model += model != NULL;
     sum->index_bytes += index;
     sum->index_entries += f->entries;
     sum->filter_bytes += body->filter_bytes.size;
     sum->filter_keys += f->filter_keys;
-    *level_index += index;
-    if (index > sum->run_index_max)
-        sum->run_index_max = index;
+    if (model && model->info.metadata_bytes > sum->run_metadata_max)
+        sum->run_metadata_max = model->info.metadata_bytes;
 }
 
 static struct totals add_up(const struct telling *t)
@@ -67,12 +67,13 @@ static struct totals add_up(const struct telling *t)
     struct totals sum = {0};
     const struct version *version = t->view->version;
     for (unsigned level = 0; level < LSM_LEVELS; level++) {
-        uint64_t level_index = 0;
+        uint64_t router = version->levels[level].router ? router_bytes(version->levels[level].router) : 0;
         for (size_t i = 0; i < version->levels[level].count; i++)
-            add_run(&sum, version->levels[level].runs[i], &level_index);
-        if (level_index > sum.level_index_max)
-            sum.level_index_max = level_index;
+            add_run(&sum, version->levels[level].runs[i]);
+        sum.routers += router;
+        sum.router_max = router > sum.router_max ? router : sum.router_max;
     }
+    sum.index_bytes += sum.routers;
     sum.last_level_bytes = version->levels[version_last_level(version)].bytes;
     return sum;
 }
@@ -133,13 +134,20 @@ static void tell_work(const struct telling *t, const struct totals *sum)
     tell(t, "lsm.log_syncs", count(t, COUNT_SYNCS));
 }
 
+/* Found, and how many of them by the first answer of a model alone. */
+static double found(const struct telling *t)
+{
+    return (double)counter_read_levels(&t->db->counters, COUNT_FOUND);
+}
+
 static void tell_learned(const struct telling *t, const struct totals *sum)
 {
-    double found = (double)count(t, COUNT_RUN_FOUND), lookups = (double)count(t, COUNT_RUN_LOOKUPS);
-    double right = (double)count(t, COUNT_MODEL_RIGHT), wrong = (double)count(t, COUNT_MODEL_WRONG);
-    tell_ratio(t, "learn.level.accuracy", (double)count(t, COUNT_LEVEL_RIGHT), found);
-    tell_ratio(t, "learn.file.accuracy", (double)count(t, COUNT_FILE_RIGHT), found);
-    tell_ratio(t, "learn.block.accuracy", right, right + wrong);
+    bool learned = t->db->options.index == LSM_LEARNED;
+    double all = found(t), otherwise = (double)counter_read_levels(&t->db->counters, COUNT_FOUND_OTHERWISE);
+    double lookups = (double)count(t, COUNT_RUN_LOOKUPS);
+    tell_ratio(t, "learn.level.accuracy", all - (double)count(t, COUNT_LEVEL_WRONG), all);
+    tell_ratio(t, "learn.file.accuracy", all - (double)count(t, COUNT_FILE_WRONG), all);
+    tell_ratio(t, "learn.block.accuracy", learned ? all - otherwise : 0, all);
     tell_ratio(t, "learn.fallback_rate", (double)count(t, COUNT_MODEL_FALLBACK), lookups);
     tell(t, "learn.fallbacks", count(t, COUNT_MODEL_FALLBACK));
     tell_ratio(t, "learn.train_ns_per_key", (double)count(t, COUNT_TRAIN_NS), (double)count(t, COUNT_TRAIN_KEYS));
@@ -147,17 +155,18 @@ static void tell_learned(const struct telling *t, const struct totals *sum)
     tell(t, "learn.files_loaded", sum->loaded);
     tell(t, "learn.bytes.index", sum->index_bytes);
     tell(t, "learn.bytes.filter", sum->filter_bytes);
-    tell(t, "learn.bytes.sst_max", sum->run_index_max);
-    tell(t, "learn.bytes.level_max", sum->level_index_max);
-    tell(t, "learn.bytes.global", sum->index_bytes);
+    tell(t, "learn.bytes.sst_max", sum->run_metadata_max);
+    tell(t, "learn.bytes.level_max", sum->router_max);
+    tell(t, "learn.bytes.global", sum->routers);
     tell_ratio(t, "learn.index_bits_per_key", 8.0 * (double)sum->index_bytes, (double)sum->index_entries);
 }
 
 static void tell_filters(const struct telling *t, const struct totals *sum)
 {
-    double negatives = (double)count(t, COUNT_FILTER_NEGATIVES), wrong = (double)count(t, COUNT_FILTER_FALSE);
+    double all = found(t), probes = (double)count(t, COUNT_FILTER_PROBES),
+           lookups = (double)count(t, COUNT_RUN_LOOKUPS);
     tell_ratio(t, "filter.bits_per_key", 8.0 * (double)sum->filter_bytes, (double)sum->filter_keys);
-    tell_ratio(t, "filter.false_positive_rate", wrong, negatives + wrong);
+    tell_ratio(t, "filter.false_positive_rate", lookups > all ? lookups - all : 0, probes - all);
     tell(t, "filter.false_negatives", count(t, COUNT_FILTER_MISSED));
     tell(t, "filter.probes", count(t, COUNT_FILTER_PROBES));
 }

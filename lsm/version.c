@@ -69,6 +69,7 @@ void version_unref(struct version *version)
         for (size_t i = 0; i < version->levels[level].count; i++)
             run_unref(version->levels[level].runs[i]);
         mem_free(version->levels[level].runs);
+        router_unref(version->levels[level].router);
     }
     mem_free(version);
 }
@@ -88,8 +89,11 @@ static int by_key(const void *a, const void *b)
 static plsm_status apply_level(const struct level *base, const struct edit *edit, unsigned level, struct level *next)
 {
     size_t capacity = base->count, removed = 0, wanted_removed = 0;
-    for (size_t i = 0; i < edit->added_count; i++)
+    next->stale_pages = base->stale_pages;
+    for (size_t i = 0; i < edit->added_count; i++) {
         capacity += edit->added[i].level == level;
+        next->stale_pages += edit->added[i].level == level ? edit->added[i].run->facts.units : 0;
+    }
     for (size_t i = 0; i < edit->removed_count; i++)
         wanted_removed += edit->removed[i].level == level;
     if (capacity == 0)
@@ -102,6 +106,7 @@ static plsm_status apply_level(const struct level *base, const struct edit *edit
         for (size_t j = 0; j < edit->removed_count && !gone; j++)
             gone = edit->removed[j].level == level && edit->removed[j].number == base->runs[i]->facts.number;
         removed += gone;
+        next->stale_pages += gone ? base->runs[i]->facts.units : 0;
         if (!gone)
             next->runs[next->count++] = base->runs[i];
     }
@@ -114,6 +119,10 @@ static plsm_status apply_level(const struct level *base, const struct edit *edit
     }
     if (removed != wanted_removed)
         return fail(PLSM_CORRUPT, "MANIFEST: a run is removed that does not exist");
+    if (next->stale_pages == base->stale_pages && base->router) { /* the same runs */
+        router_ref(base->router);
+        next->router = base->router;
+    }
     qsort(next->runs, next->count, sizeof(struct run *), level == 0 ? by_age : by_key);
     for (size_t i = 1; level > 0 && i < next->count; i++)
         if (slice_compare(next->runs[i - 1]->facts.largest, next->runs[i]->facts.smallest) >= 0)
@@ -155,4 +164,40 @@ unsigned version_last_level(const struct version *version)
     while (last > 0 && version->levels[last].count == 0)
         last--;
     return last;
+}
+
+enum lsm_group version_group(const struct version *version, unsigned level)
+{
+    if (level == 0)
+        return LSM_GROUP_FIRST;
+    return level >= version_last_level(version) ? LSM_GROUP_LAST : LSM_GROUP_MIDDLE;
+}
+
+void version_tell_runs(struct version *version, bool group)
+{
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++) {
+            struct run *run = version->levels[level].runs[i];
+            atomic_store_explicit(&run->level, (uint8_t)level, memory_order_relaxed);
+            if (group)
+                run->group = version_group(version, level);
+        }
+}
+
+plsm_status version_train(struct version *version, const struct lsm_options *options, bool changed)
+{
+    uint64_t left = options->model_store_bytes;
+    for (unsigned level = 1; level < LSM_LEVELS; level++) {
+        struct level *l = &version->levels[level];
+        const struct lsm_group_options *group = &options->groups[version_group(version, level)];
+        bool wanted = options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && l->count > 1;
+        bool now = !changed || (group->incremental && l->stale_pages >= group->batch);
+        if (!l->router && wanted && now)
+            TRY(router_create(l->runs, l->count, left < options->model_level_bytes ? left : options->model_level_bytes,
+                              &l->router));
+        if (wanted && now)
+            l->stale_pages = 0;
+        left -= l->router ? router_bytes(l->router) : 0;
+    }
+    return PLSM_OK;
 }

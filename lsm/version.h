@@ -3,7 +3,7 @@
 #ifndef LSM_VERSION_H
 #define LSM_VERSION_H
 
-#include "lsm/run.h"
+#include "lsm/router.h"
 
 enum { LSM_LEVELS = 7 };
 
@@ -13,6 +13,8 @@ struct version {
         struct run **runs; /* level 0: newest first, may overlap; others: in key order, disjoint */
         size_t count;
         uint64_t bytes;    /* of files */
+        struct router *router; /* the model of the level; NULL: none */
+        uint64_t stale_pages;  /* that changed since there was one */
     } levels[LSM_LEVELS];
 };
 
@@ -44,6 +46,14 @@ void version_unref(struct version *version); /* accepts NULL */
 /* The version behind `base` after `edit`, with one reference. PLSM_CORRUPT when the edit removes a run that is not
  * there or makes runs of a level overlap. */
 plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out);
+/* Makes the models of the levels that lack one, before the version is shown to anybody: all of them, or (`changed`) as
+ * the options say how a change is followed. What exceeds the budgets is not made. PLSM_NO_MEMORY. */
+plsm_status version_train(struct version *version, const struct lsm_options *options, bool changed);
+/* Tells the runs of a version on which level they are; with `group` also to which group they belong, which only runs
+ * that nobody has opened yet may be told. */
+void version_tell_runs(struct version *version, bool group);
+/* In which group of levels a level is. */
+enum lsm_group version_group(const struct version *version, unsigned level);
 
 /* The runs of a level that overlap [smallest, largest] (both inclusive): for levels below 0 the range
  * [*first, *first + returned). */

@@ -60,7 +60,7 @@ static void make_blocks(unsigned shape)
 {
     struct fences_builder *fences = fences_builder_create();
     struct model_builder *model = model_builder_create();
-    struct model_wish wish = {shape % 2 ? MODEL_TRIE : MODEL_AUTO, SIZE_MAX, SIZE_MAX};
+    struct model_wish wish = {shape % 2 ? MODEL_TRIE : MODEL_AUTO, SIZE_MAX, SIZE_MAX, UINT32_MAX};
     bool built = false;
     uint64_t hashes[PAGES];
     char buffers[2][300];

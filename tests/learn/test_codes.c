@@ -443,7 +443,7 @@ START_TEST(ranks_are_exact_at_all_borders)
         struct plr_borders b = random_borders(&random, (enum gaps)_i, counts[c]);
         struct buf bytes = {0};
         struct plr plr = {0};
-        ck_assert_int_eq(plr_train(&b, PLR_SEGMENTS, SIZE_MAX, &bytes), PLSM_OK);
+        ck_assert_int_eq(plr_train(&b, PLR_SEGMENTS, &(struct plr_limits){SIZE_MAX, UINT32_MAX}, &bytes), PLSM_OK);
         const uint8_t *at = bytes.data;
         ck_assert_msg(plr_parse(&at, at + bytes.size, &plr) == PLSM_OK, "%s", plsm_message());
         ck_assert_ptr_eq(at, bytes.data + bytes.size);

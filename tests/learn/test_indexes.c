@@ -54,7 +54,8 @@ static plsm_status build_model_within(const struct key_set *set, enum model_type
                                       struct buf *out)
 {
     struct model_builder *b = model_builder_create();
-    struct model_wish wish = {.type = type, .metadata_max = metadata_max, .bytes_max = SIZE_MAX};
+    struct model_wish wish = {.type = type, .metadata_max = metadata_max, .bytes_max = SIZE_MAX,
+                              .error_pages_max = UINT32_MAX};
     bool built = false;
     if (!b)
         return PLSM_NO_MEMORY;
@@ -376,12 +377,17 @@ START_TEST(budgets_are_kept)
     struct key_set *set = key_set_create(KEYS_RANDOM, 100000, 33, SEED);
     static const struct {
         size_t metadata_max, bytes_max;
+        uint32_t error_pages_max;
         bool built;
-    } cases[] = {{SIZE_MAX, SIZE_MAX, true}, {1024, SIZE_MAX, true}, {20, SIZE_MAX, false}, {SIZE_MAX, 1000, false}};
+    } cases[] = {{SIZE_MAX, SIZE_MAX, UINT32_MAX, true},
+                 {1024, SIZE_MAX, UINT32_MAX, true},
+                 {SIZE_MAX, SIZE_MAX, 1, true},
+                 {20, SIZE_MAX, UINT32_MAX, false},
+                 {SIZE_MAX, 1000, UINT32_MAX, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (enum model_type type = 0; type < MODEL_TYPES; type++) {
             struct model_builder *b = model_builder_create();
-            struct model_wish wish = {type, cases[i].metadata_max, cases[i].bytes_max};
+            struct model_wish wish = {type, cases[i].metadata_max, cases[i].bytes_max, cases[i].error_pages_max};
             struct buf out = {0};
             bool built = false;
             ck_assert_int_eq(key_set_tell(set, tell_key, tell_page, b), PLSM_OK);
@@ -403,7 +409,7 @@ START_TEST(keys_out_of_order_are_refused)
 {
     struct fences_builder *fences = fences_builder_create();
     struct model_builder *model = model_builder_create();
-    struct model_wish wish = {MODEL_AUTO, SIZE_MAX, SIZE_MAX};
+    struct model_wish wish = {MODEL_AUTO, SIZE_MAX, SIZE_MAX, UINT32_MAX};
     struct buf out = {0};
     bool built = true;
     plsm_slice none = slice(NULL, 0);
