@@ -8,13 +8,15 @@ SANITIZE ?=
 BUILD    := build$(if $(SANITIZE),-$(SANITIZE))
 
 PKGS     := fuse3 libxxhash
-CPPFLAGS += -I. -D_GNU_SOURCE -DFUSE_USE_VERSION=314
+# Used where it is there: reads of many pages at once.
+OPTIONAL := $(shell pkg-config --exists liburing 2>/dev/null && echo liburing)
+CPPFLAGS += -I. -D_GNU_SOURCE -DFUSE_USE_VERSION=314 $(if $(OPTIONAL),-DHAVE_LIBURING)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 $(WARNINGS) $(WERROR) -pthread -fno-strict-aliasing -fvisibility=hidden -MMD -MP $(CFLAGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
              $(shell pkg-config --cflags $(PKGS))
-LDLIBS    = $(shell pkg-config --libs libxxhash) -pthread -lm
+LDLIBS    = $(shell pkg-config --libs libxxhash $(OPTIONAL)) -pthread -lm
 Q        := $(if $(V),,@)
 
 rooms     = base learn lsm store

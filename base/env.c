@@ -46,6 +46,22 @@ plsm_status env_read(struct env_file *file, uint64_t offset, void *data, size_t 
     return PLSM_OK;
 }
 
+plsm_status env_read_many(struct env *env, struct env_piece *pieces, size_t count)
+{
+    plsm_status first = PLSM_OK;
+    for (size_t i = 0; i < count; i++)
+        pieces[i].status = PLSM_UNSUPPORTED;
+    if (env->ops->read_many && count > 1)
+        env->ops->read_many(env, pieces, count);
+    for (size_t i = 0; i < count; i++) {
+        struct env_piece *p = &pieces[i];
+        if (p->status == PLSM_UNSUPPORTED)
+            p->status = env_read(p->file, p->offset, p->data, p->size);
+        first = first == PLSM_OK ? p->status : first;
+    }
+    return first;
+}
+
 plsm_status env_append(struct env_file *file, const void *data, size_t size)
 {
     for (size_t done = 0; done < size;) {

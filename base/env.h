@@ -33,6 +33,15 @@ struct env_space {
     uint64_t files_total, files_free;
 };
 
+/* One of several reads issued together. */
+struct env_piece {
+    struct env_file *file;
+    uint64_t offset;
+    void *data;
+    size_t size;
+    plsm_status status; /* out: as env_read would have returned; its message may be another piece's */
+};
+
 struct env_ops {
     /* --- storage: the calls that a crash test enumerates are marked (*) --- */
 
@@ -42,6 +51,9 @@ struct env_ops {
     /* Reads at most `size` bytes at `offset`; *got less than `size` may mean the end or just a short read; 0 is the
      * end. */
     plsm_status (*read)(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got);
+    /* Reads what it can of several pieces at once; sets their status, or leaves it at PLSM_UNSUPPORTED where the piece
+     * is to be read by itself. NULL: it never can. */
+    void (*read_many)(struct env *env, struct env_piece *pieces, size_t count);
     /* (*) Appends at most `size` bytes at the end; *put may be less than `size` (but not 0). */
     plsm_status (*append)(struct env_file *file, const void *data, size_t size, size_t *put);
     /* (*) Makes the bytes (not the name) survive power loss. */
@@ -104,6 +116,9 @@ void env_close(struct env_file *file); /* accepts NULL */
 plsm_status env_read(struct env_file *file, uint64_t offset, void *data, size_t size);
 /* Reads up to `size` bytes until the end of the file; *got says how many. */
 plsm_status env_read_some(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got);
+/* As env_read for each of `count` pieces, all under way at once where the system can (io_uring). Returns the first
+ * piece's status that is not PLSM_OK. */
+plsm_status env_read_many(struct env *env, struct env_piece *pieces, size_t count);
 /* Appends all of it or fails; after a failure any part may have reached the file. */
 plsm_status env_append(struct env_file *file, const void *data, size_t size);
 plsm_status env_sync(struct env_file *file);

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/env_posix_private.h"
 #include "base/error.h"
 #include "base/sync.h"
 
@@ -177,6 +178,19 @@ static void descriptor_unpin(struct posix_file *file)
 {
     if (file->flags != ENV_APPEND)
         atomic_fetch_sub_explicit(&file->state, 1, memory_order_release);
+}
+
+plsm_status posix_descriptor_pin(struct env_file *base, int *fd)
+{
+    struct posix_file *file = (struct posix_file *)base;
+    TRY(descriptor_pin(file));
+    *fd = file->fd;
+    return PLSM_OK;
+}
+
+void posix_descriptor_unpin(struct env_file *base)
+{
+    descriptor_unpin((struct posix_file *)base);
 }
 
 /* --- files --- */
@@ -523,6 +537,7 @@ static const struct env_ops posix_ops = {
     .open = posix_open,
     .close = posix_close,
     .read = posix_read,
+    .read_many = posix_read_many,
     .append = posix_append,
     .sync = posix_sync,
     .truncate = posix_truncate,

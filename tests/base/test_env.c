@@ -188,6 +188,53 @@ START_TEST(files_are_written_and_read)
 }
 END_TEST
 
+/* Pieces of several files at once, in any order, more than a ring takes; one that does not exist fails alone. */
+START_TEST(pieces_are_read_together)
+{
+    enum { FILES = 3, BLOCKS = 70, BLOCK = 512, PIECES = 200 };
+    struct ground ground = ground_create(_i);
+    struct env_file *files[FILES];
+    static uint8_t back[PIECES][BLOCK];
+    struct env_piece pieces[PIECES];
+    struct random random;
+    random_seed(&random, 7);
+    for (unsigned f = 0; f < FILES; f++) {
+        char path[200];
+        uint8_t block[BLOCK];
+        struct env_file *file = NULL;
+        snprintf(path, sizeof path, "%s/pieces-%u", ground.root, f);
+        ck_assert_int_eq(env_open(ground.env, path, ENV_APPEND, &file), PLSM_OK);
+        for (unsigned b = 0; b < BLOCKS; b++) {
+            memset(block, (int)(f * BLOCKS + b), BLOCK);
+            ck_assert_int_eq(env_append(file, block, BLOCK), PLSM_OK);
+        }
+        env_close(file);
+        ck_assert_int_eq(env_open(ground.env, path, ENV_READ, &files[f]), PLSM_OK);
+    }
+    ck_assert_int_eq(env_read_many(ground.env, pieces, 0), PLSM_OK);
+    for (unsigned round = 0; round < 4; round++) {
+        unsigned count = round == 0 ? 1 : PIECES, wrong = round == 3 ? 57 : PIECES;
+        for (unsigned i = 0; i < count; i++)
+            pieces[i] = (struct env_piece){.file = files[random_below(&random, FILES)],
+                                           .offset = BLOCK * random_below(&random, BLOCKS),
+                                           .data = back[i],
+                                           .size = BLOCK};
+        if (wrong < count)
+            pieces[wrong].offset = BLOCK * BLOCKS - 10; /* over the end */
+        ck_assert_int_eq(env_read_many(ground.env, pieces, count), wrong < count ? PLSM_CORRUPT : PLSM_OK);
+        for (unsigned i = 0; i < count; i++) {
+            unsigned f = pieces[i].file == files[1] ? 1 : pieces[i].file == files[2] ? 2 : 0;
+            uint8_t expected = (uint8_t)(f * BLOCKS + pieces[i].offset / BLOCK);
+            ck_assert_int_eq(pieces[i].status, i == wrong ? PLSM_CORRUPT : PLSM_OK);
+            ck_assert(i == wrong || (back[i][0] == expected && back[i][BLOCK - 1] == expected));
+        }
+    }
+    for (unsigned f = 0; f < FILES; f++)
+        env_close(files[f]);
+    ground_destroy(&ground);
+}
+END_TEST
+
 START_TEST(names_are_changed)
 {
     struct ground ground = ground_create(_i);
@@ -506,6 +553,7 @@ int main(void)
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);
     tcase_add_unchecked_fixture(all, make_temporary, remove_temporary);
+    tcase_add_loop_test(all, pieces_are_read_together, 0, KINDS);
     tcase_add_loop_test(all, files_are_written_and_read, 0, KINDS);
     tcase_add_loop_test(all, names_are_changed, 0, KINDS);
     tcase_add_loop_test(all, open_files_outlive_their_names, 0, KINDS);
