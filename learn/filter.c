@@ -389,3 +389,11 @@ unsigned filter_bits_for_level(unsigned level, unsigned last_level, unsigned bit
     unsigned bits = bits_last + (63 - (unsigned)__builtin_clzll(smaller));
     return bits < FILTER_BITS_MIN ? FILTER_BITS_MIN : bits > FILTER_BITS_MAX ? FILTER_BITS_MAX : bits;
 }
+
+unsigned filter_bits_for_rate(uint64_t parts_per_million)
+{
+    unsigned bits = FILTER_BITS_MIN;
+    while (bits < FILTER_BITS_MAX && 1000000 > parts_per_million << bits)
+        bits++;
+    return bits;
+}

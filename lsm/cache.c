@@ -109,6 +109,12 @@ const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot)
     return mark(cache, number);
 }
 
+const uint8_t *cache_peek(const struct cache *cache, const cache_slot *slot)
+{
+    uint32_t number = atomic_load_explicit(slot, memory_order_acquire);
+    return number ? frame_memory(cache, number) : NULL;
+}
+
 const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number)
 {
     const uint8_t *page = NULL;

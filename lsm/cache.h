@@ -28,6 +28,9 @@ void cache_destroy(struct cache *cache); /* accepts NULL; no reader may be left 
  * until its end. */
 const uint8_t *cache_lookup(struct cache *cache, cache_slot *slot);
 
+/* The same, without a mark and without touching the page. */
+const uint8_t *cache_peek(const struct cache *cache, const cache_slot *slot);
+
 /* As cache_lookup, without a bracket: the page stays until cache_unpin(number). For scans, which look at a page for
  * long. */
 const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number);

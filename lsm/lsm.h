@@ -57,10 +57,13 @@ struct lsm_options {
     uint32_t l0_slowdown;      /* from here on writers are paced */
     uint32_t l0_stop;          /* here they wait */
     uint32_t filter_bits;      /* fingerprint bits of the last level's filters, 4 to 16; 0: no filters */
+    uint32_t base_fpr_ppm;     /* instead of filter_bits: false positives per million on the last level; 0: unset */
     uint32_t background;       /* 1: flush and compaction in threads of their own; 0: inside the writing call (tests) */
     uint64_t manifest_size;    /* the MANIFEST is rewritten when it grows above; at least 4 KiB */
     struct lsm_group_options groups[LSM_GROUPS];
     uint64_t model_run_bytes, model_level_bytes, model_store_bytes; /* budgets of metadata; what exceeds is not used */
+    uint32_t train_every;      /* runs are trained at every so many-th flush or compaction, those left out then too */
+    uint32_t validation_ppm;   /* lookups per million that are done again the traditional way and compared */
     bool verify_checksums;     /* of pages when they are loaded (always on, save for measurements) */
 };
 void lsm_options_default(struct lsm_options *options);
@@ -107,6 +110,11 @@ void lsm_value_free(struct lsm_value *value);
  * always returned). */
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
                     struct lsm_value *out);
+/* The same for `count` keys at one moment, many of them under way at once, so that waiting for memory and for the disk
+ * overlaps: statuses[i] is what lsm_get would have returned for keys[i] and outs[i] its value. Returns PLSM_OK, or the
+ * first status that is neither PLSM_OK nor PLSM_NOT_FOUND. */
+plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, const plsm_slice *keys, size_t count,
+                          bool no_value, struct lsm_value *outs, plsm_status *statuses);
 /* Whether a key starts with `prefix` (which must hold at least the keyspace byte). Prefixes that end in '/' are looked
  * up in the filters first. */
 plsm_status lsm_has_prefix(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice prefix, bool *out);

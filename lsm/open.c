@@ -35,6 +35,7 @@ void lsm_options_default(struct lsm_options *options)
         .model_run_bytes = 1 << 10,
         .model_level_bytes = 10 << 10,
         .model_store_bytes = 100 << 10,
+        .train_every = 1,
         .verify_checksums = true,
     };
     for (unsigned i = 0; i < LSM_GROUPS; i++)
@@ -149,6 +150,8 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     db->magic = LSM_STRUCT_MAGIC;
     counters_init(&db->counters);
     db->options = *options;
+    if (options->base_fpr_ppm && options->filter_bits)
+        db->options.filter_bits = filter_bits_for_rate(options->base_fpr_ppm);
     db->env = options->env;
     db->writers_end = &db->writers;
     mutex_init(&db->edit_lock);

@@ -184,6 +184,22 @@ unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned 
     return count;
 }
 
+void page_fetch_entry(const uint8_t *page, uint64_t hash)
+{
+    unsigned count = header(page)->count;
+    const uint8_t *fingerprints = page + fixed_size(header(page)->span);
+    for (unsigned base = 0; base < count; base += 16) {
+        unsigned mask = match16(fingerprints + base, (uint8_t)hash);
+        unsigned slot = base + (mask ? (unsigned)__builtin_ctz(mask) : 16);
+        if (!mask || slot >= count)
+            continue;
+        const uint8_t *entry = page + get_u16(page_slots(page) + 2 * slot);
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + 64);
+        return;
+    }
+}
+
 unsigned page_seek(const uint8_t *page, plsm_slice key)
 {
     unsigned count = header(page)->count;

@@ -85,6 +85,8 @@ static inline void page_entry(const uint8_t *page, unsigned slot, struct entry *
 /* Exact search by fingerprint: the first slot at or behind `from` whose key is `key`, or page_count when there is none;
  * fills *entry (key without prefix) when found. `hash` is key_hash(key). */
 unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned from, struct entry *entry);
+/* Brings the first entry whose fingerprint is that of `hash` towards the processor's cache. */
+void page_fetch_entry(const uint8_t *page, uint64_t hash);
 /* Ordered search: the first slot whose key is >= key; page_count when all are smaller. */
 unsigned page_seek(const uint8_t *page, plsm_slice key);
 /* Compares the key of a slot with `key`, as slice_compare. */

@@ -1,5 +1,5 @@
 /* Point lookups: memtables, then runs from the newest level down. */
-#include "lsm/db.h"
+#include "lsm/read.h"
 
 #include "base/alloc.h"
 #include "base/checksum.h"
@@ -12,8 +12,7 @@ void lsm_value_free(struct lsm_value *value)
     *value = (struct lsm_value){0};
 }
 
-/* Copies what was found into the caller's value. */
-static plsm_status copy_out(const struct entry *entry, bool no_value, struct lsm_value *out)
+plsm_status read_copy_out(const struct entry *entry, bool no_value, struct lsm_value *out)
 {
     size_t meta_size = entry->meta.size;
     size_t value_size = no_value && entry->kind == BATCH_PUT ? 0 : entry->value.size;
@@ -63,8 +62,7 @@ static inline void note_found(bool found)
     recently_found = (uint8_t)(recently_found << 1 | found);
 }
 
-/* The run of an ordered level that may hold the key; NULL when there is none. */
-static struct run *run_of_level(const struct level *level, const struct run_question *q, uint64_t head)
+struct run *read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head)
 {
     if (level->router) {
         size_t at = router_find(level->router, q->key);
@@ -134,7 +132,7 @@ static plsm_status get_from_runs(const struct version *version, const struct run
         TRY(add_candidate(&c, run, 0, q));
     }
     for (unsigned level = 1; level < LSM_LEVELS; level++) {
-        struct run *run = version->levels[level].count ? run_of_level(&version->levels[level], q, head) : NULL;
+        struct run *run = version->levels[level].count ? read_run_of_level(&version->levels[level], q, head) : NULL;
         if (run)
             TRY(add_candidate(&c, run, level, q));
     }
@@ -163,7 +161,7 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
         note_found(status == PLSM_OK);
     }
     if (status == PLSM_OK)
-        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : copy_out(&entry, no_value, out);
+        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(&entry, no_value, out);
     page_hold_release(&hold);
     epoch_exit(db->epoch);
     stripe_add(q.counts, COUNT_GETS, 1);

@@ -224,6 +224,7 @@ struct run_search {
     struct run_body *body;
     struct run_model *model; /* NULL: read through fences */
     struct model_probe probe;
+    const uint8_t *page; /* of `unit`, when somebody has read it already; NULL */
     uint32_t unit;
     bool learned, begun;
 };
@@ -238,6 +239,11 @@ void run_search_prefetch_filter(const struct run_search *s, const struct run_que
 bool run_search_may_contain(const struct run_search *s, const struct run_question *q);
 /* Settles which page to look at, and fetches its place in the cache. */
 plsm_status run_search_locate(struct run_search *s, const struct run_question *q);
+/* Fetches the front of that page from memory; false when it is not in the cache (or a unit of several blocks): it will be
+ * read from the file. */
+bool run_search_fetch_page(const struct run_search *s);
+/* Fetches the entry that the fingerprints of that page point to, when the page is in memory. */
+void run_search_fetch_entry(const struct run_search *s, const struct run_question *q);
 /* Looks there: PLSM_NOT_FOUND when the run does not have the key (or no version of it at or below q->seq). On PLSM_OK
  * the entry's meta and value are in hold->page (its key without the page's prefix). */
 plsm_status run_search_find(struct run_search *s, const struct run_question *q, struct page_hold *hold,

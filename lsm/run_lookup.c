@@ -117,6 +117,7 @@ bool run_search_init(struct run_search *s, struct run *run)
     struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
     s->run = run;
     s->body = body;
+    s->page = NULL;
     s->begun = false;
     if (__builtin_expect(!body, 0))
         return false;
@@ -175,6 +176,29 @@ plsm_status run_search_locate(struct run_search *s, const struct run_question *q
     return PLSM_OK;
 }
 
+/* The page in memory, or NULL. */
+static inline const uint8_t *page_at_hand(const struct run_search *s)
+{
+    return s->page ? s->page : cache_peek(s->run->context->cache, &s->body->slots[s->unit]);
+}
+
+bool run_search_fetch_page(const struct run_search *s)
+{
+    const uint8_t *page = page_at_hand(s);
+    if (!page)
+        return false;
+    __builtin_prefetch(page);
+    __builtin_prefetch(page + 64);
+    return true;
+}
+
+void run_search_fetch_entry(const struct run_search *s, const struct run_question *q)
+{
+    const uint8_t *page = page_at_hand(s);
+    if (page)
+        page_fetch_entry(page, q->hash);
+}
+
 /* Takes the newest visible version, from a slot that holds the key on: versions are newest first and may go on on the
  * following pages. */
 static plsm_status take_version(const struct run_search *s, const struct run_question *q, uint32_t unit, unsigned slot,
@@ -218,7 +242,10 @@ plsm_status run_search_find(struct run_search *s, const struct run_question *q, 
     struct run *run = s->run;
     uint32_t unit = s->unit;
     bool first_answer = s->learned;
-    TRY(run_page(run, s->body, unit, q->no_value, hold));
+    if (s->page)
+        hold->page = s->page;
+    else
+        TRY(run_page(run, s->body, unit, q->no_value, hold));
     stripe_add(q->counts, COUNT_GET_PAGES, 1);
     unsigned slot = page_find(hold->page, q->key, q->hash, 0, entry);
     if (__builtin_expect(slot == page_count(hold->page), 0)) {

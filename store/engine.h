@@ -39,6 +39,8 @@ enum { ENGINE_KEY_WHOLE = 3500 };
  * engine's `get` and no snapshot. */
 typedef plsm_status engine_prepare(void *arg, const struct batch **batch);
 
+enum { ENGINE_MANY = 128 };
+
 struct engine {
     const char *name;
     plsm_status (*open)(struct env *env, const char *path, plsm_open_flags flags, const struct store_options *options,
@@ -55,6 +57,10 @@ struct engine {
     /* References are returned also with `no_value`. */
     plsm_status (*get)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                        struct engine_value *out);
+    /* Up to ENGINE_MANY keys at one moment; statuses as `get` would have returned them. Returns the first that is neither
+     * PLSM_OK nor PLSM_NOT_FOUND. */
+    plsm_status (*multi_get)(void *tree, const struct engine_snapshot *snapshot, const plsm_slice *keys, size_t count,
+                             bool no_value, struct engine_value *outs, plsm_status *statuses);
     plsm_status (*has_prefix)(void *tree, const struct engine_snapshot *snapshot, plsm_slice prefix, bool *out);
     struct engine_snapshot *(*snapshot_create)(void *tree);
     void (*snapshot_destroy)(void *tree, struct engine_snapshot *snapshot);

@@ -13,6 +13,30 @@ _Static_assert(LSM_META_MAX == PLSM_META_MAX, "metas pass through as they are");
 _Static_assert((unsigned)LSM_VALUE_MAX >= PLSM_INLINE_MAX, "inline values and extents are entries of the tree");
 _Static_assert(LSM_BATCH_BYTES_MAX >= PLSM_BATCH_MAX, "every batch of the store fits");
 
+_Static_assert((int)STORE_GROUPS == (int)LSM_GROUPS, "options come in the groups of the tree");
+
+static void set_models(struct lsm_options *lsm, const struct store_options *options)
+{
+    for (unsigned i = 0; i < LSM_GROUPS; i++)
+        lsm->groups[i] = (struct lsm_group_options){
+            .model = (enum lsm_model)options->model[i],
+            .embed = options->model_embed[i],
+            .cache = (uint32_t)options->model_cache[i],
+            .confidence = (uint32_t)options->model_confidence[i],
+            .error_bytes = options->model_error[i],
+            .update = options->model_update[i],
+            .incremental = options->model_incremental[i],
+            .batch = (uint32_t)options->model_batch[i],
+            .batch_prediction = options->multi_get[i],
+        };
+    lsm->model_run_bytes = options->model_run_bytes;
+    lsm->model_level_bytes = options->model_level_bytes;
+    lsm->model_store_bytes = options->model_store_bytes;
+    lsm->train_every = (uint32_t)options->train_every;
+    lsm->validation_ppm = (uint32_t)options->validation_rate;
+    lsm->base_fpr_ppm = (uint32_t)options->base_fpr;
+}
+
 static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags flags,
                              const struct store_options *options, void **out)
 {
@@ -33,6 +57,7 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.filter_bits = (uint32_t)options->filter_bits;
     lsm.background = (uint32_t)options->background;
     lsm.manifest_size = options->manifest_size;
+    set_models(&lsm, options);
     struct lsm *tree = NULL;
     TRY(lsm_open(path, &lsm, &tree));
     *out = tree;
@@ -101,6 +126,31 @@ static plsm_status tree_get(void *tree, const struct engine_snapshot *snapshot, 
     out->value_size = value.value_size;
     out->kind = value.kind;
     return PLSM_OK;
+}
+
+static plsm_status tree_multi_get(void *tree, const struct engine_snapshot *snapshot, const plsm_slice *keys,
+                                  size_t count, bool no_value, struct engine_value *outs, plsm_status *statuses)
+{
+    struct lsm_value values[ENGINE_MANY];
+    bool skip = no_value;
+    INVARIANT(count <= ENGINE_MANY);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = (struct lsm_value){.memory = outs[i].memory, .capacity = outs[i].capacity};
+        skip = skip && keys[i].size <= ENGINE_KEY_WHOLE; /* as in tree_get */
+    }
+    plsm_status status =
+        lsm_multi_get(tree, (const struct lsm_snapshot *)snapshot, keys, count, skip, values, statuses);
+    for (size_t i = 0; i < count; i++) {
+        outs[i] = (struct engine_value){.memory = values[i].memory, .capacity = values[i].capacity};
+        if (statuses[i] != PLSM_OK)
+            continue;
+        if (!no_value || values[i].kind == BATCH_REFERENCE)
+            outs[i].value = values[i].value;
+        outs[i].meta = values[i].meta;
+        outs[i].value_size = values[i].value_size;
+        outs[i].kind = values[i].kind;
+    }
+    return status;
 }
 
 static plsm_status tree_has_prefix(void *tree, const struct engine_snapshot *snapshot, plsm_slice prefix, bool *out)
@@ -219,6 +269,7 @@ const struct engine engine_lsm = {
     .flush = tree_flush,
     .compact = tree_compact,
     .get = tree_get,
+    .multi_get = tree_multi_get,
     .has_prefix = tree_has_prefix,
     .snapshot_create = tree_snapshot_create,
     .snapshot_destroy = tree_snapshot_destroy,

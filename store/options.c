@@ -9,9 +9,10 @@
 
 #include "base/banned.h"
 
-/* X(name, kind, least, most, default, help): the default is written as a user would. For words `least` is unused, and
- * `most` is the list of words, each followed by a bar; the value is its position. */
-#define OPTIONS(NUMBER, WORD)                                                                                          \
+/* X(name, least, most, default, help): the default is written as a user would. For words `least` is the list of words,
+ * each followed by a bar; the value is its position. Fractions are kept in parts per million. GROUP_* take one value, or
+ * three with slashes between: level 0, the levels between, the last level. */
+#define OPTIONS(NUMBER, WORD, FRACTION, GROUP_NUMBER, GROUP_WORD, GROUP_FRACTION)                                      \
     WORD(engine, "lsm|", "lsm", "storage engine: lsm")                                                                 \
     WORD(index, "traditional|learned|", "learned", "how a page is found: traditional (fences) or learned (models)")    \
     NUMBER(buffer_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes written to memory before they become a run")        \
@@ -22,8 +23,25 @@
     NUMBER(l0_slowdown, 1, 1024, "8", "runs in level 0 from which on writers are slowed down")                         \
     NUMBER(l0_stop, 2, 1024, "20", "runs in level 0 at which writers wait")                                            \
     NUMBER(filter_bits, 0, 16, "8", "bits of a filter's fingerprint on the last level, 4 to 16; 0: no filters")        \
+    FRACTION(base_fpr, 500000, "0", "false positives of filters on the last level, instead of filter_bits; 0: unset")  \
     NUMBER(background, 0, 1, "1", "1: flush and compact in threads of their own; 0: inside the writing call")          \
-    NUMBER(manifest_size, 4 << 10, UINT64_C(1) << 30, "4M", "bytes at which the MANIFEST is rewritten")
+    NUMBER(manifest_size, 4 << 10, UINT64_C(1) << 30, "4M", "bytes at which the MANIFEST is rewritten")                \
+    GROUP_WORD(model, "auto|linear|plr|neural|trie|none|", "auto",                                                     \
+               "kind of model: auto, linear, plr (piecewise linear), neural, trie, none")                              \
+    GROUP_NUMBER(model_embed, 0, 1, "1", "1: the model is a block of its run; 0: a file of its own beside it")         \
+    GROUP_NUMBER(model_cache, 0, 1 << 20, "1000", "models kept in memory; 0: none, the traditional index serves")      \
+    GROUP_NUMBER(model_update, 0, 1, "1", "1: train when runs are written; 0: only plsm retrain does")                 \
+    GROUP_NUMBER(model_incremental, 0, 1, "1", "1: the model of a level follows its changes; 0: made at opening")      \
+    GROUP_NUMBER(model_batch, 0, UINT32_MAX, "1000", "pages of a level that change before its model is renewed")       \
+    GROUP_FRACTION(model_confidence, 1000000, "0.8", "a model that is right on a smaller part of its pages is unused") \
+    GROUP_NUMBER(model_error, 4 << 10, UINT64_C(1) << 30, "256K", "bytes the raw prediction may be off, corrected")    \
+    GROUP_NUMBER(multi_get, 0, 1, "1", "1: plsm_multi_get asks for many keys at a time; 0: one after the other")       \
+    NUMBER(multi_get_max, 1, 128, "100", "keys that plsm_multi_get asks for at a time")                                \
+    NUMBER(model_run_bytes, 0, UINT32_MAX, "1K", "metadata of a run's model; a larger one is not used")                \
+    NUMBER(model_level_bytes, 0, UINT32_MAX, "10K", "the model of a level; a larger one is not used")                  \
+    NUMBER(model_store_bytes, 0, UINT32_MAX, "100K", "the models of all levels; what exceeds it is not used")          \
+    NUMBER(train_every, 1, 1 << 20, "1", "flushes and compactions between two trainings")                              \
+    FRACTION(validation_rate, 1000000, "0", "part of the lookups that is done again the traditional way and compared")
 
 struct option {
     const char *name;
@@ -31,21 +49,36 @@ struct option {
     uint64_t least, most;
     const char *standard;
     size_t offset;
+    bool fraction, grouped;
 };
 
 #define NUMBER_ROW(field, low, high, normal, help)                                                                     \
-    {#field, NULL, (low), (high), normal, offsetof(struct store_options, field)},
-#define WORD_ROW(field, list, normal, help) {#field, list, 0, 0, normal, offsetof(struct store_options, field)},
+    {#field, NULL, (low), (high), normal, offsetof(struct store_options, field), false, false},
+#define WORD_ROW(field, list, normal, help)                                                                            \
+    {#field, list, 0, 0, normal, offsetof(struct store_options, field), false, false},
+#define FRACTION_ROW(field, high, normal, help)                                                                        \
+    {#field, NULL, 0, (high), normal, offsetof(struct store_options, field), true, false},
+#define GROUP_NUMBER_ROW(field, low, high, normal, help)                                                               \
+    {#field, NULL, (low), (high), normal, offsetof(struct store_options, field), false, true},
+#define GROUP_WORD_ROW(field, list, normal, help)                                                                      \
+    {#field, list, 0, 0, normal, offsetof(struct store_options, field), false, true},
+#define GROUP_FRACTION_ROW(field, high, normal, help)                                                                  \
+    {#field, NULL, 0, (high), normal, offsetof(struct store_options, field), true, true},
 
-static const struct option table[] = {OPTIONS(NUMBER_ROW, WORD_ROW)};
+static const struct option table[] = {
+    OPTIONS(NUMBER_ROW, WORD_ROW, FRACTION_ROW, GROUP_NUMBER_ROW, GROUP_WORD_ROW, GROUP_FRACTION_ROW)};
 enum { OPTION_COUNT = sizeof table / sizeof table[0] };
 
-#define NUMBER_HELP(field, low, high, normal, help) "  " #field "=" normal "\n        " help "\n"
-#define WORD_HELP(field, list, normal, help) "  " #field "=" normal "\n        " help "\n"
+#define HELP(field, normal, help) "  " #field "=" normal "\n        " help "\n"
+#define NUMBER_HELP(field, low, high, normal, help) HELP(field, normal, help)
+#define WORD_HELP(field, list, normal, help) HELP(field, normal, help)
+#define FRACTION_HELP(field, high, normal, help) HELP(field, normal, help)
 
 const char *plsm_options_help(void)
 {
-    return OPTIONS(NUMBER_HELP, WORD_HELP) "Sizes take the suffixes K, M, G and T (powers of 1024).\n";
+    return OPTIONS(NUMBER_HELP, WORD_HELP, FRACTION_HELP, NUMBER_HELP, WORD_HELP, FRACTION_HELP)
+        "Sizes take the suffixes K, M, G and T (powers of 1024). Options that begin with model, and multi_get, take\n"
+        "one value, or three for level 0, the levels between and the last level: model=none/plr/auto.\n";
 }
 
 static const struct option *find(const char *name, size_t name_size)
@@ -124,11 +157,60 @@ static plsm_status parse_word(const struct option *option, plsm_slice text, uint
                 option->words);
 }
 
+/* Digits with at most one point, to millionths. */
+static plsm_status parse_fraction(const struct option *option, plsm_slice text, uint64_t *out)
+{
+    enum { MILLION = 1000000 };
+    const char *bytes = text.data;
+    uint64_t number = 0, scale = 0; /* scale 0: in front of the point */
+    bool good = text.size > 0 && text.size < 16;
+    unsigned digits = 0;
+    for (size_t i = 0; i < text.size && good; i++) {
+        bool point = bytes[i] == '.' && scale == 0, digit = bytes[i] >= '0' && bytes[i] <= '9';
+        good = point || digit;
+        digits += digit;
+        if (point)
+            scale = MILLION;
+        else if (scale == 0)
+            number = number * 10 + (uint64_t)(bytes[i] - '0') * MILLION;
+        else
+            number += (uint64_t)(bytes[i] - '0') * (scale /= 10);
+    }
+    if (!good || digits == 0 || number > option->most)
+        return fail(PLSM_INVALID, "option %s=%.*s: must be a fraction between 0 and %g", option->name,
+                    (int)(text.size < 100 ? text.size : 100), (const char *)text.data, (double)option->most / MILLION);
+    *out = number;
+    return PLSM_OK;
+}
+
+static plsm_status parse_value(const struct option *option, plsm_slice text, uint64_t *out)
+{
+    if (option->words)
+        return parse_word(option, text, out);
+    return option->fraction ? parse_fraction(option, text, out) : parse_number(option, text, out);
+}
+
 static plsm_status set(const struct option *option, plsm_slice text, struct store_options *out)
 {
-    uint64_t value = 0;
-    TRY(option->words ? parse_word(option, text, &value) : parse_number(option, text, &value));
-    memcpy((char *)out + option->offset, &value, sizeof value);
+    uint64_t *to = (uint64_t *)(void *)((char *)out + option->offset);
+    const char *at = text.data, *end = at + text.size;
+    unsigned count = 0;
+    if (!option->grouped)
+        return parse_value(option, text, to);
+    for (bool more = true; more; count++) {
+        const char *slash = memchr(at, '/', (size_t)(end - at));
+        if (count == STORE_GROUPS)
+            break;
+        TRY(parse_value(option, slice(at, (size_t)((slash ? slash : end) - at)), &to[count]));
+        more = slash != NULL;
+        at = slash ? slash + 1 : end;
+    }
+    if (at != end || (count != 1 && count != STORE_GROUPS))
+        return fail(PLSM_INVALID,
+                    "option %s=%.*s: takes one value, or three for level 0, the levels between and the last level",
+                    option->name, (int)(text.size < 100 ? text.size : 100), (const char *)text.data);
+    for (; count < STORE_GROUPS; count++)
+        to[count] = to[0];
     return PLSM_OK;
 }
 

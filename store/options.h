@@ -8,6 +8,8 @@
 
 enum store_engine { STORE_ENGINE_LSM };
 enum store_index { STORE_INDEX_TRADITIONAL, STORE_INDEX_LEARNED };
+/* Options of models may differ between level 0, the levels between, and the last level. */
+enum { STORE_GROUPS = 3 };
 
 /* All are u64 so that one table can fill them; their meaning stands in that table (options.c). */
 struct store_options {
@@ -16,6 +18,14 @@ struct store_options {
     uint64_t buffer_size, cache_size, size_ratio, file_size;
     uint64_t l0_compact, l0_slowdown, l0_stop;
     uint64_t filter_bits, background, manifest_size;
+    uint64_t base_fpr;                 /* parts per million; 0: by filter_bits */
+    uint64_t model[STORE_GROUPS];      /* enum lsm_model */
+    uint64_t model_embed[STORE_GROUPS], model_cache[STORE_GROUPS], model_update[STORE_GROUPS];
+    uint64_t model_incremental[STORE_GROUPS], model_batch[STORE_GROUPS];
+    uint64_t model_confidence[STORE_GROUPS]; /* parts per million */
+    uint64_t model_error[STORE_GROUPS], multi_get[STORE_GROUPS];
+    uint64_t model_run_bytes, model_level_bytes, model_store_bytes;
+    uint64_t train_every, validation_rate /* parts per million */, multi_get_max;
 };
 
 /* Fills in the defaults, then what `text` (may be NULL) says. PLSM_INVALID names the offending option. */

@@ -12,6 +12,25 @@ void plsm_value_free(plsm_value *value)
     *value = (plsm_value){0};
 }
 
+/* What the engine found, as callers see it. */
+static plsm_status hand_out(plsm_status status, const struct engine_value *value, plsm_value *out)
+{
+    *out = (plsm_value){.memory = value->memory, .capacity = value->capacity};
+    if (status)
+        return status;
+    out->meta = value->meta;
+    if (value->kind == BATCH_REFERENCE) {
+        struct reference reference;
+        TRY(reference_decode(value->value, &reference));
+        out->size = reference.size;
+        out->large = true;
+    } else {
+        out->value = value->value;
+        out->size = value->value_size;
+    }
+    return PLSM_OK;
+}
+
 plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_value *out)
 {
     INVARIANT(db->magic == STORE_MAGIC);
@@ -22,20 +41,67 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
     key_join(&whole, keyspace, key);
     plsm_status status =
         db->engine->get(db->tree, options_snapshot(options), key_slice(&whole), options && options->no_value, &value);
-    *out = (plsm_value){.memory = value.memory, .capacity = value.capacity};
-    if (status)
-        return status;
-    out->meta = value.meta;
-    if (value.kind == BATCH_REFERENCE) {
-        struct reference reference;
-        TRY(reference_decode(value.value, &reference));
-        out->size = reference.size;
-        out->large = true;
-    } else {
-        out->value = value.value;
-        out->size = value.value_size;
+    return hand_out(status, &value, out);
+}
+
+/* Up to ENGINE_MANY keys; `bytes` is scratch. */
+static plsm_status get_some(plsm *db, const plsm_read_options *options, const plsm_slice *keys, size_t count,
+                            const struct engine_snapshot *snapshot, struct buf *bytes, plsm_value *values,
+                            plsm_status *statuses)
+{
+    struct engine_value found[ENGINE_MANY];
+    plsm_slice whole[ENGINE_MANY];
+    size_t which[ENGINE_MANY], allowed = 0, size = 0;
+    plsm_keyspace keyspace = options_keyspace(options);
+    plsm_status results[ENGINE_MANY], first = PLSM_OK;
+    for (size_t i = 0; i < count; i++) {
+        statuses[i] = key_check(keyspace, keys[i]);
+        if (statuses[i] == PLSM_OK)
+            which[allowed++] = i;
+        size += keys[i].size + 1;
     }
-    return PLSM_OK;
+    bytes->size = 0;
+    TRY(buf_reserve(bytes, size));
+    for (size_t i = 0; i < allowed; i++) {
+        plsm_slice key = keys[which[i]];
+        uint8_t *at = bytes->data + bytes->size;
+        at[0] = (uint8_t)keyspace;
+        memcpy(at + 1, key.data, key.size);
+        whole[i] = slice(at, key.size + 1);
+        bytes->size += key.size + 1;
+        found[i] = (struct engine_value){.memory = values[which[i]].memory, .capacity = values[which[i]].capacity};
+    }
+    db->engine->multi_get(db->tree, snapshot, whole, allowed, options && options->no_value, found, results);
+    for (size_t i = 0; i < allowed; i++)
+        statuses[which[i]] = hand_out(results[i], &found[i], &values[which[i]]);
+    for (size_t i = 0; i < count && first == PLSM_OK; i++)
+        first = statuses[i] == PLSM_NOT_FOUND ? PLSM_OK : statuses[i];
+    return first;
+}
+
+plsm_status plsm_multi_get(plsm *db, const plsm_read_options *options, const plsm_slice *keys, size_t count,
+                           plsm_value *values, plsm_status *statuses)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct buf bytes = {0};
+    plsm_status first = PLSM_OK;
+    size_t most = db->options.multi_get_max;
+    const struct engine_snapshot *snapshot = options_snapshot(options);
+    struct engine_snapshot *own = NULL;
+    if (!snapshot && count > most) { /* several calls of the engine, one moment */
+        snapshot = own = db->engine->snapshot_create(db->tree);
+        if (!own)
+            return fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+    }
+    for (size_t done = 0; done < count; done += most) {
+        plsm_status status = get_some(db, options, keys + done, count - done < most ? count - done : most, snapshot,
+                                      &bytes, values + done, statuses + done);
+        first = first == PLSM_OK ? status : first;
+    }
+    if (own)
+        db->engine->snapshot_destroy(db->tree, own);
+    buf_free(&bytes);
+    return first;
 }
 
 /* What of [offset, offset + size) lies within a value of `whole` bytes. */

@@ -88,6 +88,40 @@ static bool verify_gets(plsm *db, const struct model *model, uint64_t at, plsm_s
     return right;
 }
 
+/* All keys of one keyspace in one call, some of them twice. What single gets said is the model's already; so values need
+ * only be as those. */
+static bool verify_many(plsm *db, const struct model *model, uint64_t at, plsm_keyspace keyspace, plsm_status *status,
+                        char *failure, size_t size)
+{
+    enum { MOST = WORKLOAD_KEYS + WORKLOAD_KEYS / 5 + 1 };
+    static plsm_slice keys[MOST];
+    static plsm_value values[MOST];
+    static plsm_status statuses[MOST];
+    static unsigned numbers[MOST];
+    plsm_read_options options = {.keyspace = keyspace};
+    unsigned count = 0;
+    bool right = true;
+    for (unsigned key = 0; key < WORKLOAD_KEYS; key++) {
+        if (workload_keyspace(key) != keyspace)
+            continue;
+        for (unsigned copies = key % 5 == 0 ? 2 : 1; copies > 0; copies--) {
+            numbers[count] = key;
+            keys[count++] = workload_key(key);
+        }
+    }
+    *status = plsm_multi_get(db, &options, keys, count, values, statuses);
+    for (unsigned i = 0; i < count && right; i++) {
+        const struct content *content = model_get(model, numbers[i], at);
+        struct observed observed = {statuses[i] == PLSM_OK, values[i].large, values[i].value, values[i].meta,
+                                    values[i].size};
+        if ((statuses[i] == PLSM_OK || statuses[i] == PLSM_NOT_FOUND) && !model_matches(content, &observed))
+            right = wrong(failure, size, "get of many", numbers[i], content, &observed);
+    }
+    for (unsigned i = 0; i < count; i++)
+        plsm_value_free(&values[i]);
+    return right;
+}
+
 /* Walks the names in one direction beside the model's cursor. */
 static bool verify_walk(plsm_iterator *it, struct model_cursor *cursor, bool forward, char *failure, size_t size)
 {
@@ -131,7 +165,12 @@ bool verify_state(plsm *db, const struct model *model, uint64_t at, plsm_status 
     *status = PLSM_OK;
     if (!verify_gets(db, model, at, status, failure, size))
         return false;
-    plsm_status scan = PLSM_OK;
+    plsm_status scan = PLSM_OK, many = PLSM_OK;
+    for (plsm_keyspace keyspace = PLSM_NAMES; keyspace <= PLSM_INTERNAL; keyspace++) {
+        if (!verify_many(db, model, at, keyspace, &many, failure, size))
+            return false;
+        *status = *status == PLSM_OK ? many : *status;
+    }
     bool right = verify_scan(db, model, at, true, &scan, failure, size);
     *status = *status == PLSM_OK ? scan : *status;
     right = right && verify_scan(db, model, at, false, &scan, failure, size);

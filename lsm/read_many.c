@@ -1,0 +1,312 @@
+/* Lookups of many keys at once.
+ *
+ * A lookup waits for memory about six times, each time for something it can name beforehand: the filter, the correction
+ * of the model, the page's place in the cache, the front of the page, the entry. So keys go through these steps in
+ * groups: each step is done for all keys, and ends with fetching what the next one reads (Chen, Ailamaki, Gibbons and
+ * Mowry, "Improving Hash Join Performance through Prefetching", ICDE 2004: group prefetching). Pages that are not in
+ * memory are read together.
+ *
+ * Sources are asked newest first, each for all keys of the group that none before it had. */
+#include "lsm/read.h"
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/banned.h"
+
+enum { GROUP = 32 }; /* about as many cache misses as a processor has under way, times the lines of a step */
+
+/* A key on its way. */
+struct ask {
+    struct run_question q;
+    uint64_t head;
+    struct run_search search;
+    size_t number; /* among the caller's */
+    bool asked;    /* the index of some run was */
+    uint8_t first_level;
+};
+
+struct group {
+    struct lsm *db;
+    const struct view *view;
+    struct ask asks[GROUP];
+    struct ask *open[GROUP]; /* not settled yet */
+    unsigned open_count;
+    struct ask *here[GROUP]; /* of those: the run at hand may have them */
+    unsigned here_count, level;
+    uint8_t *pages; /* GROUP pages, where the cache has no room; NULL until needed */
+    bool no_value;
+    struct lsm_value *outs;
+    plsm_status *statuses;
+};
+
+static void settle(struct group *g, struct ask *a, plsm_status status, const struct entry *entry)
+{
+    if (status == PLSM_OK)
+        status = entry->kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(entry, g->no_value, &g->outs[a->number]);
+    g->statuses[a->number] = status;
+}
+
+/* Takes the settled ones out of the open ones: those whose status is not the one that marks them. */
+static void close_settled(struct group *g, plsm_status mark)
+{
+    unsigned open = 0;
+    for (unsigned i = 0; i < g->open_count; i++)
+        if (g->statuses[g->open[i]->number] == mark)
+            g->open[open++] = g->open[i];
+    g->open_count = open;
+}
+
+static void ask_memtables(struct group *g)
+{
+    for (unsigned t = 0; t < g->view->table_count; t++) {
+        if (memtable_count(g->view->tables[t]) == 0)
+            continue;
+        for (unsigned i = 0; i < g->open_count; i++) {
+            struct ask *a = g->open[i];
+            struct entry entry;
+            if (memtable_get(g->view->tables[t], a->q.key, a->q.seq, &entry))
+                settle(g, a, PLSM_OK, &entry);
+        }
+        close_settled(g, PLSM_STATUS_COUNT);
+    }
+}
+
+/* --- the pages that are not in memory ----------------------------------------------------------------------------- */
+
+/* Where to read a page to. */
+struct place {
+    struct ask *ask;
+    uint8_t *memory;
+    uint32_t frame; /* of the cache; 0: in memory of our own */
+};
+
+static uint8_t *own_page(struct group *g, unsigned number)
+{
+    if (!g->pages)
+        g->pages = mem_alloc((size_t)GROUP * PAGE_SIZE);
+    return g->pages ? g->pages + (size_t)number * PAGE_SIZE : NULL;
+}
+
+/* Puts pages that were read where lookups find them; a page that is damaged is read again, and told, by its lookup. */
+static void take_pages(const struct group *g, const struct place *places, const struct env_piece *pieces, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct run_search *s = &places[i].ask->search;
+        const struct run_context *context = s->run->context;
+        bool sound = pieces[i].status == PLSM_OK &&
+                     page_verify(places[i].memory, PAGE_SIZE, s->run->facts.salt ^ pieces[i].offset,
+                                 context->verify_checksums) == PLSM_OK;
+        if (!sound && places[i].frame)
+            cache_drop(context->cache, places[i].frame);
+        else if (sound && places[i].frame)
+            s->page = cache_publish(context->cache, &s->body->slots[s->unit], places[i].frame);
+        else if (sound)
+            s->page = places[i].memory;
+    }
+    (void)g;
+}
+
+/* Reads the pages of `cold` together. What cannot be is left to each lookup. */
+static void read_pages(struct group *g, struct ask *const *cold, unsigned count)
+{
+    struct place places[GROUP];
+    struct env_piece pieces[GROUP];
+    unsigned used = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct run_search *s = &cold[i]->search;
+        struct run_context *context = s->run->context;
+        if (run_unit_bytes(s->body, s->unit) != PAGE_SIZE)
+            continue;
+        struct place place = {.ask = cold[i]};
+        place.memory = cache_take(context->cache, &place.frame);
+        if (!place.memory)
+            place.memory = own_page(g, i);
+        if (!place.memory)
+            continue;
+        pieces[used] = (struct env_piece){.file = s->body->file,
+                                          .offset = run_unit_block(s->body, s->unit) * PAGE_SIZE,
+                                          .data = place.memory,
+                                          .size = PAGE_SIZE};
+        places[used++] = place;
+    }
+    counter_add(&g->db->counters, COUNT_READS, used);
+    counter_add(&g->db->counters, COUNT_READ_BYTES, (uint64_t)used * PAGE_SIZE);
+    counter_add(&g->db->counters, COUNT_CACHE_MISSES, used);
+    env_read_many(g->db->env, pieces, used);
+    take_pages(g, places, pieces, used);
+}
+
+/* --- one run for each key ----------------------------------------------------------------------------------------- */
+
+/* Goes on with those of `here` whose filter says maybe. */
+static void ask_filters(struct group *g)
+{
+    unsigned left = 0;
+    for (unsigned i = 0; i < g->here_count; i++)
+        if (run_search_may_contain(&g->here[i]->search, &g->here[i]->q))
+            g->here[left++] = g->here[i];
+    g->here_count = left;
+    for (unsigned i = 0; i < left; i++)
+        run_search_begin(&g->here[i]->search, &g->here[i]->q);
+}
+
+static void find_pages(struct group *g)
+{
+    struct ask *cold[GROUP];
+    unsigned cold_count = 0, left = 0;
+    for (unsigned i = 0; i < g->here_count; i++) {
+        struct ask *a = g->here[i];
+        plsm_status status = run_search_locate(&a->search, &a->q);
+        if (status == PLSM_OK)
+            g->here[left++] = a;
+        else
+            settle(g, a, status, NULL);
+    }
+    g->here_count = left;
+    for (unsigned i = 0; i < left; i++)
+        if (!run_search_fetch_page(&g->here[i]->search))
+            cold[cold_count++] = g->here[i];
+    if (cold_count > 0)
+        read_pages(g, cold, cold_count);
+    for (unsigned i = 0; i < left; i++)
+        run_search_fetch_entry(&g->here[i]->search, &g->here[i]->q);
+}
+
+static void look(struct group *g, struct ask *a)
+{
+    struct page_hold hold;
+    struct entry entry;
+    hold.heap = NULL;
+    bool first = !a->asked;
+    if (first)
+        a->first_level = (uint8_t)g->level;
+    a->asked = true;
+    plsm_status status = run_search_find(&a->search, &a->q, &hold, &entry);
+    if (status != PLSM_NOT_FOUND) {
+        if (status == PLSM_OK && !first) {
+            stripe_add(a->q.counts, COUNT_FILE_WRONG, 1);
+            if (a->first_level != g->level)
+                stripe_add(a->q.counts, COUNT_LEVEL_WRONG, 1);
+        }
+        settle(g, a, status, &entry);
+    }
+    page_hold_release(&hold);
+}
+
+/* Asks the run that each ask in `here` has been given. */
+static void ask_runs(struct group *g)
+{
+    unsigned left = 0;
+    for (unsigned i = 0; i < g->here_count; i++) {
+        struct ask *a = g->here[i];
+        plsm_status status = a->search.body ? PLSM_OK : run_search_load(&a->search);
+        if (status != PLSM_OK) {
+            settle(g, a, status, NULL);
+            continue;
+        }
+        run_search_prefetch_filter(&a->search, &a->q);
+        g->here[left++] = a;
+    }
+    g->here_count = left;
+    ask_filters(g);
+    find_pages(g);
+    for (unsigned i = 0; i < g->here_count; i++)
+        look(g, g->here[i]);
+    close_settled(g, PLSM_STATUS_COUNT);
+    g->here_count = 0;
+}
+
+/* Asks the runs of `here`, together or, where the options of the level say so, one key after the other. */
+static void ask_here(struct group *g)
+{
+    struct ask *all[GROUP];
+    unsigned count = g->here_count;
+    if (g->db->options.groups[version_group(g->view->version, g->level)].batch_prediction) {
+        ask_runs(g);
+        return;
+    }
+    memcpy(all, g->here, count * sizeof all[0]);
+    for (unsigned i = 0; i < count; i++) {
+        g->here[0] = all[i];
+        g->here_count = 1;
+        ask_runs(g);
+    }
+}
+
+static void add_here(struct group *g, struct ask *a, struct run *run)
+{
+    run_search_init(&a->search, run);
+    g->here[g->here_count++] = a;
+}
+
+static void ask_level(struct group *g, unsigned level)
+{
+    const struct level *l = &g->view->version->levels[level];
+    g->level = level;
+    if (level == 0) {
+        for (size_t r = 0; r < l->count && g->open_count > 0; r++) {
+            for (unsigned i = 0; i < g->open_count; i++)
+                if (run_encloses(l->runs[r], g->open[i]->q.key, g->open[i]->head))
+                    add_here(g, g->open[i], l->runs[r]);
+            ask_here(g);
+        }
+        return;
+    }
+    for (unsigned i = 0; i < g->open_count; i++) {
+        struct run *run = read_run_of_level(l, &g->open[i]->q, g->open[i]->head);
+        if (run)
+            add_here(g, g->open[i], run);
+    }
+    ask_here(g);
+}
+
+/* --- groups ------------------------------------------------------------------------------------------------------- */
+
+static void read_group(struct group *g, const plsm_slice *keys, size_t first, unsigned count, uint64_t seq)
+{
+    struct counter_stripe *counts = counters_mine(&g->db->counters);
+    for (unsigned i = 0; i < count; i++) {
+        struct ask *a = &g->asks[i];
+        plsm_slice key = keys[first + i];
+        *a = (struct ask){.number = first + i, .head = key_head(key)};
+        a->q = (struct run_question){
+            .key = key, .hash = key_hash(key.data, key.size), .seq = seq, .no_value = g->no_value, .counts = counts};
+        g->statuses[a->number] = PLSM_STATUS_COUNT; /* open */
+        g->open[i] = a;
+    }
+    g->open_count = count;
+    ask_memtables(g);
+    for (unsigned level = 0; level < LSM_LEVELS && g->open_count > 0; level++)
+        if (g->view->version->levels[level].count > 0)
+            ask_level(g, level);
+    for (unsigned i = 0; i < g->open_count; i++)
+        g->statuses[g->open[i]->number] = PLSM_NOT_FOUND;
+    stripe_add(counts, COUNT_GETS, count);
+    for (unsigned i = 0; i < count; i++)
+        if (g->statuses[first + i] == PLSM_OK)
+            stripe_add(counts, COUNT_GETS_FOUND, 1);
+}
+
+plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, const plsm_slice *keys, size_t count,
+                          bool no_value, struct lsm_value *outs, plsm_status *statuses)
+{
+    struct group g = {.db = db, .no_value = no_value, .outs = outs, .statuses = statuses};
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    /* All keys are read at one moment, but the bracket is renewed between groups: a view with a reference stays. */
+    struct view *view = view_acquire(db);
+    uint64_t seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
+    g.view = view;
+    for (size_t first = 0; first < count; first += GROUP) {
+        epoch_enter(db->epoch);
+        read_group(&g, keys, first, count - first < GROUP ? (unsigned)(count - first) : GROUP, seq);
+        epoch_exit(db->epoch);
+    }
+    view_release(view);
+    mem_free(g.pages);
+    counter_add(&db->counters, COUNT_MULTI_GETS, 1);
+    for (size_t i = 0; i < count; i++)
+        if (statuses[i] != PLSM_OK && statuses[i] != PLSM_NOT_FOUND)
+            return statuses[i];
+    return PLSM_OK;
+}
