@@ -20,6 +20,7 @@ struct job {
     const struct compaction *plan;
     struct version *version; /* the one it was picked from; a reference */
     uint64_t cutoff;
+    bool train; /* the runs that it writes */
     struct run_writer *writer;
     struct buf last_key; /* of the entry before, kept or not */
     uint64_t newer_seq;  /* the sequence number of the next newer version of that key */
@@ -77,7 +78,7 @@ static plsm_status take(struct job *job, struct entry entry)
         entry.seq = 0;
     }
     if (!job->writer)
-        TRY(output_start(job->db, job->plan->output_level, &job->writer));
+        TRY(output_start(job->db, job->plan->output_level, job->train, &job->writer));
     return run_writer_add(job->writer, &entry);
 }
 
@@ -160,6 +161,7 @@ static plsm_status run_compaction(struct lsm *db, struct version *version, const
         run_ref(plan->runs[0]);
         status = edit_add(&job.edit, plan->output_level, plan->runs[0]);
     } else if (status == PLSM_OK) {
+        job.train = output_job(db);
         status = merge_plan(&job);
         if (status == PLSM_OK)
             status = env_sync_dir(db->env, db->path);
@@ -328,13 +330,18 @@ static void compactor(void *arg)
     struct lsm *db = arg;
     mutex_lock(&db->lock);
     while (!db->closing) {
-        if (db->broken != PLSM_OK || db->manual_waiting || db->compacting || !compact_needed(db)) {
+        bool healthy = db->broken == PLSM_OK;
+        bool compact = healthy && !db->manual_waiting && !db->compacting && compact_needed(db);
+        bool train = healthy && db->training_due;
+        if (!compact && !train) {
             condition_wait(&db->work, &db->lock);
             continue;
         }
         bool worked = false;
         mutex_unlock(&db->lock);
-        plsm_status status = compact_pending(db, true, &worked);
+        plsm_status status = compact ? compact_pending(db, true, &worked) : PLSM_OK;
+        if (status == PLSM_OK)
+            train_pending(db);
         garbage_collect(db);
         mutex_lock(&db->lock);
         if (status != PLSM_OK && !db->closing)

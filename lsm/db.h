@@ -94,6 +94,8 @@ struct lsm {
     plsm_status background_status;      /* of the last flush or compaction, when it may be tried again */
     char background_message[512];
     bool closing, flushing, compacting;
+    uint64_t jobs;                      /* flushes and compactions started: every so many-th trains */
+    bool training_due;                  /* what they left out is to be trained */
     bool syncing;                       /* the leader is at the logs: they must not be closed */
     unsigned manual_waiting;            /* manual compactions that want to be next */
     condition work, progress;           /* for the threads; for whoever waits for them */
@@ -145,6 +147,11 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
 plsm_status flush_oldest(struct lsm *db);
 /* Applies an edit: MANIFEST first, then the view. `flushed` true: the oldest frozen memtable is in it and goes. */
 plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
+
+/* --- train.c --- */
+/* Trains what was left out, when it is time. A failure costs speed and nothing else: those runs are served by their
+ * fences until the next time. Outside of all locks. */
+void train_pending(struct lsm *db);
 
 /* --- compact.c --- */
 /* Compacts while some level asks for it. Claims `compacting`. With `once` at most one step. */

@@ -25,6 +25,7 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
     struct run_writer *w = NULL;
     uint64_t cutoff = snapshot_cutoff(db), newer_seq = SEQ_MAX, seq_max = 0;
     plsm_slice key = {0};
+    bool train = output_job(db);
     plsm_status status = cursor_open_memtable(&cursor, table, &options);
     for (cursor_first(&cursor); status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
         struct entry entry = cursor.entry;
@@ -34,7 +35,7 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
         if (w && *(const uint8_t *)key.data != *(const uint8_t *)entry.key.data)
             status = finish_run(db, &w, seq_max, edit);
         if (status == PLSM_OK && !w)
-            status = output_start(db, 0, &w);
+            status = output_start(db, 0, train, &w);
         if (status != PLSM_OK)
             break;
         key = entry.key;

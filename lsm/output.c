@@ -4,7 +4,16 @@
 #include "base/error.h"
 #include "base/banned.h"
 
-plsm_status output_start(struct lsm *db, unsigned level, struct run_writer **out)
+bool output_job(struct lsm *db)
+{
+    mutex_lock(&db->lock);
+    bool train = ++db->jobs % db->options.train_every == 0;
+    db->training_due |= train && db->options.train_every > 1;
+    mutex_unlock(&db->lock);
+    return train;
+}
+
+plsm_status output_start(struct lsm *db, unsigned level, bool train, struct run_writer **out)
 {
     const struct lsm_options *options = &db->options;
     mutex_lock(&db->lock);
@@ -19,7 +28,7 @@ plsm_status output_start(struct lsm *db, unsigned level, struct run_writer **out
     if (options->filter_bits)
         plan.filter_bits = filter_bits_for_level(level, last, options->filter_bits, options->size_ratio);
     const struct lsm_group_options *group = &options->groups[plan.group];
-    plan.train = options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && group->update;
+    plan.train = train && options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && group->update;
     return run_writer_create(&db->context, number, &plan, out);
 }
 

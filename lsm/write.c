@@ -118,6 +118,8 @@ static plsm_status work_inline(struct lsm *db)
     plsm_status status = flush_oldest(db);
     if (status == PLSM_OK)
         status = compact_pending(db, false, &worked);
+    if (status == PLSM_OK)
+        train_pending(db);
     garbage_collect(db);
     mutex_lock(&db->lock);
     return status;

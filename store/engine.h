@@ -53,6 +53,7 @@ struct engine {
     plsm_status (*sync)(void *tree);
     plsm_status (*flush)(void *tree);
     plsm_status (*compact)(void *tree, plsm_slice from, plsm_slice to);
+    plsm_status (*retrain)(void *tree, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg);
 
     /* References are returned also with `no_value`. */
     plsm_status (*get)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,

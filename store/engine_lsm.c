@@ -110,6 +110,12 @@ static plsm_status tree_compact(void *tree, plsm_slice from, plsm_slice to)
     return lsm_compact(tree, from, to);
 }
 
+static plsm_status tree_retrain(void *tree, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes),
+                                void *arg)
+{
+    return lsm_retrain(tree, all, progress, arg);
+}
+
 static plsm_status tree_get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                             struct engine_value *out)
 {
@@ -268,6 +274,7 @@ const struct engine engine_lsm = {
     .sync = tree_sync,
     .flush = tree_flush,
     .compact = tree_compact,
+    .retrain = tree_retrain,
     .get = tree_get,
     .multi_get = tree_multi_get,
     .has_prefix = tree_has_prefix,

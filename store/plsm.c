@@ -136,6 +136,15 @@ plsm_status plsm_flush(plsm *db)
     return db->engine->flush(db->tree);
 }
 
+plsm_status plsm_retrain(plsm *db, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    TRY(refuse_writes(db));
+    if (!db->engine->retrain)
+        return fail(PLSM_UNSUPPORTED, "the engine %s has no models", db->engine->name);
+    return db->engine->retrain(db->tree, all, progress, arg);
+}
+
 plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to)
 {
     TRY(refuse_writes(db));

@@ -223,6 +223,12 @@ plsm_status plsm_new_id(plsm *db, uint64_t *id);
 plsm_status plsm_flush(plsm *db);
 plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to);
 
+/* Trains the models of the runs that have none that can be used (written in traditional mode, damaged, of another
+ * version) or, with `all`, of all runs, and those of the levels; no data is rewritten. `progress` (may be NULL) gets
+ * bytes done and in all. PLSM_READ_ONLY, PLSM_NO_SPACE, PLSM_CORRUPT (a damaged page), PLSM_IO, PLSM_NO_MEMORY;
+ * PLSM_UNSUPPORTED where the engine has no models. */
+plsm_status plsm_retrain(plsm *db, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg);
+
 /* Reads everything and checks every checksum, order, index, model and filter; `report` (may be NULL) gets a line per
  * problem. `progress` (may be NULL) gets bytes done and in all. PLSM_CORRUPT when anything is wrong. */
 plsm_status plsm_check(plsm *db, void (*report)(void *arg, const char *line),

@@ -9,7 +9,7 @@
 
 static const struct command *const commands[] = {
     &command_create, &command_get,   &command_put,   &command_delete,  &command_scan,  &command_load,
-    &command_dump,   &command_stats, &command_check, &command_compact, &command_bench,
+    &command_dump,   &command_stats, &command_check, &command_compact, &command_retrain, &command_bench,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
