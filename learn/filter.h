@@ -36,7 +36,8 @@ void filter_prefetch(const struct filter *filter, uint64_t hash);
  * on the last level: each level above, smaller by size_ratio, gets log2(size_ratio) more bits, up to FILTER_BITS_MAX.
  * Worked example: bits_last 8, ratio 10, levels 0..3: 16, 14 (8 + 6.6, rounded down), 11, 8. Pure. */
 unsigned filter_bits_for_level(unsigned level, unsigned last_level, unsigned bits_last, unsigned size_ratio);
-/* Fingerprint bits for a false positive rate of at most `parts_per_million`: 4000 (0.4 %) gives 8, 10000 gives 7. Pure. */
+/* Fingerprint bits for a false positive rate of at most `parts_per_million`: 4000 (0.4 %) gives 8, 10000 gives 7. Pure.
+ * */
 unsigned filter_bits_for_rate(uint64_t parts_per_million);
 
 #endif

@@ -16,7 +16,8 @@
  *    4  u32  version, 2
  *    8  u32  model type (enum model_type), not MODEL_AUTO
  *   12  u32  feature dimensions: key positions that the codes look at; 0 for a trie
- *   16  u32  parameters: numbers in the model: 4 per segment, 1 per cut, 2 per exception, 1 per tie, 1 per separator, 2
+ *   16  u32  parameters: numbers in the model: 4 per segment, 3 per unit of a network, 1 per cut, 2 per exception, 1
+ *   per tie, 1 per separator, 2
  *            per node of a trie
  *   20  u32  pages
  *   24  u64  training samples: entries of the run
@@ -196,6 +197,7 @@ static void fill_info(struct model *m, plsm_slice bytes)
     struct model_info *info = &m->info;
     info->pages = m->pages;
     info->segments = m->plr.segments;
+    info->units = m->plr.network.units;
     info->exceptions = m->plr.exceptions;
     info->ties = m->ties.count;
     info->separators = m->separator_count;
@@ -212,8 +214,8 @@ static void fill_info(struct model *m, plsm_slice bytes)
     info->validation_accuracy_ppm = get_u32(at + MODEL_VALIDATION_ACCURACY);
     info->block_bytes = bytes.size;
     info->metadata_bytes = get_u32(at + MODEL_METADATA);
-    info->memory_bytes = sizeof *m + coder_memory(&m->coder) + m->plr.memory_size + m->ties.memory_size + m->trie_size +
-                         (size_t)m->skip_count * sizeof *m->skips +
+    info->memory_bytes = sizeof *m + coder_memory(&m->coder) + plr_memory(&m->plr) + m->ties.memory_size +
+                         m->trie_size + (size_t)m->skip_count * sizeof *m->skips +
                          (size_t)m->separator_count * sizeof *m->separator_ranks +
                          (m->separators ? fences_memory(m->separators) : 0);
 }

@@ -44,7 +44,7 @@ struct model_wish {
 
 /* --- training, while the run is written --- */
 struct model_builder;
-struct model_builder *model_builder_create(void); /* NULL: no memory */
+struct model_builder *model_builder_create(void);    /* NULL: no memory */
 void model_builder_destroy(struct model_builder *b); /* accepts NULL */
 /* The next key of the run; further versions of the key before are not told. `shared` is how many bytes it shares with
  * that one. The bytes need not stay. PLSM_INVALID when it is not above the one before, as far as `shared` tells. */
@@ -94,7 +94,7 @@ uint32_t model_edge(const struct model *m, plsm_slice key, size_t shared, bool a
 
 struct model_info {
     enum model_type type;
-    uint32_t pages, segments, exceptions, ties, separators, nodes;
+    uint32_t pages, segments, units, exceptions, ties, separators, nodes;
     uint32_t dimensions, parameters;
     uint32_t error_pages; /* how far the raw prediction may be off: half the window */
     uint64_t training_samples, trained_wall_ns, updated_wall_ns, train_ns;

@@ -345,9 +345,9 @@ static plsm_status train_plr(struct training *t, const struct model_wish *wish)
                                 .error_pages_max = wish->error_pages_max};
     plsm_status status = PLSM_TOO_LARGE;
     t->type = MODEL_PLR;
-    if (wish->type == MODEL_LINEAR) {
-        status = plr_train(&t->borders, PLR_LINE, &limits, &t->body);
-        t->type = status == PLSM_OK ? MODEL_LINEAR : MODEL_PLR;
+    if (wish->type == MODEL_LINEAR || wish->type == MODEL_NEURAL) {
+        status = plr_train(&t->borders, wish->type == MODEL_LINEAR ? PLR_LINE : PLR_NETWORK, &limits, &t->body);
+        t->type = status == PLSM_OK ? wish->type : MODEL_PLR;
     }
     if (status == PLSM_TOO_LARGE)
         status = plr_train(&t->borders, PLR_SEGMENTS, &limits, &t->body);
@@ -355,7 +355,8 @@ static plsm_status train_plr(struct training *t, const struct model_wish *wish)
         return status;
     const uint8_t *at = t->body.data + start;
     TRY(plr_parse(&at, t->body.data + t->body.size, &plr));
-    t->parameters = 4 * plr.segments + plr.borders + 2 * plr.exceptions + t->tie_count + t->separators.count;
+    t->parameters = 4 * plr.segments + 3 * plr.network.units + plr.borders + 2 * plr.exceptions + t->tie_count +
+                    t->separators.count;
     t->metadata = (uint32_t)(t->body.size - plr.correction_bytes);
     plr_free(&plr);
     return PLSM_OK;

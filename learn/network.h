@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
-#include "learn/plr.h"
+#include "learn/borders.h"
 
 enum {
     NETWORK_UNITS_MAX = 64,

@@ -18,8 +18,10 @@
  *    8  u32  exceptions
  *   12  u8   window_log2, 1 to 12
  *   13  u8   cut_bits, 4 to 28, at least window_log2
- *   14  u16  0
- *   16       u64 per segment: its first code, ascending
+ *   14  u8   1: a network instead of segments; 0
+ *   15  u8   0
+ *   16       the network (network.c), or
+ *            u64 per segment: its first code, ascending
  *            u64 per segment: fine position at its start, never descending
  *            u32 per segment: slope in fine steps per code, times 2^shift
  *            u8  per segment: shift, 0 to 95
@@ -52,11 +54,12 @@ static plsm_status parse_header(const uint8_t *at, const uint8_t *end, struct pl
     p->window_log2 = at[12];
     p->cut_bits = at[13];
     if (p->window_log2 < PLR_WINDOW_LOG2_MIN || p->window_log2 > PLR_WINDOW_LOG2_MAX ||
-        p->cut_bits < PLR_CUT_BITS_MIN || p->cut_bits > PLR_FINE_BITS || p->cut_bits < p->window_log2 ||
-        get_u16(at + 14) != 0)
+        p->cut_bits < PLR_CUT_BITS_MIN || p->cut_bits > PLR_FINE_BITS || p->cut_bits < p->window_log2 || at[14] > 1 ||
+        at[15] != 0)
         return malformed("the model's window or cuts have an impossible size");
+    p->is_network = at[14];
     if (p->borders > INT32_MAX || p->segments > p->borders || p->exceptions > p->borders ||
-        (p->borders > 0 && p->segments == 0))
+        (p->is_network ? p->segments != 0 || p->borders == 0 : p->borders > 0 && p->segments == 0))
         return malformed("the model's counts do not fit together");
     p->fine_shift = PLR_FINE_BITS - p->cut_bits;
     p->page_shift = p->cut_bits - p->window_log2;
@@ -109,6 +112,59 @@ static void size_buckets(struct plr *p, uint64_t first_start, uint64_t last_star
     p->buckets = (uint32_t)(range >> p->bucket_shift) + 1;
 }
 
+/* What stands behind the header and the network: arrays, into one piece of memory. */
+static plsm_status parse_arrays(const uint8_t **at, const uint8_t *end, struct plr *p)
+{
+    const uint8_t *from = *at;
+    uint64_t segment_bytes = (uint64_t)p->segments * PLR_SEGMENT_SIZE;
+    uint64_t exception_bytes = (uint64_t)p->exceptions * PLR_EXCEPTION_SIZE, body = cut_bytes(p);
+    if ((uint64_t)(end - from) < segment_bytes + exception_bytes + body)
+        return malformed("the model is cut off");
+    if (p->segments)
+        size_buckets(p, get_u64(from), get_u64(from + 8 * ((size_t)p->segments - 1)));
+    if (p->segments && get_u64(from) > get_u64(from + 8 * ((size_t)p->segments - 1)))
+        return malformed("segments are not in order");
+    /* In falling order of alignment. */
+    size_t bucket_bytes = ((size_t)p->buckets + 1) * sizeof *p->bucket_first;
+    p->memory_size = segment_bytes + sizeof *p->bases + exception_bytes + bucket_bytes + body;
+    p->correction_bytes = exception_bytes + body;
+    p->memory = mem_alloc(p->memory_size);
+    if (!p->memory)
+        return fail(PLSM_NO_MEMORY, "learned index: no memory for %zu bytes", p->memory_size);
+    uint64_t *starts = (uint64_t *)p->memory, *bases = starts + p->segments, *codes = bases + p->segments + 1;
+    uint32_t *slopes = (uint32_t *)(codes + p->exceptions), *numbers = slopes + p->segments;
+    uint32_t *bucket_first = numbers + p->exceptions;
+    uint8_t *shifts = (uint8_t *)(bucket_first + p->buckets + 1), *cuts = shifts + p->segments;
+    const struct {
+        void *to;
+        size_t size;
+    } parts[] = {{starts, 8 * (size_t)p->segments},
+                 {bases, 8 * (size_t)p->segments},
+                 {slopes, 4 * (size_t)p->segments},
+                 {shifts, p->segments},
+                 {codes, 8 * (size_t)p->exceptions},
+                 {numbers, 4 * (size_t)p->exceptions},
+                 {cuts, body}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        memcpy(parts[i].to, from, parts[i].size);
+        from += parts[i].size;
+    }
+    p->starts = starts;
+    p->bases = bases;
+    p->slopes = slopes;
+    p->shifts = shifts;
+    p->exception_codes = codes;
+    p->exception_borders = numbers;
+    p->bucket_first = bucket_first;
+    p->cuts = cuts;
+    /* Behind the last segment: above the windows of all borders. */
+    bases[p->segments] = ((uint64_t)p->borders + p->window) << (PLR_FINE_BITS - p->window_log2);
+    TRY(check_segments(p, bases[p->segments]));
+    fill_buckets(p, bucket_first);
+    *at = from;
+    return PLSM_OK;
+}
+
 plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out)
 {
     const uint8_t *from = *at;
@@ -116,55 +172,15 @@ plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out)
     *out = p;
     TRY(parse_header(from, end, &p));
     from += PLR_HEADER_SIZE;
-    uint64_t segment_bytes = (uint64_t)p.segments * PLR_SEGMENT_SIZE;
-    uint64_t exception_bytes = (uint64_t)p.exceptions * PLR_EXCEPTION_SIZE, body = cut_bytes(&p);
-    if ((uint64_t)(end - from) < segment_bytes + exception_bytes + body)
-        return malformed("the model is cut off");
-    if (p.segments)
-        size_buckets(&p, get_u64(from), get_u64(from + 8 * ((size_t)p.segments - 1)));
-    if (p.segments && get_u64(from) > get_u64(from + 8 * ((size_t)p.segments - 1)))
-        return malformed("segments are not in order");
-    /* In falling order of alignment. */
-    size_t bucket_bytes = ((size_t)p.buckets + 1) * sizeof *p.bucket_first;
-    p.memory_size = segment_bytes + sizeof *p.bases + exception_bytes + bucket_bytes + body;
-    p.correction_bytes = exception_bytes + body;
-    p.memory = mem_alloc(p.memory_size);
-    if (!p.memory)
-        return fail(PLSM_NO_MEMORY, "learned index: no memory for %zu bytes", p.memory_size);
-    uint64_t *starts = (uint64_t *)p.memory, *bases = starts + p.segments, *codes = bases + p.segments + 1;
-    uint32_t *slopes = (uint32_t *)(codes + p.exceptions), *numbers = slopes + p.segments;
-    uint32_t *bucket_first = numbers + p.exceptions;
-    uint8_t *shifts = (uint8_t *)(bucket_first + p.buckets + 1), *cuts = shifts + p.segments;
-    const struct {
-        void *to;
-        size_t size;
-    } parts[] = {{starts, 8 * (size_t)p.segments},
-                 {bases, 8 * (size_t)p.segments},
-                 {slopes, 4 * (size_t)p.segments},
-                 {shifts, p.segments},
-                 {codes, 8 * (size_t)p.exceptions},
-                 {numbers, 4 * (size_t)p.exceptions},
-                 {cuts, body}};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        memcpy(parts[i].to, from, parts[i].size);
-        from += parts[i].size;
-    }
-    p.starts = starts;
-    p.bases = bases;
-    p.slopes = slopes;
-    p.shifts = shifts;
-    p.exception_codes = codes;
-    p.exception_borders = numbers;
-    p.bucket_first = bucket_first;
-    p.cuts = cuts;
-    /* Behind the last segment: above the windows of all borders. */
-    bases[p.segments] = ((uint64_t)p.borders + ((uint64_t)1 << p.window_log2)) << (PLR_FINE_BITS - p.window_log2);
-    plsm_status status = check_segments(&p, bases[p.segments]);
-    if (status) {
+    plsm_status status = p.is_network ? network_parse(&from, end, &p.network) : PLSM_OK;
+    if (status == PLSM_OK && p.is_network && p.network.borders != p.borders)
+        status = malformed("the network is of other borders");
+    if (status == PLSM_OK)
+        status = parse_arrays(&from, end, &p);
+    if (status != PLSM_OK) {
         plr_free(&p);
         return status;
     }
-    fill_buckets(&p, bucket_first);
     *out = p;
     *at = from;
     return PLSM_OK;
@@ -172,8 +188,14 @@ plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out)
 
 void plr_free(struct plr *p)
 {
+    network_free(&p->network);
     mem_free(p->memory);
     *p = (struct plr){0};
+}
+
+size_t plr_memory(const struct plr *p)
+{
+    return p->memory_size + network_memory(&p->network);
 }
 
 /* The last segment that starts at or before `code`, which is not below the first. The number of steps is the same for
@@ -217,20 +239,29 @@ static bool excepted(const struct plr *p, uint64_t number, uint64_t code)
     return low < p->exceptions && p->exception_borders[low] == number && code < p->exception_codes[low];
 }
 
-static inline uint64_t position(const struct plr *p, uint64_t code)
+/* False: in front of all borders. */
+static inline bool find_position(const struct plr *p, uint64_t code, uint64_t *position)
 {
+    if (p->is_network) {
+        *position = plr_network_position(&p->network, code, p->window_log2);
+        return true;
+    }
+    if (p->segments == 0 || code < p->starts[0])
+        return false;
     uint32_t segment = find_segment(p, code);
-    return plr_position(code - p->starts[segment], p->bases[segment], p->bases[segment + 1], p->slopes[segment],
-                        p->shifts[segment]);
+    *position = plr_position(code - p->starts[segment], p->bases[segment], p->bases[segment + 1], p->slopes[segment],
+                             p->shifts[segment]);
+    return true;
 }
 
 void plr_begin(const struct plr *p, uint64_t code, struct plr_probe *probe)
 {
+    uint64_t position = 0;
     *probe = (struct plr_probe){.code = code};
-    if (p->segments == 0 || code < p->starts[0])
+    if (!find_position(p, code, &position))
         return;
     /* Border j can be at or below the step only if j pages are; and it must be if j pages and a window are. */
-    probe->step = position(p, code) >> p->fine_shift;
+    probe->step = position >> p->fine_shift;
     uint64_t high = probe->step >> p->page_shift, low = high > p->window ? high - p->window : 0;
     probe->high = high < p->borders ? high : p->borders;
     probe->low = low < probe->high ? low : probe->high;
@@ -272,10 +303,10 @@ uint32_t plr_rank(const struct plr *p, uint64_t code)
 uint64_t plr_raw_position(const struct plr *p, uint64_t code)
 {
     enum { RAW_BITS = 16 };
-    if (p->segments == 0 || code < p->starts[0])
+    uint64_t fine = 0, half = (uint64_t)1 << (PLR_FINE_BITS - 1);
+    if (!find_position(p, code, &fine))
         return 0;
     /* The band of a border is the window behind it: its middle is the prediction. */
-    uint64_t fine = position(p, code), half = (uint64_t)1 << (PLR_FINE_BITS - 1);
     fine = fine > half ? fine - half : 0;
     unsigned page_bits = PLR_FINE_BITS - p->window_log2;
     return page_bits > RAW_BITS ? fine >> (page_bits - RAW_BITS) : fine << (RAW_BITS - page_bits);

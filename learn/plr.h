@@ -1,7 +1,5 @@
-/* Codes to ranks: a piecewise linear model over the borders between pages, made exact. Private to learn/.
- *
- * Border number j (1 to m) lies somewhere above code low and at or below code high: the codes of the last key in front
- * of it and the first key behind it. The rank of a code is how many borders lie at or below it: which page it is on. */
+/* Codes to ranks: a model of the borders between pages (borders.h), made exact. The model itself says about where: a
+ * straight line, a piecewise linear function, or a neural network. Private to learn/. */
 #ifndef LEARN_PLR_H
 #define LEARN_PLR_H
 
@@ -9,17 +7,14 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
-
-/* low[j] < high[j] <= low[j + 1], for border number j + 1. */
-struct plr_borders {
-    uint64_t *low, *high;
-    uint32_t count;
-};
+#include "learn/borders.h"
+#include "learn/network.h"
 
 /* What the raw prediction is made by. */
 enum plr_shape {
     PLR_LINE,     /* one straight line */
     PLR_SEGMENTS, /* as many as pay */
+    PLR_NETWORK,  /* a neural network (network.h) */
 };
 
 /* What a model must keep to. */
@@ -35,6 +30,8 @@ plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, c
 
 struct plr {
     uint32_t borders, segments, exceptions;
+    bool is_network; /* then there are no segments */
+    struct network network;
     unsigned window_log2;  /* the prediction is right within half of 2^window_log2 pages to either side */
     unsigned cut_bits;     /* per border: where in its window it is */
     uint32_t window;       /* 2^window_log2 pages */
@@ -43,23 +40,24 @@ struct plr {
     unsigned page_shift;   /* what cuts are in >> this is pages */
     unsigned bucket_shift; /* (code - starts[0]) >> this is the bucket to look for the segment in */
     uint32_t buckets;
-    uint32_t search_stride; /* a power of two; no bucket has as many as twice this many segments */
-    uint8_t *memory;           /* owns everything below */
-    const uint64_t *starts;    /* per segment: the first code, ascending */
-    const uint64_t *bases;     /* per segment and one behind: the fine position at its start, never descending */
+    uint32_t search_stride;          /* a power of two; no bucket has as many as twice this many segments */
+    uint8_t *memory;                 /* owns everything below */
+    const uint64_t *starts;          /* per segment: the first code, ascending */
+    const uint64_t *bases;           /* per segment and one behind: the fine position at its start, never descending */
     const uint64_t *exception_codes; /* the code from which on border exception_borders[i] is behind us */
-    const uint32_t *slopes;    /* per segment: fine positions per code, times 2^shift */
+    const uint32_t *slopes;          /* per segment: fine positions per code, times 2^shift */
     const uint32_t *exception_borders;
     const uint32_t *bucket_first; /* per bucket and one behind: how many segments start in front of it */
     const uint8_t *shifts;        /* per segment */
     const uint8_t *cuts;          /* cut_bits each, packed, padded by 8 bytes */
     size_t memory_size;
-    size_t correction_bytes; /* of it: cuts and exceptions, which grow with the pages */
+    size_t correction_bytes; /* serialized: cuts and exceptions, which grow with the pages */
 };
 
 /* Reads a serialized model at *at and moves *at behind it. PLSM_CORRUPT, PLSM_NO_MEMORY. Give back with plr_free. */
 plsm_status plr_parse(const uint8_t **at, const uint8_t *end, struct plr *out);
-void plr_free(struct plr *p); /* accepts a zeroed one */
+void plr_free(struct plr *p);           /* accepts a zeroed one */
+size_t plr_memory(const struct plr *p); /* bytes it occupies */
 
 /* A rank in the making: what arithmetic alone says. */
 struct plr_probe {

@@ -25,7 +25,9 @@ struct segment {
 
 /* One candidate model. */
 struct fit {
-    struct buf segments; /* of struct segment */
+    struct buf segments;           /* of struct segment */
+    const struct network *network; /* instead of segments; NULL */
+    plsm_slice network_bytes;
     unsigned window_log2, cut_bits;
     uint64_t limit; /* base behind the last segment */
     uint64_t size;  /* serialized; UINT64_MAX: it does not fit */
@@ -144,6 +146,7 @@ static plsm_status fit_segments(struct fit *f, const struct plr_borders *b, uint
 
 /* Fine positions of ascending codes. */
 struct walk {
+    const struct fit *fit;
     const struct segment *at, *end;
     uint64_t limit;
 };
@@ -151,11 +154,13 @@ struct walk {
 static struct walk walk_start(const struct fit *f)
 {
     const struct segment *first = (const struct segment *)f->segments.data;
-    return (struct walk){first, first + f->segments.size / sizeof *first, f->limit};
+    return (struct walk){f, first, first + f->segments.size / sizeof *first, f->limit};
 }
 
 static uint64_t walk_position(struct walk *w, uint64_t code)
 {
+    if (w->fit->network)
+        return plr_network_position(w->fit->network, code, w->fit->window_log2);
     while (w->at + 1 < w->end && w->at[1].start <= code)
         w->at++;
     uint64_t next_base = w->at + 1 < w->end ? w->at[1].base : w->limit;
@@ -176,7 +181,7 @@ static void choose_cut_bits(struct fit *f, const struct plr_borders *b)
         else
             exceptions++;
     }
-    uint64_t segment_bytes = f->segments.size / sizeof(struct segment) * PLR_SEGMENT_SIZE;
+    uint64_t segment_bytes = f->segments.size / sizeof(struct segment) * PLR_SEGMENT_SIZE + f->network_bytes.size;
     f->size = UINT64_MAX;
     for (unsigned shift = 0; shift <= PLR_FINE_BITS - PLR_CUT_BITS_MIN; shift++) {
         unsigned bits = PLR_FINE_BITS - shift;
@@ -238,9 +243,11 @@ static plsm_status append_fit(const struct fit *f, const struct plr_borders *b, 
     put_u32(header + 8, (uint32_t)(numbers.size / 4));
     header[12] = (uint8_t)f->window_log2;
     header[13] = (uint8_t)f->cut_bits;
-    if ((status = buf_append(out, header, sizeof header)) || (status = append_segments(f, out)) ||
-        (status = buf_append(out, codes.data, codes.size)) || (status = buf_append(out, numbers.data, numbers.size)) ||
-        (status = buf_append(out, cuts, cut_size)))
+    header[14] = f->network != NULL;
+    if ((status = buf_append(out, header, sizeof header)) ||
+        (status = buf_append(out, f->network_bytes.data, f->network_bytes.size)) ||
+        (status = append_segments(f, out)) || (status = buf_append(out, codes.data, codes.size)) ||
+        (status = buf_append(out, numbers.data, numbers.size)) || (status = buf_append(out, cuts, cut_size)))
         goto done;
 done:
     mem_free(cuts);
@@ -282,9 +289,42 @@ static unsigned choose_window(const uint64_t *sizes, const uint64_t *segment_byt
     return chosen;
 }
 
+/* A network is trained first; its window is what its error asks for. */
+static plsm_status train_network(const struct plr_borders *borders, const struct plr_limits *limits, struct buf *out)
+{
+    struct buf bytes = {0};
+    struct network network = {0};
+    struct fit fit = {.network = &network, .window_log2 = PLR_WINDOW_LOG2_MIN};
+    uint32_t error_pages = 0;
+    plsm_status status = borders->count > 0 ? network_train(borders, &bytes) : PLSM_TOO_LARGE;
+    const uint8_t *at = bytes.data;
+    if (status == PLSM_OK)
+        status = network_parse(&at, at + bytes.size, &network);
+    if (status != PLSM_OK)
+        goto done;
+    network_error(&network, borders, &error_pages); /* every border is asked */
+    /* A position may be off by as much to either side, and must stay inside the window. */
+    while (fit.window_log2 <= PLR_WINDOW_LOG2_MAX && 1u << (fit.window_log2 - 1) <= error_pages)
+        fit.window_log2++;
+    fit.network_bytes = buf_slice(&bytes);
+    if (fit.window_log2 > PLR_WINDOW_LOG2_MAX || error_pages > limits->error_pages_max ||
+        bytes.size > limits->segment_bytes_max) {
+        status = PLSM_TOO_LARGE;
+        goto done;
+    }
+    choose_cut_bits(&fit, borders);
+    status = append_fit(&fit, borders, out);
+done:
+    network_free(&network);
+    buf_free(&bytes);
+    return status;
+}
+
 plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, const struct plr_limits *limits,
                       struct buf *out)
 {
+    if (shape == PLR_NETWORK)
+        return train_network(borders, limits, out);
     size_t segment_bytes_max = limits->segment_bytes_max;
     uint64_t sizes[PLR_WINDOW_LOG2_MAX + 1], segment_bytes[PLR_WINDOW_LOG2_MAX + 1] = {0}, smallest = UINT64_MAX;
     struct fit fit = {0};

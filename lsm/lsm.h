@@ -95,9 +95,9 @@ plsm_status lsm_flush(struct lsm *db);
 /* Compacts all that overlaps [from, to) (empty: open) down to the last level and waits. */
 plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to);
 
-/* Trains the runs that have no usable model, or all of them, and keeps the models in files beside them; makes the models
- * of the levels anew. `progress` (may be NULL) gets bytes of runs done, and in all. PLSM_READ_ONLY, PLSM_NO_SPACE,
- * PLSM_NO_MEMORY, PLSM_IO, PLSM_CORRUPT (of a page that was read). */
+/* Trains the runs that have no usable model, or all of them, and keeps the models in files beside them; makes the
+ * models of the levels anew. `progress` (may be NULL) gets bytes of runs done, and in all. PLSM_READ_ONLY,
+ * PLSM_NO_SPACE, PLSM_NO_MEMORY, PLSM_IO, PLSM_CORRUPT (of a page that was read). */
 plsm_status lsm_retrain(struct lsm *db, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes),
                         void *arg);
 

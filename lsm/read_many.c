@@ -89,7 +89,8 @@ static uint8_t *own_page(struct group *g, unsigned number)
 }
 
 /* Puts pages that were read where lookups find them; a page that is damaged is read again, and told, by its lookup. */
-static void take_pages(const struct group *g, const struct place *places, const struct env_piece *pieces, unsigned count)
+static void take_pages(const struct group *g, const struct place *places, const struct env_piece *pieces,
+                       unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         struct run_search *s = &places[i].ask->search;

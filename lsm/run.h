@@ -239,8 +239,8 @@ void run_search_prefetch_filter(const struct run_search *s, const struct run_que
 bool run_search_may_contain(const struct run_search *s, const struct run_question *q);
 /* Settles which page to look at, and fetches its place in the cache. */
 plsm_status run_search_locate(struct run_search *s, const struct run_question *q);
-/* Fetches the front of that page from memory; false when it is not in the cache (or a unit of several blocks): it will be
- * read from the file. */
+/* Fetches the front of that page from memory; false when it is not in the cache (or a unit of several blocks): it will
+ * be read from the file. */
 bool run_search_fetch_page(const struct run_search *s);
 /* Fetches the entry that the fingerprints of that page point to, when the page is in memory. */
 void run_search_fetch_entry(const struct run_search *s, const struct run_question *q);

@@ -1,6 +1,6 @@
-/* Training runs that are there already: those that were written without a model (train_every, model_update=0, traditional
- * mode), whose model is damaged or of another version, or all of them. A run's keys are read once, in order; its new
- * model goes into a file beside it, the run itself is not touched. */
+/* Training runs that are there already: those that were written without a model (train_every, model_update=0,
+ * traditional mode), whose model is damaged or of another version, or all of them. A run's keys are read once, in
+ * order; its new model goes into a file beside it, the run itself is not touched. */
 #include "lsm/db.h"
 
 #include "base/alloc.h"

@@ -58,8 +58,8 @@ struct engine {
     /* References are returned also with `no_value`. */
     plsm_status (*get)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                        struct engine_value *out);
-    /* Up to ENGINE_MANY keys at one moment; statuses as `get` would have returned them. Returns the first that is neither
-     * PLSM_OK nor PLSM_NOT_FOUND. */
+    /* Up to ENGINE_MANY keys at one moment; statuses as `get` would have returned them. Returns the first that is
+     * neither PLSM_OK nor PLSM_NOT_FOUND. */
     plsm_status (*multi_get)(void *tree, const struct engine_snapshot *snapshot, const plsm_slice *keys, size_t count,
                              bool no_value, struct engine_value *outs, plsm_status *statuses);
     plsm_status (*has_prefix)(void *tree, const struct engine_snapshot *snapshot, plsm_slice prefix, bool *out);

@@ -10,8 +10,8 @@
 #include "base/banned.h"
 
 /* X(name, least, most, default, help): the default is written as a user would. For words `least` is the list of words,
- * each followed by a bar; the value is its position. Fractions are kept in parts per million. GROUP_* take one value, or
- * three with slashes between: level 0, the levels between, the last level. */
+ * each followed by a bar; the value is its position. Fractions are kept in parts per million. GROUP_* take one value,
+ * or three with slashes between: level 0, the levels between, the last level. */
 #define OPTIONS(NUMBER, WORD, FRACTION, GROUP_NUMBER, GROUP_WORD, GROUP_FRACTION)                                      \
     WORD(engine, "lsm|", "lsm", "storage engine: lsm")                                                                 \
     WORD(index, "traditional|learned|", "learned", "how a page is found: traditional (fences) or learned (models)")    \

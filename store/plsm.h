@@ -115,10 +115,10 @@ void plsm_value_free(plsm_value *value);
 plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_value *out);
 
 /* Gets `count` keys at one moment, in any order, many of them under way at once: waiting for memory and for the disk
- * overlaps, so 16 or more keys cost far less than as many plsm_get. statuses[i] and values[i] are as plsm_get would have
- * given them for keys[i]; each value is zeroed before its first use, kept and freed as with plsm_get. Returns PLSM_OK
- * when each key was read or is not there, otherwise the first other status. Keys that are not allowed get PLSM_INVALID
- * or PLSM_TOO_LARGE, and the others are read all the same. */
+ * overlaps, so 16 or more keys cost far less than as many plsm_get. statuses[i] and values[i] are as plsm_get would
+ * have given them for keys[i]; each value is zeroed before its first use, kept and freed as with plsm_get. Returns
+ * PLSM_OK when each key was read or is not there, otherwise the first other status. Keys that are not allowed get
+ * PLSM_INVALID or PLSM_TOO_LARGE, and the others are read all the same. */
 plsm_status plsm_multi_get(plsm *db, const plsm_read_options *options, const plsm_slice *keys, size_t count,
                            plsm_value *values, plsm_status *statuses);
 

@@ -40,10 +40,12 @@ const struct command command_retrain = {
     .arguments = "STORE",
     .summary = "Trains the models of runs that have none",
     .help =
-        "Runs that were written in traditional mode or by another version, or whose model is damaged, are served by the\n"
-        "traditional index. This reads their keys and gives them a model, in a file beside each; no data is rewritten.\n\n"
+        "Runs that were written in traditional mode or by another version, or whose model is damaged, are served by\n"
+        "the traditional index. This reads their keys and gives them a model, in a file beside each; no data is\n"
+        "rewritten.\n\n"
         "  -a, --all       all runs, also those that have a model\n\n"
-        "What kind of model and how large is said by -o model=..., model_run_bytes=... and others: plsm create --help.\n\n"
+        "What kind of model and how large is said by -o model=..., model_run_bytes=... and others: plsm create\n"
+        "--help.\n\n"
         "Example:\n  plsm retrain /var/lib/words\n",
     .run = run,
 };

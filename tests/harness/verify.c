@@ -88,8 +88,8 @@ static bool verify_gets(plsm *db, const struct model *model, uint64_t at, plsm_s
     return right;
 }
 
-/* All keys of one keyspace in one call, some of them twice. What single gets said is the model's already; so values need
- * only be as those. */
+/* All keys of one keyspace in one call, some of them twice. What single gets said is the model's already; so values
+ * need only be as those. */
 static bool verify_many(plsm *db, const struct model *model, uint64_t at, plsm_keyspace keyspace, plsm_status *status,
                         char *failure, size_t size)
 {
