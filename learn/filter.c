@@ -1,5 +1,5 @@
 /* Binary fuse filter, 3-wise (Graf and Lemire, "Binary Fuse Filters: Fast and Smaller Than Xor Filters", JEA 2022),
- * with packed fingerprints of 4 to 16 bits.
+ * with packed fingerprints of 1 to 16 bits.
  *
  * A key's hash names three slots in three consecutive segments; the filter says yes when the exclusive or of the three
  * fingerprints there is the key's own fingerprint. Building peels the slots: a slot that only one remaining key uses
@@ -9,7 +9,7 @@
  *
  * Serialized form, little-endian:
  *    0  u8   format, 1
- *    1  u8   fingerprint bits, 4 to 16
+ *    1  u8   fingerprint bits, 1 to 16
  *    2  u16  0
  *    4  u32  segment length: a power of two, 4 to 2^18; 0 in a filter without slots
  *    8  u64  distinct hashes
@@ -131,7 +131,7 @@ plsm_status filter_open(plsm_slice bytes, struct filter *out)
                        .bits = at[1],
                        .keys = get_u64(at + 8)};
     f.segment_length_mask = f.segment_length ? f.segment_length - 1 : 0;
-    if (f.bits < FILTER_BITS_MIN || f.bits > FILTER_BITS_MAX || get_u16(at + 2) != 0 || get_u32(at + 28) != 0)
+    if (f.bits < FILTER_BITS_LEAST || f.bits > FILTER_BITS_MAX || get_u16(at + 2) != 0 || get_u32(at + 28) != 0)
         return fail(PLSM_CORRUPT, "filter: %u fingerprint bits or reserved bytes not zero", f.bits);
     bool sound = f.segment_length == 0
                      ? f.segment_count_length == 0
@@ -186,6 +186,14 @@ static void choose_shape(struct filter *filter, uint64_t keys, unsigned attempt)
     filter->segment_length = length;
     filter->segment_length_mask = length - 1;
     filter->segment_count_length = (uint32_t)(segments * length);
+}
+
+uint64_t filter_size(uint64_t keys, unsigned bits)
+{
+    struct filter filter = {.bits = bits};
+    if (keys)
+        choose_shape(&filter, keys, 0);
+    return HEADER_SIZE + fingerprint_bytes(&filter);
 }
 
 static plsm_status peeling_reserve(struct peeling *p, const struct filter *filter, size_t keys)
@@ -336,8 +344,8 @@ static plsm_status emit(const struct filter *filter, const struct peeling *p, st
 
 plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct buf *out)
 {
-    if (bits < FILTER_BITS_MIN || bits > FILTER_BITS_MAX)
-        return fail(PLSM_INVALID, "filter: %u fingerprint bits; %d to %d are possible", bits, FILTER_BITS_MIN,
+    if (bits < FILTER_BITS_LEAST || bits > FILTER_BITS_MAX)
+        return fail(PLSM_INVALID, "filter: %u fingerprint bits; %d to %d are possible", bits, FILTER_BITS_LEAST,
                     FILTER_BITS_MAX);
     if (count > UINT32_MAX / 8)
         return fail(PLSM_TOO_LARGE, "filter: %zu keys in one run are too many", count);

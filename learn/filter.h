@@ -1,6 +1,6 @@
 /* Membership: may a run hold this key? False negatives do not exist; false positives cost a page read.
  *
- * A binary fuse filter (Graf and Lemire, "Binary Fuse Filters", 2022) with 3-wise segments and fingerprints of 4 to 16
+ * A binary fuse filter (Graf and Lemire, "Binary Fuse Filters", 2022) with 3-wise segments and fingerprints of 1 to 16
  * bits, packed, so that bits per level can follow Monkey (Dayan, Athanassoulis, Idreos, SIGMOD 2017). About 1.125 bits
  * per key for each fingerprint bit; false positive rate 2^-bits. */
 #ifndef LEARN_FILTER_H
@@ -11,7 +11,11 @@
 
 #include "base/bytes.h"
 
-enum { FILTER_BITS_MIN = 4, FILTER_BITS_MAX = 16 };
+enum {
+    FILTER_BITS_LEAST = 1, /* of a part of a filter (learn/partitioned.h) */
+    FILTER_BITS_MIN = 4,   /* of the filter of a run */
+    FILTER_BITS_MAX = 16
+};
 
 /* A filter over its serialized bytes, which stay where they are and must outlive it. */
 struct filter {
@@ -25,6 +29,9 @@ struct filter {
 /* Appends the serialized filter over `count` hashes (key_hash of keys; duplicates allowed; the array is reordered) to
  * `out`. count 0 gives a filter that answers no. PLSM_NO_MEMORY. The caller adds its own checksum around it. */
 plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct buf *out);
+/* Serialized bytes of a filter over `keys` distinct hashes (of one that needs no second table size, as practically all
+ * do), for whoever weighs it against something else. `bits` as for filter_build. */
+uint64_t filter_size(uint64_t keys, unsigned bits);
 /* Reads a serialized filter. PLSM_CORRUPT when its sizes do not fit together. */
 plsm_status filter_open(plsm_slice bytes, struct filter *out);
 /* False: no such key was in it. */
