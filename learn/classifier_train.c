@@ -47,6 +47,7 @@ static void cell_lists_free(struct cell_lists *lists)
 {
     mem_free(lists->cells);
     mem_free(lists->starts);
+    *lists = (struct cell_lists){0};
 }
 
 static plsm_status cell_lists_build(const plsm_slice *keys, size_t count, unsigned kinds, struct cell_lists *out)
@@ -265,10 +266,10 @@ static void assign(const struct bins *bins, const uint8_t *levels, unsigned leve
                    struct assignment *out)
 {
     double cost[LEVELS_MAX] = {0};
-    uint8_t from[BINS][LEVELS_MAX];
+    uint8_t from[BINS][LEVELS_MAX] = {{0}};
     for (unsigned i = 0; i < bins->count; i++) {
         unsigned best = 0; /* of the levels up to this one, in the bin before */
-        double next[LEVELS_MAX];
+        double next[LEVELS_MAX] = {0};
         for (unsigned l = 0; l < level_count; l++) {
             if (cost[l] < cost[best])
                 best = l;
@@ -406,27 +407,25 @@ plsm_status classifier_train(const struct classifier_samples *samples, unsigned 
     struct buf best = {0};
     uint64_t best_size = UINT64_MAX;
     plsm_status status = PLSM_OK;
-    if (t) {
-        t->samples = samples;
-        t->bits = bits;
-        t->run_keys = run_keys;
-        t->order = mem_alloc((keys + misses) * sizeof *t->order);
-        t->sorted = mem_alloc((keys + misses) * sizeof *t->sorted);
-        t->key_scores = mem_alloc(keys * sizeof *t->key_scores);
-        t->miss_scores = mem_alloc(misses * sizeof *t->miss_scores);
-    }
-    if (!t || !t->order || !t->sorted || !t->key_scores || !t->miss_scores)
+    if (!t)
+        return fail(PLSM_NO_MEMORY, "classifier: no memory to train one");
+    t->samples = samples;
+    t->bits = bits;
+    t->run_keys = run_keys;
+    t->order = mem_alloc((keys + misses) * sizeof *t->order);
+    t->sorted = mem_alloc((keys + misses) * sizeof *t->sorted);
+    t->key_scores = mem_alloc(keys * sizeof *t->key_scores);
+    t->miss_scores = mem_alloc(misses * sizeof *t->miss_scores);
+    if (!t->order || !t->sorted || !t->key_scores || !t->miss_scores)
         status = fail(PLSM_NO_MEMORY, "classifier: no memory to train one");
     for (size_t i = 0; i < sizeof kind_sets && status == PLSM_OK; i++)
         status = try_kinds(t, kind_sets[i], &best, &best_size);
     if (status == PLSM_OK && best.size && buf_append(out, best.data, best.size))
         status = fail(PLSM_NO_MEMORY, "classifier: no memory for its %zu bytes", best.size);
-    if (t) {
-        mem_free(t->order);
-        mem_free(t->sorted);
-        mem_free(t->key_scores);
-        mem_free(t->miss_scores);
-    }
+    mem_free(t->order);
+    mem_free(t->sorted);
+    mem_free(t->key_scores);
+    mem_free(t->miss_scores);
     mem_free(t);
     buf_free(&best);
     return status;

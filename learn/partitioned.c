@@ -60,12 +60,6 @@ static struct miss_directory *slot_of(const struct miss_directories *table, uint
     return &table->slots[at];
 }
 
-/* A miss that may have been cut counts as one whose directory is there: its own is not known. */
-static bool has_known_directory(plsm_slice miss)
-{
-    return miss.size < CLASSIFIER_KEY_SIZE_MAX && partitioned_directory(miss).size > 0;
-}
-
 static uint64_t directory_hash(plsm_slice key)
 {
     plsm_slice directory = partitioned_directory(key);
@@ -83,7 +77,7 @@ static plsm_status look_for_directories(const struct partitioned_input *input, s
     if (!out->slots)
         return fail(PLSM_NO_MEMORY, "filter: no memory to look for %zu directories", input->miss_count);
     for (size_t i = 0; i < input->miss_count; i++)
-        if (has_known_directory(input->misses[i])) {
+        if (partitioned_directory(input->misses[i]).size) {
             uint64_t hash = directory_hash(input->misses[i]);
             *slot_of(out, hash) = (struct miss_directory){.hash = hash, .used = true};
         }
@@ -111,7 +105,7 @@ static plsm_status check_input(const struct partitioned_input *input, struct cla
 
 plsm_status partitioned_plan(const struct partitioned_input *input, struct partition_plan *out)
 {
-    struct classifier classifier;
+    struct classifier classifier = {0};
     struct miss_directories table = {0};
     TRY(check_input(input, &classifier));
     struct partition_counts counts = {.classes = classifier.classes,
@@ -124,7 +118,9 @@ plsm_status partitioned_plan(const struct partitioned_input *input, struct parti
     for (size_t i = 0; i < input->miss_count; i++) {
         plsm_slice miss = input->misses[i];
         unsigned class = input->classes ? classifier_class(&classifier, miss) : 0;
-        bool beside = counts.directories && has_known_directory(miss) && !slot_of(&table, directory_hash(miss))->in_run;
+        /* Of a miss that was cut this may be a directory above its own: if even that is not in the run, nor is that. */
+        bool beside =
+            counts.directories && partitioned_directory(miss).size && !slot_of(&table, directory_hash(miss))->in_run;
         (beside ? counts.misses_beside : counts.misses)[class]++;
     }
     partition_plan(&counts, input->bits, out);
@@ -175,7 +171,7 @@ plsm_status partitioned_build(const struct partitioned_input *input, const struc
 {
     size_t start = out->size, header_size = partitioned_header_size(plan->classes);
     size_t most = input->count > input->directory_count ? input->count : input->directory_count;
-    struct classifier classifier;
+    struct classifier classifier = {0};
     uint64_t *scratch = NULL;
     TRY(check_input(input, &classifier));
     if (plan->classes != 1 && plan->classes != classifier.classes)
@@ -222,7 +218,7 @@ static plsm_status take(plsm_slice *rest, uint64_t size, plsm_slice *part)
 
 static plsm_status open_class(uint64_t size, plsm_slice *rest, struct filter *filter, uint8_t *bits)
 {
-    plsm_slice part;
+    plsm_slice part = {0};
     if (size == 0 || size == size_of_never) {
         *bits = size ? PARTITION_NEVER : PARTITION_ALWAYS;
         return PLSM_OK;
@@ -237,7 +233,7 @@ plsm_status partitioned_open(plsm_slice bytes, struct partitioned *out)
 {
     const uint8_t *at = bytes.data;
     struct partitioned p = {0};
-    plsm_slice part, rest = bytes;
+    plsm_slice part = {0}, rest = bytes;
     *out = p;
     if (bytes.size < CLASS_SIZES_AT || get_u32(at) != MAGIC)
         return fail(PLSM_CORRUPT, "filter: not a partitioned one");

@@ -74,11 +74,11 @@ struct partitioned_input {
     const uint64_t *hashes;      /* key_hash of every key; neighbours may repeat */
     const uint8_t *classes;      /* classifier_class of every key; NULL: no classifier */
     size_t count;                /* of both */
-    const uint64_t *directories; /* key_hash of partitioned_directory of every key, each once or more; NULL: none */
+    const uint64_t *directories; /* key_hash of every prefix of a key that ends in '/', each once; NULL: none */
     size_t directory_count;
     plsm_slice classifier;    /* serialized; empty when classes is NULL */
-    const plsm_slice *misses; /* held out: the classifier was not trained on them; perhaps cut to
-                                    CLASSIFIER_KEY_SIZE_MAX bytes */
+    const plsm_slice *misses; /* held out: the classifier was not trained on them; perhaps cut, to not less than
+                                 CLASSIFIER_KEY_SIZE_MAX bytes */
     size_t miss_count;
     unsigned bits; /* of the plain filter to compare with, FILTER_BITS_MIN to FILTER_BITS_MAX */
 };
@@ -107,7 +107,8 @@ struct partitioned {
 };
 
 /* A key on its way through the filters of several runs. What depends on the key alone is computed once, and the class
- * once for all filters that share the bytes of one classifier in memory. */
+ * once for all filters whose `classifier` reads the same bytes in memory (a reader of many runs may let equal ones do
+ * so). */
 struct partitioned_query {
     plsm_slice key;
     uint64_t hash;           /* key_hash(key) */
