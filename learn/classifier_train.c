@@ -27,7 +27,7 @@ enum {
 };
 static const float weight_rate = 0.1f, bias_rate = 0.05f; /* 0.3 and 1.0 were worse, for the same reason */
 
-/* The sets of kinds that are tried. */
+/* The sets of kinds that are tried, from the one that takes least time to the one that takes most. */
 static const uint8_t kind_sets[] = {
     FEATURE_HEADS,                  /* misses elsewhere in the order of keys */
     FEATURE_HEADS | FEATURE_TOKENS, /* other names in the same places */
@@ -364,10 +364,13 @@ static plsm_status write_classifier(const struct trainer *t, const int32_t *thre
 }
 
 /* Trains with one set of kinds, with tables of one size after the other while that pays, and keeps in `best` what is
- * smaller than *best_size. */
+ * smaller than *best_size. A set after the first takes more time for every key, so it must save 1 % of a plain filter
+ * to be taken. */
 static plsm_status try_kinds(struct trainer *t, unsigned kinds, struct buf *best, uint64_t *best_size)
 {
     const struct classifier_samples *s = t->samples;
+    uint64_t margin = filter_size(t->run_keys, t->bits) / 100;
+    uint64_t limit = *best_size == UINT64_MAX ? UINT64_MAX : *best_size > margin ? *best_size - margin : 0;
     t->kinds = kinds;
     plsm_status status = cell_lists_build(s->keys, s->key_count, kinds, &t->keys);
     if (status == PLSM_OK)
@@ -381,9 +384,9 @@ static plsm_status try_kinds(struct trainer *t, unsigned kinds, struct buf *best
         fill_bins(t, &bins);
         unsigned count = choose_thresholds(&bins, t->bits, thresholds);
         uint64_t size = count ? weigh(t, thresholds, count) : UINT64_MAX;
-        if (size >= *best_size)
+        if (size >= limit)
             break;
-        *best_size = size;
+        limit = *best_size = size;
         best->size = 0;
         status = write_classifier(t, thresholds, count, best);
     }

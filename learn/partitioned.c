@@ -265,10 +265,20 @@ plsm_status partitioned_open(plsm_slice bytes, struct partitioned *out)
 
 void partitioned_query_init(struct partitioned_query *query, plsm_slice key, uint64_t hash)
 {
-    plsm_slice directory = partitioned_directory(key);
-    *query = (struct partitioned_query){.key = key, .hash = hash, .has_directory = directory.size > 0};
-    if (query->has_directory)
-        query->directory_hash = key_hash(directory.data, directory.size);
+    *query = (struct partitioned_query){.key = key, .hash = hash};
+}
+
+/* Whether the key has a directory; then query->directory_hash is known. */
+static bool has_directory(struct partitioned_query *query)
+{
+    if (!query->directory_sought) {
+        plsm_slice directory = partitioned_directory(query->key);
+        query->directory_sought = true;
+        query->has_directory = directory.size > 0;
+        if (query->has_directory)
+            query->directory_hash = key_hash(directory.data, directory.size);
+    }
+    return query->has_directory;
 }
 
 static unsigned class_of(const struct partitioned *filter, struct partitioned_query *query)
@@ -296,14 +306,15 @@ bool partitioned_may_have_directory(const struct partitioned *filter, uint64_t d
 
 bool partitioned_may_contain(const struct partitioned *filter, struct partitioned_query *query)
 {
-    if (query->has_directory && !partitioned_may_have_directory(filter, query->directory_hash))
+    if (filter->has_directories && has_directory(query) &&
+        !filter_may_contain(&filter->directories, query->directory_hash))
         return false;
     return partitioned_class_may_contain(filter, class_of(filter, query), query->hash);
 }
 
 void partitioned_prefetch(const struct partitioned *filter, struct partitioned_query *query)
 {
-    if (filter->has_directories && query->has_directory) {
+    if (filter->has_directories && has_directory(query)) {
         filter_prefetch(&filter->directories, query->directory_hash);
         return;
     }

@@ -112,8 +112,8 @@ struct partitioned {
 struct partitioned_query {
     plsm_slice key;
     uint64_t hash;           /* key_hash(key) */
-    uint64_t directory_hash; /* of its directory */
-    bool has_directory;
+    uint64_t directory_hash; /* of its directory, once it is sought and if it has one */
+    bool directory_sought, has_directory;
     const uint8_t *classified_by; /* the weights of the classifier that `class` is of; NULL: none yet */
     unsigned class;
 };
