@@ -165,12 +165,14 @@ INLINED void see_token(const struct text *text, size_t from, size_t to, struct s
 INLINED void see_tokens(const struct text *text, struct sight *s)
 {
     size_t from = 0;
-    for (size_t first = 0; first < text->size; first += BORDERS)
-        for (uint64_t left = borders_of(text, first); left; left &= left - 1) {
-            size_t to = first + (size_t)__builtin_ctzll(left);
-            see_token(text, from, to, s);
-            from = to + 1;
-        }
+    uint64_t low = borders_of(text, 0), high = text->size > BORDERS ? borders_of(text, BORDERS) : 0;
+    while (low | high) {
+        size_t to = low ? (size_t)__builtin_ctzll(low) : BORDERS + (size_t)__builtin_ctzll(high);
+        high &= low ? UINT64_MAX : high - 1;
+        low &= low - 1;
+        see_token(text, from, to, s);
+        from = to + 1;
+    }
     if (from < text->size)
         see_token(text, from, text->size, s);
 }
