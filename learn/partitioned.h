@@ -9,7 +9,10 @@
  *
  * No key of the run is ever denied: classes are computed by one pure function when writing and when reading, every key
  * is in the filter of its class, and a class says no only if no key was counted in it. A classifier that learned
- * nonsense costs bytes or false positives, never a key. */
+ * nonsense costs bytes or false positives, never a key.
+ *
+ * The rate of false positives is that of misses like those it was planned for. When misses change their nature, a class
+ * with few bits lets more of them pass (without a filter all) until the run is written again. */
 #ifndef LEARN_PARTITIONED_H
 #define LEARN_PARTITIONED_H
 
@@ -87,7 +90,8 @@ struct partitioned_input {
  * PLSM_CORRUPT for a malformed classifier. */
 plsm_status partitioned_plan(const struct partitioned_input *input, struct partition_plan *out);
 /* Appends the serialized filter that `plan` (of the same input) asks for, worth having or not, to `out`. Takes about
- * as long as building the plain filter. PLSM_NO_MEMORY, with `out` as it was. The caller adds its own checksum. */
+ * as long as building the plain filter. PLSM_NO_MEMORY, or PLSM_INVALID for a plan that would deny keys or cannot be
+ * followed, with `out` as it was. The caller adds its own checksum. */
 plsm_status partitioned_build(const struct partitioned_input *input, const struct partition_plan *plan,
                               struct buf *out);
 
