@@ -46,8 +46,12 @@ bool exact_builder_alive(const struct exact_builder *b);
 
 /* Appends the serialized set to `out` and sets *built; or leaves `out` as it is and clears *built, when there were no
  * keys, they do not fit, or the set is larger than bits_per_key_max * keys. Call it once. PLSM_NO_MEMORY leaves `out`
- * as it is. The caller adds its own checksum around the bytes. */
+ * as it is. The caller adds its own checksum around the bytes. Every key is looked up in the set before it is given
+ * out. */
 plsm_status exact_builder_finish(struct exact_builder *b, struct buf *out, bool *built);
+
+/* Keys that were not found by that: 0, or the library has an error, and nothing was built. */
+uint64_t exact_builder_missed(const struct exact_builder *b);
 
 /* --- reading --- */
 

@@ -33,6 +33,7 @@ struct exact_builder {
     size_t size_min;   /* of the keys in the sample */
     size_t ending;     /* bytes that all of them end with */
     unsigned sample_keys;
+    uint64_t missed; /* keys that the set denied once it was built */
     bool alive, sampling;
 };
 
@@ -500,7 +501,22 @@ plsm_status exact_builder_finish(struct exact_builder *b, struct buf *out, bool 
         status = end_token(n);
     if (status == PLSM_OK)
         status = close_run(n);
+    size_t start = out->size;
+    struct exact set;
     if (status == PLSM_OK)
         status = exact_encode(n, b->limit * n->keys / LIMIT_FRACTION, out, built);
-    return status == PLSM_OK ? status : give_up(b, status);
+    if (status != PLSM_OK)
+        return give_up(b, status);
+    if (*built) {
+        status = exact_open(slice(out->data + start, out->size - start), &set);
+        b->missed = status == PLSM_OK ? exact_count_missing(n, &set) : n->keys;
+        *built = b->missed == 0;
+        out->size = *built ? out->size : start;
+    }
+    return PLSM_OK;
+}
+
+uint64_t exact_builder_missed(const struct exact_builder *b)
+{
+    return b->missed;
 }

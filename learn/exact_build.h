@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "learn/exact.h"
 #include "learn/exact_number.h"
 
 /* Which part of a key is the number. */
@@ -93,6 +94,9 @@ unsigned exact_block_log2(uint64_t listed, uint64_t span);
 /* Estimated bits of the positions of a run. Worked example: 960 of 1,024 taken: 64 are listed at 2 + 4 bits each (4:
  * the logarithm of 1,024 / 64), a directory entry of 24 bits for each 64, and 16: 424. */
 uint64_t exact_position_bits(uint64_t count, uint64_t span);
+
+/* How many of the numbers a set that was built from them denies. */
+uint64_t exact_count_missing(const struct exact_numbers *n, const struct exact *set);
 
 /* Appends the set to `out`; or clears *built when it were larger than bits_max. */
 plsm_status exact_encode(const struct exact_numbers *n, uint64_t bits_max, struct buf *out, bool *built);

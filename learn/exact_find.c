@@ -321,6 +321,18 @@ static inline uint64_t find_segment(const struct exact *set, uint64_t group, uin
     return s.first;
 }
 
+bool exact_group_holds(const struct exact *set, uint64_t group, uint64_t number)
+{
+    struct exact_segment s = load_segment(set, find_segment(set, group, number));
+    uint64_t position = 0;
+    return segment_position(&s, number, &position) && segment_holds(&s, position, set->fast_select);
+}
+
+bool exact_find_group(const struct exact *set, plsm_slice rest, uint64_t *group)
+{
+    return find_group(set, rest, group);
+}
+
 /* Takes the number and what stands between the common prefix and it out of a key. False when the key does not look like
  * those in the set. */
 static inline bool take_apart(const struct exact *set, plsm_slice key, uint64_t *number, plsm_slice *rest)
@@ -347,8 +359,7 @@ bool exact_contains(const struct exact *set, plsm_slice key)
     uint64_t group = 0;
     if (set->rest_max > 0 && !find_group(set, rest, &group))
         return false;
-    struct exact_segment s = load_segment(set, find_segment(set, group, number));
-    return segment_position(&s, number, &position) && segment_holds(&s, position, set->fast_select);
+    return exact_group_holds(set, group, number);
 }
 
 static inline void prefetch_position(const struct exact_segment *s, uint64_t number)

@@ -165,6 +165,11 @@ static inline struct block find_block(const struct exact_segment *s, uint64_t nu
     return (struct block){s->data + directory_size + start, end - start};
 }
 
+/* Of exact_find.c: the group of what a key has between the common prefix and its number; whether a group has a
+ * number. */
+bool exact_find_group(const struct exact *set, plsm_slice rest, uint64_t *group);
+bool exact_group_holds(const struct exact *set, uint64_t group, uint64_t number);
+
 /* Whether exact_find.c may use instructions of this processor to find bits. */
 bool exact_fast_select(void);
 /* For tests: from now on it does not, for this set. Before the set is shared between threads. */
