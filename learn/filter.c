@@ -3,9 +3,12 @@
  *
  * A key's hash names three slots in three consecutive segments; the filter says yes when the exclusive or of the three
  * fingerprints there is the key's own fingerprint. Building peels the slots: a slot that only one remaining key uses
- * can be given its value last, so keys are taken away one by one and the values set in the opposite order. Keys are
- * first brought into the order of their first segment, so that a window of three segments, which fits the cache, is
- * worked on at a time.
+ * can be given its value last, so keys are taken away one by one and the values set in the opposite order.
+ *
+ * What building costs is cache misses, so it is one sweep from the first slot to the last. Keys are brought into the
+ * order of their first segment. Each step of the sweep enters the keys of one segment into their slots and peels, first
+ * in first out, what that makes possible in the segments that no later key can touch. So a window of three segments is
+ * worked on at a time, and the loads of neighbouring keys in the queue do not wait for each other.
  *
  * Serialized form, little-endian:
  *    0  u8   format, 1
@@ -35,9 +38,16 @@ enum {
     PADDING_SIZE = 4,
     SEGMENT_LENGTH_MIN = 4,
     SEGMENT_LENGTH_MAX = 1 << 18, /* two slots take 18 bits each from the low 36 of the hash */
-    ATTEMPTS_MAX = 128,           /* one attempt fails for about one set in a hundred */
+    ATTEMPTS_MAX = 128,           /* one attempt fails for a few sets in a hundred */
     ATTEMPTS_PER_SIZE = 8,        /* then the table grows by an eighth */
-    PARTITIONS_MAX = 4096,
+    ATTEMPTS_UNSORTED = 3,        /* then equal hashes are looked for */
+    STEPS_MAX = 1024,             /* of the sweep: so many places are written to when keys are ordered */
+    LAW_KEYS_MIN = 1000,          /* from so many keys on the shape follows segments_needed() */
+    SPARING_KEYS_MIN = 500000,    /* and from so many on it keeps within SPARING_SLOTS slots for 1,000 keys */
+    SPARING_SLOTS = 1137,         /* 9.1 bits per key for 8 bits */
+    BUILD_LENGTH_MAX = 1 << 13,   /* a window of three such segments fits a second-level cache while building */
+    MAPPED_SIZE_MIN = 32 << 20,   /* scratch memory from there on is mapped: huge pages, and given back at once */
+    BATCH = 32,                   /* hashes whose slots are on their way from memory at a time */
 };
 static_assert(7 + FILTER_BITS_MAX <= 32, "a slot is read with one 32-bit load");
 
@@ -85,25 +95,60 @@ static inline void store_slot(uint8_t *fingerprints, uint32_t bits, uint32_t slo
     put_u32(at, get_u32(at) | value << (bit & 7)); /* slots are zero until they are set, once */
 }
 
+/* 0 when the hash passes. `filter` has slots. Without a branch but the one on the number of bits, which a caller's loop
+ * over one filter always takes the same way. */
+static inline uint32_t difference(const struct filter *filter, const uint8_t *fingerprints, uint64_t mixed)
+{
+    uint32_t bits = filter->bits;
+    struct slots s = slots_of(filter, mixed);
+    uint32_t wanted = fingerprint_of(mixed);
+    if (bits == 8) /* what the last level has, and below level 0: nothing to shift */
+        return (uint8_t)(wanted ^ fingerprints[s.at[0]] ^ fingerprints[s.at[1]] ^ fingerprints[s.at[2]]);
+    if (bits == 16)
+        return (uint16_t)(wanted ^ get_u16(fingerprints + 2 * (size_t)s.at[0]) ^
+                          get_u16(fingerprints + 2 * (size_t)s.at[1]) ^ get_u16(fingerprints + 2 * (size_t)s.at[2]));
+    return (wanted ^ load_slot(fingerprints, bits, s.at[0]) ^ load_slot(fingerprints, bits, s.at[1]) ^
+            load_slot(fingerprints, bits, s.at[2])) &
+           ((1u << bits) - 1);
+}
+
+static inline void prefetch_slots(const struct filter *filter, uint64_t mixed)
+{
+    struct slots s = slots_of(filter, mixed);
+    for (int i = 0; i < 3; i++)
+        __builtin_prefetch(filter->fingerprints + ((uint64_t)s.at[i] * filter->bits >> 3));
+}
+
 bool filter_may_contain(const struct filter *filter, uint64_t hash)
 {
     if (filter->segment_length == 0)
         return filter->keys != 0;
-    uint64_t mixed = mix(hash, filter->seed);
-    struct slots s = slots_of(filter, mixed);
-    uint32_t difference = fingerprint_of(mixed) ^ load_slot(filter->fingerprints, filter->bits, s.at[0]) ^
-                          load_slot(filter->fingerprints, filter->bits, s.at[1]) ^
-                          load_slot(filter->fingerprints, filter->bits, s.at[2]);
-    return (difference & ((1u << filter->bits) - 1)) == 0;
+    return difference(filter, filter->fingerprints, mix(hash, filter->seed)) == 0;
+}
+
+size_t filter_missing(const struct filter *filter, const uint64_t *hashes, size_t count)
+{
+    uint64_t mixed[BATCH];
+    size_t missing = 0;
+    if (filter->segment_length == 0)
+        return filter->keys != 0 ? 0 : count;
+    for (size_t start = 0; start < count; start += BATCH) {
+        size_t end = count - start < BATCH ? count - start : BATCH;
+        for (size_t i = 0; i < end; i++) {
+            mixed[i] = mix(hashes[start + i], filter->seed);
+            prefetch_slots(filter, mixed[i]);
+        }
+        for (size_t i = 0; i < end; i++)
+            missing += difference(filter, filter->fingerprints, mixed[i]) != 0;
+    }
+    return missing;
 }
 
 void filter_prefetch(const struct filter *filter, uint64_t hash)
 {
     if (filter->segment_length == 0)
         return;
-    struct slots s = slots_of(filter, mix(hash, filter->seed));
-    for (int i = 0; i < 3; i++)
-        __builtin_prefetch(filter->fingerprints + ((uint64_t)s.at[i] * filter->bits >> 3));
+    prefetch_slots(filter, mix(hash, filter->seed));
 }
 
 static uint64_t slot_count(const struct filter *filter)
@@ -152,40 +197,28 @@ plsm_status filter_open(plsm_slice bytes, struct filter *out)
 
 /* Scratch of one build; sized for the present shape of the filter. */
 struct peeling {
-    uint64_t *ordered;  /* mixed hashes by first segment; then the peeled ones, in the order of peeling */
-    uint64_t *slot_xor; /* per slot: exclusive or of the mixed hashes that use it */
-    uint8_t *slot_uses; /* per slot: 4 * how many use it, + exclusive or of which of their three slots it is */
-    uint32_t *alone;    /* slots that had a single user: a queue */
+    uint64_t *ordered;  /* hashes by first segment; then the peeled ones, mixed, in the order of peeling */
     uint8_t *which;     /* per peeled hash: which of its three slots is its own */
-    uint32_t partition_start[PARTITIONS_MAX + 1];
+    uint64_t *slot_xor; /* per slot: exclusive or of the mixed hashes that use it */
+    uint8_t *slot_uses; /* per slot: how many use it */
+    uint32_t *alone;    /* slots that had a single user: a queue */
+    void *memory;       /* holds the five arrays */
+    size_t memory_size;
+    bool mapped;
+    size_t peeled;       /* how many hashes were peeled */
+    uint64_t sum;        /* of the hashes that were given and are not entered yet */
+    unsigned step_shift; /* a step of the sweep is 2^step_shift slots: whole segments */
+    uint32_t steps;
+    uint32_t step_end[STEPS_MAX + 1]; /* in `ordered`: where the hashes of each step end */
 };
 
-static void peeling_free(struct peeling *p)
+static void peeling_release(struct peeling *p)
 {
-    mem_free(p->ordered);
-    mem_free(p->slot_xor);
-    mem_free(p->slot_uses);
-    mem_free(p->alone);
-    mem_free(p->which);
-    mem_free(p);
-}
-
-/* Segment length and count by the formulas of the paper for 3-wise filters (found by experiment there), with `attempt`
- * for the table to grow when seeds keep failing. */
-static void choose_shape(struct filter *filter, uint64_t keys, unsigned attempt)
-{
-    double n = keys < 2 ? 2 : (double)keys;
-    uint32_t length = 1u << (unsigned)floor(log(n) / log(3.33) + 2.25);
-    if (length > SEGMENT_LENGTH_MAX)
-        length = SEGMENT_LENGTH_MAX;
-    double factor = fmax(1.125, 0.875 + 0.25 * log(1000000.0) / log(n));
-    for (unsigned grown = attempt / ATTEMPTS_PER_SIZE; grown > 0; grown--)
-        factor *= 1.125;
-    uint64_t segments = ((uint64_t)ceil(n * factor) + length - 1) / length;
-    segments = segments > 3 ? segments - 2 : 1;
-    filter->segment_length = length;
-    filter->segment_length_mask = length - 1;
-    filter->segment_count_length = (uint32_t)(segments * length);
+    if (p->mapped)
+        mem_unmap(p->memory, p->memory_size);
+    else
+        mem_free(p->memory);
+    p->memory = NULL;
 }
 
 uint64_t filter_size(uint64_t keys, unsigned bits)
@@ -199,99 +232,198 @@ uint64_t filter_size(uint64_t keys, unsigned bits)
 static plsm_status peeling_reserve(struct peeling *p, const struct filter *filter, size_t keys)
 {
     uint64_t slots = slot_count(filter);
-    mem_free(p->slot_xor);
-    mem_free(p->slot_uses);
-    mem_free(p->alone);
-    p->slot_xor = mem_alloc(slots * sizeof *p->slot_xor);
-    p->slot_uses = mem_alloc(slots);
-    p->alone = mem_alloc(slots * sizeof *p->alone);
-    if (!p->ordered)
-        p->ordered = mem_alloc(keys * sizeof *p->ordered);
-    if (!p->which)
-        p->which = mem_alloc(keys);
-    if (!p->slot_xor || !p->slot_uses || !p->alone || !p->ordered || !p->which)
+    peeling_release(p);
+    p->memory_size = keys * (sizeof *p->ordered + sizeof *p->which) +
+                     slots * (sizeof *p->slot_xor + sizeof *p->slot_uses) + (slots + 1) * sizeof *p->alone;
+    p->mapped = p->memory_size >= MAPPED_SIZE_MIN;
+    p->memory = p->mapped ? mem_map(p->memory_size) : mem_alloc(p->memory_size);
+    if (!p->memory)
         return fail(PLSM_NO_MEMORY, "filter: no memory to build one over %zu keys", keys);
+    p->ordered = p->memory;
+    p->slot_xor = p->ordered + keys;
+    p->alone = (uint32_t *)(void *)(p->slot_xor + slots);
+    p->slot_uses = (uint8_t *)(p->alone + slots + 1); /* one to write to in vain */
+    p->which = p->slot_uses + slots;
     return PLSM_OK;
 }
 
-/* Counting sort of the mixed hashes by their top bits, one partition per segment or so. */
-static void order_by_segment(struct peeling *p, const struct filter *filter, const uint64_t *hashes, size_t count)
+/* Segments, and how many, for less than LAW_KEYS_MIN keys: the formulas of the paper. */
+static uint64_t choose_small(uint64_t keys, uint32_t *length)
 {
-    unsigned bits = 1;
-    while ((1u << bits) < filter->segment_count_length / filter->segment_length && (2u << bits) <= PARTITIONS_MAX)
-        bits++;
-    uint32_t *start = p->partition_start;
-    memset(start, 0, ((1u << bits) + 1) * sizeof *start);
-    for (size_t i = 0; i < count; i++)
-        start[(mix(hashes[i], filter->seed) >> (64 - bits)) + 1]++;
-    for (unsigned i = 0; i < 1u << bits; i++)
-        start[i + 1] += start[i];
-    for (size_t i = 0; i < count; i++) {
-        uint64_t mixed = mix(hashes[i], filter->seed);
-        p->ordered[start[mixed >> (64 - bits)]++] = mixed;
-    }
+    double n = keys < 2 ? 2 : (double)keys;
+    *length = 1u << (unsigned)floor(log(n) / log(3.33) + 2.25);
+    double slots = ceil(n * (0.875 + 0.25 * log(1000000.0) / log(n)));
+    uint64_t segments = ((uint64_t)slots + *length - 1) / *length;
+    return segments < 3 ? 3 : segments;
 }
 
-/* Enters every hash in its three slots. False when a slot has more users than can be counted (64: this seed is bad). */
-static bool count_uses(struct peeling *p, const struct filter *filter, size_t count)
+/* So many segments of `length` slots that nearly every seed works. All but two of them together need `slack` slots for
+ * each key: the limit for endless filters, 1.0894 (1 / 0.9179), and something to make up for places where keys happen
+ * to crowd; they are the denser the shorter the segments are, and the more likely the more there are. The two factors
+ * were found by experiment: a few seeds in a hundred fail, from 1,000 to 10^7 keys. */
+static uint64_t segments_needed(uint64_t keys, uint32_t length)
 {
-    uint64_t slots = slot_count(filter);
-    memset(p->slot_xor, 0, slots * sizeof *p->slot_xor);
-    memset(p->slot_uses, 0, slots);
-    uint8_t overflow = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t mixed = p->ordered[i];
-        struct slots s = slots_of(filter, mixed);
-        for (unsigned k = 0; k < 3; k++) {
-            uint8_t uses = (uint8_t)((p->slot_uses[s.at[k]] + 4) ^ k);
-            overflow |= uses < 4; /* wrapped around: 64 users */
-            p->slot_uses[s.at[k]] = uses;
-            p->slot_xor[s.at[k]] ^= mixed;
+    double n = (double)keys;
+    double slack = 1.0894 + (0.55 + 0.27 * log(n * 1.0894 / length + 2)) / sqrt(length);
+    return (uint64_t)ceil(n * slack / length) + 2;
+}
+
+/* The length of segments that needs the fewest slots. Short segments crowd; of long ones the two at the end are long.
+ * Worked example, 600,000 keys: 335 of 2,048 make 686,080 slots, 166 of 4,096 make 679,936, 84 of 8,192 make 688,128:
+ * the second. Where even the fewest are more than a large filter may have, some more seeds will fail (a third, for
+ * 500,000 keys): the length that is hurt least by the segments it lacks. */
+static uint64_t choose_large(uint64_t keys, uint32_t *length)
+{
+    uint64_t slots_max = keys < SPARING_KEYS_MIN ? UINT64_MAX : keys * SPARING_SLOTS / 1000, segments_best = 0;
+    double lack_best = INFINITY;
+    for (uint32_t candidate = 64; candidate <= BUILD_LENGTH_MAX; candidate *= 2) {
+        uint64_t needed = segments_needed(keys, candidate);
+        uint64_t segments = needed <= slots_max / candidate ? needed : slots_max / candidate;
+        double lack = (double)((needed - segments) * candidate) * sqrt(candidate);
+        if (lack < lack_best || (lack <= lack_best && segments * candidate <= segments_best * *length)) {
+            lack_best = lack;
+            segments_best = segments;
+            *length = candidate;
         }
     }
+    return segments_best;
+}
+
+/* `attempt`: the table grows when seeds keep failing. */
+static void choose_shape(struct filter *filter, uint64_t keys, unsigned attempt)
+{
+    uint32_t length = 0;
+    uint64_t segments = keys < LAW_KEYS_MIN ? choose_small(keys, &length) : choose_large(keys, &length);
+    for (unsigned grown = attempt / ATTEMPTS_PER_SIZE; grown > 0; grown--)
+        segments += segments / 8 + 1;
+    filter->segment_length = length;
+    filter->segment_length_mask = length - 1;
+    filter->segment_count_length = (uint32_t)((segments - 2) * length);
+}
+
+/* In the loops that follow, what a store could alias is held in locals: a reload per key is felt. */
+
+/* Counting sort of the hashes by the step of the sweep that their first slot belongs to. */
+static void order_by_step(struct peeling *p, const struct filter *filter, const uint64_t *hashes, size_t count)
+{
+    const struct filter f = *filter;
+    uint32_t last_slot = f.segment_count_length - 1, *end = p->step_end;
+    uint64_t *ordered = p->ordered;
+    unsigned shift = (unsigned)__builtin_ctz(f.segment_length);
+    while (last_slot >> shift >= STEPS_MAX)
+        shift++;
+    p->step_shift = shift;
+    p->steps = (last_slot >> shift) + 1;
+    memset(end, 0, (p->steps + 1) * sizeof *end);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += hashes[i];
+        end[(slots_of(&f, mix(hashes[i], f.seed)).at[0] >> shift) + 1]++;
+    }
+    p->sum = sum;
+    for (uint32_t i = 0; i < p->steps; i++)
+        end[i + 1] += end[i];
+    for (size_t i = 0; i < count; i++) /* end[i], so far where step i starts, moves to where it ends */
+        ordered[end[slots_of(&f, mix(hashes[i], f.seed)).at[0] >> shift]++] = hashes[i];
+}
+
+/* Enters p->ordered[from, to) in their three slots each, and brings `hashes` into the same order. False when a slot has
+ * more users than can be counted (256: this seed is bad). */
+static bool enter(struct peeling *p, const struct filter *filter, uint64_t *hashes, size_t from, size_t to)
+{
+    const struct filter f = *filter;
+    const uint64_t *ordered = p->ordered;
+    uint64_t *slot_xor = p->slot_xor;
+    uint8_t *slot_uses = p->slot_uses;
+    uint64_t sum = p->sum;
+    unsigned overflow = 0;
+    for (size_t i = from; i < to; i++) {
+        uint64_t mixed = mix(ordered[i], f.seed);
+        struct slots s = slots_of(&f, mixed);
+        hashes[i] = ordered[i];
+        sum -= ordered[i];
+        for (unsigned k = 0; k < 3; k++) {
+            overflow |= ++slot_uses[s.at[k]] == 0;
+            slot_xor[s.at[k]] ^= mixed;
+        }
+    }
+    p->sum = sum;
     return !overflow;
 }
 
-/* Takes away keys that are alone in a slot until none is; returns how many went. p->ordered then has them in order. */
-static size_t peel(struct peeling *p, const struct filter *filter)
+/* Takes away keys that are alone in a slot until none is: starts with the slots [from, to), follows into all before. */
+static void peel(struct peeling *p, const struct filter *filter, uint32_t from, uint32_t to)
 {
-    uint64_t slots = slot_count(filter);
-    size_t queued = 0, peeled = 0;
-    for (uint64_t slot = 0; slot < slots; slot++) {
-        p->alone[queued] = (uint32_t)slot;
-        queued += p->slot_uses[slot] >> 2 == 1;
+    const struct filter f = *filter;
+    unsigned segment_shift = (unsigned)__builtin_ctz(f.segment_length);
+    uint64_t *ordered = p->ordered, *slot_xor = p->slot_xor;
+    uint8_t *slot_uses = p->slot_uses, *which = p->which;
+    uint32_t *alone = p->alone;
+    size_t queued = 0, peeled = p->peeled;
+    for (uint32_t slot = from; slot < to; slot++) {
+        alone[queued] = slot;
+        queued += slot_uses[slot] == 1;
     }
-    while (queued > 0) {
-        uint32_t slot = p->alone[--queued];
-        if (p->slot_uses[slot] >> 2 != 1)
+    /* A slot enters the queue when its users become one, so at most once: the queue never holds more than there are. */
+    for (size_t next = 0; next < queued; next++) {
+        uint32_t slot = alone[next];
+        if (slot_uses[slot] != 1)
             continue; /* its key went by way of another slot */
-        uint64_t mixed = p->slot_xor[slot];
-        unsigned own = p->slot_uses[slot] & 3;
-        struct slots s = slots_of(filter, mixed);
-        p->which[peeled] = (uint8_t)own;
-        p->ordered[peeled++] = mixed; /* the entries here were counted into slots and are not needed any more */
-        for (unsigned k = 0; k < 3; k++) {
-            uint32_t other = s.at[k];
-            p->slot_uses[other] = (uint8_t)((p->slot_uses[other] - 4) ^ k);
-            p->slot_xor[other] ^= mixed;
-            p->alone[queued] = other;
-            queued += k != own && p->slot_uses[other] >> 2 == 1;
+        uint64_t mixed = slot_xor[slot];
+        struct slots s = slots_of(&f, mixed);
+        unsigned own = (slot >> segment_shift) - (s.at[0] >> segment_shift);
+        which[peeled] = (uint8_t)own;
+        ordered[peeled++] = mixed; /* the entries up to here are in their slots and not needed any more */
+        slot_uses[slot] = 0;
+        for (unsigned k = 0; k < 2; k++) {
+            uint32_t other = s.at[k + (own <= k)]; /* from memory: which one cannot be predicted */
+            uint8_t uses = --slot_uses[other];
+            slot_xor[other] ^= mixed;
+            alone[queued] = other;
+            queued += (uses == 1) & (other < to);
         }
     }
-    return peeled;
+    p->peeled = peeled;
 }
 
-static void assign(const struct peeling *p, const struct filter *filter, size_t count, uint8_t *fingerprints)
+/* Whether all of p->ordered could be peeled. It then has them in the order of peeling. */
+static bool sweep(struct peeling *p, const struct filter *filter, uint64_t *hashes)
 {
-    uint32_t mask = (1u << filter->bits) - 1;
-    for (size_t i = count; i-- > 0;) {
-        uint64_t mixed = p->ordered[i];
-        struct slots s = slots_of(filter, mixed);
-        unsigned own = p->which[i];
-        uint32_t value = fingerprint_of(mixed);
-        value ^= load_slot(fingerprints, filter->bits, s.at[own == 0 ? 1 : 0]);
-        value ^= load_slot(fingerprints, filter->bits, s.at[own == 2 ? 1 : 2]);
-        store_slot(fingerprints, filter->bits, s.at[own], value & mask);
+    uint32_t zeroed = 0, done = 0, slots = (uint32_t)slot_count(filter);
+    size_t entered = 0;
+    bool countable = true;
+    p->peeled = 0;
+    for (uint32_t step = 0; step < p->steps; step++) {
+        bool last = step == p->steps - 1;
+        uint32_t end = last ? slots : (step + 1) << p->step_shift;
+        uint32_t reach = last ? slots : end + 2 * filter->segment_length;
+        /* Zeroed here and not all at once: it brings the slots into the cache, which random access would not. */
+        memset(p->slot_xor + zeroed, 0, (reach - zeroed) * sizeof *p->slot_xor);
+        memset(p->slot_uses + zeroed, 0, reach - zeroed);
+        zeroed = reach;
+        countable &= enter(p, filter, hashes, entered, p->step_end[step]);
+        entered = p->step_end[step];
+        if (countable) /* if not, `hashes` still needs to be written to the end */
+            peel(p, filter, done, end);
+        done = end;
+    }
+    INVARIANT(p->sum == 0); /* the caller, who asks for `hashes` again, asks for the ones it gave */
+    return p->peeled == entered;
+}
+
+static void assign(const struct peeling *p, const struct filter *filter, uint8_t *fingerprints)
+{
+    const struct filter f = *filter;
+    const uint64_t *ordered = p->ordered;
+    const uint8_t *which = p->which;
+    for (size_t i = p->peeled; i-- > 0;) {
+        uint64_t mixed = ordered[i];
+        struct slots s = slots_of(&f, mixed);
+        uint32_t own = s.at[which[i]]; /* its fingerprint is still 0 */
+        if (f.bits == 8)
+            fingerprints[own] = (uint8_t)difference(&f, fingerprints, mixed);
+        else
+            store_slot(fingerprints, f.bits, own, difference(&f, fingerprints, mixed));
     }
 }
 
@@ -314,11 +446,20 @@ static void sort_hashes(uint64_t *hashes, uint64_t *scratch, size_t count)
     /* Six passes: the sorted array is where it was at the start. */
 }
 
+/* Which hash equals the one before it; `count` when none does. */
+static size_t find_neighbours(const uint64_t *hashes, size_t count)
+{
+    size_t i = 1;
+    while (i < count && hashes[i] != hashes[i - 1])
+        i++;
+    return i < count ? i : count;
+}
+
 static size_t drop_neighbours(uint64_t *hashes, size_t count)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++)
-        if (i == 0 || hashes[i] != hashes[kept - 1])
+    size_t kept = find_neighbours(hashes, count);
+    for (size_t i = kept; i < count; i++)
+        if (hashes[i] != hashes[kept - 1])
             hashes[kept++] = hashes[i];
     return kept;
 }
@@ -337,7 +478,7 @@ static plsm_status emit(const struct filter *filter, const struct peeling *p, st
     put_u64(at + 16, filter->seed);
     put_u32(at + 24, filter->segment_count_length);
     if (filter->segment_length)
-        assign(p, filter, filter->keys, at + HEADER_SIZE);
+        assign(p, filter, at + HEADER_SIZE);
     out->size += HEADER_SIZE + body;
     return PLSM_OK;
 }
@@ -353,7 +494,6 @@ plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct b
     struct peeling *p = mem_zalloc(sizeof *p);
     plsm_status status = PLSM_OK;
     uint64_t seeds = 0x706c736d; /* any constant: the same keys give the same bytes */
-    bool distinct = false;
     unsigned attempt = 0;
     if (!p)
         return fail(PLSM_NO_MEMORY, "filter: no memory to build one");
@@ -362,28 +502,29 @@ plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct b
     filter.keys = count;
     for (; count > 0 && attempt < ATTEMPTS_MAX; attempt++) {
         struct filter shape = filter;
+        /* Equal hashes never peel: look for them once chance is an unlikely reason. */
+        if (attempt == ATTEMPTS_UNSORTED) {
+            sort_hashes(hashes, p->ordered, count);
+            filter.keys = shape.keys = count = drop_neighbours(hashes, count);
+        }
         choose_shape(&shape, count, attempt);
-        if (shape.segment_count_length != filter.segment_count_length || !p->alone) {
+        if (!p->memory || shape.segment_length != filter.segment_length ||
+            shape.segment_count_length != filter.segment_count_length) {
             filter = shape;
             if ((status = peeling_reserve(p, &filter, count)))
                 goto done;
         }
         filter.seed = splitmix64(&seeds);
-        order_by_segment(p, &filter, hashes, count);
-        if (count_uses(p, &filter, count) && peel(p, &filter) == count)
+        order_by_step(p, &filter, hashes, count);
+        if (sweep(p, &filter, hashes))
             break;
-        /* Equal hashes never peel; now is the time to look for them. */
-        if (!distinct) {
-            sort_hashes(hashes, p->ordered, count);
-            filter.keys = count = drop_neighbours(hashes, count);
-            distinct = true;
-        }
     }
     if (attempt == ATTEMPTS_MAX) /* never seen: a filter that says yes to everything is still right */
         filter.segment_length = filter.segment_length_mask = filter.segment_count_length = 0;
     status = emit(&filter, p, out);
 done:
-    peeling_free(p);
+    peeling_release(p);
+    mem_free(p);
     return status;
 }
 

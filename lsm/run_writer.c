@@ -181,12 +181,10 @@ static plsm_status put_filter(struct run_writer *w)
     TRY(filter_build(hashes, count, w->plan.filter_bits, &w->out));
     TRY(filter_open(slice(w->out.data + start, w->out.size - start), &filter));
     /* A key that its own filter denies would be lost: that is checked here, for every key of every run. */
-    for (size_t i = 0; i < count; i++)
-        if (!filter_may_contain(&filter, hashes[i])) {
-            counter_add(w->context->counters, COUNT_FILTER_MISSED, 1);
-            w->out.size = start;
-            break;
-        }
+    if (filter_missing(&filter, hashes, count) > 0) {
+        counter_add(w->context->counters, COUNT_FILTER_MISSED, 1);
+        w->out.size = start;
+    }
     w->facts.filter_keys = count;
     counter_add(w->context->counters, COUNT_FILTER_NS, env_now_ns(w->context->env) - start_ns);
     counter_add(w->context->counters, COUNT_FILTER_KEYS, count);

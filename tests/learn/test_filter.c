@@ -23,6 +23,29 @@ static uint64_t *random_hashes(size_t count, uint64_t seed)
     return hashes;
 }
 
+static int compare_hashes(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Whether `reordered`, as a build left it, holds the distinct ones of `hashes` in its first `keys` places. */
+static bool same_hashes(const uint64_t *hashes, uint64_t *reordered, size_t count, size_t keys)
+{
+    size_t distinct = 0;
+    uint64_t *sorted = malloc((count + 1) * sizeof *sorted);
+    if (count)
+        memcpy(sorted, hashes, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, compare_hashes);
+    qsort(reordered, keys, sizeof *reordered, compare_hashes);
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || sorted[i] != sorted[i - 1])
+            sorted[distinct++] = sorted[i];
+    bool same = distinct == keys && (keys == 0 || memcmp(sorted, reordered, keys * sizeof *sorted) == 0);
+    free(sorted);
+    return same;
+}
+
 /* Builds over a copy and checks that all are found; the caller frees *out. */
 static struct filter build(const uint64_t *hashes, size_t count, unsigned bits, struct buf *out)
 {
@@ -31,9 +54,12 @@ static struct filter build(const uint64_t *hashes, size_t count, unsigned bits, 
     if (count)
         memcpy(copy, hashes, count * sizeof *copy);
     ck_assert_int_eq(filter_build(copy, count, bits, out), PLSM_OK);
-    free(copy);
     ck_assert_msg(filter_open(buf_slice(out), &filter) == PLSM_OK, "%s", plsm_message());
     ck_assert_uint_eq(filter.bits, bits);
+    ck_assert_uint_eq(filter_missing(&filter, hashes, count), 0);
+    ck_assert_uint_eq(filter_missing(&filter, copy, count), 0);
+    ck_assert(count > 1000000 || same_hashes(hashes, copy, count, filter.keys));
+    free(copy);
     for (size_t i = 0; i < count; i++)
         if (!filter_may_contain(&filter, hashes[i]))
             ck_abort_msg("%zu keys, %u bits: number %zu is denied", count, bits, i);
@@ -72,6 +98,61 @@ START_TEST(nothing_is_denied_in_large_filters)
 }
 END_TEST
 
+/* So many segments that a step of the sweep takes several, and so much scratch memory that it is mapped. */
+START_TEST(nothing_is_denied_in_very_large_filters)
+{
+    enum { KEYS = 8000000 };
+    uint64_t *hashes = random_hashes(KEYS, SEED);
+    struct buf bytes = {0};
+    struct filter filter = build(hashes, KEYS, 8, &bytes);
+    ck_assert_uint_gt(filter.segment_count_length / filter.segment_length, 1024);
+    ck_assert_uint_lt(bytes.size * 8, KEYS * UINT64_C(900) / 100);
+    buf_free(&bytes);
+    free(hashes);
+}
+END_TEST
+
+START_TEST(size_is_as_promised)
+{
+    static const struct {
+        size_t count, bits_per_1000_keys;
+    } rows[] = {
+        {1000, 11600},  {3000, 10700},  {10000, 10100}, {30000, 9750},  {60000, 9450},  {100000, 9350}, {200000, 9300},
+        {400000, 9200}, {500000, 9100}, {510000, 9100}, {540000, 9100}, {550000, 9100}, {600000, 9100}, {1000000, 9100},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint64_t *hashes = random_hashes(rows[i].count, SEED);
+        struct buf bytes = {0};
+        build(hashes, rows[i].count, 8, &bytes);
+        ck_assert_msg(bytes.size * 8 * 1000 <= rows[i].count * rows[i].bits_per_1000_keys, "%zu keys: %zu bytes",
+                      rows[i].count, bytes.size);
+        buf_free(&bytes);
+        free(hashes);
+    }
+}
+END_TEST
+
+/* The batch gives the answers of the single lookups, whatever its size. */
+START_TEST(missing_hashes_are_counted)
+{
+    uint64_t *hashes = random_hashes(700, SEED), *others = random_hashes(700, SEED + 1);
+    for (unsigned bits = FILTER_BITS_MIN; bits <= FILTER_BITS_MAX; bits++) {
+        struct buf bytes = {0};
+        struct filter filter = build(hashes, 350, bits, &bytes);
+        memcpy(others, hashes + 100, 350 * sizeof *others); /* members and strangers, half and half */
+        size_t missing = 0;
+        for (size_t count = 0; count <= 700; count++) {
+            ck_assert_uint_eq(filter_missing(&filter, others, count), missing);
+            missing += count < 700 && !filter_may_contain(&filter, others[count]);
+        }
+        ck_assert_uint_gt(missing, 300);
+        buf_free(&bytes);
+    }
+    free(hashes);
+    free(others);
+}
+END_TEST
+
 START_TEST(an_empty_filter_says_no)
 {
     struct buf bytes = {0};
@@ -80,10 +161,12 @@ START_TEST(an_empty_filter_says_no)
     for (uint64_t i = 0; i < 1000; i++)
         ck_assert(!filter_may_contain(&filter, i * 0x9e3779b97f4a7c15u));
     filter_prefetch(&filter, 1);
+    ck_assert_uint_eq(filter_missing(&filter, (uint64_t[]){1, 2, 3}, 3), 3);
     /* The same without slots but with keys: what a build that found no seed would leave. */
     bytes.data[8] = 1;
     ck_assert_int_eq(filter_open(buf_slice(&bytes), &filter), PLSM_OK);
     ck_assert(filter_may_contain(&filter, 12345));
+    ck_assert_uint_eq(filter_missing(&filter, (uint64_t[]){1, 2, 3}, 3), 0);
     buf_free(&bytes);
 }
 END_TEST
@@ -121,6 +204,11 @@ START_TEST(repeated_hashes_count_once)
             hashes[count - 1 - i] = hashes[i];
         filter = build(hashes, count, 8, &bytes);
         ck_assert_uint_le(filter.keys, (count + 1) / 2);
+        buf_free(&bytes);
+        for (size_t i = 0; i < count; i++) /* so many that the users of a slot cannot be counted */
+            hashes[i] = i % 3 * 1000;
+        filter = build(hashes, count, 8, &bytes);
+        ck_assert_uint_eq(filter.keys, count < 3 ? count : 3);
         buf_free(&bytes);
         for (size_t i = 0; i < count; i++)
             hashes[i] = 42;
@@ -212,20 +300,26 @@ START_TEST(damage_is_harmless)
 }
 END_TEST
 
-START_TEST(failed_allocations_are_reported)
+static void fail_each_allocation(uint64_t *hashes, size_t count)
 {
-    uint64_t *hashes = random_hashes(2000, SEED);
-    hashes[1999] = hashes[0]; /* the way through sorting as well */
     bool done = false;
     for (uint64_t nth = 1; !done; nth++) {
         struct buf bytes = {0};
         mem_fail_at(nth);
-        plsm_status status = filter_build(hashes, 2000, 8, &bytes);
+        plsm_status status = filter_build(hashes, count, 8, &bytes);
         done = mem_count() < nth;
         mem_fail_at(0);
         ck_assert_int_eq(status, done ? PLSM_OK : PLSM_NO_MEMORY);
         buf_free(&bytes);
     }
+}
+
+START_TEST(failed_allocations_are_reported)
+{
+    uint64_t *hashes = random_hashes(1500000, SEED);
+    hashes[1999] = hashes[0]; /* the way through sorting as well */
+    fail_each_allocation(hashes, 2000);
+    fail_each_allocation(hashes, 1500000); /* mapped memory */
     free(hashes);
 }
 END_TEST
@@ -270,6 +364,9 @@ int main(void)
     tcase_set_timeout(safe, 120);
     tcase_add_test(answers, nothing_is_denied_in_small_filters);
     tcase_add_test(answers, nothing_is_denied_in_large_filters);
+    tcase_add_test(answers, nothing_is_denied_in_very_large_filters);
+    tcase_add_test(answers, size_is_as_promised);
+    tcase_add_test(answers, missing_hashes_are_counted);
     tcase_add_test(answers, an_empty_filter_says_no);
     tcase_add_test(answers, hashes_need_not_be_random);
     tcase_add_test(answers, repeated_hashes_count_once);
