@@ -29,6 +29,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "learn/filter.h"
+#include "learn/hashes.h"
+#include "learn/scratch.h"
 
 #include "base/banned.h"
 
@@ -46,7 +48,6 @@ enum {
     SPARING_KEYS_MIN = 500000,    /* and from so many on it keeps within SPARING_SLOTS slots for 1,000 keys */
     SPARING_SLOTS = 1137,         /* 9.1 bits per key for 8 bits */
     BUILD_LENGTH_MAX = 1 << 13,   /* a window of three such segments fits a second-level cache while building */
-    MAPPED_SIZE_MIN = 32 << 20,   /* scratch memory from there on is mapped: huge pages, and given back at once */
     BATCH = 32,                   /* hashes whose slots are on their way from memory at a time */
 };
 static_assert(7 + FILTER_BITS_MAX <= 32, "a slot is read with one 32-bit load");
@@ -58,20 +59,11 @@ struct slots {
     uint32_t at[3];
 };
 
-/* The seed makes a different draw of every attempt; the finalizer of MurmurHash3 spreads it over all bits. */
-static inline uint64_t mix(uint64_t hash, uint64_t seed)
-{
-    hash += seed;
-    hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccdu;
-    hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53u;
-    return hash ^ (hash >> 33);
-}
-
 /* Exclusive or with less than a segment stays inside a segment, as segment lengths are powers of two: slots are in
  * range for every hash. */
 static inline struct slots slots_of(const struct filter *filter, uint64_t mixed)
 {
-    uint32_t first = (uint32_t)(((unsigned __int128)mixed * filter->segment_count_length) >> 64);
+    uint32_t first = hash_scale(mixed, filter->segment_count_length);
     uint32_t second = (first + filter->segment_length) ^ ((uint32_t)(mixed >> 18) & filter->segment_length_mask);
     uint32_t third = (first + 2 * filter->segment_length) ^ ((uint32_t)mixed & filter->segment_length_mask);
     return (struct slots){{first, second, third}};
@@ -123,7 +115,7 @@ bool filter_may_contain(const struct filter *filter, uint64_t hash)
 {
     if (filter->segment_length == 0)
         return filter->keys != 0;
-    return difference(filter, filter->fingerprints, mix(hash, filter->seed)) == 0;
+    return difference(filter, filter->fingerprints, hash_mix(hash, filter->seed)) == 0;
 }
 
 size_t filter_missing(const struct filter *filter, const uint64_t *hashes, size_t count)
@@ -135,7 +127,7 @@ size_t filter_missing(const struct filter *filter, const uint64_t *hashes, size_
     for (size_t start = 0; start < count; start += BATCH) {
         size_t end = count - start < BATCH ? count - start : BATCH;
         for (size_t i = 0; i < end; i++) {
-            mixed[i] = mix(hashes[start + i], filter->seed);
+            mixed[i] = hash_mix(hashes[start + i], filter->seed);
             prefetch_slots(filter, mixed[i]);
         }
         for (size_t i = 0; i < end; i++)
@@ -148,7 +140,7 @@ void filter_prefetch(const struct filter *filter, uint64_t hash)
 {
     if (filter->segment_length == 0)
         return;
-    prefetch_slots(filter, mix(hash, filter->seed));
+    prefetch_slots(filter, hash_mix(hash, filter->seed));
 }
 
 static uint64_t slot_count(const struct filter *filter)
@@ -197,49 +189,27 @@ plsm_status filter_open(plsm_slice bytes, struct filter *out)
 
 /* Scratch of one build; sized for the present shape of the filter. */
 struct peeling {
-    uint64_t *ordered;  /* hashes by first segment; then the peeled ones, mixed, in the order of peeling */
-    uint8_t *which;     /* per peeled hash: which of its three slots is its own */
-    uint64_t *slot_xor; /* per slot: exclusive or of the mixed hashes that use it */
-    uint8_t *slot_uses; /* per slot: how many use it */
-    uint32_t *alone;    /* slots that had a single user: a queue */
-    void *memory;       /* holds the five arrays */
-    size_t memory_size;
-    bool mapped;
-    size_t peeled;       /* how many hashes were peeled */
-    uint64_t sum;        /* of the hashes that were given and are not entered yet */
-    unsigned step_shift; /* a step of the sweep is 2^step_shift slots: whole segments */
+    uint64_t *ordered;      /* hashes by first segment; then the peeled ones, mixed, in the order of peeling */
+    uint8_t *which;         /* per peeled hash: which of its three slots is its own */
+    uint64_t *slot_xor;     /* per slot: exclusive or of the mixed hashes that use it */
+    uint8_t *slot_uses;     /* per slot: how many use it */
+    uint32_t *alone;        /* slots that had a single user: a queue */
+    struct scratch scratch; /* holds the five arrays */
+    size_t peeled;          /* how many hashes were peeled */
+    uint64_t sum;           /* of the hashes that were given and are not entered yet */
+    unsigned step_shift;    /* a step of the sweep is 2^step_shift slots: whole segments */
     uint32_t steps;
     uint32_t step_end[STEPS_MAX + 1]; /* in `ordered`: where the hashes of each step end */
 };
 
-static void peeling_release(struct peeling *p)
-{
-    if (p->mapped)
-        mem_unmap(p->memory, p->memory_size);
-    else
-        mem_free(p->memory);
-    p->memory = NULL;
-}
-
-uint64_t filter_size(uint64_t keys, unsigned bits)
-{
-    struct filter filter = {.bits = bits};
-    if (keys)
-        choose_shape(&filter, keys, 0);
-    return HEADER_SIZE + fingerprint_bytes(&filter);
-}
-
 static plsm_status peeling_reserve(struct peeling *p, const struct filter *filter, size_t keys)
 {
     uint64_t slots = slot_count(filter);
-    peeling_release(p);
-    p->memory_size = keys * (sizeof *p->ordered + sizeof *p->which) +
-                     slots * (sizeof *p->slot_xor + sizeof *p->slot_uses) + (slots + 1) * sizeof *p->alone;
-    p->mapped = p->memory_size >= MAPPED_SIZE_MIN;
-    p->memory = p->mapped ? mem_map(p->memory_size) : mem_alloc(p->memory_size);
-    if (!p->memory)
+    size_t size = keys * (sizeof *p->ordered + sizeof *p->which) +
+                  slots * (sizeof *p->slot_xor + sizeof *p->slot_uses) + (slots + 1) * sizeof *p->alone;
+    p->ordered = scratch_reserve(&p->scratch, size);
+    if (!p->ordered)
         return fail(PLSM_NO_MEMORY, "filter: no memory to build one over %zu keys", keys);
-    p->ordered = p->memory;
     p->slot_xor = p->ordered + keys;
     p->alone = (uint32_t *)(void *)(p->slot_xor + slots);
     p->slot_uses = (uint8_t *)(p->alone + slots + 1); /* one to write to in vain */
@@ -301,6 +271,14 @@ static void choose_shape(struct filter *filter, uint64_t keys, unsigned attempt)
     filter->segment_count_length = (uint32_t)((segments - 2) * length);
 }
 
+uint64_t filter_size(uint64_t keys, unsigned bits)
+{
+    struct filter filter = {.bits = bits};
+    if (keys)
+        choose_shape(&filter, keys, 0);
+    return HEADER_SIZE + fingerprint_bytes(&filter);
+}
+
 /* In the loops that follow, what a store could alias is held in locals: a reload per key is felt. */
 
 /* Counting sort of the hashes by the step of the sweep that their first slot belongs to. */
@@ -318,13 +296,13 @@ static void order_by_step(struct peeling *p, const struct filter *filter, const 
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i++) {
         sum += hashes[i];
-        end[(slots_of(&f, mix(hashes[i], f.seed)).at[0] >> shift) + 1]++;
+        end[(slots_of(&f, hash_mix(hashes[i], f.seed)).at[0] >> shift) + 1]++;
     }
     p->sum = sum;
     for (uint32_t i = 0; i < p->steps; i++)
         end[i + 1] += end[i];
     for (size_t i = 0; i < count; i++) /* end[i], so far where step i starts, moves to where it ends */
-        ordered[end[slots_of(&f, mix(hashes[i], f.seed)).at[0] >> shift]++] = hashes[i];
+        ordered[end[slots_of(&f, hash_mix(hashes[i], f.seed)).at[0] >> shift]++] = hashes[i];
 }
 
 /* Enters p->ordered[from, to) in their three slots each, and brings `hashes` into the same order. False when a slot has
@@ -338,7 +316,7 @@ static bool enter(struct peeling *p, const struct filter *filter, uint64_t *hash
     uint64_t sum = p->sum;
     unsigned overflow = 0;
     for (size_t i = from; i < to; i++) {
-        uint64_t mixed = mix(ordered[i], f.seed);
+        uint64_t mixed = hash_mix(ordered[i], f.seed);
         struct slots s = slots_of(&f, mixed);
         hashes[i] = ordered[i];
         sum -= ordered[i];
@@ -427,43 +405,6 @@ static void assign(const struct peeling *p, const struct filter *filter, uint8_t
     }
 }
 
-/* Least significant digit radix sort, 11 bits a pass, so that a build with repeated hashes stays linear. */
-static void sort_hashes(uint64_t *hashes, uint64_t *scratch, size_t count)
-{
-    uint32_t start[(1 << 11) + 1];
-    for (unsigned shift = 0; shift < 66; shift += 11) {
-        memset(start, 0, sizeof start);
-        for (size_t i = 0; i < count; i++)
-            start[((hashes[i] >> shift) & 0x7ff) + 1]++;
-        for (size_t i = 0; i < 1 << 11; i++)
-            start[i + 1] += start[i];
-        for (size_t i = 0; i < count; i++)
-            scratch[start[(hashes[i] >> shift) & 0x7ff]++] = hashes[i];
-        uint64_t *swap = hashes;
-        hashes = scratch;
-        scratch = swap;
-    }
-    /* Six passes: the sorted array is where it was at the start. */
-}
-
-/* Which hash equals the one before it; `count` when none does. */
-static size_t find_neighbours(const uint64_t *hashes, size_t count)
-{
-    size_t i = 1;
-    while (i < count && hashes[i] != hashes[i - 1])
-        i++;
-    return i < count ? i : count;
-}
-
-static size_t drop_neighbours(uint64_t *hashes, size_t count)
-{
-    size_t kept = find_neighbours(hashes, count);
-    for (size_t i = kept; i < count; i++)
-        if (hashes[i] != hashes[kept - 1])
-            hashes[kept++] = hashes[i];
-    return kept;
-}
-
 static plsm_status emit(const struct filter *filter, const struct peeling *p, struct buf *out)
 {
     uint64_t body = fingerprint_bytes(filter);
@@ -498,17 +439,17 @@ plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct b
     if (!p)
         return fail(PLSM_NO_MEMORY, "filter: no memory to build one");
     /* In a run's order the versions of a key are neighbours, so this finds all duplicates but colliding hashes. */
-    count = drop_neighbours(hashes, count);
+    count = hashes_drop_neighbours(hashes, count);
     filter.keys = count;
     for (; count > 0 && attempt < ATTEMPTS_MAX; attempt++) {
         struct filter shape = filter;
         /* Equal hashes never peel: look for them once chance is an unlikely reason. */
         if (attempt == ATTEMPTS_UNSORTED) {
-            sort_hashes(hashes, p->ordered, count);
-            filter.keys = shape.keys = count = drop_neighbours(hashes, count);
+            hashes_sort(hashes, p->ordered, count);
+            filter.keys = shape.keys = count = hashes_drop_neighbours(hashes, count);
         }
         choose_shape(&shape, count, attempt);
-        if (!p->memory || shape.segment_length != filter.segment_length ||
+        if (!p->ordered || shape.segment_length != filter.segment_length ||
             shape.segment_count_length != filter.segment_count_length) {
             filter = shape;
             if ((status = peeling_reserve(p, &filter, count)))
@@ -523,7 +464,7 @@ plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct b
         filter.segment_length = filter.segment_length_mask = filter.segment_count_length = 0;
     status = emit(&filter, p, out);
 done:
-    peeling_release(p);
+    scratch_free(&p->scratch);
     mem_free(p);
     return status;
 }
