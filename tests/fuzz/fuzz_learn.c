@@ -14,13 +14,14 @@
 #include "learn/fences.h"
 #include "learn/filter.h"
 #include "learn/model.h"
+#include "learn/ribbon.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/workload.h"
 
 #include "base/banned.h"
 
-enum { KINDS = 3, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8 };
-enum kind { FENCES, MODEL, FILTER };
+enum { KINDS = 4, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8 };
+enum kind { FENCES, MODEL, FILTER, RIBBON };
 
 static struct buf blocks[KINDS][SHAPES];
 
@@ -76,6 +77,7 @@ static void make_blocks(unsigned shape)
     must(fences_builder_finish(fences, &blocks[FENCES][shape]));
     must(model_builder_finish(model, &wish, PAGES, 1, &blocks[MODEL][shape], &built));
     must(filter_build(hashes, PAGES, 4 + shape * 4, &blocks[FILTER][shape]));
+    must(ribbon_build(hashes, shape == 0 ? 9 : PAGES, shape == 0 ? 16 : 4 + shape, &blocks[RIBBON][shape]));
     fences_builder_destroy(fences);
     model_builder_destroy(model);
 }
@@ -134,6 +136,19 @@ static bool ask_filter(const struct filter *filter)
     return filter_missing(filter, hashes, 200) == missing;
 }
 
+/* And vector instructions what plain ones say. */
+static bool ask_ribbon(struct ribbon *ribbon)
+{
+    uint64_t hashes[200];
+    size_t missing = 0;
+    for (uint64_t i = 0; i < 200; i++) {
+        hashes[i] = i * UINT64_C(0x9e3779b97f4a7c15);
+        missing += !ribbon_may_contain(ribbon, hashes[i]);
+    }
+    ribbon->vectors = false;
+    return ribbon_missing(ribbon, hashes, 200) == missing;
+}
+
 static bool try_block(enum kind kind, plsm_slice bytes)
 {
     bool right = true;
@@ -141,6 +156,7 @@ static bool try_block(enum kind kind, plsm_slice bytes)
     struct model *model = NULL;
     struct model_info info;
     struct filter filter;
+    struct ribbon ribbon;
     switch (kind) {
     case FENCES:
         if (fences_open(bytes, &fences) == PLSM_OK)
@@ -154,9 +170,13 @@ static bool try_block(enum kind kind, plsm_slice bytes)
         }
         model_close(model);
         break;
-    default:
+    case FILTER:
         if (filter_open(bytes, &filter) == PLSM_OK)
             right = ask_filter(&filter);
+        break;
+    default:
+        if (ribbon_open(bytes, &ribbon) == PLSM_OK)
+            right = ask_ribbon(&ribbon);
     }
     return right;
 }
