@@ -48,7 +48,6 @@ enum {
     SPARING_KEYS_MIN = 500000,    /* and from so many on it keeps within SPARING_SLOTS slots for 1,000 keys */
     SPARING_SLOTS = 1137,         /* 9.1 bits per key for 8 bits */
     BUILD_LENGTH_MAX = 1 << 13,   /* a window of three such segments fits a second-level cache while building */
-    BATCH = 32,                   /* hashes whose slots are on their way from memory at a time */
 };
 static_assert(7 + FILTER_BITS_MAX <= 32, "a slot is read with one 32-bit load");
 
@@ -104,13 +103,6 @@ static inline uint32_t difference(const struct filter *filter, const uint8_t *fi
            ((1u << bits) - 1);
 }
 
-static inline void prefetch_slots(const struct filter *filter, uint64_t mixed)
-{
-    struct slots s = slots_of(filter, mixed);
-    for (int i = 0; i < 3; i++)
-        __builtin_prefetch(filter->fingerprints + ((uint64_t)s.at[i] * filter->bits >> 3));
-}
-
 bool filter_may_contain(const struct filter *filter, uint64_t hash)
 {
     if (filter->segment_length == 0)
@@ -120,19 +112,12 @@ bool filter_may_contain(const struct filter *filter, uint64_t hash)
 
 size_t filter_missing(const struct filter *filter, const uint64_t *hashes, size_t count)
 {
-    uint64_t mixed[BATCH];
+    const struct filter f = *filter;
     size_t missing = 0;
-    if (filter->segment_length == 0)
-        return filter->keys != 0 ? 0 : count;
-    for (size_t start = 0; start < count; start += BATCH) {
-        size_t end = count - start < BATCH ? count - start : BATCH;
-        for (size_t i = 0; i < end; i++) {
-            mixed[i] = hash_mix(hashes[start + i], filter->seed);
-            prefetch_slots(filter, mixed[i]);
-        }
-        for (size_t i = 0; i < end; i++)
-            missing += difference(filter, filter->fingerprints, mixed[i]) != 0;
-    }
+    if (f.segment_length == 0)
+        return f.keys != 0 ? 0 : count;
+    for (size_t i = 0; i < count; i++)
+        missing += difference(&f, f.fingerprints, hash_mix(hashes[i], f.seed)) != 0;
     return missing;
 }
 
@@ -140,7 +125,9 @@ void filter_prefetch(const struct filter *filter, uint64_t hash)
 {
     if (filter->segment_length == 0)
         return;
-    prefetch_slots(filter, hash_mix(hash, filter->seed));
+    struct slots s = slots_of(filter, hash_mix(hash, filter->seed));
+    for (int i = 0; i < 3; i++)
+        __builtin_prefetch(filter->fingerprints + ((uint64_t)s.at[i] * filter->bits >> 3));
 }
 
 static uint64_t slot_count(const struct filter *filter)

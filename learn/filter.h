@@ -39,10 +39,11 @@ uint64_t filter_size(uint64_t keys, unsigned bits);
 plsm_status filter_open(plsm_slice bytes, struct filter *out);
 /* False: no such key was in it. */
 bool filter_may_contain(const struct filter *filter, uint64_t hash);
-/* How many of the hashes are denied: 0 for those that the filter was built from. 4 to 6 ns per hash in the order in
- * which filter_build leaves them, and in any order while the filter fits the cache. */
+/* How many of the hashes are denied: 0 for those that the filter was built from. 4 to 8 ns per hash in the order in
+ * which filter_build leaves them, whatever the size, and in any order while the filter fits the cache. */
 size_t filter_missing(const struct filter *filter, const uint64_t *hashes, size_t count);
-/* Brings the three places that filter_may_contain will read for `hash` towards the cache; for groups of lookups. */
+/* Brings the three places that filter_may_contain will read for `hash` towards the cache; for groups of lookups. (To
+ * gcc a function that only prefetches has no effect: within its source file it would leave out a call.) */
 void filter_prefetch(const struct filter *filter, uint64_t hash);
 
 /* Monkey's policy: fingerprint bits for a run on `level` of a tree whose last level is `last_level`, with `bits_last`

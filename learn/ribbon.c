@@ -34,7 +34,7 @@
 static_assert(RIBBON_HEADER_SIZE == 32, "the layout above");
 static_assert(RIBBON_BLOCK == 8 * sizeof(uint64_t), "a block's column is a word");
 
-enum { CACHE_LINE = 64, BATCH = 16 /* hashes whose blocks are on their way from memory at a time */ };
+enum { CACHE_LINE = 64 };
 
 bool ribbon_have_vectors(void)
 {
@@ -164,13 +164,8 @@ static inline __attribute__((always_inline)) size_t missing(const struct ribbon 
                                                             size_t count, holds_function *equation_holds)
 {
     size_t denied = 0;
-    for (size_t start = 0; start < count; start += BATCH) {
-        size_t end = count - start < BATCH ? count : start + BATCH;
-        for (size_t i = start; i < end; i++)
-            ribbon_prefetch(r, hashes[i]);
-        for (size_t i = start; i < end; i++)
-            denied += !may_contain(r, hashes[i], equation_holds);
-    }
+    for (size_t i = 0; i < count; i++)
+        denied += !may_contain(r, hashes[i], equation_holds);
     return denied;
 }
 

@@ -124,7 +124,7 @@ static bool ask_pages(const struct fences *fences, const struct model *model, ui
     return true;
 }
 
-/* The batch must say what single lookups say. */
+/* All hashes together must get the answers that they get one by one. */
 static bool ask_filter(const struct filter *filter)
 {
     uint64_t hashes[200];

@@ -132,7 +132,7 @@ START_TEST(size_is_as_promised)
 }
 END_TEST
 
-/* The batch gives the answers of the single lookups, whatever its size. */
+/* All together, hashes get the answers that they get one by one. */
 START_TEST(missing_hashes_are_counted)
 {
     uint64_t *hashes = random_hashes(700, SEED), *others = random_hashes(700, SEED + 1);
@@ -250,6 +250,7 @@ START_TEST(the_same_keys_give_the_same_bytes)
     ck_assert(slice_equal(buf_slice(&a), buf_slice(&b)));
     ck_assert_int_eq(filter_build(hashes, 5000, 0, &a), PLSM_INVALID);
     ck_assert_int_eq(filter_build(hashes, 5000, 17, &a), PLSM_INVALID);
+    ck_assert_int_eq(filter_build(hashes, (size_t)1 << 29, 8, &a), PLSM_TOO_LARGE);
     buf_free(&a);
     buf_free(&b);
     free(hashes);
@@ -267,8 +268,11 @@ static bool try_open(const uint8_t *bytes, size_t size)
     random_seed(&random, SEED);
     plsm_status status = filter_open(slice(copy, size), &filter);
     ck_assert(status == PLSM_OK || status == PLSM_CORRUPT);
-    for (int i = 0; status == PLSM_OK && i < 300; i++)
-        filter_may_contain(&filter, random_next(&random));
+    for (int i = 0; status == PLSM_OK && i < 300; i++) {
+        uint64_t probe = random_next(&random);
+        filter_prefetch(&filter, probe);
+        ck_assert_uint_eq(filter_missing(&filter, &probe, 1), !filter_may_contain(&filter, probe));
+    }
     free(copy);
     return status == PLSM_OK;
 }
