@@ -44,6 +44,14 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
     return hand_out(status, &value, out);
 }
 
+/* None of the keys could be asked for. */
+static plsm_status get_none(plsm_status status, plsm_status *statuses, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        statuses[i] = status;
+    return status;
+}
+
 /* Up to ENGINE_MANY keys; `bytes` is scratch. */
 static plsm_status get_some(plsm *db, const plsm_read_options *options, const plsm_slice *keys, size_t count,
                             const struct engine_snapshot *snapshot, struct buf *bytes, plsm_value *values,
@@ -61,7 +69,9 @@ static plsm_status get_some(plsm *db, const plsm_read_options *options, const pl
         size += keys[i].size + 1;
     }
     bytes->size = 0;
-    TRY(buf_reserve(bytes, size));
+    plsm_status status = buf_reserve(bytes, size);
+    if (status != PLSM_OK)
+        return get_none(status, statuses, count);
     for (size_t i = 0; i < allowed; i++) {
         plsm_slice key = keys[which[i]];
         uint8_t *at = bytes->data + bytes->size;
@@ -91,7 +101,7 @@ plsm_status plsm_multi_get(plsm *db, const plsm_read_options *options, const pls
     if (!snapshot && count > most) { /* several calls of the engine, one moment */
         snapshot = own = db->engine->snapshot_create(db->tree);
         if (!own)
-            return fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+            return get_none(fail(PLSM_NO_MEMORY, "no memory for a snapshot"), statuses, count);
     }
     for (size_t done = 0; done < count; done += most) {
         plsm_status status = get_some(db, options, keys + done, count - done < most ? count - done : most, snapshot,
