@@ -140,6 +140,11 @@ uint64_t env_now_ns(struct env *env)
     return env->ops->now_ns(env);
 }
 
+uint64_t env_cpu_ns(struct env *env)
+{
+    return env->ops->cpu_ns(env);
+}
+
 uint64_t env_wall_ns(struct env *env)
 {
     return env->ops->wall_ns(env);

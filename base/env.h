@@ -80,6 +80,7 @@ struct env_ops {
 
     /* --- time, randomness, threads --- */
     uint64_t (*now_ns)(struct env *env);  /* monotonic */
+    uint64_t (*cpu_ns)(struct env *env);  /* processor time of the calling thread */
     uint64_t (*wall_ns)(struct env *env); /* since 1970 */
     void (*sleep_ns)(struct env *env, uint64_t ns);
     void (*random)(struct env *env, void *data, size_t size); /* from the kernel; env_memory: from its seed */
@@ -134,6 +135,7 @@ plsm_status env_space(struct env *env, const char *path, struct env_space *out);
 plsm_status env_lock(struct env *env, const char *path, unsigned slot, bool exclusive, struct env_lock **out);
 void env_unlock(struct env_lock *lock); /* accepts NULL */
 uint64_t env_now_ns(struct env *env);
+uint64_t env_cpu_ns(struct env *env);
 uint64_t env_wall_ns(struct env *env);
 void env_sleep_ns(struct env *env, uint64_t ns);
 void env_random(struct env *env, void *data, size_t size);

@@ -231,6 +231,11 @@ static uint64_t fault_now_ns(struct env *env)
     return env_now_ns(base_of(env));
 }
 
+static uint64_t fault_cpu_ns(struct env *env)
+{
+    return env_cpu_ns(base_of(env));
+}
+
 static uint64_t fault_wall_ns(struct env *env)
 {
     return env_wall_ns(base_of(env));
@@ -268,6 +273,7 @@ static const struct env_ops fault_ops = {
     .lock = fault_lock,
     .unlock = env_unlock,
     .now_ns = fault_now_ns,
+    .cpu_ns = fault_cpu_ns,
     .wall_ns = fault_wall_ns,
     .sleep_ns = fault_sleep_ns,
     .random = fault_random,

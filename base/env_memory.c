@@ -456,6 +456,11 @@ static uint64_t memory_now_ns(struct env *env)
     return env_now_ns(env_posix());
 }
 
+static uint64_t memory_cpu_ns(struct env *env)
+{
+    return env_cpu_ns(env_posix());
+}
+
 static uint64_t memory_wall_ns(struct env *env)
 {
     return env_wall_ns(env_posix());
@@ -499,6 +504,7 @@ static const struct env_ops memory_ops = {
     .lock = memory_lock,
     .unlock = memory_unlock,
     .now_ns = memory_now_ns,
+    .cpu_ns = memory_cpu_ns,
     .wall_ns = memory_wall_ns,
     .sleep_ns = memory_sleep_ns,
     .random = memory_random,

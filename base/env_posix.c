@@ -473,6 +473,11 @@ static uint64_t posix_now_ns(struct env *env)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+static uint64_t posix_cpu_ns(struct env *env)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 static uint64_t posix_wall_ns(struct env *env)
 {
     return clock_ns(CLOCK_REALTIME);
@@ -551,6 +556,7 @@ static const struct env_ops posix_ops = {
     .lock = posix_lock,
     .unlock = posix_unlock,
     .now_ns = posix_now_ns,
+    .cpu_ns = posix_cpu_ns,
     .wall_ns = posix_wall_ns,
     .sleep_ns = posix_sleep_ns,
     .random = posix_random,

@@ -50,20 +50,47 @@ static void compare_sums(struct check *c, const struct run *run, const struct su
                 (unsigned long long)f->entries, (unsigned long long)f->deletions);
 }
 
+/* All that is asked for keys of a run. */
+struct indexes {
+    struct run_body *body;
+    struct fences *fences;
+    const struct filter *filter; /* NULL: the run has none */
+    const struct run_membership *membership;
+};
+
+static plsm_status load_indexes(struct check *c, struct run *run, struct indexes *out, const char *path)
+{
+    struct run_membership *membership = NULL;
+    TRY(run_open(run, &out->body));
+    TRY(run_fences(run, out->body, &out->fences));
+    TRY(run_filter(run, out->body, &out->filter));
+    TRY(run_membership(run, out->body, &membership));
+    out->membership = membership;
+    if (atomic_load(&out->body->model_state) == MODEL_MISSING && out->body->footer.blocks[RUN_MODEL].size)
+        problem(c, "%s: the model is damaged or of a newer version (the run is served by its fences)", path);
+    if (out->body->footer.membership.size && c->db->options.index == LSM_LEARNED && membership->bytes.size == 0)
+        problem(c, "%s: what serves in place of the filter is damaged or of a newer version (the filter serves)", path);
+    return PLSM_OK;
+}
+
 /* The filter must not deny the key, and both indexes must name the page on which it begins. */
-static void check_key(struct check *c, struct run *run, struct run_body *body, struct fences *fences,
-                      const struct cursor *cursor, const char *path)
+static void check_key(struct check *c, struct run *run, const struct indexes *indexes, const struct cursor *cursor,
+                      const char *path)
 {
     plsm_slice key = cursor->entry.key;
-    if (body->has_filter && !filter_may_contain(&body->filter, key_hash(key.data, key.size))) {
+    uint64_t hash = key_hash(key.data, key.size);
+    struct partitioned_query query;
+    membership_query_init(&query, key, hash);
+    if ((indexes->filter && !filter_may_contain(indexes->filter, hash)) ||
+        (!indexes->membership->none && !membership_may_contain(&indexes->membership->membership, &query))) {
         counter_add(&c->db->counters, COUNT_FILTER_MISSED, 1);
         problem(c, "%s: page %u: the filter denies a key that is there", path, cursor->unit);
     }
-    if (fences_find(fences, key) != cursor->unit)
+    if (fences_find(indexes->fences, key) != cursor->unit)
         problem(c, "%s: page %u: the fences name page %u for a key of it", path, cursor->unit,
-                fences_find(fences, key));
+                fences_find(indexes->fences, key));
     epoch_enter(c->db->epoch);
-    const struct run_model *model = run_model(run, body);
+    const struct run_model *model = run_model(run, indexes->body);
     uint32_t page = model ? model_find(model->model, key).page : cursor->unit;
     epoch_exit(c->db->epoch);
     if (page != cursor->unit)
@@ -77,17 +104,12 @@ static plsm_status check_run(struct check *c, struct run *run)
     char path[4096];
     struct cursor_options options = {.seq = SEQ_MAX, .all_versions = true, .bulk = true};
     struct cursor cursor = {0};
-    struct run_body *body = NULL;
-    struct fences *fences = NULL;
+    struct indexes indexes = {0};
     struct sums sums = {0};
     struct buf last = {0};
     uint64_t done = c->done;
     run_path(&c->db->context, run->facts.number, path, sizeof path);
-    plsm_status status = run_open(run, &body);
-    if (status == PLSM_OK)
-        status = run_fences(run, body, &fences);
-    if (status == PLSM_OK && atomic_load(&body->model_state) == MODEL_MISSING && body->footer.blocks[RUN_MODEL].size)
-        problem(c, "%s: the model is damaged or of a newer version (the run is served by its fences)", path);
+    plsm_status status = load_indexes(c, run, &indexes, path);
     if (status == PLSM_OK)
         status = cursor_open_runs(&cursor, &run, 1, &options);
     for (status == PLSM_OK ? cursor_first(&cursor) : (void)0; status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
@@ -98,7 +120,7 @@ static plsm_status check_run(struct check *c, struct run *run)
         if (order == 0)
             sums.versions = true;
         else
-            check_key(c, run, body, fences, &cursor, path);
+            check_key(c, run, &indexes, &cursor, path);
         sums.entries++;
         sums.deletions += cursor.entry.kind == BATCH_DELETE;
         sums.key_bytes += key.size;

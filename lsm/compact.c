@@ -20,7 +20,7 @@ struct job {
     const struct compaction *plan;
     struct version *version; /* the one it was picked from; a reference */
     uint64_t cutoff;
-    bool train; /* the runs that it writes */
+    struct output_job output;
     struct run_writer *writer;
     struct buf last_key; /* of the entry before, kept or not */
     uint64_t newer_seq;  /* the sequence number of the next newer version of that key */
@@ -78,7 +78,7 @@ static plsm_status take(struct job *job, struct entry entry)
         entry.seq = 0;
     }
     if (!job->writer)
-        TRY(output_start(job->db, job->plan->output_level, job->train, &job->writer));
+        TRY(output_start(job->db, job->plan->output_level, &job->output, &job->writer));
     return run_writer_add(job->writer, &entry);
 }
 
@@ -161,7 +161,7 @@ static plsm_status run_compaction(struct lsm *db, struct version *version, const
         run_ref(plan->runs[0]);
         status = edit_add(&job.edit, plan->output_level, plan->runs[0]);
     } else if (status == PLSM_OK) {
-        job.train = output_job(db);
+        output_job_start(db, &job.output);
         status = merge_plan(&job);
         if (status == PLSM_OK)
             status = env_sync_dir(db->env, db->path);

@@ -13,44 +13,45 @@ enum {
 };
 
 enum counter {
-    COUNT_GETS,               /* keys asked for */
+    COUNT_GETS, /* keys asked for */
     COUNT_GETS_FOUND,
-    COUNT_MULTI_GETS,         /* calls of lsm_multi_get */
-    COUNT_FILTER_PROBES,      /* runs whose filter was asked, or the table of young runs for it */
-    COUNT_YOUNG_PROBES,       /* of the table of young runs: one for all of them */
-    COUNT_RUN_LOOKUPS,        /* lookups that reached the index of a run (its filter said maybe) */
-    COUNT_FILTER_MISSED,      /* it said no and the key was there: a bug; counted by checks, must stay 0 */
-    COUNT_FOUND,              /* per level: the key was in the run */
+    COUNT_MULTI_GETS,          /* calls of lsm_multi_get */
+    COUNT_FILTER_PROBES,       /* runs whose filter was asked, or the table of young runs for it */
+    COUNT_YOUNG_PROBES,        /* of the table of young runs: one for all of them */
+    COUNT_RUN_LOOKUPS,         /* lookups that reached the index of a run (its filter said maybe) */
+    COUNT_MEMBERSHIP_FALLBACK, /* runs opened whose membership could not be used: their filter serves */
+    COUNT_FILTER_MISSED,       /* it said no and the key was there: a bug; counted by checks, must stay 0 */
+    COUNT_FOUND,               /* per level: the key was in the run */
     COUNT_FOUND_OTHERWISE = COUNT_FOUND + COUNT_LEVELS, /* per level, of those: not on the page that the model alone
                                                            named first, or there is no model */
     COUNT_MODEL_FALLBACK = COUNT_FOUND_OTHERWISE + COUNT_LEVELS, /* answered through the traditional index where a
                                                                     model should have: none usable, or not believed */
-    COUNT_ROUTER_WRONG,       /* the model of a level named a run that does not enclose the key */
-    COUNT_FILE_WRONG,         /* keys found in another run than the first whose index was asked */
-    COUNT_LEVEL_WRONG,        /* keys found on another level than that of the first run whose index was asked */
-    COUNT_VALIDATED,          /* lookups done again the traditional way */
-    COUNT_VALIDATION_WRONG,   /* that had another answer: a bug; must stay 0 */
+    COUNT_ROUTER_WRONG,     /* the model of a level named a run that does not enclose the key */
+    COUNT_FILE_WRONG,       /* keys found in another run than the first whose index was asked */
+    COUNT_LEVEL_WRONG,      /* keys found on another level than that of the first run whose index was asked */
+    COUNT_VALIDATED,        /* lookups done again the traditional way */
+    COUNT_VALIDATION_WRONG, /* that had another answer: a bug; must stay 0 */
     COUNT_CACHE_HITS,
     COUNT_CACHE_MISSES,
-    COUNT_GET_PAGES,          /* pages that gets looked at, cached or not */
-    COUNT_READS,              /* read calls to the environment, of runs */
+    COUNT_GET_PAGES, /* pages that gets looked at, cached or not */
+    COUNT_READS,     /* read calls to the environment, of runs */
     COUNT_READ_BYTES,
-    COUNT_WRITES,             /* append calls, of runs and logs */
+    COUNT_WRITES, /* append calls, of runs and logs */
     COUNT_WRITE_BYTES,
-    COUNT_USER_BYTES,         /* bytes of keys, metas and values that were written by callers */
+    COUNT_USER_BYTES, /* bytes of keys, metas and values that were written by callers */
     COUNT_LOG_BYTES,
     COUNT_FLUSH_BYTES,
-    COUNT_COMPACT_BYTES,      /* written by compactions */
+    COUNT_COMPACT_BYTES, /* written by compactions */
     COUNT_COMPACT_READ_BYTES,
     COUNT_FLUSHES,
     COUNT_COMPACTIONS,
     COUNT_TRIVIAL_MOVES,
-    COUNT_SYNCS,              /* log syncs */
-    COUNT_STALL_NS,           /* writers waited or were paced */
-    COUNT_BUILD_NS,           /* flushes and compactions, all in all */
-    COUNT_TRAIN_NS,           /* spent on building models */
-    COUNT_TRAIN_KEYS,         /* entries of the runs they were built for */
-    COUNT_FILTER_NS,          /* spent on building filters */
+    COUNT_SYNCS,      /* log syncs */
+    COUNT_STALL_NS,   /* writers waited or were paced */
+    COUNT_BUILD_NS,   /* flushes and compactions, all in all */
+    COUNT_TRAIN_NS,   /* spent on building models */
+    COUNT_TRAIN_KEYS, /* entries of the runs they were built for */
+    COUNT_FILTER_NS,  /* spent on building filters */
     COUNT_FILTER_KEYS,
     COUNTERS
 };

@@ -30,7 +30,7 @@ enum { LOG_USER_IDENTITY = 0, LOG_IDENTITY_BYTES = 32 };
 
 enum {
     LSM_STRUCT_MAGIC = 0x6c736d31,
-    FROZEN_MAX = 2, /* memtables that wait for their flush; more would only hide that the disk is too slow */
+    FROZEN_MAX = 2,  /* memtables that wait for their flush; more would only hide that the disk is too slow */
     LOCK_WRITER = 0, /* slots of the LOCK file: exclusive for the process that writes, */
     LOCK_PIN = 1,    /* shared for readers beside it: while one is held, no file is removed */
 };
@@ -38,8 +38,8 @@ enum {
 /* A memtable and the logs its content is in. */
 struct memlog {
     struct memtable *table;
-    struct reclog_writer *log;      /* of the newest of its logs */
-    uint64_t log_first, log_last;   /* numbers */
+    struct reclog_writer *log;    /* of the newest of its logs */
+    uint64_t log_first, log_last; /* numbers */
 };
 
 /* What readers see. */
@@ -60,7 +60,7 @@ struct garbage {
     struct garbage_file {
         char kind; /* r: run, l: log, m: MANIFEST */
         uint64_t number;
-    } *files;
+    } * files;
     size_t count, capacity;
 };
 
@@ -72,6 +72,7 @@ struct lsm {
     struct epoch *epoch;
     struct cache *cache;
     struct counters counters;
+    struct samples *samples; /* NULL: traditional mode, or nothing to choose */
     struct run_context context;
     struct env_lock *writer_lock, *pin_lock;
     uint64_t store_id;
@@ -83,31 +84,31 @@ struct lsm {
     struct manifest *manifest; /* under edit_lock */
 
     mutex lock;
-    struct version *version;            /* the newest; changed under edit_lock and lock */
-    struct memlog active;               /* the leader's; changed under lock */
-    struct memlog frozen[FROZEN_MAX];   /* oldest first */
+    struct version *version;          /* the newest; changed under edit_lock and lock */
+    struct memlog active;             /* the leader's; changed under lock */
+    struct memlog frozen[FROZEN_MAX]; /* oldest first */
     unsigned frozen_count;
     uint64_t next_number, next_log, log_floor;
     struct writer *writers, **writers_end; /* queue; the first is the leader */
-    plsm_status broken;                 /* not PLSM_OK: the store turned read-only, for this reason */
+    plsm_status broken;                    /* not PLSM_OK: the store turned read-only, for this reason */
     char broken_message[512];
-    plsm_status background_status;      /* of the last flush or compaction, when it may be tried again */
+    plsm_status background_status; /* of the last flush or compaction, when it may be tried again */
     char background_message[512];
     bool closing, flushing, compacting;
-    uint64_t jobs;                      /* flushes and compactions started: every so many-th trains */
-    bool training_due;                  /* what they left out is to be trained */
-    bool syncing;                       /* the leader is at the logs: they must not be closed */
-    unsigned manual_waiting;            /* manual compactions that want to be next */
-    condition work, progress;           /* for the threads; for whoever waits for them */
+    uint64_t jobs;            /* flushes and compactions started: every so many-th trains */
+    bool training_due;        /* what they left out is to be trained */
+    bool syncing;             /* the leader is at the logs: they must not be closed */
+    unsigned manual_waiting;  /* manual compactions that want to be next */
+    condition work, progress; /* for the threads; for whoever waits for them */
     struct env_thread *flusher, *compactor;
     struct buf compact_cursor[LSM_LEVELS]; /* where the next compaction of a level begins; owner: who has compacting */
 
     /* the leader's */
-    uint64_t space_checked_bytes;       /* of the log, when free space was last looked at */
+    uint64_t space_checked_bytes; /* of the log, when free space was last looked at */
     bool space_low;
 
     mutex snapshot_lock;
-    struct lsm_snapshot *snapshots;     /* newest first */
+    struct lsm_snapshot *snapshots; /* newest first */
 
     mutex garbage_lock;
     struct garbage garbage;
@@ -162,9 +163,9 @@ void background_stop(struct lsm *db);
 /* --- compact_pick.c: policy --- */
 struct compaction {
     unsigned level, output_level;
-    struct run **runs;  /* of `level`: level 0 newest first, others in key order; then those of output_level */
+    struct run **runs; /* of `level`: level 0 newest first, others in key order; then those of output_level */
     size_t upper_count, lower_count;
-    bool trivial;       /* move the one run down as it is */
+    bool trivial; /* move the one run down as it is */
 };
 /* What level `level` may hold before it is compacted: bytes. Level 1 as much as starts a compaction of level 0, each
  * deeper level size_ratio times more. Example: buffer_size 64 MiB, l0_compact 4, ratio 10: 256 MiB, 2.5 GiB, 25 GiB. */

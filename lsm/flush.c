@@ -25,7 +25,8 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
     struct run_writer *w = NULL;
     uint64_t cutoff = snapshot_cutoff(db), newer_seq = SEQ_MAX, seq_max = 0;
     plsm_slice key = {0};
-    bool train = output_job(db);
+    struct output_job job;
+    output_job_start(db, &job);
     plsm_status status = cursor_open_memtable(&cursor, table, &options);
     for (cursor_first(&cursor); status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
         struct entry entry = cursor.entry;
@@ -35,7 +36,7 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
         if (w && *(const uint8_t *)key.data != *(const uint8_t *)entry.key.data)
             status = finish_run(db, &w, seq_max, edit);
         if (status == PLSM_OK && !w)
-            status = output_start(db, 0, train, &w);
+            status = output_start(db, 0, &job, &w);
         if (status != PLSM_OK)
             break;
         key = entry.key;

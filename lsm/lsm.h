@@ -19,7 +19,7 @@
 #include "lsm/entry.h"
 
 enum {
-    LSM_KEY_MAX = 8193,      /* with the keyspace byte */
+    LSM_KEY_MAX = 8193, /* with the keyspace byte */
     LSM_META_MAX = 255,
     LSM_VALUE_MAX = 1 << 20, /* of one entry of the tree */
     LSM_DIRECTORY_BYTE = 1,  /* keys that begin with it have directories in the filters (lsm_has_prefix) */
@@ -28,6 +28,10 @@ enum {
 
 enum lsm_index { LSM_TRADITIONAL, LSM_LEARNED };
 enum lsm_model { LSM_MODEL_AUTO, LSM_MODEL_LINEAR, LSM_MODEL_PLR, LSM_MODEL_NEURAL, LSM_MODEL_TRIE, LSM_MODEL_NONE };
+
+/* What tells whether a run may hold a key, in learned mode: whatever is cheapest; the same with smaller, slower
+ * filters; the traditional filter alone. */
+enum lsm_filter { LSM_FILTER_AUTO, LSM_FILTER_SMALL, LSM_FILTER_FUSE };
 
 /* Levels are told apart in groups: what is right for the few young runs need not be for the last level. */
 enum lsm_group { LSM_GROUP_FIRST, LSM_GROUP_MIDDLE, LSM_GROUP_LAST, LSM_GROUPS };
@@ -49,22 +53,23 @@ struct lsm_options {
     struct env *env;
     bool create, exclusive, read_only;
     enum lsm_index index;
-    uint64_t buffer_size;      /* bytes of a memtable before it is flushed; at least 64 KiB */
-    uint64_t cache_size;       /* bytes of the page cache; 0: none */
-    uint32_t size_ratio;       /* each level is that many times larger than the one above; 2 to 64 */
-    uint64_t file_size;        /* where compaction cuts runs; at least 64 KiB */
-    uint32_t l0_compact;       /* runs in level 0 that start a compaction */
-    uint32_t l0_slowdown;      /* from here on writers are paced */
-    uint32_t l0_stop;          /* here they wait */
-    uint32_t filter_bits;      /* fingerprint bits of the last level's filters, 4 to 16; 0: no filters */
-    uint32_t base_fpr_ppm;     /* instead of filter_bits: false positives per million on the last level; 0: unset */
-    uint32_t background;       /* 1: flush and compaction in threads of their own; 0: inside the writing call (tests) */
-    uint64_t manifest_size;    /* the MANIFEST is rewritten when it grows above; at least 4 KiB */
+    uint64_t buffer_size; /* bytes of a memtable before it is flushed; at least 64 KiB */
+    uint64_t cache_size;  /* bytes of the page cache; 0: none */
+    uint32_t size_ratio;  /* each level is that many times larger than the one above; 2 to 64 */
+    uint64_t file_size;   /* where compaction cuts runs; at least 64 KiB */
+    uint32_t l0_compact;  /* runs in level 0 that start a compaction */
+    uint32_t l0_slowdown; /* from here on writers are paced */
+    uint32_t l0_stop;     /* here they wait */
+    uint32_t filter_bits; /* fingerprint bits of the last level's filters, 4 to 16; 0: no filters */
+    enum lsm_filter filter;
+    uint32_t base_fpr_ppm;  /* instead of filter_bits: false positives per million on the last level; 0: unset */
+    uint32_t background;    /* 1: flush and compaction in threads of their own; 0: inside the writing call (tests) */
+    uint64_t manifest_size; /* the MANIFEST is rewritten when it grows above; at least 4 KiB */
     struct lsm_group_options groups[LSM_GROUPS];
     uint64_t model_run_bytes, model_level_bytes, model_store_bytes; /* budgets of metadata; what exceeds is not used */
-    uint32_t train_every;      /* runs are trained at every so many-th flush or compaction, those left out then too */
-    uint32_t validation_ppm;   /* lookups per million that are done again the traditional way and compared */
-    bool verify_checksums;     /* of pages when they are loaded (always on, save for measurements) */
+    uint32_t train_every;    /* runs are trained at every so many-th flush or compaction, those left out then too */
+    uint32_t validation_ppm; /* lookups per million that are done again the traditional way and compared */
+    bool verify_checksums;   /* of pages when they are loaded (always on, save for measurements) */
 };
 void lsm_options_default(struct lsm_options *options);
 
@@ -125,7 +130,7 @@ plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, c
  * up in the filters first. */
 plsm_status lsm_has_prefix(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice prefix, bool *out);
 
-struct lsm_snapshot *lsm_snapshot_create(struct lsm *db); /* NULL: no memory */
+struct lsm_snapshot *lsm_snapshot_create(struct lsm *db);                 /* NULL: no memory */
 void lsm_snapshot_destroy(struct lsm *db, struct lsm_snapshot *snapshot); /* accepts NULL */
 
 /* [from, to), empty: open; copied. Stands nowhere at first. Semantics as plsm_iterator_* in store/plsm.h. */

@@ -164,8 +164,11 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     db->epoch = epoch_create();
     if (db->path && db->epoch)
         db->cache = cache_create(options->cache_size, db->epoch);
+    bool sampled = options->index == LSM_LEARNED && options->filter_bits && options->filter != LSM_FILTER_FUSE;
+    if (sampled)
+        db->samples = samples_create();
     *out = db;
-    if (!db->cache)
+    if (!db->cache || (sampled && !db->samples))
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
     memcpy(db->path, path, size);
     db->context = (struct run_context){
@@ -176,6 +179,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         .counters = &db->counters,
         .index = options->index,
         .options = &db->options,
+        .samples = db->samples,
         .verify_checksums = options->verify_checksums,
         .discard = discard_run,
         .discard_arg = db,
@@ -208,6 +212,7 @@ static void destroy(struct lsm *db)
     }
     manifest_close(db->manifest, false);
     run_context_destroy(&db->context);
+    samples_destroy(db->samples);
     cache_destroy(db->cache);
     env_unlock(db->pin_lock);
     env_unlock(db->writer_lock);

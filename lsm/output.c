@@ -4,16 +4,28 @@
 #include "base/error.h"
 #include "base/banned.h"
 
-bool output_job(struct lsm *db)
+enum { BYTES_GUESSED = 128 }; /* of an entry, where nothing is known */
+
+/* As many as the last level has in as many bytes. */
+static uint64_t keys_expected(const struct version *version, uint64_t bytes)
 {
-    mutex_lock(&db->lock);
-    bool train = ++db->jobs % db->options.train_every == 0;
-    db->training_due |= train && db->options.train_every > 1;
-    mutex_unlock(&db->lock);
-    return train;
+    const struct level *last = &version->levels[version_last_level(version)];
+    uint64_t entries = 0;
+    for (size_t i = 0; i < last->count; i++)
+        entries += last->runs[i]->facts.entries;
+    return last->bytes ? (uint64_t)((double)bytes * (double)entries / (double)last->bytes) : bytes / BYTES_GUESSED;
 }
 
-plsm_status output_start(struct lsm *db, unsigned level, bool train, struct run_writer **out)
+void output_job_start(struct lsm *db, struct output_job *job)
+{
+    mutex_lock(&db->lock);
+    *job = (struct output_job){.train = ++db->jobs % db->options.train_every == 0,
+                               .keys_expected = keys_expected(db->version, db->options.file_size)};
+    db->training_due |= job->train && db->options.train_every > 1;
+    mutex_unlock(&db->lock);
+}
+
+plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job, struct run_writer **out)
 {
     const struct lsm_options *options = &db->options;
     mutex_lock(&db->lock);
@@ -27,8 +39,15 @@ plsm_status output_start(struct lsm *db, unsigned level, bool train, struct run_
         last = 1; /* level 0 is never the last for long */
     if (options->filter_bits)
         plan.filter_bits = filter_bits_for_level(level, last, options->filter_bits, options->size_ratio);
+    plan.fuse_only = options->index != LSM_LEARNED || options->filter == LSM_FILTER_FUSE;
+    plan.small = options->filter == LSM_FILTER_SMALL;
+    plan.classify = level == last;
+    plan.keys_expected = job->keys_expected;
+    plan.job = job->first;
+    if (job->first == 0)
+        job->first = (uint32_t)number;
     const struct lsm_group_options *group = &options->groups[plan.group];
-    plan.train = train && options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && group->update;
+    plan.train = job->train && options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && group->update;
     return run_writer_create(&db->context, number, &plan, out);
 }
 

@@ -80,8 +80,8 @@ struct run *read_run_of_level(const struct level *level, const struct run_questi
 static plsm_status add_candidate(struct candidates *c, struct run *run, unsigned level, const struct run_question *q)
 {
     struct run_search *s = &c->list[c->count];
-    if (!run_search_init(s, run))
-        TRY(run_search_load(s));
+    if (!run_search_init(s, run, false))
+        TRY(run_search_load(s, false));
     c->levels[c->count++] = level;
     run_search_prefetch_filter(s, q);
     return PLSM_OK;
@@ -159,6 +159,8 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
         q.hash = key_hash(key.data, key.size);
         status = get_from_runs(view->version, &q, &hold, &entry);
         note_found(status == PLSM_OK);
+        if (status == PLSM_NOT_FOUND)
+            read_note_miss(db, key);
     }
     if (status == PLSM_OK)
         status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(&entry, no_value, out);
@@ -193,7 +195,7 @@ static plsm_status may_have_directory(struct lsm *db, plsm_slice prefix, bool *o
             bool above =
                 slice_compare(run->facts.smallest, prefix) > 0 && !slice_starts_with(run->facts.smallest, prefix);
             if (!below && !above)
-                status = run_may_have_directory(run, hash, out);
+                status = run_may_have_directory(run, prefix, hash, out);
         }
     view_release(view);
     return status;

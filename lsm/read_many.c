@@ -23,6 +23,7 @@ struct ask {
     struct run_search search;
     size_t number; /* among the caller's */
     bool asked;    /* the index of some run was */
+    bool loaded;   /* what `search` needs is */
     uint8_t first_level;
 };
 
@@ -201,7 +202,7 @@ static void ask_runs(struct group *g)
     unsigned left = 0;
     for (unsigned i = 0; i < g->here_count; i++) {
         struct ask *a = g->here[i];
-        plsm_status status = a->search.body ? PLSM_OK : run_search_load(&a->search);
+        plsm_status status = a->loaded ? PLSM_OK : run_search_load(&a->search, false);
         if (status != PLSM_OK) {
             settle(g, a, status, NULL);
             continue;
@@ -237,7 +238,7 @@ static void ask_here(struct group *g)
 
 static void add_here(struct group *g, struct ask *a, struct run *run)
 {
-    run_search_init(&a->search, run);
+    a->loaded = run_search_init(&a->search, run, false);
     g->here[g->here_count++] = a;
 }
 
@@ -281,8 +282,10 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
     for (unsigned level = 0; level < LSM_LEVELS && g->open_count > 0; level++)
         if (g->view->version->levels[level].count > 0)
             ask_level(g, level);
-    for (unsigned i = 0; i < g->open_count; i++)
+    for (unsigned i = 0; i < g->open_count; i++) {
         g->statuses[g->open[i]->number] = PLSM_NOT_FOUND;
+        read_note_miss(g->db, g->open[i]->q.key);
+    }
     stripe_add(counts, COUNT_GETS, count);
     for (unsigned i = 0; i < count; i++)
         if (g->statuses[first + i] == PLSM_OK)

@@ -51,7 +51,7 @@ static void body_free(struct run *run, struct run_body *body)
     env_close(body->file);
     mem_free(body->offsets);
     mem_free(body->slots);
-    buf_free(&body->filter_bytes);
+    run_membership_drop(body);
     fences_close(atomic_load(&body->fences));
     mem_free(body);
 }
@@ -112,21 +112,22 @@ static plsm_status read_footer(const struct run *run, struct run_body *body)
                     (unsigned long long)(size - sizeof *f));
     if (f->number != facts->number || f->units != facts->units || f->entries != facts->entries || f->codec != 0)
         return fail(PLSM_CORRUPT, "%s: footer does not agree with the MANIFEST", path);
-    for (unsigned i = 0; i < RUN_BLOCKS; i++)
-        if (f->blocks[i].offset > size || f->blocks[i].size > size - f->blocks[i].offset)
+    for (unsigned i = 0; i <= RUN_BLOCKS; i++) {
+        const struct run_block_place *place = i < RUN_BLOCKS ? &f->blocks[i] : &f->membership;
+        if (place->offset > size || place->size > size - place->offset)
             return fail(PLSM_CORRUPT, "%s: footer: block %u is outside of the file", path, i);
+    }
     return PLSM_OK;
 }
 
-/* Reads a whole block into `out`; checks its checksum when `checksummed`. */
-static plsm_status read_block(struct run_body *body, enum run_block which, bool checksummed, struct buf *out)
+plsm_status run_read_block(struct run_body *body, const struct run_block_place *place, const char *name,
+                           struct buf *out)
 {
-    const struct run_block_place *place = &body->footer.blocks[which];
     TRY(buf_reserve(out, place->size + 8));
     TRY(env_read(body->file, place->offset, out->data, place->size));
     out->size = place->size;
-    if (checksummed && place->checksum != checksum(out->data, out->size, body->footer.salt))
-        return fail(PLSM_CORRUPT, "%s: block %u at offset %llu: checksum mismatch", env_path(body->file), which,
+    if (place->checksum != checksum(out->data, out->size, body->footer.salt))
+        return fail(PLSM_CORRUPT, "%s: %s at offset %llu: checksum mismatch", env_path(body->file), name,
                     (unsigned long long)place->offset);
     return PLSM_OK;
 }
@@ -142,7 +143,7 @@ static plsm_status read_offsets(const struct run *run, struct run_body *body)
             status = fail(PLSM_CORRUPT, "%s: footer: more pages than bytes", env_path(body->file));
         return status;
     }
-    status = read_block(body, RUN_OFFSETS, true, &bytes);
+    status = run_read_block(body, &body->footer.blocks[RUN_OFFSETS], "page offsets", &bytes);
     if (status != PLSM_OK)
         goto done;
     if (bytes.size != count * sizeof *body->offsets) {
@@ -161,18 +162,6 @@ done:
     return status;
 }
 
-static plsm_status read_filter(struct run_body *body)
-{
-    if (body->footer.blocks[RUN_FILTER].size == 0)
-        return PLSM_OK;
-    TRY(read_block(body, RUN_FILTER, true, &body->filter_bytes));
-    plsm_status status = filter_open(buf_slice(&body->filter_bytes), &body->filter);
-    if (status != PLSM_OK)
-        return fail_context(status, env_path(body->file));
-    body->has_filter = true;
-    return PLSM_OK;
-}
-
 plsm_status run_fences(struct run *run, struct run_body *body, struct fences **out)
 {
     struct fences *fences = atomic_load_explicit(&body->fences, memory_order_acquire);
@@ -185,7 +174,7 @@ plsm_status run_fences(struct run *run, struct run_body *body, struct fences **o
     mutex_lock(&run->loading);
     fences = atomic_load_explicit(&body->fences, memory_order_acquire);
     if (!fences) {
-        status = read_block(body, RUN_FENCES, true, &bytes);
+        status = run_read_block(body, &body->footer.blocks[RUN_FENCES], "fences", &bytes);
         if (status == PLSM_OK)
             status = fences_open(buf_slice(&bytes), &fences);
         if (status == PLSM_OK && fences_pages(fences) != run->facts.units) {
@@ -220,8 +209,6 @@ static plsm_status load_body(struct run *run, struct run_body **out)
         status = read_footer(run, body);
     if (status == PLSM_OK)
         status = read_offsets(run, body);
-    if (status == PLSM_OK)
-        status = read_filter(body);
     if (status == PLSM_OK) {
         body->slots = mem_zalloc(run->facts.units * sizeof *body->slots);
         if (!body->slots)

@@ -8,12 +8,13 @@
 #include "base/env.h"
 #include "base/sync.h"
 #include "learn/fences.h"
-#include "learn/filter.h"
+#include "learn/membership.h"
 #include "learn/model.h"
 #include "lsm/cache.h"
 #include "lsm/counters.h"
 #include "lsm/lsm.h"
 #include "lsm/run_format.h"
+#include "lsm/samples.h"
 
 /* The first 8 bytes of a key as a number, zeros behind a shorter one: where two heads differ, their order is the
  * keys'. */
@@ -44,6 +45,7 @@ struct run_context {
     struct counters *counters;
     enum lsm_index index;
     const struct lsm_options *options;
+    struct samples *samples; /* NULL: traditional mode */
     struct model_shelf shelves[LSM_GROUPS];
     bool verify_checksums;
     /* A run whose last reference went and that no version holds any more: its file may go. */
@@ -68,6 +70,19 @@ struct run_model {
     struct model_info info;
 };
 
+/* The traditional filter of a run in memory. */
+struct run_filter {
+    struct buf bytes;
+    struct filter filter;
+};
+
+/* What tells whether a run may hold a key. */
+struct run_membership {
+    bool none; /* nothing does: the run has no filter */
+    struct membership membership;
+    struct buf bytes; /* empty where it is the traditional filter alone */
+};
+
 /* Why a run has no model at hand. */
 enum model_state {
     MODEL_UNWANTED, /* traditional mode, or switched off for its levels */
@@ -79,29 +94,28 @@ enum model_state {
 struct run_body {
     struct env_file *file;
     struct run_footer footer;
-    uint32_t *offsets;      /* NULL: unit u starts at block u + 1 */
-    cache_slot *slots;      /* one per unit */
-    struct buf filter_bytes;
-    struct filter filter;
-    bool has_filter;
-    struct run_model *_Atomic model; /* NULL: see model_state */
-    _Atomic uint8_t model_state;     /* enum model_state */
-    _Atomic bool model_used;         /* since the shelf was last looked through */
-    struct fences *_Atomic fences;   /* NULL until needed where a model serves */
+    uint32_t *offsets;                         /* NULL: unit u starts at block u + 1 */
+    cache_slot *slots;                         /* one per unit */
+    struct run_membership *_Atomic membership; /* NULL until needed */
+    struct run_filter *_Atomic filter;         /* NULL until needed */
+    struct run_model *_Atomic model;           /* NULL: see model_state */
+    _Atomic uint8_t model_state;               /* enum model_state */
+    _Atomic bool model_used;                   /* since the shelf was last looked through */
+    struct fences *_Atomic fences;             /* NULL until needed where a model serves */
 };
 
 struct run {
     uint32_t magic;
     _Atomic uint32_t references;
-    atomic_bool obsolete;   /* not in the newest version: the file goes with the last reference */
-    _Atomic uint8_t level;  /* in the newest version */
-    enum lsm_group group;   /* of the level it was written for, or found on */
+    atomic_bool obsolete;  /* not in the newest version: the file goes with the last reference */
+    _Atomic uint8_t level; /* in the newest version */
+    enum lsm_group group;  /* of the level it was written for, or found on */
     struct run_context *context;
     struct run_facts facts;
     uint64_t smallest_head, largest_head; /* key_head of the bounds */
     struct run_body *_Atomic body;
     mutex loading;
-    uint8_t bounds[];       /* smallest and largest key */
+    uint8_t bounds[]; /* smallest and largest key */
 };
 
 void run_context_destroy(struct run_context *context);
@@ -116,6 +130,10 @@ void run_path(const struct run_context *context, uint64_t number, char *path, si
 plsm_status run_open(struct run *run, struct run_body **out);
 /* The traditional index, loaded when it is not there yet. */
 plsm_status run_fences(struct run *run, struct run_body *body, struct fences **out);
+/* Reads a whole block that the footer names; `place` is of the footer. PLSM_CORRUPT when its checksum is wrong, with
+ * `name` in the message. */
+plsm_status run_read_block(struct run_body *body, const struct run_block_place *place, const char *name,
+                           struct buf *out);
 
 static inline bool run_overlaps(const struct run *run, plsm_slice smallest, plsm_slice largest)
 {
@@ -144,6 +162,18 @@ static inline size_t runs_reaching(struct run *const *runs, size_t count, plsm_s
     }
     return low;
 }
+
+/* --- membership (run_membership.c) --- */
+
+/* What tells whether a run may hold a key, loaded when it is not there yet; not with run->loading held. In traditional
+ * mode that is the traditional filter; otherwise it serves where the run has nothing else, or what it has is damaged or
+ * of a newer version. */
+plsm_status run_membership(struct run *run, struct run_body *body, struct run_membership **out);
+/* The traditional filter, loaded when it is not there yet; *out NULL: the run has none. */
+plsm_status run_filter(struct run *run, struct run_body *body, const struct filter **out);
+void run_membership_drop(struct run_body *body);
+/* Bytes of memory that they take. */
+uint64_t run_membership_bytes(const struct run_body *body);
 
 /* --- models (run_model.c) --- */
 
@@ -222,21 +252,24 @@ struct run_question {
 struct run_search {
     struct run *run;
     struct run_body *body;
-    struct run_model *model; /* NULL: read through fences */
+    struct run_model *model;           /* NULL: read through fences */
+    struct run_membership *membership; /* NULL: it is known already that the run may hold the key */
+    struct partitioned_query query;    /* set where the membership is not a filter of keys */
     struct model_probe probe;
     const uint8_t *page; /* of `unit`, when somebody has read it already; NULL */
     uint32_t unit;
     bool learned, begun;
 };
 
-/* Readies a search. False: the run is not loaded yet (run_search_load does that). */
-bool run_search_init(struct run_search *s, struct run *run);
-plsm_status run_search_load(struct run_search *s);
+/* Readies a search. With `asked` the run's membership is not asked any more: something else said maybe. False: what is
+ * needed is not loaded yet (run_search_load does that). */
+bool run_search_init(struct run_search *s, struct run *run, bool asked);
+plsm_status run_search_load(struct run_search *s, bool asked);
 /* Asks the model, and fetches what the next steps will read. Not needed, but it should be early. */
 void run_search_begin(struct run_search *s, const struct run_question *q);
 /* Fetches what the filter will read; asks it. False: the run does not have the key. */
-void run_search_prefetch_filter(const struct run_search *s, const struct run_question *q);
-bool run_search_may_contain(const struct run_search *s, const struct run_question *q);
+void run_search_prefetch_filter(struct run_search *s, const struct run_question *q);
+bool run_search_may_contain(struct run_search *s, const struct run_question *q);
 /* Settles which page to look at, and fetches its place in the cache. */
 plsm_status run_search_locate(struct run_search *s, const struct run_question *q);
 /* Fetches the front of that page from memory; false when it is not in the cache (or a unit of several blocks): it will
@@ -250,7 +283,7 @@ plsm_status run_search_find(struct run_search *s, const struct run_question *q, 
                             struct entry *entry);
 
 /* Whether a key of this run may begin with `prefix`, which ends in '/'; `hash` is its key_hash. False is certain. */
-plsm_status run_may_have_directory(struct run *run, uint64_t hash, bool *out);
+plsm_status run_may_have_directory(struct run *run, plsm_slice prefix, uint64_t hash, bool *out);
 
 /* The first place (unit, slot) whose key is >= key, behind the last entry: unit == facts.units. hold->page is the page
  * of that unit when it is inside. Inside an epoch bracket. */

@@ -4,11 +4,12 @@
  *   units              data pages (page.h), each a multiple of 4 KiB, in key order
  *   blocks             in this order, each 8-byte aligned, with offset, size and checksum in the footer:
  *     fences             the traditional index (learn/fences.h): always there
- *     filter             (learn/filter.h): keys and, where the first key byte is LSM_DIRECTORY_BYTE, their directories
- *                        (hashed with RUN_DIRECTORY_SALT); size 0 when the store keeps none
+ *     filter             the traditional filter (learn/filter.h): keys and, where the first key byte is
+ *                        LSM_DIRECTORY_BYTE, their directories (learn/membership.h); size 0 when the store keeps none
  *     offsets            u32 per unit and one more: where each starts, in 4 KiB; size 0 when all units are one block
  *     model              the LIDX block (learn/model.h); its checksum is inside; size 0 when there is none
  *     bounds             smallest key, largest key: varint size and bytes each
+ *     membership         what serves in place of the filter (learn/membership.h); size 0: the filter itself
  *   footer             the last 256 bytes: struct run_footer
  *
  * Numbers are little-endian. The salt ties pages to this file: a page of another run, or of an older file in the same
@@ -20,9 +21,8 @@
 
 #include "lsm/page.h"
 
-#define RUN_MAGIC "PLSMRUN"        /* 8 bytes with the terminator */
+#define RUN_MAGIC "PLSMRUN" /* 8 bytes with the terminator */
 #define RUN_FOOTER_MAGIC "PLSMEND"
-#define RUN_DIRECTORY_SALT UINT64_C(0x6469726563746f72)
 enum { RUN_VERSION = 1 };
 
 struct run_file_header {
@@ -45,13 +45,15 @@ struct run_footer {
     uint64_t entries, deletions;
     uint64_t key_bytes, value_bytes; /* of all entries, meta counted with the values */
     uint64_t filter_keys;
-    uint64_t seq_max;                /* largest sequence number among the entries before they were set to 0 */
+    uint64_t seq_max; /* largest sequence number among the entries before they were set to 0 */
     uint32_t units;
-    uint32_t versions;               /* 1: some key has several entries */
+    uint32_t versions; /* 1: some key has several entries */
     uint32_t version, codec;
     char magic[8];
-    uint64_t zero[5];
-    uint64_t checksum;               /* of the bytes before, seeded with the salt */
+    struct run_block_place membership;
+    uint32_t job;                           /* number of the first run that the same flush or compaction wrote */
+    uint32_t write_us, train_us, filter_us; /* processor time: all of writing it; of that, for model and filters */
+    uint64_t checksum;                      /* of the bytes before, seeded with the salt */
 };
 _Static_assert(sizeof(struct run_footer) == 256, "run footer layout");
 

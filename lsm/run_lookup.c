@@ -112,7 +112,7 @@ static plsm_status correct(struct run *run, struct run_body *body, const struct 
 
 /* --- a search in steps -------------------------------------------------------------------------------------------- */
 
-bool run_search_init(struct run_search *s, struct run *run)
+bool run_search_init(struct run_search *s, struct run *run, bool asked)
 {
     struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
     s->run = run;
@@ -122,14 +122,16 @@ bool run_search_init(struct run_search *s, struct run *run)
     if (__builtin_expect(!body, 0))
         return false;
     s->model = run_model(run, body);
-    return true;
+    s->membership = asked ? NULL : atomic_load_explicit(&body->membership, memory_order_acquire);
+    return asked || s->membership;
 }
 
-plsm_status run_search_load(struct run_search *s)
+plsm_status run_search_load(struct run_search *s, bool asked)
 {
     TRY(run_open(s->run, &s->body));
     s->model = run_model(s->run, s->body);
-    return PLSM_OK;
+    s->membership = NULL;
+    return asked ? PLSM_OK : run_membership(s->run, s->body, &s->membership);
 }
 
 void run_search_begin(struct run_search *s, const struct run_question *q)
@@ -142,18 +144,29 @@ void run_search_begin(struct run_search *s, const struct run_question *q)
         __builtin_prefetch(&s->body->slots[s->probe.guess]);
 }
 
-void run_search_prefetch_filter(const struct run_search *s, const struct run_question *q)
+void run_search_prefetch_filter(struct run_search *s, const struct run_question *q)
 {
-    if (s->body->has_filter)
-        filter_prefetch(&s->body->filter, q->hash);
+    const struct run_membership *m = s->membership;
+    if (!m || m->none)
+        return;
+    if (__builtin_expect(m->membership.kind == MEMBERSHIP_FUSE, 1)) {
+        filter_prefetch(&m->membership.filter, q->hash);
+        return;
+    }
+    membership_query_init(&s->query, q->key, q->hash);
+    membership_prefetch(&m->membership, &s->query);
 }
 
-bool run_search_may_contain(const struct run_search *s, const struct run_question *q)
+bool run_search_may_contain(struct run_search *s, const struct run_question *q)
 {
-    if (!s->body->has_filter)
+    const struct run_membership *m = s->membership;
+    if (!m || m->none)
         return true;
     stripe_add(q->counts, COUNT_FILTER_PROBES, 1);
-    return filter_may_contain(&s->body->filter, q->hash);
+    if (__builtin_expect(m->membership.kind == MEMBERSHIP_FUSE, 1))
+        return (!m->membership.has_template || template_admits(&m->membership.template, q->key)) &&
+               filter_may_contain(&m->membership.filter, q->hash);
+    return membership_may_contain(&m->membership, &s->query);
 }
 
 plsm_status run_search_locate(struct run_search *s, const struct run_question *q)
@@ -269,14 +282,15 @@ plsm_status run_search_find(struct run_search *s, const struct run_question *q, 
     return take_version(s, q, unit, slot, hold, entry);
 }
 
-plsm_status run_may_have_directory(struct run *run, uint64_t hash, bool *out)
+plsm_status run_may_have_directory(struct run *run, plsm_slice prefix, uint64_t hash, bool *out)
 {
     struct run_body *body = NULL;
+    struct run_membership *m = NULL;
     *out = true;
     TRY(run_open(run, &body));
-    if (body->has_filter && run->facts.smallest.size &&
-        *(const uint8_t *)run->facts.smallest.data == LSM_DIRECTORY_BYTE)
-        *out = filter_may_contain(&body->filter, hash ^ RUN_DIRECTORY_SALT);
+    TRY(run_membership(run, body, &m));
+    if (!m->none && run->facts.smallest.size && *(const uint8_t *)run->facts.smallest.data == LSM_DIRECTORY_BYTE)
+        *out = membership_may_have_directory(&m->membership, prefix, hash);
     return PLSM_OK;
 }
 

@@ -18,11 +18,15 @@ struct run_writer {
     uint64_t written;    /* bytes of the file, without `out` */
     struct buf smallest; /* first key of the run */
     struct buf last_key; /* last key of the last finished page */
-    struct buf hashes;   /* u64 each, for the filter */
     struct buf offsets;  /* u32 each: block where a unit starts */
     bool large_units;
     struct fences_builder *fences;
     struct model_builder *model;
+    struct membership_builder *members; /* NULL: the run gets no filter */
+    struct buf classifier;              /* of keys, for it */
+    uint64_t start_ns;                  /* of processor time, as all times here */
+    struct membership_built built;
+    uint64_t keys; /* distinct ones so far */
     struct run_facts facts;
     struct run_footer footer;
     bool finished;
@@ -66,6 +70,7 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
     w->context = context;
     w->facts.number = number;
     w->plan = *plan;
+    w->start_ns = env_cpu_ns(context->env);
     run_path(context, number, w->path, sizeof w->path);
     env_random(context->env, &w->facts.salt, sizeof w->facts.salt);
     plsm_status status = PLSM_OK;
@@ -84,6 +89,17 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
     }
     *out = w;
     return status;
+}
+
+const uint64_t *run_writer_hashes(const struct run_writer *w, size_t *count)
+{
+    *count = 0;
+    return w->members ? membership_builder_hashes(w->members, count) : NULL;
+}
+
+const struct membership_built *run_writer_membership(const struct run_writer *w)
+{
+    return &w->built;
 }
 
 uint64_t run_writer_size(const struct run_writer *w)
@@ -113,17 +129,26 @@ static plsm_status finish_page(struct run_writer *w)
     return w->out.size >= WRITE_BYTES ? write_out(w) : PLSM_OK;
 }
 
-/* Adds the directories of a key to the filter's hashes, but for those that lie within the `shared` bytes it has in
- * common with the key before. */
-static plsm_status add_directories(struct run_writer *w, plsm_slice key, size_t shared)
+/* Begins to gather what tells whether the run may hold a key; `key` is its first. */
+static plsm_status start_members(struct run_writer *w, plsm_slice key)
 {
-    const uint8_t *bytes = key.data, *end = bytes + key.size;
-    const uint8_t *from = bytes + shared;
-    while (from < end && (from = memchr(from, '/', (size_t)(end - from)))) {
-        from++;
-        TRY(buf_append_u64(&w->hashes, key_hash(bytes, (size_t)(from - bytes)) ^ RUN_DIRECTORY_SALT));
-    }
-    return PLSM_OK;
+    const struct run_plan *plan = &w->plan;
+    struct membership_wish wish = {.bits = plan->filter_bits, .fuse_only = plan->fuse_only, .small = plan->small};
+    if (plan->classify && w->context->samples)
+        TRY(samples_classifier(w->context->samples, *(const uint8_t *)key.data, plan->filter_bits, plan->keys_expected,
+                               &w->classifier));
+    wish.classifier = buf_slice(&w->classifier);
+    w->members = membership_builder_create(&wish);
+    return w->members ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to write a run");
+}
+
+static plsm_status add_member(struct run_writer *w, plsm_slice key, uint64_t hash, size_t shared)
+{
+    if (!w->members)
+        TRY(start_members(w, key));
+    if (w->context->samples && w->keys++ % SAMPLES_PERIOD_KEYS == 0)
+        samples_key(w->context->samples, key);
+    return membership_builder_add(w->members, key, hash, shared, *(const uint8_t *)key.data == LSM_DIRECTORY_BYTE);
 }
 
 /* The key of the entry before; empty in front of the first. */
@@ -145,11 +170,8 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
     w->facts.versions |= again;
     if (!page_builder_fits(&w->page, entry))
         TRY(finish_page(w));
-    if (!again && w->plan.filter_bits) {
-        TRY(buf_append_u64(&w->hashes, hash));
-        if (*(const uint8_t *)entry->key.data == LSM_DIRECTORY_BYTE)
-            TRY(add_directories(w, entry->key, shared));
-    }
+    if (!again && w->plan.filter_bits)
+        TRY(add_member(w, entry->key, hash, shared));
     if (!again && w->model)
         TRY(model_builder_key(w->model, entry->key, shared));
     w->facts.entries++;
@@ -160,9 +182,8 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
 }
 
 /* Appends a block behind the pages and notes its place. */
-static plsm_status put_block(struct run_writer *w, enum run_block which, size_t start)
+static plsm_status put_place(struct run_writer *w, struct run_block_place *place, size_t start)
 {
-    struct run_block_place *place = &w->footer.blocks[which];
     place->offset = w->written + start;
     place->size = w->out.size - start;
     place->checksum = checksum(w->out.data + start, place->size, w->facts.salt);
@@ -171,31 +192,47 @@ static plsm_status put_block(struct run_writer *w, enum run_block which, size_t 
     return PLSM_OK;
 }
 
-static plsm_status put_filter(struct run_writer *w)
+static plsm_status put_block(struct run_writer *w, enum run_block which, size_t start)
 {
-    size_t start = w->out.size, count = w->hashes.size / sizeof(uint64_t);
-    uint64_t *hashes = (uint64_t *)(void *)w->hashes.data, start_ns = env_now_ns(w->context->env);
-    struct filter filter;
-    if (w->plan.filter_bits == 0)
+    return put_place(w, &w->footer.blocks[which], start);
+}
+
+/* The filter, and into *membership what is to serve in its place. */
+static plsm_status put_filter(struct run_writer *w, struct buf *membership)
+{
+    size_t start = w->out.size;
+    uint64_t start_ns = env_cpu_ns(w->context->env);
+    struct sample_list misses = {0};
+    plsm_status status = PLSM_OK;
+    if (!w->members)
         return put_block(w, RUN_FILTER, start);
-    TRY(filter_build(hashes, count, w->plan.filter_bits, &w->out));
-    TRY(filter_open(slice(w->out.data + start, w->out.size - start), &filter));
-    /* A key that its own filter denies would be lost: that is checked here, for every key of every run. */
-    if (filter_missing(&filter, hashes, count) > 0) {
-        counter_add(w->context->counters, COUNT_FILTER_MISSED, 1);
-        w->out.size = start;
-    }
-    w->facts.filter_keys = count;
-    counter_add(w->context->counters, COUNT_FILTER_NS, env_now_ns(w->context->env) - start_ns);
-    counter_add(w->context->counters, COUNT_FILTER_KEYS, count);
+    if (w->context->samples && !w->plan.fuse_only)
+        status = samples_held_out(w->context->samples, buf_slice(&w->smallest), buf_slice(&w->last_key), &misses);
+    if (status == PLSM_OK)
+        status = membership_builder_finish(w->members, misses.keys, misses.count, &w->out, membership, &w->built);
+    sample_list_free(&misses);
+    TRY(status);
+    w->facts.filter_keys = w->built.hashes;
+    uint64_t spent_ns = env_cpu_ns(w->context->env) - start_ns;
+    w->footer.filter_us = (uint32_t)(spent_ns / 1000);
+    counter_add(w->context->counters, COUNT_FILTER_NS, spent_ns);
+    counter_add(w->context->counters, COUNT_FILTER_KEYS, w->built.hashes);
+    counter_add(w->context->counters, COUNT_FILTER_MISSED, w->built.missed);
     return put_block(w, RUN_FILTER, start);
+}
+
+static plsm_status put_membership(struct run_writer *w, const struct buf *membership)
+{
+    size_t start = w->out.size;
+    TRY(buf_append(&w->out, membership->data, membership->size));
+    return put_place(w, &w->footer.membership, start);
 }
 
 static plsm_status put_model(struct run_writer *w)
 {
     size_t start = w->out.size;
     if (w->model) {
-        uint64_t start_ns = env_now_ns(w->context->env);
+        uint64_t start_ns = env_cpu_ns(w->context->env);
         struct model_wish wish = run_model_wish(w->context, w->plan.group);
         bool built = false;
         TRY(model_builder_finish(w->model, &wish, w->facts.entries, env_wall_ns(w->context->env), &w->out, &built));
@@ -204,37 +241,42 @@ static plsm_status put_model(struct run_writer *w)
                                 slice(w->out.data + start, w->out.size - start)));
             w->out.size = start;
         }
-        counter_add(w->context->counters, COUNT_TRAIN_NS, env_now_ns(w->context->env) - start_ns);
+        uint64_t spent_ns = env_cpu_ns(w->context->env) - start_ns;
+        w->footer.train_us = (uint32_t)(spent_ns / 1000);
+        counter_add(w->context->counters, COUNT_TRAIN_NS, spent_ns);
         counter_add(w->context->counters, COUNT_TRAIN_KEYS, w->facts.entries);
     }
     return put_block(w, RUN_MODEL, start);
 }
 
-static plsm_status put_blocks(struct run_writer *w)
+static plsm_status put_blocks(struct run_writer *w, struct buf *membership)
 {
     size_t start = w->out.size;
     TRY(fences_builder_finish(w->fences, &w->out));
     TRY(put_block(w, RUN_FENCES, start));
-    TRY(put_filter(w));
+    TRY(put_filter(w, membership));
     start = w->out.size;
-    if (w->large_units) {
+    if (w->large_units)
         TRY(buf_append(&w->out, w->offsets.data, w->offsets.size));
-    }
     TRY(put_block(w, RUN_OFFSETS, start));
     TRY(put_model(w));
     start = w->out.size;
     TRY(buf_append_slice(&w->out, buf_slice(&w->smallest)));
     TRY(buf_append_slice(&w->out, buf_slice(&w->last_key)));
-    return put_block(w, RUN_BOUNDS, start);
+    TRY(put_block(w, RUN_BOUNDS, start));
+    return put_membership(w, membership);
 }
 
 plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run_facts *facts)
 {
+    struct buf membership = {0};
     INVARIANT(w->facts.entries > 0);
     TRY(finish_page(w));
     TRY(write_out(w));
     TRY(buf_append_u32(&w->offsets, (uint32_t)(w->written / PAGE_SIZE))); /* where the last unit ends */
-    TRY(put_blocks(w));
+    plsm_status status = put_blocks(w, &membership);
+    buf_free(&membership);
+    TRY(status);
     w->facts.seq_max = seq_max;
     w->facts.smallest = buf_slice(&w->smallest);
     w->facts.largest = buf_slice(&w->last_key);
@@ -250,6 +292,8 @@ plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run
     f->units = w->facts.units;
     f->versions = w->facts.versions;
     f->version = RUN_VERSION;
+    f->job = w->plan.job ? w->plan.job : (uint32_t)w->facts.number;
+    f->write_us = (uint32_t)((env_cpu_ns(w->context->env) - w->start_ns) / 1000);
     memcpy(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic);
     f->checksum = checksum(f, offsetof(struct run_footer, checksum), w->facts.salt);
     TRY(buf_append(&w->out, f, sizeof *f));
@@ -279,9 +323,10 @@ void run_writer_destroy(struct run_writer *w)
     buf_free(&w->out);
     buf_free(&w->smallest);
     buf_free(&w->last_key);
-    buf_free(&w->hashes);
     buf_free(&w->offsets);
     fences_builder_destroy(w->fences);
     model_builder_destroy(w->model);
+    membership_builder_destroy(w->members);
+    buf_free(&w->classifier);
     mem_free(w);
 }

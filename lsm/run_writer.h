@@ -10,8 +10,13 @@ struct run_writer;
 struct run_plan {
     unsigned level;
     enum lsm_group group;
-    unsigned filter_bits; /* 0: no filter */
-    bool train;           /* a model */
+    unsigned filter_bits;   /* 0: no filter */
+    bool fuse_only;         /* the filter is the traditional one, and nothing serves in its place */
+    bool small;             /* filters that are smaller and slower */
+    bool classify;          /* a classifier may partition its keys */
+    uint64_t keys_expected; /* about; for the classifier */
+    bool train;             /* a model */
+    uint32_t job;           /* number of the first run of the same flush or compaction; 0: this is it */
 };
 
 /* Starts the file of run `number`. */
@@ -25,6 +30,10 @@ uint64_t run_writer_size(const struct run_writer *w);
 /* Writes indexes and footer and syncs the file (not the directory). *facts describes the run; its slices are valid
  * until the writer is destroyed. `seq_max` is recorded. At least one entry must have been added. */
 plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run_facts *facts);
+/* After that, until it is destroyed: what was entered into the filter (learn/membership.h), none without one; and what
+ * serves in its place. */
+const uint64_t *run_writer_hashes(const struct run_writer *w, size_t *count);
+const struct membership_built *run_writer_membership(const struct run_writer *w);
 /* Closes; removes the file when it was not finished. Accepts NULL. */
 void run_writer_destroy(struct run_writer *w);
 

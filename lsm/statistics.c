@@ -35,6 +35,7 @@ struct totals {
     uint64_t files, bytes, entries, deletions, data_bytes, filter_keys, filter_bytes;
     uint64_t index_bytes, index_entries, run_metadata_max, router_max, routers;
     uint64_t loaded, with_model, last_level_bytes;
+    uint64_t memberships[MEMBERSHIP_KINDS]; /* files by what tells whether they may hold a key */
 };
 
 /* Memory of what is loaded of a run, and whether a model serves it. */
@@ -56,8 +57,11 @@ static void add_run(struct totals *sum, const struct run *run)
     sum->with_model += model != NULL;
     sum->index_bytes += index;
     sum->index_entries += f->entries;
-    sum->filter_bytes += body->filter_bytes.size;
+    sum->filter_bytes += run_membership_bytes(body);
     sum->filter_keys += f->filter_keys;
+    const struct run_membership *membership = atomic_load_explicit(&body->membership, memory_order_acquire);
+    if (membership && !membership->none)
+        sum->memberships[membership->membership.kind]++;
     if (model && model->info.metadata_bytes > sum->run_metadata_max)
         sum->run_metadata_max = model->info.metadata_bytes;
 }
@@ -169,6 +173,20 @@ static void tell_filters(const struct telling *t, const struct totals *sum)
     tell_ratio(t, "filter.false_positive_rate", lookups > all ? lookups - all : 0, probes - all);
     tell(t, "filter.false_negatives", count(t, COUNT_FILTER_MISSED));
     tell(t, "filter.probes", count(t, COUNT_FILTER_PROBES));
+    tell(t, "filter.fallbacks", count(t, COUNT_MEMBERSHIP_FALLBACK));
+    tell_ratio(t, "filter.build_ns_per_key", (double)count(t, COUNT_FILTER_NS), (double)count(t, COUNT_FILTER_KEYS));
+    for (unsigned kind = 0; kind < MEMBERSHIP_KINDS; kind++) {
+        char name[64];
+        snprintf(name, sizeof name, "filter.files.%s", membership_kind_name((enum membership_kind)kind));
+        tell(t, name, sum->memberships[kind]);
+    }
+    if (t->db->samples) {
+        struct samples_info samples;
+        samples_get_info(t->db->samples, &samples);
+        tell(t, "filter.samples.keys", samples.keys);
+        tell(t, "filter.samples.misses", samples.misses);
+        tell(t, "filter.samples.trainings", samples.trainings);
+    }
 }
 
 static void tell_io(const struct telling *t)

@@ -39,8 +39,8 @@ static plsm_status make_block(struct lsm *db, struct run *run, struct buf *block
     struct telling t = {.builder = model_builder_create()};
     struct cursor cursor = {0};
     struct model_wish wish = run_model_wish(&db->context, run->group);
-    plsm_status status = t.builder ? cursor_open_runs(&cursor, &run, 1, &options)
-                                   : fail(PLSM_NO_MEMORY, "no memory to train a run");
+    plsm_status status =
+        t.builder ? cursor_open_runs(&cursor, &run, 1, &options) : fail(PLSM_NO_MEMORY, "no memory to train a run");
     if (status == PLSM_OK)
         cursor_first(&cursor);
     for (; status == PLSM_OK && cursor.valid; cursor_next(&cursor))
@@ -62,7 +62,7 @@ static plsm_status train_run(struct lsm *db, struct run *run, bool *wrote)
     struct run_body *body = NULL;
     struct buf block = {0};
     bool built = false;
-    uint64_t start_ns = env_now_ns(db->env);
+    uint64_t start_ns = env_cpu_ns(db->env);
     TRY(run_open(run, &body));
     plsm_status status = make_block(db, run, &block, &built);
     if (status == PLSM_OK && built) {
@@ -72,7 +72,7 @@ static plsm_status train_run(struct lsm *db, struct run *run, bool *wrote)
         *wrote = true;
     }
     buf_free(&block);
-    counter_add(&db->counters, COUNT_TRAIN_NS, env_now_ns(db->env) - start_ns);
+    counter_add(&db->counters, COUNT_TRAIN_NS, env_cpu_ns(db->env) - start_ns);
     counter_add(&db->counters, COUNT_TRAIN_KEYS, run->facts.entries);
     return status;
 }

@@ -55,6 +55,7 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.l0_slowdown = (uint32_t)options->l0_slowdown;
     lsm.l0_stop = (uint32_t)options->l0_stop;
     lsm.filter_bits = (uint32_t)options->filter_bits;
+    lsm.filter = (enum lsm_filter)options->filter;
     lsm.background = (uint32_t)options->background;
     lsm.manifest_size = options->manifest_size;
     set_models(&lsm, options);

@@ -23,6 +23,8 @@
     NUMBER(l0_slowdown, 1, 1024, "8", "runs in level 0 from which on writers are slowed down")                         \
     NUMBER(l0_stop, 2, 1024, "20", "runs in level 0 at which writers wait")                                            \
     NUMBER(filter_bits, 0, 16, "8", "bits of a filter's fingerprint on the last level, 4 to 16; 0: no filters")        \
+    WORD(filter, "auto|small|fuse|", "auto",                                                                           \
+         "kind of filter: auto (cheapest for the keys), small (slower), fuse (the traditional one)")                   \
     FRACTION(base_fpr, 500000, "0", "false positives of filters on the last level, instead of filter_bits; 0: unset")  \
     NUMBER(background, 0, 1, "1", "1: flush and compact in threads of their own; 0: inside the writing call")          \
     NUMBER(manifest_size, 4 << 10, UINT64_C(1) << 30, "4M", "bytes at which the MANIFEST is rewritten")                \
@@ -76,9 +78,11 @@ enum { OPTION_COUNT = sizeof table / sizeof table[0] };
 
 const char *plsm_options_help(void)
 {
-    return OPTIONS(NUMBER_HELP, WORD_HELP, FRACTION_HELP, NUMBER_HELP, WORD_HELP, FRACTION_HELP)
-        "Sizes take the suffixes K, M, G and T (powers of 1024). Options that begin with model, and multi_get, take\n"
-        "one value, or three for level 0, the levels between and the last level: model=none/plr/auto.\n";
+    return OPTIONS(
+        NUMBER_HELP, WORD_HELP, FRACTION_HELP, NUMBER_HELP, WORD_HELP,
+        FRACTION_HELP) "Sizes take the suffixes K, M, G and T (powers of 1024). Options that begin with model, and "
+                       "multi_get, take\n"
+                       "one value, or three for level 0, the levels between and the last level: model=none/plr/auto.\n";
 }
 
 static const struct option *find(const char *name, size_t name_size)

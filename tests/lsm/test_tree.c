@@ -203,6 +203,33 @@ START_TEST(unusable_model)
 }
 END_TEST
 
+/* What serves in place of the filter was damaged, or comes from the future: the filter serves, and it is counted. */
+START_TEST(unusable_membership)
+{
+    char run_file[64];
+    uint8_t *data = NULL;
+    size_t size = 0;
+    env = env_memory_create(9);
+    make_store("/s");
+    model_block("/s", &size, run_file, sizeof run_file);
+    ck_assert_int_eq(env_memory_content(env, run_file, &data, &size), PLSM_OK);
+    const struct run_footer *footer = (const struct run_footer *)(const void *)(data + size - sizeof *footer);
+    ck_assert_uint_gt(footer->membership.size, 0); /* the keys are dense numbers */
+    uint8_t *block = data + footer->membership.offset;
+    if (_i == 1)
+        block[footer->membership.size / 2] ^= 0x10;
+    struct lsm_options o = options(LSM_LEARNED);
+    struct lsm *db = open_tree(&o, "/s");
+    check_all(db, "plain");
+    check_seeks(db);
+    ck_assert_double_eq(statistic(db, "filter.fallbacks"), _i);
+    ck_assert_double_eq(statistic(db, "filter.files.exact"), 1 - _i);
+    ck_assert_int_eq(lsm_check(db, NULL, NULL, NULL), _i ? PLSM_CORRUPT : PLSM_OK);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* Models that are wrong and have a right checksum: bytes changed, the checksum made to fit. No key may be hidden. */
 START_TEST(wrong_model)
 {
@@ -327,6 +354,7 @@ int main(void)
     tcase_set_timeout(tcase, 300);
     tcase_add_test(tcase, good_model);
     tcase_add_loop_test(tcase, unusable_model, 0, 3);
+    tcase_add_loop_test(tcase, unusable_membership, 0, 2);
     tcase_add_test(tcase, wrong_model);
     tcase_add_loop_test(tcase, many_versions, 0, 2);
     tcase_add_test(tcase, reader_beside_writer);
