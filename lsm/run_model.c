@@ -141,9 +141,9 @@ static void retire(struct run_context *context, struct run_model *m)
         epoch_retire(context->epoch, &m->node, model_free);
 }
 
-/* Makes room for one more model: takes the first off whose run was not used since the hand last passed. Under the
- * shelf's lock. */
-static void take_one_off(struct run_context *context, struct model_shelf *shelf)
+/* Makes room for one more model: takes the first off whose run was not used since the hand last passed, for the caller
+ * to retire. Under the shelf's lock, which must not be held then: retiring may free runs, whose models are on it. */
+static struct run_model *take_one_off(struct model_shelf *shelf)
 {
     for (;;) {
         shelf->hand = shelf->hand + 1 < shelf->count ? shelf->hand + 1 : 0;
@@ -151,8 +151,7 @@ static void take_one_off(struct run_context *context, struct model_shelf *shelf)
         if (atomic_exchange_explicit(&body->model_used, false, memory_order_relaxed))
             continue;
         shelf->bodies[shelf->hand] = shelf->bodies[--shelf->count];
-        retire(context, atomic_exchange(&body->model, NULL));
-        return;
+        return atomic_exchange(&body->model, NULL);
     }
 }
 
@@ -160,6 +159,7 @@ static void take_one_off(struct run_context *context, struct model_shelf *shelf)
 static plsm_status shelve(struct run *run, struct run_body *body, struct run_model *m)
 {
     struct model_shelf *shelf = &run->context->shelves[run->group];
+    struct run_model *off = NULL;
     plsm_status status = PLSM_OK;
     mutex_lock(&shelf->lock);
     struct run_model *before = atomic_load(&body->model);
@@ -169,7 +169,7 @@ static plsm_status shelve(struct run *run, struct run_body *body, struct run_mod
         if (!shelf->bodies)
             status = fail(PLSM_NO_MEMORY, "no memory for a model");
         else if (shelf->count == shelf->most)
-            take_one_off(run->context, shelf);
+            off = take_one_off(shelf);
         if (status == PLSM_OK)
             shelf->bodies[shelf->count++] = body;
         atomic_store_explicit(&shelf->full, shelf->count == shelf->most, memory_order_relaxed);
@@ -180,6 +180,7 @@ static plsm_status shelve(struct run *run, struct run_body *body, struct run_mod
         atomic_store_explicit(&body->model_state, MODEL_THERE, memory_order_relaxed);
     }
     mutex_unlock(&shelf->lock);
+    retire(run->context, off);
     if (status == PLSM_OK)
         retire(run->context, before);
     else

@@ -22,7 +22,7 @@
 enum { RUN_SECONDS = 120, SHRINK_SECONDS = 120 };
 
 struct run {
-    char options[400];
+    char options[700];
     bool posix, background;
     uint64_t seed;
     const struct op *ops;
@@ -36,6 +36,19 @@ static unsigned long pick(struct random *random, const unsigned long *from, size
 #define PICK(random, ...)                                                                                              \
     pick((random), (const unsigned long[]){__VA_ARGS__},                                                               \
          sizeof((const unsigned long[]){__VA_ARGS__}) / sizeof(unsigned long))
+
+/* What only learned mode has. */
+static void choose_learned(struct random *random, char *text, size_t size)
+{
+    static const char *const filters[] = {"auto", "auto", "small", "fuse"};
+    static const char *const models[] = {"auto", "auto", "linear", "plr", "neural", "trie", "none", "none/trie/plr"};
+    snprintf(text, size,
+             ",filter=%s,filter_young=%lu,model=%s,model_embed=%lu,model_cache=%lu,model_update=%lu,train_every=%lu,"
+             "model_incremental=%lu,model_batch=%lu,multi_get=%lu,multi_get_max=%lu",
+             filters[random_below(random, 4)], PICK(random, 0, 1, 1), models[random_below(random, 8)],
+             PICK(random, 0, 1, 1), PICK(random, 0, 1, 3, 1000), PICK(random, 0, 1, 1, 1), PICK(random, 1, 1, 2, 5),
+             PICK(random, 0, 1), PICK(random, 0, 1, 100), PICK(random, 0, 1, 1), PICK(random, 1, 7, 100));
+}
 
 /* Option set number `number`; two of every three run without threads, where a failure can be repeated exactly. */
 static void choose_options(struct run *run, uint64_t seed, unsigned long number, bool learned)
@@ -53,6 +66,9 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
              l0_compact + PICK(&random, 0, 1, 4), l0_compact + PICK(&random, 5, 8, 20),
              PICK(&random, 0, 0, 1, 16, 64, 1024, 32768), PICK(&random, 0, 4, 5, 8, 11, 16),
              PICK(&random, 4, 4, 5, 64, 1024));
+    size_t size = strlen(run->options);
+    if (learned && number % 4 != 0) /* the rest as it comes */
+        choose_learned(&random, run->options + size, sizeof run->options - size);
 }
 
 static enum verdict run_list(void *arg, char *failure, size_t size)
@@ -137,7 +153,7 @@ START_TEST(test_options)
     for (; set < last && pool_failures(pool) == 0; set++) {
         for (int learned = 0; learned < 2; learned++) {
             choose_options(&run, seed, set, learned);
-            char label[600];
+            char label[900];
             snprintf(label, sizeof label, "MODEL_SEED=%lu MODEL_OPS=%zu MODEL_SET=%lu (%s%s)", (unsigned long)seed,
                      count, set, run.options, run.posix ? ", real directory" : "");
             pool_start(pool, run_list, &run, RUN_SECONDS, label);
@@ -166,7 +182,7 @@ START_TEST(test_lists)
         struct run run = {.seed = seed + list, .ops = ops, .count = count};
         for (unsigned long set = 0; set < 2; set++) {
             choose_options(&run, run.seed, set, list % 2);
-            char label[600];
+            char label[900];
             snprintf(label, sizeof label, "list of seed %lu (%s)", (unsigned long)run.seed, run.options);
             pool_start(pool, run_list, &run, RUN_SECONDS, label);
         }
