@@ -33,6 +33,7 @@ struct membership_builder *membership_builder_create(const struct membership_wis
     if (!b)
         return NULL;
     b->wish = *wish;
+    b->wish.tailored = wish->tailored && !wish->fuse_only;
     if (!wish->fuse_only) {
         b->exact = exact_builder_create(bits_per_key);
         b->classified = wish->classifier.size && classifier_open(wish->classifier, &b->classifier) == PLSM_OK;
@@ -201,7 +202,7 @@ static plsm_status put_partitioned(struct membership_builder *b, const plsm_slic
     struct partition_plan plan;
     size_t start = out->size;
     *built = false;
-    if (b->wish.fuse_only || miss_count < PARTITION_MISSES_MIN)
+    if (!b->wish.tailored || miss_count < PARTITION_MISSES_MIN)
         return PLSM_OK;
     if (b->classified) {
         input.classes = b->classes.data;
@@ -274,7 +275,7 @@ plsm_status membership_builder_finish(struct membership_builder *b, const plsm_s
     bool done = false;
     *built = (struct membership_built){.kind = MEMBERSHIP_FUSE};
     template_finish(b);
-    bool with_template = !b->wish.fuse_only && template_is_worth(&b->template, misses, miss_count);
+    bool with_template = b->wish.tailored && template_is_worth(&b->template, misses, miss_count);
     TRY(put_exact(b, membership, built, &done));
     if (done) {
         built->kind = MEMBERSHIP_EXACT;

@@ -12,6 +12,7 @@
 enum {
     STOP_CHECK_ENTRIES = 4096,     /* how often a compaction looks whether the store is closing */
     RETRY_NS = 1000 * 1000 * 1000, /* after a failure that may pass */
+    ADOPT_CHECK_NS = 1000 * 1000 * 1000,
 };
 
 /* A compaction being carried out. */
@@ -328,13 +329,26 @@ static void flusher(void *arg)
 static void compactor(void *arg)
 {
     struct lsm *db = arg;
+    bool may_adopt = true, later = false;
     mutex_lock(&db->lock);
     while (!db->closing) {
         bool healthy = db->broken == PLSM_OK;
         bool compact = healthy && !db->manual_waiting && !db->compacting && compact_needed(db);
         bool train = healthy && db->training_due;
         if (!compact && !train) {
-            condition_wait(&db->work, &db->lock);
+            if (healthy && may_adopt) {
+                mutex_unlock(&db->lock);
+                enum adoption outcome = adopt_pending(db);
+                mutex_lock(&db->lock);
+                may_adopt = outcome == ADOPTION_DONE;
+                later = outcome == ADOPTION_LATER;
+                continue; /* there may be other things to do by now */
+            }
+            if (later)
+                condition_wait_ns(&db->work, &db->lock, ADOPT_CHECK_NS);
+            else
+                condition_wait(&db->work, &db->lock);
+            may_adopt = true;
             continue;
         }
         bool worked = false;
@@ -352,6 +366,10 @@ static void compactor(void *arg)
 
 void background_start(struct lsm *db, plsm_status *status)
 {
+    if (db->options.read_only) {
+        *status = env_thread_start(db->env, adopt_while_open, db, &db->compactor);
+        return;
+    }
     *status = env_thread_start(db->env, flusher, db, &db->flusher);
     if (*status == PLSM_OK)
         *status = env_thread_start(db->env, compactor, db, &db->compactor);

@@ -72,7 +72,8 @@ struct lsm {
     struct epoch *epoch;
     struct cache *cache;
     struct counters counters;
-    struct samples *samples; /* NULL: traditional mode, or nothing to choose */
+    struct samples *samples;  /* NULL: traditional mode, or nothing to choose */
+    struct young_runs *young; /* NULL: each run is asked by itself */
     struct run_context context;
     struct env_lock *writer_lock, *pin_lock;
     uint64_t store_id;
@@ -96,6 +97,7 @@ struct lsm {
     char background_message[512];
     bool closing, flushing, compacting;
     uint64_t jobs;            /* flushes and compactions started: every so many-th trains */
+    uint64_t adopted_keys;              /* adopt.c: lookups that have been used up */
     bool training_due;        /* what they left out is to be trained */
     bool syncing;             /* the leader is at the logs: they must not be closed */
     unsigned manual_waiting;  /* manual compactions that want to be next */
@@ -149,7 +151,22 @@ plsm_status flush_oldest(struct lsm *db);
 /* Applies an edit: MANIFEST first, then the view. `flushed` true: the oldest frozen memtable is in it and goes. */
 plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
 
+/* --- adopt.c --- */
+enum adoption {
+    ADOPTION_NONE,  /* there is nothing to do until the version changes */
+    ADOPTION_LATER, /* not enough lookups yet */
+    ADOPTION_DONE,  /* one was looked at; there may be more */
+};
+/* Enters one run that should be in the table over young runs and is not, when it is worth it. A failure costs speed and
+ * nothing else. One thread at a time, outside of all locks. */
+enum adoption adopt_pending(struct lsm *db);
+/* Does so as long as there is something to do: the thread of a store that is open for reading alone. */
+void adopt_while_open(void *db);
+
 /* --- train.c --- */
+/* Puts a version with the same runs in the place of the newest one: places among the young runs are looked at anew, and
+ * with `train` the models of levels are made anew. PLSM_NO_MEMORY. */
+plsm_status version_renew(struct lsm *db, bool train);
 /* Trains what was left out, when it is time. A failure costs speed and nothing else: those runs are served by their
  * fences until the next time. Outside of all locks. */
 void train_pending(struct lsm *db);

@@ -75,6 +75,7 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
         }
     }
     db->version = next;
+    version_settle(next);
     version_tell_runs(next, false);
     if (flushed) {
         while (db->syncing) /* the leader may be at this log */

@@ -62,6 +62,7 @@ struct lsm_options {
     uint32_t l0_stop;     /* here they wait */
     uint32_t filter_bits; /* fingerprint bits of the last level's filters, 4 to 16; 0: no filters */
     enum lsm_filter filter;
+    bool filter_young;         /* one table answers for all runs above the last level, where filters would */
     uint32_t base_fpr_ppm;  /* instead of filter_bits: false positives per million on the last level; 0: unset */
     uint32_t background;    /* 1: flush and compaction in threads of their own; 0: inside the writing call (tests) */
     uint64_t manifest_size; /* the MANIFEST is rewritten when it grows above; at least 4 KiB */

@@ -30,6 +30,7 @@ void lsm_options_default(struct lsm_options *options)
         .l0_slowdown = 8,
         .l0_stop = 20,
         .filter_bits = 8,
+        .filter_young = true,
         .background = 1,
         .manifest_size = 4 << 20,
         .model_run_bytes = 1 << 10,
@@ -164,11 +165,15 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     db->epoch = epoch_create();
     if (db->path && db->epoch)
         db->cache = cache_create(options->cache_size, db->epoch);
-    bool sampled = options->index == LSM_LEARNED && options->filter_bits && options->filter != LSM_FILTER_FUSE;
+    bool learned = options->index == LSM_LEARNED && options->filter_bits;
+    bool sampled = learned && options->filter != LSM_FILTER_FUSE;
+    bool young = learned && options->filter_young && options->filter != LSM_FILTER_SMALL;
     if (sampled)
         db->samples = samples_create();
+    if (young)
+        db->young = young_runs_create();
     *out = db;
-    if (!db->cache || (sampled && !db->samples))
+    if (!db->cache || (sampled && !db->samples) || (young && !db->young))
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
     memcpy(db->path, path, size);
     db->context = (struct run_context){
@@ -180,6 +185,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         .index = options->index,
         .options = &db->options,
         .samples = db->samples,
+        .young = db->young,
         .verify_checksums = options->verify_checksums,
         .discard = discard_run,
         .discard_arg = db,
@@ -213,6 +219,7 @@ static void destroy(struct lsm *db)
     manifest_close(db->manifest, false);
     run_context_destroy(&db->context);
     samples_destroy(db->samples);
+    young_runs_destroy(db->young);
     cache_destroy(db->cache);
     env_unlock(db->pin_lock);
     env_unlock(db->writer_lock);
@@ -466,7 +473,11 @@ static plsm_status open_reader(struct lsm *db, const struct inventory *inventory
     TRY(replay_logs(db, inventory, state->log_floor, replay));
     db->active.table = replay->table;
     replay->table = NULL;
-    return publish(db);
+    TRY(publish(db));
+    plsm_status status = PLSM_OK;
+    if (db->options.background && db->young)
+        background_start(db, &status);
+    return status;
 }
 
 plsm_status lsm_open(const char *path, const struct lsm_options *options, struct lsm **out)
@@ -499,7 +510,7 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     replay_free(&replay);
     inventory_free(&inventory);
     if (status != PLSM_OK) {
-        if (db && db->flusher)
+        if (db && (db->flusher || db->compactor))
             background_stop(db);
         destroy(db);
         return status;
@@ -545,9 +556,9 @@ plsm_status lsm_close(struct lsm *db)
     if (!db)
         return PLSM_OK;
     INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    if (db->flusher || db->compactor)
+        background_stop(db);
     if (!db->options.read_only) {
-        if (db->flusher)
-            background_stop(db);
         db->options.background = 0; /* what is left is done here */
         status = shut_down(db);
     }

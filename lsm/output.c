@@ -41,7 +41,8 @@ plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job,
         plan.filter_bits = filter_bits_for_level(level, last, options->filter_bits, options->size_ratio);
     plan.fuse_only = options->index != LSM_LEARNED || options->filter == LSM_FILTER_FUSE;
     plan.small = options->filter == LSM_FILTER_SMALL;
-    plan.classify = level == last;
+    plan.tailored = level == last || !db->young; /* the others go into the table over young runs */
+    plan.young = level < last;
     plan.keys_expected = job->keys_expected;
     plan.job = job->first;
     if (job->first == 0)
@@ -49,6 +50,19 @@ plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job,
     const struct lsm_group_options *group = &options->groups[plan.group];
     plan.train = job->train && options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && group->update;
     return run_writer_create(&db->context, number, &plan, out);
+}
+
+/* Enters a run above the last level into the table over young runs, unless it has better. */
+static void enter_young(struct lsm *db, struct run *run, const struct run_writer *writer)
+{
+    const struct run_plan *plan = run_writer_plan(writer);
+    size_t count = 0;
+    const uint64_t *hashes = run_writer_hashes(writer, &count);
+    if (!db->young || !plan->young || count == 0 || run_writer_membership(writer)->kind != MEMBERSHIP_FUSE)
+        return;
+    uint64_t start_ns = env_cpu_ns(db->env);
+    run->young_place = young_runs_enter(db->young, hashes, count);
+    counter_add(&db->counters, COUNT_FILTER_NS, env_cpu_ns(db->env) - start_ns);
 }
 
 plsm_status output_finish(struct lsm *db, struct run_writer *writer, unsigned level, uint64_t seq_max,
@@ -62,6 +76,7 @@ plsm_status output_finish(struct lsm *db, struct run_writer *writer, unsigned le
         if (run) {
             run->group = run_writer_plan(writer)->group;
             atomic_store_explicit(&run->level, (uint8_t)level, memory_order_relaxed);
+            enter_young(db, run, writer);
         }
         status = run ? edit_add(edit, level, run) : fail(PLSM_NO_MEMORY, "no memory for a run");
         if (status != PLSM_OK)

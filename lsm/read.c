@@ -40,12 +40,14 @@ plsm_status read_copy_out(const struct entry *entry, bool no_value, struct lsm_v
 
 enum { CANDIDATES_MAX = 32 };
 
-/* The runs whose key range encloses a key, newest first. What all of them will read first is fetched into the cache at
- * once, so that several runs cost about as long as one. */
+/* The runs that may have a key, newest first. What all of them will read first is fetched into the cache at once, so
+ * that several runs cost about as long as one. */
 struct candidates {
     struct run_search list[CANDIDATES_MAX];
-    unsigned levels[CANDIDATES_MAX];
+    uint8_t levels[CANDIDATES_MAX];
     unsigned count;
+    struct run_search last; /* on the last level, behind those of the list */
+    bool has_last;
 };
 
 /* Whether keys asked for by this thread have mostly been there of late: then the last candidate's page is predicted,
@@ -62,81 +64,126 @@ static inline void note_found(bool found)
     recently_found = (uint8_t)(recently_found << 1 | found);
 }
 
-struct run *read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head)
+size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head)
 {
     if (level->router) {
         size_t at = router_find(level->router, q->key);
         if (__builtin_expect(run_encloses(level->runs[at], q->key, head), 1))
-            return level->runs[at];
+            return at;
         /* Between two runs, or the model is wrong: the bounds decide. */
     }
     size_t at = runs_reaching(level->runs, level->count, q->key, head);
-    struct run *run = at < level->count && run_encloses(level->runs[at], q->key, head) ? level->runs[at] : NULL;
-    if (level->router && run)
+    if (at == level->count || !run_encloses(level->runs[at], q->key, head))
+        return level->count;
+    if (level->router)
         stripe_add(q->counts, COUNT_ROUTER_WRONG, 1);
-    return run;
+    return at;
 }
 
-static plsm_status add_candidate(struct candidates *c, struct run *run, unsigned level, const struct run_question *q)
+static plsm_status start_search(struct run_search *s, struct run *run, bool asked, const struct run_question *q)
 {
-    struct run_search *s = &c->list[c->count];
-    if (!run_search_init(s, run, false))
-        TRY(run_search_load(s, false));
-    c->levels[c->count++] = level;
+    if (!run_search_init(s, run, asked))
+        TRY(run_search_load(s, asked));
     run_search_prefetch_filter(s, q);
     return PLSM_OK;
 }
 
-static plsm_status get_from_candidates(struct candidates *c, const struct run_question *q, struct page_hold *hold,
-                                       struct entry *entry)
+/* Looks into one run. *asked counts those that were looked into; *first becomes the level of the first. */
+static plsm_status get_from_run(struct run_search *s, unsigned level, const struct run_question *q, unsigned *asked,
+                                unsigned *first, struct page_hold *hold, struct entry *entry)
 {
-    unsigned asked = 0, first_level = 0;
-    if (c->count > 0 && expect_found())
-        run_search_begin(&c->list[c->count - 1], q);
-    for (unsigned i = 0; i < c->count; i++) {
-        if (!run_search_may_contain(&c->list[i], q))
-            continue;
-        if (asked++ == 0)
-            first_level = c->levels[i];
-        TRY(run_search_locate(&c->list[i], q));
-        plsm_status status = run_search_find(&c->list[i], q, hold, entry);
-        if (status == PLSM_NOT_FOUND)
-            continue;
-        if (status == PLSM_OK && asked > 1) {
-            stripe_add(q->counts, COUNT_FILE_WRONG, 1);
-            if (first_level != c->levels[i])
-                stripe_add(q->counts, COUNT_LEVEL_WRONG, 1);
-        }
-        return status;
+    if (!run_search_may_contain(s, q))
+        return PLSM_NOT_FOUND;
+    if ((*asked)++ == 0)
+        *first = level;
+    TRY(run_search_locate(s, q));
+    plsm_status status = run_search_find(s, q, hold, entry);
+    if (status == PLSM_OK && *asked > 1) {
+        stripe_add(q->counts, COUNT_FILE_WRONG, 1);
+        if (*first != level)
+            stripe_add(q->counts, COUNT_LEVEL_WRONG, 1);
     }
-    return PLSM_NOT_FOUND;
+    return status;
+}
+
+static plsm_status get_from_candidates(struct candidates *c, unsigned last_level, const struct run_question *q,
+                                       struct page_hold *hold, struct entry *entry)
+{
+    unsigned asked = 0, first = 0;
+    plsm_status status = PLSM_NOT_FOUND;
+    for (unsigned i = 0; i < c->count && status == PLSM_NOT_FOUND; i++)
+        status = get_from_run(&c->list[i], c->levels[i], q, &asked, &first, hold, entry);
+    if (status == PLSM_NOT_FOUND && c->has_last)
+        status = get_from_run(&c->last, last_level, q, &asked, &first, hold, entry);
+    return status;
+}
+
+/* The run of the last level comes first: its filter and its page are fetched while the others are sorted out. */
+static plsm_status start_last_level(struct candidates *c, const struct version *version, const struct run_question *q,
+                                    uint64_t head)
+{
+    const struct level *level = &version->levels[version->last];
+    size_t at = version->last > 0 ? read_run_of_level(level, q, head) : level->count;
+    c->has_last = at < level->count;
+    if (!c->has_last)
+        return PLSM_OK;
+    TRY(start_search(&c->last, level->runs[at], false, q));
+    if (expect_found())
+        run_search_begin(&c->last, q);
+    return PLSM_OK;
+}
+
+static plsm_status add_candidate(struct candidates *c, const struct level *level, size_t at, unsigned number,
+                                 const struct run_question *q)
+{
+    TRY(start_search(&c->list[c->count], level->runs[at], level->places[at] != YOUNG_PLACE_NONE, q));
+    c->levels[c->count++] = (uint8_t)number;
+    return PLSM_OK;
+}
+
+/* Runs of a level above the last that may have the key: by the table where they have a place in it. */
+static plsm_status add_level(struct candidates *c, const struct version *version, unsigned number,
+                             const struct young_places *found, const struct run_question *q, uint64_t head)
+{
+    const struct level *level = &version->levels[number];
+    if (level->count == 0 || (level->outside == 0 && !young_places_meet(&level->in_table, found)))
+        return PLSM_OK;
+    size_t at = read_run_of_level(level, q, head);
+    if (at < level->count && read_place_says_maybe(found, level->places[at]))
+        TRY(add_candidate(c, level, at, number, q));
+    return PLSM_OK;
 }
 
 static plsm_status get_from_runs(const struct version *version, const struct run_question *q, struct page_hold *hold,
                                  struct entry *entry)
 {
     struct candidates c;
-    c.count = 0; /* the rest need not be zeroed */
-    uint64_t head = key_head(q->key);
+    struct young_places found;
     const struct level *young = &version->levels[0];
-    for (size_t i = 0; i < young->count; i++) {
-        struct run *run = young->runs[i];
-        if (!run_encloses(run, q->key, head))
+    uint64_t head = key_head(q->key);
+    c.count = 0; /* the rest need not be zeroed */
+    if (version->young)
+        young_runs_prefetch(version->young, &version->in_table, q->hash);
+    TRY(start_last_level(&c, version, q, head));
+    read_ask_young(version, q, &found);
+    bool in_level0 = young->outside > 0 || young_places_meet(&young->in_table, &found);
+    for (size_t i = 0; in_level0 && i < young->count; i++) {
+        if (!read_place_says_maybe(&found, young->places[i]) || !run_encloses(young->runs[i], q->key, head))
             continue;
         if (c.count == CANDIDATES_MAX - LSM_LEVELS) { /* a level 0 this deep: look at these first */
-            plsm_status status = get_from_candidates(&c, q, hold, entry);
+            bool has_last = c.has_last;
+            c.has_last = false;
+            plsm_status status = get_from_candidates(&c, 0, q, hold, entry);
             if (status != PLSM_NOT_FOUND)
                 return status;
+            c.has_last = has_last;
             c.count = 0;
         }
-        TRY(add_candidate(&c, run, 0, q));
+        TRY(add_candidate(&c, young, i, 0, q));
     }
-    for (unsigned level = 1; level < LSM_LEVELS; level++) {
-        struct run *run = version->levels[level].count ? read_run_of_level(&version->levels[level], q, head) : NULL;
-        if (run)
-            TRY(add_candidate(&c, run, level, q));
-    }
-    return get_from_candidates(&c, q, hold, entry);
+    for (unsigned level = 1; level < version->last; level++)
+        TRY(add_level(&c, version, level, &found, q, head));
+    return get_from_candidates(&c, version->last, q, hold, entry);
 }
 
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
@@ -172,12 +219,34 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     return status;
 }
 
+/* Whether the runs of a level leave it open that a key begins with `prefix`, whose salted hash was sought among the
+ * young ones. */
+static plsm_status level_may_have_directory(const struct level *level, plsm_slice prefix, uint64_t hash,
+                                            const struct young_places *found, bool *out)
+{
+    plsm_status status = PLSM_OK;
+    for (size_t i = 0; i < level->count && !*out && status == PLSM_OK; i++) {
+        struct run *run = level->runs[i];
+        bool below = slice_compare(run->facts.largest, prefix) < 0;
+        bool above = slice_compare(run->facts.smallest, prefix) > 0 && !slice_starts_with(run->facts.smallest, prefix);
+        if (below || above)
+            continue;
+        if (level->places[i] != YOUNG_PLACE_NONE)
+            *out = young_places_has(found, level->places[i]);
+        else
+            status = run_may_have_directory(run, prefix, hash, out);
+    }
+    return status;
+}
+
 /* Whether memtables or filters leave it open that a key begins with `prefix`, which ends in '/'. */
 static plsm_status may_have_directory(struct lsm *db, plsm_slice prefix, bool *out)
 {
     plsm_status status = PLSM_OK;
     uint64_t hash = key_hash(prefix.data, prefix.size);
+    struct young_places found = {0};
     struct view *view = view_acquire(db);
+    const struct version *version = view->version;
     *out = false;
     for (unsigned i = 0; i < view->table_count && !*out && status == PLSM_OK; i++) {
         struct memtable_iterator it;
@@ -188,15 +257,10 @@ static plsm_status may_have_directory(struct lsm *db, plsm_slice prefix, bool *o
             status = fail(PLSM_NO_MEMORY, "no memory for an iterator");
         memtable_iterator_destroy(&it);
     }
-    for (unsigned level = 0; level < LSM_LEVELS; level++)
-        for (size_t i = 0; i < view->version->levels[level].count && !*out && status == PLSM_OK; i++) {
-            struct run *run = view->version->levels[level].runs[i];
-            bool below = slice_compare(run->facts.largest, prefix) < 0;
-            bool above =
-                slice_compare(run->facts.smallest, prefix) > 0 && !slice_starts_with(run->facts.smallest, prefix);
-            if (!below && !above)
-                status = run_may_have_directory(run, prefix, hash, out);
-        }
+    if (version->young)
+        young_runs_find(version->young, &version->in_table, hash ^ MEMBERSHIP_DIRECTORY_SALT, &found);
+    for (unsigned level = 0; level < LSM_LEVELS && !*out && status == PLSM_OK; level++)
+        status = level_may_have_directory(&version->levels[level], prefix, hash, &found, out);
     view_release(view);
     return status;
 }

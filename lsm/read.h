@@ -6,8 +6,27 @@
 
 /* Copies what was found into the caller's value. PLSM_NO_MEMORY. */
 plsm_status read_copy_out(const struct entry *entry, bool no_value, struct lsm_value *out);
-/* The run of an ordered level that may hold the key, whose key_head is `head`; NULL when there is none. */
-struct run *read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head);
+/* Which run of an ordered level may hold the key, whose key_head is `head`; level->count when there is none. */
+size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head);
+
+/* Asks the table over young runs which of them may hold the key. */
+static inline void read_ask_young(const struct version *version, const struct run_question *q,
+                                  struct young_places *found)
+{
+    if (!version->young) {
+        *found = (struct young_places){0};
+        return;
+    }
+    stripe_add(q->counts, COUNT_FILTER_PROBES, 1);
+    stripe_add(q->counts, COUNT_YOUNG_PROBES, 1);
+    young_runs_find(version->young, &version->in_table, q->hash, found);
+}
+/* Whether a run is to be looked at: one that is in the table only if that says so. */
+static inline bool read_place_says_maybe(const struct young_places *found, uint8_t place)
+{
+    return place == YOUNG_PLACE_NONE || young_places_has(found, place);
+}
+
 /* A key was in no run: some are kept as samples. */
 static inline void read_note_miss(struct lsm *db, plsm_slice key)
 {

@@ -20,9 +20,11 @@ enum { GROUP = 32 }; /* about as many cache misses as a processor has under way,
 struct ask {
     struct run_question q;
     uint64_t head;
+    struct young_places found; /* the young runs that may have it */
     struct run_search search;
     size_t number; /* among the caller's */
     bool asked;    /* the index of some run was */
+    bool sure;     /* the table over young runs said that the run at hand may have it */
     bool loaded;   /* what `search` needs is */
     uint8_t first_level;
 };
@@ -202,7 +204,7 @@ static void ask_runs(struct group *g)
     unsigned left = 0;
     for (unsigned i = 0; i < g->here_count; i++) {
         struct ask *a = g->here[i];
-        plsm_status status = a->loaded ? PLSM_OK : run_search_load(&a->search, false);
+        plsm_status status = a->loaded ? PLSM_OK : run_search_load(&a->search, a->sure);
         if (status != PLSM_OK) {
             settle(g, a, status, NULL);
             continue;
@@ -236,29 +238,43 @@ static void ask_here(struct group *g)
     }
 }
 
-static void add_here(struct group *g, struct ask *a, struct run *run)
+static void add_here(struct group *g, struct ask *a, const struct level *level, size_t at)
 {
-    a->loaded = run_search_init(&a->search, run, false);
+    a->sure = level->places[at] != YOUNG_PLACE_NONE;
+    a->loaded = run_search_init(&a->search, level->runs[at], a->sure);
     g->here[g->here_count++] = a;
 }
 
-static void ask_level(struct group *g, unsigned level)
+/* Finds out, for all keys, which young runs may have them. */
+static void ask_young(struct group *g)
 {
-    const struct level *l = &g->view->version->levels[level];
-    g->level = level;
-    if (level == 0) {
-        for (size_t r = 0; r < l->count && g->open_count > 0; r++) {
-            for (unsigned i = 0; i < g->open_count; i++)
-                if (run_encloses(l->runs[r], g->open[i]->q.key, g->open[i]->head))
-                    add_here(g, g->open[i], l->runs[r]);
-            ask_here(g);
-        }
-        return;
+    const struct version *version = g->view->version;
+    for (unsigned i = 0; version->young && i < g->open_count; i++)
+        young_runs_prefetch(version->young, &version->in_table, g->open[i]->q.hash);
+    for (unsigned i = 0; i < g->open_count; i++)
+        read_ask_young(version, &g->open[i]->q, &g->open[i]->found);
+}
+
+static void ask_level0(struct group *g, const struct level *level)
+{
+    for (size_t r = 0; r < level->count && g->open_count > 0; r++) {
+        for (unsigned i = 0; i < g->open_count; i++)
+            if (read_place_says_maybe(&g->open[i]->found, level->places[r]) &&
+                run_encloses(level->runs[r], g->open[i]->q.key, g->open[i]->head))
+                add_here(g, g->open[i], level, r);
+        ask_here(g);
     }
+}
+
+static void ask_level(struct group *g, const struct level *level)
+{
     for (unsigned i = 0; i < g->open_count; i++) {
-        struct run *run = read_run_of_level(l, &g->open[i]->q, g->open[i]->head);
-        if (run)
-            add_here(g, g->open[i], run);
+        struct ask *a = g->open[i];
+        if (level->outside == 0 && !young_places_meet(&level->in_table, &a->found))
+            continue;
+        size_t at = read_run_of_level(level, &a->q, a->head);
+        if (at < level->count && read_place_says_maybe(&a->found, level->places[at]))
+            add_here(g, a, level, at);
     }
     ask_here(g);
 }
@@ -279,9 +295,12 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
     }
     g->open_count = count;
     ask_memtables(g);
-    for (unsigned level = 0; level < LSM_LEVELS && g->open_count > 0; level++)
-        if (g->view->version->levels[level].count > 0)
-            ask_level(g, level);
+    ask_young(g);
+    for (g->level = 0; g->level < LSM_LEVELS && g->open_count > 0; g->level++) {
+        const struct level *level = &g->view->version->levels[g->level];
+        if (level->count > 0)
+            g->level == 0 ? ask_level0(g, level) : ask_level(g, level);
+    }
     for (unsigned i = 0; i < g->open_count; i++) {
         g->statuses[g->open[i]->number] = PLSM_NOT_FOUND;
         read_note_miss(g->db, g->open[i]->q.key);

@@ -26,6 +26,7 @@ struct run *run_create(struct run_context *context, const struct run_facts *fact
     run->magic = RUN_STRUCT_MAGIC;
     atomic_init(&run->references, 1);
     run->context = context;
+    run->young_place = YOUNG_PLACE_NONE;
     run->facts = *facts;
     memcpy(run->bounds, facts->smallest.data, facts->smallest.size);
     memcpy(run->bounds + facts->smallest.size, facts->largest.data, facts->largest.size);
@@ -65,11 +66,19 @@ void run_unref(struct run *run)
     if (body)
         cache_forget(run->context->cache, body->slots, run->facts.units);
     body_free(run, body);
+    run_leave_young(run);
     if (atomic_load(&run->obsolete))
         run->context->discard(run->context->discard_arg, run->facts.number);
     mutex_destroy(&run->loading);
     run->magic = 0;
     mem_free(run);
+}
+
+void run_leave_young(struct run *run)
+{
+    if (run->young_place != YOUNG_PLACE_NONE)
+        young_runs_release(run->context->young, run->young_place);
+    run->young_place = YOUNG_PLACE_NONE;
 }
 
 void run_path(const struct run_context *context, uint64_t number, char *path, size_t size)

@@ -15,6 +15,7 @@
 #include "lsm/lsm.h"
 #include "lsm/run_format.h"
 #include "lsm/samples.h"
+#include "lsm/young_runs.h"
 
 /* The first 8 bytes of a key as a number, zeros behind a shorter one: where two heads differ, their order is the
  * keys'. */
@@ -45,7 +46,8 @@ struct run_context {
     struct counters *counters;
     enum lsm_index index;
     const struct lsm_options *options;
-    struct samples *samples; /* NULL: traditional mode */
+    struct samples *samples;  /* NULL: traditional mode */
+    struct young_runs *young; /* NULL: each run is asked by itself */
     struct model_shelf shelves[LSM_GROUPS];
     bool verify_checksums;
     /* A run whose last reference went and that no version holds any more: its file may go. */
@@ -109,6 +111,8 @@ struct run {
     _Atomic uint32_t references;
     atomic_bool obsolete;  /* not in the newest version: the file goes with the last reference */
     _Atomic uint8_t level; /* in the newest version */
+    uint8_t young_place;   /* in the table over young runs; under edit_lock, once the run is in a version */
+    bool young_refused;    /* it does not belong there, or found no room: not tried again; likewise */
     enum lsm_group group;  /* of the level it was written for, or found on */
     struct run_context *context;
     struct run_facts facts;
@@ -124,6 +128,8 @@ void run_context_destroy(struct run_context *context);
 struct run *run_create(struct run_context *context, const struct run_facts *facts);
 void run_ref(struct run *run);
 void run_unref(struct run *run); /* accepts NULL */
+/* The run gives its place in the table over young runs back; versions that name it keep it alive. */
+void run_leave_young(struct run *run);
 /* Writes the path of run `number` into `path`. */
 void run_path(const struct run_context *context, uint64_t number, char *path, size_t size);
 /* Loads what is needed to read. PLSM_CORRUPT, PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */

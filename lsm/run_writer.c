@@ -133,8 +133,9 @@ static plsm_status finish_page(struct run_writer *w)
 static plsm_status start_members(struct run_writer *w, plsm_slice key)
 {
     const struct run_plan *plan = &w->plan;
-    struct membership_wish wish = {.bits = plan->filter_bits, .fuse_only = plan->fuse_only, .small = plan->small};
-    if (plan->classify && w->context->samples)
+    struct membership_wish wish = {
+        .bits = plan->filter_bits, .fuse_only = plan->fuse_only, .small = plan->small, .tailored = plan->tailored};
+    if (plan->tailored && w->context->samples)
         TRY(samples_classifier(w->context->samples, *(const uint8_t *)key.data, plan->filter_bits, plan->keys_expected,
                                &w->classifier));
     wish.classifier = buf_slice(&w->classifier);
@@ -206,7 +207,7 @@ static plsm_status put_filter(struct run_writer *w, struct buf *membership)
     plsm_status status = PLSM_OK;
     if (!w->members)
         return put_block(w, RUN_FILTER, start);
-    if (w->context->samples && !w->plan.fuse_only)
+    if (w->context->samples && w->plan.tailored)
         status = samples_held_out(w->context->samples, buf_slice(&w->smallest), buf_slice(&w->last_key), &misses);
     if (status == PLSM_OK)
         status = membership_builder_finish(w->members, misses.keys, misses.count, &w->out, membership, &w->built);

@@ -13,7 +13,8 @@ struct run_plan {
     unsigned filter_bits;   /* 0: no filter */
     bool fuse_only;         /* the filter is the traditional one, and nothing serves in its place */
     bool small;             /* filters that are smaller and slower */
-    bool classify;          /* a classifier may partition its keys */
+    bool young;             /* above the last level */
+    bool tailored;          /* the filter may be made for what is asked for in vain */
     uint64_t keys_expected; /* about; for the classifier */
     bool train;             /* a model */
     uint32_t job;           /* number of the first run of the same flush or compaction; 0: this is it */

@@ -36,6 +36,7 @@ struct totals {
     uint64_t index_bytes, index_entries, run_metadata_max, router_max, routers;
     uint64_t loaded, with_model, last_level_bytes;
     uint64_t memberships[MEMBERSHIP_KINDS]; /* files by what tells whether they may hold a key */
+    struct young_runs_info young;
 };
 
 /* Memory of what is loaded of a run, and whether a model serves it. */
@@ -77,6 +78,9 @@ static struct totals add_up(const struct telling *t)
         sum.routers += router;
         sum.router_max = router > sum.router_max ? router : sum.router_max;
     }
+    if (t->db->young)
+        young_runs_get_info(t->db->young, &sum.young);
+    sum.filter_bytes += sum.young.bytes;
     sum.index_bytes += sum.routers;
     sum.last_level_bytes = version->levels[version_last_level(version)].bytes;
     return sum;
@@ -180,6 +184,10 @@ static void tell_filters(const struct telling *t, const struct totals *sum)
         snprintf(name, sizeof name, "filter.files.%s", membership_kind_name((enum membership_kind)kind));
         tell(t, name, sum->memberships[kind]);
     }
+    tell(t, "filter.young.files", sum->young.runs);
+    tell(t, "filter.young.keys", sum->young.entries);
+    tell(t, "filter.young.bytes", sum->young.bytes);
+    tell(t, "filter.young.probes", count(t, COUNT_YOUNG_PROBES));
     if (t->db->samples) {
         struct samples_info samples;
         samples_get_info(t->db->samples, &samples);

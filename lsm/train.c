@@ -86,8 +86,7 @@ static bool needs_training(struct lsm *db, struct run *run, bool all, plsm_statu
     return *status == PLSM_OK && (all || atomic_load(&body->model_state) == MODEL_MISSING);
 }
 
-/* A version with the same runs and the models of its levels made anew takes the place of the newest one. */
-static plsm_status renew_routers(struct lsm *db)
+plsm_status version_renew(struct lsm *db, bool train)
 {
     struct edit nothing = {0};
     struct version *next = NULL;
@@ -96,12 +95,13 @@ static plsm_status renew_routers(struct lsm *db)
     mutex_lock(&db->edit_lock);
     if (status == PLSM_OK)
         status = version_apply(db->version, &nothing, &next);
-    if (status == PLSM_OK)
+    if (status == PLSM_OK && train)
         status = version_train(next, &db->options, false);
     if (status == PLSM_OK) {
         mutex_lock(&db->lock);
         struct version *old = db->version;
         db->version = next;
+        version_settle(next);
         view_publish(db, view);
         mutex_unlock(&db->lock);
         version_unref(old);
@@ -136,7 +136,7 @@ plsm_status lsm_retrain(struct lsm *db, bool all, void (*progress)(void *arg, ui
     if (status == PLSM_OK && wrote)
         status = env_sync_dir(db->env, db->path);
     if (status == PLSM_OK)
-        status = renew_routers(db);
+        status = version_renew(db, true);
     epoch_reclaim(db->epoch);
     return status;
 }

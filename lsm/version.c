@@ -66,8 +66,12 @@ void version_unref(struct version *version)
     if (!version || atomic_fetch_sub_explicit(&version->references, 1, memory_order_acq_rel) > 1)
         return;
     for (unsigned level = 0; level < LSM_LEVELS; level++) {
-        for (size_t i = 0; i < version->levels[level].count; i++)
-            run_unref(version->levels[level].runs[i]);
+        struct level *l = &version->levels[level];
+        for (size_t i = 0; i < l->count; i++) {
+            if (l->places[i] != YOUNG_PLACE_NONE)
+                young_runs_release(version->young, l->places[i]);
+            run_unref(l->runs[i]);
+        }
         mem_free(version->levels[level].runs);
         router_unref(version->levels[level].router);
     }
@@ -98,9 +102,11 @@ static plsm_status apply_level(const struct level *base, const struct edit *edit
         wanted_removed += edit->removed[i].level == level;
     if (capacity == 0)
         return wanted_removed ? fail(PLSM_CORRUPT, "MANIFEST: a run is removed that does not exist") : PLSM_OK;
-    next->runs = mem_alloc(capacity * sizeof *next->runs);
+    next->runs = mem_alloc(capacity * (sizeof *next->runs + sizeof *next->places));
     if (!next->runs)
         return fail(PLSM_NO_MEMORY, "no memory for a version");
+    next->places = (uint8_t *)(next->runs + capacity);
+    memset(next->places, YOUNG_PLACE_NONE, capacity);
     for (size_t i = 0; i < base->count; i++) {
         bool gone = false;
         for (size_t j = 0; j < edit->removed_count && !gone; j++)
@@ -132,6 +138,37 @@ static plsm_status apply_level(const struct level *base, const struct edit *edit
     return PLSM_OK;
 }
 
+/* Notes the places that the runs have among the young ones. On the last level none counts: there each run is asked by
+ * itself, since the table would take three times the memory of a filter. */
+static void note_places(struct version *version)
+{
+    version->last = LSM_LEVELS - 1;
+    while (version->last > 0 && version->levels[version->last].count == 0)
+        version->last--;
+    for (unsigned level = 0; level < LSM_LEVELS; level++) {
+        struct level *l = &version->levels[level];
+        l->outside = l->count;
+        for (size_t i = 0; i < l->count && (level == 0 || level < version->last); i++) {
+            uint8_t place = l->runs[i]->young_place;
+            if (place == YOUNG_PLACE_NONE)
+                continue;
+            version->young = l->runs[i]->context->young;
+            young_runs_need(version->young, place);
+            l->places[i] = place;
+            l->outside--;
+            l->in_table.slots[place / YOUNG_SLOTS] |= UINT64_C(1) << place % YOUNG_SLOTS;
+            version->in_table.slots[place / YOUNG_SLOTS] |= UINT64_C(1) << place % YOUNG_SLOTS;
+        }
+    }
+}
+
+void version_settle(struct version *version)
+{
+    const struct level *l = &version->levels[version->last];
+    for (size_t i = 0; i < l->count && version->last > 0; i++)
+        run_leave_young(l->runs[i]);
+}
+
 plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out)
 {
     plsm_status status = PLSM_OK;
@@ -140,7 +177,9 @@ plsm_status version_apply(const struct version *base, const struct edit *edit, s
         return fail(PLSM_NO_MEMORY, "no memory for a version");
     for (unsigned level = 0; level < LSM_LEVELS && status == PLSM_OK; level++)
         status = apply_level(&base->levels[level], edit, level, &next->levels[level]);
-    if (status != PLSM_OK) {
+    if (status == PLSM_OK) {
+        note_places(next);
+    } else {
         version_unref(next);
         next = NULL;
     }
@@ -156,14 +195,6 @@ size_t version_overlapping(const struct version *version, unsigned level, plsm_s
     while (behind < l->count && slice_compare(l->runs[behind]->facts.smallest, largest) <= 0)
         behind++;
     return behind - *first;
-}
-
-unsigned version_last_level(const struct version *version)
-{
-    unsigned last = LSM_LEVELS - 1;
-    while (last > 0 && version->levels[last].count == 0)
-        last--;
-    return last;
 }
 
 enum lsm_group version_group(const struct version *version, unsigned level)

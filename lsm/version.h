@@ -10,25 +10,30 @@ enum { LSM_LEVELS = 7 };
 struct version {
     _Atomic uint32_t references;
     struct level {
-        struct run **runs; /* level 0: newest first, may overlap; others: in key order, disjoint */
-        size_t count;
-        uint64_t bytes;    /* of files */
-        struct router *router; /* the model of the level; NULL: none */
-        uint64_t stale_pages;  /* that changed since there was one */
+        struct run **runs;     /* level 0: newest first, may overlap; others: in key order, disjoint */
+        uint8_t *places;       /* of each in the table over young runs, in this version; YOUNG_PLACE_NONE: not in it */
+        size_t count, outside; /* runs; those without a place */
+        struct young_places in_table; /* the places of the others */
+        uint64_t bytes;               /* of files */
+        struct router *router;        /* the model of the level; NULL: none */
+        uint64_t stale_pages;         /* that changed since there was one */
     } levels[LSM_LEVELS];
+    unsigned last;                /* the deepest level that holds anything; 0 when there is none */
+    struct young_runs *young;     /* NULL: no run of this version is in it */
+    struct young_places in_table; /* of all levels */
 };
 
 /* A change from one version to the next, and of the store's counters: one MANIFEST record. */
 struct edit {
     struct edit_added {
         unsigned level;
-        struct run *run;    /* a reference is held */
-    } *added;
+        struct run *run; /* a reference is held */
+    } * added;
     size_t added_count, added_capacity;
     struct edit_removed {
         unsigned level;
         uint64_t number;
-    } *removed;
+    } * removed;
     size_t removed_count, removed_capacity;
     uint64_t log_floor;   /* logs below are not needed any more; 0: unchanged */
     uint64_t next_number; /* run numbers from here on are free; 0: unchanged */
@@ -49,6 +54,8 @@ plsm_status version_apply(const struct version *base, const struct edit *edit, s
 /* Makes the models of the levels that lack one, before the version is shown to anybody: all of them, or (`changed`) as
  * the options say how a change is followed. What exceeds the budgets is not made. PLSM_NO_MEMORY. */
 plsm_status version_train(struct version *version, const struct lsm_options *options, bool changed);
+/* A version was published: those runs of its last level that have a place among the young ones give it back. */
+void version_settle(struct version *version);
 /* Tells the runs of a version on which level they are; with `group` also to which group they belong, which only runs
  * that nobody has opened yet may be told. */
 void version_tell_runs(struct version *version, bool group);
@@ -59,7 +66,9 @@ enum lsm_group version_group(const struct version *version, unsigned level);
  * [*first, *first + returned). */
 size_t version_overlapping(const struct version *version, unsigned level, plsm_slice smallest, plsm_slice largest,
                            size_t *first);
-/* The deepest level that holds anything; 0 when the version is empty. */
-unsigned version_last_level(const struct version *version);
+static inline unsigned version_last_level(const struct version *version)
+{
+    return version->last;
+}
 
 #endif

@@ -56,6 +56,7 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.l0_stop = (uint32_t)options->l0_stop;
     lsm.filter_bits = (uint32_t)options->filter_bits;
     lsm.filter = (enum lsm_filter)options->filter;
+    lsm.filter_young = options->filter_young;
     lsm.background = (uint32_t)options->background;
     lsm.manifest_size = options->manifest_size;
     set_models(&lsm, options);

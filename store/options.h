@@ -17,7 +17,7 @@ struct store_options {
     uint64_t index;  /* enum store_index */
     uint64_t buffer_size, cache_size, size_ratio, file_size;
     uint64_t l0_compact, l0_slowdown, l0_stop;
-    uint64_t filter_bits, filter, background, manifest_size;
+    uint64_t filter_bits, filter, filter_young, background, manifest_size;
     uint64_t base_fpr;            /* parts per million; 0: by filter_bits */
     uint64_t model[STORE_GROUPS]; /* enum lsm_model */
     uint64_t model_embed[STORE_GROUPS], model_cache[STORE_GROUPS], model_update[STORE_GROUPS];

@@ -92,7 +92,7 @@ START_TEST(numbers_are_exact)
                                                NUMBERS_DECIMALS, NUMBERS_SERIES};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int small = 0; small < 2; small++) {
-            struct membership_wish wish = {.bits = BITS, .small = small};
+            struct membership_wish wish = {.bits = BITS, .small = small, .tailored = true};
             struct key_list list = {0};
             struct made m;
             key_list_fill(&list, shapes[s], KEYS, SEED);
@@ -116,8 +116,9 @@ START_TEST(random_keys_keep_the_filter)
 {
     struct key_set *set = key_set_create(KEYS_RANDOM, KEYS, 1, SEED);
     struct key_set *others = key_set_create(KEYS_RANDOM, MISSES, 1, SEED + 1);
-    struct membership_wish wishes[] = {
-        {.bits = BITS}, {.bits = BITS, .small = true}, {.bits = BITS, .fuse_only = true, .small = true}};
+    struct membership_wish wishes[] = {{.bits = BITS, .tailored = true},
+                                       {.bits = BITS, .small = true, .tailored = true},
+                                       {.bits = BITS, .fuse_only = true, .small = true, .tailored = true}};
     static const enum membership_kind kinds[] = {MEMBERSHIP_FUSE, MEMBERSHIP_RIBBON, MEMBERSHIP_FUSE};
     for (int i = 0; i < 3; i++) {
         struct made m;
@@ -159,7 +160,7 @@ START_TEST(templates_turn_away)
             marked[i - KEYS - MISSES] = slice(at, 24);
         }
     }
-    struct membership_wish wish = {.bits = BITS};
+    struct membership_wish wish = {.bits = BITS, .tailored = true};
     for (int round = 0; round < 3; round++) {
         struct made m;
         const plsm_slice *misses = round == 0 ? shorter : round == 1 ? marked : NULL;
@@ -211,7 +212,7 @@ START_TEST(foreign_paths_are_partitioned)
     struct trees t = trees_create();
     ck_assert_uint_gt(t.classifier.size, 0);
     for (int round = 0; round < 3; round++) { /* with classes and directories, with directories alone, with classes */
-        struct membership_wish wish = {.bits = BITS};
+        struct membership_wish wish = {.bits = BITS, .tailored = true};
         struct made m;
         bool directories = round < 2;
         if (round != 1)
@@ -234,7 +235,8 @@ START_TEST(directories_are_there)
 {
     struct trees t = trees_create();
     for (int round = 0; round < 4; round++) {
-        struct membership_wish wish = {.bits = BITS, .small = round == 1, .fuse_only = round == 2};
+        struct membership_wish wish = {
+            .bits = BITS, .small = round == 1, .fuse_only = round == 2, .tailored = round == 3};
         struct made m;
         if (round == 3)
             wish.classifier = buf_slice(&t.classifier);
@@ -268,7 +270,7 @@ START_TEST(damaged_bytes)
     struct random random;
     random_seed(&random, SEED);
     for (int kind = 0; kind < 3; kind++) {
-        struct membership_wish wish = {.bits = BITS, .small = kind == 0};
+        struct membership_wish wish = {.bits = BITS, .small = kind == 0, .tailored = true};
         const struct key_set *keys = kind == 0 ? set : counters;
         struct made m;
         if (kind == 2)
@@ -309,7 +311,8 @@ END_TEST
 START_TEST(without_memory)
 {
     struct trees t = trees_create();
-    struct membership_wish wish = {.bits = BITS, .classifier = buf_slice(&t.classifier), .small = true};
+    struct membership_wish wish = {
+        .bits = BITS, .classifier = buf_slice(&t.classifier), .small = true, .tailored = true};
     plsm_status status = PLSM_NO_MEMORY;
     for (uint64_t at = 1; status != PLSM_OK; at++) {
         struct made m;

@@ -1,0 +1,137 @@
+/* Entering runs into the table over young runs that were not entered when they were written: those that a store had
+ * when it was opened, and those that were on its last level until there was a deeper one. A run's keys are read once
+ * for that. It is worth it only where many lookups come: a run is adopted once there were as many lookups as it has
+ * keys, not counting those that earlier adoptions were paid with. Until then its own filter serves. */
+#include "lsm/db.h"
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "lsm/cursor.h"
+#include "base/banned.h"
+
+enum { STOP_CHECK_ENTRIES = 1 << 14, WAIT_NS = 1000 * 1000 * 1000 };
+
+/* The next run to be adopted, with a reference; NULL: there is none. Under edit_lock. */
+static struct run *find_candidate(const struct version *version)
+{
+    for (unsigned level = 0; level == 0 || level < version->last; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++) {
+            struct run *run = version->levels[level].runs[i];
+            if (run->young_place == YOUNG_PLACE_NONE && !run->young_refused) {
+                run_ref(run);
+                return run;
+            }
+        }
+    return NULL;
+}
+
+/* Whether the run has a plain filter and nothing better: what the table can take the place of. */
+static plsm_status has_plain_filter(struct run *run, bool *out)
+{
+    struct run_body *body = NULL;
+    *out = false;
+    TRY(run_open(run, &body));
+    *out = body->footer.blocks[RUN_FILTER].size > 0 && body->footer.membership.size == 0;
+    return PLSM_OK;
+}
+
+static plsm_status add_hashes(struct buf *hashes, plsm_slice before, plsm_slice key)
+{
+    const uint8_t *bytes = key.data, *end = bytes + key.size, *from = bytes + slice_common(before, key);
+    TRY(buf_append_u64(hashes, key_hash(bytes, key.size)));
+    while (*bytes == LSM_DIRECTORY_BYTE && from < end && (from = memchr(from, '/', (size_t)(end - from)))) {
+        from++;
+        TRY(buf_append_u64(hashes, key_hash(bytes, (size_t)(from - bytes)) ^ MEMBERSHIP_DIRECTORY_SALT));
+    }
+    return PLSM_OK;
+}
+
+/* The hashes that were entered into the run's filter. */
+static plsm_status gather(struct lsm *db, struct run *run, struct buf *hashes)
+{
+    struct cursor_options options = {.seq = SEQ_MAX, .no_value = true, .bulk = true};
+    struct cursor cursor = {0};
+    struct buf before = {0};
+    uint64_t entries = 0;
+    plsm_status status = cursor_open_runs(&cursor, &run, 1, &options);
+    if (status == PLSM_OK)
+        cursor_first(&cursor);
+    for (; status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
+        plsm_slice key = cursor.entry.key;
+        status = add_hashes(hashes, buf_slice(&before), key);
+        before.size = 0;
+        if (status == PLSM_OK)
+            status = buf_append(&before, key.data, key.size);
+        if (++entries % STOP_CHECK_ENTRIES == 0 && status == PLSM_OK) {
+            mutex_lock(&db->lock);
+            status = db->closing ? PLSM_READ_ONLY : PLSM_OK;
+            mutex_unlock(&db->lock);
+        }
+    }
+    if (status == PLSM_OK)
+        status = cursor.status;
+    cursor_close(&cursor);
+    buf_free(&before);
+    return status;
+}
+
+static plsm_status adopt(struct lsm *db, struct run *run)
+{
+    struct buf hashes = {0};
+    uint8_t place = YOUNG_PLACE_NONE;
+    plsm_status status = gather(db, run, &hashes);
+    if (status == PLSM_OK)
+        place =
+            young_runs_enter(db->young, (const uint64_t *)(const void *)hashes.data, hashes.size / sizeof(uint64_t));
+    buf_free(&hashes);
+    mutex_lock(&db->edit_lock);
+    run->young_place = place; /* should the run be gone by now, it gives the place back when it goes */
+    run->young_refused = place == YOUNG_PLACE_NONE;
+    mutex_unlock(&db->edit_lock);
+    return status == PLSM_OK && place != YOUNG_PLACE_NONE ? version_renew(db, false) : status;
+}
+
+enum adoption adopt_pending(struct lsm *db)
+{
+    struct run *run = NULL;
+    bool plain = false;
+    if (!db->young)
+        return ADOPTION_NONE;
+    mutex_lock(&db->edit_lock);
+    run = find_candidate(db->version);
+    mutex_unlock(&db->edit_lock);
+    if (!run)
+        return ADOPTION_NONE;
+    enum adoption outcome = ADOPTION_DONE;
+    uint64_t lookups = counter_read(&db->counters, COUNT_GETS);
+    plsm_status status = has_plain_filter(run, &plain);
+    if (status == PLSM_OK && plain && lookups < db->adopted_keys + run->facts.entries) {
+        outcome = ADOPTION_LATER;
+    } else if (status == PLSM_OK && plain) {
+        db->adopted_keys += run->facts.entries;
+        adopt(db, run); /* if that fails its filter serves on */
+    } else {
+        mutex_lock(&db->edit_lock);
+        run->young_refused = true;
+        mutex_unlock(&db->edit_lock);
+    }
+    run_unref(run);
+    epoch_reclaim(db->epoch);
+    return outcome;
+}
+
+void adopt_while_open(void *arg)
+{
+    struct lsm *db = arg;
+    enum adoption outcome = ADOPTION_DONE;
+    mutex_lock(&db->lock);
+    while (!db->closing && outcome != ADOPTION_NONE) {
+        mutex_unlock(&db->lock);
+        outcome = adopt_pending(db);
+        mutex_lock(&db->lock);
+        if (outcome == ADOPTION_LATER && !db->closing)
+            condition_wait_ns(&db->work, &db->lock, WAIT_NS);
+    }
+    mutex_unlock(&db->lock);
+}

@@ -1,0 +1,90 @@
+/* Which runs are in the table over young runs (learn/young.h), and the places they have there.
+ *
+ * Young are all runs but those of the last level: about a tenth of the keys, and most of the runs that a lookup would
+ * have to ask. One probe of the table answers for all of them. A run whose own membership is better than a filter (an
+ * exact set) stays outside and is asked by itself, as are runs for which there is no room.
+ *
+ * There are up to YOUNG_TABLES tables. When a run does not fit, a larger table is made beside the one there is, and the
+ * old one is freed once the last of its runs is gone: runs live until they are compacted, so nothing is ever moved, and
+ * a lookup looks at one table most of the time.
+ *
+ * A place is a table and a slot in it. It is counted how many need it: the run that has it, and each version that says
+ * so (version.h). A place that nobody needs is swept: since readers of a version hold it or an epoch, nobody can still
+ * ask for that place then. */
+#ifndef LSM_YOUNG_RUNS_H
+#define LSM_YOUNG_RUNS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/sync.h"
+#include "learn/young.h"
+
+enum {
+    YOUNG_TABLES = 3,
+    YOUNG_PLACE_NONE = 255, /* in no table */
+};
+_Static_assert(YOUNG_TABLES *YOUNG_SLOTS <= YOUNG_PLACE_NONE, "a place fits a byte");
+
+struct young_runs {
+    mutex lock; /* for writers */
+    struct young_table {
+        struct young *table;   /* stays as long as one of its places is needed */
+        uint64_t used;         /* slots */
+        uint64_t size;         /* entries it was made for */
+        _Atomic uint64_t idle; /* slots that nobody needs any more */
+        _Atomic uint32_t needed[YOUNG_SLOTS];
+    } tables[YOUNG_TABLES];
+};
+
+/* A set of places: one bit per slot of each table. */
+struct young_places {
+    uint64_t slots[YOUNG_TABLES];
+};
+
+static inline bool young_places_has(const struct young_places *places, uint8_t place)
+{
+    return places->slots[place / YOUNG_SLOTS] >> (place % YOUNG_SLOTS) & 1;
+}
+static inline bool young_places_meet(const struct young_places *a, const struct young_places *b)
+{
+    uint64_t both = 0;
+    for (unsigned t = 0; t < YOUNG_TABLES; t++)
+        both |= a->slots[t] & b->slots[t];
+    return both != 0;
+}
+
+struct young_runs *young_runs_create(void);    /* without tables; NULL: no memory */
+void young_runs_destroy(struct young_runs *y); /* accepts NULL */
+
+/* Enters the hashes of a run's keys. The place, needed by one; YOUNG_PLACE_NONE when there is no room. Any thread; may
+ * take a while (30 to 50 ns per hash), and sweeps first. */
+uint8_t young_runs_enter(struct young_runs *y, const uint64_t *hashes, size_t count);
+/* One more, one less needs the place. */
+void young_runs_need(struct young_runs *y, uint8_t place);
+void young_runs_release(struct young_runs *y, uint8_t place);
+/* Takes out what nobody needs, and frees tables that are not needed any more. Goes through the tables: milliseconds. */
+void young_runs_sweep(struct young_runs *y);
+
+/* For readers: `of` are places that the reader's version names. Which of them may hold a key. */
+static inline void young_runs_prefetch(const struct young_runs *y, const struct young_places *of, uint64_t hash)
+{
+    for (unsigned t = 0; t < YOUNG_TABLES; t++)
+        if (of->slots[t])
+            young_prefetch(y->tables[t].table, hash);
+}
+static inline void young_runs_find(const struct young_runs *y, const struct young_places *of, uint64_t hash,
+                                   struct young_places *out)
+{
+    for (unsigned t = 0; t < YOUNG_TABLES; t++)
+        out->slots[t] = of->slots[t] ? young_find(y->tables[t].table, hash) & of->slots[t] : 0;
+}
+
+struct young_runs_info {
+    uint64_t tables, runs, entries, bytes;
+    uint64_t probes_further; /* as struct young_counts; of the tables that there are */
+};
+void young_runs_get_info(struct young_runs *y, struct young_runs_info *out);
+
+#endif

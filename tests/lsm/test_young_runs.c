@@ -1,0 +1,315 @@
+/* The table over young runs in a tree: places follow runs through flushes, compactions, moves and openings; whatever is
+ * read, the answer is that of a list of keys. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/env_memory.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "base/checksum.h"
+#include "lsm/cursor.h"
+#include "lsm/db.h"
+
+#include "base/banned.h"
+
+enum {
+    KEYS = 20000,
+    KEY_SIZE = 17,
+    PRESENT_PERCENT = 60,
+    ROUNDS = 12,
+    WAIT_MS = 20000,
+};
+
+static struct env *env;
+
+static struct lsm_options options(bool background)
+{
+    struct lsm_options o;
+    lsm_options_default(&o);
+    o.env = env;
+    o.create = true;
+    o.background = background;
+    o.buffer_size = 64 << 10;
+    o.file_size = 64 << 10;
+    o.size_ratio = 3;
+    o.l0_compact = 3;
+    o.cache_size = 1 << 20;
+    return o;
+}
+
+static struct lsm *open_tree(const struct lsm_options *o)
+{
+    struct lsm *db = NULL;
+    ck_assert_msg(lsm_open("/s", o, &db) == PLSM_OK, "%s", plsm_message());
+    return db;
+}
+
+/* Keys that no exact set can hold, of two levels of directories: \1, then "abcdef/ghijklmno". */
+static plsm_slice key_of(uint64_t seed, unsigned number, uint8_t *out)
+{
+    uint64_t state = seed + number, random = splitmix64(&state), more = splitmix64(&state);
+    out[0] = LSM_DIRECTORY_BYTE;
+    for (int i = 1; i < KEY_SIZE; i++) {
+        out[i] = (uint8_t)('a' + random % 24);
+        random = i == 8 ? more : random / 24;
+    }
+    out[6] = '/';
+    return slice(out, KEY_SIZE);
+}
+
+struct keys {
+    uint64_t seed;
+    uint32_t values[KEYS]; /* 0: not there */
+};
+
+static void write_some(struct lsm *db, struct keys *keys, struct random *random, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        unsigned number = (unsigned)random_below(random, KEYS);
+        uint8_t bytes[KEY_SIZE], value[40] = {0};
+        struct batch batch = {0};
+        bool put = random_below(random, 100) < PRESENT_PERCENT;
+        keys->values[number] = put ? (uint32_t)random_next(random) | 1 : 0;
+        put_u32(value, keys->values[number]);
+        plsm_slice key = key_of(keys->seed, number, bytes);
+        ck_assert_int_eq(batch_add(&batch, put ? BATCH_PUT : BATCH_DELETE, bytes[0],
+                                   slice((const uint8_t *)key.data + 1, key.size - 1), (plsm_slice){0},
+                                   put ? slice(value, sizeof value) : (plsm_slice){0}),
+                         PLSM_OK);
+        ck_assert_msg(lsm_write(db, &batch, NULL, NULL, false) == PLSM_OK, "%s", plsm_message());
+        batch_free(&batch);
+    }
+}
+
+static void is_right(const struct keys *keys, unsigned number, plsm_status status, const struct lsm_value *value)
+{
+    uint32_t expected = keys->values[number];
+    ck_assert_msg(status == (expected ? PLSM_OK : PLSM_NOT_FOUND), "seed %llu, key %u: status %d (%s)",
+                  (unsigned long long)keys->seed, number, (int)status, plsm_message());
+    if (expected)
+        ck_assert_uint_eq(get_u32(value->value.data), expected);
+}
+
+static void check_all(struct lsm *db, const struct keys *keys, struct random *random)
+{
+    enum { MANY = 100 };
+    static struct lsm_value values[MANY];
+    static uint8_t bytes[MANY][KEY_SIZE];
+    plsm_slice many[MANY];
+    unsigned numbers[MANY];
+    plsm_status statuses[MANY];
+    for (unsigned number = 0; number < KEYS; number += 1 + (unsigned)random_below(random, 3)) {
+        plsm_slice key = key_of(keys->seed, number, bytes[0]);
+        is_right(keys, number, lsm_get(db, NULL, key, false, &values[0]), &values[0]);
+    }
+    for (unsigned round = 0; round < 50; round++) {
+        for (unsigned i = 0; i < MANY; i++) {
+            numbers[i] = (unsigned)random_below(random, KEYS);
+            many[i] = key_of(keys->seed, numbers[i], bytes[i]);
+        }
+        ck_assert_int_eq(lsm_multi_get(db, NULL, many, MANY, false, values, statuses), PLSM_OK);
+        for (unsigned i = 0; i < MANY; i++)
+            is_right(keys, numbers[i], statuses[i], &values[i]);
+    }
+    for (unsigned number = 0; number < KEYS; number += 11) {
+        bool there = false;
+        plsm_slice directory = slice(key_of(keys->seed, number, bytes[0]).data, 7);
+        ck_assert_int_eq(lsm_has_prefix(db, NULL, directory, &there), PLSM_OK);
+        if (keys->values[number])
+            ck_assert(there);
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        lsm_value_free(&values[i]);
+    memset(values, 0, sizeof values);
+}
+
+struct wanted {
+    const char *name;
+    double value;
+};
+
+static void find_statistic(void *arg, const char *name, bool is_real, uint64_t integer, double real)
+{
+    struct wanted *wanted = arg;
+    if (strcmp(name, wanted->name) == 0)
+        wanted->value = is_real ? real : (double)integer;
+}
+
+static double statistic(struct lsm *db, const char *name)
+{
+    struct wanted wanted = {name, -1};
+    lsm_statistics(db, find_statistic, &wanted);
+    ck_assert_msg(wanted.value >= 0, "%s", name);
+    return wanted.value;
+}
+
+/* Runs above the last level; with `placed` only those in the table. */
+static unsigned young(struct lsm *db, bool placed)
+{
+    unsigned count = 0;
+    mutex_lock(&db->edit_lock);
+    const struct version *version = db->version;
+    for (unsigned level = 0; level == 0 || level < version->last; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++)
+            count += !placed || version->levels[level].places[i] != YOUNG_PLACE_NONE;
+    mutex_unlock(&db->edit_lock);
+    return count;
+}
+
+/* Looks keys up until the runs that were there at opening have been adopted, which many lookups pay for. */
+static void wait_for_adoption(struct lsm *db, const struct keys *keys, struct random *random)
+{
+    for (int waited_ms = 0; young(db, true) < young(db, false); waited_ms += 100) {
+        ck_assert_int_lt(waited_ms, WAIT_MS);
+        check_all(db, keys, random);
+        env_sleep_ns(env, 100 * 1000 * 1000);
+    }
+}
+
+static void grow(bool background, uint64_t seed)
+{
+    static struct keys keys;
+    struct random random;
+    struct lsm_options o = options(background);
+    memset(&keys, 0, sizeof keys);
+    keys.seed = seed;
+    random_seed(&random, seed);
+    env = env_memory_create(seed);
+    o.env = env;
+    struct lsm *db = open_tree(&o);
+    unsigned most = 0;
+    double probes = 0;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        write_some(db, &keys, &random, 3000);
+        check_all(db, &keys, &random);
+        most = young(db, true) > most ? young(db, true) : most;
+        probes += statistic(db, "filter.young.probes");
+        if (round % 4 == 3) {
+            ck_assert_int_eq(lsm_close(db), PLSM_OK);
+            db = open_tree(&o);
+            check_all(db, &keys, &random);
+            if (background)
+                wait_for_adoption(db, &keys, &random);
+            check_all(db, &keys, &random);
+        }
+    }
+    ck_assert_uint_gt(db->version->last, 1);
+    ck_assert_uint_gt(most, 3);
+    ck_assert(probes > 0);
+    ck_assert_int_eq(lsm_compact(db, (plsm_slice){0}, (plsm_slice){0}), PLSM_OK);
+    check_all(db, &keys, &random);
+    ck_assert_uint_eq(young(db, true), 0);
+    ck_assert_msg(lsm_check(db, NULL, NULL, NULL) == PLSM_OK, "%s", plsm_message());
+    young_runs_sweep(db->young);
+    ck_assert(statistic(db, "filter.young.keys") == 0);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+
+START_TEST(places_follow_runs)
+{
+    grow(false, 100 + (uint64_t)_i);
+}
+END_TEST
+
+START_TEST(with_threads)
+{
+    grow(true, 200 + (uint64_t)_i);
+}
+END_TEST
+
+/* What is held for long keeps its answers: a view of an old version, while its runs leave the table one by one. */
+START_TEST(an_old_view_keeps_its_places)
+{
+    static struct keys keys, now;
+    struct random random;
+    env = env_memory_create(7);
+    struct lsm_options o = options(false);
+    memset(&keys, 0, sizeof keys);
+    keys.seed = 7;
+    random_seed(&random, 7);
+    struct lsm *db = open_tree(&o);
+    write_some(db, &keys, &random, 6000);
+    struct view *view = view_acquire(db);
+    ck_assert_ptr_nonnull(view->version->young);
+    now = keys;
+    for (int round = 0; round < 3; round++) {
+        write_some(db, &now, &random, 4000);
+        ck_assert_int_eq(lsm_compact(db, (plsm_slice){0}, (plsm_slice){0}), PLSM_OK);
+        young_runs_sweep(db->young);
+    }
+    /* Every key of every run of the old version is still found in the table. */
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < view->version->levels[level].count; i++) {
+            const struct level *l = &view->version->levels[level];
+            struct cursor_options walk = {.seq = SEQ_MAX};
+            struct cursor cursor = {0};
+            if (l->places[i] == YOUNG_PLACE_NONE)
+                continue;
+            ck_assert_int_eq(cursor_open_runs(&cursor, &l->runs[i], 1, &walk), PLSM_OK);
+            for (cursor_first(&cursor); cursor.valid; cursor_next(&cursor)) {
+                struct young_places found;
+                uint64_t hash = key_hash(cursor.entry.key.data, cursor.entry.key.size);
+                young_runs_find(view->version->young, &view->version->in_table, hash, &found);
+                ck_assert(young_places_has(&found, l->places[i]));
+            }
+            cursor_close(&cursor);
+        }
+    view_release(view);
+    check_all(db, &now, &random);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
+/* More runs than one table has room for, then more than all tables have: the rest is asked by itself. */
+START_TEST(places_run_out)
+{
+    enum { HASHES = 5000, RUNS = YOUNG_TABLES * YOUNG_SLOTS + 5 };
+    static uint64_t hashes[HASHES];
+    static uint8_t places[RUNS];
+    struct random random;
+    struct young_runs *y = young_runs_create();
+    struct young_runs_info info;
+    unsigned placed = 0;
+    random_seed(&random, 1);
+    for (unsigned run = 0; run < RUNS; run++) {
+        for (unsigned i = 0; i < HASHES; i++)
+            hashes[i] = random_next(&random);
+        places[run] = young_runs_enter(y, hashes, HASHES);
+        placed += places[run] != YOUNG_PLACE_NONE;
+    }
+    young_runs_get_info(y, &info);
+    ck_assert_uint_eq(info.tables, YOUNG_TABLES);
+    ck_assert_uint_eq(info.runs, placed);
+    ck_assert_uint_gt(placed, 10);
+    ck_assert_uint_eq(places[RUNS - 1], YOUNG_PLACE_NONE);
+    for (unsigned run = 0; run < RUNS; run++)
+        if (places[run] != YOUNG_PLACE_NONE)
+            young_runs_release(y, places[run]);
+    young_runs_sweep(y);
+    young_runs_get_info(y, &info);
+    ck_assert_uint_eq(info.tables, 1);
+    ck_assert_uint_eq(info.entries, 0);
+    ck_assert_uint_ne(young_runs_enter(y, hashes, HASHES), YOUNG_PLACE_NONE);
+    young_runs_destroy(y);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("young runs");
+    TCase *tests = tcase_create("young runs");
+    tcase_set_timeout(tests, 600);
+    tcase_add_loop_test(tests, places_follow_runs, 0, 3);
+    tcase_add_loop_test(tests, with_threads, 0, 2);
+    tcase_add_test(tests, an_old_view_keeps_its_places);
+    tcase_add_test(tests, places_run_out);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
