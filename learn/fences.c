@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "learn/fences.h"
 #include "learn/fences_private.h"
+#include "learn/plain_fences.h"
 #include "learn/separators.h"
 
 #include "base/banned.h"
@@ -30,6 +31,8 @@
 struct fences_builder {
     struct separators_builder separators;
     uint32_t pages;
+    bool is_plain;
+    struct plain_fences_builder plain;
 };
 
 struct fences_builder *fences_builder_create(void)
@@ -37,16 +40,27 @@ struct fences_builder *fences_builder_create(void)
     return mem_zalloc(sizeof(struct fences_builder));
 }
 
+struct fences_builder *fences_builder_create_plain(void)
+{
+    struct fences_builder *b = fences_builder_create();
+    if (b)
+        b->is_plain = true;
+    return b;
+}
+
 void fences_builder_destroy(struct fences_builder *b)
 {
     if (!b)
         return;
     separators_builder_free(&b->separators);
+    plain_fences_builder_free(&b->plain);
     mem_free(b);
 }
 
 plsm_status fences_builder_add(struct fences_builder *b, plsm_slice last, plsm_slice first)
 {
+    if (b->is_plain)
+        return plain_fences_add(&b->plain, last, first);
     if (b->pages > 0) {
         size_t size = separator_size(last, first);
         if (size == 0)
@@ -59,7 +73,7 @@ plsm_status fences_builder_add(struct fences_builder *b, plsm_slice last, plsm_s
 
 plsm_status fences_builder_finish(struct fences_builder *b, struct buf *out)
 {
-    return separators_finish(&b->separators, out);
+    return b->is_plain ? plain_fences_finish(&b->plain, out) : separators_finish(&b->separators, out);
 }
 
 /* --- reading --- */
@@ -80,6 +94,7 @@ struct fences {
     uint8_t *bytes; /* owns what separators points into */
     struct separators separators;
     size_t bytes_size, heads_size;
+    struct plain_fences plain; /* with pages: these are all there is */
 };
 
 /* The first 8 of `size` bytes as a number that sorts as they do. */
@@ -164,9 +179,25 @@ static plsm_status index_separators(struct fences *f)
     return status;
 }
 
+static plsm_status open_plain(plsm_slice bytes, struct fences **out)
+{
+    struct fences *f = mem_zalloc(sizeof *f);
+    if (!f)
+        return fail(PLSM_NO_MEMORY, "fences: no memory for them");
+    plsm_status status = plain_fences_open(bytes, &f->plain);
+    if (status) {
+        fences_close(f);
+        f = NULL;
+    }
+    *out = f;
+    return status;
+}
+
 plsm_status fences_open(plsm_slice bytes, struct fences **out)
 {
     *out = NULL;
+    if (plain_fences_recognise(bytes))
+        return open_plain(bytes, out);
     struct separators list = {0};
     TRY(separators_parse(bytes, &list));
     if (bytes.size > INT32_MAX) /* with which LAYERS_MAX reckons: fewer than 2^31 heads */
@@ -207,16 +238,19 @@ void fences_close(struct fences *f)
     mem_free(f->heads);
     mem_free(f->groups);
     mem_free(f->bytes);
+    plain_fences_close(&f->plain);
     mem_free(f);
 }
 
 uint32_t fences_pages(const struct fences *f)
 {
-    return f->separators.count + 1;
+    return f->plain.pages ? f->plain.pages : f->separators.count + 1;
 }
 
 size_t fences_memory(const struct fences *f)
 {
+    if (f->plain.pages)
+        return sizeof *f + f->plain.bytes_size;
     size_t groups = (f->separators.count + (size_t)SEPARATOR_GROUP - 1) / SEPARATOR_GROUP;
     return sizeof *f + f->heads_size + (groups + 1) * sizeof *f->groups + f->bytes_size;
 }
@@ -316,6 +350,8 @@ static uint32_t resolve_tie(const struct fences *f, uint32_t from, uint32_t to, 
 uint32_t fences_find(const struct fences *f, plsm_slice key)
 {
     const struct separators *list = &f->separators;
+    if (f->plain.pages)
+        return plain_fences_find(&f->plain, key);
     if (list->count == 0 || key.size == 0)
         return 0;
     plsm_slice prefix = slice(list->prefix, list->prefix_size);

@@ -10,6 +10,8 @@
 /* --- building: one call per page, in order --- */
 struct fences_builder;
 struct fences_builder *fences_builder_create(void); /* NULL: no memory */
+/* Of plain fences (learn/plain_fences.h), for index=classic; fences_open tells the kinds apart. */
+struct fences_builder *fences_builder_create_plain(void); /* NULL: no memory */
 void fences_builder_destroy(struct fences_builder *b); /* accepts NULL */
 /* A new page starts with key `first`; `last` is the last key of the page before it (empty for page 0). The shortest
  * separator s with last < s <= first is kept. The keys are copied as far as needed. */

@@ -106,7 +106,7 @@ static inline uint32_t difference(const struct filter *filter, const uint8_t *fi
 bool filter_may_contain(const struct filter *filter, uint64_t hash)
 {
     if (filter->segment_length == 0)
-        return filter->keys != 0;
+        return filter->bloom.bits ? bloom_may_contain(&filter->bloom, hash) : filter->keys != 0;
     return difference(filter, filter->fingerprints, hash_mix(hash, filter->seed)) == 0;
 }
 
@@ -114,9 +114,9 @@ size_t filter_missing(const struct filter *filter, const uint64_t *hashes, size_
 {
     const struct filter f = *filter;
     size_t missing = 0;
-    if (f.segment_length == 0)
-        return f.keys != 0 ? 0 : count;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; f.segment_length == 0 && i < count; i++)
+        missing += !filter_may_contain(filter, hashes[i]);
+    for (size_t i = 0; f.segment_length != 0 && i < count; i++)
         missing += difference(&f, f.fingerprints, hash_mix(hashes[i], f.seed)) != 0;
     return missing;
 }
@@ -144,6 +144,11 @@ plsm_status filter_open(plsm_slice bytes, struct filter *out)
 {
     const uint8_t *at = bytes.data;
     *out = (struct filter){0};
+    if (bytes.size > 0 && at[0] == BLOOM_FORMAT) {
+        TRY(bloom_open(bytes, &out->bloom));
+        out->keys = out->bloom.keys;
+        return PLSM_OK;
+    }
     if (bytes.size < HEADER_SIZE)
         return fail(PLSM_CORRUPT, "filter: %zu bytes are less than its header", bytes.size);
     if (at[0] != FORMAT)

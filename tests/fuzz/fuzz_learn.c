@@ -20,8 +20,8 @@
 
 #include "base/banned.h"
 
-enum { KINDS = 4, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8 };
-enum kind { FENCES, MODEL, FILTER, RIBBON };
+enum { KINDS = 6, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8 };
+enum kind { FENCES, PLAIN_FENCES, MODEL, FILTER, BLOOM, RIBBON };
 
 static struct buf blocks[KINDS][SHAPES];
 
@@ -59,7 +59,7 @@ static void must(plsm_status status)
 
 static void make_blocks(unsigned shape)
 {
-    struct fences_builder *fences = fences_builder_create();
+    struct fences_builder *fences = fences_builder_create(), *plain = fences_builder_create_plain();
     struct model_builder *model = model_builder_create();
     struct model_wish wish = {shape % 2 ? MODEL_TRIE : MODEL_AUTO, SIZE_MAX, SIZE_MAX, UINT32_MAX};
     bool built = false;
@@ -69,16 +69,20 @@ static void make_blocks(unsigned shape)
     for (unsigned page = 0; page < PAGES; page++) {
         plsm_slice first = shape_key(shape, page, buffers[page % 2]);
         must(fences_builder_add(fences, last, first));
+        must(fences_builder_add(plain, last, first));
         must(model_builder_key(model, first, slice_common(last, first)));
         must(model_builder_page(model, first));
         hashes[page] = key_hash(first.data, first.size);
         last = first;
     }
     must(fences_builder_finish(fences, &blocks[FENCES][shape]));
+    must(fences_builder_finish(plain, &blocks[PLAIN_FENCES][shape]));
+    must(bloom_build(hashes, PAGES >> 2 * shape, &blocks[BLOOM][shape]));
     must(model_builder_finish(model, &wish, PAGES, 1, &blocks[MODEL][shape], &built));
     must(filter_build(hashes, PAGES, 4 + shape * 4, &blocks[FILTER][shape]));
     must(ribbon_build(hashes, shape == 0 ? 9 : PAGES, shape == 0 ? 16 : 4 + shape, &blocks[RIBBON][shape]));
     fences_builder_destroy(fences);
+    fences_builder_destroy(plain);
     model_builder_destroy(model);
 }
 
@@ -159,6 +163,7 @@ static bool try_block(enum kind kind, plsm_slice bytes)
     struct ribbon ribbon;
     switch (kind) {
     case FENCES:
+    case PLAIN_FENCES:
         if (fences_open(bytes, &fences) == PLSM_OK)
             right = fences_pages(fences) == 0 || ask_pages(fences, NULL, fences_pages(fences));
         fences_close(fences);
@@ -171,6 +176,7 @@ static bool try_block(enum kind kind, plsm_slice bytes)
         model_close(model);
         break;
     case FILTER:
+    case BLOOM:
         if (filter_open(bytes, &filter) == PLSM_OK)
             right = ask_filter(&filter);
         break;
