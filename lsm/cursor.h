@@ -40,6 +40,7 @@ struct cursor {
     plsm_slice prefix;         /* of the page */
     uint8_t *buffer;           /* units read from the file or copied from the cache */
     size_t buffer_capacity;
+    uint8_t *expanded;         /* a classic page in the packed layout; NULL until there is one */
     bool buffer_checked;       /* its pages were verified already */
     uint32_t buffered, buffered_count; /* units of `body` in it */
     unsigned ahead;            /* units to read at the next miss */

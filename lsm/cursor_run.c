@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "lsm/page_classic.h"
 #include "base/banned.h"
 
 enum {
@@ -122,6 +123,18 @@ static plsm_status fill_buffer(struct cursor *c, uint32_t unit, bool adjacent)
     return PLSM_OK;
 }
 
+/* Brings the page, a classic one, into the layout that all else here knows. */
+static plsm_status expand(struct cursor *c)
+{
+    if (!c->expanded)
+        c->expanded = mem_alloc(PAGE_EXPANDED_SIZE + KEY_MOVE); /* show() reads a fixed size */
+    if (!c->expanded)
+        return fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    page_classic_expand(c->page, c->expanded);
+    c->page = c->expanded;
+    return PLSM_OK;
+}
+
 /* Makes `unit` the current page. */
 static plsm_status load(struct cursor *c, uint32_t unit)
 {
@@ -129,6 +142,8 @@ static plsm_status load(struct cursor *c, uint32_t unit)
     unpin(c);
     if (c->options.bulk || !pin(c, unit))
         TRY(fill_buffer(c, unit, adjacent));
+    if (page_is_classic(c->page))
+        TRY(expand(c));
     c->unit = unit;
     c->count = page_count(c->page);
     c->slots = page_slots(c->page);
@@ -389,4 +404,5 @@ void cursor_run_close(struct cursor *c)
     unpin(c);
     mem_free(c->keys[0]);
     mem_free(c->buffer);
+    mem_free(c->expanded);
 }

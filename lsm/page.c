@@ -9,6 +9,8 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "lsm/lsm.h"
+#include "lsm/page_classic.h"
+#include "lsm/page_private.h"
 #include "base/banned.h"
 
 enum { HAS_META = 4, HAS_SEQ = 8, KIND_MASK = 3 };
@@ -34,9 +36,7 @@ plsm_slice page_prefix(const uint8_t *page)
     return slice(page_slots(page) + 2u * header(page)->count, header(page)->prefix_size);
 }
 
-/* Reads an entry at `at`; returns the byte behind its key and meta, or NULL when they do not end before `end`. The
- * value is not looked at. */
-static const uint8_t *parse_head(const uint8_t *at, const uint8_t *end, struct entry *entry)
+const uint8_t *page_entry_parse(const uint8_t *at, const uint8_t *end, struct entry *entry)
 {
     uint64_t key_size = 0, value_size = 0, meta_size = 0;
     if (at >= end)
@@ -64,10 +64,9 @@ static const uint8_t *parse_head(const uint8_t *at, const uint8_t *end, struct e
     return at + key_size + meta_size;
 }
 
-/* Whether an entry keeps the limits on which its users rely (buffers for keys have LSM_KEY_MAX bytes). */
-static bool entry_fits(const struct entry *entry, size_t prefix_size)
+bool page_entry_sound(const struct entry *entry, size_t shared)
 {
-    size_t key_size = prefix_size + entry->key.size;
+    size_t key_size = shared + entry->key.size;
     return key_size >= 1 && key_size <= LSM_KEY_MAX && entry->value.size <= LSM_VALUE_MAX && entry->seq <= SEQ_MAX &&
            entry->kind < BATCH_KIND_COUNT;
 }
@@ -75,7 +74,7 @@ static bool entry_fits(const struct entry *entry, size_t prefix_size)
 static bool header_fits(const struct page_header *h, size_t size)
 {
     return size >= PAGE_SIZE && size % PAGE_SIZE == 0 && (size_t)h->span * PAGE_SIZE == size && h->codec == 0 &&
-           h->count > 0 && (h->span == 1 || h->count == 1);
+           h->count > 0 && (h->span == 1 || (h->count == 1 && h->layout == PAGE_PACKED)) && h->layout <= PAGE_CLASSIC;
 }
 
 plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bool checksummed, bool *complete)
@@ -85,12 +84,16 @@ plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bo
         return PLSM_CORRUPT;
     if (!header_fits(h, size))
         return PLSM_CORRUPT;
+    if (h->layout == PAGE_CLASSIC) {
+        *complete = true;
+        return page_classic_verify(page);
+    }
     size_t fixed = (size_t)(page_slots(page) - page) + 2u * h->count + h->prefix_size;
     struct entry entry;
     const uint8_t *value = NULL, *end = page + PAGE_SIZE;
     if (fixed <= PAGE_SIZE && get_u16(page_slots(page)) >= fixed && get_u16(page_slots(page)) < PAGE_SIZE)
-        value = parse_head(page + get_u16(page_slots(page)), end, &entry);
-    if (value && !entry_fits(&entry, h->prefix_size))
+        value = page_entry_parse(page + get_u16(page_slots(page)), end, &entry);
+    if (value && !page_entry_sound(&entry, h->prefix_size))
         return PLSM_CORRUPT;
     /* A reference is always handed out whole. */
     *complete = value && (entry.kind != BATCH_REFERENCE || entry.value.size <= (size_t)(end - value));
@@ -102,6 +105,8 @@ plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool ch
     const struct page_header *h = header(page);
     bool complete = false;
     TRY(page_verify_head(page, size, seed, checksummed, &complete));
+    if (h->layout == PAGE_CLASSIC)
+        return PLSM_OK;
     if (h->span > 1 && checksummed &&
         get_u64(page + PAGE_HEADER) != checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed))
         return PLSM_CORRUPT;
@@ -113,8 +118,8 @@ plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool ch
         uint16_t offset = get_u16(page_slots(page) + 2 * i);
         if (offset < fixed || offset >= size)
             return PLSM_CORRUPT;
-        const uint8_t *value = parse_head(page + offset, page + size, &entry);
-        if (!value || entry.value.size > (size_t)(page + size - value) || !entry_fits(&entry, h->prefix_size))
+        const uint8_t *value = page_entry_parse(page + offset, page + size, &entry);
+        if (!value || entry.value.size > (size_t)(page + size - value) || !page_entry_sound(&entry, h->prefix_size))
             return PLSM_CORRUPT;
     }
     return PLSM_OK;
@@ -122,12 +127,14 @@ plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool ch
 
 void page_entry_at(const uint8_t *at, const uint8_t *end, struct entry *entry)
 {
-    const uint8_t *value = parse_head(at, end, entry);
+    const uint8_t *value = page_entry_parse(at, end, entry);
     INVARIANT(value != NULL); /* page_verify looked */
 }
 
 int page_compare(const uint8_t *page, unsigned slot, plsm_slice key)
 {
+    if (page_is_classic(page))
+        return page_classic_compare(page, slot, key);
     plsm_slice prefix = page_prefix(page);
     if (key.size < prefix.size) {
         int order = memcmp(prefix.data, key.data, key.size);
@@ -157,6 +164,8 @@ static unsigned match16(const uint8_t *at, uint8_t wanted)
 
 unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned from, struct entry *entry)
 {
+    if (page_is_classic(page))
+        return page_classic_find(page, key, from, entry);
     unsigned count = header(page)->count;
     plsm_slice prefix = page_prefix(page);
     if (!slice_starts_with(key, prefix))
@@ -202,6 +211,8 @@ void page_fetch_entry(const uint8_t *page, uint64_t hash)
 
 unsigned page_seek(const uint8_t *page, plsm_slice key)
 {
+    if (page_is_classic(page))
+        return page_classic_seek(page, key);
     unsigned count = header(page)->count;
     plsm_slice prefix = page_prefix(page);
     size_t shared = key.size < prefix.size ? key.size : prefix.size;
@@ -242,8 +253,7 @@ plsm_slice page_builder_last(const struct page_builder *b)
     return slice(b->staged.data + last->key, last->key_size);
 }
 
-/* Bytes of an entry beside its key and the key's size. */
-static size_t other_size(const struct entry *entry)
+size_t page_entry_other(const struct entry *entry)
 {
     return 1 + (entry->kind == BATCH_DELETE ? 0 : varint_size(entry->value.size) + entry->value.size) +
            (entry->meta.size ? 1 + entry->meta.size : 0) + (entry->seq ? varint_size(entry->seq) : 0);
@@ -261,10 +271,12 @@ bool page_builder_fits(const struct page_builder *b, const struct entry *entry)
 {
     if (b->count == 0)
         return true;
+    if (b->layout == PAGE_CLASSIC)
+        return PAGE_HEADER + b->classic_bytes + page_classic_growth(b, entry) <= PAGE_SIZE;
     size_t prefix_size = slice_common(slice(b->staged.data + b->entries[0].key, b->prefix_size), entry->key);
     size_t key_size_max = entry->key.size > b->key_size_max ? entry->key.size : b->key_size_max;
     return page_size_bound(b->count + 1, prefix_size, b->key_bytes + entry->key.size, key_size_max,
-                           b->other_bytes + other_size(entry)) <= PAGE_SIZE;
+                           b->other_bytes + page_entry_other(entry)) <= PAGE_SIZE;
 }
 
 plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash)
@@ -277,7 +289,7 @@ plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, 
         b->entries = grown;
         b->capacity = capacity;
     }
-    size_t at = b->staged.size;
+    size_t at = b->staged.size, growth = b->layout == PAGE_CLASSIC ? page_classic_growth(b, entry) : 0;
     TRY(buf_reserve(&b->staged, entry->key.size + entry->meta.size + entry->value.size));
     TRY(buf_append(&b->staged, entry->key.data, entry->key.size));
     TRY(buf_append(&b->staged, entry->meta.data, entry->meta.size));
@@ -297,15 +309,15 @@ plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, 
     b->key_bytes += entry->key.size;
     if (entry->key.size > b->key_size_max)
         b->key_size_max = entry->key.size;
-    b->other_bytes += other_size(entry);
+    b->other_bytes += page_entry_other(entry);
+    b->classic_bytes += growth;
     return PLSM_OK;
 }
 
-/* Writes one staged entry at `to`; returns the byte behind it. */
-static uint8_t *write_entry(uint8_t *to, const struct page_builder *b, const struct page_staged *staged)
+uint8_t *page_entry_write(uint8_t *to, const struct page_builder *b, const struct page_staged *staged, size_t shared)
 {
     const uint8_t *bytes = b->staged.data + staged->key;
-    size_t key_size = staged->key_size - b->prefix_size;
+    size_t key_size = staged->key_size - shared;
     *to++ = (uint8_t)(staged->kind | (staged->meta_size ? HAS_META : 0) | (staged->seq ? HAS_SEQ : 0));
     to = put_varint(to, key_size);
     if (staged->kind != BATCH_DELETE)
@@ -315,13 +327,12 @@ static uint8_t *write_entry(uint8_t *to, const struct page_builder *b, const str
     if (staged->seq)
         to = put_varint(to, staged->seq);
     size_t rest = key_size + staged->meta_size + staged->value_size;
-    memcpy(to, bytes + b->prefix_size, rest);
+    memcpy(to, bytes + shared, rest);
     return to + rest;
 }
 
-plsm_status page_builder_finish(struct page_builder *b, uint64_t seed, struct buf *out)
+static plsm_status finish_packed(const struct page_builder *b, uint64_t seed, struct buf *out)
 {
-    INVARIANT(b->count > 0);
     size_t bound = page_size_bound(b->count, b->prefix_size, b->key_bytes, b->key_size_max, b->other_bytes);
     size_t span = (bound + PAGE_SIZE - 1) / PAGE_SIZE, size = span * PAGE_SIZE;
     INVARIANT((span == 1 || b->count == 1) && span <= UINT16_MAX);
@@ -339,14 +350,27 @@ plsm_status page_builder_finish(struct page_builder *b, uint64_t seed, struct bu
     for (unsigned i = 0; i < b->count; i++) {
         fingerprints[i] = b->entries[i].fingerprint;
         put_u16(slot + 2 * i, (uint16_t)(to - page));
-        to = write_entry(to, b, &b->entries[i]);
+        to = page_entry_write(to, b, &b->entries[i], b->prefix_size);
     }
     memset(to, 0, (size_t)(page + size - to));
     if (span > 1)
         put_u64(page + PAGE_HEADER, checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed));
     put_u64(page, checksum(page + sizeof h.checksum, PAGE_SIZE - sizeof h.checksum, seed));
     out->size += size;
+    return PLSM_OK;
+}
+
+plsm_status page_builder_finish(struct page_builder *b, uint64_t seed, struct buf *out)
+{
+    INVARIANT(b->count > 0);
+    if (b->layout == PAGE_CLASSIC && PAGE_HEADER + b->classic_bytes <= PAGE_SIZE) {
+        TRY(buf_reserve(out, PAGE_SIZE));
+        page_classic_write(b, seed, out->data + out->size);
+        out->size += PAGE_SIZE;
+    } else {
+        TRY(finish_packed(b, seed, out));
+    }
     b->count = 0;
-    b->staged.size = b->prefix_size = b->key_bytes = b->key_size_max = b->other_bytes = 0;
+    b->staged.size = b->prefix_size = b->key_bytes = b->key_size_max = b->other_bytes = b->classic_bytes = 0;
     return PLSM_OK;
 }

@@ -9,7 +9,7 @@
  *   10  u16  prefix size: bytes that all keys of the page begin with
  *   12  u16  span: 4 KiB blocks of the unit
  *   14  u8   codec of the bytes behind the header; 0: none (others reserved)
- *   15  u8   0
+ *   15  u8   layout of what follows: 0: as here (packed), 1: classic (page_classic.h)
  *  (16  u64  only where span > 1: checksum of the blocks behind the first, seeded with the complement of that seed;
  *            all that follows stands 8 bytes further back)
  *   16  u8   fingerprint[count]: the low byte of each key's hash; one candidate on average for an exact search
@@ -37,10 +37,12 @@ enum {
     PAGE_HEADER = 16,
 };
 
+enum page_layout { PAGE_PACKED, PAGE_CLASSIC };
+
 struct page_header {
     uint64_t checksum;
     uint16_t count, prefix_size, span;
-    uint8_t codec, zero;
+    uint8_t codec, layout; /* enum page_layout */
 };
 _Static_assert(sizeof(struct page_header) == PAGE_HEADER, "page header layout");
 
@@ -60,8 +62,14 @@ static inline size_t page_bytes(const uint8_t *page)
 {
     return (size_t)((const struct page_header *)page)->span * PAGE_SIZE;
 }
-plsm_slice page_prefix(const uint8_t *page);
+static inline bool page_is_classic(const uint8_t *page)
+{
+    return ((const struct page_header *)page)->layout == PAGE_CLASSIC;
+}
 
+/* --- reading in parts: of packed pages only --- */
+
+plsm_slice page_prefix(const uint8_t *page);
 /* Where the slots are. */
 const uint8_t *page_slots(const uint8_t *page);
 /* The entry at `at` in a page that ends at `end`, without the page's prefix: entry->key is the rest of the key. */
@@ -82,8 +90,11 @@ static inline void page_entry(const uint8_t *page, unsigned slot, struct entry *
     page_entry_fast(page + get_u16(page_slots(page) + 2 * slot), page + page_bytes(page), entry);
 }
 
+/* --- searching: in both layouts --- */
+
 /* Exact search by fingerprint: the first slot at or behind `from` whose key is `key`, or page_count when there is none;
- * fills *entry (key without prefix) when found. `hash` is key_hash(key). */
+ * fills *entry (its key is what is stored of it) when found. `hash` is key_hash(key). Where `from` is not 0, the slot
+ * before it must not be above the key. */
 unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned from, struct entry *entry);
 /* Brings the first entry whose fingerprint is that of `hash` towards the processor's cache. */
 void page_fetch_entry(const uint8_t *page, uint64_t hash);
@@ -94,7 +105,9 @@ int page_compare(const uint8_t *page, unsigned slot, plsm_slice key);
 
 /* --- building --- */
 
+/* Zero it to start; `layout` may be set then. */
 struct page_builder {
+    enum page_layout layout;
     struct buf staged;     /* the entries added so far: flag, sizes, whole key, meta, value */
     struct page_staged {   /* where they are */
         uint32_t key, key_size, meta_size, value_size;
@@ -106,6 +119,7 @@ struct page_builder {
     size_t key_bytes;      /* sum of key sizes */
     size_t key_size_max;
     size_t other_bytes;    /* of all entries, without keys and their sizes */
+    size_t classic_bytes;  /* of all entries and restart points, in the classic layout */
 };
 void page_builder_free(struct page_builder *b);
 /* Whether the entry still fits into one block together with those that are there; always true for the first. */

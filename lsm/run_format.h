@@ -3,8 +3,8 @@
  *   block 0            header: magic, version, run number, salt, checksum; zeros to 4,096
  *   units              data pages (page.h), each a multiple of 4 KiB, in key order
  *   blocks             in this order, each 8-byte aligned, with offset, size and checksum in the footer:
- *     fences             the traditional index (learn/fences.h): always there
- *     filter             the traditional filter (learn/filter.h): keys and, where the first key byte is
+ *     fences             the traditional index (learn/fences.h, learn/plain_fences.h): always there
+ *     filter             the traditional filter (learn/filter.h, learn/bloom.h): keys and, where the first key byte is
  *                        LSM_DIRECTORY_BYTE, their directories (learn/membership.h); size 0 when the store keeps none
  *     offsets            u32 per unit and one more: where each starts, in 4 KiB; size 0 when all units are one block
  *     model              the LIDX block (learn/model.h); its checksum is inside; size 0 when there is none

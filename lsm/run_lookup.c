@@ -7,6 +7,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "lsm/page_classic.h"
 #include "base/banned.h"
 
 /* Where a key stands against a page. */
@@ -39,6 +40,8 @@ static plsm_status locate_again(struct run *run, struct run_body *body, plsm_sli
 /* Copies a key of a page together; returns its slice. */
 static plsm_slice whole_key(const uint8_t *page, unsigned slot, uint8_t *buffer)
 {
+    if (page_is_classic(page))
+        return page_classic_key(page, slot, buffer);
     plsm_slice prefix = page_prefix(page);
     struct entry entry;
     page_entry(page, slot, &entry);
@@ -306,7 +309,7 @@ plsm_status run_seek(struct run *run, struct run_body *body, plsm_slice key, str
         TRY(find_by_fences(run, body, key, unit));
     }
     TRY(run_page(run, body, *unit, true, hold));
-    enum side side = side_of(hold->page, key);
+    enum side side = model ? side_of(hold->page, key) : INSIDE;
     if (model && side != INSIDE) {
         TRY(correct(run, body, model, key, side, hold, unit, &absent));
         *slot = 0;
