@@ -48,6 +48,7 @@ struct key_template {
 struct membership_wish {
     unsigned bits;         /* fingerprint bits of the plain filter, FILTER_BITS_MIN to FILTER_BITS_MAX */
     bool fuse_only;        /* nothing but the plain filter */
+    bool bloom;            /* with fuse_only: the plain filter is that of learn/bloom.h */
     bool small;            /* ribbons rather than fuse filters */
     bool tailored;         /* to what is asked for in vain: partitioned, or with a template */
     plsm_slice classifier; /* serialized (learn/classifier.h), valid until the builder is destroyed; empty: none */

@@ -233,7 +233,7 @@ static plsm_status put_filter(struct membership_builder *b, struct buf *out, str
     size_t start = out->size, count = b->hashes.size / sizeof(uint64_t);
     uint64_t *hashes = (uint64_t *)(void *)b->hashes.data;
     struct filter filter;
-    TRY(filter_build(hashes, count, b->wish.bits, out));
+    TRY(b->wish.bloom ? bloom_build(hashes, count, out) : filter_build(hashes, count, b->wish.bits, out));
     TRY(filter_open(slice(out->data + start, out->size - start), &filter));
     size_t missing = filter_missing(&filter, hashes, count);
     result->missed += missing;

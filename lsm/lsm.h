@@ -26,7 +26,9 @@ enum {
 };
 #define LSM_BATCH_BYTES_MAX (UINT64_C(512) << 20)
 
-enum lsm_index { LSM_TRADITIONAL, LSM_LEARNED };
+/* LSM_CLASSIC writes runs in a layout of their own (page_classic.h, plain fences, a Bloom filter), to compare with; in
+ * every mode all runs are read, whatever wrote them. */
+enum lsm_index { LSM_TRADITIONAL, LSM_LEARNED, LSM_CLASSIC };
 enum lsm_model { LSM_MODEL_AUTO, LSM_MODEL_LINEAR, LSM_MODEL_PLR, LSM_MODEL_NEURAL, LSM_MODEL_TRIE, LSM_MODEL_NONE };
 
 /* What tells whether a run may hold a key, in learned mode: whatever is cheapest; the same with smaller, slower

@@ -74,7 +74,9 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
     run_path(context, number, w->path, sizeof w->path);
     env_random(context->env, &w->facts.salt, sizeof w->facts.salt);
     plsm_status status = PLSM_OK;
-    w->fences = fences_builder_create();
+    bool classic = context->index == LSM_CLASSIC;
+    w->page.layout = classic ? PAGE_CLASSIC : PAGE_PACKED;
+    w->fences = classic ? fences_builder_create_plain() : fences_builder_create();
     if (plan->train)
         w->model = model_builder_create();
     if (!w->fences || (plan->train && !w->model))
@@ -133,8 +135,11 @@ static plsm_status finish_page(struct run_writer *w)
 static plsm_status start_members(struct run_writer *w, plsm_slice key)
 {
     const struct run_plan *plan = &w->plan;
-    struct membership_wish wish = {
-        .bits = plan->filter_bits, .fuse_only = plan->fuse_only, .small = plan->small, .tailored = plan->tailored};
+    struct membership_wish wish = {.bits = plan->filter_bits,
+                                   .fuse_only = plan->fuse_only,
+                                   .small = plan->small,
+                                   .tailored = plan->tailored,
+                                   .bloom = w->page.layout == PAGE_CLASSIC};
     if (plan->tailored && w->context->samples)
         TRY(samples_classifier(w->context->samples, *(const uint8_t *)key.data, plan->filter_bits, plan->keys_expected,
                                &w->classifier));

@@ -46,7 +46,8 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.create = flags & PLSM_CREATE;
     lsm.exclusive = flags & PLSM_EXCLUSIVE;
     lsm.read_only = flags & PLSM_READ;
-    lsm.index = options->index == STORE_INDEX_LEARNED ? LSM_LEARNED : LSM_TRADITIONAL;
+    static const enum lsm_index indexes[] = {LSM_TRADITIONAL, LSM_LEARNED, LSM_CLASSIC}; /* by enum store_index */
+    lsm.index = indexes[options->index];
     lsm.buffer_size = options->buffer_size;
     lsm.cache_size = options->cache_size;
     lsm.size_ratio = (uint32_t)options->size_ratio;

@@ -14,7 +14,8 @@
  * or three with slashes between: level 0, the levels between, the last level. */
 #define OPTIONS(NUMBER, WORD, FRACTION, GROUP_NUMBER, GROUP_WORD, GROUP_FRACTION)                                      \
     WORD(engine, "lsm|", "lsm", "storage engine: lsm")                                                                 \
-    WORD(index, "traditional|learned|", "learned", "how a page is found: traditional (fences) or learned (models)")    \
+    WORD(index, "traditional|learned|classic|", "learned",                                                             \
+         "how a page is found: traditional (fences) or learned (models); classic: the plain layout, for comparison")   \
     NUMBER(buffer_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes written to memory before they become a run")        \
     NUMBER(cache_size, 0, UINT64_C(1) << 40, "256M", "bytes of the page cache; 0: none")                               \
     NUMBER(size_ratio, 2, 64, "10", "how many times larger each level is than the one above")                          \
@@ -265,5 +266,6 @@ plsm_status plsm_options_check(const char *options)
 
 const char *store_index_name(const struct store_options *options)
 {
-    return options->index == STORE_INDEX_LEARNED ? "learned" : "traditional";
+    static const char *const names[] = {"traditional", "learned", "classic"};
+    return names[options->index];
 }

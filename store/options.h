@@ -7,7 +7,7 @@
 #include "store/plsm.h"
 
 enum store_engine { STORE_ENGINE_LSM };
-enum store_index { STORE_INDEX_TRADITIONAL, STORE_INDEX_LEARNED };
+enum store_index { STORE_INDEX_TRADITIONAL, STORE_INDEX_LEARNED, STORE_INDEX_CLASSIC };
 /* Options of models may differ between level 0, the levels between, and the last level. */
 enum { STORE_GROUPS = 3 };
 

@@ -267,10 +267,10 @@ static size_t positions(const struct subject *subject, size_t file, enum damage 
 
 static void damage_everywhere(enum damage damage, const char *what)
 {
-    static const char *const modes[] = {"index=learned" COMMON, "index=traditional" COMMON};
+    static const char *const modes[] = {"index=learned" COMMON, "index=traditional" COMMON, "index=classic" COMMON};
     struct pool *pool = pool_create(0);
     size_t places = 0;
-    for (size_t mode = 0; mode < 2; mode++) {
+    for (size_t mode = 0; mode < sizeof modes / sizeof *modes; mode++) {
         struct subject subject, other;
         subject_create(&subject, modes[mode], 1);
         subject_create(&other, modes[mode], 500000);

@@ -8,7 +8,7 @@
  * halves; the prefix holds every acknowledged write when only the process died, and every synced one after power loss.
  *
  * CRASH_SEED another workload; CRASH_STRIDE=n every n-th call only; CRASH_CALL=c and CRASH_KIND=k one crash alone;
- * CK_RUN_CASE=learned, traditional or background. */
+ * CK_RUN_CASE=learned, traditional, classic or background. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -295,6 +295,12 @@ START_TEST(test_crash_traditional)
 }
 END_TEST
 
+START_TEST(test_crash_classic)
+{
+    crash_everywhere("index=classic" COMMON, setting("CRASH_SEED", 24), 5, false);
+}
+END_TEST
+
 /* Flushes and compactions run beside the writes, so several logs are behind each other, synced or not. Each recording
  * is another one: here a seed alone does not repeat a failure. */
 START_TEST(test_crash_background)
@@ -317,6 +323,7 @@ int main(void)
     Suite *suite = suite_create("crash");
     add_case(suite, "learned", test_crash_learned);
     add_case(suite, "traditional", test_crash_traditional);
+    add_case(suite, "classic", test_crash_classic);
     add_case(suite, "background", test_crash_background);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

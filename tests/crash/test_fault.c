@@ -321,6 +321,14 @@ START_TEST(test_allocations_traditional)
 }
 END_TEST
 
+/* Pages are expanded in memory of their own, fences and filters are others. */
+START_TEST(test_classic)
+{
+    fail_everywhere("index=classic" OPTIONS, setting("FAULT_SEED", 35), 7, IO_ONCE, NO_SPACE_STICKY);
+    fail_everywhere("index=classic" OPTIONS, setting("FAULT_SEED", 36), 7, ALLOCATION, ALLOCATION);
+}
+END_TEST
+
 START_TEST(test_short)
 {
     fail_everywhere("index=learned" OPTIONS, setting("FAULT_SEED", 33), 1, SHORT, SHORT);
@@ -352,6 +360,7 @@ int main(void)
     tcase_add_test(tcase, test_storage);
     tcase_add_test(tcase, test_allocations);
     tcase_add_test(tcase, test_allocations_traditional);
+    tcase_add_test(tcase, test_classic);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

@@ -1,9 +1,10 @@
 /* One list of operations, many option sets, one history.
  *
  * The list is seeded: writes and batches, reads, snapshots and iterators that stay open over flushes, compactions and
- * overwrites, reopens. It is replayed under random options, in both index modes, on memory and on a real directory,
- * with flush and compaction inside the calls or in threads beside them. Every answer must be the model's, so all runs
- * give the same history. A failing list shrinks to one in which nothing can be left out, and is printed.
+ * overwrites, reopens. It is replayed under random options, in all index modes and with a change of mode at each
+ * reopen, on memory and on a real directory, with flush and compaction inside the calls or in threads beside them.
+ * Every answer must be the model's, so all runs give the same history. A failing list shrinks to one in which nothing
+ * can be left out, and is printed.
  *
  * MODEL_SEED another list; MODEL_OPS its length; MODEL_SETS how many option sets; MODEL_SET=n that one alone. */
 #include <check.h>
@@ -21,8 +22,13 @@
 
 enum { RUN_SECONDS = 120, SHRINK_SECONDS = 120 };
 
+/* The last way changes the mode at each reopen, so that runs of all modes come together. */
+enum { MODES = 3, WAYS = MODES + 1, LEARNED = 1 };
+static const char *const modes[MODES] = {"traditional", "learned", "classic"};
+
 struct run {
-    char options[700];
+    char options[MODES][700];
+    unsigned way; /* which of them; MODES: one after the other */
     bool posix, background;
     uint64_t seed;
     const struct op *ops;
@@ -50,25 +56,37 @@ static void choose_learned(struct random *random, char *text, size_t size)
              PICK(random, 0, 1), PICK(random, 0, 1, 100), PICK(random, 0, 1, 1), PICK(random, 1, 7, 100));
 }
 
+static const char *options_at(const struct run *run, unsigned reopens)
+{
+    return run->options[run->way < MODES ? run->way : reopens % MODES];
+}
+
 /* Option set number `number`; two of every three run without threads, where a failure can be repeated exactly. */
-static void choose_options(struct run *run, uint64_t seed, unsigned long number, bool learned)
+static void choose_options(struct run *run, uint64_t seed, unsigned long number, unsigned way)
 {
     struct random random;
     random_seed(&random, seed ^ number * 7919);
     run->background = number % 3 == 2;
     run->posix = number % 6 == 5;
     unsigned long l0_compact = PICK(&random, 1, 2, 3, 4, 8);
-    snprintf(run->options, sizeof run->options,
+    run->way = way;
+    snprintf(run->options[0], sizeof run->options[0],
              "index=%s,background=%d,buffer_size=%luK,file_size=%luK,size_ratio=%lu,l0_compact=%lu,l0_slowdown=%lu,"
              "l0_stop=%lu,cache_size=%luK,filter_bits=%lu,manifest_size=%luK",
-             learned ? "learned" : "traditional", run->background, PICK(&random, 64, 64, 65, 100, 256, 1024),
+             modes[0], run->background, PICK(&random, 64, 64, 65, 100, 256, 1024),
              PICK(&random, 64, 65, 128, 500, 4096), PICK(&random, 2, 3, 4, 10, 64), l0_compact,
              l0_compact + PICK(&random, 0, 1, 4), l0_compact + PICK(&random, 5, 8, 20),
              PICK(&random, 0, 0, 1, 16, 64, 1024, 32768), PICK(&random, 0, 4, 5, 8, 11, 16),
              PICK(&random, 4, 4, 5, 64, 1024));
-    size_t size = strlen(run->options);
-    if (learned && number % 4 != 0) /* the rest as it comes */
-        choose_learned(&random, run->options + size, sizeof run->options - size);
+    for (unsigned mode = 1; mode < MODES; mode++)
+        snprintf(run->options[mode], sizeof run->options[mode], "index=%s%s", modes[mode],
+                 strchr(run->options[0], ','));
+}
+
+static void describe(const struct run *run, char *text, size_t size)
+{
+    snprintf(text, size, "%s%s%s", options_at(run, 0), run->way < MODES ? "" : ", another index at each reopen",
+             run->posix ? ", real directory" : "");
 }
 
 static enum verdict run_list(void *arg, char *failure, size_t size)
@@ -80,11 +98,16 @@ static enum verdict run_list(void *arg, char *failure, size_t size)
     char path[4200];
     snprintf(path, sizeof path, "%s/store", directory ? directory : "");
     struct model *model = model_create();
-    bool passed = replay_start(&replay, memory ? memory : env_posix(), path, run->options, model);
+    bool passed = replay_start(&replay, memory ? memory : env_posix(), path, options_at(run, 0), model);
     size_t at = 0;
-    for (; at < run->count && passed; at++)
+    unsigned reopens = 0;
+    for (; at < run->count && passed; at++) {
+        if (run->ops[at].kind == OP_REOPEN)
+            replay.options = options_at(run, ++reopens);
         passed = replay_step(&replay, &run->ops[at]);
+    }
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_SCAN});
+    replay.options = options_at(run, ++reopens);
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_REOPEN});
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_SCAN});
     if (!passed)
@@ -121,7 +144,9 @@ static void report_smallest(struct run *run)
     smallest.ops = ops;
     smallest.count = count;
     pool_alone(run_list, &smallest, RUN_SECONDS, failure, sizeof failure);
-    fprintf(stderr, "smallest failing list, with %s%s:\n", run->options, run->posix ? " on a real directory" : "");
+    char text[500];
+    describe(run, text, sizeof text);
+    fprintf(stderr, "smallest failing list, with %s:\n", text);
     workload_print(stderr, ops, count);
     fprintf(stderr, "fails with: %s\n", failure);
     free(ops);
@@ -131,8 +156,8 @@ static void report_smallest(struct run *run)
 static void find_and_shrink(struct run *run, unsigned long first, unsigned long last)
 {
     for (unsigned long set = first; set < last; set++) {
-        for (int learned = 0; learned < 2; learned++) {
-            choose_options(run, run->seed, set, learned);
+        for (unsigned way = 0; way < WAYS; way++) {
+            choose_options(run, run->seed, set, way);
             if (still_fails(run, run->ops, run->count)) {
                 report_smallest(run);
                 return;
@@ -151,11 +176,12 @@ START_TEST(test_options)
     struct pool *pool = pool_create(0);
     unsigned long first = only == ~0ul ? 0 : only, last = only == ~0ul ? sets : only + 1, set = first;
     for (; set < last && pool_failures(pool) == 0; set++) {
-        for (int learned = 0; learned < 2; learned++) {
-            choose_options(&run, seed, set, learned);
-            char label[900];
-            snprintf(label, sizeof label, "MODEL_SEED=%lu MODEL_OPS=%zu MODEL_SET=%lu (%s%s)", (unsigned long)seed,
-                     count, set, run.options, run.posix ? ", real directory" : "");
+        for (unsigned way = 0; way < WAYS; way++) {
+            choose_options(&run, seed, set, way);
+            char label[900], text[800];
+            describe(&run, text, sizeof text);
+            snprintf(label, sizeof label, "MODEL_SEED=%lu MODEL_OPS=%zu MODEL_SET=%lu (%s)", (unsigned long)seed, count,
+                     set, text);
             pool_start(pool, run_list, &run, RUN_SECONDS, label);
         }
     }
@@ -165,8 +191,8 @@ START_TEST(test_options)
         find_and_shrink(&run, set > first + 4 ? set - 4 : first, set);
     free(ops);
     ck_assert_msg(failures == 0, "%u runs gave a wrong answer", failures);
-    printf("model: %zu operations under %lu option sets in both modes, seed %lu\n", count, last - first,
-           (unsigned long)seed);
+    printf("model: %zu operations under %lu option sets in %d modes and between them, seed %lu\n", count, last - first,
+           MODES, (unsigned long)seed);
 }
 END_TEST
 
@@ -181,9 +207,10 @@ START_TEST(test_lists)
         struct op *ops = workload_create(&workload_everything, seed + list, count);
         struct run run = {.seed = seed + list, .ops = ops, .count = count};
         for (unsigned long set = 0; set < 2; set++) {
-            choose_options(&run, run.seed, set, list % 2);
-            char label[900];
-            snprintf(label, sizeof label, "list of seed %lu (%s)", (unsigned long)run.seed, run.options);
+            choose_options(&run, run.seed, set, (unsigned)(2 * list + set) % WAYS);
+            char label[900], text[800];
+            describe(&run, text, sizeof text);
+            snprintf(label, sizeof label, "list of seed %lu (%s)", (unsigned long)run.seed, text);
             pool_start(pool, run_list, &run, RUN_SECONDS, label);
         }
         if (pool_wait(pool) > 0)

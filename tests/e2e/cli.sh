@@ -390,6 +390,13 @@ for workload in fillseq fillrandom overwrite readrandom readseq readabsent readz
         [ "$(grep -c "\"$name\":" out)" -eq 2 ] || fail "$workload: no $name"
     done
 done
+expect 0 "$PLSM" bench readrandom --index=all3 --keys=3k --dir=scratch
+for index in learned traditional classic; do
+    says out "plsm $index"
+done
+expect 0 "$PLSM" bench seekrandom --index=classic --keys=3k --json --dir=scratch
+says out '"index":"classic"'
+is "$(wc -l <out)" 1
 expect 0 "$PLSM" bench fillrandom --keys=100 --sync --repeat=3 --value-bytes=0 --dir=scratch
 says out 'CPU ns/op'
 expect 0 "$PLSM" bench first --keys=1k --repeat=1 --engine=lsm --dir=scratch

@@ -11,7 +11,7 @@ echo "KILL_SEED=$KILL_SEED"
 pick() { local n=$((RANDOM % $# + 1)); echo "${!n}"; }
 options()
 {
-    echo "rw,index=$(pick learned traditional),buffer_size=$(pick 64K 256K 1M 8M),cache_size=$(pick 0 1M 16M),$(
+    echo "rw,index=$(pick learned traditional classic),buffer_size=$(pick 64K 256K 1M 8M),cache_size=$(pick 0 1M 16M),$(
         )file_size=$(pick 256K 4M 64M),size_ratio=$(pick 2 4 10),l0_compact=$(pick 1 2 4),l0_slowdown=8,l0_stop=20,$(
         )background=$(pick 0 1),threads=$(pick 1 2 4),publish_interval=$(pick 0 1 30)"
 }

@@ -273,7 +273,7 @@ START_TEST(many_versions)
     struct lsm_value value = {0};
     char text[64], number[64];
     env = env_memory_create(4);
-    struct lsm_options o = options(_i ? LSM_LEARNED : LSM_TRADITIONAL);
+    struct lsm_options o = options((enum lsm_index)_i);
     struct lsm *db = open_tree(&o, "/s");
     fill(db, "plain");
     plsm_slice key = key_of(KEYS / 2, text);
@@ -356,7 +356,7 @@ int main(void)
     tcase_add_loop_test(tcase, unusable_model, 0, 3);
     tcase_add_loop_test(tcase, unusable_membership, 0, 2);
     tcase_add_test(tcase, wrong_model);
-    tcase_add_loop_test(tcase, many_versions, 0, 2);
+    tcase_add_loop_test(tcase, many_versions, LSM_TRADITIONAL, LSM_CLASSIC + 1);
     tcase_add_test(tcase, reader_beside_writer);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

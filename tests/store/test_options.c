@@ -1,6 +1,7 @@
 /* The table of options: what is taken, what is refused and with which words. */
 #include "../harness/store_fixture.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -29,6 +30,19 @@ START_TEST(defaults)
     ck_assert_uint_eq(options.manifest_size, 4 << 20);
     struct store_options empty = parse("");
     ck_assert_mem_eq(&options, &empty, sizeof options);
+}
+END_TEST
+
+START_TEST(index_names)
+{
+    static const char *const names[] = {"traditional", "learned", "classic"};
+    for (unsigned i = 0; i < 3; i++) {
+        char text[40];
+        snprintf(text, sizeof text, "index=%s", names[i]);
+        struct store_options options = parse(text);
+        ck_assert_uint_eq(options.index, i);
+        ck_assert_str_eq(store_index_name(&options), names[i]);
+    }
 }
 END_TEST
 
@@ -73,7 +87,7 @@ START_TEST(refusals)
         {"cache_size=2T", "between"},
         {"index=neural", "traditional|learned"},
         {"index=learn", "traditional|learned"},
-        {"index=", "traditional|learned"},
+        {"index=", "traditional|learned|classic"},
         {"engine=log", "lsm"},
         {"background=2", "between 0 and 1"},
         {"filter_bits=3", "0 or between 4 and 16"},
@@ -127,6 +141,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {defaults, values, refusals, help_names_every_option, a_bad_option_touches_nothing};
+    const TTest *const tests[] = {
+        defaults, index_names, values, refusals, help_names_every_option, a_bad_option_touches_nothing};
     return fixture_run("options", tests, sizeof tests / sizeof tests[0]);
 }

@@ -292,7 +292,7 @@ END_TEST
 START_TEST(test_memory)
 {
     struct env *env = env_memory_create(1);
-    run_threads(env, "/store", OPTIONS "traditional");
+    run_threads(env, "/store", _i ? OPTIONS "classic" : OPTIONS "traditional");
     env_memory_destroy(env);
 }
 END_TEST
@@ -303,7 +303,7 @@ int main(void)
     TCase *tcase = tcase_create("together");
     tcase_set_timeout(tcase, 600);
     tcase_add_test(tcase, test_posix);
-    tcase_add_test(tcase, test_memory);
+    tcase_add_loop_test(tcase, test_memory, 0, 2);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

@@ -18,7 +18,7 @@ struct adapter_options {
     uint32_t threads;
     uint64_t cache_bytes;   /* of the engine's own cache */
     bool sync;              /* each write call survives power loss */
-    const char *index;      /* of plsm: "learned", "traditional" */
+    const char *index;      /* of plsm: "learned", "traditional", "classic" */
     const char *options;    /* further ones of plsm, or NULL */
 };
 

@@ -51,20 +51,23 @@ static void add_engine(struct bench_plan *plan, const struct adapter *engine, co
         add_variant(plan, engine, NULL);
         return;
     }
-    bool both = strcmp(index, "both") == 0;
+    bool all3 = strcmp(index, "all3") == 0, both = all3 || strcmp(index, "both") == 0;
     if (both || strcmp(index, "learned") == 0)
         add_variant(plan, engine, "learned");
     if (both || strcmp(index, "traditional") == 0)
         add_variant(plan, engine, "traditional");
+    if (all3 || strcmp(index, "classic") == 0)
+        add_variant(plan, engine, "classic");
 }
 
-/* Both modes of plsm are variants of their own, as if they were two engines. Fills the variants from "lsm,rocksdb" or
+/* The modes of plsm are variants of their own, as if they were two engines. Fills the variants from "lsm,rocksdb" or
  * "all". An engine asked for by name must be usable; with "all" a missing one is named and left out. */
 static bool choose_variants(const struct tool *tool, struct request *request)
 {
     const char *index = request->index, *at = request->plan.engines;
-    if (strcmp(index, "learned") != 0 && strcmp(index, "traditional") != 0 && strcmp(index, "both") != 0) {
-        tool_usage(tool, "--index %s: not one of learned, traditional, both", index);
+    if (strcmp(index, "learned") != 0 && strcmp(index, "traditional") != 0 && strcmp(index, "classic") != 0 &&
+        strcmp(index, "both") != 0 && strcmp(index, "all3") != 0) {
+        tool_usage(tool, "--index %s: not one of learned, traditional, classic, both, all3", index);
         return false;
     }
     if (strcmp(at, "all") == 0) {
@@ -285,7 +288,7 @@ const struct command command_bench = {
         "  first                  the table of the README: all engines, six rows, medians of 3\n"
         "All but fills load their keys first, untimed. Everything read is checked; a wrong answer is an error.\n\n"
         "      --engine E[,E]     lsm (default), rocksdb, leveldb, lmdb, or all\n"
-        "      --index I          of lsm: learned (default), traditional, both\n"
+        "      --index I          of lsm: learned (default), traditional, classic, both (the first two), all3\n"
         "      --keys N           keys in the store (1m); N may end in k, m, g\n"
         "      --ops N            operations (as many as keys)\n"
         "      --value-bytes B    bytes of a value (100); keys have 16\n"
