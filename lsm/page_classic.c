@@ -48,10 +48,9 @@ plsm_status page_classic_verify(const uint8_t *page)
 
 /* A walk over entries from a restart point on. Not zeroed on purpose: the key is filled from its front. */
 struct walk {
-    const uint8_t *at;    /* the entry that comes next */
-    const uint8_t *end;   /* of all entries */
-    const uint8_t *flags; /* where the present entry begins, behind its shared length */
-    struct entry entry;   /* its key: what follows the shared bytes */
+    const uint8_t *at;  /* the entry that comes next */
+    const uint8_t *end; /* of all entries */
+    struct entry entry; /* the present one; its key: what follows the shared bytes */
     size_t key_size;
     uint8_t key[PAGE_SIZE]; /* whole: its bytes all come from entries behind the restart point, so it is shorter */
 };
@@ -65,8 +64,7 @@ static void walk_start(struct walk *w, const uint8_t *page, unsigned restart)
 static inline void walk_next(struct walk *w)
 {
     uint64_t shared = 0;
-    w->flags = get_varint(w->at, w->end, &shared);
-    page_entry_fast(w->flags, w->end, &w->entry);
+    page_entry_fast(get_varint(w->at, w->end, &shared), w->end, &w->entry);
     memcpy(w->key + shared, w->entry.key.data, w->entry.key.size);
     w->key_size = shared + w->entry.key.size;
     w->at = (const uint8_t *)w->entry.value.data + w->entry.value.size;
@@ -172,32 +170,35 @@ static_assert(PAGE_EXPANDED_SIZE - 1 <= UINT16_MAX, "offsets within an expanded 
 
 void page_classic_expand(const uint8_t *page, uint8_t *out)
 {
-    struct walk w;
     unsigned count = page_count(page);
     /* Its true span is known at the end only; it does not matter to those who read it, but for where slots are. */
     struct page_header h = {.count = (uint16_t)count, .span = PAGE_EXPANDED_SIZE / PAGE_SIZE};
     memcpy(out, &h, sizeof h);
     uint8_t *slots = out + ((EXPANDED_FIXED + count + 1u) & ~(size_t)1);
     memset(out + sizeof h, 0, (size_t)(slots - out) - sizeof h);
+    const uint8_t *at = page + PAGE_HEADER, *end = restarts_of(page), *key_before = out;
     uint8_t *to = slots + 2 * count;
-    walk_start(&w, page, 0);
     for (unsigned slot = 0; slot < count; slot++) {
-        walk_next(&w);
-        const uint8_t *sizes = w.flags + 1; /* the other ones, behind the key's size */
+        struct entry entry;
+        uint64_t shared = 0;
+        const uint8_t *flags = get_varint(at, end, &shared);
+        page_entry_fast(flags, end, &entry);
+        const uint8_t *rest = entry.key.data, *sizes = flags + 1;
         while (*sizes++ & 0x80)
-            ;
-        size_t sizes_size = (size_t)((const uint8_t *)w.entry.key.data - sizes);
-        const uint8_t *tail = (const uint8_t *)w.entry.key.data + w.entry.key.size; /* meta and value */
-        size_t tail_size = (size_t)(w.at - tail);
-        INVARIANT((size_t)(to - out) + 1 + varint_size(w.key_size) + sizes_size + w.key_size + tail_size <=
+            ; /* the key's size: those of meta and value, and the sequence number, follow */
+        at = (const uint8_t *)entry.value.data + entry.value.size;
+        size_t key_size = shared + entry.key.size, rest_size = (size_t)(at - rest); /* with meta and value */
+        INVARIANT((size_t)(to - out) + 1 + varint_size(key_size) + (size_t)(rest - sizes) + shared + rest_size <=
                   PAGE_EXPANDED_SIZE);
         put_u16(slots + 2 * slot, (uint16_t)(to - out));
-        *to++ = *w.flags;
-        to = put_varint(to, w.key_size);
-        memcpy(to, sizes, sizes_size);
-        memcpy(to + sizes_size, w.key, w.key_size);
-        memcpy(to + sizes_size + w.key_size, tail, tail_size);
-        to += sizes_size + w.key_size + tail_size;
+        *to++ = *flags;
+        to = put_varint(to, key_size);
+        while (sizes < rest)
+            *to++ = *sizes++;
+        memcpy(to, key_before, shared);
+        memcpy(to + shared, rest, rest_size);
+        key_before = to;
+        to += shared + rest_size;
     }
 }
 
