@@ -117,6 +117,31 @@ static void check_gets(struct lsm *db)
     lsm_value_free(&value);
 }
 
+/* The same for many at a time, present and absent ones mixed. */
+static void check_multi_gets(struct lsm *db)
+{
+    enum { MANY = 50 };
+    static char texts[MANY][100];
+    struct lsm_value values[MANY] = {0};
+    plsm_slice keys[MANY];
+    plsm_status statuses[MANY];
+    for (unsigned first = 0; first + MANY <= KEYS; first += MANY) {
+        for (unsigned i = 0; i < MANY; i++)
+            keys[i] = key_of(first + i * 7 % MANY, texts[i]);
+        ck_assert_int_eq(lsm_multi_get(db, NULL, keys, MANY, first % 3 == 0, values, statuses), PLSM_OK);
+        for (unsigned i = 0; i < MANY; i++) {
+            unsigned number = first + i * 7 % MANY;
+            struct entry expected = content_of(number, generations[number]);
+            if (statuses[i] != (generations[number] ? PLSM_OK : PLSM_NOT_FOUND) ||
+                (statuses[i] == PLSM_OK &&
+                 (values[i].value_size != expected.value.size || !slice_equal(values[i].meta, expected.meta))))
+                ck_abort_msg("%s: %s, or another content", texts[i], plsm_status_name(statuses[i]));
+        }
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        lsm_value_free(&values[i]);
+}
+
 static unsigned next_there(unsigned i)
 {
     while (i < KEYS && generations[i] == 0)
@@ -206,6 +231,7 @@ static void print_problem(void *arg, const char *line)
 static void check_everything(struct lsm *db)
 {
     check_gets(db);
+    check_multi_gets(db);
     check_iterator(db);
     check_directories(db);
     ck_assert_msg(lsm_check(db, print_problem, NULL, NULL) == PLSM_OK, "%s", plsm_message());
@@ -387,6 +413,30 @@ static void give_model(struct run *run, void *arg)
 }
 
 /* Models know nothing of layouts: should a classic run be given one, it serves there as well. */
+START_TEST(retraining_models_classic_runs)
+{
+    start();
+    struct lsm *db = open_tree(LSM_CLASSIC);
+    write_some(db, 0);
+    ck_assert_int_eq(lsm_compact(db, (plsm_slice){0}, (plsm_slice){0}), PLSM_OK);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    db = open_tree(LSM_LEARNED);
+    ck_assert_msg(lsm_retrain(db, false, NULL, NULL) == PLSM_OK, "%s", plsm_message());
+    lsm_statistics_reset(db);
+    check_everything(db);
+    ck_assert_double_gt(statistic(db, "learn.files"), 0);
+    ck_assert_double_lt(statistic(db, "learn.fallback_rate"), 0.5);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    for (int mode = 0; mode < MODES; mode++) { /* models in files of their own now lie beside the runs */
+        db = open_tree((enum lsm_index)mode);
+        check_everything(db);
+        ck_assert_int_eq(statistic(db, "learn.files") > 0, mode == LSM_LEARNED);
+        ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    }
+    env_memory_destroy(env);
+}
+END_TEST
+
 START_TEST(a_model_may_serve_a_classic_run)
 {
     static const enum model_type types[] = {MODEL_AUTO, MODEL_TRIE, MODEL_PLR};
@@ -417,6 +467,7 @@ int main(void)
     tcase_add_loop_test(tcase, every_mode_reads_every_other, 0, MODES * MODES * MODES);
     tcase_add_loop_test(tcase, compaction_writes_its_own_layout, 0, MODES * MODES);
     tcase_add_test(tcase, classic_runs_are_fallbacks_of_learned_mode);
+    tcase_add_test(tcase, retraining_models_classic_runs);
     tcase_add_loop_test(tcase, a_model_may_serve_a_classic_run, 0, 6);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
