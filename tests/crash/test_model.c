@@ -81,6 +81,9 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
     for (unsigned mode = 1; mode < MODES; mode++)
         snprintf(run->options[mode], sizeof run->options[mode], "index=%s%s", modes[mode],
                  strchr(run->options[0], ','));
+    size_t size = strlen(run->options[LEARNED]);
+    if (number % 4 != 0) /* the rest as it comes */
+        choose_learned(&random, run->options[LEARNED] + size, sizeof run->options[LEARNED] - size);
 }
 
 static void describe(const struct run *run, char *text, size_t size)

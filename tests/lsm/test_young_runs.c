@@ -161,7 +161,9 @@ static unsigned young(struct lsm *db, bool placed)
 static void wait_for_adoption(struct lsm *db, const struct keys *keys, struct random *random)
 {
     for (int waited_ms = 0; young(db, true) < young(db, false); waited_ms += 100) {
-        ck_assert_int_lt(waited_ms, WAIT_MS);
+        ck_assert_msg(waited_ms < WAIT_MS, "%u of %u young runs are in the table; tables: %.0f bytes, %.0f keys",
+                      young(db, true), young(db, false), statistic(db, "filter.young.bytes"),
+                      statistic(db, "filter.young.keys"));
         check_all(db, keys, random);
         env_sleep_ns(env, 100 * 1000 * 1000);
     }
