@@ -39,7 +39,7 @@ struct totals {
     struct young_runs_info young;
 };
 
-/* Memory of what is loaded of a run, and whether a model serves it. */
+/* Memory of what is loaded of a run, and whether a model serves it. Inside an epoch bracket. */
 static void add_run(struct totals *sum, const struct run *run)
 {
     const struct run_facts *f = &run->facts;
@@ -73,8 +73,10 @@ static struct totals add_up(const struct telling *t)
     const struct version *version = t->view->version;
     for (unsigned level = 0; level < LSM_LEVELS; level++) {
         uint64_t router = version->levels[level].router ? router_bytes(version->levels[level].router) : 0;
+        epoch_enter(t->db->epoch); /* models come and go */
         for (size_t i = 0; i < version->levels[level].count; i++)
             add_run(&sum, version->levels[level].runs[i]);
+        epoch_exit(t->db->epoch);
         sum.routers += router;
         sum.router_max = router > sum.router_max ? router : sum.router_max;
     }
