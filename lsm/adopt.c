@@ -50,7 +50,7 @@ static plsm_status add_hashes(struct buf *hashes, plsm_slice before, plsm_slice 
 /* The hashes that were entered into the run's filter. */
 static plsm_status gather(struct lsm *db, struct run *run, struct buf *hashes)
 {
-    struct cursor_options options = {.seq = SEQ_MAX, .no_value = true, .bulk = true};
+    struct cursor_options options = {.seq = SEQ_MAX, .no_value = true, .bulk = true, .training = true};
     struct cursor cursor = {0};
     struct buf before = {0};
     uint64_t entries = 0;

@@ -15,6 +15,7 @@ struct cursor_options {
     bool all_versions; /* forward only */
     bool no_value;     /* values of large units need not be there */
     bool bulk;         /* read far ahead from the start and leave the cache alone: compactions and checks */
+    bool training;     /* traditional mode would not read this */
 };
 
 struct cursor {
@@ -44,6 +45,8 @@ struct cursor {
     bool buffer_checked;       /* its pages were verified already */
     uint32_t buffered, buffered_count; /* units of `body` in it */
     unsigned ahead;            /* units to read at the next miss */
+    uint32_t charged, charged_count;   /* units of `body` that simulated I/O was charged for last */
+    unsigned charged_ahead;            /* units to charge for next: `ahead` of a store without a cache */
     uint32_t pinned; /* frame of the cache that `page` is in; 0: it is in `buffer` */
     bool backward;             /* the direction of the last move: which way to read ahead */
     uint8_t *keys[2];          /* the key being shown, and the one before; LSM_KEY_MAX each */

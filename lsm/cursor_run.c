@@ -39,7 +39,7 @@ static plsm_status copy_page(struct cursor *c, uint32_t unit)
     hold.heap = NULL;
     bool head_only = c->options.no_value;
     epoch_enter(c->run->context->epoch);
-    plsm_status status = run_page(c->run, c->body, unit, head_only, &hold);
+    plsm_status status = run_page_uncharged(c->run, c->body, unit, head_only, &hold);
     size_t size = hold.heap ? run_unit_bytes(c->body, unit) : PAGE_SIZE;
     if (status == PLSM_OK)
         status = buffer_reserve(c, size);
@@ -53,19 +53,53 @@ static plsm_status copy_page(struct cursor *c, uint32_t unit)
     return status;
 }
 
+/* The units around `unit` that are read in one piece when `ahead` of them are wanted: in the direction of travel, and
+ * no more than READ_AHEAD_MAX blocks where there are several. */
+static void choose_ahead(const struct cursor *c, uint32_t unit, unsigned ahead, uint32_t *first, uint32_t *last)
+{
+    uint32_t units = c->run->facts.units;
+    *first = *last = unit;
+    if (c->backward)
+        *first = unit >= ahead - 1 ? unit - (ahead - 1) : 0;
+    else
+        *last = units - unit > ahead - 1 ? unit + ahead - 1 : units - 1;
+    while (*first < unit && run_unit_block(c->body, *last + 1) - run_unit_block(c->body, *first) > READ_AHEAD_MAX)
+        ++*first;
+    while (*last > unit && run_unit_block(c->body, *last + 1) - run_unit_block(c->body, *first) > READ_AHEAD_MAX)
+        --*last;
+}
+
+/* How many units to read at the next miss, after `ahead` at the last one. */
+static unsigned grow_ahead(const struct cursor *c, unsigned ahead, bool adjacent)
+{
+    if (c->options.bulk)
+        return READ_AHEAD_MAX;
+    return !adjacent ? 1 : ahead < READ_AHEAD_MAX ? ahead * 4 : READ_AHEAD_MAX;
+}
+
+/* Charges simulated I/O for a unit, and for those that are read ahead with it, unless that was done already. */
+static void charge(struct cursor *c, uint32_t unit, bool adjacent)
+{
+    bool head_only = c->options.no_value && run_unit_bytes(c->body, unit) > PAGE_SIZE;
+    uint32_t first = unit, last = unit;
+    if (unit >= c->charged && unit - c->charged < c->charged_count)
+        return;
+    c->charged_ahead = grow_ahead(c, c->charged_ahead, adjacent);
+    if (!head_only)
+        choose_ahead(c, unit, c->charged_ahead, &first, &last);
+    uint64_t first_block = run_unit_block(c->body, first);
+    uint64_t blocks = head_only ? 1 : run_unit_block(c->body, last + 1) - first_block;
+    bool scan = adjacent || c->options.bulk;
+    simulated_walk(c->run, first_block, blocks, scan ? SIM_SCAN : SIM_POINT, c->options.training);
+    c->charged = first;
+    c->charged_count = last - first + 1;
+}
+
 /* Reads several units around `unit` in one piece, in the direction of travel. */
 static plsm_status read_ahead(struct cursor *c, uint32_t unit)
 {
-    uint32_t first = unit, last = unit, units = c->run->facts.units;
-    if (c->backward)
-        first = unit >= c->ahead - 1 ? unit - (c->ahead - 1) : 0;
-    else
-        last = units - unit > c->ahead - 1 ? unit + c->ahead - 1 : units - 1;
-    uint64_t limit = (uint64_t)READ_AHEAD_MAX * PAGE_SIZE;
-    while (first < unit && (run_unit_block(c->body, last + 1) - run_unit_block(c->body, first)) * PAGE_SIZE > limit)
-        first++;
-    while (last > unit && (run_unit_block(c->body, last + 1) - run_unit_block(c->body, first)) * PAGE_SIZE > limit)
-        last--;
+    uint32_t first = unit, last = unit;
+    choose_ahead(c, unit, c->ahead, &first, &last);
     uint64_t offset = run_unit_block(c->body, first) * PAGE_SIZE;
     size_t size = (size_t)(run_unit_block(c->body, last + 1) * PAGE_SIZE - offset);
     TRY(buffer_reserve(c, size));
@@ -109,8 +143,7 @@ static bool pin(struct cursor *c, uint32_t unit)
 static plsm_status fill_buffer(struct cursor *c, uint32_t unit, bool adjacent)
 {
     if (unit < c->buffered || unit - c->buffered >= c->buffered_count) {
-        if (!c->options.bulk)
-            c->ahead = !adjacent ? 1 : c->ahead < READ_AHEAD_MAX ? c->ahead * 4 : READ_AHEAD_MAX;
+        c->ahead = grow_ahead(c, c->ahead, adjacent);
         bool head_only = c->options.no_value && run_unit_bytes(c->body, unit) > PAGE_SIZE;
         TRY(c->ahead == 1 || head_only ? copy_page(c, unit) : read_ahead(c, unit));
     }
@@ -140,6 +173,8 @@ static plsm_status load(struct cursor *c, uint32_t unit)
 {
     bool adjacent = c->page && (unit == c->unit + 1 || unit + 1 == c->unit);
     unpin(c);
+    if (__builtin_expect(c->run->context->simulated != NULL, 0))
+        charge(c, unit, adjacent);
     if (c->options.bulk || !pin(c, unit))
         TRY(fill_buffer(c, unit, adjacent));
     if (page_is_classic(c->page))
@@ -162,6 +197,7 @@ static plsm_status enter_run(struct cursor *c, size_t at)
         c->body = NULL;
         c->page = NULL;
         c->buffered_count = 0;
+        c->charged_count = 0;
         if (!c->options.bulk)
             c->ahead = 1;
     }
@@ -322,6 +358,18 @@ void cursor_run_last(struct cursor *c)
     settle_backward(c);
 }
 
+/* A seek looked for `key` and for the page it is on: that page need not be charged for again, as far as it was read. */
+static void charge_seek(struct cursor *c, plsm_slice key, uint32_t unit)
+{
+    simulated_seek(c->run, c->body, key, unit);
+    bool whole = c->options.no_value || run_unit_bytes(c->body, unit) == PAGE_SIZE;
+    if (!whole || (unit >= c->charged && unit - c->charged < c->charged_count))
+        return;
+    c->charged = unit;
+    c->charged_count = 1;
+    c->charged_ahead = 1;
+}
+
 /* Puts the cursor on the first entry with a key >= key, whatever its version; false when there is none (then the
  * cursor stands nowhere) or after an error. */
 static bool place(struct cursor *c, plsm_slice key)
@@ -345,6 +393,8 @@ static bool place(struct cursor *c, plsm_slice key)
     }
     if (status == PLSM_OK && unit == c->run->facts.units)
         status = run_page_corrupt(c->run, unit - 1); /* its largest key is >= key, by the MANIFEST */
+    if (status == PLSM_OK && c->run->context->simulated)
+        charge_seek(c, key, unit);
     if (status == PLSM_OK)
         status = load(c, unit);
     if (status != PLSM_OK) {

@@ -17,6 +17,7 @@
 #include "base/batch.h"
 #include "base/env.h"
 #include "lsm/entry.h"
+#include "lsm/simulate.h"
 
 enum {
     LSM_KEY_MAX = 8193, /* with the keyspace byte */
@@ -73,6 +74,8 @@ struct lsm_options {
     uint32_t train_every;    /* runs are trained at every so many-th flush or compaction, those left out then too */
     uint32_t validation_ppm; /* lookups per million that are done again the traditional way and compared */
     bool verify_checksums;   /* of pages when they are loaded (always on, save for measurements) */
+    bool simulate;           /* charge what is read and written as if it were on the device of `simulation` */
+    struct simulation_options simulation;
 };
 void lsm_options_default(struct lsm_options *options);
 
@@ -164,5 +167,7 @@ plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line
 void lsm_statistics(struct lsm *db,
                     void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real), void *arg);
 void lsm_statistics_reset(struct lsm *db);
+/* The name of the device whose I/O is simulated: a profile's, "own", or "off". Static. */
+const char *lsm_simulated_device(const struct lsm *db);
 
 #endif

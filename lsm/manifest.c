@@ -25,6 +25,7 @@ enum { USER_EDIT = 0, USER_SNAPSHOT = 1, RUN_NUMBERS = 12 };
 struct manifest {
     struct reclog_writer *log;
     uint64_t number;
+    struct simulated *simulated; /* of the context */
 };
 
 void manifest_path(const struct run_context *context, uint64_t number, char *path, size_t size)
@@ -230,6 +231,7 @@ plsm_status manifest_create(const struct run_context *context, uint64_t number, 
     if (!m)
         return fail(PLSM_NO_MEMORY, "no memory for the MANIFEST");
     m->number = number;
+    m->simulated = context->simulated;
     manifest_path(context, number, path, sizeof path);
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
     plsm_status status = encode_state(state, &payload);
@@ -239,6 +241,8 @@ plsm_status manifest_create(const struct run_context *context, uint64_t number, 
         status = reclog_append(m->log, USER_SNAPSHOT, &(plsm_slice){payload.data, payload.size}, 1);
     if (status == PLSM_OK)
         status = reclog_sync(m->log);
+    if (status == PLSM_OK)
+        simulated_write(m->simulated, reclog_size(m->log));
     *named = status == PLSM_OK;
     if (status == PLSM_OK)
         status = env_rename(context->env, temporary, path);
@@ -256,9 +260,12 @@ plsm_status manifest_create(const struct run_context *context, uint64_t number, 
 plsm_status manifest_append(struct manifest *manifest, const struct edit *edit)
 {
     struct buf payload = {0};
+    uint64_t size_before = reclog_size(manifest->log);
     plsm_status status = encode_edit(edit, &payload);
     if (status == PLSM_OK)
         status = reclog_append(manifest->log, USER_EDIT, &(plsm_slice){payload.data, payload.size}, 1);
+    if (status == PLSM_OK)
+        simulated_write(manifest->simulated, reclog_size(manifest->log) - size_before);
     if (status == PLSM_OK)
         status = reclog_sync(manifest->log);
     buf_free(&payload);

@@ -70,6 +70,8 @@ plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bo
     log_path(db, number, path, sizeof path);
     TRY(reclog_create(db->env, path, LOG_MAGIC, out));
     plsm_status status = reclog_append(*out, LOG_USER_IDENTITY, &(plsm_slice){identity, sizeof identity}, 1);
+    if (status == PLSM_OK)
+        simulated_write(db->context.simulated, reclog_size(*out));
     if (status != PLSM_OK) {
         reclog_close(*out);
         *out = NULL;
@@ -135,7 +137,7 @@ static plsm_status check_options(const struct lsm_options *o)
     for (unsigned i = 0; i < LSM_GROUPS; i++)
         if (o->groups[i].error_bytes < PAGE_SIZE)
             return fail(PLSM_INVALID, "model_error must be at least %d", PAGE_SIZE);
-    return PLSM_OK;
+    return o->simulate ? simulation_options_check(&o->simulation) : PLSM_OK;
 }
 
 /* The struct with everything that needs no file. */
@@ -194,6 +196,12 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         mutex_init(&db->context.shelves[i].lock);
         db->context.shelves[i].most = options->groups[i].cache;
     }
+    if (options->simulate) {
+        db->context.simulated = simulated_create(db);
+        if (!db->context.simulated)
+            return fail(PLSM_NO_MEMORY, "no memory to simulate I/O with a cache of %llu bytes",
+                        (unsigned long long)options->simulation.cache_bytes);
+    }
     return PLSM_OK;
 }
 
@@ -220,6 +228,7 @@ static void destroy(struct lsm *db)
     run_context_destroy(&db->context);
     samples_destroy(db->samples);
     young_runs_destroy(db->young);
+    simulated_destroy(db->context.simulated);
     cache_destroy(db->cache);
     env_unlock(db->pin_lock);
     env_unlock(db->writer_lock);

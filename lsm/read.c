@@ -98,6 +98,8 @@ static plsm_status get_from_run(struct run_search *s, unsigned level, const stru
         *first = level;
     TRY(run_search_locate(s, q));
     plsm_status status = run_search_find(s, q, hold, entry);
+    if (__builtin_expect(q->trace != NULL, 0))
+        simulated_note(q->trace, s->run, s->version_unit, status);
     if (status == PLSM_OK && *asked > 1) {
         stripe_add(q->counts, COUNT_FILE_WRONG, 1);
         if (*first != level)
@@ -203,8 +205,12 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
         if (memtable_get(view->tables[i], key, q.seq, &entry))
             status = PLSM_OK;
     if (status == PLSM_NOT_FOUND) {
+        struct simulated_trace trace;
         q.hash = key_hash(key.data, key.size);
+        q.trace = simulated_trace_begin(db->context.simulated, &trace);
         status = get_from_runs(view->version, &q, &hold, &entry);
+        if (__builtin_expect(q.trace != NULL, 0))
+            simulated_get(db->context.simulated, view->version, &q);
         note_found(status == PLSM_OK);
         if (status == PLSM_NOT_FOUND)
             read_note_miss(db, key);

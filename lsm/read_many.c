@@ -27,12 +27,14 @@ struct ask {
     bool sure;     /* the table over young runs said that the run at hand may have it */
     bool loaded;   /* what `search` needs is */
     uint8_t first_level;
+    struct simulated_lookup told; /* what traditional mode would ask in this step; run NULL: nothing */
 };
 
 struct group {
     struct lsm *db;
     const struct view *view;
     struct ask asks[GROUP];
+    unsigned count;
     struct ask *open[GROUP]; /* not settled yet */
     unsigned open_count;
     struct ask *here[GROUP]; /* of those: the run at hand may have them */
@@ -171,6 +173,12 @@ static void find_pages(struct group *g)
     for (unsigned i = 0; i < left; i++)
         if (!run_search_fetch_page(&g->here[i]->search))
             cold[cold_count++] = g->here[i];
+    if (left > 0 && __builtin_expect(g->db->context.simulated != NULL, 0)) {
+        struct run_search *searches[GROUP];
+        for (unsigned i = 0; i < left; i++)
+            searches[i] = &g->here[i]->search;
+        simulated_pages(searches, left);
+    }
     if (cold_count > 0)
         read_pages(g, cold, cold_count);
     for (unsigned i = 0; i < left; i++)
@@ -221,25 +229,56 @@ static void ask_runs(struct group *g)
     g->here_count = 0;
 }
 
+static bool batched(const struct group *g)
+{
+    return g->db->options.groups[version_group(g->view->version, g->level)].batch_prediction;
+}
+
+/* Tells simulated I/O what traditional mode would have asked in this step. */
+static void replay_step(struct group *g)
+{
+    struct simulated_lookup lookups[GROUP];
+    unsigned count = 0;
+    for (unsigned i = 0; i < g->count; i++) {
+        struct ask *a = &g->asks[i];
+        if (!a->told.run)
+            continue;
+        if (a->search.run == a->told.run)
+            a->told.version_unit = a->search.version_unit;
+        lookups[count++] = a->told;
+        a->told.run = NULL;
+    }
+    unsigned together = batched(g) ? count : 1;
+    for (unsigned i = 0; i < count; i += together)
+        simulated_lookups(g->db->context.simulated, lookups + i, together);
+}
+
 /* Asks the runs of `here`, together or, where the options of the level say so, one key after the other. */
 static void ask_here(struct group *g)
 {
     struct ask *all[GROUP];
     unsigned count = g->here_count;
-    if (g->db->options.groups[version_group(g->view->version, g->level)].batch_prediction) {
+    if (batched(g)) {
         ask_runs(g);
-        return;
+    } else {
+        memcpy(all, g->here, count * sizeof all[0]);
+        for (unsigned i = 0; i < count; i++) {
+            g->here[0] = all[i];
+            g->here_count = 1;
+            ask_runs(g);
+        }
     }
-    memcpy(all, g->here, count * sizeof all[0]);
-    for (unsigned i = 0; i < count; i++) {
-        g->here[0] = all[i];
-        g->here_count = 1;
-        ask_runs(g);
-    }
+    if (__builtin_expect(g->db->context.simulated != NULL, 0))
+        replay_step(g);
 }
 
-static void add_here(struct group *g, struct ask *a, const struct level *level, size_t at)
+/* The bounds of a run enclose the key: it is asked, unless the table over young runs rules it out. */
+static void consider(struct group *g, struct ask *a, const struct level *level, size_t at)
 {
+    if (__builtin_expect(g->db->context.simulated != NULL, 0))
+        a->told = (struct simulated_lookup){.run = level->runs[at], .question = &a->q};
+    if (!read_place_says_maybe(&a->found, level->places[at]))
+        return;
     a->sure = level->places[at] != YOUNG_PLACE_NONE;
     a->loaded = run_search_init(&a->search, level->runs[at], a->sure);
     g->here[g->here_count++] = a;
@@ -259,9 +298,8 @@ static void ask_level0(struct group *g, const struct level *level)
 {
     for (size_t r = 0; r < level->count && g->open_count > 0; r++) {
         for (unsigned i = 0; i < g->open_count; i++)
-            if (read_place_says_maybe(&g->open[i]->found, level->places[r]) &&
-                run_encloses(level->runs[r], g->open[i]->q.key, g->open[i]->head))
-                add_here(g, g->open[i], level, r);
+            if (run_encloses(level->runs[r], g->open[i]->q.key, g->open[i]->head))
+                consider(g, g->open[i], level, r);
         ask_here(g);
     }
 }
@@ -270,11 +308,11 @@ static void ask_level(struct group *g, const struct level *level)
 {
     for (unsigned i = 0; i < g->open_count; i++) {
         struct ask *a = g->open[i];
-        if (level->outside == 0 && !young_places_meet(&level->in_table, &a->found))
+        if (level->outside == 0 && !young_places_meet(&level->in_table, &a->found) && !g->db->context.simulated)
             continue;
         size_t at = read_run_of_level(level, &a->q, a->head);
-        if (at < level->count && read_place_says_maybe(&a->found, level->places[at]))
-            add_here(g, a, level, at);
+        if (at < level->count)
+            consider(g, a, level, at);
     }
     ask_here(g);
 }
@@ -293,7 +331,7 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
         g->statuses[a->number] = PLSM_STATUS_COUNT; /* open */
         g->open[i] = a;
     }
-    g->open_count = count;
+    g->count = g->open_count = count;
     ask_memtables(g);
     ask_young(g);
     for (g->level = 0; g->level < LSM_LEVELS && g->open_count > 0; g->level++) {

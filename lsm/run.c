@@ -53,6 +53,7 @@ static void body_free(struct run *run, struct run_body *body)
     mem_free(body->offsets);
     mem_free(body->slots);
     run_membership_drop(body);
+    run_traditional_free(atomic_load(&body->traditional));
     fences_close(atomic_load(&body->fences));
     mem_free(body);
 }
@@ -67,8 +68,11 @@ void run_unref(struct run *run)
         cache_forget(run->context->cache, body->slots, run->facts.units);
     body_free(run, body);
     run_leave_young(run);
-    if (atomic_load(&run->obsolete))
+    if (atomic_load(&run->obsolete)) {
         run->context->discard(run->context->discard_arg, run->facts.number);
+        if (run->context->simulated)
+            simulated_forget(run);
+    }
     mutex_destroy(&run->loading);
     run->magic = 0;
     mem_free(run);
@@ -171,10 +175,27 @@ done:
     return status;
 }
 
+plsm_status run_read_fences(const struct run *run, struct run_body *body, struct fences **out)
+{
+    struct fences *fences = NULL;
+    struct buf bytes = {0};
+    plsm_status status = run_read_block(body, &body->footer.blocks[RUN_FENCES], "fences", &bytes);
+    if (status == PLSM_OK)
+        status = fences_open(buf_slice(&bytes), &fences);
+    if (status == PLSM_OK && fences_pages(fences) != run->facts.units) {
+        status = fail(PLSM_CORRUPT, "%s: fences: %u pages, the run has %u", env_path(body->file), fences_pages(fences),
+                      run->facts.units);
+        fences_close(fences);
+        fences = NULL;
+    }
+    buf_free(&bytes);
+    *out = fences;
+    return status;
+}
+
 plsm_status run_fences(struct run *run, struct run_body *body, struct fences **out)
 {
     struct fences *fences = atomic_load_explicit(&body->fences, memory_order_acquire);
-    struct buf bytes = {0};
     plsm_status status = PLSM_OK;
     if (fences) {
         *out = fences;
@@ -183,20 +204,13 @@ plsm_status run_fences(struct run *run, struct run_body *body, struct fences **o
     mutex_lock(&run->loading);
     fences = atomic_load_explicit(&body->fences, memory_order_acquire);
     if (!fences) {
-        status = run_read_block(body, &body->footer.blocks[RUN_FENCES], "fences", &bytes);
-        if (status == PLSM_OK)
-            status = fences_open(buf_slice(&bytes), &fences);
-        if (status == PLSM_OK && fences_pages(fences) != run->facts.units) {
-            status = fail(PLSM_CORRUPT, "%s: fences: %u pages, the run has %u", env_path(body->file),
-                          fences_pages(fences), run->facts.units);
-            fences_close(fences);
-            fences = NULL;
-        }
-        if (status == PLSM_OK)
+        status = run_read_fences(run, body, &fences);
+        if (status == PLSM_OK) {
             atomic_store_explicit(&body->fences, fences, memory_order_release);
+            simulated_changed(run->context->simulated);
+        }
     }
     mutex_unlock(&run->loading);
-    buf_free(&bytes);
     *out = fences;
     return status;
 }
@@ -249,6 +263,8 @@ plsm_status run_open(struct run *run, struct run_body **out)
         struct fences *fences = NULL;
         if (status == PLSM_OK && atomic_load(&body->model_state) != MODEL_THERE)
             status = run_fences(run, body, &fences);
+        if (status == PLSM_OK && run->context->simulated)
+            simulated_open(run, body);
     }
     *out = body;
     return status;
@@ -301,7 +317,8 @@ static plsm_status large_page(struct run *run, struct run_body *body, uint32_t u
     return PLSM_OK;
 }
 
-plsm_status run_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only, struct page_hold *hold)
+plsm_status run_page_uncharged(struct run *run, struct run_body *body, uint32_t unit, bool head_only,
+                               struct page_hold *hold)
 {
     const struct run_context *context = run->context;
     page_hold_release(hold);

@@ -15,6 +15,7 @@
 #include "lsm/lsm.h"
 #include "lsm/run_format.h"
 #include "lsm/samples.h"
+#include "lsm/simulated.h"
 #include "lsm/young_runs.h"
 
 /* The first 8 bytes of a key as a number, zeros behind a shorter one: where two heads differ, their order is the
@@ -50,6 +51,7 @@ struct run_context {
     struct young_runs *young; /* NULL: each run is asked by itself */
     struct model_shelf shelves[LSM_GROUPS];
     bool verify_checksums;
+    struct simulated *simulated; /* NULL: no I/O is simulated */
     /* A run whose last reference went and that no version holds any more: its file may go. */
     void (*discard)(void *arg, uint64_t number);
     void *discard_arg;
@@ -92,6 +94,16 @@ enum model_state {
     MODEL_THERE,    /* in the file, perhaps not in memory */
 };
 
+/* What traditional mode keeps in memory of a run, for simulated I/O alone: not counted as memory of this mode. */
+struct run_traditional {
+    const struct fences *fences;
+    const struct filter *filter; /* NULL: the run has none */
+    uint64_t bytes;              /* of both in memory */
+    struct fences *own_fences;   /* where the body does not have them: these */
+    struct buf own_filter_bytes;
+    struct filter own_filter;
+};
+
 /* What is loaded at the first use. */
 struct run_body {
     struct env_file *file;
@@ -104,6 +116,7 @@ struct run_body {
     _Atomic uint8_t model_state;               /* enum model_state */
     _Atomic bool model_used;                   /* since the shelf was last looked through */
     struct fences *_Atomic fences;             /* NULL until needed where a model serves */
+    struct run_traditional *_Atomic traditional; /* NULL until needed */
 };
 
 struct run {
@@ -140,6 +153,22 @@ plsm_status run_fences(struct run *run, struct run_body *body, struct fences **o
  * `name` in the message. */
 plsm_status run_read_block(struct run_body *body, const struct run_block_place *place, const char *name,
                            struct buf *out);
+/* Reads the traditional index anew; the caller closes it. */
+plsm_status run_read_fences(const struct run *run, struct run_body *body, struct fences **out);
+
+/* Bytes in memory of an open run's index: of its model, and of fences where they were needed. Inside an epoch
+ * bracket. */
+static inline uint64_t run_index_bytes(const struct run_body *body)
+{
+    const struct run_model *model = atomic_load_explicit(&body->model, memory_order_acquire);
+    const struct fences *fences = atomic_load_explicit(&body->fences, memory_order_acquire);
+    return (model ? model->info.memory_bytes : 0) + (fences ? fences_memory(fences) : 0);
+}
+
+/* The traditional index and filter, whatever this mode keeps in memory (run_traditional.c). Valid as long as the run.
+ * PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status run_traditional(struct run *run, struct run_body *body, const struct run_traditional **out);
+void run_traditional_free(struct run_traditional *t); /* accepts NULL */
 
 static inline bool run_overlaps(const struct run *run, plsm_slice smallest, plsm_slice largest)
 {
@@ -231,7 +260,16 @@ struct page_hold {
 };
 /* Makes hold->page the page of a unit, verified. With `head_only` a unit of several blocks may be there with its first
  * block only (sizes, key and meta are right, the value is not there). Inside an epoch bracket. */
-plsm_status run_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only, struct page_hold *hold);
+plsm_status run_page_uncharged(struct run *run, struct run_body *body, uint32_t unit, bool head_only,
+                               struct page_hold *hold);
+/* The same, as a point read of the mode the store is in: simulated I/O, where there is any, is charged for it. */
+static inline plsm_status run_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only,
+                                   struct page_hold *hold)
+{
+    if (__builtin_expect(run->context->simulated != NULL, 0))
+        simulated_page(run, body, unit, head_only);
+    return run_page_uncharged(run, body, unit, head_only, hold);
+}
 void page_hold_free(struct page_hold *hold);
 static inline void page_hold_release(struct page_hold *hold)
 {
@@ -251,6 +289,7 @@ struct run_question {
     uint64_t seq;  /* the newest version at or below this is wanted */
     bool no_value;
     struct counter_stripe *counts; /* of the calling thread */
+    struct simulated_trace *trace; /* where a get leaves what it found, for simulated I/O; NULL */
 };
 
 /* One question to one run, in steps, so that other things can be done while cache lines come. All inside one epoch
@@ -264,6 +303,7 @@ struct run_search {
     struct model_probe probe;
     const uint8_t *page; /* of `unit`, when somebody has read it already; NULL */
     uint32_t unit;
+    uint32_t version_unit; /* afterwards, where the run has the key: where looking at its versions ended; else 0 */
     bool learned, begun;
 };
 

@@ -121,6 +121,7 @@ bool run_search_init(struct run_search *s, struct run *run, bool asked)
     s->run = run;
     s->body = body;
     s->page = NULL;
+    s->version_unit = 0;
     s->begun = false;
     if (__builtin_expect(!body, 0))
         return false;
@@ -217,9 +218,10 @@ void run_search_fetch_entry(const struct run_search *s, const struct run_questio
 
 /* Takes the newest visible version, from a slot that holds the key on: versions are newest first and may go on on the
  * following pages. */
-static plsm_status take_version(const struct run_search *s, const struct run_question *q, uint32_t unit, unsigned slot,
+static plsm_status take_version(struct run_search *s, const struct run_question *q, uint32_t unit, unsigned slot,
                                 struct page_hold *hold, struct entry *entry)
 {
+    s->version_unit = unit;
     while (entry->seq > q->seq) {
         slot = page_find(hold->page, q->key, q->hash, slot + 1, entry);
         if (slot == page_count(hold->page)) {
@@ -227,6 +229,7 @@ static plsm_status take_version(const struct run_search *s, const struct run_que
                 page_compare(hold->page, slot - 1, q->key) != 0)
                 return PLSM_NOT_FOUND;
             TRY(run_page(s->run, s->body, unit, q->no_value, hold));
+            s->version_unit = unit;
             slot = page_find(hold->page, q->key, q->hash, 0, entry);
             if (slot == page_count(hold->page))
                 return PLSM_NOT_FOUND;

@@ -180,6 +180,7 @@ static plsm_status shelve(struct run *run, struct run_body *body, struct run_mod
         atomic_store_explicit(&body->model_state, MODEL_THERE, memory_order_relaxed);
     }
     mutex_unlock(&shelf->lock);
+    simulated_changed(run->context->simulated);
     retire(run->context, off);
     if (status == PLSM_OK)
         retire(run->context, before);
@@ -255,6 +256,8 @@ plsm_status run_model_write(const struct run_context *context, uint64_t number, 
     plsm_status status = env_append(file, &h, sizeof h);
     if (status == PLSM_OK)
         status = env_append(file, block.data, block.size);
+    if (status == PLSM_OK)
+        simulated_write(context->simulated, sizeof h + block.size);
     if (status == PLSM_OK)
         status = env_sync(file);
     env_close(file);

@@ -51,12 +51,10 @@ static void add_run(struct totals *sum, const struct run *run)
     sum->data_bytes += f->key_bytes + f->value_bytes;
     if (!body)
         return;
-    struct fences *fences = atomic_load_explicit(&body->fences, memory_order_acquire);
     struct run_model *model = atomic_load_explicit(&body->model, memory_order_acquire);
-    uint64_t index = (model ? model->info.memory_bytes : 0) + (fences ? fences_memory(fences) : 0);
     sum->loaded++;
     sum->with_model += model != NULL;
-    sum->index_bytes += index;
+    sum->index_bytes += run_index_bytes(body);
     sum->index_entries += f->entries;
     sum->filter_bytes += run_membership_bytes(body);
     sum->filter_keys += f->filter_keys;
@@ -216,6 +214,41 @@ static void tell_io(const struct telling *t)
     tell(t, "io.gets_found", count(t, COUNT_GETS_FOUND));
 }
 
+static void tell_side(const struct telling *t, const char *prefix, const struct simulated_account *account)
+{
+    const struct simulation_totals *totals = &account->totals;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } lines[] = {{"reads", totals->reads},
+                 {"random", totals->random},
+                 {"sequential", totals->sequential},
+                 {"blocks", totals->blocks},
+                 {"hits", totals->hits},
+                 {"read_ms", totals->read_ns / 1000000},
+                 {"metadata_bytes", account->metadata_bytes}};
+    char name[64];
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        snprintf(name, sizeof name, "%s%s", prefix, lines[i].name);
+        tell(t, name, lines[i].value);
+    }
+}
+
+static void tell_simulation(const struct telling *t)
+{
+    struct simulated_account actual, traditional;
+    simulated_account(t->db->context.simulated, SIM_ACTUAL, &actual);
+    simulated_account(t->db->context.simulated, SIM_TRADITIONAL, &traditional);
+    tell_side(t, "sim.", &actual);
+    tell(t, "sim.writes", actual.totals.writes);
+    tell(t, "sim.write_bytes", actual.totals.write_bytes);
+    tell(t, "sim.write_ms", actual.totals.write_ns / 1000000);
+    tell_side(t, "sim.traditional_", &traditional);
+    double spent = (double)actual.totals.read_ns, would = (double)traditional.totals.read_ns;
+    tell_ratio(t, "sim.saved_read_ms", would - spent, 1e6); /* below 0: the mode in use costs more */
+    tell_ratio(t, "sim.saved_percent", 100 * (would - spent), would);
+}
+
 void lsm_statistics(struct lsm *db, each_statistic *each, void *arg)
 {
     struct view *view = view_acquire(db);
@@ -227,10 +260,18 @@ void lsm_statistics(struct lsm *db, each_statistic *each, void *arg)
     tell_learned(&t, &sum);
     tell_filters(&t, &sum);
     tell_io(&t);
+    tell_simulation(&t);
     view_release(view);
 }
 
 void lsm_statistics_reset(struct lsm *db)
 {
     counters_reset(&db->counters);
+    if (db->context.simulated)
+        simulation_reset(db->context.simulated->simulation);
+}
+
+const char *lsm_simulated_device(const struct lsm *db)
+{
+    return db->context.simulated ? simulation_profile_name(&db->options.simulation) : "off";
 }

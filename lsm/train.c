@@ -35,7 +35,8 @@ static plsm_status tell_entry(struct telling *t, const struct cursor *cursor)
 /* Makes the LIDX block of a run; *built false: nothing keeps to what is wished. */
 static plsm_status make_block(struct lsm *db, struct run *run, struct buf *block, bool *built)
 {
-    struct cursor_options options = {.seq = SEQ_MAX, .all_versions = true, .no_value = true, .bulk = true};
+    struct cursor_options options = {
+        .seq = SEQ_MAX, .all_versions = true, .no_value = true, .bulk = true, .training = true};
     struct telling t = {.builder = model_builder_create()};
     struct cursor cursor = {0};
     struct model_wish wish = run_model_wish(&db->context, run->group);

@@ -36,6 +36,7 @@ void view_publish(struct lsm *db, struct view *fresh)
     for (unsigned i = 0; i < fresh->table_count; i++)
         memtable_ref(fresh->tables[i]);
     struct view *old = atomic_exchange(&db->view, fresh);
+    simulated_changed(db->context.simulated);
     if (old)
         epoch_retire(db->epoch, &old->node, retired);
 }

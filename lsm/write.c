@@ -220,8 +220,10 @@ static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned 
                     (unsigned long long)LSM_BATCH_BYTES_MAX);
     uint64_t seq = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1;
     if (part_count) {
+        uint64_t size_before = reclog_size(db->active.log);
         TRY(memtable_reserve(db->active.table, changes, bytes));
         TRY(reclog_append(db->active.log, seq, parts, part_count));
+        simulated_write(db->context.simulated, reclog_size(db->active.log) - size_before);
         counter_add(&db->counters, COUNT_WRITES, 1);
         counter_add(&db->counters, COUNT_WRITE_BYTES, bytes);
         counter_add(&db->counters, COUNT_LOG_BYTES, bytes);
