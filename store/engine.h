@@ -86,6 +86,7 @@ struct engine {
                        void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real),
                        void *arg);
     void (*statistics_reset)(void *tree);
+    const char *(*simulated_device)(void *tree); /* a profile's name, "own", or "off"; static */
 
     /* What it can do: see struct plsm_abilities. */
     bool ordered, snapshots, atomic_batches;

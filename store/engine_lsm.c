@@ -37,6 +37,34 @@ static void set_models(struct lsm_options *lsm, const struct store_options *opti
     lsm->base_fpr_ppm = (uint32_t)options->base_fpr;
 }
 
+static uint64_t given_or(uint64_t option, uint64_t otherwise)
+{
+    return option == STORE_NOT_GIVEN ? otherwise : option;
+}
+
+/* A profile's figures, or none; over them those that are given. */
+static plsm_status set_simulation(struct lsm_options *lsm, const struct store_options *options)
+{
+    static const char *const profiles[] = {
+        [STORE_SIM_NVME] = "nvme", [STORE_SIM_SSD] = "ssd", [STORE_SIM_HDD] = "hdd", [STORE_SIM_CLOUD] = "cloud"};
+    struct simulation_options *o = &lsm->simulation;
+    lsm->simulate = options->sim != STORE_SIM_OFF;
+    if (!lsm->simulate)
+        return PLSM_OK;
+    *o = (struct simulation_options){.queue_depth = 1};
+    if (options->sim != STORE_SIM_OWN)
+        TRY(simulation_profile_find(profiles[options->sim], o));
+    o->read_latency_us = (uint32_t)given_or(options->sim_latency_us, o->read_latency_us);
+    o->request_overhead_ns = (uint32_t)given_or(options->sim_overhead_ns, o->request_overhead_ns);
+    o->queue_depth = (uint32_t)given_or(options->sim_queue_depth, o->queue_depth);
+    o->sequential_discount_percent = (uint32_t)given_or(options->sim_discount_percent, o->sequential_discount_percent);
+    o->read_bytes_per_s = given_or(options->sim_read_bandwidth, o->read_bytes_per_s);
+    o->write_bytes_per_s = given_or(options->sim_write_bandwidth, o->write_bytes_per_s);
+    o->cache_bytes = given_or(options->sim_cache, options->cache_size);
+    o->sleep = options->sim_sleep;
+    return PLSM_OK;
+}
+
 static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags flags,
                              const struct store_options *options, void **out)
 {
@@ -61,6 +89,7 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.background = (uint32_t)options->background;
     lsm.manifest_size = options->manifest_size;
     set_models(&lsm, options);
+    TRY(set_simulation(&lsm, options));
     struct lsm *tree = NULL;
     TRY(lsm_open(path, &lsm, &tree));
     *out = tree;
@@ -268,6 +297,11 @@ static void tree_statistics_reset(void *tree)
     lsm_statistics_reset(tree);
 }
 
+static const char *tree_simulated_device(void *tree)
+{
+    return lsm_simulated_device(tree);
+}
+
 const struct engine engine_lsm = {
     .name = "lsm",
     .open = tree_open,
@@ -295,6 +329,7 @@ const struct engine engine_lsm = {
     .check = tree_check,
     .statistics = tree_statistics,
     .statistics_reset = tree_statistics_reset,
+    .simulated_device = tree_simulated_device,
     .ordered = true,
     .snapshots = true,
     .atomic_batches = true,

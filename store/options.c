@@ -10,8 +10,9 @@
 #include "base/banned.h"
 
 /* X(name, least, most, default, help): the default is written as a user would. For words `least` is the list of words,
- * each followed by a bar; the value is its position. Fractions are kept in parts per million. GROUP_* take one value,
- * or three with slashes between: level 0, the levels between, the last level. */
+ * each followed by a bar; the value is its position. A number whose default is a word takes that word too, and is then
+ * STORE_NOT_GIVEN. Fractions are kept in parts per million. GROUP_* take one value, or three with slashes between:
+ * level 0, the levels between, the last level. */
 #define OPTIONS(NUMBER, WORD, FRACTION, GROUP_NUMBER, GROUP_WORD, GROUP_FRACTION)                                      \
     WORD(engine, "lsm|", "lsm", "storage engine: lsm")                                                                 \
     WORD(index, "traditional|learned|classic|", "learned",                                                             \
@@ -45,7 +46,17 @@
     NUMBER(model_level_bytes, 0, UINT32_MAX, "10K", "the model of a level; a larger one is not used")                  \
     NUMBER(model_store_bytes, 0, UINT32_MAX, "100K", "the models of all levels; what exceeds it is not used")          \
     NUMBER(train_every, 1, 1 << 20, "1", "flushes and compactions between two trainings")                              \
-    FRACTION(validation_rate, 1000000, "0", "part of the lookups that is done again the traditional way and compared")
+    FRACTION(validation_rate, 1000000, "0", "part of the lookups that is done again the traditional way and compared") \
+    WORD(sim, "off|nvme|ssd|hdd|cloud|own|", "off",                                                                    \
+         "device whose I/O is charged in the statistics: nvme, ssd, hdd, cloud; own: by the figures below; off: none") \
+    NUMBER(sim_latency_us, 0, 60000000, "profile", "time of a random read; a figure given stands above the profile's") \
+    NUMBER(sim_overhead_ns, 0, 60000000, "profile", "time per request that the device cannot overlap; sim=own: 0")     \
+    NUMBER(sim_queue_depth, 1, 65536, "profile", "reads of one batch that the device overlaps; sim=own: 1")            \
+    NUMBER(sim_discount_percent, 0, 100, "profile", "part of both times that a sequential read is spared; sim=own: 0") \
+    NUMBER(sim_read_bandwidth, 1000000, UINT64_C(1) << 40, "profile", "bytes that the device reads per second")        \
+    NUMBER(sim_write_bandwidth, 1000000, UINT64_C(1) << 40, "profile", "bytes that the device writes per second")      \
+    NUMBER(sim_cache, 0, UINT64_C(1) << 40, "cache_size", "bytes of memory beside it: pages, index and filters in all")\
+    NUMBER(sim_sleep, 0, 1, "0", "1: sleep for what is charged; 0: only count it")
 
 struct option {
     const char *name;
@@ -121,13 +132,22 @@ static unsigned suffix_shift(char letter)
     }
 }
 
+static bool is_digit(char letter)
+{
+    return letter >= '0' && letter <= '9';
+}
+
 static plsm_status parse_number(const struct option *option, plsm_slice text, uint64_t *out)
 {
     const char *at = text.data, *end = at + text.size;
     uint64_t number = 0;
     unsigned digits = 0;
     bool good = true;
-    for (; at < end && *at >= '0' && *at <= '9'; at++, digits++) {
+    if (!is_digit(*option->standard) && slice_equal(text, slice_of(option->standard))) {
+        *out = STORE_NOT_GIVEN;
+        return PLSM_OK;
+    }
+    for (; at < end && is_digit(*at); at++, digits++) {
         good = good && !__builtin_mul_overflow(number, 10u, &number) &&
                !__builtin_add_overflow(number, (uint64_t)(*at - '0'), &number);
     }
@@ -232,6 +252,10 @@ static plsm_status check_together(const struct store_options *options)
                     "largest",
                     (unsigned long long)options->l0_compact, (unsigned long long)options->l0_slowdown,
                     (unsigned long long)options->l0_stop);
+    if (options->sim == STORE_SIM_OWN &&
+        (options->sim_latency_us == STORE_NOT_GIVEN || options->sim_read_bandwidth == STORE_NOT_GIVEN ||
+         options->sim_write_bandwidth == STORE_NOT_GIVEN))
+        return fail(PLSM_INVALID, "option sim=own: needs sim_latency_us, sim_read_bandwidth and sim_write_bandwidth");
     return PLSM_OK;
 }
 

@@ -8,6 +8,9 @@
 
 enum store_engine { STORE_ENGINE_LSM };
 enum store_index { STORE_INDEX_TRADITIONAL, STORE_INDEX_LEARNED, STORE_INDEX_CLASSIC };
+enum store_sim { STORE_SIM_OFF, STORE_SIM_NVME, STORE_SIM_SSD, STORE_SIM_HDD, STORE_SIM_CLOUD, STORE_SIM_OWN };
+/* Of an option that has a word for "as something else says". */
+#define STORE_NOT_GIVEN UINT64_MAX
 /* Options of models may differ between level 0, the levels between, and the last level. */
 enum { STORE_GROUPS = 3 };
 
@@ -26,6 +29,11 @@ struct store_options {
     uint64_t model_error[STORE_GROUPS], multi_get[STORE_GROUPS];
     uint64_t model_run_bytes, model_level_bytes, model_store_bytes;
     uint64_t train_every, validation_rate /* parts per million */, multi_get_max;
+    uint64_t sim; /* enum store_sim */
+    uint64_t sim_latency_us, sim_overhead_ns, sim_queue_depth, sim_discount_percent; /* or STORE_NOT_GIVEN */
+    uint64_t sim_read_bandwidth, sim_write_bandwidth;                                /* bytes per s, or that */
+    uint64_t sim_cache;                                                              /* bytes, or that */
+    uint64_t sim_sleep;
 };
 
 /* Fills in the defaults, then what `text` (may be NULL) says. PLSM_INVALID names the offending option. */

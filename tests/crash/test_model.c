@@ -2,13 +2,15 @@
  *
  * The list is seeded: writes and batches, reads, snapshots and iterators that stay open over flushes, compactions and
  * overwrites, reopens. It is replayed under random options, in all index modes and with a change of mode at each
- * reopen, on memory and on a real directory, with flush and compaction inside the calls or in threads beside them.
- * Every answer must be the model's, so all runs give the same history. A failing list shrinks to one in which nothing
- * can be left out, and is printed.
+ * reopen, on memory and on a real directory, with flush and compaction inside the calls or in threads beside them, some
+ * with simulated I/O. Every answer must be the model's, so all runs give the same history; and where traditional mode
+ * simulates, both sides must have been charged the same. A failing list shrinks to one in which nothing can be left out,
+ * and is printed.
  *
  * MODEL_SEED another list; MODEL_OPS its length; MODEL_SETS how many option sets; MODEL_SET=n that one alone. */
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/env_memory.h"
@@ -30,6 +32,7 @@ struct run {
     char options[MODES][700];
     unsigned way; /* which of them; MODES: one after the other */
     bool posix, background;
+    bool equal_sides; /* of the simulated I/O */
     uint64_t seed;
     const struct op *ops;
     size_t count;
@@ -78,6 +81,13 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
              l0_compact + PICK(&random, 0, 1, 4), l0_compact + PICK(&random, 5, 8, 20),
              PICK(&random, 0, 0, 1, 16, 64, 1024, 32768), PICK(&random, 0, 4, 5, 8, 11, 16),
              PICK(&random, 4, 4, 5, 64, 1024));
+    bool simulate = random_below(&random, 2);
+    run->equal_sides = simulate && way < MODES && way != LEARNED && !run->background;
+    if (simulate) {
+        size_t used = strlen(run->options[0]);
+        snprintf(run->options[0] + used, sizeof run->options[0] - used, ",sim=nvme,sim_cache=%luK",
+                 PICK(&random, 0, 4, 64, 1024, 32768));
+    }
     for (unsigned mode = 1; mode < MODES; mode++)
         snprintf(run->options[mode], sizeof run->options[mode], "index=%s%s", modes[mode],
                  strchr(run->options[0], ','));
@@ -90,6 +100,38 @@ static void describe(const struct run *run, char *text, size_t size)
 {
     snprintf(text, size, "%s%s%s", options_at(run, 0), run->way < MODES ? "" : ", another index at each reopen",
              run->posix ? ", real directory" : "");
+}
+
+enum { FIGURES = 7 };
+static const char *const figures[FIGURES] = {"reads", "random",  "sequential",    "blocks",
+                                             "hits",  "read_ms", "metadata_bytes"};
+
+/* What either side of the simulated I/O was charged. */
+static void take_figure(void *arg, const plsm_statistic *statistic)
+{
+    uint64_t(*sides)[2] = arg;
+    char one[64], other[64];
+    for (size_t i = 0; i < FIGURES; i++) {
+        snprintf(one, sizeof one, "sim.%s", figures[i]);
+        snprintf(other, sizeof other, "sim.traditional_%s", figures[i]);
+        if (strcmp(statistic->name, one) == 0)
+            sides[i][0] = statistic->integer;
+        if (strcmp(statistic->name, other) == 0)
+            sides[i][1] = statistic->integer;
+    }
+}
+
+static bool sides_are_equal(plsm *db, char *failure, size_t size)
+{
+    uint64_t sides[FIGURES][2] = {{0}};
+    plsm_statistics(db, take_figure, sides);
+    for (size_t i = 0; i < FIGURES; i++)
+        if (sides[i][0] != sides[i][1]) {
+            snprintf(failure, size, "sim.%s is %lu, and %lu on the traditional side", figures[i],
+                     (unsigned long)sides[i][0], (unsigned long)sides[i][1]);
+            return false;
+        }
+    return true;
 }
 
 static enum verdict run_list(void *arg, char *failure, size_t size)
@@ -110,6 +152,8 @@ static enum verdict run_list(void *arg, char *failure, size_t size)
         passed = replay_step(&replay, &run->ops[at]);
     }
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_SCAN});
+    if (passed && run->equal_sides)
+        passed = sides_are_equal(replay.db, replay.failure, sizeof replay.failure);
     replay.options = options_at(run, ++reopens);
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_REOPEN});
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_SCAN});

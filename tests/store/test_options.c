@@ -28,6 +28,13 @@ START_TEST(defaults)
     ck_assert_uint_eq(options.filter_bits, 8);
     ck_assert_uint_eq(options.background, 1);
     ck_assert_uint_eq(options.manifest_size, 4 << 20);
+    ck_assert_uint_eq(options.sim, STORE_SIM_OFF);
+    ck_assert_uint_eq(options.sim_sleep, 0);
+    const uint64_t figures[] = {
+        options.sim_latency_us,     options.sim_overhead_ns,     options.sim_queue_depth, options.sim_discount_percent,
+        options.sim_read_bandwidth, options.sim_write_bandwidth, options.sim_cache};
+    for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
+        ck_assert_uint_eq(figures[i], STORE_NOT_GIVEN);
     struct store_options empty = parse("");
     ck_assert_mem_eq(&options, &empty, sizeof options);
 }
@@ -62,6 +69,18 @@ START_TEST(values)
     ck_assert_uint_eq(parse("cache_size=1T").cache_size, UINT64_C(1) << 40);
     ck_assert_uint_eq(parse("cache_size=3G").cache_size, UINT64_C(3) << 30);
     ck_assert_uint_eq(parse("filter_bits=4,filter_bits=0").filter_bits, 0); /* the last one counts */
+    options = parse("sim=own,sim_latency_us=0,sim_read_bandwidth=500M,sim_write_bandwidth=1000000,sim_cache=0,"
+                    "sim_queue_depth=1,sim_discount_percent=100,sim_overhead_ns=60000000,sim_sleep=1");
+    ck_assert_uint_eq(options.sim, STORE_SIM_OWN);
+    ck_assert_uint_eq(options.sim_latency_us, 0);
+    ck_assert_uint_eq(options.sim_overhead_ns, 60000000);
+    ck_assert_uint_eq(options.sim_queue_depth, 1);
+    ck_assert_uint_eq(options.sim_discount_percent, 100);
+    ck_assert_uint_eq(options.sim_read_bandwidth, 500 << 20);
+    ck_assert_uint_eq(options.sim_write_bandwidth, 1000000);
+    ck_assert_uint_eq(options.sim_cache, 0);
+    ck_assert_uint_eq(options.sim_sleep, 1);
+    ck_assert_uint_eq(parse("sim_cache=1M,sim_cache=cache_size").sim_cache, STORE_NOT_GIVEN); /* words go back */
 }
 END_TEST
 
@@ -95,6 +114,19 @@ START_TEST(refusals)
         {"l0_compact=9", "l0_slowdown"},
         {"l0_stop=8", "l0_stop"},
         {"background=0,=3", "unknown"},
+        {"sim=floppy", "off|nvme|ssd|hdd|cloud|own"},
+        {"sim=1", "off|nvme"},
+        {"sim_latency_us=60000001", "between 0 and 60000000"},
+        {"sim_latency_us=fast", "not a number"},
+        {"sim_latency_us=cache_size", "not a number"},
+        {"sim_queue_depth=0", "between 1 and 65536"},
+        {"sim_discount_percent=101", "between 0 and 100"},
+        {"sim_read_bandwidth=999999", "between 1000000"},
+        {"sim_sleep=2", "between 0 and 1"},
+        {"sim_sleep=profile", "not a number"},
+        {"sim=own", "sim_latency_us, sim_read_bandwidth and sim_write_bandwidth"},
+        {"sim=own,sim_latency_us=1,sim_read_bandwidth=1M", "sim_write_bandwidth"},
+        {"buffer_size=64M,cache_size=profile", "not a number"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ck_assert_msg(plsm_options_check(cases[i].text) == PLSM_INVALID, "%s was taken", cases[i].text);
@@ -105,12 +137,46 @@ END_TEST
 
 START_TEST(help_names_every_option)
 {
-    static const char *const names[] = {"engine=lsm",    "index=learned", "buffer_size=64M", "cache_size=256M",
-                                        "size_ratio=10", "file_size=64M", "l0_compact=4",    "l0_slowdown=8",
-                                        "l0_stop=20",    "filter_bits=8", "background=1",    "manifest_size=4M"};
+    static const char *const names[] = {"engine=lsm",
+                                        "index=learned",
+                                        "buffer_size=64M",
+                                        "cache_size=256M",
+                                        "size_ratio=10",
+                                        "file_size=64M",
+                                        "l0_compact=4",
+                                        "l0_slowdown=8",
+                                        "l0_stop=20",
+                                        "filter_bits=8",
+                                        "base_fpr=0",
+                                        "background=1",
+                                        "manifest_size=4M",
+                                        "model=auto",
+                                        "model_embed=1",
+                                        "model_cache=1000",
+                                        "model_update=1",
+                                        "model_incremental=1",
+                                        "model_batch=1000",
+                                        "model_confidence=0.8",
+                                        "model_error=256K",
+                                        "multi_get=1",
+                                        "multi_get_max=100",
+                                        "model_run_bytes=1K",
+                                        "model_level_bytes=10K",
+                                        "model_store_bytes=100K",
+                                        "train_every=1",
+                                        "validation_rate=0",
+                                        "sim=off",
+                                        "sim_latency_us=profile",
+                                        "sim_overhead_ns=profile",
+                                        "sim_queue_depth=profile",
+                                        "sim_discount_percent=profile",
+                                        "sim_read_bandwidth=profile",
+                                        "sim_write_bandwidth=profile",
+                                        "sim_cache=cache_size",
+                                        "sim_sleep=0"};
     const char *help = plsm_options_help();
     size_t lines = 0;
-    for (const char *at = help; (at = strchr(at, '=')); at++)
+    for (const char *at = help; (at = strstr(at, "\n        ")); at++)
         lines++;
     ck_assert_uint_eq(lines, sizeof names / sizeof names[0]);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -298,10 +298,10 @@ START_TEST(test_memory)
 END_TEST
 
 /* Models come and go: each one that is made room for is retired while others are asked. */
-START_TEST(test_few_models)
+START_TEST(test_simulated)
 {
     struct env *env = env_memory_create(2);
-    run_threads(env, "/store", OPTIONS "learned,model_cache=2");
+    run_threads(env, "/store", OPTIONS "learned,sim=nvme,sim_cache=128K,sim_sleep=1,model_cache=2");
     env_memory_destroy(env);
 }
 END_TEST
@@ -313,7 +313,7 @@ int main(void)
     tcase_set_timeout(tcase, 600);
     tcase_add_test(tcase, test_posix);
     tcase_add_loop_test(tcase, test_memory, 0, 2);
-    tcase_add_test(tcase, test_few_models);
+    tcase_add_test(tcase, test_simulated);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
