@@ -128,8 +128,10 @@ plsm_status run_membership(struct run *run, struct run_body *body, struct run_me
     *out = atomic_load_explicit(&body->membership, memory_order_acquire);
     if (!*out) {
         status = load_membership(run, body, out);
-        if (status == PLSM_OK)
+        if (status == PLSM_OK) {
             atomic_store_explicit(&body->membership, *out, memory_order_release);
+            simulated_changed(run->context->simulated);
+        }
     }
     mutex_unlock(&run->loading);
     return status;

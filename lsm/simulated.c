@@ -43,7 +43,7 @@ void simulated_open(struct run *run, struct run_body *body)
     struct run_membership *membership = NULL;
     /* If this fails, lookups try again. */
     (void)run_traditional(run, body, &traditional);
-    if (run->context->index != LSM_LEARNED) /* where both sides have the same in memory, from the same moment on */
+    if (!run->context->young) /* where each run is asked, both sides have what they ask from the same moment on */
         (void)run_membership(run, body, &membership);
     simulated_changed(run->context->simulated);
 }

@@ -4,8 +4,8 @@
  * overwrites, reopens. It is replayed under random options, in all index modes and with a change of mode at each
  * reopen, on memory and on a real directory, with flush and compaction inside the calls or in threads beside them, some
  * with simulated I/O. Every answer must be the model's, so all runs give the same history; and where traditional mode
- * simulates, both sides must have been charged the same. A failing list shrinks to one in which nothing can be left out,
- * and is printed.
+ * simulates, both sides must have been charged the same. A failing list shrinks to one in which nothing can be left
+ * out, and is printed.
  *
  * MODEL_SEED another list; MODEL_OPS its length; MODEL_SETS how many option sets; MODEL_SET=n that one alone. */
 #include <check.h>

@@ -29,6 +29,7 @@ struct lsm_options paged_options(enum lsm_index index)
     o.index = index;
     o.cache_size = 1 << 20; /* all pages: what the engine has in memory must make no difference */
     o.filter_bits = 16;
+    o.filter_young = false;
     o.l0_compact = 64;
     o.l0_slowdown = o.l0_stop = 100;
     o.background = 0;

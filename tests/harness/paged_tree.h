@@ -17,7 +17,8 @@ extern struct paged paged;
 /* The device of the worked example in simulate.h, with 8 MiB of cache. */
 extern const struct simulation_options paged_device;
 
-/* Filters that hardly err, no compaction by itself, a cache of the tree that holds everything small. */
+/* Filters that hardly err, one for each run, no compaction by itself, a cache of the tree that holds everything small.
+ */
 struct lsm_options paged_options(enum lsm_index index);
 /* All that follows fails the test when the tree does not do as told. */
 void paged_open(const struct lsm_options *options);

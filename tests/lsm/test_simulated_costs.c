@@ -65,7 +65,8 @@ START_TEST(absent_keys_are_free)
     paged.env = env_memory_create(1);
     struct lsm_options o = paged_options((enum lsm_index)_i);
     paged_start(&o);
-    const struct filter *filter = &paged_body(paged_run(0))->filter;
+    const struct filter *filter = NULL;
+    ck_assert_int_eq(run_filter(paged_run(0), paged_body(paged_run(0)), &filter), PLSM_OK);
     for (unsigned i = 0; i + 1 < PAGED_KEYS; i++) {
         plsm_slice key = paged_key(i, text);
         text[key.size - 1]++;
@@ -125,19 +126,21 @@ START_TEST(sides_may_have_different_filters)
 {
     char text[64];
     static const uint64_t nothing = 0;
-    struct buf none = {0};
+    struct run_membership other = {.none = true};
+    struct run_membership *before = NULL;
+    struct filter filter;
     paged.env = env_memory_create(1);
     struct lsm_options o = paged_options(LSM_LEARNED);
     o.filter_bits = _i ? 16 : 0;
     paged_start(&o);
     struct run_body *body = paged_body(paged_run(0));
-    if (_i) {
-        body->has_filter = false;
-    } else {
-        ck_assert_int_eq(filter_build((uint64_t *)(uintptr_t)&nothing, 0, 8, &none), PLSM_OK);
-        ck_assert_int_eq(filter_open(buf_slice(&none), &body->filter), PLSM_OK);
-        body->has_filter = true;
+    if (!_i) {
+        ck_assert_int_eq(filter_build((uint64_t *)(uintptr_t)&nothing, 0, 8, &other.bytes), PLSM_OK);
+        ck_assert_int_eq(filter_open(buf_slice(&other.bytes), &filter), PLSM_OK);
+        membership_of_filter(&filter, &other.membership);
+        other.none = false;
     }
+    before = atomic_exchange(&body->membership, &other);
     unsigned keys[READS];
     paged_choose(keys, READS);
     for (unsigned i = 0; i < READS; i++) {
@@ -149,8 +152,8 @@ START_TEST(sides_may_have_different_filters)
                              traditional = paged_account(SIM_TRADITIONAL).totals;
     ck_assert_uint_eq(actual.reads > 0, _i == 1);
     ck_assert_uint_eq(traditional.blocks + traditional.hits, _i ? 0 : READS); /* one page each */
-    body->has_filter = _i;
-    buf_free(&none);
+    atomic_store(&body->membership, before);
+    buf_free(&other.bytes);
     paged_stop();
 }
 END_TEST

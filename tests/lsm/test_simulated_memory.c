@@ -29,7 +29,7 @@ START_TEST(index_and_filters_take_room)
         struct run_body *body = paged_body(paged_run(0));
         const struct run_traditional *t = NULL;
         ck_assert_int_eq(run_traditional(paged_run(0), body, &t), PLSM_OK);
-        ck_assert_uint_eq(t->bytes, fences_memory(t->fences) + body->filter_bytes.size);
+        ck_assert_uint_eq(t->bytes, fences_memory(t->fences) + body->footer.blocks[RUN_FILTER].size);
         uint64_t actual = paged_account(SIM_ACTUAL).metadata_bytes,
                  traditional = paged_account(SIM_TRADITIONAL).metadata_bytes;
         ck_assert_uint_eq((uint64_t)paged_statistic("mem.index") + (uint64_t)paged_statistic("mem.filter"), actual);

@@ -116,7 +116,7 @@ START_TEST(statistics_tell_both_sides)
     for (int traditional = 0; traditional < 2; traditional++) {
         plsm *db = fixture_open(env, PLSM_CREATE,
                                 traditional ? SMALL "sim=hdd,sim_cache=256K,index=traditional"
-                                            : SMALL "sim=hdd,sim_cache=256K,index=learned");
+                                            : SMALL "sim=hdd,sim_cache=256K,index=learned,filter_young=0");
         fill(db);
         read_some(db, 300);
         ck_assert_uint_gt(number(db, "sim.random"), 50);
@@ -128,13 +128,15 @@ START_TEST(statistics_tell_both_sides)
         ck_assert_uint_gt(number(db, "sim.writes"), 2000);
         ck_assert_uint_gt(number(db, "sim.write_bytes"), 2000 * 300);
         ck_assert_uint_ge(number(db, "sim.write_ms"), 3);
-        static const char *const names[] = {"reads", "random", "sequential", "blocks", "hits", "read_ms"};
+        static const char *const names[] = {"reads", "random", "sequential", "blocks", "read_ms", "hits"};
         for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
             char one[64], other[64];
             snprintf(one, sizeof one, "sim.%s", names[i]);
             snprintf(other, sizeof other, "sim.traditional_%s", names[i]);
             uint64_t here = number(db, one), there = number(db, other);
-            ck_assert_msg(traditional ? here == there : here <= there || i == 4, "%s", one);
+            bool less = i == 0 || i == 3 || i == 4; /* a page that is not read may make the next one random */
+            ck_assert_msg(traditional ? here == there : here <= there || !less, "%s: %lu, traditionally %lu", one,
+                          (unsigned long)here, (unsigned long)there);
             plsm_statistics_reset(db);
             ck_assert_uint_eq(number(db, one) + number(db, other), 0);
             read_some(db, 300);
