@@ -163,6 +163,17 @@ const struct entry *lsm_iterator_entry(const struct lsm_iterator *it);
 plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line),
                       void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
 
+/* Where a lookup of a key would look on a level. */
+struct lsm_place {
+    uint64_t run;  /* its number */
+    uint32_t page; /* 0 when not asked for */
+    bool learned;  /* the page is the answer of a model alone */
+};
+/* The run of a level that encloses `key` (on level 0 the newest of them), and with `page` the page of it that its index
+ * names: filters are not asked, no page is read, nothing is counted. PLSM_NOT_FOUND: no run of the level encloses it.
+ * PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY: the run could not be opened. */
+plsm_status lsm_locate(struct lsm *db, plsm_slice key, unsigned level, bool page, struct lsm_place *out);
+
 /* Calls `each` with every statistic of the tree: an integer, or a real when is_real. Names as blueprint section 7. */
 void lsm_statistics(struct lsm *db,
                     void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real), void *arg);

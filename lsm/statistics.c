@@ -100,6 +100,8 @@ static void tell_levels(const struct telling *t)
         tell(t, name, keys);
         snprintf(name, sizeof name, "lsm.level.%u.bytes", level);
         tell(t, name, l->bytes);
+        snprintf(name, sizeof name, "lsm.level.%u.found", level);
+        tell(t, name, count(t, COUNT_FOUND + level));
     }
 }
 
@@ -159,6 +161,7 @@ static void tell_learned(const struct telling *t, const struct totals *sum)
     tell_ratio(t, "learn.fallback_rate", (double)count(t, COUNT_MODEL_FALLBACK), lookups);
     tell(t, "learn.fallbacks", count(t, COUNT_MODEL_FALLBACK));
     tell_ratio(t, "learn.train_ns_per_key", (double)count(t, COUNT_TRAIN_NS), (double)count(t, COUNT_TRAIN_KEYS));
+    tell(t, "learn.train_ns", count(t, COUNT_TRAIN_NS));
     tell(t, "learn.files", sum->with_model);
     tell(t, "learn.files_loaded", sum->loaded);
     tell(t, "learn.bytes.index", sum->index_bytes);
@@ -176,6 +179,7 @@ static void tell_filters(const struct telling *t, const struct totals *sum)
     tell_ratio(t, "filter.bits_per_key", 8.0 * (double)sum->filter_bytes, (double)sum->filter_keys);
     tell_ratio(t, "filter.false_positive_rate", lookups > all ? lookups - all : 0, probes - all);
     tell(t, "filter.false_negatives", count(t, COUNT_FILTER_MISSED));
+    tell_ratio(t, "filter.build_ns_per_key", (double)count(t, COUNT_FILTER_NS), (double)count(t, COUNT_FILTER_KEYS));
     tell(t, "filter.probes", count(t, COUNT_FILTER_PROBES));
     tell(t, "filter.fallbacks", count(t, COUNT_MEMBERSHIP_FALLBACK));
     tell_ratio(t, "filter.build_ns_per_key", (double)count(t, COUNT_FILTER_NS), (double)count(t, COUNT_FILTER_KEYS));

@@ -279,6 +279,14 @@ static plsm_status tree_iterator_status(const struct engine_iterator *it)
     return lsm_iterator_status(own(it));
 }
 
+static plsm_status tree_locate(void *tree, plsm_slice key, unsigned level, bool page, plsm_place *out)
+{
+    struct lsm_place place;
+    plsm_status status = lsm_locate(tree, key, level, page, &place);
+    *out = (plsm_place){.file = place.run, .page = place.page, .by_model = place.learned};
+    return status;
+}
+
 static plsm_status tree_check(void *tree, void (*report)(void *arg, const char *line),
                               void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
 {
@@ -326,6 +334,7 @@ const struct engine engine_lsm = {
     .iterator_next = tree_iterator_next,
     .iterator_previous = tree_iterator_previous,
     .iterator_status = tree_iterator_status,
+    .locate = tree_locate,
     .check = tree_check,
     .statistics = tree_statistics,
     .statistics_reset = tree_statistics_reset,

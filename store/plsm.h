@@ -229,6 +229,18 @@ plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to);
  * PLSM_UNSUPPORTED where the engine has no models. */
 plsm_status plsm_retrain(plsm *db, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg);
 
+/* Where a lookup of a key would look on one level of the tree. */
+typedef struct plsm_place {
+    uint64_t file; /* its number */
+    uint32_t page; /* of that file; 0 when not asked for */
+    bool by_model; /* a model alone named the page */
+} plsm_place;
+/* For those who study indexes: which file of `level` (0 and up) spans `key` (on level 0 the newest that does) and, with
+ * `page`, which page of it the file's index names. Filters are not asked and no page is read: this is what a lookup
+ * does in front of that, and nothing else. PLSM_NOT_FOUND: no file of that level spans the key; PLSM_INVALID and
+ * PLSM_TOO_LARGE as plsm_get; PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY; PLSM_UNSUPPORTED: the engine has no levels. */
+plsm_status plsm_locate(plsm *db, plsm_slice key, unsigned level, bool page, plsm_place *out);
+
 /* Reads everything and checks every checksum, order, index, model and filter; `report` (may be NULL) gets a line per
  * problem. `progress` (may be NULL) gets bytes done and in all. PLSM_CORRUPT when anything is wrong. */
 plsm_status plsm_check(plsm *db, void (*report)(void *arg, const char *line),

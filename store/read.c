@@ -114,6 +114,18 @@ plsm_status plsm_multi_get(plsm *db, const plsm_read_options *options, const pls
     return first;
 }
 
+plsm_status plsm_locate(plsm *db, plsm_slice key, unsigned level, bool page, plsm_place *out)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct store_key whole;
+    *out = (plsm_place){0};
+    TRY(key_check(PLSM_NAMES, key));
+    if (!db->engine->locate)
+        return fail(PLSM_UNSUPPORTED, "the engine %s has no levels", db->engine->name);
+    key_join(&whole, PLSM_NAMES, key);
+    return db->engine->locate(db->tree, key_slice(&whole), level, page, out);
+}
+
 /* What of [offset, offset + size) lies within a value of `whole` bytes. */
 static size_t clip(uint64_t whole, uint64_t offset, size_t size)
 {
