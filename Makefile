@@ -73,6 +73,16 @@ $(BUILD)/tests/fs/%: $(BUILD)/tests/fs/%.o $(FS_PARTS_LIB) $(HARNESS_LIB) $(BUIL
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check fuse3) $(LDLIBS)
 
+# The command but for its main function, likewise.
+TOOL_PARTS_LIB := $(BUILD)/tests/libtoolparts.a
+$(TOOL_PARTS_LIB): $(filter-out $(BUILD)/tools/main.o,$(TOOL_OBJ))
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/tests/tools/%: $(BUILD)/tests/tools/%.o $(TOOL_PARTS_LIB) $(HARNESS_LIB) $(BUILD)/libplsm.a
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+
 unit-binaries: $(TEST_BIN)
 
 # --- tests: `make test` is the quick round, ./check is everything -----------------------------------------------------

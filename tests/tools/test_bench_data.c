@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "tools/bench/data.c"
-#include "tools/bench/zipf.c"
+#include "tools/bench/data.h"
+#include "tools/bench/zipf.h"
 #include "base/banned.h"
 
 /* --- Zipf ------------------------------------------------------------------------------------------------------- */
@@ -64,7 +64,8 @@ END_TEST
 START_TEST(shuffle_is_a_bijection)
 {
     static const uint64_t sizes[] = {1, 2, 3, 4, 5, 1000, 1023, 1024, 1025, 65537};
-    struct data data = {.keys = sizes[_i / 3], .seed = (uint64_t)_i % 3};
+    struct data data = {0};
+    ck_assert_int_eq(data_init(&data, "random", sizes[_i / 3], 0, 0, (uint64_t)_i % 3), PLSM_OK);
     uint8_t *seen = calloc(1, data.keys);
     ck_assert_ptr_nonnull(seen);
     uint64_t in_place = 0;
@@ -79,29 +80,69 @@ START_TEST(shuffle_is_a_bijection)
     if (data.keys >= 1000)
         ck_assert_uint_lt(in_place, data.keys / 50);
     free(seen);
+    data_free(&data);
 }
 END_TEST
 
+enum { COUNT = 20000, MORE = 1000, GENERATED = 9 }; /* shapes that need no file come first */
+
+struct stored {
+    size_t size;
+    uint8_t bytes[SHAPE_KEY_MAX];
+};
+
 static int compare_keys(const void *a, const void *b)
 {
-    return memcmp(a, b, DATA_KEY_SIZE);
+    const struct stored *one = a, *other = b;
+    return slice_compare(slice(one->bytes, one->size), slice(other->bytes, other->size));
 }
 
+static void store(struct stored *to, plsm_slice key)
+{
+    to->size = key.size;
+    memcpy(to->bytes, key.data, key.size);
+}
+
+/* Keys that are loaded, keys that are inserted later, and absent ones, of every shape that needs no file. */
 START_TEST(keys_are_unique_and_absent_ones_differ)
 {
-    enum { COUNT = 20000 };
-    static uint8_t keys[2 * COUNT][DATA_KEY_SIZE];
+    const struct shape *shape = &shapes[_i];
     struct data data = {0};
-    ck_assert_int_eq(data_init(&data, COUNT, 100, _i == 1, 3), PLSM_OK);
+    uint8_t made[SHAPE_MADE_MAX], buffer[SHAPE_KEY_MAX];
+    struct stored *keys = calloc(COUNT + MORE, sizeof *keys);
+    ck_assert_ptr_nonnull(keys);
+    ck_assert_ptr_null(shape->file);
+    ck_assert_int_eq(data_init(&data, shape->name, COUNT, MORE, 100, 3), PLSM_OK);
+    for (uint64_t i = 0; i < COUNT + MORE; i++)
+        store(&keys[i], data_key(&data, i, made));
+    for (uint64_t i = 1; i < COUNT && shape->ordered; i++)
+        ck_assert_int_lt(compare_keys(&keys[i - 1], &keys[i]), 0);
+    qsort(keys, COUNT + MORE, sizeof *keys, compare_keys);
+    for (uint64_t i = 1; i < COUNT + MORE; i++)
+        ck_assert_int_lt(compare_keys(&keys[i - 1], &keys[i]), 0);
     for (uint64_t i = 0; i < COUNT; i++) {
-        data_key(&data, i, keys[i]);
-        if (_i == 1 && i > 0) /* decimal keys come in the order of their indexes */
-            ck_assert_int_lt(compare_keys(keys[i - 1], keys[i]), 0);
-        data_absent_key(&data, i, keys[COUNT + i]);
+        struct stored absent;
+        store(&absent, data_absent_key(&data, i, buffer));
+        ck_assert_ptr_null(bsearch(&absent, keys, COUNT + MORE, sizeof *keys, compare_keys));
     }
-    qsort(keys, 2 * COUNT, DATA_KEY_SIZE, compare_keys);
-    for (int i = 1; i < 2 * COUNT; i++)
-        ck_assert_int_lt(compare_keys(keys[i - 1], keys[i]), 0);
+    free(keys);
+    data_free(&data);
+}
+END_TEST
+
+/* Neighbours in the order of indexes are neighbours among keys, or are not, as the shape says. */
+START_TEST(random_order_is_random_for_every_shape)
+{
+    struct data data = {0};
+    uint8_t one[SHAPE_MADE_MAX], other[SHAPE_MADE_MAX];
+    uint64_t ascents = 0;
+    ck_assert_int_eq(data_init(&data, shapes[_i].name, COUNT, 0, 100, 5), PLSM_OK);
+    for (uint64_t i = 1; i < COUNT; i++)
+        ascents += slice_compare(data_key(&data, data_scattered(&data, i - 1), one),
+                                 data_key(&data, data_scattered(&data, i), other)) < 0;
+    /* Of random numbers half of the steps go up, give or take sqrt(COUNT / 12) = 41. */
+    ck_assert_uint_gt(ascents, COUNT / 2 - 300);
+    ck_assert_uint_lt(ascents, COUNT / 2 + 300);
     data_free(&data);
 }
 END_TEST
@@ -109,19 +150,17 @@ END_TEST
 START_TEST(values_tell_keys_and_versions_apart)
 {
     struct data data = {0};
-    uint8_t key[DATA_KEY_SIZE], other[DATA_KEY_SIZE];
+    uint8_t one[SHAPE_MADE_MAX], two[SHAPE_MADE_MAX];
     unsigned mistaken = 0;
-    ck_assert_int_eq(data_init(&data, 1000, 100, false, 1), PLSM_OK);
+    ck_assert_int_eq(data_init(&data, shapes[_i].name, 1000, 1, 100, 1), PLSM_OK);
     for (uint64_t i = 0; i < 1000; i++) {
-        data_key(&data, i, key);
-        data_key(&data, i + 1, other);
-        plsm_slice name = slice(key, sizeof key);
+        plsm_slice name = data_key(&data, i, one), other = data_key(&data, i + 1, two);
         for (unsigned version = 0; version < 2; version++) {
-            plsm_slice value = data_value(&data, key, version);
+            plsm_slice value = data_value(&data, name, version);
             ck_assert_uint_eq(value.size, 100);
             ck_assert_int_eq(data_version(&data, name, value), (int)version);
             ck_assert_int_eq(data_version(&data, name, slice(value.data, 99)), -1);
-            mistaken += data_version(&data, slice(other, sizeof other), value) >= 0;
+            mistaken += data_version(&data, other, value) >= 0;
         }
     }
     ck_assert_uint_le(mistaken, 1); /* chance: 2000 times 2 in a million */
@@ -136,8 +175,9 @@ int main(void)
     tcase_add_loop_test(tests, zipf_has_the_exact_distribution, 0, 4);
     tcase_add_test(tests, zipf_at_the_edges);
     tcase_add_loop_test(tests, shuffle_is_a_bijection, 0, 30);
-    tcase_add_loop_test(tests, keys_are_unique_and_absent_ones_differ, 0, 2);
-    tcase_add_test(tests, values_tell_keys_and_versions_apart);
+    tcase_add_loop_test(tests, keys_are_unique_and_absent_ones_differ, 0, GENERATED);
+    tcase_add_loop_test(tests, random_order_is_random_for_every_shape, 0, GENERATED);
+    tcase_add_loop_test(tests, values_tell_keys_and_versions_apart, 0, GENERATED);
     tcase_set_timeout(tests, 120);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -4,6 +4,7 @@
 
 #include "tools/bench/bench.h"
 #include "tools/bench/report.h"
+#include "tools/bench/shapes.h"
 
 #include "base/alloc.h"
 
@@ -38,7 +39,8 @@ static struct row_options line_row(const struct bench_plan *plan, int line, uint
     struct row_options row = bench_row(plan, variant);
     row.workload = workload_find(lines[line].workload);
     row.batch = lines[line].batch;
-    row.decimal = row.decimal || row.workload->ordered;
+    if (row.workload->ordered && !shape_find(row.shape)->ordered)
+        row.shape = "decimal";
     return row;
 }
 
@@ -63,11 +65,11 @@ static void print_conditions(const struct bench_plan *plan, uint32_t repeat)
         (unsigned long long)row->cache_bytes, row->sync ? " --sync" : "", row->options ? " -o " : "",
         row->options ? row->options : "");
     report_machine("");
-    say("conditions: keys of 16 bytes (%s; sequential writes: decimal), incompressible values, no compression,\n"
+    say("conditions: keys of the shape %s (sequential writes: %s), incompressible values, no compression,\n"
         "  log on, sync %s, caches warm and larger than the data, write buffers of 64 MiB, medians of %u runs in "
         "turns\n"
         "  of all engines, each in a process of its own; CPU includes background work until it is done\n",
-        row->decimal ? "decimal" : "random", row->sync ? "on" : "off", repeat);
+        row->shape, shape_find(row->shape)->ordered ? row->shape : "decimal", row->sync ? "on" : "off", repeat);
 }
 
 /* The first variant that is plsm in learned mode, to compare with; -1: there is none. */

@@ -35,9 +35,8 @@ void report_json(const struct row_options *options, const struct row_result *res
                         "\"pages_per_op\":%s}\n",
                         options->workload->name, options->engine->name, index, (unsigned long long)options->keys,
                         options->value_bytes, options->batch, options->threads, options->sync ? "true" : "false",
-                        options->decimal ? "decimal" : "random", (unsigned long long)options->cache_bytes,
-                        (unsigned long long)result->ops, result->ops_per_s, result->cpu_ns_per_op, result->p50_ns,
-                        result->p99_ns, pages);
+                        options->shape, (unsigned long long)options->cache_bytes, (unsigned long long)result->ops,
+                        result->ops_per_s, result->cpu_ns_per_op, result->p50_ns, result->p99_ns, pages);
     put_line(line, size);
 }
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "tools/bench/quantile.h"
 
 #include "base/banned.h"
 
@@ -30,7 +31,7 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
     return remove(path);
 }
 
-static void remove_tree(const char *path)
+void rows_remove(const char *path)
 {
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -70,33 +71,47 @@ plsm_status rows_begin(const char *parent)
 void rows_end(void)
 {
     if (top[0])
-        remove_tree(top);
+        rows_remove(top);
     top[0] = '\0';
     handle_signals(SIG_DFL);
     if (signalled)
         raise(signalled);
 }
 
-/* What the child sends back. */
+/* What the child sends back, in front of the result. */
 struct report {
     plsm_status status;
-    struct row_result result;
     char message[512];
 };
 
+/* What is to be done in a child process. */
+struct errand {
+    rows_work *work;
+    void *arg, *result;
+    size_t result_size;
+};
+
+static void must_write(int out, const void *data, size_t size)
+{
+    if (write(out, data, size) != (ssize_t)size) /* a pipe takes this much at once */
+        _exit(1);
+}
+
 /* The child must not outlive us and write on where we remove: the kernel ends it when we end (and when that happened
  * before it could ask for that, it sees so itself). */
-static void child(const struct row_options *options, const char *directory, int out, pid_t parent)
+static void child(const struct errand *errand, const char *directory, int out, pid_t parent)
 {
     struct report report = {0};
     handle_signals(SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    report.status = workload_run(options, directory, &report.result);
+    report.status = errand->work(errand->arg, directory, errand->result);
     snprintf(report.message, sizeof report.message, "%s", plsm_message());
-    ssize_t put = write(out, &report, sizeof report);
-    _exit(put == sizeof report ? 0 : 1); /* a pipe takes this much at once */
+    fflush(NULL);
+    must_write(out, &report, sizeof report);
+    must_write(out, errand->result, errand->result_size);
+    _exit(0);
 }
 
 /* Waits for the child; a signal to us ends it. */
@@ -112,11 +127,31 @@ static int wait_for(pid_t pid)
     return status;
 }
 
-plsm_status row_run(const struct row_options *options, struct row_result *result)
+/* A broken pipe ends us as it ended the child: as other tools end. */
+static void end_by_pipe(void)
+{
+    rows_end();
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+}
+
+static plsm_status collect(int in, int exit_status, const struct errand *errand)
+{
+    struct report report = {0};
+    ssize_t got = read(in, &report, sizeof report);
+    if (WIFSIGNALED(exit_status))
+        return fail(PLSM_IO, "killed by signal %d", WTERMSIG(exit_status));
+    if (got != sizeof report || read(in, errand->result, errand->result_size) != (ssize_t)errand->result_size)
+        return fail(PLSM_IO, "ended without a result");
+    return report.status == PLSM_OK ? PLSM_OK : fail(report.status, "%s", report.message);
+}
+
+plsm_status rows_apart(rows_work *work, void *arg, void *result, size_t result_size)
 {
     char directory[PATH_MAX];
     int ends[2];
-    struct report report = {.status = PLSM_IO};
+    struct errand errand = {work, arg, result, result_size};
+    INVARIANT(result_size + sizeof(struct report) <= PIPE_BUF);
     if (snprintf(directory, sizeof directory, "%s/row", top) >= (int)sizeof directory)
         return fail(PLSM_INVALID, "%s: the path is too long", top);
     if (mkdir(directory, 0700) < 0)
@@ -127,37 +162,39 @@ plsm_status row_run(const struct row_options *options, struct row_result *result
     pid_t parent = getpid(), pid = fork();
     if (pid == 0) {
         close(ends[0]);
-        child(options, directory, ends[1], parent);
+        child(&errand, directory, ends[1], parent);
     }
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
         return fail_errno(errno, "a process for the benchmark", "start");
     }
-    int status = wait_for(pid);
-    ssize_t got = read(ends[0], &report, sizeof report);
+    int exit_status = wait_for(pid);
+    plsm_status status = collect(ends[0], exit_status, &errand);
     close(ends[0]);
-    remove_tree(directory);
+    rows_remove(directory);
     if (signalled)
         rows_end();
-    const char *index = options->index ? options->index : "";
-    if (WIFSIGNALED(status))
-        return fail(PLSM_IO, "%s on %s %s: killed by signal %d", options->workload->name, options->engine->name, index,
-                    WTERMSIG(status));
-    if (got != sizeof report)
-        return fail(PLSM_IO, "%s on %s %s: ended without a result", options->workload->name, options->engine->name,
-                    index);
-    if (report.status != PLSM_OK)
-        return fail(report.status, "%s on %s %s: %s", options->workload->name, options->engine->name, index,
-                    report.message);
-    *result = report.result;
-    return PLSM_OK;
+    if (WIFSIGNALED(exit_status) && WTERMSIG(exit_status) == SIGPIPE)
+        end_by_pipe();
+    return status;
 }
 
-static int compare_doubles(const void *a, const void *b)
+static plsm_status run_workload(void *arg, const char *directory, void *result)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    return workload_run(arg, directory, result);
+}
+
+plsm_status row_run(const struct row_options *options, struct row_result *result)
+{
+    char what[128];
+    struct row_options copy = *options;
+    plsm_status status = rows_apart(run_workload, &copy, result, sizeof *result);
+    if (status == PLSM_OK)
+        return PLSM_OK;
+    snprintf(what, sizeof what, "%s on %s%s%s", options->workload->name, options->engine->name,
+             options->index ? " " : "", options->index ? options->index : "");
+    return fail_context(status, what);
 }
 
 static double median_of(const struct row_result *results, uint32_t count, size_t offset)
@@ -165,8 +202,7 @@ static double median_of(const struct row_result *results, uint32_t count, size_t
     double values[ROW_REPEAT_MAX] = {0};
     for (uint32_t i = 0; i < count; i++)
         memcpy(&values[i], (const char *)&results[i] + offset, sizeof values[i]);
-    qsort(values, count, sizeof *values, compare_doubles);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+    return quantile(values, count, 0.5);
 }
 
 void row_median(const struct row_result *results, uint32_t count, struct row_result *median)

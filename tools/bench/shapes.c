@@ -112,7 +112,7 @@ static plsm_slice ycsb_of(uint32_t counter, uint8_t *buffer)
     put_u32(buffer + 4, digits >> zeros * 8);
     decimal16(hash % unit, buffer + 7 - zeros);
     if (__builtin_expect(high == 0, 0)) {
-        int size = snprintf((char *)buffer, SHAPE_KEY_MAX, "user%llu", (unsigned long long)hash);
+        int size = snprintf((char *)buffer, SHAPE_MADE_MAX, "user%llu", (unsigned long long)hash);
         return slice(buffer, (size_t)size);
     }
     return slice(buffer, 23 - zeros);
@@ -295,14 +295,14 @@ static plsm_slice lines_foreign(const struct shape_set *set, uint64_t index, uin
 const struct shape shapes[] = {
     {"counters", "numbers, none missing", .ordered = true,
      .maker = MAKER(.key = counters_key, .absent = {counters_absent})},
-    {"counters10", "numbers, 10 % missing at random",
+    {"counters10", "numbers, 10 % missing at random", .scattered = true,
      .maker = MAKER(.key = gaps_key, .absent = {gaps_absent}, .missing = 10, .of = 100)},
-    {"counters75", "numbers, 75 % missing at random",
+    {"counters75", "numbers, 75 % missing at random", .scattered = true,
      .maker = MAKER(.key = gaps_key, .absent = {gaps_absent}, .missing = 75, .of = 100)},
-    {"ycsb", "\"user\" and the decimal hash of a counter, as YCSB makes them",
+    {"ycsb", "\"user\" and the decimal hash of a counter, as YCSB makes them", .scattered = true,
      .maker = MAKER(.key = ycsb_key, .absent = {ycsb_absent})},
-    {"random", "16 random bytes", .maker = MAKER(.key = random_key, .absent = {random_absent})},
-    {"hex", "32 random hex digits", .maker = MAKER(.key = hex_key, .absent = {hex_absent})},
+    {"random", "16 random bytes", .scattered = true, .maker = MAKER(.key = random_key, .absent = {random_absent})},
+    {"hex", "32 random hex digits", .scattered = true, .maker = MAKER(.key = hex_key, .absent = {hex_absent})},
     {"series", "measurements of many series, every 15 s: the series' hash, then the time",
      .maker = MAKER(.key = series_key, .absent = {series_missing, series_between})},
     {"series_jitter", "the same, some milliseconds late",
@@ -423,7 +423,7 @@ uint64_t shape_count(const struct shape_set *set)
     return set->keys;
 }
 
-plsm_slice shape_key(const struct shape_set *set, uint64_t index, uint8_t buffer[SHAPE_KEY_MAX])
+plsm_slice shape_key(const struct shape_set *set, uint64_t index, uint8_t buffer[SHAPE_MADE_MAX])
 {
     INVARIANT(index < set->keys);
     return set->shape->maker->key(set, index, buffer);

@@ -33,6 +33,7 @@
 #include "base/bytes.h"
 
 enum { SHAPE_KEY_MAX = 512 };      /* bytes of the longest key */
+enum { SHAPE_MADE_MAX = 32 };      /* bytes of the longest key that is generated */
 enum { SHAPE_KEYS_MAX = 1 << 30 }; /* of a set */
 
 /* Ways for a key not to be in the set. */
@@ -48,6 +49,7 @@ enum shape_absent {
 struct shape {
     const char *name, *about;
     bool ordered;                    /* index order is key order */
+    bool scattered;                  /* index order has nothing to do with key order */
     const char *file;                /* that its keys come from; NULL: generated */
     const struct shape_maker *maker; /* private to shapes.c */
 };
@@ -71,7 +73,7 @@ uint64_t shape_count(const struct shape_set *set);
 
 /* The key with this index, below shape_count. A generated key is written to `buffer` and costs 2 to 15 ns; a line costs
  * two cache misses, and the slice points into the set instead, until it is closed. */
-plsm_slice shape_key(const struct shape_set *set, uint64_t index, uint8_t buffer[SHAPE_KEY_MAX]);
+plsm_slice shape_key(const struct shape_set *set, uint64_t index, uint8_t buffer[SHAPE_MADE_MAX]);
 
 /* How many keys are absent in this way; 0: this set has none. Generated shapes have as many as keys, but of missing
  * numbers and measurements as many as are missing. */

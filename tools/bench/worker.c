@@ -34,33 +34,34 @@ __attribute__((cold)) static plsm_status wrong(const char *what, plsm_slice key)
     return fail(PLSM_CORRUPT, "wrong answer: %s, key %s", what, text_quote(quoted, sizeof quoted, key));
 }
 
-static plsm_status read_present(struct worker *worker, const uint8_t *key_bytes)
+static plsm_status read_present(struct worker *worker, plsm_slice key)
 {
-    plsm_slice key = slice(key_bytes, DATA_KEY_SIZE), value = {0};
+    plsm_slice value = {0};
     plsm_status status = worker->engine->get(worker->session, key, &value);
     if (__builtin_expect(status != PLSM_OK, 0))
         return status == PLSM_NOT_FOUND ? wrong("a key that is there was not found", key) : status;
     return data_version(worker->data, key, value) >= 0 ? PLSM_OK : wrong("a value is not what was written", key);
 }
 
-static plsm_status read_absent(struct worker *worker, const uint8_t *key_bytes)
+static plsm_status read_absent(struct worker *worker, plsm_slice key)
 {
-    plsm_slice key = slice(key_bytes, DATA_KEY_SIZE), value = {0};
+    plsm_slice value = {0};
     plsm_status status = worker->engine->get(worker->session, key, &value);
     if (__builtin_expect(status == PLSM_NOT_FOUND, 1))
         return PLSM_OK;
     return status == PLSM_OK ? wrong("a key that is not there was found", key) : status;
 }
 
-static plsm_status write_one(struct worker *worker, const uint8_t *key, unsigned version)
+static plsm_status write_one(struct worker *worker, plsm_slice key, unsigned version)
 {
-    struct adapter_record record = {slice(key, DATA_KEY_SIZE), data_value(worker->data, key, version)};
+    struct adapter_record record = {key, data_value(worker->data, key, version)};
     return worker->engine->put(worker->session, &record, 1);
 }
 
 plsm_status worker_scan(struct worker *worker, plsm_slice from, uint64_t limit, uint64_t *count)
 {
-    uint8_t last[DATA_KEY_SIZE] = {0};
+    uint8_t last[SHAPE_KEY_MAX];
+    size_t last_size = 0;
     /* Seeks are timed as a whole by their caller. */
     bool timed = worker->latency && worker->workload->kind == WORKLOAD_SCAN;
     plsm_status status = worker->engine->seek(worker->session, from);
@@ -73,13 +74,13 @@ plsm_status worker_scan(struct worker *worker, plsm_slice from, uint64_t limit, 
         if (!worker->engine->step(worker->session, &key, &value))
             break;
         sample_end(worker, begun);
-        if (data_version(worker->data, key, value) < 0)
+        if (key.size > sizeof last || data_version(worker->data, key, value) < 0)
             status = wrong("an entry of a scan is not what was written", key);
         else if (*count == 0 ? from.size > 0 && slice_compare(key, from) != 0
-                             : memcmp(last, key.data, DATA_KEY_SIZE) >= 0)
+                             : slice_compare(slice(last, last_size), key) >= 0)
             status = wrong("entries of a scan are missing or out of order", key);
         else
-            memcpy(last, key.data, DATA_KEY_SIZE);
+            memcpy(last, key.data, last_size = key.size);
         ++*count;
     }
     plsm_status end = worker->engine->scan_end(worker->session);
@@ -88,29 +89,27 @@ plsm_status worker_scan(struct worker *worker, plsm_slice from, uint64_t limit, 
 
 /* --- the workloads ---------------------------------------------------------------------------------------------- */
 
-/* The index of the key that the i-th write of all goes to. Random keys in the order of their indexes come in random
- * order. */
+/* The index of the key that the i-th write of all goes to. */
 static uint64_t write_index(struct worker *worker, uint64_t i)
 {
     const struct workload *workload = worker->workload;
     if (workload->kind == WORKLOAD_OVERWRITE)
         return random_below(&worker->random, worker->data->keys);
-    return workload->ordered || !worker->data->decimal ? i : data_shuffled(worker->data, i);
+    return workload->ordered ? i : data_scattered(worker->data, i);
 }
 
 static plsm_status run_writes(struct worker *worker)
 {
     unsigned version = worker->workload->kind == WORKLOAD_OVERWRITE;
     struct adapter_record *records = mem_alloc(worker->batch * sizeof *records);
-    uint8_t(*keys)[DATA_KEY_SIZE] = mem_alloc((size_t)worker->batch * DATA_KEY_SIZE);
+    uint8_t(*keys)[SHAPE_MADE_MAX] = mem_alloc((size_t)worker->batch * SHAPE_MADE_MAX);
     plsm_status status = records && keys ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a batch");
     uint64_t end = worker->first + worker->ops;
     for (uint64_t i = worker->first; i < end && status == PLSM_OK;) {
         uint32_t count = 0;
         for (; count < worker->batch && i < end; count++, i++) {
-            data_key(worker->data, write_index(worker, i), keys[count]);
-            records[count].key = slice(keys[count], DATA_KEY_SIZE);
-            records[count].value = data_value(worker->data, keys[count], version);
+            records[count].key = data_key(worker->data, write_index(worker, i), keys[count]);
+            records[count].value = data_value(worker->data, records[count].key, version);
         }
         uint64_t begun = sample_begin(worker, count >= SAMPLE_BATCH);
         status = worker->engine->put(worker->session, records, count);
@@ -137,16 +136,14 @@ static uint64_t popular_index(struct worker *worker)
 
 static plsm_status run_reads(struct worker *worker)
 {
-    uint8_t key[DATA_KEY_SIZE];
+    uint8_t buffer[SHAPE_KEY_MAX];
     plsm_status status = PLSM_OK;
     enum workload_kind kind = worker->workload->kind;
     for (uint64_t i = 0; i < worker->ops && status == PLSM_OK; i++) {
         uint64_t index =
             kind == WORKLOAD_ZIPF ? popular_index(worker) : random_below(&worker->random, worker->data->keys);
-        if (kind == WORKLOAD_ABSENT)
-            data_absent_key(worker->data, index, key);
-        else
-            data_key(worker->data, index, key);
+        plsm_slice key = kind == WORKLOAD_ABSENT ? data_absent_key(worker->data, index, buffer)
+                                                 : data_key(worker->data, index, buffer);
         uint64_t begun = sample_begin(worker, false);
         status = kind == WORKLOAD_ABSENT ? read_absent(worker, key) : read_present(worker, key);
         sample_end(worker, begun);
@@ -169,19 +166,19 @@ static plsm_status run_scan(struct worker *worker)
     return PLSM_OK;
 }
 
-static plsm_status seek_and_read(struct worker *worker, const uint8_t *key, uint64_t limit)
+static plsm_status seek_and_read(struct worker *worker, plsm_slice key, uint64_t limit)
 {
     uint64_t count = 0;
-    TRY(worker_scan(worker, slice(key, DATA_KEY_SIZE), limit, &count));
-    return count > 0 ? PLSM_OK : wrong("a seek did not find a key that is there", slice(key, DATA_KEY_SIZE));
+    TRY(worker_scan(worker, key, limit, &count));
+    return count > 0 ? PLSM_OK : wrong("a seek did not find a key that is there", key);
 }
 
 static plsm_status run_seeks(struct worker *worker)
 {
-    uint8_t key[DATA_KEY_SIZE];
+    uint8_t buffer[SHAPE_MADE_MAX];
     plsm_status status = PLSM_OK;
     for (uint64_t i = 0; i < worker->ops && status == PLSM_OK; i++) {
-        data_key(worker->data, random_below(&worker->random, worker->data->keys), key);
+        plsm_slice key = data_key(worker->data, random_below(&worker->random, worker->data->keys), buffer);
         uint64_t begun = sample_begin(worker, true);
         status = seek_and_read(worker, key, SEEK_ENTRIES);
         sample_end(worker, begun);
@@ -206,10 +203,10 @@ static uint64_t mix_index(struct worker *worker)
     return (worker->data->keys - 1 - (age - worker->inserted)) % worker->data->keys;
 }
 
-static plsm_status mix_operation(struct worker *worker, const uint8_t *key, unsigned choice)
+static plsm_status mix_operation(struct worker *worker, plsm_slice key, unsigned choice)
 {
     const struct workload_mix *mix = &worker->workload->mix;
-    uint8_t new_key[DATA_KEY_SIZE];
+    uint8_t buffer[SHAPE_MADE_MAX];
     if (choice < mix->read)
         return read_present(worker, key);
     if ((choice -= mix->read) < mix->update)
@@ -220,18 +217,20 @@ static plsm_status mix_operation(struct worker *worker, const uint8_t *key, unsi
         TRY(read_present(worker, key));
         return write_one(worker, key, 1);
     }
-    data_key(worker->data, inserted_index(worker, worker->inserted), new_key);
-    TRY(write_one(worker, new_key, 0));
+    uint64_t index = inserted_index(worker, worker->inserted);
+    if (index >= shape_count(worker->data->set))
+        return fail(PLSM_TOO_LARGE, "more keys were inserted than there are");
+    TRY(write_one(worker, data_key(worker->data, index, buffer), 0));
     worker->inserted++;
     return PLSM_OK;
 }
 
 static plsm_status run_mix(struct worker *worker)
 {
-    uint8_t key[DATA_KEY_SIZE];
+    uint8_t buffer[SHAPE_MADE_MAX];
     plsm_status status = PLSM_OK;
     for (uint64_t i = 0; i < worker->ops && status == PLSM_OK; i++) {
-        data_key(worker->data, mix_index(worker), key);
+        plsm_slice key = data_key(worker->data, mix_index(worker), buffer);
         unsigned choice = (unsigned)random_below(&worker->random, 100);
         uint64_t begun = sample_begin(worker, false);
         status = mix_operation(worker, key, choice);

@@ -11,12 +11,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "base/alloc.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "base/histogram.h"
+#include "tools/bench/clock.h"
 #include "tools/bench/data.h"
 #include "tools/bench/worker.h"
 
@@ -63,44 +63,10 @@ struct run {
     uint64_t cpu_ns, wall_ns, read_bytes;
 };
 
-static uint64_t process_cpu_ns(void)
-{
-    struct rusage usage = {0};
-    getrusage(RUSAGE_SELF, &usage);
-    return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * 1000000000 +
-           ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000;
-}
-
-/* Bytes that this process got from read calls so far, as the kernel counts them (0 where it does not). */
-static uint64_t process_read_bytes(void)
-{
-    unsigned long long bytes = 0;
-    FILE *file = fopen("/proc/self/io", "r");
-    if (!file)
-        return 0;
-    if (fscanf(file, "rchar: %llu", &bytes) != 1)
-        bytes = 0;
-    fclose(file);
-    return bytes;
-}
-
-/* Waits until the process has used next to no processor for 100 ms: background work is over, whatever the engine. */
-static void wait_until_idle(void)
-{
-    const uint64_t interval_ns = 20000000, idle_ns = 1000000;
-    uint64_t before = process_cpu_ns();
-    for (int quiet = 0; quiet < 5;) {
-        env_sleep_ns(env_posix(), interval_ns);
-        uint64_t now = process_cpu_ns();
-        quiet = now - before < idle_ns ? quiet + 1 : 0;
-        before = now;
-    }
-}
-
 static plsm_status settle(struct run *run)
 {
     TRY(run->options->engine->settle(run->db));
-    wait_until_idle();
+    clock_wait_until_idle();
     return PLSM_OK;
 }
 
@@ -216,8 +182,8 @@ static plsm_status run_threads(struct run *run, uint64_t ops, uint64_t *inserted
         return fail(PLSM_NO_MEMORY, "no memory for %u threads", options->threads);
     atomic_int go = 0;
     plsm_status status = start_threads(run, threads, &go, ops);
-    uint64_t wall = env_now_ns(env_posix()), cpu = process_cpu_ns();
-    run->read_bytes = process_read_bytes();
+    uint64_t wall = env_now_ns(env_posix()), cpu = clock_process_cpu_ns();
+    run->read_bytes = clock_read_bytes();
     atomic_store(&go, 1);
     for (uint32_t t = 0; t < options->threads; t++) {
         env_thread_join(threads[t].handle);
@@ -226,12 +192,12 @@ static plsm_status run_threads(struct run *run, uint64_t ops, uint64_t *inserted
         *inserted += threads[t].worker.inserted;
     }
     run->wall_ns = env_now_ns(env_posix()) - wall;
-    run->read_bytes = process_read_bytes() - run->read_bytes;
+    run->read_bytes = clock_read_bytes() - run->read_bytes;
     for (uint32_t t = 0; t < options->threads; t++)
         options->engine->session_end(threads[t].worker.session);
     if (status == PLSM_OK && options->workload->writes)
         status = settle(run);
-    run->cpu_ns = process_cpu_ns() - cpu;
+    run->cpu_ns = clock_process_cpu_ns() - cpu;
     mem_free(threads);
     return status;
 }
@@ -259,6 +225,13 @@ static plsm_status measure(struct run *run, struct row_result *result)
     return PLSM_OK;
 }
 
+/* Keys that a mix may insert: twice as many as it should, so that chance does not exceed them. */
+static uint64_t keys_to_insert(const struct row_options *options)
+{
+    uint64_t ops = options->ops ? options->ops : options->keys, insert = options->workload->mix.insert;
+    return insert ? ops * insert / 50 + UINT64_C(1000) * options->threads : 0;
+}
+
 plsm_status workload_run(const struct row_options *options, const char *directory, struct row_result *result)
 {
     struct run *run = mem_zalloc(sizeof *run);
@@ -273,7 +246,8 @@ plsm_status workload_run(const struct row_options *options, const char *director
                                                    .index = options->index,
                                                    .options = options->options};
     snprintf(run->path, sizeof run->path, "%s/store", directory);
-    plsm_status status = data_init(&run->data, options->keys, options->value_bytes, options->decimal, options->seed);
+    plsm_status status = data_init(&run->data, options->shape, options->keys, keys_to_insert(options),
+                                   options->value_bytes, options->seed);
     if (status == PLSM_OK)
         status = measure(run, result);
     if (status == PLSM_OK)

@@ -33,7 +33,7 @@ struct workload {
     struct workload_mix mix;
 };
 
-extern const struct workload workloads[]; /* ended by one without a name */
+extern const struct workload workloads[];               /* ended by one without a name */
 const struct workload *workload_find(const char *name); /* NULL: none of that name */
 
 struct row_options {
@@ -44,15 +44,16 @@ struct row_options {
     uint64_t keys, ops;  /* ops 0: as many as keys */
     uint64_t seed, cache_bytes;
     uint32_t value_bytes, batch, threads;
-    bool sync, decimal;
+    bool sync;
+    const char *shape; /* of the keys */
 };
 
 struct row_result {
     uint64_t ops;
-    double ops_per_s;     /* while the threads of the workload ran */
-    double cpu_ns_per_op; /* of the whole process, until the work left in the background was done too */
+    double ops_per_s;      /* while the threads of the workload ran */
+    double cpu_ns_per_op;  /* of the whole process, until the work left in the background was done too */
     double p50_ns, p99_ns; /* of one call: for writes in batches, of a batch */
-    double pages_per_op;  /* 4 KiB read from files by calls; negative: the engine maps its files */
+    double pages_per_op;   /* 4 KiB read from files by calls; negative: the engine maps its files */
 };
 
 /* Runs it in `directory`, which is empty. Wrong answers are errors (PLSM_CORRUPT). */
