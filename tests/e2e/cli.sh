@@ -409,18 +409,132 @@ expect 2 "$PLSM" bench readrandom -o frob=1
 expect 2 "$PLSM" bench frob
 expect 3 "$PLSM" bench readrandom --dir=none
 is "$(ls scratch)" ''
-"$PLSM" bench readrandom --keys=50m --dir=scratch >/dev/null 2>&1 &
-writer=$!
-for _ in $(seq 300); do
-    [ -z "$(ls scratch)" ] || break
-    sleep 0.1
+
+# Shapes of keys for every workload.
+for shape in hex decimal ycsb counters counters10 counters75 series series_jitter; do
+    expect 0 "$PLSM" bench ycsb-e --shape=$shape --keys=2k --json --dir=scratch
+    says out "\"key_type\":\"$shape\""
+    expect 0 "$PLSM" bench readabsent --shape=$shape --keys=2k --index=both --dir=scratch
 done
-[ -n "$(ls scratch)" ] && pass || fail "the bench made no directory"
-kill -TERM $writer
-wait $writer
-is $? 143
-writer=
+mkdir -p sets/plsm-key-sets
+find "$ROOT" -type f -name '*.[ch]' | LC_ALL=C sort -u >sets/plsm-key-sets/paths.txt
+expect 0 env XDG_CACHE_HOME="$PWD/sets" "$PLSM" bench fillseq --shape=paths --keys=100 --dir=scratch
+expect 3 env XDG_CACHE_HOME="$PWD/none" "$PLSM" bench fillseq --shape=paths --keys=100 --dir=scratch
+says err key-sets
+expect 2 "$PLSM" bench readrandom --shape=frob
+says err counters75
+expect 2 "$PLSM" bench fillseq --shape=hex
+expect 2 "$PLSM" bench readrandom --keys=1k,2k
+
+# --- bench compare -------------------------------------------------------------------------------------------------
+compare="--keys=2k --rounds=3 --ops=200 --dir=scratch -o buffer_size=64K,file_size=64K"
+# shellcheck disable=SC2086
+expect 0 "$PLSM" bench compare $compare
+for text in 'modes: learned traditional' 'rounds: 3 of 200' 'random: 2000 keys' get_uniform get_zipf get_hot \
+    get_sequential get_absent get_level_0 predict_file predict_page multi_get_16 multi_get_100 multi_get_100_to_get \
+    range_100 get_uncached absent_uncached get_small_cache zipf_small_cache put_and_compact compact write_all memory; do
+    says out "$text"
+done
+silent err
+# shellcheck disable=SC2086
+expect 0 env XDG_CACHE_HOME="$PWD/none" "$PLSM" bench compare $compare --keys=1k,2k --shapes=series,random --json \
+    --csv=figures.csv
+python3 - out figures.csv <<'END' && pass || fail "rows of compare"
+import csv, json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+table = list(csv.DictReader(open(sys.argv[2])))
+assert len(rows) == len(table), (len(rows), len(table))
+for row, line in zip(rows, table):
+    for name, value in row.items():
+        other = line[name]
+        assert str(value) == other or abs(float(value) - float(other)) <= 1e-6 * abs(float(value)), (name, value, other)
+    assert all(line[name] == "" for name in line if name not in row)
+for shape in "series", "random":
+    for keys in 1000, 2000:
+        for mode in "learned", "traditional":
+            own = {r["operation"]: r for r in rows if (r["shape"], r["keys"], r["mode"]) == (shape, keys, mode)}
+            for name in "get_uniform", "get_absent", "multi_get_16", "range_100", "predict_page", "get_uncached":
+                assert own[name]["cpu_ns_per_op"] > 0 and own[name]["rounds"] == 3, own[name]
+                assert own[name]["against"] == "traditional"
+                assert mode == "learned" or own[name]["cpu_ratio"] == 1
+            assert own["get_uniform"]["pages_per_op"] >= 1
+            assert own["get_uncached"]["reads_per_op"] >= 1
+            assert own["memory"]["index_bytes"] > 0 and own["memory"]["filter_bytes"] > 0
+            assert own["put"]["ops"] == keys
+            assert own["write_all"]["filter_ns_per_key"] > 0
+            assert ("block_accuracy" in own["get_uniform"]) == (mode == "learned")
+        assert "get_absent_changed" in own or shape == "random"
+END
+if command -v gnuplot >/dev/null; then
+    # shellcheck disable=SC2086
+    expect 0 "$PLSM" bench compare $compare --plot="pictures of it's"
+    for file in time-2000 memory-2000; do
+        is "$(head -c 4 "pictures of it's/$file.png" | tail -c 3)" PNG
+        says "pictures of it's/$file.svg" '<svg'
+    done
+fi
+mkdir bare
+# shellcheck disable=SC2086
+expect 3 env PATH="$PWD/bare" "$PLSM" bench compare $compare --plot=pictures
+says err 'gnuplot'
+# shellcheck disable=SC2086
+expect 3 env XDG_CACHE_HOME="$PWD/none" "$PLSM" bench compare $compare --shapes=words
+says err key-sets
+# shellcheck disable=SC2086
+expect 0 env XDG_CACHE_HOME="$PWD/none" "$PLSM" bench compare $compare --keys=1k --shapes=all --verify=1k
+says err 'left out: words'
+says err 'left out: paths'
+is "$(grep -c '^verified .* 1000 lookups, .* 0 wrong, of 1000' out)" 9
+# shellcheck disable=SC2086
+expect 0 "$PLSM" bench compare $compare --verify=3k --threads=2 --json --modes=traditional,learned
+python3 -c 'import json; row = json.load(open("out")); assert row["lookups"] == 3000 and row["wrong"] == 0' &&
+    pass || fail "counts of verify"
+expect 2 "$PLSM" bench compare --modes=learned,frob
+expect 2 "$PLSM" bench compare --modes=learned,learned
+expect 2 "$PLSM" bench compare --shapes=random,frob
+expect 2 "$PLSM" bench compare --threads=2
+expect 2 "$PLSM" bench compare --verify=10 --csv=x.csv
+expect 2 "$PLSM" bench compare --engine=lsm
+expect 2 "$PLSM" bench readrandom --rounds=3
+expect 3 "$PLSM" bench compare --keys=10 --csv=none/figures.csv --dir=scratch
 is "$(ls scratch)" ''
+
+# --- bench requirements --------------------------------------------------------------------------------------------
+# shellcheck disable=SC2086
+expect 0 "$PLSM" bench requirements $compare
+is "$(grep -cE '^(6\.[1-4]|10\.[1-3]) ' out)" 27
+is "$(grep -cE '^10\.3 .*not measurable here' out)" 3
+says out 'not met, '
+# shellcheck disable=SC2086
+expect 0 "$PLSM" bench requirements $compare --shape=series --json
+python3 - out <<'END' && pass || fail "lines of requirements"
+import collections, json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+counts = collections.Counter(line["section"] for line in lines)
+assert counts == {"6.1": 4, "6.2": 4, "6.3": 4, "6.4": 4, "10.1": 4, "10.2": 4, "10.3": 3}, counts
+by_name = {line["requirement"]: line for line in lines}
+for name in "corruption or loss in model updates", "recovery from model failures":
+    assert by_name[name]["verdict"] == "met", by_name[name]
+assert all(line["verdict"] in ("met", "not met", "not measurable here") and line["measured"] for line in lines)
+END
+expect 2 "$PLSM" bench requirements --modes=learned
+expect 2 "$PLSM" bench requirements --keys=1k,2k
+is "$(ls scratch)" ''
+
+for workload in readrandom compare requirements; do
+    "$PLSM" bench $workload --keys=50m --dir=scratch >/dev/null 2>&1 &
+    writer=$!
+    for _ in $(seq 300); do
+        [ -z "$(ls scratch)" ] || break
+        sleep 0.1
+    done
+    [ -n "$(ls scratch)" ] && pass || fail "the bench made no directory"
+    kill -TERM $writer
+    wait $writer
+    is $? 143
+    writer=
+    is "$(ls scratch)" ''
+done
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
