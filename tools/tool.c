@@ -192,6 +192,13 @@ bool tool_write(const void *data, size_t size)
     return output_error == 0;
 }
 
+bool tool_flush(void)
+{
+    if (!output_error && fflush(stdout) != 0)
+        output_error = errno ? errno : EIO;
+    return output_error == 0;
+}
+
 enum tool_exit tool_output_end(const struct tool *tool, enum tool_exit so_far)
 {
     if (!output_error && (fflush(stdout) != 0 || ferror(stdout)))

@@ -81,6 +81,8 @@ plsm_durability tool_durability(const struct tool *tool);
 
 /* Writes to stdout; false when that failed (and then for good): stop and return tool_output_end. */
 bool tool_write(const void *data, size_t size);
+/* Hands on what was written so far; likewise. */
+bool tool_flush(void);
 /* Flushes stdout and turns an output error into a message and TOOL_ERROR; a broken pipe ends the process by SIGPIPE
  * silently, as other tools do, but only from tool_main after the store is closed. */
 enum tool_exit tool_output_end(const struct tool *tool, enum tool_exit so_far);

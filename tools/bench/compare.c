@@ -156,7 +156,7 @@ static plsm_status run_sets(struct output *out, const char *directory, uint64_t 
                 return fail_errno(errno, directory, "make a directory in it");
             plsm_status status = run_set(out, name, plan->keys[i], own, wrong);
             rows_remove(own);
-            if (status != PLSM_OK)
+            if (status != PLSM_OK || !tool_flush()) /* nobody reads on */
                 return status;
         }
     return PLSM_OK;

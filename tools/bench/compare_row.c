@@ -66,7 +66,7 @@ static void put_line(struct buf *line)
 {
     if (buf_append(line, "\n", 1) == PLSM_OK)
         tool_write(line->data, line->size);
-    fflush(stdout); /* rows take long: show each when it is there */
+    tool_flush(); /* rows take long: show each when it is there */
     buf_free(line);
 }
 

@@ -18,7 +18,7 @@ static void put_line(const char *line, int size)
 {
     if (size > 0)
         tool_write(line, (size_t)size);
-    fflush(stdout); /* rows take long: show each when it is there */
+    tool_flush(); /* rows take long: show each when it is there */
 }
 
 void report_json(const struct row_options *options, const struct row_result *result)

@@ -11,6 +11,7 @@
 #include "base/sync.h"
 #include "tools/bench/probe.h"
 #include "tools/progress.h"
+#include "tools/tool.h"
 
 #include "base/banned.h"
 
@@ -240,7 +241,7 @@ static void print_counts(const struct teller *t, const struct verify_counts *cou
                         (unsigned long long)counts->absent, (unsigned long long)counts->wrong,
                         (unsigned long long)plan->verify, seconds);
     tool_write(line, (size_t)size < sizeof line ? (size_t)size : sizeof line - 1);
-    fflush(stdout);
+    tool_flush();
 }
 
 /* A bar for people, a line a minute for a log. */
