@@ -4,12 +4,12 @@
 #include "base/error.h"
 #include "base/banned.h"
 
-static struct run *newest_enclosing(const struct level *level, plsm_slice key, uint64_t head)
+static size_t newest_enclosing(const struct level *level, plsm_slice key, uint64_t head)
 {
-    for (size_t i = 0; i < level->count; i++)
-        if (run_encloses(level->runs[i], key, head))
-            return level->runs[i];
-    return NULL;
+    size_t i = 0;
+    while (i < level->count && !run_encloses(level->runs[i], key, head))
+        i++;
+    return i;
 }
 
 /* As run_seek asks; nothing is counted. */
@@ -42,8 +42,9 @@ plsm_status lsm_locate(struct lsm *db, plsm_slice key, unsigned level, bool page
     const struct level *l = &view->version->levels[level];
     struct run_question q = {.key = key, .counts = counters_mine(&db->counters)};
     uint64_t head = key_head(key);
-    struct run *run = level == 0 ? newest_enclosing(l, key, head) : l->count ? read_run_of_level(l, &q, head) : NULL;
-    if (run) {
+    size_t at = level == 0 ? newest_enclosing(l, key, head) : l->count ? read_run_of_level(l, &q, head) : 0;
+    if (at < l->count) {
+        struct run *run = l->runs[at];
         out->run = run->facts.number;
         status = page ? locate_page(run, key, out) : PLSM_OK;
     }
