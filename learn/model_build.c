@@ -24,12 +24,6 @@
 
 #include "base/banned.h"
 
-/* An event inside the page that is being told, and which of its keys it is. */
-struct inside {
-    struct trie_event event;
-    uint32_t number;
-};
-
 struct model_builder {
     struct separators_builder separators; /* one per border */
     struct buf keys;                      /* front-coded: last, first, last, first, ... of the borders, cut */
@@ -37,7 +31,9 @@ struct model_builder {
     struct buf first;                     /* the first key of the run */
     struct buf last;                      /* the last key of the page before */
     struct buf events;                    /* struct trie_event of finished pages */
-    struct buf falling, rising;           /* struct inside of this page, from the left, from the right */
+    struct trie_event *inside;            /* events inside of this page */
+    uint32_t *rising;                     /* which of them are seen from the right; room for as many */
+    uint32_t inside_count, inside_capacity;
     struct buf skips;                     /* u32, see model.c */
     size_t shared;                        /* bytes that all keys so far share */
     size_t told_apart;                    /* bytes needed to tell the keys around a border apart; the largest so far */
@@ -56,9 +52,11 @@ void model_builder_destroy(struct model_builder *b)
     if (!b)
         return;
     separators_builder_free(&b->separators);
-    struct buf *bufs[] = {&b->keys, &b->previous, &b->first, &b->last, &b->events, &b->falling, &b->rising, &b->skips};
+    struct buf *bufs[] = {&b->keys, &b->previous, &b->first, &b->last, &b->events, &b->skips};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         buf_free(bufs[i]);
+    mem_free(b->inside);
+    mem_free(b->rising);
     mem_free(b);
 }
 
@@ -97,19 +95,28 @@ static plsm_status add_border(struct model_builder *b, plsm_slice key)
     return buf_append(&b->events, &event, sizeof event);
 }
 
+static plsm_status grow_inside(struct model_builder *b)
+{
+    uint32_t capacity = b->inside_capacity ? 2 * b->inside_capacity : 128;
+    struct trie_event *inside = mem_realloc(b->inside, capacity * sizeof *inside);
+    if (inside)
+        b->inside = inside;
+    uint32_t *rising = inside ? mem_realloc(b->rising, capacity * sizeof *rising) : NULL;
+    if (rising)
+        b->rising = rising;
+    if (!rising)
+        return fail(PLSM_NO_MEMORY, "learned index: no memory for the keys of a page");
+    b->inside_capacity = capacity;
+    return PLSM_OK;
+}
+
 /* A further key of the page: an event inside it. */
 static inline plsm_status add_inside(struct model_builder *b, plsm_slice key, size_t shared)
 {
-    struct inside *falling = (struct inside *)(void *)b->falling.data;
-    struct inside *rising = (struct inside *)(void *)b->rising.data;
-    size_t falling_count = b->falling.size / sizeof *falling, rising_count = b->rising.size / sizeof *rising;
-    struct inside event = {event_at(key, shared, false), b->page_keys};
-    if (falling_count == 0 || shared < falling[falling_count - 1].event.depth)
-        TRY(buf_append(&b->falling, &event, sizeof event));
-    while (rising_count > 0 && rising[rising_count - 1].event.depth >= shared)
-        rising_count--;
-    b->rising.size = rising_count * sizeof *rising;
-    return buf_append(&b->rising, &event, sizeof event);
+    if (b->inside_count == b->inside_capacity)
+        TRY(grow_inside(b));
+    b->inside[b->inside_count++] = event_at(key, shared, false);
+    return PLSM_OK;
 }
 
 plsm_status model_builder_key(struct model_builder *b, plsm_slice key, size_t shared)
@@ -136,15 +143,23 @@ plsm_status model_builder_key(struct model_builder *b, plsm_slice key, size_t sh
  * first and last of several are. */
 static plsm_status finish_events(struct model_builder *b)
 {
-    const struct inside *falling = (const struct inside *)(const void *)b->falling.data;
-    const struct inside *rising = (const struct inside *)(const void *)b->rising.data;
-    size_t falling_count = b->falling.size / sizeof *falling, rising_count = b->rising.size / sizeof *rising;
-    for (size_t i = 0; i < falling_count; i++)
-        TRY(buf_append(&b->events, &falling[i].event, sizeof falling[i].event));
-    for (size_t i = 0; i < rising_count; i++)
-        if (falling_count == 0 || rising[i].number > falling[falling_count - 1].number)
-            TRY(buf_append(&b->events, &rising[i].event, sizeof rising[i].event));
-    b->falling.size = b->rising.size = 0;
+    const struct trie_event *inside = b->inside;
+    uint32_t shallowest = UINT32_MAX, behind = 0, rising_count = 0;
+    for (uint32_t i = 0; i < b->inside_count; i++)
+        if (inside[i].depth < shallowest) {
+            shallowest = inside[i].depth;
+            behind = i + 1;
+            TRY(buf_append(&b->events, &inside[i], sizeof inside[i]));
+        }
+    shallowest = UINT32_MAX;
+    for (uint32_t i = b->inside_count; i > behind; i--)
+        if (inside[i - 1].depth < shallowest) {
+            shallowest = inside[i - 1].depth;
+            b->rising[rising_count++] = i - 1;
+        }
+    while (rising_count > 0)
+        TRY(buf_append(&b->events, &inside[b->rising[--rising_count]], sizeof inside[0]));
+    b->inside_count = 0;
     return PLSM_OK;
 }
 
