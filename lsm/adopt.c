@@ -89,7 +89,12 @@ static plsm_status adopt(struct lsm *db, struct run *run)
     run->young_place = place; /* should the run be gone by now, it gives the place back when it goes */
     run->young_refused = place == YOUNG_PLACE_NONE;
     mutex_unlock(&db->edit_lock);
-    return status == PLSM_OK && place != YOUNG_PLACE_NONE ? version_renew(db, false) : status;
+    if (status == PLSM_OK && place != YOUNG_PLACE_NONE)
+        status = version_renew(db, false);
+    struct run_body *body = atomic_load(&run->body);
+    if (status == PLSM_OK && place != YOUNG_PLACE_NONE && body)
+        run_membership_retire(run, body); /* those who still see an older version load it again */
+    return status;
 }
 
 enum adoption adopt_pending(struct lsm *db)

@@ -54,49 +54,66 @@ static void compare_sums(struct check *c, const struct run *run, const struct su
 struct indexes {
     struct run_body *body;
     struct fences *fences;
-    const struct filter *filter; /* NULL: the run has none */
-    const struct run_membership *membership;
 };
 
 static plsm_status load_indexes(struct check *c, struct run *run, struct indexes *out, const char *path)
 {
     struct run_membership *membership = NULL;
+    const struct filter *filter = NULL;
     TRY(run_open(run, &out->body));
     TRY(run_fences(run, out->body, &out->fences));
-    TRY(run_filter(run, out->body, &out->filter));
-    TRY(run_membership(run, out->body, &membership));
-    out->membership = membership;
+    epoch_enter(c->db->epoch);
+    plsm_status status = run_filter(run, out->body, &filter);
+    if (status == PLSM_OK)
+        status = run_membership(run, out->body, &membership);
+    bool own = status == PLSM_OK && membership->bytes.size > 0;
+    epoch_exit(c->db->epoch);
+    TRY(status);
     if (atomic_load(&out->body->model_state) == MODEL_MISSING && out->body->footer.blocks[RUN_MODEL].size)
         problem(c, "%s: the model is damaged or of a newer version (the run is served by its fences)", path);
-    if (out->body->footer.membership.size && c->db->options.index == LSM_LEARNED && membership->bytes.size == 0)
+    if (out->body->footer.membership.size && c->db->options.index == LSM_LEARNED && !own)
         problem(c, "%s: what serves in place of the filter is damaged or of a newer version (the filter serves)", path);
     return PLSM_OK;
 }
 
+/* Whether the traditional filter or what serves in its place denies a key of the run. */
+static plsm_status ask_filters(struct run *run, struct run_body *body, plsm_slice key, bool *denied)
+{
+    struct run_membership *membership = NULL;
+    const struct filter *filter = NULL;
+    struct partitioned_query query;
+    uint64_t hash = key_hash(key.data, key.size);
+    membership_query_init(&query, key, hash);
+    TRY(run_filter(run, body, &filter));
+    TRY(run_membership(run, body, &membership));
+    *denied = (filter && !filter_may_contain(filter, hash)) ||
+              (!membership->none && !membership_may_contain(&membership->membership, &query));
+    return PLSM_OK;
+}
+
 /* The filter must not deny the key, and both indexes must name the page on which it begins. */
-static void check_key(struct check *c, struct run *run, const struct indexes *indexes, const struct cursor *cursor,
-                      const char *path)
+static plsm_status check_key(struct check *c, struct run *run, const struct indexes *indexes,
+                             const struct cursor *cursor, const char *path)
 {
     plsm_slice key = cursor->entry.key;
-    uint64_t hash = key_hash(key.data, key.size);
-    struct partitioned_query query;
-    membership_query_init(&query, key, hash);
-    if ((indexes->filter && !filter_may_contain(indexes->filter, hash)) ||
-        (!indexes->membership->none && !membership_may_contain(&indexes->membership->membership, &query))) {
+    bool denied = false;
+    epoch_enter(c->db->epoch);
+    plsm_status status = ask_filters(run, indexes->body, key, &denied);
+    const struct run_model *model = run_model(run, indexes->body);
+    uint32_t page = model ? model_find(model->model, key).page : cursor->unit;
+    epoch_exit(c->db->epoch);
+    if (denied) {
         counter_add(&c->db->counters, COUNT_FILTER_MISSED, 1);
         problem(c, "%s: page %u: the filter denies a key that is there", path, cursor->unit);
     }
     if (fences_find(indexes->fences, key) != cursor->unit)
         problem(c, "%s: page %u: the fences name page %u for a key of it", path, cursor->unit,
                 fences_find(indexes->fences, key));
-    epoch_enter(c->db->epoch);
-    const struct run_model *model = run_model(run, indexes->body);
-    uint32_t page = model ? model_find(model->model, key).page : cursor->unit;
-    epoch_exit(c->db->epoch);
     if (page != cursor->unit)
         problem(c, "%s: page %u: the model names page %u for a key of it", path, cursor->unit, page);
     if (slice_compare(key, run->facts.smallest) < 0 || slice_compare(key, run->facts.largest) > 0)
         problem(c, "%s: page %u: a key is outside of the bounds in the MANIFEST", path, cursor->unit);
+    return status;
 }
 
 static plsm_status check_run(struct check *c, struct run *run)
@@ -120,13 +137,14 @@ static plsm_status check_run(struct check *c, struct run *run)
         if (order == 0)
             sums.versions = true;
         else
-            check_key(c, run, &indexes, &cursor, path);
+            status = check_key(c, run, &indexes, &cursor, path);
         sums.entries++;
         sums.deletions += cursor.entry.kind == BATCH_DELETE;
         sums.key_bytes += key.size;
         sums.value_bytes += cursor.entry.value.size + cursor.entry.meta.size;
         last.size = 0;
-        status = buf_append(&last, key.data, key.size);
+        if (status == PLSM_OK)
+            status = buf_append(&last, key.data, key.size);
         c->done = done + (uint64_t)cursor.unit * PAGE_SIZE;
         if (c->progress && sums.entries % PROGRESS_ENTRIES == 0)
             c->progress(c->arg, c->done < c->all ? c->done : c->all, c->all);

@@ -47,21 +47,23 @@ struct candidates {
     uint8_t levels[CANDIDATES_MAX];
     unsigned count;
     struct run_search last; /* on the last level, behind those of the list */
-    bool has_last;
+    bool last_started, has_last;
+    unsigned asked, first; /* runs that were looked into, and the level of the first */
 };
 
-/* Whether keys asked for by this thread have mostly been there of late: then the last candidate's page is predicted,
- * and fetched, before its filter is asked. A guess that only costs time when it is wrong: one bit per lookup. */
-static _Thread_local uint8_t recently_found = 0xff;
+/* Where keys asked for by this thread were found of late, a bit per lookup. It decides what is done early: guesses that
+ * only cost time when they are wrong. */
+static _Thread_local uint8_t recently_last = 0xff, recently_young; /* on the last level; above it */
 
-static inline bool expect_found(void)
+static inline bool mostly(uint8_t recently)
 {
-    return __builtin_popcount(recently_found) >= 4;
+    return __builtin_popcount(recently) >= 4;
 }
 
-static inline void note_found(bool found)
+static inline void note_found(bool last, bool young)
 {
-    recently_found = (uint8_t)(recently_found << 1 | found);
+    recently_last = (uint8_t)(recently_last << 1 | last);
+    recently_young = (uint8_t)(recently_young << 1 | young);
 }
 
 size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head)
@@ -108,31 +110,41 @@ static plsm_status get_from_run(struct run_search *s, unsigned level, const stru
     return status;
 }
 
-static plsm_status get_from_candidates(struct candidates *c, unsigned last_level, const struct run_question *q,
-                                       struct page_hold *hold, struct entry *entry)
-{
-    unsigned asked = 0, first = 0;
-    plsm_status status = PLSM_NOT_FOUND;
-    for (unsigned i = 0; i < c->count && status == PLSM_NOT_FOUND; i++)
-        status = get_from_run(&c->list[i], c->levels[i], q, &asked, &first, hold, entry);
-    if (status == PLSM_NOT_FOUND && c->has_last)
-        status = get_from_run(&c->last, last_level, q, &asked, &first, hold, entry);
-    return status;
-}
-
-/* The run of the last level comes first: its filter and its page are fetched while the others are sorted out. */
+/* The page is predicted, and fetched, before the filter is asked, when keys were mostly there. */
 static plsm_status start_last_level(struct candidates *c, const struct version *version, const struct run_question *q,
                                     uint64_t head)
 {
     const struct level *level = &version->levels[version->last];
     size_t at = version->last > 0 ? read_run_of_level(level, q, head) : level->count;
+    c->last_started = true;
     c->has_last = at < level->count;
     if (!c->has_last)
         return PLSM_OK;
     TRY(start_search(&c->last, level->runs[at], false, q));
-    if (expect_found())
+    if (mostly(recently_last))
         run_search_begin(&c->last, q);
     return PLSM_OK;
+}
+
+static plsm_status get_from_list(struct candidates *c, const struct run_question *q, struct page_hold *hold,
+                                 struct entry *entry)
+{
+    plsm_status status = PLSM_NOT_FOUND;
+    for (unsigned i = 0; i < c->count && status == PLSM_NOT_FOUND; i++)
+        status = get_from_run(&c->list[i], c->levels[i], q, &c->asked, &c->first, hold, entry);
+    c->count = 0;
+    return status;
+}
+
+static plsm_status get_from_last_level(struct candidates *c, const struct version *version,
+                                       const struct run_question *q, uint64_t head, struct page_hold *hold,
+                                       struct entry *entry)
+{
+    if (!c->last_started)
+        TRY(start_last_level(c, version, q, head));
+    if (!c->has_last)
+        return PLSM_NOT_FOUND;
+    return get_from_run(&c->last, version->last, q, &c->asked, &c->first, hold, entry);
 }
 
 static plsm_status add_candidate(struct candidates *c, const struct level *level, size_t at, unsigned number,
@@ -163,29 +175,32 @@ static plsm_status get_from_runs(const struct version *version, const struct run
     struct young_places found;
     const struct level *young = &version->levels[0];
     uint64_t head = key_head(q->key);
-    c.count = 0; /* the rest need not be zeroed */
+    c.count = c.asked = c.first = 0; /* the rest need not be zeroed */
+    c.last_started = false;
     if (version->young)
         young_runs_prefetch(version->young, &version->in_table, q->hash);
-    TRY(start_last_level(&c, version, q, head));
+    if (!mostly(recently_young)) /* its filter is fetched while the others are sorted out */
+        TRY(start_last_level(&c, version, q, head));
     read_ask_young(version, q, &found);
     bool in_level0 = young->outside > 0 || young_places_meet(&young->in_table, &found);
     for (size_t i = 0; in_level0 && i < young->count; i++) {
         if (!read_place_says_maybe(&found, young->places[i]) || !run_encloses(young->runs[i], q->key, head))
             continue;
         if (c.count == CANDIDATES_MAX - LSM_LEVELS) { /* a level 0 this deep: look at these first */
-            bool has_last = c.has_last;
-            c.has_last = false;
-            plsm_status status = get_from_candidates(&c, 0, q, hold, entry);
+            plsm_status status = get_from_list(&c, q, hold, entry);
             if (status != PLSM_NOT_FOUND)
                 return status;
-            c.has_last = has_last;
-            c.count = 0;
         }
         TRY(add_candidate(&c, young, i, 0, q));
     }
     for (unsigned level = 1; level < version->last; level++)
         TRY(add_level(&c, version, level, &found, q, head));
-    return get_from_candidates(&c, version->last, q, hold, entry);
+    plsm_status status = get_from_list(&c, q, hold, entry);
+    bool young_answered = status != PLSM_NOT_FOUND;
+    if (!young_answered)
+        status = get_from_last_level(&c, version, q, head, hold, entry);
+    note_found(!young_answered && status == PLSM_OK, young_answered);
+    return status;
 }
 
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
@@ -211,7 +226,6 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
         status = get_from_runs(view->version, &q, &hold, &entry);
         if (__builtin_expect(q.trace != NULL, 0))
             simulated_get(db->context.simulated, view->version, &q);
-        note_found(status == PLSM_OK);
         if (status == PLSM_NOT_FOUND)
             read_note_miss(db, key);
     }

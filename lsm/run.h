@@ -76,12 +76,14 @@ struct run_model {
 
 /* The traditional filter of a run in memory. */
 struct run_filter {
+    struct epoch_node node;
     struct buf bytes;
     struct filter filter;
 };
 
 /* What tells whether a run may hold a key. */
 struct run_membership {
+    struct epoch_node node;
     bool none; /* nothing does: the run has no filter */
     struct membership membership;
     struct buf bytes; /* empty where it is the traditional filter alone */
@@ -202,12 +204,15 @@ static inline size_t runs_reaching(struct run *const *runs, size_t count, plsm_s
 
 /* What tells whether a run may hold a key, loaded when it is not there yet; not with run->loading held. In traditional
  * mode that is the traditional filter; otherwise it serves where the run has nothing else, or what it has is damaged or
- * of a newer version. */
+ * of a newer version. Valid until the end of the epoch bracket. */
 plsm_status run_membership(struct run *run, struct run_body *body, struct run_membership **out);
-/* The traditional filter, loaded when it is not there yet; *out NULL: the run has none. */
+/* The traditional filter, likewise; *out NULL: the run has none. */
 plsm_status run_filter(struct run *run, struct run_body *body, const struct filter **out);
+/* Nobody will ask them soon: gives their memory back. Not with locks held: what was retired before may be freed now. */
+void run_membership_retire(struct run *run, struct run_body *body);
+/* Frees them; nobody reads them any more. */
 void run_membership_drop(struct run_body *body);
-/* Bytes of memory that they take. */
+/* Bytes of memory that they take. Inside an epoch bracket. */
 uint64_t run_membership_bytes(const struct run_body *body);
 
 /* --- models (run_model.c) --- */

@@ -294,10 +294,13 @@ plsm_status run_may_have_directory(struct run *run, plsm_slice prefix, uint64_t 
     struct run_membership *m = NULL;
     *out = true;
     TRY(run_open(run, &body));
-    TRY(run_membership(run, body, &m));
-    if (!m->none && run->facts.smallest.size && *(const uint8_t *)run->facts.smallest.data == LSM_DIRECTORY_BYTE)
+    epoch_enter(run->context->epoch);
+    plsm_status status = run_membership(run, body, &m);
+    if (status == PLSM_OK && !m->none && run->facts.smallest.size &&
+        *(const uint8_t *)run->facts.smallest.data == LSM_DIRECTORY_BYTE)
         *out = membership_may_have_directory(&m->membership, prefix, hash);
-    return PLSM_OK;
+    epoch_exit(run->context->epoch);
+    return status;
 }
 
 plsm_status run_seek(struct run *run, struct run_body *body, plsm_slice key, struct page_hold *hold, uint32_t *unit,

@@ -21,6 +21,29 @@ static void free_membership(struct run_membership *m)
     mem_free(m);
 }
 
+static void filter_retired(struct epoch_node *node)
+{
+    free_filter((struct run_filter *)((char *)node - offsetof(struct run_filter, node)));
+}
+
+static void membership_retired(struct epoch_node *node)
+{
+    free_membership((struct run_membership *)((char *)node - offsetof(struct run_membership, node)));
+}
+
+void run_membership_retire(struct run *run, struct run_body *body)
+{
+    mutex_lock(&run->loading); /* a membership that is being loaded points into the filter */
+    struct run_membership *membership = atomic_exchange(&body->membership, NULL);
+    struct run_filter *filter = atomic_exchange(&body->filter, NULL);
+    mutex_unlock(&run->loading);
+    if (membership)
+        epoch_retire(run->context->epoch, &membership->node, membership_retired);
+    if (filter)
+        epoch_retire(run->context->epoch, &filter->node, filter_retired);
+    simulated_changed(run->context->simulated);
+}
+
 void run_membership_drop(struct run_body *body)
 {
     free_filter(atomic_load(&body->filter));
@@ -70,6 +93,11 @@ static plsm_status filter_at_hand(struct run_body *body, const struct filter **o
 
 plsm_status run_filter(struct run *run, struct run_body *body, const struct filter **out)
 {
+    struct run_filter *loaded = atomic_load_explicit(&body->filter, memory_order_acquire);
+    if (loaded) {
+        *out = &loaded->filter;
+        return PLSM_OK;
+    }
     mutex_lock(&run->loading);
     plsm_status status = filter_at_hand(body, out);
     mutex_unlock(&run->loading);

@@ -26,13 +26,15 @@ static plsm_status find_fences(const struct run *run, struct run_body *body, str
     return PLSM_OK;
 }
 
-static plsm_status find_filter(struct run_body *body, struct run_traditional *t)
+static plsm_status find_filter(const struct run *run, struct run_body *body, struct run_traditional *t)
 {
     uint64_t size = body->footer.blocks[RUN_FILTER].size;
     if (size == 0)
         return PLSM_OK;
     t->bytes += size;
     const struct run_filter *loaded = atomic_load_explicit(&body->filter, memory_order_acquire);
+    if (run->context->young) /* it may be retired when the run comes into the table */
+        loaded = NULL;
     t->filter = loaded ? &loaded->filter : &t->own_filter;
     if (loaded)
         return PLSM_OK;
@@ -53,7 +55,7 @@ plsm_status run_traditional(struct run *run, struct run_body *body, const struct
         t = mem_zalloc(sizeof *t);
         status = t ? find_fences(run, body, t) : fail(PLSM_NO_MEMORY, "no memory to simulate traditional mode");
         if (status == PLSM_OK)
-            status = find_filter(body, t);
+            status = find_filter(run, body, t);
         if (status == PLSM_OK) {
             atomic_store_explicit(&body->traditional, t, memory_order_release);
         } else {
