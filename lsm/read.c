@@ -68,18 +68,18 @@ static inline void note_found(bool last, bool young)
 
 size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head)
 {
+    size_t at = 0;
     if (level->router) {
-        size_t at = router_find(level->router, q->key);
-        if (__builtin_expect(run_encloses(level->runs[at], q->key, head), 1))
-            return at;
-        /* Between two runs, or the model is wrong: the bounds decide. */
+        at = router_find(level->router, q->key);
+        if (__builtin_expect(at < level->count && run_ends_before(level->runs[at], q->key, head), 0)) {
+            stripe_add(q->counts, COUNT_ROUTER_WRONG, 1);
+            while (++at < level->count && run_ends_before(level->runs[at], q->key, head))
+                continue;
+        }
+    } else {
+        at = runs_reaching(level->runs, level->count, q->key, head);
     }
-    size_t at = runs_reaching(level->runs, level->count, q->key, head);
-    if (at == level->count || !run_encloses(level->runs[at], q->key, head))
-        return level->count;
-    if (level->router)
-        stripe_add(q->counts, COUNT_ROUTER_WRONG, 1);
-    return at;
+    return at < level->count && run_encloses(level->runs[at], q->key, head) ? at : level->count;
 }
 
 static plsm_status start_search(struct run_search *s, struct run *run, bool asked, const struct run_question *q)

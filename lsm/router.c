@@ -5,65 +5,82 @@
 #include "base/error.h"
 #include "base/banned.h"
 
+/* The line: numbers from `first` on, cut at `range`, moved up to the top of 64 bits so that small ranges lose nothing,
+ * times `slope`, of which SLOPE_BITS bits are a fraction. */
+enum { SLOPE_BITS = 20 };
+
 struct router {
     _Atomic uint32_t references;
-    struct model *model;
-    struct model_info info;
-    size_t runs;
+    unsigned up;
+    uint64_t first, range, slope;
+    size_t count, error; /* largest difference between the line and what is right, for any key */
+    uint8_t *prefix;     /* behind the numbers */
+    size_t prefix_size;
+    uint64_t ends[]; /* per run */
 };
 
-/* Tells the builder the bounds of a run as if they were the keys of a page. */
-static plsm_status add_run(struct model_builder *b, const struct run *run, plsm_slice before)
+static inline uint64_t number_of(plsm_slice key, size_t prefix)
 {
-    plsm_slice smallest = run->facts.smallest, largest = run->facts.largest;
-    TRY(model_builder_key(b, smallest, slice_common(before, smallest)));
-    if (!slice_equal(smallest, largest))
-        TRY(model_builder_key(b, largest, slice_common(smallest, largest)));
-    return model_builder_page(b, largest);
+    return key_head(slice((const uint8_t *)key.data + prefix, key.size - prefix));
 }
 
-static plsm_status train(struct run *const *runs, size_t count, uint64_t bytes_max, struct buf *block, bool *built)
+/* Never descending. */
+static inline size_t predict(const struct router *r, uint64_t number)
 {
-    /* Codes, not a trie: between the two bounds of a run it knows no key, and codes are exact there all the same. */
-    struct model_wish wish = {
-        .type = MODEL_PLR, .metadata_max = bytes_max, .bytes_max = bytes_max, .error_pages_max = UINT32_MAX};
-    struct model_builder *b = model_builder_create();
-    plsm_status status = b ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for the model of a level");
-    plsm_slice before = {0};
-    for (size_t i = 0; i < count && status == PLSM_OK; i++) {
-        status = add_run(b, runs[i], before);
-        before = runs[i]->facts.largest;
+    uint64_t x = number > r->first ? number - r->first : 0;
+    x = (x < r->range ? x : r->range) << r->up;
+    return (size_t)((uint64_t)((unsigned __int128)x * r->slope >> 64) >> SLOPE_BITS);
+}
+
+static size_t distance(size_t a, size_t b)
+{
+    return a < b ? b - a : a - b;
+}
+
+/* For all numbers behind end i - 1 up to end i the answer is i; the line does not descend, so these two bound it. */
+static void draw_line(struct router *r)
+{
+    r->first = r->ends[0];
+    r->range = r->ends[r->count - 1] - r->first;
+    if (r->range > 0) {
+        r->up = (unsigned)__builtin_clzll(r->range);
+        r->slope = (uint64_t)(((unsigned __int128)(r->count - 1) << (64 + SLOPE_BITS)) / (r->range << r->up));
     }
-    if (status == PLSM_OK)
-        status = model_builder_finish(b, &wish, count, 0, block, built);
-    model_builder_destroy(b);
-    return status;
+    for (size_t i = 0; i < r->count; i++) {
+        if (i > 0 && r->ends[i] == r->ends[i - 1])
+            continue; /* no number has this answer */
+        size_t below = i > 0 ? distance(predict(r, r->ends[i - 1] + 1), i) : 0,
+               here = distance(predict(r, r->ends[i]), i);
+        r->error = below > r->error ? below : r->error;
+        r->error = here > r->error ? here : r->error;
+    }
+    /* Behind the last end the answer is `count`, one more than the line says: never less than its last error + 1. */
+    size_t behind = distance(predict(r, UINT64_MAX), r->count);
+    r->error = behind > r->error ? behind : r->error;
 }
 
 plsm_status router_create(struct run *const *runs, size_t count, uint64_t bytes_max, struct router **out)
 {
-    struct buf block = {0};
-    bool built = false;
     *out = NULL;
     if (count < 2)
         return PLSM_OK;
-    struct router *router = mem_zalloc(sizeof *router);
-    if (!router)
+    plsm_slice smallest = runs[0]->facts.smallest;
+    size_t prefix = slice_common(smallest, runs[count - 1]->facts.largest);
+    size_t size = sizeof(struct router) + count * sizeof(uint64_t) + prefix;
+    if (size > bytes_max)
+        return PLSM_OK;
+    struct router *r = mem_zalloc(size);
+    if (!r)
         return fail(PLSM_NO_MEMORY, "no memory for the model of a level");
-    atomic_init(&router->references, 1);
-    router->runs = count;
-    plsm_status status = train(runs, count, bytes_max, &block, &built);
-    if (status == PLSM_OK && built)
-        status = model_open(buf_slice(&block), &router->model);
-    if (router->model)
-        model_get_info(router->model, &router->info);
-    buf_free(&block);
-    bool usable = router->model && router->info.type != MODEL_TRIE && router_bytes(router) <= bytes_max;
-    if (status != PLSM_OK || !usable) {
-        router_unref(router);
-        return status;
-    }
-    *out = router;
+    atomic_init(&r->references, 1);
+    r->count = count;
+    r->prefix = (uint8_t *)(r->ends + count);
+    r->prefix_size = prefix;
+    memcpy(r->prefix, smallest.data, prefix);
+    for (size_t i = 0; i < count; i++)
+        r->ends[i] = number_of(runs[i]->facts.largest, prefix);
+    draw_line(r);
+    *out = r;
     return PLSM_OK;
 }
 
@@ -74,23 +91,44 @@ void router_ref(struct router *router)
 
 void router_unref(struct router *router)
 {
-    if (!router || atomic_fetch_sub_explicit(&router->references, 1, memory_order_acq_rel) > 1)
-        return;
-    model_close(router->model);
-    mem_free(router);
+    if (router && atomic_fetch_sub_explicit(&router->references, 1, memory_order_acq_rel) == 1)
+        mem_free(router);
 }
 
-size_t router_find(const struct router *router, plsm_slice key)
+size_t router_find(const struct router *r, plsm_slice key)
 {
-    return model_find(router->model, key).page;
+    plsm_slice prefix = slice(r->prefix, r->prefix_size);
+    if (__builtin_expect(!slice_starts_with(key, prefix), 0))
+        return slice_compare(key, prefix) < 0 ? 0 : r->count;
+    uint64_t number = number_of(key, r->prefix_size);
+    size_t about = predict(r, number);
+    size_t low = about > r->error ? about - r->error : 0;
+    size_t high = about + r->error < r->count ? about + r->error : r->count;
+    const uint64_t *base = r->ends + low;
+    for (size_t left = high - low; left > 0;) { /* how many ends are below `number` */
+        size_t half = (left + 1) / 2;
+        base += base[half - 1] < number ? half : 0;
+        left -= half;
+    }
+    return (size_t)(base - r->ends);
 }
 
 uint64_t router_bytes(const struct router *router)
 {
-    return sizeof *router + router->info.memory_bytes;
+    return sizeof *router + router->count * sizeof router->ends[0] + router->prefix_size;
 }
 
 void router_get_info(const struct router *router, struct model_info *out)
 {
-    *out = router->info;
+    *out = (struct model_info){.type = MODEL_LINEAR,
+                               .pages = (uint32_t)router->count,
+                               .segments = 1,
+                               .dimensions = sizeof router->ends[0],
+                               .parameters = 4,
+                               .error_pages = (uint32_t)router->error,
+                               .training_samples = router->count,
+                               .training_accuracy_ppm = 1000000,
+                               .validation_accuracy_ppm = 1000000,
+                               .metadata_bytes = sizeof *router + router->prefix_size,
+                               .memory_bytes = router_bytes(router)};
 }

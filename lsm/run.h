@@ -185,14 +185,19 @@ static inline bool run_encloses(const struct run *run, plsm_slice key, uint64_t 
     return slice_compare(run->facts.smallest, key) <= 0 && slice_compare(run->facts.largest, key) >= 0;
 }
 
+/* Whether all keys of a run are below `key`; `head` is its key_head. */
+static inline bool run_ends_before(const struct run *run, plsm_slice key, uint64_t head)
+{
+    return run->largest_head < head || (run->largest_head == head && slice_compare(run->facts.largest, key) < 0);
+}
+
 /* Of runs in key order: the first that does not end before `key`; `count` when all do. */
 static inline size_t runs_reaching(struct run *const *runs, size_t count, plsm_slice key, uint64_t head)
 {
     size_t low = 0, high = count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        const struct run *run = runs[middle];
-        if (run->largest_head < head || (run->largest_head == head && slice_compare(run->facts.largest, key) < 0))
+        if (run_ends_before(runs[middle], key, head))
             low = middle + 1;
         else
             high = middle;
