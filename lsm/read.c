@@ -47,11 +47,11 @@ struct candidates {
     uint8_t levels[CANDIDATES_MAX];
     unsigned count;
     struct run_search last; /* on the last level, behind those of the list */
-    bool last_started, has_last;
+    bool last_started, has_last, last_located;
     unsigned asked, first; /* runs that were looked into, and the level of the first */
 };
 
-/* Where keys asked for by this thread were found of late, a bit per lookup. It decides what is done early: guesses that
+/* Where keys asked for by this thread were found of late, a bit per lookup. It decides what is done first: guesses that
  * only cost time when they are wrong. */
 static _Thread_local uint8_t recently_last = 0xff, recently_young; /* on the last level; above it */
 
@@ -60,7 +60,13 @@ static inline bool mostly(uint8_t recently)
     return __builtin_popcount(recently) >= 4;
 }
 
-static inline void note_found(bool last, bool young)
+bool read_expects_last(const struct run *run)
+{
+    /* Where I/O is simulated, what is in memory is not what would be. */
+    return run->context->index == LSM_LEARNED && __builtin_popcount(recently_last) >= 7 && !run->context->simulated;
+}
+
+void read_note_found(bool last, bool young)
 {
     recently_last = (uint8_t)(recently_last << 1 | last);
     recently_young = (uint8_t)(recently_young << 1 | young);
@@ -90,36 +96,50 @@ static plsm_status start_search(struct run_search *s, struct run *run, bool aske
     return PLSM_OK;
 }
 
-/* Looks into one run. *asked counts those that were looked into; *first becomes the level of the first. */
-static plsm_status get_from_run(struct run_search *s, unsigned level, const struct run_question *q, unsigned *asked,
-                                unsigned *first, struct page_hold *hold, struct entry *entry)
+/* Looks at the page that a search has settled on. */
+static plsm_status look(struct candidates *c, struct run_search *s, unsigned level, const struct run_question *q,
+                        struct page_hold *hold, struct entry *entry)
 {
-    if (!run_search_may_contain(s, q))
-        return PLSM_NOT_FOUND;
-    if ((*asked)++ == 0)
-        *first = level;
-    TRY(run_search_locate(s, q));
+    if (c->asked++ == 0)
+        c->first = level;
     plsm_status status = run_search_find(s, q, hold, entry);
     if (__builtin_expect(q->trace != NULL, 0))
         simulated_note(q->trace, s->run, s->version_unit, status);
-    if (status == PLSM_OK && *asked > 1) {
+    if (status == PLSM_OK && c->asked > 1) {
         stripe_add(q->counts, COUNT_FILE_WRONG, 1);
-        if (*first != level)
+        if (c->first != level)
             stripe_add(q->counts, COUNT_LEVEL_WRONG, 1);
     }
     return status;
 }
 
-/* The page is predicted, and fetched, before the filter is asked, when keys were mostly there. */
+static plsm_status get_from_run(struct candidates *c, struct run_search *s, unsigned level,
+                                const struct run_question *q, struct page_hold *hold, struct entry *entry)
+{
+    if (!run_search_may_contain(s, q))
+        return PLSM_NOT_FOUND;
+    TRY(run_search_locate(s, q));
+    return look(c, s, level, q, hold, entry);
+}
+
+/* When keys were mostly there, the page is predicted, and fetched, before the filter is asked; when nearly all were,
+ * the page is looked at without it, provided that it is in memory. */
 static plsm_status start_last_level(struct candidates *c, const struct version *version, const struct run_question *q,
                                     uint64_t head)
 {
     const struct level *level = &version->levels[version->last];
     size_t at = version->last > 0 ? read_run_of_level(level, q, head) : level->count;
     c->last_started = true;
+    c->last_located = false;
     c->has_last = at < level->count;
     if (!c->has_last)
         return PLSM_OK;
+    if (read_expects_last(level->runs[at])) {
+        if (!run_search_init(&c->last, level->runs[at], false))
+            TRY(run_search_load(&c->last, false));
+        c->last_located = true;
+        return run_search_locate(&c->last, q);
+    }
     TRY(start_search(&c->last, level->runs[at], false, q));
     if (mostly(recently_last))
         run_search_begin(&c->last, q);
@@ -131,7 +151,7 @@ static plsm_status get_from_list(struct candidates *c, const struct run_question
 {
     plsm_status status = PLSM_NOT_FOUND;
     for (unsigned i = 0; i < c->count && status == PLSM_NOT_FOUND; i++)
-        status = get_from_run(&c->list[i], c->levels[i], q, &c->asked, &c->first, hold, entry);
+        status = get_from_run(c, &c->list[i], c->levels[i], q, hold, entry);
     c->count = 0;
     return status;
 }
@@ -144,7 +164,14 @@ static plsm_status get_from_last_level(struct candidates *c, const struct versio
         TRY(start_last_level(c, version, q, head));
     if (!c->has_last)
         return PLSM_NOT_FOUND;
-    return get_from_run(&c->last, version->last, q, &c->asked, &c->first, hold, entry);
+    if (!c->last_located)
+        return get_from_run(c, &c->last, version->last, q, hold, entry);
+    if (!run_search_fetch_page(&c->last)) { /* a page that would have to be read is worth asking the filter first */
+        run_search_prefetch_filter(&c->last, q);
+        if (!run_search_may_contain(&c->last, q))
+            return PLSM_NOT_FOUND;
+    }
+    return look(c, &c->last, version->last, q, hold, entry);
 }
 
 static plsm_status add_candidate(struct candidates *c, const struct level *level, size_t at, unsigned number,
@@ -182,6 +209,8 @@ static plsm_status get_from_runs(const struct version *version, const struct run
     if (!mostly(recently_young)) /* its filter is fetched while the others are sorted out */
         TRY(start_last_level(&c, version, q, head));
     read_ask_young(version, q, &found);
+    if (c.last_started && c.has_last && c.last_located)
+        (void)run_search_fetch_page(&c.last);
     bool in_level0 = young->outside > 0 || young_places_meet(&young->in_table, &found);
     for (size_t i = 0; in_level0 && i < young->count; i++) {
         if (!read_place_says_maybe(&found, young->places[i]) || !run_encloses(young->runs[i], q->key, head))
@@ -199,7 +228,7 @@ static plsm_status get_from_runs(const struct version *version, const struct run
     bool young_answered = status != PLSM_NOT_FOUND;
     if (!young_answered)
         status = get_from_last_level(&c, version, q, head, hold, entry);
-    note_found(!young_answered && status == PLSM_OK, young_answered);
+    read_note_found(!young_answered && status == PLSM_OK, young_answered);
     return status;
 }
 

@@ -9,6 +9,12 @@ plsm_status read_copy_out(const struct entry *entry, bool no_value, struct lsm_v
 /* Which run of an ordered level may hold the key, whose key_head is `head`; level->count when there is none. */
 size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head);
 
+/* Whether nearly all keys that this thread asked for of late were on the last level, `run` being the one there that may
+ * have the next. Then its page is worth a look before its filter is, where it is in memory. */
+bool read_expects_last(const struct run *run);
+/* A key was found on the last level, above it, or not at all. */
+void read_note_found(bool last, bool young);
+
 /* Asks the table over young runs which of them may hold the key. */
 static inline void read_ask_young(const struct version *version, const struct run_question *q,
                                   struct young_places *found)

@@ -26,6 +26,7 @@ struct ask {
     bool asked;    /* the index of some run was */
     bool sure;     /* the table over young runs said that the run at hand may have it */
     bool loaded;   /* what `search` needs is */
+    bool cold;     /* the page is not in memory */
     uint8_t first_level;
     struct simulated_lookup told; /* what traditional mode would ask in this step; run NULL: nothing */
 };
@@ -39,7 +40,8 @@ struct group {
     unsigned open_count;
     struct ask *here[GROUP]; /* of those: the run at hand may have them */
     unsigned here_count, level;
-    uint8_t *pages; /* GROUP pages, where the cache has no room; NULL until needed */
+    bool unfiltered; /* pages in memory are looked at before filters (read_expects_last) */
+    uint8_t *pages;  /* GROUP pages, where the cache has no room; NULL until needed */
     bool no_value;
     struct lsm_value *outs;
     plsm_status *statuses;
@@ -145,22 +147,57 @@ static void read_pages(struct group *g, struct ask *const *cold, unsigned count)
 
 /* --- one run for each key ----------------------------------------------------------------------------------------- */
 
-/* Goes on with those of `here` whose filter says maybe. */
-static void ask_filters(struct group *g)
+/* Keeps those whose filter says maybe; returns how many. */
+static unsigned ask_filters(struct ask **asks, unsigned count)
+{
+    unsigned left = 0;
+    for (unsigned i = 0; i < count; i++)
+        run_search_prefetch_filter(&asks[i]->search, &asks[i]->q);
+    for (unsigned i = 0; i < count; i++)
+        if (run_search_may_contain(&asks[i]->search, &asks[i]->q))
+            asks[left++] = asks[i];
+    return left;
+}
+
+/* Of those that were located and whose pages are not in memory: drops those that filters spare a read. */
+static void ask_filters_of_cold(struct group *g)
 {
     unsigned left = 0;
     for (unsigned i = 0; i < g->here_count; i++)
-        if (run_search_may_contain(&g->here[i]->search, &g->here[i]->q))
+        if (g->here[i]->cold)
+            run_search_prefetch_filter(&g->here[i]->search, &g->here[i]->q);
+    for (unsigned i = 0; i < g->here_count; i++)
+        if (!g->here[i]->cold || run_search_may_contain(&g->here[i]->search, &g->here[i]->q))
             g->here[left++] = g->here[i];
     g->here_count = left;
-    for (unsigned i = 0; i < left; i++)
-        run_search_begin(&g->here[i]->search, &g->here[i]->q);
+}
+
+/* Fetches the pages that are in memory, and has the others read. */
+static void get_pages(struct group *g)
+{
+    struct ask *cold[GROUP];
+    struct run_search *searches[GROUP];
+    unsigned cold_count = 0;
+    for (unsigned i = 0; i < g->here_count; i++)
+        g->here[i]->cold = !run_search_fetch_page(&g->here[i]->search);
+    if (g->unfiltered)
+        ask_filters_of_cold(g);
+    for (unsigned i = 0; i < g->here_count; i++) {
+        searches[i] = &g->here[i]->search;
+        if (g->here[i]->cold)
+            cold[cold_count++] = g->here[i];
+    }
+    if (g->here_count > 0 && __builtin_expect(g->db->context.simulated != NULL, 0))
+        simulated_pages(searches, g->here_count);
+    if (cold_count > 0)
+        read_pages(g, cold, cold_count);
 }
 
 static void find_pages(struct group *g)
 {
-    struct ask *cold[GROUP];
-    unsigned cold_count = 0, left = 0;
+    unsigned left = 0;
+    for (unsigned i = 0; i < g->here_count; i++)
+        run_search_begin(&g->here[i]->search, &g->here[i]->q);
     for (unsigned i = 0; i < g->here_count; i++) {
         struct ask *a = g->here[i];
         plsm_status status = run_search_locate(&a->search, &a->q);
@@ -170,18 +207,8 @@ static void find_pages(struct group *g)
             settle(g, a, status, NULL);
     }
     g->here_count = left;
-    for (unsigned i = 0; i < left; i++)
-        if (!run_search_fetch_page(&g->here[i]->search))
-            cold[cold_count++] = g->here[i];
-    if (left > 0 && __builtin_expect(g->db->context.simulated != NULL, 0)) {
-        struct run_search *searches[GROUP];
-        for (unsigned i = 0; i < left; i++)
-            searches[i] = &g->here[i]->search;
-        simulated_pages(searches, left);
-    }
-    if (cold_count > 0)
-        read_pages(g, cold, cold_count);
-    for (unsigned i = 0; i < left; i++)
+    get_pages(g);
+    for (unsigned i = 0; i < g->here_count; i++)
         run_search_fetch_entry(&g->here[i]->search, &g->here[i]->q);
 }
 
@@ -201,6 +228,8 @@ static void look(struct group *g, struct ask *a)
             if (a->first_level != g->level)
                 stripe_add(a->q.counts, COUNT_LEVEL_WRONG, 1);
         }
+        unsigned last = g->view->version->last;
+        read_note_found(g->level > 0 && g->level == last, g->level == 0 || g->level < last);
         settle(g, a, status, &entry);
     }
     page_hold_release(&hold);
@@ -217,11 +246,9 @@ static void ask_runs(struct group *g)
             settle(g, a, status, NULL);
             continue;
         }
-        run_search_prefetch_filter(&a->search, &a->q);
         g->here[left++] = a;
     }
-    g->here_count = left;
-    ask_filters(g);
+    g->here_count = g->unfiltered ? left : ask_filters(g->here, left);
     find_pages(g);
     for (unsigned i = 0; i < g->here_count; i++)
         look(g, g->here[i]);
@@ -306,6 +333,7 @@ static void ask_level0(struct group *g, const struct level *level)
 
 static void ask_level(struct group *g, const struct level *level)
 {
+    const struct version *version = g->view->version;
     for (unsigned i = 0; i < g->open_count; i++) {
         struct ask *a = g->open[i];
         if (level->outside == 0 && !young_places_meet(&level->in_table, &a->found) && !g->db->context.simulated)
@@ -314,6 +342,7 @@ static void ask_level(struct group *g, const struct level *level)
         if (at < level->count)
             consider(g, a, level, at);
     }
+    g->unfiltered = g->level == version->last && g->here_count > 0 && read_expects_last(g->here[0]->search.run);
     ask_here(g);
 }
 
@@ -332,6 +361,7 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
         g->open[i] = a;
     }
     g->count = g->open_count = count;
+    g->unfiltered = false;
     ask_memtables(g);
     ask_young(g);
     for (g->level = 0; g->level < LSM_LEVELS && g->open_count > 0; g->level++) {
@@ -341,6 +371,7 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
     }
     for (unsigned i = 0; i < g->open_count; i++) {
         g->statuses[g->open[i]->number] = PLSM_NOT_FOUND;
+        read_note_found(false, false);
         read_note_miss(g->db, g->open[i]->q.key);
     }
     stripe_add(counts, COUNT_GETS, count);

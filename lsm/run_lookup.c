@@ -176,7 +176,6 @@ bool run_search_may_contain(struct run_search *s, const struct run_question *q)
 plsm_status run_search_locate(struct run_search *s, const struct run_question *q)
 {
     struct run *run = s->run;
-    stripe_add(q->counts, COUNT_RUN_LOOKUPS, 1);
     if (__builtin_expect(s->model != NULL, 1)) {
         if (!s->begun)
             run_search_begin(s, q);
@@ -265,6 +264,7 @@ plsm_status run_search_find(struct run_search *s, const struct run_question *q, 
         hold->page = s->page;
     else
         TRY(run_page(run, s->body, unit, q->no_value, hold));
+    stripe_add(q->counts, COUNT_RUN_LOOKUPS, 1);
     stripe_add(q->counts, COUNT_GET_PAGES, 1);
     unsigned slot = page_find(hold->page, q->key, q->hash, 0, entry);
     if (__builtin_expect(slot == page_count(hold->page), 0)) {
