@@ -247,6 +247,11 @@ uint32_t fences_pages(const struct fences *f)
     return f->plain.pages ? f->plain.pages : f->separators.count + 1;
 }
 
+bool fences_are_plain(const struct fences *f)
+{
+    return f->plain.pages > 0;
+}
+
 size_t fences_memory(const struct fences *f)
 {
     if (f->plain.pages)

@@ -3,6 +3,7 @@
 #ifndef LEARN_FENCES_H
 #define LEARN_FENCES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
@@ -28,6 +29,7 @@ void fences_close(struct fences *f); /* accepts NULL */
  * version is (later versions may continue on the next pages). Safe from any thread. */
 uint32_t fences_find(const struct fences *f, plsm_slice key);
 uint32_t fences_pages(const struct fences *f);
+bool fences_are_plain(const struct fences *f); /* learn/plain_fences.h */
 size_t fences_memory(const struct fences *f); /* bytes it occupies */
 
 #endif

@@ -202,6 +202,7 @@ static void fill_info(struct model *m, plsm_slice bytes)
     info->ties = m->ties.count;
     info->separators = m->separator_count;
     info->nodes = m->trie.nodes;
+    info->skips = m->skip_count;
     info->error_pages = m->plr.borders ? 1u << (m->plr.window_log2 - 1) : 0;
     info->dimensions = get_u32(at + MODEL_DIMENSIONS);
     info->parameters = get_u32(at + MODEL_PARAMETERS);
@@ -363,5 +364,13 @@ bool model_raw_position(const struct model *m, plsm_slice key, uint64_t *code, u
     }
     *code = coder_code(&m->coder, key, &state);
     *position = plr_raw_position(&m->plr, *code);
+    return true;
+}
+
+bool model_segment(const struct model *m, uint32_t number, uint64_t *code)
+{
+    if (number >= m->plr.segments)
+        return false;
+    *code = m->plr.starts[number];
     return true;
 }

@@ -95,6 +95,7 @@ uint32_t model_edge(const struct model *m, plsm_slice key, size_t shared, bool a
 struct model_info {
     enum model_type type;
     uint32_t pages, segments, units, exceptions, ties, separators, nodes;
+    uint32_t skips; /* pages on which no key begins: they have no border */
     uint32_t dimensions, parameters;
     uint32_t error_pages; /* how far the raw prediction may be off: half the window */
     uint64_t training_samples, trained_wall_ns, updated_wall_ns, train_ns;
@@ -109,5 +110,7 @@ void model_get_info(const struct model *m, struct model_info *out);
 /* How far a key is by the raw prediction, in pages times 2^16; false where the model makes none (MODEL_TRIE). *code is
  * the number that the model was fed. For those who study it. */
 bool model_raw_position(const struct model *m, plsm_slice key, uint64_t *code, uint64_t *position);
+/* The code from which on segment `number` predicts; false when there are not so many. Likewise for study. */
+bool model_segment(const struct model *m, uint32_t number, uint64_t *code);
 
 #endif

@@ -241,6 +241,14 @@ static inline struct run_model *run_model(struct run *run, struct run_body *body
 /* Puts a newly trained model (its LIDX block) in the place of what a run has; with `keep` it is also written into a
  * file of its own. PLSM_NO_MEMORY, PLSM_IO, PLSM_NO_SPACE. */
 plsm_status run_model_replace(struct run *run, struct run_body *body, plsm_slice block, bool keep);
+/* Where a run's model may be; the first that can be used serves. */
+enum model_place { MODEL_BESIDE, MODEL_EMBEDDED, MODEL_PLACES };
+/* Reads the LIDX block in one of these places. PLSM_NOT_FOUND: there is none; PLSM_CORRUPT, PLSM_VERSION (of the file
+ * that it is in), PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status run_model_read(const struct run *run, struct run_body *body, enum model_place place, struct buf *out);
+/* Whether a model may serve a run: one of another run would be wrong everywhere; one below the wished confidence, or
+ * above its budget, would serve, but is not wanted. PLSM_CORRUPT with a message that says why not. */
+plsm_status run_model_suits(const struct run *run, const struct model_info *info);
 /* What a model of a run must keep to. */
 struct model_wish run_model_wish(const struct run_context *context, enum lsm_group group);
 /* Frees the model with the run. */
@@ -286,6 +294,9 @@ static inline void page_hold_release(struct page_hold *hold)
     if (hold->heap)
         page_hold_free(hold);
 }
+
+/* Copies a key of a page together, into LSM_KEY_MAX bytes; returns its slice. */
+plsm_slice run_page_key(const uint8_t *page, unsigned slot, uint8_t *buffer);
 
 /* Where a page that failed its checks is told: always PLSM_CORRUPT. */
 plsm_status run_page_corrupt(const struct run *run, uint32_t unit) __attribute__((cold));

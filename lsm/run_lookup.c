@@ -37,8 +37,7 @@ static plsm_status locate_again(struct run *run, struct run_body *body, plsm_sli
     return find_by_fences(run, body, key, unit);
 }
 
-/* Copies a key of a page together; returns its slice. */
-static plsm_slice whole_key(const uint8_t *page, unsigned slot, uint8_t *buffer)
+plsm_slice run_page_key(const uint8_t *page, unsigned slot, uint8_t *buffer)
 {
     if (page_is_classic(page))
         return page_classic_key(page, slot, buffer);
@@ -59,12 +58,12 @@ static uint32_t find_edge(const struct model *model, const uint8_t *page, plsm_s
     unsigned low = 0, high = page_count(page) - 1;
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        if (model_leaf(model, whole_key(page, middle, buffer)) < leaf)
+        if (model_leaf(model, run_page_key(page, middle, buffer)) < leaf)
             low = middle + 1;
         else
             high = middle;
     }
-    plsm_slice shown = whole_key(page, low, buffer);
+    plsm_slice shown = run_page_key(page, low, buffer);
     return model_edge(model, key, slice_common(shown, key), slice_compare(shown, key) < 0);
 }
 

@@ -36,8 +36,21 @@ void run_model_path(const struct run_context *context, uint64_t number, char *pa
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* The block in the file of its own. PLSM_NOT_FOUND when there is none, or it is not of this run. */
-static plsm_status read_model_file(struct run *run, struct buf *out)
+static plsm_status check_model_file(const struct run *run, const struct model_file_header *h, const char *path)
+{
+    if (memcmp(h->magic, MODEL_FILE_MAGIC, sizeof h->magic) != 0)
+        return fail(PLSM_CORRUPT, "%s: is not the model of a run (wrong magic)", path);
+    if (h->version != MODEL_FILE_VERSION)
+        return fail(PLSM_VERSION, "%s: has version %u, this program knows version %d", path, h->version,
+                    MODEL_FILE_VERSION);
+    if (h->checksum != checksum(h, offsetof(struct model_file_header, checksum), 0))
+        return fail(PLSM_CORRUPT, "%s: header: checksum mismatch", path);
+    if (h->number != run->facts.number || h->salt != run->facts.salt)
+        return fail(PLSM_CORRUPT, "%s: is the model of another run", path);
+    return PLSM_OK;
+}
+
+static plsm_status read_beside(const struct run *run, struct buf *out)
 {
     char path[4096];
     struct env_file *file = NULL;
@@ -47,14 +60,11 @@ static plsm_status read_model_file(struct run *run, struct buf *out)
     TRY(env_open(run->context->env, path, ENV_READ, &file));
     plsm_status status = env_size(file, &size);
     if (status == PLSM_OK && size < sizeof h)
-        status = PLSM_NOT_FOUND;
+        status = fail(PLSM_CORRUPT, "%s: is cut off", path);
     if (status == PLSM_OK)
         status = env_read(file, 0, &h, sizeof h);
-    if (status == PLSM_OK &&
-        (memcmp(h.magic, MODEL_FILE_MAGIC, sizeof h.magic) != 0 || h.version != MODEL_FILE_VERSION ||
-         h.checksum != checksum(&h, offsetof(struct model_file_header, checksum), 0) || h.number != run->facts.number ||
-         h.salt != run->facts.salt))
-        status = PLSM_NOT_FOUND;
+    if (status == PLSM_OK)
+        status = check_model_file(run, &h, path);
     if (status == PLSM_OK)
         status = buf_reserve(out, size - sizeof h);
     if (status == PLSM_OK) {
@@ -76,10 +86,30 @@ static plsm_status read_embedded(struct run_body *body, struct buf *out)
     return PLSM_OK;
 }
 
-/* A model from its block, if it may serve this run. */
-static plsm_status open_model(struct run *run, plsm_slice block, struct run_model **out)
+plsm_status run_model_read(const struct run *run, struct run_body *body, enum model_place place, struct buf *out)
 {
-    const struct lsm_group_options *options = &run->context->options->groups[run->group];
+    out->size = 0;
+    return place == MODEL_BESIDE ? read_beside(run, out) : read_embedded(body, out);
+}
+
+plsm_status run_model_suits(const struct run *run, const struct model_info *info)
+{
+    const struct lsm_options *options = run->context->options;
+    uint32_t confidence = options->groups[run->group].confidence;
+    if (info->pages != run->facts.units)
+        return fail(PLSM_CORRUPT, "the model is of %u pages, the run has %u", info->pages, run->facts.units);
+    if (info->validation_accuracy_ppm < confidence)
+        return fail(PLSM_CORRUPT, "the model is right on %.2f %% of its pages, model_confidence asks for %.2f %%",
+                    info->validation_accuracy_ppm / 1e4, confidence / 1e4);
+    if (info->metadata_bytes > options->model_run_bytes)
+        return fail(PLSM_CORRUPT, "the model has %zu bytes of metadata, model_run_bytes allows %llu",
+                    info->metadata_bytes, (unsigned long long)options->model_run_bytes);
+    return PLSM_OK;
+}
+
+/* A model from its block, if it may serve this run. */
+static plsm_status open_model(const struct run *run, plsm_slice block, struct run_model **out)
+{
     struct run_model *m = mem_zalloc(sizeof *m);
     *out = NULL;
     if (!m)
@@ -87,11 +117,7 @@ static plsm_status open_model(struct run *run, plsm_slice block, struct run_mode
     plsm_status status = model_open(block, &m->model);
     if (status == PLSM_OK) {
         model_get_info(m->model, &m->info);
-        /* One of another run would be wrong everywhere; one below the wished confidence, or above its budget, would
-         * serve, but is not wanted. */
-        if (m->info.pages != run->facts.units || m->info.validation_accuracy_ppm < options->confidence ||
-            m->info.metadata_bytes > run->context->options->model_run_bytes)
-            status = PLSM_CORRUPT;
+        status = run_model_suits(run, &m->info);
     }
     if (status != PLSM_OK) {
         model_close(m->model);
@@ -108,17 +134,14 @@ static bool passable(plsm_status status)
            status == PLSM_PERMISSION;
 }
 
-/* The better of the two places; *out NULL when neither has one that can be used. */
+/* The first that can be used; *out NULL when no place has one. */
 static plsm_status find_model(struct run *run, struct run_body *body, struct run_model **out)
 {
     struct buf block = {0};
+    plsm_status status = PLSM_NOT_FOUND;
     *out = NULL;
-    plsm_status status = read_model_file(run, &block);
-    if (status == PLSM_OK)
-        status = open_model(run, buf_slice(&block), out);
-    if (status != PLSM_OK && passable(status)) {
-        block.size = 0;
-        status = read_embedded(body, &block);
+    for (unsigned place = 0; place < MODEL_PLACES && !*out && passable(status); place++) {
+        status = run_model_read(run, body, (enum model_place)place, &block);
         if (status == PLSM_OK)
             status = open_model(run, buf_slice(&block), out);
     }
