@@ -176,11 +176,12 @@ $(BUILD)/install/libplsm.a: $(LIB_OBJ)
 	$(Q)rm -f $@ && $(CC) -r -nostdlib -o $(BUILD)/install/plsm.o $^ && objcopy --localize-hidden $(BUILD)/install/plsm.o && \
 	    ar rcs $@ $(BUILD)/install/plsm.o
 
-# plsm.h with what it includes in it: one file for users.
-$(BUILD)/install/plsm.h: store/plsm.h base/slice.h base/status.h
+# plsm.h with what it includes in it, each file once: one file for users.
+$(BUILD)/install/plsm.h: store/plsm.h base/inspect.h base/slice.h base/status.h
 	@mkdir -p $(@D)
-	$(Q)awk '/^#include "/ { split($$0, part, "\""); while ((getline line < part[2]) > 0) print line; next } { print }' \
-	    store/plsm.h > $@
+	$(Q)awk 'function put(file,  line, part) { if (file in seen) return; seen[file]; \
+	    while ((getline line < file) > 0) if (line ~ /^#include "/) { split(line, part, "\""); put(part[2]) } \
+	    else print line } BEGIN { put("store/plsm.h") }' > $@
 
 $(BUILD)/install/plsm.pc: Makefile tools/tool.h
 	@mkdir -p $(@D)

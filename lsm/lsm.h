@@ -17,6 +17,7 @@
 #include "base/batch.h"
 #include "base/env.h"
 #include "lsm/entry.h"
+#include "lsm/inspect.h"
 #include "lsm/simulate.h"
 
 enum {

@@ -89,6 +89,15 @@ struct engine {
     void (*statistics_reset)(void *tree);
     const char *(*simulated_device)(void *tree); /* a profile's name, "own", or "off"; static */
 
+    /* What plsm_inspect_* call, with whole internal keys; NULL: there is nothing like it inside of this engine. */
+    plsm_status (*inspect_runs)(void *tree, void (*each)(void *arg, const plsm_run_info *run), void *arg);
+    plsm_status (*inspect_keys)(void *tree, uint64_t run, const plsm_inspect_options *options,
+                                void (*each)(void *arg, const plsm_page_info *page), void *arg, plsm_keys_info *out);
+    plsm_status (*inspect_levels)(void *tree, const plsm_inspect_options *options,
+                                  void (*each)(void *arg, const plsm_level_info *level), void *arg,
+                                  plsm_lookup_info *out);
+    plsm_status (*inspect_profile)(void *tree, const plsm_inspect_options *options, plsm_profile *out);
+
     /* What it can do: see struct plsm_abilities. */
     bool ordered, snapshots, atomic_batches;
 };

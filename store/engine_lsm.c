@@ -310,6 +310,30 @@ static const char *tree_simulated_device(void *tree)
     return lsm_simulated_device(tree);
 }
 
+static plsm_status tree_inspect_runs(void *tree, void (*each)(void *arg, const plsm_run_info *run), void *arg)
+{
+    return lsm_inspect_runs(tree, each, arg);
+}
+
+static plsm_status tree_inspect_keys(void *tree, uint64_t run, const plsm_inspect_options *options,
+                                     void (*each)(void *arg, const plsm_page_info *page), void *arg,
+                                     plsm_keys_info *out)
+{
+    return lsm_inspect_keys(tree, run, options, each, arg, out);
+}
+
+static plsm_status tree_inspect_levels(void *tree, const plsm_inspect_options *options,
+                                       void (*each)(void *arg, const plsm_level_info *level), void *arg,
+                                       plsm_lookup_info *out)
+{
+    return lsm_inspect_levels(tree, options, each, arg, out);
+}
+
+static plsm_status tree_inspect_profile(void *tree, const plsm_inspect_options *options, plsm_profile *out)
+{
+    return lsm_inspect_profile(tree, options, out);
+}
+
 const struct engine engine_lsm = {
     .name = "lsm",
     .open = tree_open,
@@ -339,6 +363,10 @@ const struct engine engine_lsm = {
     .statistics = tree_statistics,
     .statistics_reset = tree_statistics_reset,
     .simulated_device = tree_simulated_device,
+    .inspect_runs = tree_inspect_runs,
+    .inspect_keys = tree_inspect_keys,
+    .inspect_levels = tree_inspect_levels,
+    .inspect_profile = tree_inspect_profile,
     .ordered = true,
     .snapshots = true,
     .atomic_batches = true,

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/inspect.h"
 #include "base/slice.h"
 #include "base/status.h"
 
@@ -257,6 +258,37 @@ typedef struct plsm_statistic {
 void plsm_statistics(plsm *db, void (*each)(void *arg, const plsm_statistic *statistic), void *arg);
 /* Zeroes the counters (not what is measured from the state, such as sizes). */
 void plsm_statistics_reset(plsm *db);
+
+/* --- looking inside --------------------------------------------------------------------------------------------- */
+
+/* For those who study what a store is made of, how right its models are, and where the time of lookups goes; `plsm
+ * inspect` shows what these tell. The structs are those of base/inspect.h. Models, indexes and filters that are damaged
+ * are told in them, and looking goes on; damaged pages end it where that is said. `options` may be NULL for all
+ * defaults. Each may be called beside other threads that read and write, and sees the runs of one moment. All return
+ * PLSM_NO_MEMORY, and PLSM_UNSUPPORTED where the engine has nothing like it. */
+
+/* Calls `each` for every run of sorted keys, level by level, newest first. Reads their heads, models and filters. */
+plsm_status plsm_inspect_runs(plsm *db, void (*each)(void *arg, const plsm_run_info *run), void *arg);
+
+/* Reads all of run `number`; asks its model, its membership and its filter for each key, and the latter two for
+ * options->keys absent keys made from those, and for misses that were sampled. `each` (may be NULL) gets every page in
+ * order. PLSM_NOT_FOUND: there is no such run (any more); PLSM_CORRUPT: a page, or the run itself, is damaged;
+ * PLSM_IO. */
+plsm_status plsm_inspect_keys(plsm *db, uint64_t number, const plsm_inspect_options *options,
+                              void (*each)(void *arg, const plsm_page_info *page), void *arg, plsm_keys_info *out);
+
+/* Samples options->keys keys of all runs and asks the models of runs and levels for them; then looks up as many keys of
+ * the whole store as lookups do. `each` gets every level that has runs. Damaged pages are counted. PLSM_IO. */
+plsm_status plsm_inspect_levels(plsm *db, const plsm_inspect_options *options,
+                                void (*each)(void *arg, const plsm_level_info *level), void *arg,
+                                plsm_lookup_info *out);
+
+/* Looks up options->keys keys sampled from the whole store, or absent ones made from such: all at once, and again step
+ * by step with a time stamp behind each step. Before either is timed all have been looked up once, so what fits the
+ * cache is in it. The lookups count in the statistics. PLSM_CORRUPT (of a page), PLSM_IO. */
+plsm_status plsm_inspect_profile(plsm *db, const plsm_inspect_options *options, plsm_profile *out);
+/* "memtables", "page", ...; static. */
+const char *plsm_step_name(plsm_step step);
 
 #pragma GCC visibility pop
 
