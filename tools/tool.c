@@ -161,7 +161,7 @@ enum tool_exit tool_open(const struct tool *tool, const char *path, plsm_open_fl
         fprintf(stderr,
                 "The store is in use by another process, a mount or another plsm, and one process writes at a time.\n"
                 "Write through the mounted directory, or end the mount (fusermount3 -u DIR) and try again. To read\n"
-                "beside it: plsm get, scan, dump, stats, check.\n");
+                "beside it: plsm get, scan, dump, stats, check, inspect.\n");
     else if (status == PLSM_NO_STORE)
         fprintf(stderr, "To make one: plsm create %s\n", path);
     return TOOL_ERROR;
@@ -189,6 +189,18 @@ bool tool_write(const void *data, size_t size)
         return false;
     if (size > 0 && fwrite(data, 1, size, stdout) != size)
         output_error = errno ? errno : EIO;
+    return output_error == 0;
+}
+
+bool tool_print(const char *format, ...)
+{
+    va_list arguments;
+    if (output_error)
+        return false;
+    va_start(arguments, format);
+    if (vfprintf(stdout, format, arguments) < 0)
+        output_error = errno ? errno : EIO;
+    va_end(arguments);
     return output_error == 0;
 }
 

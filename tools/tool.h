@@ -81,6 +81,7 @@ plsm_durability tool_durability(const struct tool *tool);
 
 /* Writes to stdout; false when that failed (and then for good): stop and return tool_output_end. */
 bool tool_write(const void *data, size_t size);
+bool tool_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Hands on what was written so far; likewise. */
 bool tool_flush(void);
 /* Flushes stdout and turns an output error into a message and TOOL_ERROR; a broken pipe ends the process by SIGPIPE
@@ -90,6 +91,7 @@ enum tool_exit tool_output_end(const struct tool *tool, enum tool_exit so_far);
 /* --- the subcommands ---------------------------------------------------------------------------------------------- */
 
 extern const struct command command_create, command_get, command_put, command_delete, command_scan, command_load,
-    command_dump, command_stats, command_check, command_compact, command_retrain, command_bench;
+    command_dump, command_stats, command_check, command_compact, command_retrain, command_inspect,
+    command_bench;
 
 #endif
