@@ -1,6 +1,6 @@
 /* Entering runs into the table over young runs that were not entered when they were written: those that a store had
- * when it was opened, and those that were on its last level until there was a deeper one. A run's keys are read once
- * for that. It is worth it only where many lookups come: a run is adopted once there were as many lookups as it has
+ * when it was opened, those that were on its last level until there was a deeper one, and those for which there was no
+ * room and is now. A run's keys are read once for that. It is worth it only where many lookups come: a run is adopted once there were as many lookups as it has
  * keys, not counting those that earlier adoptions were paid with. Until then its own filter serves. */
 #include "lsm/db.h"
 
@@ -12,13 +12,13 @@
 
 enum { STOP_CHECK_ENTRIES = 1 << 14, WAIT_NS = 1000 * 1000 * 1000 };
 
-/* The next run to be adopted, with a reference; NULL: there is none. Under edit_lock. */
-static struct run *find_candidate(const struct version *version)
+/* The next run to be adopted, with a reference; NULL: there is none that may find room. Under edit_lock. */
+static struct run *find_candidate(const struct version *version, uint64_t room)
 {
     for (unsigned level = 0; level == 0 || level < version->last; level++)
         for (size_t i = 0; i < version->levels[level].count; i++) {
             struct run *run = version->levels[level].runs[i];
-            if (run->young_place == YOUNG_PLACE_NONE && !run->young_refused) {
+            if (run->young_place == YOUNG_PLACE_NONE && run->young_need <= room) {
                 run_ref(run);
                 return run;
             }
@@ -26,13 +26,22 @@ static struct run *find_candidate(const struct version *version)
     return NULL;
 }
 
-/* Whether the run has a plain filter and nothing better: what the table can take the place of. */
-static plsm_status has_plain_filter(struct run *run, bool *out)
+/* Whether the table is better than what the run has. An exact set is better than the table. A partitioned filter, or
+ * one with a template, is not: it was made when the run was on the last level, where those are worth their time. */
+static plsm_status belongs_in_table(struct run *run, bool *out)
 {
     struct run_body *body = NULL;
+    struct run_membership *own = NULL;
     *out = false;
     TRY(run_open(run, &body));
-    *out = body->footer.blocks[RUN_FILTER].size > 0 && body->footer.membership.size == 0;
+    if (body->footer.blocks[RUN_FILTER].size == 0)
+        return PLSM_OK;
+    if (body->footer.membership.size > 0) {
+        TRY(run_membership(run, body, &own));
+        *out = own->membership.kind == MEMBERSHIP_FUSE || own->membership.kind == MEMBERSHIP_PARTITIONED;
+        return PLSM_OK;
+    }
+    *out = true;
     return PLSM_OK;
 }
 
@@ -76,49 +85,46 @@ static plsm_status gather(struct lsm *db, struct run *run, struct buf *hashes)
     return status;
 }
 
-static plsm_status adopt(struct lsm *db, struct run *run)
+static void adopt(struct lsm *db, struct run *run, uint64_t expected)
 {
     struct buf hashes = {0};
     uint8_t place = YOUNG_PLACE_NONE;
     plsm_status status = gather(db, run, &hashes);
+    uint64_t count = hashes.size / sizeof(uint64_t);
     if (status == PLSM_OK)
-        place =
-            young_runs_enter(db->young, (const uint64_t *)(const void *)hashes.data, hashes.size / sizeof(uint64_t));
+        place = young_runs_enter(db->young, (const uint64_t *)(const void *)hashes.data, count, expected);
     buf_free(&hashes);
     mutex_lock(&db->edit_lock);
     run->young_place = place; /* should the run be gone by now, it gives the place back when it goes */
-    run->young_refused = place == YOUNG_PLACE_NONE;
+    if (place == YOUNG_PLACE_NONE) /* twice, so that it ends, whatever it was that the room was too small for */
+        run->young_need = status == PLSM_OK ? 2 * count : UINT64_MAX;
     mutex_unlock(&db->edit_lock);
-    if (status == PLSM_OK && place != YOUNG_PLACE_NONE)
-        status = version_renew(db, false);
     struct run_body *body = atomic_load(&run->body);
-    if (status == PLSM_OK && place != YOUNG_PLACE_NONE && body)
+    if (place != YOUNG_PLACE_NONE && version_renew(db, false) == PLSM_OK && body)
         run_membership_retire(run, body); /* those who still see an older version load it again */
-    return status;
 }
 
 enum adoption adopt_pending(struct lsm *db)
 {
-    struct run *run = NULL;
-    bool plain = false;
+    bool belongs = false;
     if (!db->young)
         return ADOPTION_NONE;
+    uint64_t room = young_runs_room(db->young);
     mutex_lock(&db->edit_lock);
-    run = find_candidate(db->version);
+    struct run *run = find_candidate(db->version, room);
+    uint64_t expected = db->version->young_keys;
     mutex_unlock(&db->edit_lock);
     if (!run)
         return ADOPTION_NONE;
     enum adoption outcome = ADOPTION_DONE;
-    uint64_t lookups = counter_read(&db->counters, COUNT_GETS);
-    plsm_status status = has_plain_filter(run, &plain);
-    if (status == PLSM_OK && plain && lookups < db->adopted_keys + run->facts.entries) {
+    if (counter_read(&db->counters, COUNT_GETS) < db->adopted_keys + run->facts.entries) {
         outcome = ADOPTION_LATER;
-    } else if (status == PLSM_OK && plain) {
+    } else if (belongs_in_table(run, &belongs) == PLSM_OK && belongs) {
         db->adopted_keys += run->facts.entries;
-        adopt(db, run); /* if that fails its filter serves on */
+        adopt(db, run, expected); /* if that fails its filter serves on */
     } else {
         mutex_lock(&db->edit_lock);
-        run->young_refused = true;
+        run->young_need = UINT64_MAX;
         mutex_unlock(&db->edit_lock);
     }
     run_unref(run);

@@ -153,7 +153,7 @@ plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
 
 /* --- adopt.c --- */
 enum adoption {
-    ADOPTION_NONE,  /* there is nothing to do until the version changes */
+    ADOPTION_NONE,  /* there is nothing to do, or no room, until the version changes */
     ADOPTION_LATER, /* not enough lookups yet */
     ADOPTION_DONE,  /* one was looked at; there may be more */
 };

@@ -58,10 +58,17 @@ static void enter_young(struct lsm *db, struct run *run, const struct run_writer
     const struct run_plan *plan = run_writer_plan(writer);
     size_t count = 0;
     const uint64_t *hashes = run_writer_hashes(writer, &count);
-    if (!db->young || !plan->young || count == 0 || run_writer_membership(writer)->kind != MEMBERSHIP_FUSE)
+    if (!db->young || !plan->young)
         return;
+    if (count == 0 || run_writer_membership(writer)->kind != MEMBERSHIP_FUSE) {
+        run->young_need = UINT64_MAX;
+        return;
+    }
+    mutex_lock(&db->lock);
+    uint64_t expected = db->version->young_keys;
+    mutex_unlock(&db->lock);
     uint64_t start_ns = env_cpu_ns(db->env);
-    run->young_place = young_runs_enter(db->young, hashes, count);
+    run->young_place = young_runs_enter(db->young, hashes, count, expected);
     counter_add(&db->counters, COUNT_FILTER_NS, env_cpu_ns(db->env) - start_ns);
 }
 

@@ -27,6 +27,7 @@ struct run *run_create(struct run_context *context, const struct run_facts *fact
     atomic_init(&run->references, 1);
     run->context = context;
     run->young_place = YOUNG_PLACE_NONE;
+    run->young_need = facts->entries;
     run->facts = *facts;
     memcpy(run->bounds, facts->smallest.data, facts->smallest.size);
     memcpy(run->bounds + facts->smallest.size, facts->largest.data, facts->largest.size);

@@ -127,7 +127,7 @@ struct run {
     atomic_bool obsolete;  /* not in the newest version: the file goes with the last reference */
     _Atomic uint8_t level; /* in the newest version */
     uint8_t young_place;   /* in the table over young runs; under edit_lock, once the run is in a version */
-    bool young_refused;    /* it does not belong there, or found no room: not tried again; likewise */
+    uint64_t young_need;   /* entries it takes there, as far as is known; UINT64_MAX: it does not belong; likewise */
     enum lsm_group group;  /* of the level it was written for, or found on */
     struct run_context *context;
     struct run_facts facts;

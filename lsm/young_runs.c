@@ -6,7 +6,10 @@
 
 enum {
     ENTRIES_MIN = 1 << 14, /* of a table: the least that one takes */
-    GROWTH = 2,            /* times what all young runs have so far is the size of a new one */
+    /* Times what the tables and the run at hand hold is the size of a new table, between: */
+    GROWTH_LEAST = 2,
+    GROWTH_MOST = 8,
+    ROOM_MOST = 1 << 30, /* what a new table surely takes */
 };
 
 struct young_runs *young_runs_create(void)
@@ -44,10 +47,11 @@ void young_runs_release(struct young_runs *y, uint8_t place)
 /* Under lock. */
 static void sweep(struct young_runs *y)
 {
-    uint64_t largest = 0;
+    uint64_t largest = 0, all_idle = 0;
     for (unsigned i = 0; i < YOUNG_TABLES; i++) {
         struct young_table *t = &y->tables[i];
         uint64_t idle = atomic_exchange_explicit(&t->idle, 0, memory_order_acq_rel);
+        all_idle |= idle;
         largest = t->table && t->size > largest ? t->size : largest;
         if (!idle)
             continue;
@@ -55,7 +59,7 @@ static void sweep(struct young_runs *y)
         if (t->used)
             young_remove(t->table, idle);
     }
-    for (unsigned i = 0; i < YOUNG_TABLES; i++) {
+    for (unsigned i = 0; i < YOUNG_TABLES && all_idle; i++) {
         struct young_table *t = &y->tables[i];
         if (t->table && !t->used) {
             bool keep = t->size == largest; /* for the next run; the others only cost memory */
@@ -72,37 +76,67 @@ void young_runs_sweep(struct young_runs *y)
     mutex_unlock(&y->lock);
 }
 
+/* Under lock. */
+static uint64_t room_in(const struct young_table *t)
+{
+    return t->table && t->used != UINT64_MAX ? young_room(t->table) : 0;
+}
+
+uint64_t young_runs_room(struct young_runs *y)
+{
+    uint64_t most = 0;
+    mutex_lock(&y->lock);
+    sweep(y);
+    for (unsigned i = 0; i < YOUNG_TABLES; i++) {
+        uint64_t room = y->tables[i].table ? room_in(&y->tables[i]) : ROOM_MOST;
+        most = room > most ? room : most;
+    }
+    mutex_unlock(&y->lock);
+    return most;
+}
+
+uint64_t young_runs_table_size(uint64_t present, uint64_t count, uint64_t expected, unsigned places_left)
+{
+    uint64_t entries = present + count, size = expected > present ? (expected - present) / places_left : 0;
+    if (size < GROWTH_LEAST * entries)
+        size = GROWTH_LEAST * entries;
+    return size < GROWTH_MOST * entries ? size : GROWTH_MOST * entries;
+}
+
 /* A table with room, or a new one; NULL: neither. Under lock. */
-static struct young_table *choose_table(struct young_runs *y, size_t count)
+static struct young_table *choose_table(struct young_runs *y, size_t count, uint64_t expected)
 {
     struct young_table *best = NULL, *empty = NULL;
-    uint64_t entries = count;
+    uint64_t present = 0;
+    unsigned places_left = 0;
     for (unsigned i = 0; i < YOUNG_TABLES; i++) {
         struct young_table *t = &y->tables[i];
         if (!t->table) {
             empty = empty ? empty : t;
+            places_left++;
             continue;
         }
         struct young_counts counts;
         young_count(t->table, &counts);
-        entries += counts.entries;
-        if (t->used != UINT64_MAX && young_room(t->table) >= count && (!best || t->size > best->size))
+        present += counts.entries;
+        if (t->used != UINT64_MAX && room_in(t) >= count && (!best || t->size > best->size))
             best = t;
     }
     if (best || !empty)
         return best;
-    empty->size = entries * GROWTH > ENTRIES_MIN ? entries * GROWTH : ENTRIES_MIN;
+    uint64_t size = young_runs_table_size(present, count, expected, places_left);
+    empty->size = size > ENTRIES_MIN ? size : ENTRIES_MIN;
     empty->used = 0;
     empty->table = young_create(empty->size);
     return empty->table ? empty : NULL;
 }
 
-uint8_t young_runs_enter(struct young_runs *y, const uint64_t *hashes, size_t count)
+uint8_t young_runs_enter(struct young_runs *y, const uint64_t *hashes, size_t count, uint64_t expected)
 {
     uint8_t place = YOUNG_PLACE_NONE;
     mutex_lock(&y->lock);
     sweep(y);
-    struct young_table *t = choose_table(y, count);
+    struct young_table *t = choose_table(y, count, expected);
     if (t) {
         unsigned slot = (unsigned)__builtin_ctzll(~t->used);
         if (young_insert(t->table, slot, hashes, count)) {

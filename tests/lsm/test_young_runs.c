@@ -279,7 +279,7 @@ START_TEST(places_run_out)
     for (unsigned run = 0; run < RUNS; run++) {
         for (unsigned i = 0; i < HASHES; i++)
             hashes[i] = random_next(&random);
-        places[run] = young_runs_enter(y, hashes, HASHES);
+        places[run] = young_runs_enter(y, hashes, HASHES, 0);
         placed += places[run] != YOUNG_PLACE_NONE;
     }
     young_runs_get_info(y, &info);
@@ -287,15 +287,96 @@ START_TEST(places_run_out)
     ck_assert_uint_eq(info.runs, placed);
     ck_assert_uint_gt(placed, 10);
     ck_assert_uint_eq(places[RUNS - 1], YOUNG_PLACE_NONE);
+    ck_assert_uint_lt(young_runs_room(y), HASHES);
     for (unsigned run = 0; run < RUNS; run++)
         if (places[run] != YOUNG_PLACE_NONE)
             young_runs_release(y, places[run]);
-    young_runs_sweep(y);
+    ck_assert_uint_gt(young_runs_room(y), HASHES);
     young_runs_get_info(y, &info);
     ck_assert_uint_eq(info.tables, 1);
     ck_assert_uint_eq(info.entries, 0);
-    ck_assert_uint_ne(young_runs_enter(y, hashes, HASHES), YOUNG_PLACE_NONE);
+    ck_assert_uint_ne(young_runs_enter(y, hashes, HASHES, 0), YOUNG_PLACE_NONE);
     young_runs_destroy(y);
+}
+END_TEST
+
+/* Where it is known how many keys will come, many runs find room (without: 35, see above). */
+START_TEST(as_many_as_expected)
+{
+    enum { HASHES = 5000, RUNS = 2 * YOUNG_SLOTS };
+    static uint64_t hashes[HASHES];
+    struct random random;
+    struct young_runs *y = young_runs_create();
+    random_seed(&random, 2);
+    for (unsigned run = 0; run < RUNS; run++) {
+        for (unsigned i = 0; i < HASHES; i++)
+            hashes[i] = random_next(&random);
+        ck_assert_uint_gt(young_runs_room(y), HASHES);
+        ck_assert_msg(young_runs_enter(y, hashes, HASHES, HASHES * RUNS * 5 / 4) != YOUNG_PLACE_NONE, "run %u", run);
+    }
+    young_runs_destroy(y);
+}
+END_TEST
+
+START_TEST(sizes_of_tables)
+{
+    static const struct {
+        uint64_t present, count, expected;
+        unsigned places_left;
+        uint64_t size;
+    } cases[] = {
+        {0, 500, 30000, 3, 4000},      {0, 500, 3000, 3, 1000},       {0, 500, 0, 3, 1000},
+        {0, 500, 9000, 3, 3000},       {4000, 500, 30000, 2, 13000},  {4000, 500, 300000, 2, 36000},
+        {4000, 500, 1000, 2, 9000},    {17000, 500, 90000, 1, 73000}, {17000, 500, 30000, 1, 35000},
+        {17000, 500, 17000, 1, 35000},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_uint_eq(
+            young_runs_table_size(cases[i].present, cases[i].count, cases[i].expected, cases[i].places_left),
+            cases[i].size);
+}
+END_TEST
+
+/* Runs that find no room at first are adopted once there is some. */
+START_TEST(room_comes_back)
+{
+    enum { HASHES = 40000, MANY = YOUNG_TABLES * YOUNG_SLOTS };
+    static struct keys keys;
+    static uint64_t hashes[HASHES];
+    uint8_t places[MANY];
+    unsigned count = 0;
+    struct random random;
+    env = env_memory_create(8);
+    struct lsm_options o = options(true);
+    memset(&keys, 0, sizeof keys);
+    keys.seed = 8;
+    random_seed(&random, 8);
+    struct lsm *db = open_tree(&o);
+    write_some(db, &keys, &random, 9000);
+    ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    db = open_tree(&o);
+    for (size_t size = HASHES; size > 0; size /= 2) /* larger ones first, then what fits in the gaps */
+        for (bool found = true; found && count < MANY; count += found) {
+            for (unsigned i = 0; i < size; i++)
+                hashes[i] = random_next(&random);
+            places[count] = young_runs_enter(db->young, hashes, size, 0);
+            found = places[count] != YOUNG_PLACE_NONE;
+        }
+    for (int i = 0; i < 3; i++) {
+        check_all(db, &keys, &random);
+        env_sleep_ns(env, 500 * 1000 * 1000);
+    }
+    ck_assert_uint_gt(young(db, false), 0);
+    ck_assert_uint_eq(young(db, true), 0);
+    for (unsigned i = 0; i < count; i++)
+        young_runs_release(db->young, places[i]);
+    write_some(db, &keys, &random, 1000);
+    ck_assert_int_eq(lsm_flush(db), PLSM_OK); /* whereupon it is looked at again */
+    wait_for_adoption(db, &keys, &random);
+    check_all(db, &keys, &random);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
 }
 END_TEST
 
@@ -308,6 +389,9 @@ int main(void)
     tcase_add_loop_test(tests, with_threads, 0, 2);
     tcase_add_test(tests, an_old_view_keeps_its_places);
     tcase_add_test(tests, places_run_out);
+    tcase_add_test(tests, as_many_as_expected);
+    tcase_add_test(tests, sizes_of_tables);
+    tcase_add_test(tests, room_comes_back);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
