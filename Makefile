@@ -32,6 +32,7 @@ TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 # An archive, so that a test of a low room does not pull in helpers that need the rooms above it.
 HARNESS_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/harness/*.c))
 HARNESS_LIB := $(BUILD)/tests/libharness.a
+CHECK_LIBS   = $(shell pkg-config --libs check) -Wl,--wrap=_mark_point
 
 .PHONY: all lib test unit bench clean
 all: $(BUILD)/plsm $(BUILD)/plsmd
@@ -61,7 +62,7 @@ $(HARNESS_LIB): $(HARNESS_OBJ)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HARNESS_LIB) $(BUILD)/libplsm.a
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
 
 # The daemon but for its main function, for the tests of its parts.
 FS_PARTS_LIB := $(BUILD)/tests/libfsparts.a
@@ -71,7 +72,7 @@ $(FS_PARTS_LIB): $(filter-out $(BUILD)/fs/main.o,$(FS_OBJ))
 
 $(BUILD)/tests/fs/%: $(BUILD)/tests/fs/%.o $(FS_PARTS_LIB) $(HARNESS_LIB) $(BUILD)/libplsm.a
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check fuse3) $(LDLIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(shell pkg-config --libs fuse3) $(LDLIBS)
 
 # The command but for its main function, likewise.
 TOOL_PARTS_LIB := $(BUILD)/tests/libtoolparts.a
