@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Runs test programs one after the other and says how each did: tests/run.sh LABEL PROGRAM...
+# Runs test programs, as many at a time as there are processors, and says how each did: tests/run.sh LABEL PROGRAM...
+# Give the longest ones first.
 #
 # A line per program with its time; the log of each in $TEST_LOGS (build/test-logs), the end of a failing one on the
 # terminal. Each program gets an empty TMPDIR, which is unmounted and removed behind it whatever happened.
 #
-# TEST_LIMIT: seconds a program may take (900). TEST_RESULTS: a file to which "passed failed" is appended per program,
+# TEST_JOBS: programs at a time. TEST_LIMIT: seconds a program may take (900). TEST_RESULTS: a file to which "passed failed" is appended per program,
 # for a caller that runs this several times; without it, the last line sums up.
 set -u
 
 label=$1
 shift
 limit=${TEST_LIMIT:-900}
+jobs=${TEST_JOBS:-$(nproc 2>/dev/null || echo 1)}
 logs=${TEST_LOGS:-build/test-logs}
 mkdir -p "$logs"
 
@@ -30,11 +32,11 @@ count_results() # LOG EXIT_CODE: prints "passed failed"
     echo "$passed $failed"
 }
 
-# Takes away what a program left below its TMPDIR, mounts first (the deepest first).
+# Takes away what a program left in its TMPDIR, mounts first (the deepest first).
 clean_up() # DIRECTORY
 {
     local mounted
-    awk -v top="$1/" 'index($5, top) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mounted; do
+    awk -v top="$1" '$5 == top || index($5, top "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mounted; do
         fusermount3 -uz "$mounted" 2>/dev/null || umount -l "$mounted" 2>/dev/null
     done
     rm -rf --one-file-system "$1"
@@ -46,25 +48,52 @@ case $label in
 *thread*) setarch -R true 2>/dev/null && wrapper=(setarch -R) ;;
 esac
 
-all_passed=0 all_failed=0 temporary=
-trap 'if [ -n "$temporary" ]; then clean_up "$temporary"; fi' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 export ASAN_OPTIONS="${ASAN_OPTIONS-detect_stack_use_after_return=0}:abort_on_error=0"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS-}:print_stacktrace=1"
 export TSAN_OPTIONS="${TSAN_OPTIONS-}:halt_on_error=1:second_deadlock_stack=1"
 
-for program in "$@"; do
-    name=${program##*tests/}
-    log=$logs/${label//[^a-z0-9]/_}-${name//\//-}.log
+# Runs one program, in a process of its own, which cleans up behind it also when it is told to end. SIGINT reaches the
+# program as if nothing stood between (a shell ignores it for what it starts in the background).
+run_program() # PROGRAM LOG OUTCOME: OUTCOME is the file for exit code and seconds
+{
+    local temporary='' process='' code started=$SECONDS
+    trap '[ -z "$temporary" ] || clean_up "$temporary"' EXIT
+    trap '[ -z "$process" ] || { kill "$process"; wait "$process"; }; exit 143' TERM
+    trap '' INT
     temporary=$(mktemp -d "${TMPDIR:-/tmp}/plsm-tests-XXXXXX") || exit 1
     chmod 755 "$temporary" # other users of a test pass through
-    started=$SECONDS
-    TMPDIR=$temporary timeout -k 10 "$limit" "${wrapper[@]}" "$program" >"$log" 2>&1 </dev/null
+    TMPDIR=$temporary env --default-signal=INT,QUIT timeout -k 10 "$limit" "${wrapper[@]}" "$1" >"$2" 2>&1 </dev/null &
+    process=$!
+    wait "$process"
     code=$?
-    took=$((SECONDS - started))
-    clean_up "$temporary"
-    temporary=
+    process=
+    echo "$code $((SECONDS - started))" >"$3"
+}
+
+all_passed=0 all_failed=0
+declare -A running=() # by process: the name of its program
+outcomes=$(mktemp -d "${TMPDIR:-/tmp}/plsm-run-XXXXXX") || exit 1
+finish()
+{
+    [ ${#running[@]} -eq 0 ] || kill "${!running[@]}" 2>/dev/null
+    wait
+    rm -rf "$outcomes"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+log_of() # NAME
+{
+    echo "$logs/${label//[^a-z0-9]/_}-${1//\//-}.log"
+}
+
+# Counts and prints how a program did that has ended.
+report() # NAME
+{
+    local name=$1 log code=1 took=0 passed failed why
+    log=$(log_of "$name")
+    read -r code took <"$outcomes/${name//\//-}" # missing: it could not be started
     read -r passed failed < <(count_results "$log" "$code")
     all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed))
     [ -z "${TEST_RESULTS-}" ] || echo "$passed $failed" >>"$TEST_RESULTS"
@@ -76,6 +105,26 @@ for program in "$@"; do
         printf 'FAIL  %-28s %-36s %4d s  %d failed (%s), log: %s\n' "$label" "$name" "$took" "$failed" "$why" "$log"
         tail -n "${TEST_TAIL:-40}" "$log" | sed 's/^/      | /'
     fi
+}
+
+# Waits until one of those that run ends.
+wait_for_one()
+{
+    local process=
+    wait -n -p process "${!running[@]}"
+    local name=${running[$process]}
+    unset "running[$process]"
+    report "$name"
+}
+
+for program in "$@"; do
+    [ ${#running[@]} -lt "$jobs" ] || wait_for_one
+    name=${program##*tests/}
+    run_program "$program" "$(log_of "$name")" "$outcomes/${name//\//-}" &
+    running[$!]=$name
+done
+while [ ${#running[@]} -gt 0 ]; do
+    wait_for_one
 done
 
 [ -n "${TEST_RESULTS-}" ] || echo "$all_passed passed, $all_failed failed"
