@@ -1,7 +1,8 @@
 /* Entering runs into the table over young runs that were not entered when they were written: those that a store had
  * when it was opened, those that were on its last level until there was a deeper one, and those for which there was no
- * room and is now. A run's keys are read once for that. It is worth it only where many lookups come: a run is adopted once there were as many lookups as it has
- * keys, not counting those that earlier adoptions were paid with. Until then its own filter serves. */
+ * room and is now. A run's keys are read once for that. It is worth it only where many lookups come: a run is adopted
+ * once there were as many lookups as it has keys, not counting those that earlier adoptions were paid with. Until then
+ * its own filter serves. */
 #include "lsm/db.h"
 
 #include "base/alloc.h"
@@ -117,7 +118,10 @@ enum adoption adopt_pending(struct lsm *db)
     if (!run)
         return ADOPTION_NONE;
     enum adoption outcome = ADOPTION_DONE;
-    if (counter_read(&db->counters, COUNT_GETS) < db->adopted_keys + run->facts.entries) {
+    uint64_t lookups = counter_read(&db->counters, COUNT_GETS);
+    if (lookups < db->adopted_keys) /* the statistics were reset */
+        db->adopted_keys = 0;
+    if (lookups < db->adopted_keys + run->facts.entries) {
         outcome = ADOPTION_LATER;
     } else if (belongs_in_table(run, &belongs) == PLSM_OK && belongs) {
         db->adopted_keys += run->facts.entries;

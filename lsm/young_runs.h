@@ -58,16 +58,16 @@ static inline bool young_places_meet(const struct young_places *a, const struct 
 struct young_runs *young_runs_create(void);    /* without tables; NULL: no memory */
 void young_runs_destroy(struct young_runs *y); /* accepts NULL */
 
-/* Enters the hashes of a run's keys. The place, needed by one; YOUNG_PLACE_NONE when there is no room. `expected` is how
- * many keys all young runs have. Any thread; may take a while (30 to 50 ns per hash), and sweeps first. */
+/* Enters the hashes of a run's keys. The place, needed by one; YOUNG_PLACE_NONE when there is no room. `expected` says
+ * how many keys all young runs have. Any thread; may take a while (30 to 50 ns per hash), and sweeps first. */
 uint8_t young_runs_enter(struct young_runs *y, const uint64_t *hashes, size_t count, uint64_t expected);
 /* A run of so many hashes finds room now, and most often none of more does. Sweeps first. */
 uint64_t young_runs_room(struct young_runs *y);
-/* How large a table is made for a run of `count` hashes where the others hold `present` entries, and `places_left`, this
- * one included, can still be made. In steps, since memory is to follow what is entered; large enough in the end, since
- * no table can be made once all are there. (present 0, count 500, places_left 3): for 30,000 expected, 4,000 entries;
- * for 3,000 expected, 1,000; for none, as when a store is new, 1,000. */
-uint64_t young_runs_table_size(uint64_t present, uint64_t count, uint64_t expected, unsigned places_left);
+/* How many entries a table is made for, for a run of `count` hashes where the others hold `present` entries, and
+ * `tables_left`, this one included, can still be made. In steps, since memory is to follow what is entered; large
+ * enough in the end, since no table can be made once all are there. With present 0, count 500 and tables_left 3: 4,000
+ * where 30,000 are expected, 3,000 where 9,000 are, 1,000 where none are, as in a new store. Pure. */
+uint64_t young_runs_table_size(uint64_t present, uint64_t count, uint64_t expected, unsigned tables_left);
 /* One more, one less needs the place. */
 void young_runs_need(struct young_runs *y, uint8_t place);
 void young_runs_release(struct young_runs *y, uint8_t place);

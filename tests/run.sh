@@ -5,8 +5,8 @@
 # A line per program with its time; the log of each in $TEST_LOGS (build/test-logs), the end of a failing one on the
 # terminal. Each program gets an empty TMPDIR, which is unmounted and removed behind it whatever happened.
 #
-# TEST_JOBS: programs at a time. TEST_LIMIT: seconds a program may take (900). TEST_RESULTS: a file to which "passed failed" is appended per program,
-# for a caller that runs this several times; without it, the last line sums up.
+# TEST_JOBS: programs at a time. TEST_LIMIT: seconds a program may take (900). TEST_RESULTS: a file to which "passed
+# failed" is appended per program, for a caller that runs this several times; without it, the last line sums up.
 set -u
 
 label=$1
@@ -36,9 +36,10 @@ count_results() # LOG EXIT_CODE: prints "passed failed"
 clean_up() # DIRECTORY
 {
     local mounted
-    awk -v top="$1" '$5 == top || index($5, top "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mounted; do
-        fusermount3 -uz "$mounted" 2>/dev/null || umount -l "$mounted" 2>/dev/null
-    done
+    awk -v top="$1" '$5 == top || index($5, top "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r |
+        while read -r mounted; do
+            fusermount3 -uz "$mounted" 2>/dev/null || umount -l "$mounted" 2>/dev/null
+        done
     rm -rf --one-file-system "$1"
 }
 

@@ -53,7 +53,7 @@ expect 0 "$PLSM" --version
 says out 'plsm '
 expect 2 "$PLSM" frobnicate
 says err frobnicate
-for command in create get put delete scan load dump stats check compact bench; do
+for command in create get put delete scan load dump stats check compact retrain bench; do
     expect 0 "$PLSM" $command --help
     says out "Usage: plsm $command"
     says out Example
@@ -96,7 +96,7 @@ silent err
 expect 3 "$PLSM" create s
 says err s
 for command in 'get none k' 'put none k v' 'delete none k' 'scan none' 'dump none' 'stats none' 'check none' \
-    'compact none' 'load none'; do
+    'compact none' 'retrain none' 'load none'; do
     expect 3 "$PLSM" $command </dev/null
     says err none
     [ ! -e none ] || fail "$command made a store"
@@ -330,7 +330,7 @@ for _ in $(seq 100); do # until the writer has opened the store
     "$PLSM" put t probe x >/dev/null 2>&1 || break
     sleep 0.05
 done
-for command in 'put t k v' 'delete t a' 'compact t' 'load t'; do
+for command in 'put t k v' 'delete t a' 'compact t' 'retrain t' 'load t'; do
     expect 3 "$PLSM" $command </dev/null
     says err 'in use by another process'
 done

@@ -322,7 +322,7 @@ START_TEST(sizes_of_tables)
 {
     static const struct {
         uint64_t present, count, expected;
-        unsigned places_left;
+        unsigned tables_left;
         uint64_t size;
     } cases[] = {
         {0, 500, 30000, 3, 4000},      {0, 500, 3000, 3, 1000},       {0, 500, 0, 3, 1000},
@@ -332,7 +332,7 @@ START_TEST(sizes_of_tables)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         ck_assert_uint_eq(
-            young_runs_table_size(cases[i].present, cases[i].count, cases[i].expected, cases[i].places_left),
+            young_runs_table_size(cases[i].present, cases[i].count, cases[i].expected, cases[i].tables_left),
             cases[i].size);
 }
 END_TEST
