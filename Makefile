@@ -28,7 +28,10 @@ FS_OBJ   := $(FS_SRC:%.c=$(BUILD)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/%.o)
 # Each tests/ROOM/test_*.c is a program of its own; other .c files in tests/ROOM and tests/harness are shared by them.
 TEST_SRC := $(wildcard tests/*/test_*.c)
-TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
+# The longest first, so that in the end no processor waits for one of them.
+LONGEST  := $(addprefix $(BUILD)/tests/,crash/test_corrupt crash/test_fault crash/test_crash crash/test_model \
+            learn/test_indexes)
+TEST_BIN := $(LONGEST) $(filter-out $(LONGEST),$(TEST_SRC:%.c=$(BUILD)/%))
 # An archive, so that a test of a low room does not pull in helpers that need the rooms above it.
 HARNESS_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/harness/*.c))
 HARNESS_LIB := $(BUILD)/tests/libharness.a
@@ -89,16 +92,17 @@ unit-binaries: $(TEST_BIN)
 # --- tests: `make test` is the quick round, ./check is everything -----------------------------------------------------
 
 E2E       = $(filter-out tests/e2e/lib.sh,$(wildcard tests/e2e/*.sh))
-# Long, and one thread does the work: little for ThreadSanitizer to see.
-ONE_THREAD = $(addprefix $(BUILD)/tests/,crash/test_crash crash/test_fault crash/test_corrupt learn/% tools/% fs/test_attr \
-             fs/test_escape store/test_edit_crash store/test_edit_fault)
+# Long, and one thread does the work: nothing for ThreadSanitizer to see.
+ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_env_memory crash/test_crash crash/test_fault crash/test_corrupt \
+             learn/% tools/% fs/test_attr fs/test_escape lsm/test_memtable lsm/test_modes lsm/test_page_classic lsm/test_tree \
+             store/test_edit store/test_edit_crash store/test_edit_fault store/test_ranges)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.
-THIN_ASAN = CRASH_STRIDE=7 FAULT_STRIDE=23 CORRUPT_STRIDE=7 MODEL_SETS=24 MODEL_LISTS=4
-THIN_TSAN = MODEL_SETS=12 MODEL_LISTS=2
+THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=23 CORRUPT_STRIDE=7 MODEL_SETS=24 MODEL_LISTS=4
+THIN_TSAN = MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
 .PHONY: unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak tidy
 test: all $(TEST_BIN)
-	$(Q)tests/run.sh all tests/lint.sh $(TEST_BIN) $(E2E)
+	$(Q)tests/run.sh all tests/lint.sh $(LONGEST) $(E2E) $(filter-out $(LONGEST),$(TEST_BIN))
 
 lint:
 	$(Q)tests/lint.sh
@@ -113,10 +117,10 @@ check-e2e: all
 	$(Q)tests/run.sh e2e $(E2E)
 
 check-asan:
-	$(Q)TEST_LIMIT=900 $(THIN_ASAN) $(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g" check-unit
+	$(Q)TEST_LIMIT=900 $(THIN_ASAN) $(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g1" check-unit
 
 check-tsan:
-	$(Q)TEST_LIMIT=900 $(THIN_TSAN) $(MAKE) SANITIZE=thread CFLAGS="-O1 -g" check-unit-threads
+	$(Q)TEST_LIMIT=900 $(THIN_TSAN) $(MAKE) SANITIZE=thread CFLAGS="-O1 -g1" check-unit-threads
 
 # Everything must compile without a warning under the other compiler too.
 check-clang:
@@ -129,7 +133,7 @@ FUZZERS = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz-binaries: $(FUZZERS)
 # FUZZ_SECONDS (60) for each.
 fuzz:
-	$(Q)$(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g" fuzz-binaries
+	$(Q)$(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g1" fuzz-binaries
 	$(Q)for fuzzer in $(notdir $(FUZZERS)); do build-address,undefined/tests/fuzz/$$fuzzer || exit 1; done
 
 # New seeds all the time, and kill -9, for SOAK_MINUTES (60).

@@ -49,6 +49,8 @@ case $label in
 *thread*) setarch -R true 2>/dev/null && wrapper=(setarch -R) ;;
 esac
 
+# libcheck's own limits are for a quiet machine, one program at a time, and no sanitizer.
+export CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER-5}
 export ASAN_OPTIONS="${ASAN_OPTIONS-detect_stack_use_after_return=0}:abort_on_error=0"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS-}:print_stacktrace=1"
 export TSAN_OPTIONS="${TSAN_OPTIONS-}:halt_on_error=1:second_deadlock_stack=1"

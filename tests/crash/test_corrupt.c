@@ -20,7 +20,7 @@
 #define STORE "/store"
 #define COMMON ",background=0,buffer_size=64K,cache_size=0,filter_bits=8"
 
-enum { FILES_MAX = 16, CHUNK = 64, PAGE = 4096, SYNCED_WRITES = 8 };
+enum { FILES_MAX = 16, CHUNK = 128 /* damages tried by one process */, PAGE = 4096, SYNCED_WRITES = 8 };
 
 enum damage { FLIP, CUT, REMOVE, FOREIGN, SWAP };
 
@@ -233,10 +233,15 @@ static bool damage_once(const struct job *job, size_t position, char *failure, s
     return right;
 }
 
+static size_t stride_of(enum damage damage)
+{
+    return damage == FLIP || damage == CUT ? setting("CORRUPT_STRIDE", 1) : 1;
+}
+
 static enum verdict damage_range(void *arg, char *failure, size_t size)
 {
     const struct job *job = arg;
-    size_t stride = job->damage == FLIP || job->damage == CUT ? setting("CORRUPT_STRIDE", 1) : 1;
+    size_t stride = stride_of(job->damage);
     unsigned long only = setting("CORRUPT_AT", ~0ul);
     for (size_t position = job->from; position < job->to; position++) {
         char why[800] = "";
@@ -277,10 +282,10 @@ static void damage_everywhere(enum damage damage, const char *what)
         ck_assert_uint_ge(subject.file_count, 3);
         ck_assert_uint_eq(subject.file_count, other.file_count);
         for (size_t file = 0; file < subject.file_count; file++) {
-            size_t end = positions(&subject, file, damage);
+            size_t end = positions(&subject, file, damage), chunk = CHUNK * stride_of(damage);
             places += end;
-            for (size_t from = 0; from < end; from += CHUNK) {
-                struct job job = {&subject, &other, damage, file, from, from + CHUNK < end ? from + CHUNK : end};
+            for (size_t from = 0; from < end; from += chunk) {
+                struct job job = {&subject, &other, damage, file, from, from + chunk < end ? from + chunk : end};
                 char label[300];
                 snprintf(label, sizeof label, "%s %s (%s), from %zu", what, subject.files[file].path, modes[mode],
                          from);

@@ -7,7 +7,8 @@
  * simulates, both sides must have been charged the same. A failing list shrinks to one in which nothing can be left
  * out, and is printed.
  *
- * MODEL_SEED another list; MODEL_OPS its length; MODEL_SETS how many option sets; MODEL_SET=n that one alone. */
+ * MODEL_SEED another list; MODEL_OPS its length; MODEL_SETS how many option sets; MODEL_SET=n that one alone;
+ * MODEL_THREADS=1 only those with threads; MODEL_LISTS how many more lists. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@
 
 #include "base/banned.h"
 
-enum { RUN_SECONDS = 120, SHRINK_SECONDS = 120 };
+enum { RUN_SECONDS = 300, SHRINK_SECONDS = 120 };
 
 /* The last way changes the mode at each reopen, so that runs of all modes come together. */
 enum { MODES = 3, WAYS = MODES + 1, LEARNED = 1 };
@@ -218,6 +219,7 @@ START_TEST(test_options)
     uint64_t seed = setting("MODEL_SEED", 40);
     size_t count = setting("MODEL_OPS", 1500);
     unsigned long sets = setting("MODEL_SETS", 200), only = setting("MODEL_SET", ~0ul);
+    bool only_threads = setting("MODEL_THREADS", 0);
     struct op *ops = workload_create(&workload_everything, seed, count);
     struct run run = {.seed = seed, .ops = ops, .count = count};
     struct pool *pool = pool_create(0);
@@ -225,6 +227,8 @@ START_TEST(test_options)
     for (; set < last && pool_failures(pool) == 0; set++) {
         for (unsigned way = 0; way < WAYS; way++) {
             choose_options(&run, seed, set, way);
+            if (only_threads && !run.background)
+                continue;
             char label[900], text[800];
             describe(&run, text, sizeof text);
             snprintf(label, sizeof label, "MODEL_SEED=%lu MODEL_OPS=%zu MODEL_SET=%lu (%s)", (unsigned long)seed, count,

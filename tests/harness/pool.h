@@ -34,5 +34,10 @@ bool pool_alone(pool_job *job, void *arg, unsigned seconds, char *failure, size_
 
 /* A number from the environment, or `otherwise`. */
 unsigned long setting(const char *name, unsigned long otherwise);
+/* So many, or every TEST_THIN-th (1) of them: for what sanitizers make slow without seeing more in it. */
+static inline unsigned long thinned(unsigned long count)
+{
+    return (count + setting("TEST_THIN", 1) - 1) / setting("TEST_THIN", 1);
+}
 
 #endif

@@ -10,6 +10,7 @@
 #include "learn/fences_private.h"
 #include "learn/model.h"
 #include "tests/harness/key_sets.h"
+#include "tests/harness/pool.h"
 
 #include "base/banned.h"
 
@@ -192,11 +193,11 @@ START_TEST(every_shape_is_exact)
     static const unsigned page_keys[] = {1, 3, 60};
     for (unsigned p = 0; p < 3; p++) {
         char what[100];
-        size_t count = _i == KEYS_LONG ? 500 : 1000 + 20000 * (size_t)p;
+        size_t count = _i == KEYS_LONG ? 500 : 1000 + thinned(20000) * (size_t)p;
         snprintf(what, sizeof what, "%s, pages of up to %u, seed %d", key_shape_name((enum key_shape)_i), page_keys[p],
                  SEED + (int)p);
         struct key_set *set = key_set_create((enum key_shape)_i, count, page_keys[p], SEED + p);
-        check_set(set, 20000, what);
+        check_set(set, thinned(20000), what);
         key_set_destroy(set);
     }
 }
@@ -204,7 +205,7 @@ END_TEST
 
 START_TEST(small_sets_are_exact)
 {
-    for (size_t count = 1; count <= 40; count++) {
+    for (size_t count = 1; count <= 40; count += count < 8 ? 1 : setting("TEST_THIN", 1)) {
         for (unsigned page_keys = 1; page_keys <= 3; page_keys++) {
             char what[100];
             uint64_t seed = SEED + count * 3 + page_keys;
@@ -220,8 +221,8 @@ END_TEST
 
 START_TEST(a_large_set_is_exact)
 {
-    struct key_set *set = key_set_create((enum key_shape)_i, 400000, 7, SEED);
-    check_set(set, 100000, key_shape_name((enum key_shape)_i));
+    struct key_set *set = key_set_create((enum key_shape)_i, thinned(400000), 7, SEED);
+    check_set(set, thinned(100000), key_shape_name((enum key_shape)_i));
     key_set_destroy(set);
 }
 END_TEST
