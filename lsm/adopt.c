@@ -96,7 +96,7 @@ static void adopt(struct lsm *db, struct run *run, uint64_t expected)
         place = young_runs_enter(db->young, (const uint64_t *)(const void *)hashes.data, count, expected);
     buf_free(&hashes);
     mutex_lock(&db->edit_lock);
-    run->young_place = place; /* should the run be gone by now, it gives the place back when it goes */
+    run->young_place = place;      /* should the run be gone by now, it gives the place back when it goes */
     if (place == YOUNG_PLACE_NONE) /* twice, so that it ends, whatever it was that the room was too small for */
         run->young_need = status == PLSM_OK ? 2 * count : UINT64_MAX;
     mutex_unlock(&db->edit_lock);

@@ -29,6 +29,8 @@ enum counter {
     COUNT_ROUTER_WRONG,     /* the model of a level named a run that does not enclose the key */
     COUNT_FILE_WRONG,       /* keys found in another run than the first whose index was asked */
     COUNT_LEVEL_WRONG,      /* keys found on another level than that of the first run whose index was asked */
+    COUNT_UNFILTERED,       /* runs that were looked into without asking their filter */
+    COUNT_UNFILTERED_FOUND, /* that had the key */
     COUNT_VALIDATED,        /* lookups done again the traditional way */
     COUNT_VALIDATION_WRONG, /* that had another answer: a bug; must stay 0 */
     COUNT_CACHE_HITS,

@@ -168,10 +168,11 @@ static plsm_status get_from_last_level(struct candidates *c, const struct versio
         return get_from_run(c, &c->last, version->last, q, hold, entry);
     if (!run_search_fetch_page(&c->last)) { /* a page that would have to be read is worth asking the filter first */
         run_search_prefetch_filter(&c->last, q);
-        if (!run_search_may_contain(&c->last, q))
-            return PLSM_NOT_FOUND;
+        return run_search_may_contain(&c->last, q) ? look(c, &c->last, version->last, q, hold, entry) : PLSM_NOT_FOUND;
     }
-    return look(c, &c->last, version->last, q, hold, entry);
+    plsm_status status = look(c, &c->last, version->last, q, hold, entry);
+    read_count_unfiltered(q, status);
+    return status;
 }
 
 static plsm_status add_candidate(struct candidates *c, const struct level *level, size_t at, unsigned number,
@@ -238,6 +239,7 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     struct page_hold hold;
     struct entry entry;
     plsm_status status = PLSM_NOT_FOUND;
+    bool in_runs = false;
     INVARIANT(db->magic == LSM_STRUCT_MAGIC);
     hold.heap = NULL;
     epoch_enter(db->epoch);
@@ -250,6 +252,7 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
             status = PLSM_OK;
     if (status == PLSM_NOT_FOUND) {
         struct simulated_trace trace;
+        in_runs = true;
         q.hash = key_hash(key.data, key.size);
         q.trace = simulated_trace_begin(db->context.simulated, &trace);
         status = get_from_runs(view->version, &q, &hold, &entry);
@@ -260,6 +263,8 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     }
     if (status == PLSM_OK)
         status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(&entry, no_value, out);
+    if (__builtin_expect(db->options.validation_ppm > 0, 0) && in_runs && validation_due(db->options.validation_ppm))
+        status = validate(db, view->version, &q, status, out);
     page_hold_release(&hold);
     epoch_exit(db->epoch);
     stripe_add(q.counts, COUNT_GETS, 1);

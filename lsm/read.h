@@ -12,6 +12,13 @@ size_t read_run_of_level(const struct level *level, const struct run_question *q
 /* Whether nearly all keys that this thread asked for of late were on the last level, `run` being the one there that may
  * have the next. Then its page is worth a look before its filter is, where it is in memory. */
 bool read_expects_last(const struct run *run);
+/* A run was looked into without asking its filter. */
+static inline void read_count_unfiltered(const struct run_question *q, plsm_status status)
+{
+    stripe_add(q->counts, COUNT_UNFILTERED, 1);
+    if (status == PLSM_OK)
+        stripe_add(q->counts, COUNT_UNFILTERED_FOUND, 1);
+}
 /* A key was found on the last level, above it, or not at all. */
 void read_note_found(bool last, bool young);
 
@@ -32,6 +39,14 @@ static inline bool read_place_says_maybe(const struct young_places *found, uint8
 {
     return place == YOUNG_PLACE_NONE || young_places_has(found, place);
 }
+
+/* Whether this lookup is one of the `ppm` per million that are to be done again. */
+bool validation_due(uint32_t ppm);
+/* Does the lookup again the traditional way, in the same version, and compares. `answered` and `out` are the answer so
+ * far, copied out; where it differs that is counted, and the traditional one takes its place. Inside an epoch bracket.
+ */
+plsm_status validate(struct lsm *db, const struct version *version, const struct run_question *question,
+                     plsm_status answered, struct lsm_value *out);
 
 /* A key was in no run: some are kept as samples. */
 static inline void read_note_miss(struct lsm *db, plsm_slice key)

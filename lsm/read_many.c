@@ -27,6 +27,7 @@ struct ask {
     bool sure;     /* the table over young runs said that the run at hand may have it */
     bool loaded;   /* what `search` needs is */
     bool cold;     /* the page is not in memory */
+    bool in_runs;  /* no memtable had it */
     uint8_t first_level;
     struct simulated_lookup told; /* what traditional mode would ask in this step; run NULL: nothing */
 };
@@ -222,6 +223,8 @@ static void look(struct group *g, struct ask *a)
         a->first_level = (uint8_t)g->level;
     a->asked = true;
     plsm_status status = run_search_find(&a->search, &a->q, &hold, &entry);
+    if (g->unfiltered && !a->cold)
+        read_count_unfiltered(&a->q, status);
     if (status != PLSM_NOT_FOUND) {
         if (status == PLSM_OK && !first) {
             stripe_add(a->q.counts, COUNT_FILE_WRONG, 1);
@@ -348,6 +351,16 @@ static void ask_level(struct group *g, const struct level *level)
 
 /* --- groups ------------------------------------------------------------------------------------------------------- */
 
+static void validate_some(struct group *g)
+{
+    for (unsigned i = 0; i < g->count; i++) {
+        struct ask *a = &g->asks[i];
+        if (a->in_runs && validation_due(g->db->options.validation_ppm))
+            g->statuses[a->number] =
+                validate(g->db, g->view->version, &a->q, g->statuses[a->number], &g->outs[a->number]);
+    }
+}
+
 static void read_group(struct group *g, const plsm_slice *keys, size_t first, unsigned count, uint64_t seq)
 {
     struct counter_stripe *counts = counters_mine(&g->db->counters);
@@ -363,6 +376,8 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
     g->count = g->open_count = count;
     g->unfiltered = false;
     ask_memtables(g);
+    for (unsigned i = 0; i < g->open_count; i++)
+        g->open[i]->in_runs = true;
     ask_young(g);
     for (g->level = 0; g->level < LSM_LEVELS && g->open_count > 0; g->level++) {
         const struct level *level = &g->view->version->levels[g->level];
@@ -374,6 +389,8 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
         read_note_found(false, false);
         read_note_miss(g->db, g->open[i]->q.key);
     }
+    if (__builtin_expect(g->db->options.validation_ppm > 0, 0))
+        validate_some(g);
     stripe_add(counts, COUNT_GETS, count);
     for (unsigned i = 0; i < count; i++)
         if (g->statuses[first + i] == PLSM_OK)

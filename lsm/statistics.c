@@ -162,6 +162,9 @@ static void tell_learned(const struct telling *t, const struct totals *sum)
     tell(t, "learn.fallbacks", count(t, COUNT_MODEL_FALLBACK));
     tell_ratio(t, "learn.train_ns_per_key", (double)count(t, COUNT_TRAIN_NS), (double)count(t, COUNT_TRAIN_KEYS));
     tell(t, "learn.train_ns", count(t, COUNT_TRAIN_NS));
+    tell(t, "learn.unfiltered", count(t, COUNT_UNFILTERED));
+    tell(t, "learn.validated", count(t, COUNT_VALIDATED));
+    tell(t, "learn.validation_wrong", count(t, COUNT_VALIDATION_WRONG));
     tell(t, "learn.files", sum->with_model);
     tell(t, "learn.files_loaded", sum->loaded);
     tell(t, "learn.bytes.index", sum->index_bytes);
@@ -174,12 +177,12 @@ static void tell_learned(const struct telling *t, const struct totals *sum)
 
 static void tell_filters(const struct telling *t, const struct totals *sum)
 {
-    double all = found(t), probes = (double)count(t, COUNT_FILTER_PROBES),
-           lookups = (double)count(t, COUNT_RUN_LOOKUPS);
+    /* Of those that a filter was asked for. */
+    double all = found(t) - (double)count(t, COUNT_UNFILTERED_FOUND), probes = (double)count(t, COUNT_FILTER_PROBES),
+           lookups = (double)count(t, COUNT_RUN_LOOKUPS) - (double)count(t, COUNT_UNFILTERED);
     tell_ratio(t, "filter.bits_per_key", 8.0 * (double)sum->filter_bytes, (double)sum->filter_keys);
     tell_ratio(t, "filter.false_positive_rate", lookups > all ? lookups - all : 0, probes - all);
     tell(t, "filter.false_negatives", count(t, COUNT_FILTER_MISSED));
-    tell_ratio(t, "filter.build_ns_per_key", (double)count(t, COUNT_FILTER_NS), (double)count(t, COUNT_FILTER_KEYS));
     tell(t, "filter.probes", count(t, COUNT_FILTER_PROBES));
     tell(t, "filter.fallbacks", count(t, COUNT_MEMBERSHIP_FALLBACK));
     tell_ratio(t, "filter.build_ns_per_key", (double)count(t, COUNT_FILTER_NS), (double)count(t, COUNT_FILTER_KEYS));

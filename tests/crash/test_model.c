@@ -54,10 +54,11 @@ static void choose_learned(struct random *random, char *text, size_t size)
     static const char *const models[] = {"auto", "auto", "linear", "plr", "neural", "trie", "none", "none/trie/plr"};
     snprintf(text, size,
              ",filter=%s,filter_young=%lu,model=%s,model_embed=%lu,model_cache=%lu,model_update=%lu,train_every=%lu,"
-             "model_incremental=%lu,model_batch=%lu,multi_get=%lu,multi_get_max=%lu",
+             "model_incremental=%lu,model_batch=%lu,multi_get=%lu,multi_get_max=%lu,validation_rate=%s",
              filters[random_below(random, 4)], PICK(random, 0, 1, 1), models[random_below(random, 8)],
              PICK(random, 0, 1, 1), PICK(random, 0, 1, 3, 1000), PICK(random, 0, 1, 1, 1), PICK(random, 1, 1, 2, 5),
-             PICK(random, 0, 1), PICK(random, 0, 1, 100), PICK(random, 0, 1, 1), PICK(random, 1, 7, 100));
+             PICK(random, 0, 1), PICK(random, 0, 1, 100), PICK(random, 0, 1, 1), PICK(random, 1, 7, 100),
+             random_below(random, 3) ? "0" : "0.3");
 }
 
 static const char *options_at(const struct run *run, unsigned reopens)
@@ -135,6 +136,22 @@ static bool sides_are_equal(plsm *db, char *failure, size_t size)
     return true;
 }
 
+static void take_wrong(void *arg, const plsm_statistic *statistic)
+{
+    if (strcmp(statistic->name, "learn.validation_wrong") == 0)
+        *(uint64_t *)arg = statistic->integer;
+}
+
+/* Validation puts the right answer in the place of a wrong one; but there should be none. */
+static bool answers_were_valid(plsm *db, char *failure, size_t size)
+{
+    uint64_t wrong = UINT64_MAX;
+    plsm_statistics(db, take_wrong, &wrong);
+    if (wrong > 0)
+        snprintf(failure, size, "validation found %lu wrong answers", (unsigned long)wrong);
+    return wrong == 0;
+}
+
 static enum verdict run_list(void *arg, char *failure, size_t size)
 {
     const struct run *run = arg;
@@ -155,6 +172,7 @@ static enum verdict run_list(void *arg, char *failure, size_t size)
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_SCAN});
     if (passed && run->equal_sides)
         passed = sides_are_equal(replay.db, replay.failure, sizeof replay.failure);
+    passed = passed && answers_were_valid(replay.db, replay.failure, sizeof replay.failure);
     replay.options = options_at(run, ++reopens);
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_REOPEN});
     passed = passed && replay_step(&replay, &(struct op){.kind = OP_SCAN});
