@@ -38,7 +38,7 @@ const char *model_type_name(enum model_type type); /* "auto", "linear", ...; sta
 struct model_wish {
     enum model_type type;     /* where the keys do not allow it, what comes next to it: linear, plr, trie */
     size_t metadata_max;      /* bytes of what does not grow with the pages: header, alphabets, segments or weights */
-    size_t bytes_max;         /* of the block, all in all: where the traditional index is smaller, it serves */
+    size_t memory_max;        /* bytes of memory, all in all: where the traditional index is smaller, it serves */
     uint32_t error_pages_max; /* how far the raw prediction, in front of its correction, may be off */
 };
 

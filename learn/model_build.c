@@ -34,12 +34,12 @@ struct model_builder {
     struct trie_event *inside;            /* events inside of this page */
     uint32_t *rising;                     /* which of them are seen from the right; room for as many */
     uint32_t inside_count, inside_capacity;
-    struct buf skips;                     /* u32, see model.c */
-    size_t shared;                        /* bytes that all keys so far share */
-    size_t told_apart;                    /* bytes needed to tell the keys around a border apart; the largest so far */
-    uint32_t pages;                       /* with a new key on them */
-    uint32_t page_keys;                   /* new ones on this page so far */
-    bool deep;                            /* some key parts from its neighbour behind what an event can say */
+    struct buf skips;   /* u32, see model.c */
+    size_t shared;      /* bytes that all keys so far share */
+    size_t told_apart;  /* bytes needed to tell the keys around a border apart; the largest so far */
+    uint32_t pages;     /* with a new key on them */
+    uint32_t page_keys; /* new ones on this page so far */
+    bool deep;          /* some key parts from its neighbour behind what an event can say */
 };
 
 struct model_builder *model_builder_create(void)
@@ -456,9 +456,9 @@ static void seal(struct buf *block, uint64_t train_ns, uint32_t find_ns_times_16
 }
 
 /* Asks the finished model, as it will be read, for both keys of every border, and takes the time. Of keys that were not
- * kept whole only what codes say counts: tries and separators look behind what was kept. *right false would be a bug in
- * training. */
-static plsm_status try_out(const struct model_builder *b, const struct buf *block, bool *right,
+ * kept whole only what codes say counts: tries and separators look behind what was kept. An error would be a bug in
+ * training. *usable false: it errs, or takes more memory than it may. */
+static plsm_status try_out(const struct model_builder *b, const struct buf *block, size_t memory_max, bool *usable,
                            uint32_t *find_ns_times_16)
 {
     struct kept kept = kept_start(b);
@@ -467,11 +467,11 @@ static plsm_status try_out(const struct model_builder *b, const struct buf *bloc
     const uint32_t *skips = (const uint32_t *)(const void *)b->skips.data;
     uint32_t skip = 0, skip_count = (uint32_t)(b->skips.size / sizeof *skips);
     struct env *env = env_posix();
-    *right = true;
     plsm_status status = model_open(buf_slice(block), &model);
     if (status != PLSM_OK)
         return status;
     model_get_info(model, &info);
+    *usable = info.memory_bytes <= memory_max;
     uint64_t asked = 0, start_ns = env_now_ns(env);
     for (uint32_t i = 0; status == PLSM_OK && kept.at < kept.end; i++) {
         status = kept_next(&kept);
@@ -484,7 +484,7 @@ static plsm_status try_out(const struct model_builder *b, const struct buf *bloc
         bool whole = kept.key.size < b->shared + CODE_POSITIONS_MAX;
         asked++;
         if ((whole || (info.type != MODEL_TRIE && answer.learned)) && answer.page != page + skip)
-            *right = false;
+            *usable = false;
     }
     uint64_t took_ns = env_now_ns(env) - start_ns;
     *find_ns_times_16 = asked ? (uint32_t)(took_ns * 16 / asked) : 0;
@@ -516,10 +516,10 @@ static plsm_status make_candidate(struct model_builder *b, const struct model_wi
         status = append_block(&t, entries, wall_ns, &out->block);
     if (status == PLSM_OK && fits) {
         size_t metadata = get_u32(out->block.data + MODEL_METADATA);
-        fits = out->block.size <= wish->bytes_max && metadata <= wish->metadata_max;
+        fits = metadata <= wish->metadata_max;
     }
     if (status == PLSM_OK && fits)
-        status = try_out(b, &out->block, &out->usable, &out->find_ns_times_16);
+        status = try_out(b, &out->block, wish->memory_max, &out->usable, &out->find_ns_times_16);
     out->tied = t.borders.count < b->separators.count;
     training_free(&t);
     return status;

@@ -252,7 +252,10 @@ void run_model_drop(struct run *run, struct run_body *body)
 
 /* --- training and replacing --------------------------------------------------------------------------------------- */
 
-struct model_wish run_model_wish(const struct run_context *context, enum lsm_group group)
+/* A model that is chosen for its size must be smaller than the fences; but not in runs so small that neither matters. */
+enum { SMALL_BYTES = 4096 };
+
+struct model_wish run_model_wish(const struct run_context *context, enum lsm_group group, uint64_t fences_bytes)
 {
     static const enum model_type types[] = {
         [LSM_MODEL_AUTO] = MODEL_AUTO,     [LSM_MODEL_LINEAR] = MODEL_LINEAR, [LSM_MODEL_PLR] = MODEL_PLR,
@@ -262,7 +265,9 @@ struct model_wish run_model_wish(const struct run_context *context, enum lsm_gro
     uint64_t error_pages = options->error_bytes / PAGE_SIZE;
     return (struct model_wish){.type = types[options->model],
                                .metadata_max = context->options->model_run_bytes,
-                               .bytes_max = SIZE_MAX,
+                               .memory_max = options->model != LSM_MODEL_AUTO ? SIZE_MAX
+                                             : fences_bytes > SMALL_BYTES     ? (size_t)fences_bytes
+                                                                              : SMALL_BYTES,
                                .error_pages_max = error_pages < UINT32_MAX ? (uint32_t)error_pages : UINT32_MAX};
 }
 

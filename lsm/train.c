@@ -39,9 +39,13 @@ static plsm_status make_block(struct lsm *db, struct run *run, struct buf *block
         .seq = SEQ_MAX, .all_versions = true, .no_value = true, .bulk = true, .training = true};
     struct telling t = {.builder = model_builder_create()};
     struct cursor cursor = {0};
-    struct model_wish wish = run_model_wish(&db->context, run->group);
-    plsm_status status =
-        t.builder ? cursor_open_runs(&cursor, &run, 1, &options) : fail(PLSM_NO_MEMORY, "no memory to train a run");
+    struct model_wish wish = {0};
+    struct run_body *body = NULL;
+    plsm_status status = t.builder ? run_open(run, &body) : fail(PLSM_NO_MEMORY, "no memory to train a run");
+    if (status == PLSM_OK) {
+        wish = run_model_wish(&db->context, run->group, body->footer.blocks[RUN_FENCES].size);
+        status = cursor_open_runs(&cursor, &run, 1, &options);
+    }
     if (status == PLSM_OK)
         cursor_first(&cursor);
     for (; status == PLSM_OK && cursor.valid; cursor_next(&cursor))

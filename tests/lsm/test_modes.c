@@ -382,7 +382,7 @@ static void give_model(struct run *run, void *arg)
     struct run_body *body = NULL;
     struct buf block = {0}, last = {0};
     struct model_builder *builder = model_builder_create();
-    struct model_wish wish = run_model_wish(run->context, run->group);
+    struct model_wish wish = run_model_wish(run->context, run->group, 0);
     uint32_t unit = 0;
     bool built = false;
     wish.type = *(enum model_type *)arg;
