@@ -252,7 +252,8 @@ void run_model_drop(struct run *run, struct run_body *body)
 
 /* --- training and replacing --------------------------------------------------------------------------------------- */
 
-/* A model that is chosen for its size must be smaller than the fences; but not in runs so small that neither matters. */
+/* A model that is chosen for its size must be smaller than the fences; but not in runs so small that neither matters.
+ * */
 enum { SMALL_BYTES = 4096 };
 
 struct model_wish run_model_wish(const struct run_context *context, enum lsm_group group, uint64_t fences_bytes)

@@ -1,4 +1,5 @@
-/* Mutated indexes and filters: refused, or answering with a page of the run; never a crash or a read out of bounds.
+/* Mutated indexes, filters and memberships: refused, or answering with a page of the run; never a crash or a read out
+ * of bounds.
  *
  * Checksums stand in front of these parsers in a store, so a mutated store hardly reaches them. Here they are fed
  * directly, and the checksum of the LIDX block is made right again behind each mutation.
@@ -11,19 +12,24 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/random.h"
+#include "learn/classifier.h"
 #include "learn/fences.h"
 #include "learn/filter.h"
+#include "learn/membership.h"
 #include "learn/model.h"
 #include "learn/ribbon.h"
+#include "tests/harness/path_trees.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/workload.h"
 
 #include "base/banned.h"
 
-enum { KINDS = 6, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8 };
-enum kind { FENCES, PLAIN_FENCES, MODEL, FILTER, BLOOM, RIBBON };
+enum { KINDS = 7, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8, TREE_KEYS = 1500, TREE_MISSES = 3000 };
+enum kind { FENCES, PLAIN_FENCES, MODEL, FILTER, BLOOM, RIBBON, MEMBERSHIP };
 
 static struct buf blocks[KINDS][SHAPES];
+static struct buf plain_bytes;                               /* a filter that mutated memberships are opened over */
+static struct path_list tree_keys, tree_others, tree_misses; /* the misses share the bytes of the others */
 
 /* --- blocks of different shapes ----------------------------------------------------------------------------------- */
 
@@ -61,7 +67,8 @@ static void make_blocks(unsigned shape)
 {
     struct fences_builder *fences = fences_builder_create(), *plain = fences_builder_create_plain();
     struct model_builder *model = model_builder_create();
-    struct model_wish wish = {shape % 2 ? MODEL_TRIE : MODEL_AUTO, SIZE_MAX, SIZE_MAX, UINT32_MAX};
+    static const enum model_type types[SHAPES] = {MODEL_AUTO, MODEL_NEURAL, MODEL_PLR, MODEL_TRIE};
+    struct model_wish wish = {types[shape], SIZE_MAX, SIZE_MAX, UINT32_MAX};
     bool built = false;
     uint64_t hashes[PAGES];
     char buffers[2][300];
@@ -84,6 +91,51 @@ static void make_blocks(unsigned shape)
     fences_builder_destroy(fences);
     fences_builder_destroy(plain);
     model_builder_destroy(model);
+}
+
+/* Exact sets of numbers without and with gaps, a ribbon between them, and a filter partitioned by directories and
+ * classes. */
+static void make_membership(unsigned shape)
+{
+    bool tree = shape == SHAPES - 1;
+    struct buf classifier = {0}, filter = {0};
+    struct membership_built built;
+    struct classifier_samples samples = {
+        .keys = tree_keys.keys, .misses = tree_misses.keys, .key_count = 500, .miss_count = 1000};
+    if (tree) {
+        must(classifier_train(&samples, 8, TREE_KEYS, &classifier));
+        path_list_sort(&tree_keys);
+    }
+    struct membership_wish wish = {
+        .bits = 8, .small = shape == 1, .tailored = tree, .classifier = buf_slice(&classifier)};
+    struct membership_builder *b = membership_builder_create(&wish);
+    char buffers[2][300];
+    plsm_slice before = slice(NULL, 0);
+    for (unsigned i = 0; i < (tree ? TREE_KEYS : PAGES); i++) {
+        plsm_slice key =
+            tree ? tree_keys.keys[i] : shape_key(shape == 1, shape == 2 ? 3 * i + i / 7 : i, buffers[i % 2]);
+        must(membership_builder_add(b, key, key_hash(key.data, key.size), slice_common(before, key), tree));
+        before = key;
+    }
+    must(membership_builder_finish(b, tree_misses.keys + 1000, tree ? 1000 : 0, &filter, &blocks[MEMBERSHIP][shape],
+                                   &built));
+    if (blocks[MEMBERSHIP][shape].size == 0) {
+        fprintf(stderr, "shape %u: a plain filter serves\n", shape);
+        exit(EXIT_FAILURE);
+    }
+    membership_builder_destroy(b);
+    if (tree)
+        plain_bytes = filter;
+    else
+        buf_free(&filter);
+    buf_free(&classifier);
+}
+
+static void make_trees(void)
+{
+    tree_keys = path_list_create((struct path_tree){0, 1}, TREE_KEYS, 1, 1);
+    tree_others = path_list_create((struct path_tree){1, 2}, TREE_MISSES, 1, 2);
+    tree_misses = path_list_without(&tree_others, &tree_keys);
 }
 
 /* --- one mutated block -------------------------------------------------------------------------------------------- */
@@ -153,6 +205,20 @@ static bool ask_ribbon(struct ribbon *ribbon)
     return ribbon_missing(ribbon, hashes, 200) == missing;
 }
 
+static void ask_membership(const struct membership *m)
+{
+    char buffer[300];
+    for (unsigned i = 0; i < 300; i++) {
+        plsm_slice key = i % 5 ? tree_misses.keys[i] : shape_key(i % SHAPES, i, buffer);
+        struct partitioned_query query;
+        uint64_t hash = key_hash(key.data, key.size);
+        membership_query_init(&query, key, hash);
+        membership_prefetch(m, &query);
+        (void)membership_may_contain(m, &query);
+        (void)membership_may_have_directory(m, key, hash);
+    }
+}
+
 static bool try_block(enum kind kind, plsm_slice bytes)
 {
     bool right = true;
@@ -161,6 +227,7 @@ static bool try_block(enum kind kind, plsm_slice bytes)
     struct model_info info;
     struct filter filter;
     struct ribbon ribbon;
+    struct membership membership;
     switch (kind) {
     case FENCES:
     case PLAIN_FENCES:
@@ -179,6 +246,11 @@ static bool try_block(enum kind kind, plsm_slice bytes)
     case BLOOM:
         if (filter_open(bytes, &filter) == PLSM_OK)
             right = ask_filter(&filter);
+        break;
+    case MEMBERSHIP:
+        if (filter_open(buf_slice(&plain_bytes), &filter) == PLSM_OK &&
+            membership_open(bytes, &filter, &membership) == PLSM_OK)
+            ask_membership(&membership);
         break;
     default:
         if (ribbon_open(bytes, &ribbon) == PLSM_OK)
@@ -232,8 +304,11 @@ int main(void)
     uint64_t seed = setting("FUZZ_SEED", (unsigned long)time(NULL));
     unsigned long only = setting("FUZZ_ROUND", ~0ul), seconds = setting("FUZZ_SECONDS", 60);
     workload_init();
-    for (unsigned shape = 0; shape < SHAPES; shape++)
+    make_trees();
+    for (unsigned shape = 0; shape < SHAPES; shape++) {
         make_blocks(shape);
+        make_membership(shape);
+    }
     if (only != ~0ul) {
         printf("%s\n", run_round(seed, only) ? "passed" : "FAILED");
         return EXIT_SUCCESS;
@@ -252,6 +327,10 @@ int main(void)
     for (unsigned kind = 0; kind < KINDS; kind++)
         for (unsigned shape = 0; shape < SHAPES; shape++)
             buf_free(&blocks[kind][shape]);
+    buf_free(&plain_bytes);
+    path_list_free(&tree_misses);
+    path_list_free(&tree_others);
+    path_list_free(&tree_keys);
     printf("fuzz_learn: %lu mutated blocks, %u failures, FUZZ_SEED=%lu\n", (unsigned long)group.first, failures,
            (unsigned long)seed);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;
