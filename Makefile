@@ -98,7 +98,7 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_env_memory crash/test_crash c
              lsm/test_tree store/test_edit store/test_edit_crash store/test_edit_fault store/test_ranges)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.
 THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=23 CORRUPT_STRIDE=7 MODEL_SETS=24 MODEL_LISTS=4
-THIN_TSAN = MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
+THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
 .PHONY: unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak tidy
 test: all $(TEST_BIN)

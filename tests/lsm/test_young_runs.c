@@ -10,6 +10,7 @@
 #include "base/checksum.h"
 #include "lsm/cursor.h"
 #include "lsm/db.h"
+#include "tests/harness/pool.h"
 
 #include "base/banned.h"
 
@@ -387,7 +388,7 @@ int main(void)
     Suite *suite = suite_create("young runs");
     TCase *tests = tcase_create("young runs");
     tcase_set_timeout(tests, 600);
-    tcase_add_loop_test(tests, places_follow_runs, 0, 3);
+    tcase_add_loop_test(tests, places_follow_runs, 0, (int)thinned(3));
     tcase_add_loop_test(tests, with_threads, 0, 2);
     tcase_add_test(tests, an_old_view_keeps_its_places);
     tcase_add_test(tests, places_run_out);
