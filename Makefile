@@ -97,7 +97,7 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_env_memory crash/test_crash c
              learn/% tools/% fs/test_attr fs/test_escape lsm/test_memtable lsm/test_modes lsm/test_page_classic \
              lsm/test_tree store/test_edit store/test_edit_crash store/test_edit_fault store/test_ranges)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.
-THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=23 CORRUPT_STRIDE=7 MODEL_SETS=24 MODEL_LISTS=4
+THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=47 CORRUPT_STRIDE=17 MODEL_SETS=24 MODEL_LISTS=4
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
 .PHONY: unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak tidy
@@ -117,10 +117,10 @@ check-e2e: all
 	$(Q)tests/run.sh e2e $(E2E)
 
 check-asan:
-	$(Q)TEST_LIMIT=900 $(THIN_ASAN) $(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g1" check-unit
+	$(Q)$(THIN_ASAN) $(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g1" check-unit
 
 check-tsan:
-	$(Q)TEST_LIMIT=900 $(THIN_TSAN) $(MAKE) SANITIZE=thread CFLAGS="-O1 -g1" check-unit-threads
+	$(Q)$(THIN_TSAN) $(MAKE) SANITIZE=thread CFLAGS="-O1 -g1" check-unit-threads
 
 # Everything must compile without a warning under the other compiler too.
 check-clang:

@@ -5,13 +5,13 @@
 # A line per program with its time; the log of each in $TEST_LOGS (build/test-logs), the end of a failing one on the
 # terminal. Each program gets an empty TMPDIR, which is unmounted and removed behind it whatever happened.
 #
-# TEST_JOBS: programs at a time. TEST_LIMIT: seconds a program may take (900). TEST_RESULTS: a file to which "passed
+# TEST_JOBS: programs at a time. TEST_LIMIT: seconds a program may take (1800). TEST_RESULTS: a file to which "passed
 # failed" is appended per program, for a caller that runs this several times; without it, the last line sums up.
 set -u
 
 label=$1
 shift
-limit=${TEST_LIMIT:-900}
+limit=${TEST_LIMIT:-1800}
 jobs=${TEST_JOBS:-$(nproc 2>/dev/null || echo 1)}
 logs=${TEST_LOGS:-build/test-logs}
 mkdir -p "$logs"
