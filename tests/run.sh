@@ -96,7 +96,7 @@ report() # NAME
 {
     local name=$1 log code=1 took=0 passed failed why
     log=$(log_of "$name")
-    read -r code took <"$outcomes/${name//\//-}" # missing: it could not be started
+    { read -r code took <"$outcomes/${name//\//-}"; } 2>/dev/null # missing: it was not started, or told to end
     read -r passed failed < <(count_results "$log" "$code")
     all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed))
     [ -z "${TEST_RESULTS-}" ] || echo "$passed $failed" >>"$TEST_RESULTS"
