@@ -102,7 +102,8 @@ THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
 .PHONY: unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak tidy
 test: all $(TEST_BIN)
-	$(Q)tests/run.sh all tests/lint.sh $(LONGEST) $(E2E) $(filter-out $(LONGEST),$(TEST_BIN))
+	$(Q)tests/run.sh all tests/e2e/real.sh $(LONGEST) tests/lint.sh $(filter-out tests/e2e/real.sh,$(E2E)) \
+	    $(filter-out $(LONGEST),$(TEST_BIN))
 
 lint:
 	$(Q)tests/lint.sh
