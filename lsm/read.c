@@ -63,7 +63,7 @@ static inline bool mostly(uint8_t recently)
 bool read_expects_last(const struct run *run)
 {
     /* Where I/O is simulated, what is in memory is not what would be. */
-    return run->context->index == LSM_LEARNED && __builtin_popcount(recently_last) >= 7 && !run->context->simulated;
+    return run->context->index == LSM_LEARNED && __builtin_popcount(recently_last) >= 6 && !run->context->simulated;
 }
 
 void read_note_found(bool last, bool young)
