@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -27,18 +26,6 @@ struct output {
     enum compare_table table; /* that the last row was of; COMPARE_TABLES: none yet */
 };
 
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...)
-{
-    char text[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (size > 0)
-        tool_write(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
-
 /* --- rows --------------------------------------------------------------------------------------------------------- */
 
 static void take_row(void *arg, const struct compare_row *row)
@@ -57,7 +44,7 @@ static void take_row(void *arg, const struct compare_row *row)
     if (row->table != out->table) {
         static const char *const titles[COMPARE_TABLES] = {
             [TABLE_TIMES] = "", [TABLE_WRITES] = "\n", [TABLE_MEMORY] = ""};
-        say("%s", titles[row->table]);
+        tool_print("%s", titles[row->table]);
         compare_table_head(row->table);
     }
     out->table = row->table;
@@ -67,20 +54,21 @@ static void take_row(void *arg, const struct compare_row *row)
 static void print_conditions(const struct compare_plan *plan)
 {
     char cache[TEXT_NUMBER_SIZE];
-    say("plsm %s bench compare\n", PLSM_VERSION_TEXT);
+    tool_print("plsm %s bench compare\n", PLSM_VERSION_TEXT);
     report_machine("");
-    say("modes:");
+    tool_print("modes:");
     for (uint32_t i = 0; i < plan->mode_count; i++)
-        say(" %s", plan->modes[i]);
+        tool_print(" %s", plan->modes[i]);
     if (plan->verify) {
-        say("\n");
+        tool_print("\n");
         return;
     }
-    say("; ratios are over %s, of the same round: below 1 is faster\n", compare_reference(plan));
-    say("rounds: %u of %llu operations in each mode, medians; cache: %s a mode; seed %llu; options: %s\n", plan->rounds,
-        (unsigned long long)plan->ops, text_bytes(cache, plan->cache_bytes), (unsigned long long)plan->seed,
-        plan->options ? plan->options : "none");
-    say("a check of each answer, 5 to 10 ns, is in every figure; level_N: keys that live there; uncached: pages come "
+    tool_print("; ratios are over %s, of the same round: below 1 is faster\n", compare_reference(plan));
+    tool_print("rounds: %u of %llu operations in each mode, medians; cache: %s a mode; seed %llu; options: %s\n",
+               plan->rounds, (unsigned long long)plan->ops, text_bytes(cache, plan->cache_bytes),
+               (unsigned long long)plan->seed, plan->options ? plan->options : "none");
+    tool_print(
+        "a check of each answer, 5 to 10 ns, is in every figure; level_N: keys that live there; uncached: pages come "
         "from\nthe kernel's memory; small cache: a tenth of the data; put: with batches of %u records, CPU of all "
         "threads\n",
         plan->batch);
@@ -90,8 +78,8 @@ static void print_set(const struct compare_plan *plan, const struct data *data)
 {
     if (plan->json)
         return;
-    say("\n%s: %llu keys, values of %u bytes%s\n", shape_of(data->set)->name, (unsigned long long)data->keys,
-        data->value_bytes, plan->verify ? "" : "\n");
+    tool_print("\n%s: %llu keys, values of %u bytes%s\n", shape_of(data->set)->name, (unsigned long long)data->keys,
+               data->value_bytes, plan->verify ? "" : "\n");
 }
 
 /* --- sets --------------------------------------------------------------------------------------------------------- */

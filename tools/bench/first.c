@@ -1,5 +1,4 @@
 /* `plsm bench first`: the first table of the README. */
-#include <stdarg.h>
 #include <unistd.h>
 
 #include "tools/bench/bench.h"
@@ -44,28 +43,17 @@ static struct row_options line_row(const struct bench_plan *plan, int line, uint
     return row;
 }
 
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...)
-{
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (size > 0)
-        tool_write(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
-
 static void print_conditions(const struct bench_plan *plan, uint32_t repeat)
 {
     const struct row_options *row = &plan->row;
-    say("command: plsm bench first --engine=%s --keys=%llu --value-bytes=%u --threads=%u --repeat=%u "
-        "--cache-bytes=%llu%s%s%s\n",
-        plan->engines, (unsigned long long)row->keys, row->value_bytes, row->threads, repeat,
-        (unsigned long long)row->cache_bytes, row->sync ? " --sync" : "", row->options ? " -o " : "",
-        row->options ? row->options : "");
+    tool_print("command: plsm bench first --engine=%s --keys=%llu --value-bytes=%u --threads=%u --repeat=%u "
+               "--cache-bytes=%llu%s%s%s\n",
+               plan->engines, (unsigned long long)row->keys, row->value_bytes, row->threads, repeat,
+               (unsigned long long)row->cache_bytes, row->sync ? " --sync" : "", row->options ? " -o " : "",
+               row->options ? row->options : "");
     report_machine("");
-    say("conditions: keys of the shape %s (sequential writes: %s), incompressible values, no compression,\n"
+    tool_print(
+        "conditions: keys of the shape %s (sequential writes: %s), incompressible values, no compression,\n"
         "  log on, sync %s, caches warm and larger than the data, write buffers of 64 MiB, medians of %u runs in "
         "turns\n"
         "  of all engines, each in a process of its own; CPU includes background work until it is done\n",
@@ -98,8 +86,8 @@ static void print_line(const struct bench_plan *plan, const struct table *table,
         char ratio[32] = "";
         if (learned >= 0 && (int)v != learned)
             snprintf(ratio, sizeof ratio, "%.2fx", median.cpu_ns_per_op / ours.cpu_ns_per_op);
-        say("%-36s %-18s %12.0f %12.0f %10s\n", v == 0 ? lines[line].title : "", report_engine(&row),
-            median.cpu_ns_per_op, median.ops_per_s, ratio);
+        tool_print("%-36s %-18s %12.0f %12.0f %10s\n", v == 0 ? lines[line].title : "", report_engine(&row),
+                   median.cpu_ns_per_op, median.ops_per_s, ratio);
     }
 }
 
@@ -123,7 +111,7 @@ enum tool_exit bench_first(const struct tool *tool, const struct bench_plan *pla
     if (watched)
         fputs("\r\033[K", stderr);
     if (status == PLSM_OK && !plan->json)
-        say("\n%-36s %-18s %12s %12s %10s\n", "", "", "CPU ns/op", "ops/s", "/ learned");
+        tool_print("\n%-36s %-18s %12s %12s %10s\n", "", "", "CPU ns/op", "ops/s", "/ learned");
     for (int line = 0; line < LINES && status == PLSM_OK; line++)
         print_line(plan, &table, line, find_learned(plan));
     mem_free(table.results);

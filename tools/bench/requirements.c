@@ -353,26 +353,14 @@ static const struct line {
 };
 enum { LINES = sizeof lines / sizeof *lines };
 
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...)
-{
-    char text[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (size > 0)
-        tool_write(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
-}
-
 /* Messages may quote keys. */
 static void say_json_text(const char *text)
 {
     for (; *text; text++) {
         if (*text == '"' || *text == '\\')
-            say("\\%c", *text);
+            tool_print("\\%c", *text);
         else
-            say((unsigned char)*text < 0x20 ? " " : "%c", *text);
+            tool_print((unsigned char)*text < 0x20 ? " " : "%c", *text);
     }
 }
 
@@ -382,24 +370,26 @@ static void print_lines(const struct findings *f)
         [NOT_MEASURABLE] = "not measurable here", [NOT_MET] = "not met", [MET] = "met"};
     unsigned counts[3] = {0};
     if (!f->plan->json)
-        say("%-4s %-46s %-10s %-20s %s\n", "", "requirement", "target", "verdict", "measured");
+        tool_print("%-4s %-46s %-10s %-20s %s\n", "", "requirement", "target", "verdict", "measured");
     for (int i = 0; i < LINES; i++) {
         const struct line *line = &lines[i];
         struct verdict verdict = {NOT_MEASURABLE, ""};
         line->judge(f, line->limit, &verdict);
         counts[verdict.outcome]++;
         if (f->plan->json) {
-            say("{\"section\":\"%s\",\"requirement\":\"%s\",\"target\":\"%s\",\"verdict\":\"%s\",\"measured\":\"",
+            tool_print(
+                "{\"section\":\"%s\",\"requirement\":\"%s\",\"target\":\"%s\",\"verdict\":\"%s\",\"measured\":\"",
                 line->section, line->requirement, line->target, outcomes[verdict.outcome]);
             say_json_text(verdict.measured);
-            say("\"}\n");
+            tool_print("\"}\n");
         } else {
-            say("%-4s %-46s %-10s %-20s %s\n", line->section, line->requirement, line->target,
-                outcomes[verdict.outcome], verdict.measured);
+            tool_print("%-4s %-46s %-10s %-20s %s\n", line->section, line->requirement, line->target,
+                       outcomes[verdict.outcome], verdict.measured);
         }
     }
     if (!f->plan->json)
-        say("%u met, %u not met, %u not measurable here\n", counts[MET], counts[NOT_MET], counts[NOT_MEASURABLE]);
+        tool_print("%u met, %u not met, %u not measurable here\n", counts[MET], counts[NOT_MET],
+                   counts[NOT_MEASURABLE]);
 }
 
 /* --- in a process of its own -------------------------------------------------------------------------------------- */
@@ -414,9 +404,10 @@ static void keep_row(void *arg, const struct compare_row *row)
 static void print_conditions(const struct findings *f, const struct data *data)
 {
     const struct compare_plan *plan = f->plan;
-    say("plsm %s bench requirements\n", PLSM_VERSION_TEXT);
+    tool_print("plsm %s bench requirements\n", PLSM_VERSION_TEXT);
     report_machine("");
-    say("%s: %llu keys, values of %u bytes, seed %llu; %u rounds of %llu operations in each mode; options: %s\n"
+    tool_print(
+        "%s: %llu keys, values of %u bytes, seed %llu; %u rounds of %llu operations in each mode; options: %s\n"
         "overheads are medians of ratios to traditional on the same files, quartiles in brackets; CPU decides\n\n",
         shape_of(data->set)->name, (unsigned long long)data->keys, data->value_bytes, (unsigned long long)data->seed,
         plan->rounds, (unsigned long long)plan->ops, plan->options ? plan->options : "none");
