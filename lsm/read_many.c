@@ -367,13 +367,18 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
     for (unsigned i = 0; i < count; i++) {
         struct ask *a = &g->asks[i];
         plsm_slice key = keys[first + i];
-        *a = (struct ask){.number = first + i, .head = key_head(key)};
+        a->number = first + i; /* member by member: zeroing all of it would cost a fifth of a lookup */
+        a->head = key_head(key);
+        a->asked = a->in_runs = false;
+        a->told.run = NULL;
+        a->search.run = NULL;
         a->q = (struct run_question){
             .key = key, .hash = key_hash(key.data, key.size), .seq = seq, .no_value = g->no_value, .counts = counts};
         g->statuses[a->number] = PLSM_STATUS_COUNT; /* open */
         g->open[i] = a;
     }
     g->count = g->open_count = count;
+    g->here_count = 0;
     g->unfiltered = false;
     ask_memtables(g);
     for (unsigned i = 0; i < g->open_count; i++)
@@ -400,12 +405,17 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
 plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, const plsm_slice *keys, size_t count,
                           bool no_value, struct lsm_value *outs, plsm_status *statuses)
 {
-    struct group g = {.db = db, .no_value = no_value, .outs = outs, .statuses = statuses};
+    struct group g; /* of which the rest is set for each group of keys */
     INVARIANT(db->magic == LSM_STRUCT_MAGIC);
     /* All keys are read at one moment, but the bracket is renewed between groups: a view with a reference stays. */
     struct view *view = view_acquire(db);
     uint64_t seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
+    g.db = db;
     g.view = view;
+    g.no_value = no_value;
+    g.outs = outs;
+    g.statuses = statuses;
+    g.pages = NULL;
     for (size_t first = 0; first < count; first += GROUP) {
         epoch_enter(db->epoch);
         read_group(&g, keys, first, count - first < GROUP ? (unsigned)(count - first) : GROUP, seq);
