@@ -27,7 +27,7 @@ static struct run *find_candidate(const struct version *version, uint64_t room)
     return NULL;
 }
 
-/* Whether the table is better than what the run has. An exact set is better than the table. A partitioned filter, or
+/* Whether the table is better than what the run has. An exact set nearly without gaps is. A partitioned filter, or
  * one with a template, is not: it was made when the run was on the last level, where those are worth their time. */
 static plsm_status belongs_in_table(struct run *run, bool *out)
 {
@@ -39,7 +39,11 @@ static plsm_status belongs_in_table(struct run *run, bool *out)
         return PLSM_OK;
     if (body->footer.membership.size > 0) {
         TRY(run_membership(run, body, &own));
-        *out = own->membership.kind == MEMBERSHIP_FUSE || own->membership.kind == MEMBERSHIP_PARTITIONED;
+        enum membership_kind kind = own->membership.kind;
+        bool better = kind == MEMBERSHIP_RIBBON ||
+                      (kind == MEMBERSHIP_EXACT &&
+                       young_runs_exact_is_better(body->footer.membership.size, body->footer.blocks[RUN_FILTER].size));
+        *out = !better;
         return PLSM_OK;
     }
     *out = true;

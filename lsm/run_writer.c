@@ -219,6 +219,11 @@ static plsm_status put_filter(struct run_writer *w, struct buf *membership)
         status = membership_builder_finish(w->members, misses.keys, misses.count, &w->out, membership, &w->built);
     sample_list_free(&misses);
     TRY(status);
+    if (w->plan.young && w->context->young && w->built.kind == MEMBERSHIP_EXACT &&
+        !young_runs_exact_is_better(membership->size, w->out.size - start)) {
+        membership->size = 0;
+        w->built.kind = MEMBERSHIP_FUSE;
+    }
     w->facts.filter_keys = w->built.hashes;
     uint64_t spent_ns = env_cpu_ns(w->context->env) - start_ns;
     w->footer.filter_us = (uint32_t)(spent_ns / 1000);
