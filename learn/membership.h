@@ -30,6 +30,7 @@ enum {
     TEMPLATE_MISSES_MIN = 64, /* without so many misses there is no template */
     TEMPLATE_PERCENT_MIN = 5, /* of them, that it must turn away to be worth its time */
     MEMBERSHIP_HEADER_SIZE = 80,
+    EXACT_GAPLESS_PART = 16, /* such a set is at most one part in so many of the plain filter */
 };
 /* A directory (a prefix that ends in '/') is entered into filters of keys as this ^ key_hash of it. */
 #define MEMBERSHIP_DIRECTORY_SALT UINT64_C(0x6469726563746f72)
@@ -50,6 +51,7 @@ struct membership_wish {
     bool fuse_only;        /* nothing but the plain filter */
     bool bloom;            /* with fuse_only: the plain filter is that of learn/bloom.h */
     bool small;            /* ribbons rather than fuse filters */
+    bool gapless;          /* an exact set only of keys nearly without gaps (EXACT_GAPLESS_PART) */
     bool tailored;         /* to what is asked for in vain: partitioned, or with a template */
     plsm_slice classifier; /* serialized (learn/classifier.h), valid until the builder is destroyed; empty: none */
 };

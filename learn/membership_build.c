@@ -35,7 +35,7 @@ struct membership_builder *membership_builder_create(const struct membership_wis
     b->wish = *wish;
     b->wish.tailored = wish->tailored && !wish->fuse_only;
     if (!wish->fuse_only) {
-        b->exact = exact_builder_create(bits_per_key);
+        b->exact = exact_builder_create(wish->gapless ? bits_per_key / EXACT_GAPLESS_PART : bits_per_key);
         b->classified = wish->classifier.size && classifier_open(wish->classifier, &b->classifier) == PLSM_OK;
         if (!b->exact) {
             mem_free(b);

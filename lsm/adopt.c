@@ -27,8 +27,10 @@ static struct run *find_candidate(const struct version *version, uint64_t room)
     return NULL;
 }
 
-/* Whether the table is better than what the run has. An exact set nearly without gaps is. A partitioned filter, or
- * one with a template, is not: it was made when the run was on the last level, where those are worth their time. */
+/* Whether the table is better than what the run has. An exact set nearly without gaps is better than the table: it is
+ * tiny, and asked in a few steps. One with gaps costs every lookup more than the probe of the table, which is made
+ * anyway, and level for level again. A ribbon was asked for by who wants things small. A partitioned filter, or one with
+ * a template, was made when the run was on the last level, where those are worth their time. */
 static plsm_status belongs_in_table(struct run *run, bool *out)
 {
     struct run_body *body = NULL;
@@ -40,10 +42,9 @@ static plsm_status belongs_in_table(struct run *run, bool *out)
     if (body->footer.membership.size > 0) {
         TRY(run_membership(run, body, &own));
         enum membership_kind kind = own->membership.kind;
-        bool better = kind == MEMBERSHIP_RIBBON ||
-                      (kind == MEMBERSHIP_EXACT &&
-                       young_runs_exact_is_better(body->footer.membership.size, body->footer.blocks[RUN_FILTER].size));
-        *out = !better;
+        uint64_t gapless_bytes = body->footer.blocks[RUN_FILTER].size / EXACT_GAPLESS_PART;
+        bool gapless = kind == MEMBERSHIP_EXACT && body->footer.membership.size <= gapless_bytes;
+        *out = kind != MEMBERSHIP_RIBBON && !gapless;
         return PLSM_OK;
     }
     *out = true;

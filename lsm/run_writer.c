@@ -140,6 +140,7 @@ static plsm_status start_members(struct run_writer *w, plsm_slice key)
                                    .fuse_only = plan->fuse_only,
                                    .small = plan->small,
                                    .tailored = plan->tailored,
+                                   .gapless = plan->young && w->context->young,
                                    .bloom = w->page.layout == PAGE_CLASSIC};
     if (plan->tailored && w->context->samples)
         TRY(samples_classifier(w->context->samples, *(const uint8_t *)key.data, plan->filter_bits, plan->keys_expected,
@@ -219,11 +220,6 @@ static plsm_status put_filter(struct run_writer *w, struct buf *membership)
         status = membership_builder_finish(w->members, misses.keys, misses.count, &w->out, membership, &w->built);
     sample_list_free(&misses);
     TRY(status);
-    if (w->plan.young && w->context->young && w->built.kind == MEMBERSHIP_EXACT &&
-        !young_runs_exact_is_better(membership->size, w->out.size - start)) {
-        membership->size = 0;
-        w->built.kind = MEMBERSHIP_FUSE;
-    }
     w->facts.filter_keys = w->built.hashes;
     uint64_t spent_ns = env_cpu_ns(w->context->env) - start_ns;
     w->footer.filter_us = (uint32_t)(spent_ns / 1000);

@@ -55,15 +55,6 @@ static inline bool young_places_meet(const struct young_places *a, const struct 
     return both != 0;
 }
 
-/* Whether a run above the last level is better asked by its exact set, of so many bytes beside so many of its plain
- * filter, than by the table. A set of keys nearly without gaps is: it is tiny, and asked in a few steps. One with gaps
- * costs every lookup more time than the probe of the table, which is made anyway, and level for level again.
- * Example: 60,000 numbers, each tenth written here: 33 KB beside 70 KB: the table; all of them: 100 bytes: the set. */
-static inline bool young_runs_exact_is_better(uint64_t exact_bytes, uint64_t filter_bytes)
-{
-    return exact_bytes <= filter_bytes / 16;
-}
-
 struct young_runs *young_runs_create(void);    /* without tables; NULL: no memory */
 void young_runs_destroy(struct young_runs *y); /* accepts NULL */
 
