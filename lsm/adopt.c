@@ -29,8 +29,8 @@ static struct run *find_candidate(const struct version *version, uint64_t room)
 
 /* Whether the table is better than what the run has. An exact set nearly without gaps is better than the table: it is
  * tiny, and asked in a few steps. One with gaps costs every lookup more than the probe of the table, which is made
- * anyway, and level for level again. A ribbon was asked for by who wants things small. A partitioned filter, or one with
- * a template, was made when the run was on the last level, where those are worth their time. */
+ * anyway, and level for level again. A ribbon was asked for by who wants things small. A partitioned filter, or one
+ * with a template, was made when the run was on the last level, where those are worth their time. */
 static plsm_status belongs_in_table(struct run *run, bool *out)
 {
     struct run_body *body = NULL;
