@@ -31,5 +31,11 @@ uint32_t fences_find(const struct fences *f, plsm_slice key);
 uint32_t fences_pages(const struct fences *f);
 bool fences_are_plain(const struct fences *f); /* learn/plain_fences.h */
 size_t fences_memory(const struct fences *f); /* bytes it occupies */
+/* About as many, of fences that are not plain, by the size of their serialized form: behind that, eight bytes per page,
+ * and an eighth of these above them. */
+static inline size_t fences_memory_expected(uint32_t pages, size_t serialized_size)
+{
+    return serialized_size + (size_t)pages * 9;
+}
 
 #endif

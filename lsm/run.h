@@ -249,7 +249,7 @@ plsm_status run_model_read(const struct run *run, struct run_body *body, enum mo
 /* Whether a model may serve a run: one of another run would be wrong everywhere; one below the wished confidence, or
  * above its budget, would serve, but is not wanted. PLSM_CORRUPT with a message that says why not. */
 plsm_status run_model_suits(const struct run *run, const struct model_info *info);
-/* What a model of a run must keep to, whose fences take `fences_bytes` in the file (and about as many in memory). */
+/* What a model of a run must keep to, whose fences would take `fences_bytes` of memory. */
 struct model_wish run_model_wish(const struct run_context *context, enum lsm_group group, uint64_t fences_bytes);
 /* Frees the model with the run. */
 void run_model_drop(struct run *run, struct run_body *body);

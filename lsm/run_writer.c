@@ -241,7 +241,8 @@ static plsm_status put_model(struct run_writer *w)
     size_t start = w->out.size;
     if (w->model) {
         uint64_t start_ns = env_cpu_ns(w->context->env);
-        struct model_wish wish = run_model_wish(w->context, w->plan.group, w->footer.blocks[RUN_FENCES].size);
+        struct model_wish wish = run_model_wish(
+            w->context, w->plan.group, fences_memory_expected(w->facts.units, w->footer.blocks[RUN_FENCES].size));
         bool built = false;
         TRY(model_builder_finish(w->model, &wish, w->facts.entries, env_wall_ns(w->context->env), &w->out, &built));
         if (built && !w->context->options->groups[w->plan.group].embed) {

@@ -43,7 +43,8 @@ static plsm_status make_block(struct lsm *db, struct run *run, struct buf *block
     struct run_body *body = NULL;
     plsm_status status = t.builder ? run_open(run, &body) : fail(PLSM_NO_MEMORY, "no memory to train a run");
     if (status == PLSM_OK) {
-        wish = run_model_wish(&db->context, run->group, body->footer.blocks[RUN_FENCES].size);
+        wish = run_model_wish(&db->context, run->group,
+                              fences_memory_expected(run->facts.units, body->footer.blocks[RUN_FENCES].size));
         status = cursor_open_runs(&cursor, &run, 1, &options);
     }
     if (status == PLSM_OK)

@@ -55,8 +55,8 @@ static plsm_status build_model_within(const struct key_set *set, enum model_type
                                       struct buf *out)
 {
     struct model_builder *b = model_builder_create();
-    struct model_wish wish = {.type = type, .metadata_max = metadata_max, .memory_max = SIZE_MAX,
-                              .error_pages_max = UINT32_MAX};
+    struct model_wish wish = {
+        .type = type, .metadata_max = metadata_max, .memory_max = SIZE_MAX, .error_pages_max = UINT32_MAX};
     bool built = false;
     if (!b)
         return PLSM_NO_MEMORY;
@@ -403,6 +403,39 @@ START_TEST(budgets_are_kept)
 }
 END_TEST
 
+/* A model that may take no more memory than fences is made for every ordinary kind of keys. */
+START_TEST(models_are_smaller_than_fences)
+{
+    static const enum key_shape shapes[] = {KEYS_COUNTERS,        KEYS_COUNTERS_SPARSE, KEYS_DECIMALS,
+                                            KEYS_DECIMALS_RAGGED, KEYS_RANDOM,          KEYS_HEX,
+                                            KEYS_PATHS,           KEYS_WORDS,           KEYS_SERIES};
+    struct key_set *set = key_set_create(shapes[_i], 33000, 33, SEED); /* about 2,000 pages: a small run */
+    struct model_builder *b = model_builder_create();
+    struct buf bytes = {0}, out = {0};
+    struct fences *fences = NULL;
+    struct model *model = NULL;
+    struct model_info info;
+    bool built = false;
+    ck_assert_int_eq(build_fences(set, &bytes), PLSM_OK);
+    ck_assert_int_eq(fences_open(buf_slice(&bytes), &fences), PLSM_OK);
+    size_t expected = fences_memory_expected(fences_pages(fences), bytes.size), memory = fences_memory(fences);
+    ck_assert_msg(expected < memory * 102 / 100 && expected > memory * 9 / 10, "%zu, %zu", expected, memory);
+    struct model_wish wish = {MODEL_AUTO, 1024, expected, UINT32_MAX};
+    ck_assert_int_eq(key_set_tell(set, tell_key, tell_page, b), PLSM_OK);
+    ck_assert_int_eq(model_builder_finish(b, &wish, set->count, 1, &out, &built), PLSM_OK);
+    ck_assert_msg(built, "%s: no model", key_shape_name(shapes[_i]));
+    ck_assert_int_eq(model_open(buf_slice(&out), &model), PLSM_OK);
+    model_get_info(model, &info);
+    ck_assert_uint_le(info.memory_bytes, expected);
+    model_close(model);
+    fences_close(fences);
+    model_builder_destroy(b);
+    buf_free(&bytes);
+    buf_free(&out);
+    key_set_destroy(set);
+}
+END_TEST
+
 /* --- misuse --- */
 
 START_TEST(keys_out_of_order_are_refused)
@@ -660,6 +693,7 @@ int main(void)
     tcase_add_test(learned, regular_and_random_keys_are_learned);
     tcase_add_test(learned, words_and_paths_are_learned);
     tcase_add_test(learned, budgets_are_kept);
+    tcase_add_loop_test(learned, models_are_smaller_than_fences, 0, 9);
     tcase_add_test(learned, accuracy_counts_answers_without_separators);
     tcase_add_test(safe, keys_out_of_order_are_refused);
     tcase_add_test(safe, fences_without_pages_answer_zero);
