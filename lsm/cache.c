@@ -15,8 +15,7 @@ enum {
     EVICT_STEPS_MAX = 64,
     EVICT_BATCH = 16,
     SCAN_PREFETCH_BYTES =
-        PAGE_SIZE,           /* half of it is slower than none: the streams of several runs confuse the hardware */
-    SLACK_BYTES = PAGE_SIZE, /* behind the last frame: cursors move keys by moves of fixed size */
+        PAGE_SIZE, /* half of it is slower than none: the streams of several runs confuse the hardware */
 };
 
 struct frame {
@@ -52,7 +51,7 @@ struct cache *cache_create(uint64_t bytes, struct epoch *epoch)
     mutex_init(&cache->lock);
     if (cache->capacity == 0)
         return cache;
-    cache->memory = mem_map((size_t)cache->capacity * PAGE_SIZE + SLACK_BYTES);
+    cache->memory = mem_map((size_t)cache->capacity * PAGE_SIZE);
     cache->pins = mem_map(cache->capacity * sizeof *cache->pins);
     cache->frames = mem_map(cache->capacity * sizeof *cache->frames);
     cache->used = mem_map(cache->capacity * sizeof *cache->used);
@@ -75,7 +74,7 @@ void cache_destroy(struct cache *cache)
 {
     if (!cache)
         return;
-    unmap(cache->memory, (size_t)cache->capacity * PAGE_SIZE + SLACK_BYTES);
+    unmap(cache->memory, (size_t)cache->capacity * PAGE_SIZE);
     unmap(cache->pins, cache->capacity * sizeof *cache->pins);
     unmap(cache->frames, cache->capacity * sizeof *cache->frames);
     unmap(cache->used, cache->capacity * sizeof *cache->used);

@@ -25,7 +25,7 @@ static plsm_status buffer_reserve(struct cursor *c, size_t size)
     mem_free(c->buffer);
     c->buffered_count = 0;
     c->buffer_capacity = 0;
-    c->buffer = mem_alloc(size + KEY_MOVE); /* show() reads a fixed size */
+    c->buffer = mem_alloc(size + KEY_MOVE); /* show() reads a fixed size, also where a unit has its first block only */
     if (!c->buffer)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     c->buffer_capacity = size;
@@ -160,7 +160,7 @@ static plsm_status fill_buffer(struct cursor *c, uint32_t unit, bool adjacent)
 static plsm_status expand(struct cursor *c)
 {
     if (!c->expanded)
-        c->expanded = mem_alloc(PAGE_EXPANDED_SIZE + KEY_MOVE); /* show() reads a fixed size */
+        c->expanded = mem_alloc(PAGE_EXPANDED_SIZE + KEY_MOVE);
     if (!c->expanded)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     page_classic_expand(c->page, c->expanded);
@@ -216,7 +216,9 @@ static inline void show(struct cursor *c)
         memcpy(key, c->prefix.data, prefix_size);
         c->prefix_ready[c->key_at] = true;
     }
-    if (__builtin_expect(size <= KEY_MOVE && prefix_size + KEY_MOVE <= LSM_KEY_MAX, 1))
+    /* A fixed size is faster; but behind the page another thread may be filling the next frame. */
+    bool inside = (const uint8_t *)c->entry.key.data + KEY_MOVE <= c->page_end;
+    if (__builtin_expect(inside && size <= KEY_MOVE && prefix_size + KEY_MOVE <= LSM_KEY_MAX, 1))
         memcpy(key + prefix_size, c->entry.key.data, KEY_MOVE);
     else
         memcpy(key + prefix_size, c->entry.key.data, size);
