@@ -66,6 +66,10 @@ void membership_builder_destroy(struct membership_builder *b); /* accepts NULL *
 plsm_status membership_builder_add(struct membership_builder *b, plsm_slice key, uint64_t hash, size_t shared,
                                    bool directories);
 
+/* Appends the key_hash ^ `salt`, 8 bytes each, of every directory of `key` that ends behind its first `shared` bytes:
+ * of those that it does not have in common with the key before. PLSM_NO_MEMORY. */
+plsm_status membership_directory_hashes(plsm_slice key, size_t shared, uint64_t salt, struct buf *out);
+
 /* What came of it. */
 struct membership_built {
     enum membership_kind kind;

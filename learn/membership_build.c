@@ -107,13 +107,13 @@ static bool template_is_worth(const struct key_template *template, const plsm_sl
 
 /* --- keys --- */
 
-static plsm_status add_directories(struct membership_builder *b, plsm_slice key, size_t shared)
+plsm_status membership_directory_hashes(plsm_slice key, size_t shared, uint64_t salt, struct buf *out)
 {
     const uint8_t *bytes = key.data, *end = bytes + key.size;
     const uint8_t *from = bytes + shared;
     while (from < end && (from = memchr(from, '/', (size_t)(end - from)))) {
         from++;
-        TRY(buf_append_u64(&b->directories, key_hash(bytes, (size_t)(from - bytes))));
+        TRY(buf_append_u64(out, key_hash(bytes, (size_t)(from - bytes)) ^ salt));
     }
     return PLSM_OK;
 }
@@ -127,7 +127,7 @@ plsm_status membership_builder_add(struct membership_builder *b, plsm_slice key,
         template_add(b, key, shared);
     TRY(buf_append_u64(&b->hashes, hash));
     if (directories)
-        TRY(add_directories(b, key, shared));
+        TRY(membership_directory_hashes(key, shared, 0, &b->directories));
     if (b->classified) {
         uint8_t class = (uint8_t)classifier_class(&b->classifier, key);
         TRY(buf_append(&b->classes, &class, 1));

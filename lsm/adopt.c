@@ -53,13 +53,10 @@ static plsm_status belongs_in_table(struct run *run, bool *out)
 
 static plsm_status add_hashes(struct buf *hashes, plsm_slice before, plsm_slice key)
 {
-    const uint8_t *bytes = key.data, *end = bytes + key.size, *from = bytes + slice_common(before, key);
-    TRY(buf_append_u64(hashes, key_hash(bytes, key.size)));
-    while (*bytes == LSM_DIRECTORY_BYTE && from < end && (from = memchr(from, '/', (size_t)(end - from)))) {
-        from++;
-        TRY(buf_append_u64(hashes, key_hash(bytes, (size_t)(from - bytes)) ^ MEMBERSHIP_DIRECTORY_SALT));
-    }
-    return PLSM_OK;
+    TRY(buf_append_u64(hashes, key_hash(key.data, key.size)));
+    if (*(const uint8_t *)key.data != LSM_DIRECTORY_BYTE)
+        return PLSM_OK;
+    return membership_directory_hashes(key, slice_common(before, key), MEMBERSHIP_DIRECTORY_SALT, hashes);
 }
 
 /* The hashes that were entered into the run's filter. */

@@ -138,8 +138,8 @@ static plsm_status ask_candidates(struct profiling *p, const struct run_question
     return status;
 }
 
-/* Where keys are mostly found there, lsm_get also predicts the page here, and fetches it: a step of its own in a
- * profile. */
+/* Where keys are mostly found there, lsm_get also predicts the page here, and fetches it, or even looks at it before
+ * the filter (read_expects_last): a profile takes the steps in their plain order, membership first. */
 static plsm_status start_last_level(struct profiling *p, const struct version *version, const struct run_question *q,
                                     uint64_t head)
 {

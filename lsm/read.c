@@ -88,6 +88,21 @@ size_t read_run_of_level(const struct level *level, const struct run_question *q
     return at < level->count && run_encloses(level->runs[at], q->key, head) ? at : level->count;
 }
 
+struct run *enclosing_runs_next(struct enclosing_runs *e, const struct version *version)
+{
+    const struct level *l = &version->levels[0];
+    for (; e->level == 0 && e->at < l->count; e->at++)
+        if (run_encloses(l->runs[e->at], e->key, e->head))
+            return l->runs[e->at++];
+    while (++e->level < LSM_LEVELS) {
+        l = &version->levels[e->level];
+        size_t at = runs_reaching(l->runs, l->count, e->key, e->head);
+        if (at < l->count && run_encloses(l->runs[at], e->key, e->head))
+            return l->runs[at];
+    }
+    return NULL;
+}
+
 static plsm_status start_search(struct run_search *s, struct run *run, bool asked, const struct run_question *q)
 {
     if (!run_search_init(s, run, asked))

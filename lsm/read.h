@@ -9,6 +9,16 @@ plsm_status read_copy_out(const struct entry *entry, bool no_value, struct lsm_v
 /* Which run of an ordered level may hold the key, whose key_head is `head`; level->count when there is none. */
 size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head);
 
+/* The runs whose bounds enclose a key, newest first, one by one: what a lookup would go through that asked nothing
+ * learned and no filter. Start with the key, its key_head and the rest zero. */
+struct enclosing_runs {
+    plsm_slice key;
+    uint64_t head;
+    unsigned level;
+    size_t at; /* of level 0: how many were looked at */
+};
+struct run *enclosing_runs_next(struct enclosing_runs *e, const struct version *version); /* NULL: no more */
+
 /* Whether nearly all keys that this thread asked for of late were on the last level, `run` being the one there that may
  * have the next. Then its page is worth a look before its filter is, where it is in memory. */
 bool read_expects_last(const struct run *run);

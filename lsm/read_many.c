@@ -328,7 +328,8 @@ static void ask_level0(struct group *g, const struct level *level)
 {
     for (size_t r = 0; r < level->count && g->open_count > 0; r++) {
         for (unsigned i = 0; i < g->open_count; i++)
-            if (run_encloses(level->runs[r], g->open[i]->q.key, g->open[i]->head))
+            if ((read_place_says_maybe(&g->open[i]->found, level->places[r]) || g->db->context.simulated) &&
+                run_encloses(level->runs[r], g->open[i]->q.key, g->open[i]->head))
                 consider(g, g->open[i], level, r);
         ask_here(g);
     }

@@ -3,7 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "lsm/db.h"
+#include "lsm/read.h"
 #include "base/banned.h"
 
 struct simulated *simulated_create(struct lsm *db)
@@ -227,17 +227,10 @@ static bool ask_traditionally(struct simulated *s, struct run *run, const struct
 
 void simulated_get(struct simulated *s, const struct version *version, const struct run_question *q)
 {
-    uint64_t head = key_head(q->key);
-    bool goes_on = true;
-    for (size_t i = 0; i < version->levels[0].count && goes_on; i++)
-        if (run_encloses(version->levels[0].runs[i], q->key, head))
-            goes_on = ask_traditionally(s, version->levels[0].runs[i], q);
-    for (unsigned level = 1; level < LSM_LEVELS && goes_on; level++) {
-        const struct level *l = &version->levels[level];
-        size_t at = runs_reaching(l->runs, l->count, q->key, head);
-        if (at < l->count && run_encloses(l->runs[at], q->key, head))
-            goes_on = ask_traditionally(s, l->runs[at], q);
-    }
+    struct enclosing_runs e = {.key = q->key, .head = key_head(q->key)};
+    struct run *run = enclosing_runs_next(&e, version);
+    while (run && ask_traditionally(s, run, q))
+        run = enclosing_runs_next(&e, version);
     count_memory(s);
 }
 

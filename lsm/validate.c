@@ -31,18 +31,11 @@ static plsm_status ask_run(struct run *run, const struct run_question *q, struct
 static plsm_status ask_runs(const struct version *version, const struct run_question *q, struct page_hold *hold,
                             struct entry *entry)
 {
-    uint64_t head = key_head(q->key);
+    struct enclosing_runs e = {.key = q->key, .head = key_head(q->key)};
     plsm_status status = PLSM_NOT_FOUND;
-    const struct level *young = &version->levels[0];
-    for (size_t i = 0; i < young->count && status == PLSM_NOT_FOUND; i++)
-        if (run_encloses(young->runs[i], q->key, head))
-            status = ask_run(young->runs[i], q, hold, entry);
-    for (unsigned level = 1; level < LSM_LEVELS && status == PLSM_NOT_FOUND; level++) {
-        const struct level *l = &version->levels[level];
-        size_t at = runs_reaching(l->runs, l->count, q->key, head);
-        if (at < l->count && run_encloses(l->runs[at], q->key, head))
-            status = ask_run(l->runs[at], q, hold, entry);
-    }
+    struct run *run = enclosing_runs_next(&e, version);
+    while (run && (status = ask_run(run, q, hold, entry)) == PLSM_NOT_FOUND)
+        run = enclosing_runs_next(&e, version);
     return status;
 }
 

@@ -224,15 +224,11 @@ static enum tool_exit draw(const struct tool *tool, const struct costs *c, const
 {
     enum { WIDTH = 900, HEIGHT = 700 };
     struct buf script = {0};
-    enum tool_exit code = TOOL_ERROR;
-    if (c->jobs.size == 0)
+    if (c->jobs.size == 0) {
         tool_say(tool, "there are no runs to draw");
-    else if (make_script(c, &script) != PLSM_OK)
-        tool_error(tool, PLSM_NO_MEMORY);
-    else
-        code = gnuplot_draw(tool, path, WIDTH, HEIGHT, buf_slice(&script));
-    buf_free(&script);
-    return code;
+        return TOOL_ERROR;
+    }
+    return inspect_draw(tool, path, WIDTH, HEIGHT, make_script(c, &script), &script);
 }
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)

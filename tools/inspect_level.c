@@ -212,15 +212,11 @@ static enum tool_exit draw(const struct tool *tool, const struct levels *levels,
 {
     enum { WIDTH = 900, HEIGHT = 900 };
     struct buf script = {0};
-    enum tool_exit code = TOOL_ERROR;
-    if (levels->count == 0)
+    if (levels->count == 0) {
         tool_say(tool, "there are no levels to draw");
-    else if (make_script(levels, &script) != PLSM_OK)
-        tool_error(tool, PLSM_NO_MEMORY);
-    else
-        code = gnuplot_draw(tool, path, WIDTH, HEIGHT, buf_slice(&script));
-    buf_free(&script);
-    return code;
+        return TOOL_ERROR;
+    }
+    return inspect_draw(tool, path, WIDTH, HEIGHT, make_script(levels, &script), &script);
 }
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)

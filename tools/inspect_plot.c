@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "tools/plot.h"
+#include "tools/inspect.h"
 
 #include "base/banned.h"
 
@@ -125,13 +125,8 @@ static plsm_status make_script(const struct inspect_picture *p, struct buf *scri
 enum tool_exit inspect_picture_draw(const struct tool *tool, const struct inspect_picture *p, const char *path)
 {
     struct buf script = {0};
-    if (p->no_memory || make_script(p, &script) != PLSM_OK) {
-        buf_free(&script);
-        return tool_error(tool, PLSM_NO_MEMORY);
-    }
-    enum tool_exit code = gnuplot_draw(tool, path, WIDTH, p->model ? HEIGHT : HEIGHT / 3, buf_slice(&script));
-    buf_free(&script);
-    return code;
+    plsm_status made = p->no_memory ? PLSM_NO_MEMORY : make_script(p, &script);
+    return inspect_draw(tool, path, WIDTH, p->model ? HEIGHT : HEIGHT / 3, made, &script);
 }
 
 void inspect_picture_free(struct inspect_picture *p)

@@ -167,15 +167,11 @@ static enum tool_exit draw(const struct tool *tool, const struct profiles *profi
 {
     enum { WIDTH = 900, HEIGHT = 500 };
     struct buf script = {0};
-    enum tool_exit code = TOOL_ERROR;
-    if (profiles->list[0].keys == 0)
+    if (profiles->list[0].keys == 0) {
         tool_say(tool, "there are no keys to look up");
-    else if (make_script(profiles, &script) == PLSM_OK)
-        code = gnuplot_draw(tool, path, WIDTH, HEIGHT, buf_slice(&script));
-    else
-        tool_error(tool, PLSM_NO_MEMORY);
-    buf_free(&script);
-    return code;
+        return TOOL_ERROR;
+    }
+    return inspect_draw(tool, path, WIDTH, HEIGHT, make_script(profiles, &script), &script);
 }
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)
