@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/env_memory.h"
+#include "tests/harness/statistic.h"
 
 #include "base/banned.h"
 
@@ -143,22 +144,7 @@ void paged_get(plsm_slice key, plsm_status expected)
     ck_assert_int_eq(lsm_get(paged.db, NULL, key, false, &paged.value), expected);
 }
 
-struct wanted {
-    const char *name;
-    double number;
-};
-
-static void find_statistic(void *arg, const char *name, bool is_real, uint64_t integer, double real)
-{
-    struct wanted *wanted = arg;
-    if (strcmp(name, wanted->name) == 0)
-        wanted->number = is_real ? real : (double)integer;
-}
-
 double paged_statistic(const char *name)
 {
-    struct wanted wanted = {name, -12345};
-    lsm_statistics(paged.db, find_statistic, &wanted);
-    ck_assert_msg(wanted.number != -12345, "%s", name);
-    return wanted.number;
+    return statistic(paged.db, name);
 }

@@ -13,6 +13,7 @@
 #include "lsm/cursor.h"
 #include "lsm/db.h"
 #include "lsm/page_classic.h"
+#include "tests/harness/statistic.h"
 #include "base/banned.h"
 
 enum { MODES = 3, KEYS = 3000, DIRECTORY_KEYS = 30, FILTER_FUSE = 1 };
@@ -269,27 +270,6 @@ static void check_layout(struct run *run, void *arg)
     ck_assert_uint_eq(get_u16(data + footer->blocks[RUN_FENCES].offset), index == LSM_CLASSIC ? 2 : 1);
     ck_assert_uint_eq(data[footer->blocks[RUN_FILTER].offset], index == LSM_CLASSIC ? BLOOM_FORMAT : FILTER_FUSE);
     ck_assert_uint_eq(footer->blocks[RUN_MODEL].size > 0, index == LSM_LEARNED);
-}
-
-static void find_statistic(void *arg, const char *name, bool is_real, uint64_t integer, double real)
-{
-    struct wanted {
-        const char *name;
-        double value;
-    } *wanted = arg;
-    if (strcmp(name, wanted->name) == 0)
-        wanted->value = is_real ? real : (double)integer;
-}
-
-static double statistic(struct lsm *db, const char *name)
-{
-    struct {
-        const char *name;
-        double value;
-    } wanted = {name, -1};
-    lsm_statistics(db, find_statistic, &wanted);
-    ck_assert_msg(wanted.value >= 0, "%s", name);
-    return wanted.value;
 }
 
 static void start(void)

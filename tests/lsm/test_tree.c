@@ -9,6 +9,7 @@
 #include "base/env_memory.h"
 #include "base/random.h"
 #include "lsm/db.h"
+#include "tests/harness/statistic.h"
 #include "base/banned.h"
 
 enum { KEYS = 4000 };
@@ -76,27 +77,6 @@ static void check_all(struct lsm *db, const char *tag)
         ck_assert_int_eq(lsm_get(db, NULL, key, false, &value), PLSM_NOT_FOUND);
     }
     lsm_value_free(&value);
-}
-
-static void find_statistic(void *arg, const char *name, bool is_real, uint64_t integer, double real)
-{
-    struct wanted {
-        const char *name;
-        double value;
-    } *wanted = arg;
-    if (strcmp(name, wanted->name) == 0)
-        wanted->value = is_real ? real : (double)integer;
-}
-
-static double statistic(struct lsm *db, const char *name)
-{
-    struct {
-        const char *name;
-        double value;
-    } wanted = {name, -1};
-    lsm_statistics(db, find_statistic, &wanted);
-    ck_assert_msg(wanted.value >= 0, "%s", name);
-    return wanted.value;
 }
 
 /* Seeks everywhere, both ways, against the known keys. */

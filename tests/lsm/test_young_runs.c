@@ -10,6 +10,7 @@
 #include "base/checksum.h"
 #include "lsm/cursor.h"
 #include "lsm/db.h"
+#include "tests/harness/statistic.h"
 #include "tests/harness/pool.h"
 
 #include "base/banned.h"
@@ -123,26 +124,6 @@ static void check_all(struct lsm *db, const struct keys *keys, struct random *ra
     for (unsigned i = 0; i < MANY; i++)
         lsm_value_free(&values[i]);
     memset(values, 0, sizeof values);
-}
-
-struct wanted {
-    const char *name;
-    double value;
-};
-
-static void find_statistic(void *arg, const char *name, bool is_real, uint64_t integer, double real)
-{
-    struct wanted *wanted = arg;
-    if (strcmp(name, wanted->name) == 0)
-        wanted->value = is_real ? real : (double)integer;
-}
-
-static double statistic(struct lsm *db, const char *name)
-{
-    struct wanted wanted = {name, -1};
-    lsm_statistics(db, find_statistic, &wanted);
-    ck_assert_msg(wanted.value >= 0, "%s", name);
-    return wanted.value;
 }
 
 /* Runs above the last level; with `placed` only those in the table. */
