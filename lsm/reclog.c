@@ -8,7 +8,7 @@
  *
  * Header, 32 bytes, written and synced before the first record:
  *      0  u8[8]  magic: what kind of log it is
- *      8  u32    format version: 1
+ *      8  u32    format version: 2; version 1 differs only in that its user's records know fewer kinds of changes
  *     12  u32    0
  *     16  u64    salt: random for each file
  *     24  u64    checksum of bytes 0 to 23, seeded with the offset of this copy in the file
@@ -416,9 +416,10 @@ static plsm_status take_header(struct reader *r, const char *magic, uint64_t off
     if (memcmp(h.magic, magic, sizeof h.magic) != 0)
         return fail(PLSM_CORRUPT, "%s: a log of another kind (%.8s) where %.8s is expected; was it renamed?", r->path,
                     (const char *)h.magic, magic);
-    if (h.version != RECLOG_VERSION)
-        return fail(PLSM_VERSION, "%s: has format version %" PRIu32 ", this program knows version %d; use a newer plsm",
-                    r->path, h.version, RECLOG_VERSION);
+    if (h.version < RECLOG_VERSION_OLDEST || h.version > RECLOG_VERSION)
+        return fail(PLSM_VERSION,
+                    "%s: has format version %" PRIu32 ", this program knows version %d to %d; use a newer plsm",
+                    r->path, h.version, RECLOG_VERSION_OLDEST, RECLOG_VERSION);
     r->salt = h.salt;
     *good = true;
     return PLSM_OK;

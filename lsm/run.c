@@ -98,14 +98,30 @@ static plsm_status read_header(const struct run *run, const struct run_body *bod
     TRY(env_read(body->file, 0, &h, sizeof h));
     if (memcmp(h.magic, RUN_MAGIC, sizeof h.magic) != 0)
         return fail(PLSM_CORRUPT, "%s: is not a run of a plsm store (wrong magic)", path);
-    if (h.version != RUN_VERSION)
-        return fail(PLSM_VERSION, "%s: has run format version %u, this program knows version %u; use a newer plsm",
-                    path, h.version, RUN_VERSION);
+    if (h.version < RUN_VERSION_OLDEST || h.version > RUN_VERSION)
+        return fail(PLSM_VERSION,
+                    "%s: has run format version %u, this program knows version %u to %u; use a newer plsm", path,
+                    h.version, RUN_VERSION_OLDEST, RUN_VERSION);
     if (h.checksum != checksum(&h, offsetof(struct run_file_header, checksum), 0))
         return fail(PLSM_CORRUPT, "%s: header: checksum mismatch", path);
     if (h.number != run->facts.number || h.salt != run->facts.salt)
         return fail(PLSM_CORRUPT, "%s: holds run %llu of some store, not run %llu of this one: files were exchanged",
                     path, (unsigned long long)h.number, (unsigned long long)run->facts.number);
+    return PLSM_OK;
+}
+
+static plsm_status read_extension(const struct run *run, struct run_body *body, uint64_t size)
+{
+    struct run_extension *e = &body->extension;
+    const char *path = env_path(body->file);
+    const struct run_block_place *const places[] = {&e->ranges, &e->dictionary, &e->values};
+    uint64_t offset = size - sizeof(struct run_footer) - sizeof *e;
+    TRY(env_read(body->file, offset, e, sizeof *e));
+    if (e->checksum != checksum(e, offsetof(struct run_extension, checksum), run->facts.salt))
+        return fail(PLSM_CORRUPT, "%s: extension at offset %llu: checksum mismatch", path, (unsigned long long)offset);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (places[i]->offset > size || places[i]->size > size - places[i]->offset)
+            return fail(PLSM_CORRUPT, "%s: extension: block %zu is outside of the file", path, i);
     return PLSM_OK;
 }
 
@@ -131,7 +147,7 @@ static plsm_status read_footer(const struct run *run, struct run_body *body)
         if (place->offset > size || place->size > size - place->offset)
             return fail(PLSM_CORRUPT, "%s: footer: block %u is outside of the file", path, i);
     }
-    return PLSM_OK;
+    return f->version > 1 ? read_extension(run, body, size) : PLSM_OK;
 }
 
 plsm_status run_read_block(struct run_body *body, const struct run_block_place *place, const char *name,

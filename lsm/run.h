@@ -110,6 +110,7 @@ struct run_traditional {
 struct run_body {
     struct env_file *file;
     struct run_footer footer;
+    struct run_extension extension; /* zeros in a run of version 1 */
     uint32_t *offsets;                         /* NULL: unit u starts at block u + 1 */
     cache_slot *slots;                         /* one per unit */
     struct run_membership *_Atomic membership; /* NULL until needed */

@@ -10,6 +10,7 @@
  *     model              the LIDX block (learn/model.h); its checksum is inside; size 0 when there is none
  *     bounds             smallest key, largest key: varint size and bytes each
  *     membership         what serves in place of the filter (learn/membership.h); size 0: the filter itself
+ *   extension          directly in front of the footer: struct run_extension; runs of version 1 have none
  *   footer             the last 256 bytes: struct run_footer
  *
  * Numbers are little-endian. The salt ties pages to this file: a page of another run, or of an older file in the same
@@ -23,7 +24,7 @@
 
 #define RUN_MAGIC "PLSMRUN" /* 8 bytes with the terminator */
 #define RUN_FOOTER_MAGIC "PLSMEND"
-enum { RUN_VERSION = 1 };
+enum { RUN_VERSION = 2, RUN_VERSION_OLDEST = 1 };
 
 struct run_file_header {
     char magic[8];
@@ -56,5 +57,15 @@ struct run_footer {
     uint64_t checksum;                      /* of the bytes before, seeded with the salt */
 };
 _Static_assert(sizeof(struct run_footer) == 256, "run footer layout");
+
+/* Blocks that only some runs have; size 0: not there. */
+struct run_extension {
+    struct run_block_place ranges;     /* deletions of ranges */
+    struct run_block_place dictionary; /* of the codec */
+    struct run_block_place values;     /* which value logs the entries point into */
+    uint64_t reserved[6];
+    uint64_t checksum; /* of the bytes before, seeded with the salt */
+};
+_Static_assert(sizeof(struct run_extension) == 128, "run extension layout");
 
 #endif
