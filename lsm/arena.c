@@ -23,11 +23,71 @@ struct arena_chunk {
 
 _Static_assert(sizeof(struct arena_chunk) <= CHUNK_HEADER_BYTES, "the header fits");
 
+/* --- the pool ----------------------------------------------------------------------------------------------------- */
+
+void arena_pool_init(struct arena_pool *pool, size_t bytes_max)
+{
+    *pool = (struct arena_pool){.bytes_max = bytes_max};
+    mutex_init(&pool->lock);
+}
+
+size_t arena_pool_bytes(struct arena_pool *pool)
+{
+    mutex_lock(&pool->lock);
+    size_t bytes = pool->bytes;
+    mutex_unlock(&pool->lock);
+    return bytes;
+}
+
+void arena_pool_destroy(struct arena_pool *pool)
+{
+    for (struct arena_chunk *chunk = pool->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        mem_unmap(chunk, chunk->size);
+    }
+    mutex_destroy(&pool->lock);
+    *pool = (struct arena_pool){0};
+}
+
+/* Only chunks of the common size are kept: any arena can use them. */
+static struct arena_chunk *pool_take(struct arena_pool *pool, size_t size)
+{
+    struct arena_chunk *chunk = NULL;
+    if (!pool || size != CHUNK_BYTES_MAX)
+        return NULL;
+    mutex_lock(&pool->lock);
+    if ((chunk = pool->chunks)) {
+        pool->chunks = chunk->next;
+        pool->bytes -= chunk->size;
+    }
+    mutex_unlock(&pool->lock);
+    return chunk;
+}
+
+static bool pool_give(struct arena_pool *pool, struct arena_chunk *chunk)
+{
+    if (!pool || chunk->size != CHUNK_BYTES_MAX)
+        return false;
+    mutex_lock(&pool->lock);
+    bool kept = pool->bytes + chunk->size <= pool->bytes_max;
+    if (kept) {
+        chunk->next = pool->chunks;
+        pool->chunks = chunk;
+        pool->bytes += chunk->size;
+    }
+    mutex_unlock(&pool->lock);
+    return kept;
+}
+
+/* --- chunks ------------------------------------------------------------------------------------------------------- */
+
 static void chunk_destroy(struct arena *arena, struct arena_chunk *chunk)
 {
     if (!chunk)
         return;
     arena->chunk_bytes -= chunk->size;
+    if (pool_give(arena->pool, chunk))
+        return;
     if (chunk->size >= CHUNK_BYTES_MAP)
         mem_unmap(chunk, chunk->size);
     else
@@ -49,7 +109,9 @@ static struct arena_chunk *chunk_create(struct arena *arena, size_t bytes)
     if (size >= CHUNK_BYTES_MAP)
         size = (size + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
 
-    struct arena_chunk *chunk = size >= CHUNK_BYTES_MAP ? mem_map(size) : mem_alloc(size);
+    struct arena_chunk *chunk = pool_take(arena->pool, size);
+    if (!chunk)
+        chunk = size >= CHUNK_BYTES_MAP ? mem_map(size) : mem_alloc(size);
     if (!chunk)
         return NULL;
     chunk->next = NULL;

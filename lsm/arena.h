@@ -1,7 +1,8 @@
 /* An arena: memory that is handed out piece by piece and given back all at once.
  *
  * One thread hands out; what it handed out may be read by any thread. The memory comes in chunks: a small first one, so
- * that an empty memtable is cheap, then larger ones up to 4 MiB on huge pages. */
+ * that an empty memtable is cheap, then larger ones up to 4 MiB on huge pages. Those may come from a pool and go back
+ * there: memory fresh from the kernel has to be zeroed by it, which costs as much as filling it. */
 #ifndef LSM_ARENA_H
 #define LSM_ARENA_H
 
@@ -10,11 +11,24 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "base/sync.h"
 
 struct arena_chunk;
 
-/* Zero it to start; end with arena_free. */
+/* Chunks that arenas gave back and others will take; for any thread. */
+struct arena_pool {
+    mutex lock;
+    struct arena_chunk *chunks;
+    size_t bytes, bytes_max; /* kept, and at most */
+};
+void arena_pool_init(struct arena_pool *pool, size_t bytes_max);
+size_t arena_pool_bytes(struct arena_pool *pool);
+/* Frees what it keeps; no arena may use it any more. */
+void arena_pool_destroy(struct arena_pool *pool);
+
+/* Zero it to start, save for the pool; end with arena_free. */
 struct arena {
+    struct arena_pool *pool;    /* NULL: none */
     uint8_t *at, *end;          /* what is left of the current chunk */
     struct arena_chunk *chunks; /* those in use, the current one first */
     struct arena_chunk *spare;  /* empty; takes over when a piece does not fit into the current one */

@@ -15,6 +15,7 @@
 
 #include "base/epoch.h"
 #include "base/sync.h"
+#include "lsm/arena.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/reclog.h"
@@ -71,6 +72,7 @@ struct lsm {
     char *path;
     struct epoch *epoch;
     struct cache *cache;
+    struct arena_pool pool; /* of memtables: with those that wait for their flush never more than there may be */
     struct counters counters;
     struct samples *samples;  /* NULL: traditional mode, or nothing to choose */
     struct young_runs *young; /* NULL: each run is asked by itself */

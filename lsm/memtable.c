@@ -7,11 +7,13 @@
 
 #include "base/banned.h"
 
-struct memtable *memtable_create(void)
+struct memtable *memtable_create(struct arena_pool *pool)
 {
     struct memtable *m = mem_zalloc(sizeof *m);
-    if (m)
+    if (m) {
         atomic_init(&m->references, 1);
+        m->arena.pool = pool;
+    }
     return m;
 }
 

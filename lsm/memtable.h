@@ -18,8 +18,11 @@ enum { MEMTABLE_KEY_MAX = 65535 }; /* bytes; the store's limit is lower */
 
 struct memtable;
 
-/* An empty memtable with one reference, which the caller owns. NULL: no memory. */
-struct memtable *memtable_create(void);
+struct arena_pool;
+
+/* An empty memtable with one reference, which the caller owns; its memory comes from `pool` (NULL: none), which must
+ * outlive it. NULL: no memory. */
+struct memtable *memtable_create(struct arena_pool *pool);
 void memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* frees at the last one; accepts NULL */
 

@@ -163,6 +163,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     mutex_init(&db->garbage_lock);
     condition_init(&db->work);
     condition_init(&db->progress);
+    arena_pool_init(&db->pool, options->buffer_size);
     db->path = mem_alloc(size);
     db->epoch = epoch_create();
     if (db->path && db->epoch)
@@ -224,6 +225,7 @@ static void destroy(struct lsm *db)
         reclog_close(db->frozen[i].log);
         memtable_unref(db->frozen[i].table);
     }
+    arena_pool_destroy(&db->pool);
     manifest_close(db->manifest, false);
     run_context_destroy(&db->context);
     samples_destroy(db->samples);
@@ -368,7 +370,7 @@ static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t f
     if (!empty) {
         TRY(flush_table(db, replay->table, &replay->edit));
         memtable_unref(replay->table);
-        replay->table = memtable_create();
+        replay->table = memtable_create(&db->pool);
         if (!replay->table)
             return fail(PLSM_NO_MEMORY, "no memory for a memtable");
     }

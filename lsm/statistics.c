@@ -107,7 +107,7 @@ static void tell_levels(const struct telling *t)
 
 static void tell_store(const struct telling *t, const struct totals *sum)
 {
-    uint64_t tables = 0, buffered = 0, buffered_keys = 0;
+    uint64_t tables = 0, buffered = 0, buffered_keys = 0, pooled = arena_pool_bytes(&t->db->pool);
     for (unsigned i = 0; i < t->view->table_count; i++) {
         buffered += memtable_bytes(t->view->tables[i]);
         buffered_keys += memtable_count(t->view->tables[i]);
@@ -119,11 +119,11 @@ static void tell_store(const struct telling *t, const struct totals *sum)
     tell(t, "store.bytes_live", sum->data_bytes);
     tell(t, "store.bytes_disk", sum->bytes);
     tell(t, "store.files", sum->files);
-    tell(t, "mem.memtables", buffered);
+    tell(t, "mem.memtables", buffered + pooled);
     tell(t, "mem.cache", cache_bytes(t->db->cache));
     tell(t, "mem.index", sum->index_bytes);
     tell(t, "mem.filter", sum->filter_bytes);
-    tell(t, "mem.bytes", buffered + cache_bytes(t->db->cache) + sum->index_bytes + sum->filter_bytes);
+    tell(t, "mem.bytes", buffered + pooled + cache_bytes(t->db->cache) + sum->index_bytes + sum->filter_bytes);
     tell(t, "lsm.memtables", tables);
     tell(t, "lsm.memtable_bytes", buffered);
 }

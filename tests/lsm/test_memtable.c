@@ -155,7 +155,7 @@ START_TEST(random_operations)
     printf("memtable: seed %llu\n", (unsigned long long)seed);
     struct random r;
     random_seed(&r, seed);
-    struct memtable *m = memtable_create();
+    struct memtable *m = memtable_create(NULL);
     ck_assert_ptr_nonnull(m);
     struct memtable_model model = {0};
     uint64_t seq = 0;
@@ -187,7 +187,7 @@ static void add_one(struct memtable *m, struct memtable_model *model, plsm_slice
 
 START_TEST(empty_key_and_null)
 {
-    struct memtable *m = memtable_create();
+    struct memtable *m = memtable_create(NULL);
     struct memtable_model model = {0};
     add_one(m, &model, slice(NULL, 0), 1);
     check_walks(m, &model);
@@ -218,7 +218,7 @@ START_TEST(node_growth)
 {
     struct random r;
     random_seed(&r, 7 + (uint64_t)_i);
-    struct memtable *m = memtable_create();
+    struct memtable *m = memtable_create(NULL);
     struct memtable_model model = {0};
     uint8_t order[256];
     for (int i = 0; i < 256; i++) {
@@ -255,7 +255,7 @@ START_TEST(deep_path)
 {
     enum { DEPTH = 3000 };
     static uint8_t key[DEPTH];
-    struct memtable *m = memtable_create();
+    struct memtable *m = memtable_create(NULL);
     struct memtable_model model = {0};
     memset(key, 'z', sizeof key);
     for (size_t size = DEPTH; size-- > 0;)
@@ -291,7 +291,7 @@ END_TEST
 
 START_TEST(ordinary_paths_allocate_nothing)
 {
-    struct memtable *m = memtable_create();
+    struct memtable *m = memtable_create(NULL);
     struct memtable_model model = {0};
     struct random r;
     random_seed(&r, 99);
@@ -313,8 +313,8 @@ START_TEST(reserve_fails)
     struct random r;
     random_seed(&r, 5);
     mem_fail_at(1);
-    ck_assert_ptr_null(memtable_create());
-    struct memtable *m = memtable_create();
+    ck_assert_ptr_null(memtable_create(NULL));
+    struct memtable *m = memtable_create(NULL);
     struct memtable_model model = {0};
     static uint8_t key[MEMTABLE_MODEL_KEY_ROOM], value[700000];
     unsigned refused = 0;
@@ -364,7 +364,7 @@ START_TEST(reservation_is_an_upper_bound)
 {
     static const unsigned children[] = {0, 1, 2, 4, 16, 48, 255};
     unsigned full = children[_i];
-    struct memtable *m = memtable_create();
+    struct memtable *m = memtable_create(NULL);
     ck_assert_int_eq(memtable_reserve(m, (full + 1) * TIGHT_NODES, 3 * (full + 1) * TIGHT_NODES), PLSM_OK);
     for (unsigned node = 0; node < TIGHT_NODES; node++)
         for (unsigned branch = 0; branch < full; branch++)
@@ -392,6 +392,50 @@ START_TEST(reservation_is_an_upper_bound)
 }
 END_TEST
 
+/* --- memory that memtables hand on -------------------------------------------------------------------------------- */
+
+/* Large enough for several chunks of the common size. */
+static struct memtable *filled(struct arena_pool *pool)
+{
+    enum { ENTRIES = 200, VALUE = 100000 };
+    static uint8_t value[VALUE];
+    struct memtable *m = memtable_create(pool);
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        uint8_t key[4];
+        put_u32(key, i);
+        memset(value, (int)i, sizeof value);
+        struct entry entry = {.key = slice(key, sizeof key), .value = slice(value, sizeof value), .seq = 1};
+        ck_assert_int_eq(memtable_reserve(m, 1, sizeof key + sizeof value), PLSM_OK);
+        memtable_add(m, &entry);
+    }
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        struct entry entry;
+        uint8_t key[4];
+        put_u32(key, i);
+        ck_assert(memtable_get(m, slice(key, sizeof key), SEQ_MAX, &entry));
+        memset(value, (int)i, sizeof value);
+        ck_assert(slice_equal(entry.value, slice(value, sizeof value)));
+    }
+    return m;
+}
+
+START_TEST(chunks_go_through_the_pool)
+{
+    struct arena_pool pool;
+    arena_pool_init(&pool, 9 << 20);
+    struct memtable *first = filled(&pool), *second = filled(&pool);
+    ck_assert_uint_eq(arena_pool_bytes(&pool), 0);
+    memtable_unref(first);
+    ck_assert_uint_eq(arena_pool_bytes(&pool), 8 << 20); /* two chunks of 4 MiB fit, the others are freed */
+    memtable_unref(second);
+    ck_assert_uint_eq(arena_pool_bytes(&pool), 8 << 20);
+    first = filled(&pool);
+    ck_assert_uint_eq(arena_pool_bytes(&pool), 0);
+    memtable_unref(first);
+    arena_pool_destroy(&pool);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("memtable");
@@ -402,6 +446,7 @@ int main(void)
     tcase_add_test(tests, deep_path);
     tcase_add_test(tests, ordinary_paths_allocate_nothing);
     tcase_add_test(tests, reserve_fails);
+    tcase_add_test(tests, chunks_go_through_the_pool);
     tcase_add_loop_test(tests, reservation_is_an_upper_bound, 0, 7);
     tcase_add_loop_test(tests, random_operations, 0, 8);
     suite_add_tcase(suite, tests);

@@ -48,7 +48,7 @@ static void race_prepare(uint64_t seed)
     }
     race.seed = seed;
     atomic_store(&race.done, 0);
-    race.table = memtable_create();
+    race.table = memtable_create(NULL);
 }
 
 static void *race_write(void *arg)
