@@ -154,11 +154,11 @@ static plsm_status start_last_level(struct profiling *p, const struct version *v
     return p->has_last ? start_search(p, &p->last, level->runs[at], false, version->last, q) : PLSM_OK;
 }
 
-static void ask_young(struct profiling *p, const struct version *version, const struct run_question *q,
+static void ask_young(struct profiling *p, const struct version *version, const struct run_question *q, uint64_t head,
                       struct young_places *found)
 {
-    read_ask_young(version, q, found);
-    if (version->young)
+    read_ask_young(version, q, head, found);
+    if (read_wants_young(version, head))
         stamp(p, PLSM_STEP_YOUNG, NO_LEVEL);
 }
 
@@ -202,14 +202,14 @@ static plsm_status ask_runs(struct profiling *p, const struct version *version, 
     struct young_places found;
     uint64_t head = key_head(q->key);
     p->count = 0;
-    if (version->young) {
+    if (read_wants_young(version, head)) {
         young_runs_prefetch(version->young, &version->in_table, q->hash);
         stamp(p, PLSM_STEP_YOUNG, NO_LEVEL);
     }
     p->last_started = false;
     if (__builtin_popcount(p->recently_young) < 4) /* as lsm_get: fetched while the others are sorted out */
         TRY(start_last_level(p, version, q, head));
-    ask_young(p, version, q, &found);
+    ask_young(p, version, q, head, &found);
     plsm_status status = add_level0(p, &version->levels[0], &found, q, head, hold, entry);
     if (status != PLSM_NOT_FOUND)
         return status;

@@ -220,11 +220,11 @@ static plsm_status get_from_runs(const struct version *version, const struct run
     uint64_t head = key_head(q->key);
     c.count = c.asked = c.first = 0; /* the rest need not be zeroed */
     c.last_started = false;
-    if (version->young)
+    if (read_wants_young(version, head))
         young_runs_prefetch(version->young, &version->in_table, q->hash);
     if (!mostly(recently_young)) /* its filter is fetched while the others are sorted out */
         TRY(start_last_level(&c, version, q, head));
-    read_ask_young(version, q, &found);
+    read_ask_young(version, q, head, &found);
     if (c.last_started && c.has_last && c.last_located)
         (void)run_search_fetch_page(&c.last);
     bool in_level0 = young->outside > 0 || young_places_meet(&young->in_table, &found);

@@ -32,11 +32,16 @@ static inline void read_count_unfiltered(const struct run_question *q, plsm_stat
 /* A key was found on the last level, above it, or not at all. */
 void read_note_found(bool last, bool young);
 
-/* Asks the table over young runs which of them may hold the key. */
-static inline void read_ask_young(const struct version *version, const struct run_question *q,
+/* Whether the table over young runs can know a key with this head. */
+static inline bool read_wants_young(const struct version *version, uint64_t head)
+{
+    return version->young && head >= version->young_head_min && head <= version->young_head_max;
+}
+/* Asks the table over young runs which of them may hold the key, whose key_head is `head`. */
+static inline void read_ask_young(const struct version *version, const struct run_question *q, uint64_t head,
                                   struct young_places *found)
 {
-    if (!version->young) {
+    if (!read_wants_young(version, head)) {
         *found = (struct young_places){0};
         return;
     }

@@ -318,10 +318,11 @@ static void consider(struct group *g, struct ask *a, const struct level *level, 
 static void ask_young(struct group *g)
 {
     const struct version *version = g->view->version;
-    for (unsigned i = 0; version->young && i < g->open_count; i++)
-        young_runs_prefetch(version->young, &version->in_table, g->open[i]->q.hash);
     for (unsigned i = 0; i < g->open_count; i++)
-        read_ask_young(version, &g->open[i]->q, &g->open[i]->found);
+        if (read_wants_young(version, g->open[i]->head))
+            young_runs_prefetch(version->young, &version->in_table, g->open[i]->q.hash);
+    for (unsigned i = 0; i < g->open_count; i++)
+        read_ask_young(version, &g->open[i]->q, g->open[i]->head, &g->open[i]->found);
 }
 
 static void ask_level0(struct group *g, const struct level *level)

@@ -154,7 +154,13 @@ static void note_places(struct version *version)
             version->young_keys += belongs ? l->runs[i]->facts.entries : 0;
             if (place == YOUNG_PLACE_NONE)
                 continue;
-            version->young = l->runs[i]->context->young;
+            const struct run *run = l->runs[i];
+            bool first = !version->young;
+            if (first || run->smallest_head < version->young_head_min)
+                version->young_head_min = run->smallest_head;
+            if (first || run->largest_head > version->young_head_max)
+                version->young_head_max = run->largest_head;
+            version->young = run->context->young;
             young_runs_need(version->young, place);
             l->places[i] = place;
             l->outside--;

@@ -21,6 +21,7 @@ struct version {
     unsigned last;                /* the deepest level that holds anything; 0 when there is none */
     struct young_runs *young;     /* NULL: no run of this version is in it */
     struct young_places in_table; /* of all levels */
+    uint64_t young_head_min, young_head_max; /* heads of the bounds of the runs in it: it knows nothing beyond */
     uint64_t young_keys;          /* of the runs that have a place there or may get one */
 };
 

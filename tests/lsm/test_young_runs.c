@@ -364,6 +364,43 @@ START_TEST(room_comes_back)
 }
 END_TEST
 
+/* The table is not asked for keys outside of the bounds of all runs in it, and is for those at the bounds. */
+START_TEST(bounds_of_the_table)
+{
+    static const struct {
+        const char *key;
+        bool there;
+        uint64_t probes;
+    } cases[] = {
+        {"\1a", false, 0},       {"\1k", false, 0}, {"\1kaaaaaaa", true, 1},  {"\1m", false, 1},
+        {"\1paaaaaaa", true, 1}, {"\1q", false, 0}, {"\1paaaaaab", false, 1}, /* heads are compared: 8 bytes */
+    };
+    env = env_memory_create(9);
+    struct lsm_options o = options(true);
+    struct lsm *db = open_tree(&o);
+    struct batch batch = {0};
+    for (const char *c = "kmp"; *c; c++) {
+        char key[] = "?aaaaaaa";
+        key[0] = *c;
+        ck_assert_int_eq(batch_add(&batch, BATCH_PUT, 1, slice_of(key), (plsm_slice){0}, slice_of(key)), PLSM_OK);
+    }
+    ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
+    ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+    ck_assert_uint_eq(young(db, true), 1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct lsm_value value = {0};
+        lsm_statistics_reset(db);
+        ck_assert_int_eq(lsm_get(db, NULL, slice_of(cases[i].key), false, &value),
+                         cases[i].there ? PLSM_OK : PLSM_NOT_FOUND);
+        ck_assert_msg(counter_read(&db->counters, COUNT_YOUNG_PROBES) == cases[i].probes, "key %s", cases[i].key);
+        lsm_value_free(&value);
+    }
+    batch_free(&batch);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("young runs");
@@ -376,6 +413,7 @@ int main(void)
     tcase_add_test(tests, as_many_as_expected);
     tcase_add_test(tests, sizes_of_tables);
     tcase_add_test(tests, room_comes_back);
+    tcase_add_test(tests, bounds_of_the_table);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

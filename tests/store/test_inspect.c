@@ -397,7 +397,8 @@ START_TEST(levels_add_up)
     ck_assert_uint_ge(lookups.young.runs, young); /* some are not swept out yet */
     ck_assert_uint_ge(lookups.young.bytes, young_bytes);
     ck_assert_uint_eq(lookups.young.bytes > 0, learned);
-    ck_assert_uint_eq(lookups.young_probes, learned ? lookups.keys - lookups.found_in_memory : 0);
+    ck_assert_uint_eq(lookups.young_probes > 0, learned); /* none for keys outside of all young runs */
+    ck_assert_uint_le(lookups.young_probes, lookups.keys - lookups.found_in_memory);
     for (unsigned i = 0; i < runs->count; i++)
         ask_keys(db, &runs->list[i], "a run of several levels");
     ck_assert(learned ? routed > 0 : routed == 0);
@@ -449,7 +450,9 @@ START_TEST(profile_adds_up)
     ck_assert_uint_eq(p.all[PLSM_STEP_VIEW].lookups, p.total.lookups);
     ck_assert_uint_eq(p.all[PLSM_STEP_MEMTABLES].lookups, p.total.lookups);
     ck_assert_uint_gt(p.all[PLSM_STEP_MEMBERSHIP].lookups, 0);
-    ck_assert_uint_eq(p.all[PLSM_STEP_YOUNG].lookups, learned ? p.all[PLSM_STEP_HASH].lookups : 0);
+    /* The table is not asked for keys outside of all its runs. */
+    ck_assert_uint_eq(p.all[PLSM_STEP_YOUNG].lookups > 0, learned);
+    ck_assert_uint_le(p.all[PLSM_STEP_YOUNG].lookups, p.all[PLSM_STEP_HASH].lookups);
     ck_assert_uint_eq(p.all[PLSM_STEP_MODEL].lookups > 0, learned && p.run_lookups > 0);
     ck_assert_uint_eq(p.all[PLSM_STEP_SEARCH].lookups, p.all[PLSM_STEP_LOCATE].lookups);
     ck_assert_uint_eq(p.all[PLSM_STEP_COPY].lookups, absent ? 0 : p.total.lookups);
