@@ -19,7 +19,8 @@ static struct run *find_candidate(const struct version *version, uint64_t room)
     for (unsigned level = 0; level == 0 || level < version->last; level++)
         for (size_t i = 0; i < version->levels[level].count; i++) {
             struct run *run = version->levels[level].runs[i];
-            if (run->young_place == YOUNG_PLACE_NONE && run->young_need <= room) {
+            if (run->young_place == YOUNG_PLACE_NONE && run->young_need <= room &&
+                version_is_young(version, level, run)) {
                 run_ref(run);
                 return run;
             }

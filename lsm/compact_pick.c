@@ -1,9 +1,14 @@
-/* Compaction policy: leveled. What to compact next, and how much to slow writers down; all pure functions. */
-#include "lsm/db.h"
+/* What to compact next: the leveled policy, and what any policy does besides (deletions, age); how writers are slowed
+ * down. All pure functions. */
+#include "lsm/compaction.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/banned.h"
+
+enum {
+    DELETIONS_SLOW = 4096, /* in a run of level 0: stepping over so many costs a scan as much as reading from a disk */
+};
 
 uint64_t level_bytes_max(const struct lsm_options *options, unsigned level)
 {
@@ -18,41 +23,78 @@ static uint8_t first_byte(const struct run *run)
     return *(const uint8_t *)run->facts.smallest.data;
 }
 
-/* The first key byte of which level 0 has most runs; *depth is how many. */
-static uint8_t deepest_byte(const struct version *version, unsigned *depth)
-{
-    unsigned counts[256] = {0};
-    uint8_t deepest = 0;
-    const struct level *level = &version->levels[0];
-    *depth = 0;
-    for (size_t i = 0; i < level->count; i++) {
-        uint8_t byte = first_byte(level->runs[i]);
-        if (++counts[byte] > *depth) {
-            *depth = counts[byte];
-            deepest = byte;
-        }
-    }
-    return deepest;
-}
-
 unsigned level0_depth(const struct version *version)
 {
-    unsigned depth = 0;
-    deepest_byte(version, &depth);
+    unsigned counts[256] = {0}, depth = 0;
+    const struct level *level = &version->levels[0];
+    for (size_t i = 0; i < level->count; i++) {
+        unsigned count = ++counts[first_byte(level->runs[i])];
+        depth = count > depth ? count : depth;
+    }
     return depth;
 }
+
+/* --- plans -------------------------------------------------------------------------------------------------------- */
 
 void compaction_free(struct compaction *c)
 {
     mem_free(c->runs);
+    mem_free(c->sources);
     *c = (struct compaction){0};
 }
 
-/* Adds to a compaction whose upper runs are chosen what they overlap on the level below. */
-static plsm_status add_lower(const struct version *version, struct compaction *c)
+plsm_status compaction_begin(const struct version *version, struct compaction *out)
+{
+    size_t runs = 0;
+    *out = (struct compaction){0};
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        runs += version->levels[level].count;
+    out->runs = mem_alloc(runs * sizeof *out->runs);
+    out->sources = mem_alloc((version->levels[0].count + LSM_LEVELS) * sizeof *out->sources);
+    if (out->runs && out->sources)
+        return PLSM_OK;
+    compaction_free(out);
+    return fail(PLSM_NO_MEMORY, "no memory for a compaction");
+}
+
+/* Whether a run is a part of the same sorted run as those of the newest source. */
+static bool continues(const struct compaction *c, const struct run *run)
+{
+    const struct compaction_source *s = c->source_count ? &c->sources[c->source_count - 1] : NULL;
+    bool same = s && s->level == 0 && c->runs[c->run_count - 1]->facts.seq_max == run->facts.seq_max;
+    for (size_t i = 0; same && i < s->count; i++)
+        same = !run_overlaps(c->runs[c->run_count - 1 - i], run->facts.smallest, run->facts.largest);
+    return same;
+}
+
+void compaction_add_young(struct compaction *c, struct run *run)
+{
+    size_t at = c->run_count;
+    if (!continues(c, run))
+        c->sources[c->source_count++] = (struct compaction_source){0};
+    struct compaction_source *s = &c->sources[c->source_count - 1];
+    for (; at > c->run_count - s->count &&
+           slice_compare(c->runs[at - 1]->facts.smallest, run->facts.smallest) > 0;
+         at--)
+        c->runs[at] = c->runs[at - 1];
+    c->runs[at] = run;
+    c->run_count++;
+    s->count++;
+}
+
+void compaction_add_level(struct compaction *c, unsigned level, struct run *const *runs, size_t count)
+{
+    if (count == 0)
+        return;
+    c->sources[c->source_count++] = (struct compaction_source){level, count};
+    memcpy(c->runs + c->run_count, runs, count * sizeof *runs);
+    c->run_count += count;
+}
+
+void compaction_add_overlapped(const struct version *version, struct compaction *c)
 {
     plsm_slice smallest = c->runs[0]->facts.smallest, largest = c->runs[0]->facts.largest;
-    for (size_t i = 1; i < c->upper_count; i++) {
+    for (size_t i = 1; i < c->run_count; i++) {
         const struct run_facts *facts = &c->runs[i]->facts;
         if (slice_compare(facts->smallest, smallest) < 0)
             smallest = facts->smallest;
@@ -60,128 +102,194 @@ static plsm_status add_lower(const struct version *version, struct compaction *c
             largest = facts->largest;
     }
     size_t first = 0, count = version_overlapping(version, c->output_level, smallest, largest, &first);
-    if (count) {
-        struct run **grown = mem_realloc(c->runs, (c->upper_count + count) * sizeof *grown);
-        if (!grown)
-            return fail(PLSM_NO_MEMORY, "no memory for a compaction");
-        c->runs = grown;
-        memcpy(c->runs + c->upper_count, version->levels[c->output_level].runs + first, count * sizeof *grown);
-    }
-    c->lower_count = count;
+    compaction_add_level(c, c->output_level, version->levels[c->output_level].runs + first, count);
+}
+
+/* --- leveled ------------------------------------------------------------------------------------------------------ */
+
+/* Adds to a compaction whose upper runs are chosen what they overlap on the level below. */
+static void add_lower(const struct version *version, struct compaction *c)
+{
+    compaction_add_overlapped(version, c);
     /* Deletions that arrive on the last level are dropped by a merge only. */
-    c->trivial = c->upper_count == 1 && count == 0 &&
+    c->trivial = c->run_count == 1 &&
                  (c->runs[0]->facts.deletions == 0 || c->output_level < version_last_level(version));
+}
+
+/* How urgent it is to compact level 0: 1 and more is due. *byte is the first byte whose runs are. Besides their number
+ * their bytes count: runs that another policy merged may hold more than all that is below. */
+static double level0_score(const struct version *version, const struct lsm_options *options, uint8_t *byte)
+{
+    unsigned counts[256] = {0};
+    uint64_t bytes[256] = {0};
+    double best = 0;
+    const struct level *level = &version->levels[0];
+    for (size_t i = 0; i < level->count; i++) {
+        uint8_t first = first_byte(level->runs[i]);
+        bytes[first] += level->runs[i]->facts.file_size;
+        double by_count = (double)++counts[first] / options->l0_compact;
+        double by_bytes = (double)bytes[first] / (2.0 * (double)level_bytes_max(options, 1));
+        double score = by_count > by_bytes ? by_count : by_bytes;
+        if (score > best) {
+            best = score;
+            *byte = first;
+        }
+    }
+    return best;
+}
+
+/* Level 0: all runs with a first byte, or the oldest of them alone when it can just be moved down. */
+static plsm_status plan_level0(const struct version *version, uint8_t byte, struct compaction *out)
+{
+    const struct level *level = &version->levels[0];
+    size_t first = 0;
+    struct run *oldest = NULL;
+    TRY(compaction_begin(version, out));
+    out->output_level = 1;
+    for (size_t i = 0; i < level->count; i++) /* newest first */
+        if (first_byte(level->runs[i]) == byte)
+            compaction_add_young(out, oldest = level->runs[i]);
+    if (version_overlapping(version, 1, oldest->facts.smallest, oldest->facts.largest, &first) == 0 &&
+        oldest->facts.deletions == 0) {
+        out->run_count = out->source_count = 0;
+        compaction_add_young(out, oldest);
+    }
+    add_lower(version, out);
     return PLSM_OK;
 }
 
-/* Level 0: all runs with the deepest first byte, or the oldest of them alone when it can just be moved down. */
-static plsm_status pick_level0(const struct version *version, struct compaction *out)
+/* One run of a deeper level into the next. */
+static plsm_status plan_run(const struct version *version, unsigned level, size_t at, struct compaction *out)
 {
-    const struct level *level = &version->levels[0];
-    unsigned depth = 0;
-    size_t first = 0;
-    uint8_t byte = deepest_byte(version, &depth);
-    struct run *oldest = NULL;
-    out->runs = mem_alloc(depth * sizeof(struct run *));
-    if (!out->runs)
-        return fail(PLSM_NO_MEMORY, "no memory for a compaction");
-    for (size_t i = 0; i < level->count; i++) /* newest first */
-        if (first_byte(level->runs[i]) == byte)
-            out->runs[out->upper_count++] = oldest = level->runs[i];
-    if (version_overlapping(version, 1, oldest->facts.smallest, oldest->facts.largest, &first) == 0 &&
-        oldest->facts.deletions == 0) {
-        out->runs[0] = oldest;
-        out->upper_count = 1;
-    }
-    return add_lower(version, out);
+    TRY(compaction_begin(version, out));
+    out->level = level;
+    out->output_level = level + 1;
+    compaction_add_level(out, level, version->levels[level].runs + at, 1);
+    add_lower(version, out);
+    return PLSM_OK;
 }
 
 /* A deeper level: the first run behind the level's cursor, in turn. */
-static plsm_status pick_turn(const struct version *version, const struct buf *cursor, struct compaction *out)
+static plsm_status plan_turn(const struct version *version, unsigned number, const struct buf *cursor,
+                             struct compaction *out)
 {
-    const struct level *level = &version->levels[out->level];
+    const struct level *level = &version->levels[number];
     size_t at = 0;
     while (at < level->count && cursor->size && slice_compare(level->runs[at]->facts.smallest, buf_slice(cursor)) <= 0)
         at++;
-    out->runs = mem_alloc(sizeof(struct run *));
-    if (!out->runs)
-        return fail(PLSM_NO_MEMORY, "no memory for a compaction");
-    out->runs[out->upper_count++] = level->runs[at < level->count ? at : 0];
-    return add_lower(version, out);
+    return plan_run(version, number, at < level->count ? at : 0, out);
 }
 
-/* A run of which more than half are deletions, above the last level: they make scans slow until they are gone. */
-static bool find_deletions(const struct version *version, struct compaction *out)
+static bool pick_leveled(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
+                         struct compaction *out, plsm_status *status)
 {
-    for (unsigned l = 1; l < version_last_level(version); l++)
-        for (size_t i = 0; i < version->levels[l].count; i++) {
-            struct run *run = version->levels[l].runs[i];
-            if (run->facts.deletions * 2 <= run->facts.entries)
-                continue;
-            out->runs = mem_alloc(sizeof *out->runs);
-            if (!out->runs)
-                return false;
-            out->level = l;
-            out->output_level = l + 1;
-            out->runs[out->upper_count++] = run;
-            return true;
-        }
-    return false;
-}
-
-bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
-                     struct compaction *out, plsm_status *status)
-{
-    double best = 1.0;
-    unsigned best_level = LSM_LEVELS;
-    *out = (struct compaction){0};
-    *status = PLSM_OK;
-    for (unsigned level = 0; level + 1 < LSM_LEVELS; level++) {
-        double score = level == 0 ? (double)level0_depth(version) / options->l0_compact
-                                  : (double)version->levels[level].bytes / (double)level_bytes_max(options, level);
-        if (score > best || (level == 0 && score >= best)) {
+    uint8_t byte = 0;
+    double best = level0_score(version, options, &byte);
+    unsigned best_level = best >= 1.0 ? 0 : LSM_LEVELS;
+    for (unsigned level = 1; level + 1 < LSM_LEVELS; level++) {
+        double score = (double)version->levels[level].bytes / (double)level_bytes_max(options, level);
+        if (score > 1.0 && score > best) {
             best = score;
             best_level = level;
         }
     }
-    if (best_level < LSM_LEVELS) {
-        out->level = best_level;
-        out->output_level = best_level + 1;
-        *status = best_level == 0 ? pick_level0(version, out) : pick_turn(version, &cursors[best_level], out);
-    } else if (find_deletions(version, out)) {
-        *status = add_lower(version, out);
-    } else {
+    if (best_level == LSM_LEVELS)
         return false;
-    }
+    *status = best_level == 0 ? plan_level0(version, byte, out)
+                              : plan_turn(version, best_level, &cursors[best_level], out);
+    return true;
+}
+
+/* --- deletions and age -------------------------------------------------------------------------------------------- */
+
+/* The compaction of one run above the last level because of what it holds; with `down` it is to get there in the end.
+ * False: nothing is to be gained yet. */
+static bool plan_for_run(const struct version *version, const struct lsm_options *options, unsigned level, size_t at,
+                         bool down, struct compaction *out, plsm_status *status)
+{
+    const struct run *run = version->levels[level].runs[at];
+    if (level > 0)
+        *status = plan_run(version, level, at, out);
+    else if (tier_policy(options).partial)
+        *status = plan_level0(version, first_byte(run), out);
+    else
+        return tiers_compaction_from(version, options, run, down, out, status);
+    return true;
+}
+
+/* A run above the last level that is mostly deletions: they make scans slow until they are gone. Few of them in level 0
+ * are not worth a merge with the larger level below. */
+static bool pick_deletions(const struct version *version, const struct lsm_options *options, struct compaction *out,
+                           plsm_status *status)
+{
+    if (options->deletions_compact == 0)
+        return false;
+    for (unsigned level = 0; level == 0 || level < version_last_level(version); level++)
+        for (size_t i = 0; i < version->levels[level].count; i++) {
+            const struct run_facts *f = &version->levels[level].runs[i]->facts;
+            bool many = level > 0 || f->deletions >= DELETIONS_SLOW;
+            if (many && f->deletions * 100 > f->entries * options->deletions_compact &&
+                plan_for_run(version, options, level, i, false, out, status))
+                return true;
+        }
+    return false;
+}
+
+/* A run above the last level with data older than compact_age: its deletions are not to stay for ever. */
+static bool pick_aged(const struct version *version, const struct lsm_options *options, uint64_t now_s,
+                      struct compaction *out, plsm_status *status)
+{
+    if (options->compact_age_s == 0)
+        return false;
+    for (unsigned level = 0; level == 0 || level < version_last_level(version); level++)
+        for (size_t i = 0; i < version->levels[level].count; i++)
+            if (version->levels[level].runs[i]->facts.oldest_s + options->compact_age_s <= now_s)
+                return plan_for_run(version, options, level, i, true, out, status);
+    return false;
+}
+
+bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
+                     uint64_t now_s, struct compaction *out, plsm_status *status)
+{
+    *out = (struct compaction){0};
+    *status = PLSM_OK;
+    bool partial = tier_policy(options).partial;
+    bool found = (partial ? pick_leveled(version, options, cursors, out, status)
+                          : tiers_compaction(version, options, out, status)) ||
+                 pick_deletions(version, options, out, status) || pick_aged(version, options, now_s, out, status);
     if (*status != PLSM_OK)
         compaction_free(out);
-    return true;
+    return found;
 }
 
 bool compaction_pick_range(const struct version *version, unsigned level, plsm_slice from, plsm_slice to,
                            struct compaction *out, plsm_status *status)
 {
     const struct level *l = &version->levels[level];
-    *out = (struct compaction){.level = level, .output_level = level + 1};
+    bool wanted[256] = {false};
+    *out = (struct compaction){0};
     *status = PLSM_OK;
     if (l->count == 0)
         return false;
-    out->runs = mem_alloc(l->count * sizeof *out->runs);
-    if (!out->runs) {
-        *status = fail(PLSM_NO_MEMORY, "no memory for a compaction");
+    *status = compaction_begin(version, out);
+    if (*status != PLSM_OK)
         return true;
-    }
-    bool wanted[256] = {false};
+    out->level = level;
+    out->output_level = level + 1;
     for (size_t i = 0; i < l->count; i++)
         wanted[first_byte(l->runs[i])] |= run_overlaps(l->runs[i], from, to);
-    for (size_t i = 0; i < l->count; i++) /* level 0: older runs below must not be overtaken, so all of the byte */
-        if (level == 0 ? wanted[first_byte(l->runs[i])] : run_overlaps(l->runs[i], from, to))
-            out->runs[out->upper_count++] = l->runs[i];
-    if (out->upper_count)
-        *status = add_lower(version, out);
-    if (!out->upper_count || *status != PLSM_OK)
+    for (size_t i = 0; i < l->count && level == 0; i++) /* older runs below must not be overtaken, so all of the byte */
+        if (wanted[first_byte(l->runs[i])])
+            compaction_add_young(out, l->runs[i]);
+    if (level > 0) {
+        size_t first = 0, count = version_overlapping(version, level, from, to, &first);
+        compaction_add_level(out, level, l->runs + first, count);
+    }
+    if (out->run_count)
+        add_lower(version, out);
+    else
         compaction_free(out);
-    return out->upper_count > 0 || *status != PLSM_OK;
+    return out->run_count > 0;
 }
 
 uint64_t pacing_ns(unsigned depth, unsigned slowdown, unsigned stop, uint64_t bytes)

@@ -14,6 +14,11 @@ void counter_stripe_take(void)
     counter_stripe = mine + 1;
 }
 
+void counter_stripe_share(void)
+{
+    counter_stripe = COUNTER_STRIPES;
+}
+
 void counters_init(struct counters *c)
 {
     c->stripes[COUNTER_STRIPES - 1].shared = true;

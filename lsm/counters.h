@@ -47,6 +47,7 @@ enum counter {
     COUNT_COMPACT_READ_BYTES,
     COUNT_FLUSHES,
     COUNT_COMPACTIONS,
+    COUNT_COMPACTION_PARTS, /* of them, each merged by itself */
     COUNT_TRIVIAL_MOVES,
     COUNT_SYNCS,      /* log syncs */
     COUNT_STALL_NS,   /* writers waited or were paced */
@@ -72,6 +73,8 @@ void counters_init(struct counters *c); /* of zeroed memory */
 /* The calling thread's stripe plus one; 0 before counter_stripe_take. */
 extern _Thread_local unsigned counter_stripe;
 void counter_stripe_take(void);
+/* The calling thread lives shortly: it counts in the stripe that further threads share, and takes none away. */
+void counter_stripe_share(void);
 
 /* The calling thread's own: for those who count several things in a row. */
 static inline struct counter_stripe *counters_mine(struct counters *c)

@@ -16,6 +16,7 @@
 #include "base/epoch.h"
 #include "base/sync.h"
 #include "lsm/arena.h"
+#include "lsm/compaction.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/reclog.h"
@@ -105,6 +106,7 @@ struct lsm {
     unsigned manual_waiting;  /* manual compactions that want to be next */
     condition work, progress; /* for the threads; for whoever waits for them */
     struct env_thread *flusher, *compactor;
+    unsigned writers_depth;   /* of the version */
     struct buf compact_cursor[LSM_LEVELS]; /* where the next compaction of a level begins; owner: who has compacting */
 
     /* the leader's */
@@ -173,34 +175,14 @@ plsm_status version_renew(struct lsm *db, bool train);
  * fences until the next time. Outside of all locks. */
 void train_pending(struct lsm *db);
 
+/* --- compact_job.c --- */
+/* Carries out a plan that was picked from `version`, by whoever has compacting. */
+plsm_status compaction_run(struct lsm *db, struct version *version, const struct compaction *plan);
+
 /* --- compact.c --- */
 /* Compacts while some level asks for it. Claims `compacting`. With `once` at most one step. */
 plsm_status compact_pending(struct lsm *db, bool once, bool *worked);
 void background_start(struct lsm *db, plsm_status *status);
 void background_stop(struct lsm *db);
-
-/* --- compact_pick.c: policy --- */
-struct compaction {
-    unsigned level, output_level;
-    struct run **runs; /* of `level`: level 0 newest first, others in key order; then those of output_level */
-    size_t upper_count, lower_count;
-    bool trivial; /* move the one run down as it is */
-};
-/* What level `level` may hold before it is compacted: bytes. Level 1 as much as starts a compaction of level 0, each
- * deeper level size_ratio times more. Example: buffer_size 64 MiB, l0_compact 4, ratio 10: 256 MiB, 2.5 GiB, 25 GiB. */
-uint64_t level_bytes_max(const struct lsm_options *options, unsigned level);
-/* The largest number of runs of level 0 whose keys begin with one byte: how many a read may have to look at. */
-unsigned level0_depth(const struct version *version);
-/* Chooses the most urgent compaction; false when none is needed. `cursors` are keys per level: where to go on. The runs
- * array is allocated (compaction_free); PLSM_NO_MEMORY through *status. Pure otherwise. */
-bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
-                     struct compaction *out, plsm_status *status);
-/* All runs of `level` that overlap [from, to] and what they overlap below; false when there is none. */
-bool compaction_pick_range(const struct version *version, unsigned level, plsm_slice from, plsm_slice to,
-                           struct compaction *out, plsm_status *status);
-void compaction_free(struct compaction *c);
-/* Nanoseconds that a writer of `bytes` is held back while level 0 is `depth` deep: 64 MiB/s at `slowdown`, falling to
- * 1 MiB/s just below `stop`, never more than 20 ms at once. Example: slowdown 8, stop 20, depth 8, 64 KiB: 1 ms. */
-uint64_t pacing_ns(unsigned depth, unsigned slowdown, unsigned stop, uint64_t bytes);
 
 #endif

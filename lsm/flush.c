@@ -26,7 +26,7 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
     uint64_t cutoff = snapshot_cutoff(db), newer_seq = SEQ_MAX, seq_max = 0;
     plsm_slice key = {0};
     struct output_job job;
-    output_job_start(db, &job);
+    output_job_start(db, memtable_bytes(table), env_wall_ns(db->env) / 1000000000, &job);
     plsm_status status = cursor_open_memtable(&cursor, table, &options);
     for (cursor_first(&cursor); status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
         struct entry entry = cursor.entry;

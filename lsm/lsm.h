@@ -24,6 +24,7 @@ enum {
     LSM_KEY_MAX = 8193, /* with the keyspace byte */
     LSM_META_MAX = 255,
     LSM_VALUE_MAX = 1 << 20, /* of one entry of the tree */
+    LSM_COMPACT_THREADS_MAX = 16,
     LSM_DIRECTORY_BYTE = 1,  /* keys that begin with it have directories in the filters (lsm_has_prefix) */
 };
 #define LSM_BATCH_BYTES_MAX (UINT64_C(512) << 20)
@@ -36,6 +37,10 @@ enum lsm_model { LSM_MODEL_AUTO, LSM_MODEL_LINEAR, LSM_MODEL_PLR, LSM_MODEL_NEUR
 /* What tells whether a run may hold a key, in learned mode: whatever is cheapest; the same with smaller, slower
  * filters; the traditional filter alone. */
 enum lsm_filter { LSM_FILTER_AUTO, LSM_FILTER_SMALL, LSM_FILTER_FUSE };
+
+/* How many sorted runs a level may hold before they are merged into the next (compact_tiers.h): one on each; T - 1 on
+ * each, T being size_ratio; T - 1 on each and one on the last. Any store opens with any of them. */
+enum lsm_policy { LSM_POLICY_LEVELED, LSM_POLICY_TIERED, LSM_POLICY_LAZY };
 
 /* Levels are told apart in groups: what is right for the few young runs need not be for the last level. */
 enum lsm_group { LSM_GROUP_FIRST, LSM_GROUP_MIDDLE, LSM_GROUP_LAST, LSM_GROUPS };
@@ -61,6 +66,12 @@ struct lsm_options {
     uint64_t cache_size;  /* bytes of the page cache; 0: none */
     uint32_t size_ratio;  /* each level is that many times larger than the one above; 2 to 64 */
     uint64_t file_size;   /* where compaction cuts runs; at least 64 KiB */
+    enum lsm_policy policy;
+    uint32_t runs_per_level;  /* sorted runs on each level but the last; 0: as the policy says */
+    uint32_t runs_last_level; /* and on the last one */
+    uint32_t deletions_compact; /* percent of a run's entries that are deletions above which it is compacted; 0: off */
+    uint64_t compact_age_s;     /* runs with older data are compacted down to the last level; 0: off */
+    uint32_t compact_threads;   /* a large compaction is split into up to so many parts, 1 to LSM_COMPACT_THREADS_MAX */
     uint32_t l0_compact;  /* runs in level 0 that start a compaction */
     uint32_t l0_slowdown; /* from here on writers are paced */
     uint32_t l0_stop;     /* here they wait */

@@ -8,6 +8,8 @@
  *                                     key, each a varint size and the bytes
  *   5  run removed: varints           level, number
  *   6  store id: varint               in the snapshot
+ *   7  age: varint                    of the run added last in this record: seconds since 1970 at which its oldest
+ *                                     entries were flushed; left out where nobody knows
  *
  * The record's user field is 1 for the snapshot that begins the file, 0 for an edit. */
 #include "lsm/manifest.h"
@@ -19,7 +21,7 @@
 #include "lsm/reclog.h"
 #include "base/banned.h"
 
-enum tag { TAG_LOG_FLOOR = 1, TAG_NEXT_NUMBER, TAG_SEQ, TAG_ADDED, TAG_REMOVED, TAG_STORE_ID };
+enum tag { TAG_LOG_FLOOR = 1, TAG_NEXT_NUMBER, TAG_SEQ, TAG_ADDED, TAG_REMOVED, TAG_STORE_ID, TAG_AGE };
 enum { USER_EDIT = 0, USER_SNAPSHOT = 1, RUN_NUMBERS = 12 };
 
 struct manifest {
@@ -48,7 +50,8 @@ static plsm_status put_run(struct buf *out, unsigned level, const struct run_fac
     for (size_t i = 0; i < RUN_NUMBERS - 1; i++)
         TRY(buf_append_varint(out, numbers[i]));
     TRY(buf_append_slice(out, f->smallest));
-    return buf_append_slice(out, f->largest);
+    TRY(buf_append_slice(out, f->largest));
+    return f->oldest_s ? put_number(out, TAG_AGE, f->oldest_s) : PLSM_OK;
 }
 
 static plsm_status encode_edit(const struct edit *edit, struct buf *out)
@@ -152,6 +155,13 @@ static plsm_status decode(struct run_context *context, plsm_slice payload, struc
             break;
         case TAG_ADDED:
             TRY(decode_run(context, &at, end, edit));
+            break;
+        case TAG_AGE:
+            at = get_varint(at, end, &n[0]);
+            if (edit->added_count)
+                edit->added[edit->added_count - 1].run->facts.oldest_s = n[0];
+            else
+                at = NULL;
             break;
         case TAG_REMOVED:
             at = get_numbers(at, end, n, 2);

@@ -26,6 +26,8 @@ void lsm_options_default(struct lsm_options *options)
         .cache_size = 256 << 20,
         .size_ratio = 10,
         .file_size = 64 << 20,
+        .deletions_compact = 50,
+        .compact_threads = 2,
         .l0_compact = 4,
         .l0_slowdown = 8,
         .l0_stop = 20,
@@ -126,6 +128,10 @@ static plsm_status check_options(const struct lsm_options *o)
         return fail(PLSM_INVALID, "buffer_size and file_size must be at least 64K");
     if (o->size_ratio < 2 || o->size_ratio > 64)
         return fail(PLSM_INVALID, "size_ratio must be between 2 and 64, not %u", o->size_ratio);
+    if (o->compact_threads < 1 || o->compact_threads > LSM_COMPACT_THREADS_MAX || o->deletions_compact > 100)
+        return fail(PLSM_INVALID,
+                    "compact_threads must be between 1 and %d, not %u, and deletions_compact at most 100, not %u",
+                    LSM_COMPACT_THREADS_MAX, o->compact_threads, o->deletions_compact);
     if (o->l0_compact < 1 || o->l0_compact > o->l0_slowdown || o->l0_slowdown > o->l0_stop)
         return fail(PLSM_INVALID, "l0_compact <= l0_slowdown <= l0_stop does not hold: %u, %u, %u", o->l0_compact,
                     o->l0_slowdown, o->l0_stop);

@@ -16,13 +16,31 @@ static uint64_t keys_expected(const struct version *version, uint64_t bytes)
     return last->bytes ? (uint64_t)((double)bytes * (double)entries / (double)last->bytes) : bytes / BYTES_GUESSED;
 }
 
-void output_job_start(struct lsm *db, struct output_job *job)
+void output_job_start(struct lsm *db, uint64_t bytes, uint64_t oldest_s, struct output_job *job)
 {
     mutex_lock(&db->lock);
     *job = (struct output_job){.train = ++db->jobs % db->options.train_every == 0,
-                               .keys_expected = keys_expected(db->version, db->options.file_size)};
+                               .keys_expected = keys_expected(db->version, db->options.file_size),
+                               .bytes = bytes,
+                               .oldest_s = oldest_s};
     db->training_due |= job->train && db->options.train_every > 1;
     mutex_unlock(&db->lock);
+}
+
+unsigned output_filter_bits(const struct version *version, const struct lsm_options *options, unsigned level,
+                            uint64_t bytes)
+{
+    struct tier_policy policy = tier_policy(options);
+    unsigned last = version_last_level(version);
+    if (policy.partial || level > 0) {
+        if (last < level)
+            last = level;
+        if (last == 0)
+            last = 1; /* level 0 is never the last for long */
+        return filter_bits_for_level(level, last, options->filter_bits, options->size_ratio);
+    }
+    return filter_bits_for_level(tier_level(&policy, bytes), tier_level(&policy, version_largest_bytes(version)),
+                                 options->filter_bits, options->size_ratio);
 }
 
 plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job, struct run_writer **out)
@@ -31,22 +49,21 @@ plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job,
     mutex_lock(&db->lock);
     uint64_t number = db->next_number++;
     unsigned last = version_last_level(db->version);
-    struct run_plan plan = {.level = level, .group = version_group(db->version, level)};
+    struct run_plan plan = {.level = level, .group = version_group(db->version, level), .job = job->first};
+    if (job->first == 0) /* parts of a compaction share it */
+        job->first = (uint32_t)number;
+    if (options->filter_bits)
+        plan.filter_bits = output_filter_bits(db->version, options, level, job->bytes);
+    bool large = level == 0 && job->bytes > db->version->young_bytes_max && job->bytes > 2 * options->buffer_size;
     mutex_unlock(&db->lock);
     if (last < level)
         last = level;
-    if (last == 0)
-        last = 1; /* level 0 is never the last for long */
-    if (options->filter_bits)
-        plan.filter_bits = filter_bits_for_level(level, last, options->filter_bits, options->size_ratio);
+    plan.young = !large && (level == 0 || level < last);
+    plan.tailored = !plan.young || !db->young; /* the others go into the table over young runs */
+    plan.keys_expected = job->keys_expected;
+    plan.oldest_s = job->oldest_s;
     plan.fuse_only = options->index != LSM_LEARNED || options->filter == LSM_FILTER_FUSE;
     plan.small = options->filter == LSM_FILTER_SMALL;
-    plan.tailored = level == last || !db->young; /* the others go into the table over young runs */
-    plan.young = level < last;
-    plan.keys_expected = job->keys_expected;
-    plan.job = job->first;
-    if (job->first == 0)
-        job->first = (uint32_t)number;
     const struct lsm_group_options *group = &options->groups[plan.group];
     plan.train = job->train && options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && group->update;
     return run_writer_create(&db->context, number, &plan, out);

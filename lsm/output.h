@@ -10,9 +10,16 @@ struct output_job {
     bool train;             /* its runs are to be trained */
     uint32_t first;         /* number of the first of them; 0: there is none yet */
     uint64_t keys_expected; /* in a run of full size, about */
+    uint64_t bytes;         /* of the sorted run that it makes, about */
+    uint64_t oldest_s;      /* of what it writes, as in run_facts */
 };
-void output_job_start(struct lsm *db, struct output_job *job);
-/* Starts a run that is meant for `level`: takes a number, and filter bits by Monkey. */
+void output_job_start(struct lsm *db, uint64_t bytes, uint64_t oldest_s, struct output_job *job);
+/* The fingerprint bits of a filter by Monkey: for a run of `level` in a sorted run of `bytes`. By the level, and in
+ * level 0, where sorted runs of all sizes are, by its logical level against that of the largest. Example: tiered, ratio
+ * 10, filter_bits 8, buffer 64 MiB, 100 GiB on the last level: 16 for a memtable's run, 11 for one of 10 GiB. Pure. */
+unsigned output_filter_bits(const struct version *version, const struct lsm_options *options, unsigned level,
+                            uint64_t bytes);
+/* Starts a run that is meant for `level`: takes a number, and filter bits. Any thread. */
 plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job, struct run_writer **out);
 
 /* Finishes the run and adds it to the edit; *bytes is the size of its file. Destroys the writer in any case; after a

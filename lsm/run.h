@@ -62,6 +62,7 @@ struct run_facts {
     uint64_t number, file_size;
     uint64_t salt; /* of the file: a file of another store, or of another run, is not taken for it */
     uint64_t entries, deletions, key_bytes, value_bytes, filter_keys, seq_max;
+    uint64_t oldest_s; /* since 1970: when the oldest of its entries were flushed; 0: before this was kept */
     uint32_t units;
     bool versions;
     plsm_slice smallest, largest; /* keys; owned by the run, or by whoever passes the facts */

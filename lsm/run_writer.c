@@ -71,6 +71,7 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
         return fail(PLSM_NO_MEMORY, "no memory to write a run");
     w->context = context;
     w->facts.number = number;
+    w->facts.oldest_s = plan->oldest_s;
     w->plan = *plan;
     w->start_ns = env_cpu_ns(context->env);
     run_path(context, number, w->path, sizeof w->path);

@@ -17,6 +17,7 @@ struct run_plan {
     bool tailored;          /* the filter may be made for what is asked for in vain */
     uint64_t keys_expected; /* about; for the classifier */
     bool train;             /* a model */
+    uint64_t oldest_s;      /* as in run_facts */
     uint32_t job;           /* number of the first run of the same flush or compaction; 0: this is it */
 };
 

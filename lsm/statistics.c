@@ -34,7 +34,8 @@ static uint64_t count(const struct telling *t, enum counter which)
 struct totals {
     uint64_t files, bytes, entries, deletions, data_bytes, filter_keys, filter_bytes;
     uint64_t index_bytes, index_entries, run_metadata_max, router_max, routers;
-    uint64_t loaded, with_model, last_level_bytes;
+    uint64_t loaded, with_model;
+    uint64_t largest_bytes; /* of the largest sorted run: what the others take is over and above */
     uint64_t memberships[MEMBERSHIP_KINDS]; /* files by what tells whether they may hold a key */
     struct young_runs_info young;
 };
@@ -82,7 +83,7 @@ static struct totals add_up(const struct telling *t)
         young_runs_get_info(t->db->young, &sum.young);
     sum.filter_bytes += sum.young.bytes;
     sum.index_bytes += sum.routers;
-    sum.last_level_bytes = version->levels[version_last_level(version)].bytes;
+    sum.largest_bytes = version_largest_bytes(version);
     return sum;
 }
 
@@ -132,12 +133,14 @@ static void tell_work(const struct telling *t, const struct totals *sum)
 {
     double user = (double)count(t, COUNT_USER_BYTES);
     tell_ratio(t, "lsm.write_amplification", (double)count(t, COUNT_WRITE_BYTES), user);
-    tell_ratio(t, "lsm.space_amplification", (double)sum->bytes, (double)sum->last_level_bytes);
+    tell_ratio(t, "lsm.space_amplification", (double)sum->bytes, (double)sum->largest_bytes);
+    tell(t, "lsm.sorted_runs", version_sorted_runs(t->view->version));
     tell(t, "lsm.flushes", count(t, COUNT_FLUSHES));
     tell(t, "lsm.flush_bytes", count(t, COUNT_FLUSH_BYTES));
     tell(t, "lsm.compactions", count(t, COUNT_COMPACTIONS));
     tell(t, "lsm.compact_bytes", count(t, COUNT_COMPACT_BYTES));
     tell(t, "lsm.compact_read_bytes", count(t, COUNT_COMPACT_READ_BYTES));
+    tell(t, "lsm.compaction_parts", count(t, COUNT_COMPACTION_PARTS));
     tell(t, "lsm.trivial_moves", count(t, COUNT_TRIVIAL_MOVES));
     tell(t, "lsm.stall_ms", count(t, COUNT_STALL_NS) / 1000000);
     tell(t, "lsm.log_bytes", count(t, COUNT_LOG_BYTES));

@@ -78,10 +78,14 @@ void version_unref(struct version *version)
     mem_free(version);
 }
 
+/* The newest first. Of runs that share keys the newer one has the larger sequence number: memtables follow each other,
+ * and what is merged were neighbours. Only parts of one sorted run have the same. */
 static int by_age(const void *a, const void *b)
 {
-    uint64_t x = (*(struct run *const *)a)->facts.number, y = (*(struct run *const *)b)->facts.number;
-    return x > y ? -1 : x < y;
+    const struct run_facts *x = &(*(struct run *const *)a)->facts, *y = &(*(struct run *const *)b)->facts;
+    if (x->seq_max != y->seq_max)
+        return x->seq_max > y->seq_max ? -1 : 1;
+    return x->number > y->number ? -1 : x->number < y->number;
 }
 
 static int by_key(const void *a, const void *b)
@@ -138,6 +142,25 @@ static plsm_status apply_level(const struct level *base, const struct edit *edit
     return PLSM_OK;
 }
 
+uint64_t version_young_bytes_max(uint64_t bytes, uint64_t buffer_size)
+{
+    return bytes / YOUNG_PART > 2 * buffer_size ? bytes / YOUNG_PART : 2 * buffer_size;
+}
+
+bool version_is_young(const struct version *version, unsigned level, const struct run *run)
+{
+    return level == 0 ? run->facts.file_size <= version->young_bytes_max : level < version->last;
+}
+
+static uint64_t young_bytes_max(const struct version *version)
+{
+    uint64_t bytes = 0;
+    const struct level *first = &version->levels[0];
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        bytes += version->levels[level].bytes;
+    return first->count ? version_young_bytes_max(bytes, first->runs[0]->context->options->buffer_size) : 0;
+}
+
 /* Notes the places that the runs have among the young ones. On the last level none counts: there each run is asked by
  * itself, since the table would take three times the memory of a filter. */
 static void note_places(struct version *version)
@@ -145,12 +168,14 @@ static void note_places(struct version *version)
     version->last = LSM_LEVELS - 1;
     while (version->last > 0 && version->levels[version->last].count == 0)
         version->last--;
+    version->young_bytes_max = young_bytes_max(version);
     for (unsigned level = 0; level < LSM_LEVELS; level++) {
         struct level *l = &version->levels[level];
         l->outside = l->count;
         for (size_t i = 0; i < l->count && (level == 0 || level < version->last); i++) {
             uint8_t place = l->runs[i]->young_place;
-            bool belongs = place != YOUNG_PLACE_NONE || l->runs[i]->young_need != UINT64_MAX;
+            bool belongs = place != YOUNG_PLACE_NONE || (l->runs[i]->young_need != UINT64_MAX &&
+                                                         version_is_young(version, level, l->runs[i]));
             version->young_keys += belongs ? l->runs[i]->facts.entries : 0;
             if (place == YOUNG_PLACE_NONE)
                 continue;
@@ -203,6 +228,35 @@ size_t version_overlapping(const struct version *version, unsigned level, plsm_s
     while (behind < l->count && slice_compare(l->runs[behind]->facts.smallest, largest) <= 0)
         behind++;
     return behind - *first;
+}
+
+unsigned version_sorted_runs(const struct version *version)
+{
+    unsigned counts[256] = {0}, deepest = 0, levels = 0;
+    const struct run *before[256] = {NULL};
+    for (size_t i = 0; i < version->levels[0].count; i++) {
+        const struct run *run = version->levels[0].runs[i];
+        uint8_t byte = *(const uint8_t *)run->facts.smallest.data;
+        counts[byte] += !before[byte] || before[byte]->facts.seq_max != run->facts.seq_max;
+        before[byte] = run;
+        deepest = counts[byte] > deepest ? counts[byte] : deepest;
+    }
+    for (unsigned level = 1; level < LSM_LEVELS; level++)
+        levels += version->levels[level].count > 0;
+    return deepest + levels;
+}
+
+uint64_t version_largest_bytes(const struct version *version)
+{
+    const struct level *young = &version->levels[0];
+    uint64_t largest = version->last > 0 ? version->levels[version->last].bytes : 0;
+    for (size_t first = 0, next = 0; first < young->count; first = next) {
+        uint64_t bytes = 0;
+        for (; next < young->count && young->runs[next]->facts.seq_max == young->runs[first]->facts.seq_max; next++)
+            bytes += young->runs[next]->facts.file_size;
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest;
 }
 
 enum lsm_group version_group(const struct version *version, unsigned level)

@@ -5,12 +5,16 @@
 
 #include "lsm/router.h"
 
-enum { LSM_LEVELS = 7 };
+enum {
+    LSM_LEVELS = 7,
+    YOUNG_PART = 16, /* a run of level 0 that is a larger part of the store is not young */
+};
 
 struct version {
     _Atomic uint32_t references;
     struct level {
-        struct run **runs;     /* level 0: newest first, may overlap; others: in key order, disjoint */
+        struct run **runs;     /* level 0: newest first, may overlap, but for those of one seq_max: parts of one
+                                  sorted run; others: in key order, disjoint */
         uint8_t *places;       /* of each in the table over young runs, in this version; YOUNG_PLACE_NONE: not in it */
         size_t count, outside; /* runs; those without a place */
         struct young_places in_table; /* the places of the others */
@@ -23,6 +27,7 @@ struct version {
     struct young_places in_table; /* of all levels */
     uint64_t young_head_min, young_head_max; /* heads of the bounds of the runs in it: it knows nothing beyond */
     uint64_t young_keys;          /* of the runs that have a place there or may get one */
+    uint64_t young_bytes_max;     /* larger runs of level 0 are not to be in it */
 };
 
 /* A change from one version to the next, and of the store's counters: one MANIFEST record. */
@@ -53,6 +58,13 @@ void version_unref(struct version *version); /* accepts NULL */
 /* The version behind `base` after `edit`, with one reference. PLSM_CORRUPT when the edit removes a run that is not
  * there or makes runs of a level overlap. */
 plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out);
+/* How large a run of level 0 may be for the table over young runs, in a store of `bytes`: a sixteenth of it, or as large
+ * as a memtable makes it. The table takes three times the memory of a filter, and under the policies that leave large
+ * runs in level 0 those hold most of the data. Example: buffer_size 64 MiB: 128 MiB up to 2 GiB, then 6 GiB for 96 GiB.
+ * Pure. */
+uint64_t version_young_bytes_max(uint64_t bytes, uint64_t buffer_size);
+/* Whether a run of a level belongs into that table, unless it has better. */
+bool version_is_young(const struct version *version, unsigned level, const struct run *run);
 /* Makes the models of the levels that lack one, before the version is shown to anybody: all of them, or (`changed`) as
  * the options say how a change is followed. What exceeds the budgets is not made. PLSM_NO_MEMORY. */
 plsm_status version_train(struct version *version, const struct lsm_options *options, bool changed);
@@ -68,6 +80,11 @@ enum lsm_group version_group(const struct version *version, unsigned level);
  * [*first, *first + returned). */
 size_t version_overlapping(const struct version *version, unsigned level, plsm_slice smallest, plsm_slice largest,
                            size_t *first);
+/* How many sorted runs a lookup may have to ask: deeper levels that hold anything, and in level 0 as many as the first
+ * byte has of which there are most. */
+unsigned version_sorted_runs(const struct version *version);
+/* Bytes of the largest sorted run: the last level or, when that is larger, those of level 0 with one seq_max. */
+uint64_t version_largest_bytes(const struct version *version);
 static inline unsigned version_last_level(const struct version *version)
 {
     return version->last;

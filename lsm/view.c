@@ -29,6 +29,7 @@ void view_publish(struct lsm *db, struct view *fresh)
 {
     atomic_init(&fresh->references, 1);
     fresh->version = db->version;
+    db->writers_depth = writers_depth(db->version, &db->options);
     version_ref(db->version);
     fresh->tables[fresh->table_count++] = db->active.table;
     for (unsigned i = db->frozen_count; i-- > 0;)

@@ -137,11 +137,11 @@ static plsm_status wait_for_progress(struct lsm *db)
     return PLSM_OK;
 }
 
-/* Slows the leader down while level 0 is deep, so that it never has to stop for long. Under lock. */
+/* Slows the leader down while compaction is behind, so that it never has to stop for long. Under lock. */
 static void pace(struct lsm *db, uint64_t bytes)
 {
     uint64_t ns = db->options.background
-                      ? pacing_ns(level0_depth(db->version), db->options.l0_slowdown, db->options.l0_stop, bytes)
+                      ? pacing_ns(db->writers_depth, db->options.l0_slowdown, db->options.l0_stop, bytes)
                       : 0;
     if (!ns)
         return;
@@ -159,7 +159,7 @@ static plsm_status make_room(struct lsm *db, uint64_t bytes)
         TRY(db_writable(db));
         if (memtable_bytes(db->active.table) < db->options.buffer_size)
             return PLSM_OK;
-        bool full = db->frozen_count == FROZEN_MAX || level0_depth(db->version) >= db->options.l0_stop;
+        bool full = db->frozen_count == FROZEN_MAX || db->writers_depth >= db->options.l0_stop;
         if (full) {
             TRY(db->options.background ? wait_for_progress(db) : work_inline(db));
             continue;

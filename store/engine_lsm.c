@@ -80,6 +80,12 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.cache_size = options->cache_size;
     lsm.size_ratio = (uint32_t)options->size_ratio;
     lsm.file_size = options->file_size;
+    lsm.policy = (enum lsm_policy)options->policy;
+    lsm.runs_per_level = (uint32_t)options->runs_per_level;
+    lsm.runs_last_level = (uint32_t)options->runs_last_level;
+    lsm.deletions_compact = (uint32_t)options->deletions_compact;
+    lsm.compact_age_s = options->compact_age;
+    lsm.compact_threads = (uint32_t)options->compact_threads;
     lsm.l0_compact = (uint32_t)options->l0_compact;
     lsm.l0_slowdown = (uint32_t)options->l0_slowdown;
     lsm.l0_stop = (uint32_t)options->l0_stop;

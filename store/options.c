@@ -21,6 +21,13 @@
     NUMBER(cache_size, 0, UINT64_C(1) << 40, "256M", "bytes of the page cache; 0: none")                               \
     NUMBER(size_ratio, 2, 64, "10", "how many times larger each level is than the one above")                          \
     NUMBER(file_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes at which compaction starts a new run")                \
+    WORD(policy, "leveled|tiered|lazy|", "leveled",                                                                    \
+         "sorted runs a level may hold: leveled (one), tiered (size_ratio - 1), lazy (so many, but one on the last)")  \
+    NUMBER(runs_per_level, 0, 64, "0", "sorted runs on each level but the last; 0: as the policy says")                \
+    NUMBER(runs_last_level, 0, 64, "0", "sorted runs on the last level; 0: as the policy says")                        \
+    NUMBER(deletions_compact, 0, 100, "50", "percent of deletions above which a run is compacted early; 0: off")       \
+    NUMBER(compact_age, 0, UINT32_MAX, "0", "seconds after which data is compacted down to the last level; 0: never")  \
+    NUMBER(compact_threads, 1, 16, "2", "parts that a large compaction is split into, in threads of their own")        \
     NUMBER(l0_compact, 1, 64, "4", "runs in level 0 that start a compaction")                                          \
     NUMBER(l0_slowdown, 1, 1024, "8", "runs in level 0 from which on writers are slowed down")                         \
     NUMBER(l0_stop, 2, 1024, "20", "runs in level 0 at which writers wait")                                            \
@@ -286,6 +293,12 @@ plsm_status plsm_options_check(const char *options)
 {
     struct store_options parsed;
     return store_options_parse(options, &parsed);
+}
+
+const char *store_policy_name(const struct store_options *options)
+{
+    static const char *const names[] = {"leveled", "tiered", "lazy"};
+    return names[options->policy];
 }
 
 const char *store_index_name(const struct store_options *options)

@@ -19,6 +19,8 @@ struct store_options {
     uint64_t engine; /* enum store_engine */
     uint64_t index;  /* enum store_index */
     uint64_t buffer_size, cache_size, size_ratio, file_size;
+    uint64_t policy; /* enum lsm_policy */
+    uint64_t runs_per_level, runs_last_level, deletions_compact, compact_age, compact_threads;
     uint64_t l0_compact, l0_slowdown, l0_stop;
     uint64_t filter_bits, filter, filter_young, background, manifest_size;
     uint64_t base_fpr;            /* parts per million; 0: by filter_bits */
@@ -40,5 +42,6 @@ struct store_options {
 plsm_status store_options_parse(const char *text, struct store_options *out);
 
 const char *store_index_name(const struct store_options *options);
+const char *store_policy_name(const struct store_options *options);
 
 #endif

@@ -66,6 +66,18 @@ static const char *options_at(const struct run *run, unsigned reopens)
     return run->options[run->way < MODES ? run->way : reopens % MODES];
 }
 
+/* The policy differs between the modes, so that one that changes the mode at each reopen changes it too. */
+static void choose_policy(struct random *random, char *text, size_t size)
+{
+    static const char *const policies[] = {"leveled", "tiered", "tiered", "lazy"};
+    size_t used = strlen(text);
+    snprintf(text + used, size - used,
+             ",policy=%s,runs_per_level=%lu,runs_last_level=%lu,deletions_compact=%lu,compact_age=%lu,"
+             "compact_threads=%lu",
+             policies[random_below(random, 4)], PICK(random, 0, 0, 0, 1, 2, 5), PICK(random, 0, 0, 0, 1, 3),
+             PICK(random, 0, 1, 50, 100), PICK(random, 0, 0, 0, 1, 3600), PICK(random, 1, 2, 2, 3, 16));
+}
+
 /* Option set number `number`; two of every three run without threads, where a failure can be repeated exactly. */
 static void choose_options(struct run *run, uint64_t seed, unsigned long number, unsigned way)
 {
@@ -93,6 +105,8 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
     for (unsigned mode = 1; mode < MODES; mode++)
         snprintf(run->options[mode], sizeof run->options[mode], "index=%s%s", modes[mode],
                  strchr(run->options[0], ','));
+    for (unsigned mode = 0; mode < MODES; mode++)
+        choose_policy(&random, run->options[mode], sizeof run->options[mode]);
     size_t size = strlen(run->options[LEARNED]);
     if (number % 4 != 0) /* the rest as it comes */
         choose_learned(&random, run->options[LEARNED] + size, sizeof run->options[LEARNED] - size);

@@ -53,6 +53,27 @@ START_TEST(index_names)
 }
 END_TEST
 
+START_TEST(policies)
+{
+    static const char *const names[] = {"leveled", "tiered", "lazy"};
+    ck_assert_str_eq(store_policy_name(&(struct store_options){0}), "leveled");
+    for (unsigned i = 0; i < 3; i++) {
+        char text[40];
+        snprintf(text, sizeof text, "policy=%s", names[i]);
+        struct store_options options = parse(text);
+        ck_assert_uint_eq(options.policy, i);
+        ck_assert_str_eq(store_policy_name(&options), names[i]);
+    }
+    struct store_options options = parse("runs_per_level=3,runs_last_level=2,deletions_compact=7,compact_age=86400,"
+                                         "compact_threads=16");
+    ck_assert_uint_eq(options.runs_per_level, 3);
+    ck_assert_uint_eq(options.runs_last_level, 2);
+    ck_assert_uint_eq(options.deletions_compact, 7);
+    ck_assert_uint_eq(options.compact_age, 86400);
+    ck_assert_uint_eq(options.compact_threads, 16);
+}
+END_TEST
+
 START_TEST(values)
 {
     struct store_options options = parse("index=traditional,buffer_size=128k,cache_size=0,size_ratio=4,file_size=1M,"
@@ -145,6 +166,12 @@ START_TEST(help_names_every_option)
         "cache_size=256M",
         "size_ratio=10",
         "file_size=64M",
+        "policy=leveled",
+        "runs_per_level=0",
+        "runs_last_level=0",
+        "deletions_compact=50",
+        "compact_age=0",
+        "compact_threads=2",
         "l0_compact=4",
         "l0_slowdown=8",
         "l0_stop=20",
@@ -215,6 +242,6 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        defaults, index_names, values, refusals, help_names_every_option, a_bad_option_touches_nothing};
+        defaults, index_names, policies, values, refusals, help_names_every_option, a_bad_option_touches_nothing};
     return fixture_run("options", tests, sizeof tests / sizeof tests[0]);
 }

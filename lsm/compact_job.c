@@ -1,0 +1,384 @@
+/* Carrying out a compaction. A large one is split by keys into parts that are merged at the same time, in threads (with
+ * background=0 one after the other); what all of them wrote is installed by one edit. */
+#include "lsm/db.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "lsm/merge.h"
+#include "lsm/output.h"
+#include "base/banned.h"
+
+enum { STOP_CHECK_ENTRIES = 4096 }; /* how often a compaction looks whether the store is closing */
+
+/* A compaction being carried out. */
+struct job {
+    struct lsm *db;
+    const struct compaction *plan;
+    struct version *version; /* the one it was picked from */
+    uint64_t cutoff, seq_max;
+    size_t older;            /* index in level 0 of the first run that is older than all sources; its count: none */
+    struct output_job output;
+    atomic_bool failed;      /* some part did: the others stop */
+    struct edit edit;
+    uint64_t bytes; /* written */
+};
+
+/* The keys [from, to) of a compaction; empty: open. Its own thread's. */
+struct part {
+    struct job *job;
+    struct env_thread *thread;
+    plsm_slice from, to;
+    struct buf border; /* `to` of this part and `from` of the next */
+    struct run_writer *writer;
+    struct buf last_key;      /* of the entry before, kept or not */
+    uint64_t newer_seq;       /* the sequence number of the next newer version of that key */
+    size_t below[LSM_LEVELS]; /* per deeper level: first run that does not end before the current key */
+    struct edit edit;         /* the runs it added */
+    uint64_t bytes;
+    plsm_status status;
+    char message[512];
+};
+
+static plsm_status finish_output(struct part *part)
+{
+    struct job *job = part->job;
+    uint64_t bytes = 0;
+    if (!part->writer)
+        return PLSM_OK;
+    plsm_status status =
+        output_finish(job->db, part->writer, job->plan->output_level, job->seq_max, &part->edit, &bytes);
+    part->writer = NULL;
+    part->bytes += bytes;
+    return status;
+}
+
+/* Whether an older run that is no source may hold an older version of `key`. Keys must be asked in order. */
+static bool exists_below(struct part *part, plsm_slice key)
+{
+    const struct job *job = part->job;
+    const struct level *young = &job->version->levels[0];
+    uint64_t head = key_head(key);
+    for (size_t i = job->older; i < young->count; i++)
+        if (run_encloses(young->runs[i], key, head))
+            return true;
+    for (unsigned level = job->plan->output_level + 1; level < LSM_LEVELS; level++) {
+        const struct level *l = &job->version->levels[level];
+        size_t *at = &part->below[level];
+        while (*at < l->count && run_ends_before(l->runs[*at], key, head))
+            ++*at;
+        if (*at < l->count && slice_compare(l->runs[*at]->facts.smallest, key) <= 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the run that is being written ends in front of a key: only between keys, since all versions of one stay in
+ * one run. A sorted run of level 0 is one run, so that lookups have few of them to look at. */
+static bool ends_before(const struct part *part, plsm_slice key)
+{
+    const struct job *job = part->job;
+    bool full = job->plan->output_level > 0 && run_writer_size(part->writer) >= job->db->options.file_size;
+    return full || *part->last_key.data != *(const uint8_t *)key.data;
+}
+
+/* Decides about one version and writes it when it is to be kept. */
+static plsm_status take(struct part *part, struct entry entry)
+{
+    struct job *job = part->job;
+    bool same = part->last_key.size && slice_equal(entry.key, buf_slice(&part->last_key));
+    bool hidden = same && part->newer_seq <= job->cutoff;
+    uint64_t seq = entry.seq;
+    if (!same) {
+        if (part->writer && ends_before(part, entry.key))
+            TRY(finish_output(part));
+        part->last_key.size = 0;
+        TRY(buf_append(&part->last_key, entry.key.data, entry.key.size));
+    }
+    part->newer_seq = hidden ? part->newer_seq : seq;
+    if (hidden)
+        return PLSM_OK;
+    if (seq <= job->cutoff) {
+        if (entry.kind == BATCH_DELETE && !exists_below(part, entry.key))
+            return PLSM_OK;
+        entry.seq = 0;
+    }
+    if (!part->writer)
+        TRY(output_start(job->db, job->plan->output_level, &job->output, &part->writer));
+    return run_writer_add(part->writer, &entry);
+}
+
+static bool must_stop(struct job *job)
+{
+    struct lsm *db = job->db;
+    mutex_lock(&db->lock);
+    bool stop = db->closing || db->broken != PLSM_OK;
+    mutex_unlock(&db->lock);
+    return stop || atomic_load_explicit(&job->failed, memory_order_relaxed);
+}
+
+static plsm_status merge_part(struct part *part, struct merge *merge)
+{
+    uint64_t entries = 0, to_head = part->to.size ? key_head(part->to) : 0;
+    if (part->from.size)
+        merge_seek(merge, part->from);
+    else
+        merge_first(merge);
+    for (; merge_valid(merge); merge_next(merge)) {
+        const struct entry *entry = merge_entry(merge);
+        if (part->to.size && key_head(entry->key) >= to_head && slice_compare(entry->key, part->to) >= 0)
+            break;
+        if (++entries % STOP_CHECK_ENTRIES == 0 && must_stop(part->job))
+            return fail(PLSM_READ_ONLY, "%s: closing", part->job->db->path);
+        TRY(take(part, *entry));
+    }
+    TRY(merge->status);
+    return finish_output(part);
+}
+
+/* Opens a cursor for each source, newest first. */
+static plsm_status open_cursors(const struct compaction *plan, struct cursor *cursors, unsigned *count)
+{
+    struct cursor_options options = {.seq = SEQ_MAX, .all_versions = true, .bulk = true};
+    struct run **runs = plan->runs;
+    for (size_t i = 0; i < plan->source_count; i++, ++*count) {
+        TRY(cursor_open_runs(&cursors[*count], runs, plan->sources[i].count, &options));
+        runs += plan->sources[i].count;
+    }
+    return PLSM_OK;
+}
+
+static plsm_status merge_sources(struct part *part)
+{
+    const struct compaction *plan = part->job->plan;
+    struct merge merge = {0};
+    unsigned count = 0;
+    struct cursor *cursors = mem_zalloc(plan->source_count * sizeof *cursors);
+    if (!cursors)
+        return fail(PLSM_NO_MEMORY, "no memory for a compaction");
+    plsm_status status = open_cursors(plan, cursors, &count);
+    if (status == PLSM_OK)
+        status = merge_init(&merge, cursors, count, true);
+    if (status == PLSM_OK)
+        status = merge_part(part, &merge);
+    merge_destroy(&merge);
+    for (size_t i = 0; i < plan->source_count; i++)
+        cursor_close(&cursors[i]);
+    mem_free(cursors);
+    return status;
+}
+
+/* In whatever thread. */
+static void run_part(void *arg)
+{
+    struct part *part = arg;
+    part->status = merge_sources(part);
+    if (part->status != PLSM_OK) {
+        snprintf(part->message, sizeof part->message, "%s", plsm_message());
+        atomic_store(&part->job->failed, true);
+    }
+    run_writer_destroy(part->writer);
+    part->writer = NULL;
+    buf_free(&part->last_key);
+}
+
+static void run_part_thread(void *arg)
+{
+    counter_stripe_share();
+    run_part(arg);
+}
+
+/* --- parts -------------------------------------------------------------------------------------------------------- */
+
+size_t compaction_parts(const struct compaction *plan, const struct lsm_options *options)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < plan->run_count; i++)
+        bytes += plan->runs[i]->facts.file_size;
+    uint64_t parts = bytes / options->buffer_size;
+    return parts < 1 ? 1 : parts < options->compact_threads ? (size_t)parts : options->compact_threads;
+}
+
+/* The runs of the source that has the most pages, and how many pages. */
+static struct run **largest_source(const struct compaction *plan, uint64_t *pages)
+{
+    struct run **largest = plan->runs, **runs = plan->runs;
+    *pages = 0;
+    for (size_t i = 0; i < plan->source_count; i++) {
+        uint64_t units = 0;
+        for (size_t j = 0; j < plan->sources[i].count; j++)
+            units += runs[j]->facts.units;
+        if (units > *pages) {
+            *pages = units;
+            largest = runs;
+        }
+        runs += plan->sources[i].count;
+    }
+    return largest;
+}
+
+/* The first key of a page. */
+static plsm_status page_border(struct lsm *db, struct run *run, uint32_t unit, struct buf *out)
+{
+    struct run_body *body = NULL;
+    struct page_hold hold;
+    hold.heap = NULL;
+    TRY(buf_reserve(out, LSM_KEY_MAX));
+    TRY(run_open(run, &body));
+    epoch_enter(db->epoch);
+    /* Not charged as I/O of its own: the merge reads the page too. */
+    plsm_status status = run_page_uncharged(run, body, unit, true, &hold);
+    if (status == PLSM_OK)
+        out->size = run_page_key(hold.page, 0, out->data).size;
+    page_hold_release(&hold);
+    epoch_exit(db->epoch);
+    return status;
+}
+
+/* Chooses the borders between `count` parts, at equal distances in the largest source. Two may be equal where one key
+ * has many versions: nothing is between them then. */
+static plsm_status choose_borders(struct job *job, struct part *parts, size_t count)
+{
+    uint64_t pages = 0, before = 0;
+    struct run **run = largest_source(job->plan, &pages);
+    for (size_t i = 0; i < count; i++)
+        parts[i].job = job;
+    for (size_t i = 0; i + 1 < count; i++) {
+        uint64_t page = pages * (i + 1) / count;
+        for (; page - before >= (*run)->facts.units; run++)
+            before += (*run)->facts.units;
+        TRY(page_border(job->db, *run, (uint32_t)(page - before), &parts[i].border));
+        parts[i].to = parts[i + 1].from = buf_slice(&parts[i].border);
+    }
+    return PLSM_OK;
+}
+
+/* Merges all parts; the first in this thread, and those for which there is no thread. */
+static void run_parts(struct job *job, struct part *parts, size_t count)
+{
+    for (size_t i = 1; i < count && job->db->options.background; i++)
+        if (env_thread_start(job->db->env, run_part_thread, &parts[i], &parts[i].thread) != PLSM_OK)
+            parts[i].thread = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (!parts[i].thread)
+            run_part(&parts[i]);
+    for (size_t i = 0; i < count; i++)
+        env_thread_join(parts[i].thread);
+}
+
+/* Puts what the parts wrote together. The first failure counts. */
+static plsm_status collect_parts(struct job *job, struct part *parts, size_t count)
+{
+    plsm_status status = PLSM_OK;
+    for (size_t i = 0; i < count; i++) {
+        job->bytes += parts[i].bytes;
+        for (size_t j = 0; j < parts[i].edit.added_count; j++) {
+            struct run *run = parts[i].edit.added[j].run;
+            run_ref(run);
+            plsm_status added = edit_add(&job->edit, job->plan->output_level, run);
+            if (added != PLSM_OK)
+                atomic_store(&run->obsolete, true);
+            status = status == PLSM_OK ? added : status;
+        }
+    }
+    for (size_t i = 0; i < count && status == PLSM_OK; i++)
+        if (parts[i].status != PLSM_OK && parts[i].status != PLSM_READ_ONLY)
+            status = fail(parts[i].status, "%s", parts[i].message);
+    for (size_t i = 0; i < count && status == PLSM_OK; i++) /* stopped */
+        if (parts[i].status != PLSM_OK)
+            status = fail(parts[i].status, "%s", parts[i].message);
+    return status;
+}
+
+static plsm_status merge_plan(struct job *job)
+{
+    size_t count = compaction_parts(job->plan, &job->db->options);
+    struct part *parts = mem_zalloc(count * sizeof *parts);
+    if (!parts)
+        return fail(PLSM_NO_MEMORY, "no memory for a compaction");
+    plsm_status status = choose_borders(job, parts, count);
+    if (status == PLSM_OK) {
+        run_parts(job, parts, count);
+        status = collect_parts(job, parts, count);
+        counter_add(&job->db->counters, COUNT_COMPACTION_PARTS, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        buf_free(&parts[i].border);
+        edit_free(&parts[i].edit);
+    }
+    mem_free(parts);
+    return status;
+}
+
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
+
+/* Removes the sources, and notes what the result takes over from them. */
+static plsm_status remove_sources(struct job *job)
+{
+    const struct compaction *plan = job->plan;
+    uint64_t bytes = 0, oldest_s = UINT64_MAX;
+    struct run **run = plan->runs;
+    for (size_t i = 0; i < plan->source_count; i++)
+        for (size_t j = 0; j < plan->sources[i].count; j++, run++) {
+            const struct run_facts *facts = &(*run)->facts;
+            job->seq_max = facts->seq_max > job->seq_max ? facts->seq_max : job->seq_max;
+            oldest_s = facts->oldest_s < oldest_s ? facts->oldest_s : oldest_s;
+            bytes += facts->file_size;
+            TRY(edit_remove(&job->edit, plan->sources[i].level, facts->number));
+        }
+    if (!plan->trivial)
+        output_job_start(job->db, bytes, oldest_s, &job->output);
+    return PLSM_OK;
+}
+
+/* Where in level 0 those begin that are older than all sources. */
+static size_t find_older(const struct version *version, const struct compaction *plan)
+{
+    const struct level *young = &version->levels[0];
+    size_t behind = 0;
+    size_t of_level0 = 0;
+    for (size_t i = 0; i < plan->source_count && plan->sources[i].level == 0; i++)
+        of_level0 += plan->sources[i].count;
+    for (size_t i = 0; i < young->count; i++)
+        for (size_t j = 0; j < of_level0; j++)
+            behind = young->runs[i] == plan->runs[j] ? i + 1 : behind;
+    return of_level0 ? behind : young->count;
+}
+
+/* Where the next compaction of the level goes on. */
+static plsm_status move_cursor(struct lsm *db, const struct compaction *plan)
+{
+    struct buf *cursor = &db->compact_cursor[plan->level];
+    plsm_slice last = plan->runs[plan->sources[0].count - 1]->facts.smallest;
+    cursor->size = 0;
+    return buf_append(cursor, last.data, last.size);
+}
+
+plsm_status compaction_run(struct lsm *db, struct version *version, const struct compaction *plan)
+{
+    struct job job = {.db = db, .plan = plan, .version = version, .cutoff = snapshot_cutoff(db)};
+    job.older = find_older(version, plan);
+    plsm_status status = remove_sources(&job);
+    if (status == PLSM_OK && plan->trivial) {
+        run_ref(plan->runs[0]);
+        status = edit_add(&job.edit, plan->output_level, plan->runs[0]);
+    } else if (status == PLSM_OK) {
+        status = merge_plan(&job);
+        if (status == PLSM_OK)
+            status = env_sync_dir(db->env, db->path);
+    }
+    if (status == PLSM_OK) {
+        status = install_edit(db, &job.edit, false);
+    } else {
+        for (size_t i = 0; i < job.edit.added_count && !plan->trivial; i++)
+            atomic_store(&job.edit.added[i].run->obsolete, true);
+    }
+    if (status == PLSM_OK) {
+        counter_add(&db->counters, plan->trivial ? COUNT_TRIVIAL_MOVES : COUNT_COMPACTIONS, 1);
+        counter_add(&db->counters, COUNT_COMPACT_BYTES, job.bytes);
+        status = move_cursor(db, plan);
+    }
+    edit_free(&job.edit);
+    return status;
+}

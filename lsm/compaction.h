@@ -1,0 +1,101 @@
+/* Compaction policies: what is merged next, and how much writers are slowed down. All are pure functions of a version.
+ *
+ * A sorted run is what a key can be in only once: a deeper level as a whole, or the runs of level 0 that have the same
+ * seq_max (a flush or a merge wrote them, cut into parts that share no key). Keys that begin with different bytes never
+ * meet in a run, so every first byte (keyspace) is compacted by itself. */
+#ifndef LSM_COMPACTION_H
+#define LSM_COMPACTION_H
+
+#include "lsm/version.h"
+
+/* One merge of neighbouring sorted runs. */
+struct compaction {
+    unsigned level;        /* of the newest source */
+    unsigned output_level; /* of the result; 0: in level 0, in the place of its sources */
+    struct run **runs;     /* of all sources, one source after the other, newest first; in each in key order */
+    struct compaction_source {
+        unsigned level;
+        size_t count;      /* runs */
+    } *sources;
+    size_t run_count, source_count;
+    bool trivial;          /* move the one run down as it is */
+};
+void compaction_free(struct compaction *c);
+
+/* Chooses the most urgent compaction; false when none is needed: by the policy of the options, then runs that are
+ * mostly deletions, then runs with data older than compact_age. `cursors` are keys per level: where to go on; `now_s`
+ * is the time since 1970. The arrays are allocated; PLSM_NO_MEMORY through *status. Pure otherwise. */
+bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
+                     uint64_t now_s, struct compaction *out, plsm_status *status);
+/* Into how many parts by keys a merge is split: compact_threads at most, each of buffer_size at least. Example: 2
+ * threads, buffer_size 64 MiB: 1 below 128 MiB, 2 from there on. Pure. */
+size_t compaction_parts(const struct compaction *plan, const struct lsm_options *options);
+/* All runs of `level` that overlap [from, to] and what they overlap below; false when there is none. */
+bool compaction_pick_range(const struct version *version, unsigned level, plsm_slice from, plsm_slice to,
+                           struct compaction *out, plsm_status *status);
+
+/* --- leveled (compact_pick.c) --- */
+
+/* What level `level` may hold before it is compacted: bytes. Level 1 as much as starts a compaction of level 0, each
+ * deeper level size_ratio times more. Example: buffer_size 64 MiB, l0_compact 4, ratio 10: 256 MiB, 2.5 GiB, 25 GiB. */
+uint64_t level_bytes_max(const struct lsm_options *options, unsigned level);
+/* The largest number of runs of level 0 whose keys begin with one byte: how many a read may have to look at. */
+unsigned level0_depth(const struct version *version);
+
+/* --- sorted runs: tiered, lazy, and whatever runs_per_level and runs_last_level say (compact_tiers.c) --- */
+
+/* How many sorted runs may be on a logical level. Those of Dostoevsky's Fluid LSM-tree (Dayan and Idreos, SIGMOD 2018),
+ * with size_ratio T: leveled 1 and 1, tiered T - 1 and T - 1 (size-tiered, as Cassandra's), lazy T - 1 and 1. */
+struct tier_policy {
+    uint64_t buffer_size;
+    unsigned size_ratio;
+    unsigned runs_per_level, runs_last_level;
+    bool partial; /* one run on each level, by the policy leveled: levels are merged piece by piece instead */
+};
+struct tier_policy tier_policy(const struct lsm_options *options);
+
+/* The logical level of a sorted run: which power of size_ratio times a T-th of buffer_size comes nearest to its bytes.
+ * Example: buffer 64 MiB, ratio 10: up to 20 MiB 0, up to 202 MiB 1 (a memtable's), up to 2 GiB 2 (ten of them). */
+unsigned tier_level(const struct tier_policy *policy, uint64_t bytes);
+
+/* Which of the sorted runs of one first byte, given by their bytes, newest first, are to be merged: *first and how many
+ * (0: none). A run is at least on the logical level of those before it. The newest level that holds more than it may is
+ * merged as a whole, and with it the next one where the result would exceed that too. Example: ratio 4, buffer 4 (so a
+ * T-th is 1), three runs per level and one on the last: bytes 4 4 4 16 70: nothing; 4 4 4 4 16 70: the first four, into
+ * 16; 4 4 4 4 16 16 16 70: all of them, as 16 runs into four, and those into the last. Pure. */
+size_t tiers_pick(const struct tier_policy *policy, const uint64_t *bytes, size_t count, size_t *first);
+/* By how many sorted runs their levels exceed what they may hold: 0 where nothing is to be merged. Example: as above, 4
+ * 4 4 4 16 70: 1. */
+unsigned tiers_excess(const struct tier_policy *policy, const uint64_t *bytes, size_t count);
+
+/* The compaction that the sorted runs of a version need; false: none. Merges that hold the oldest sorted run of a first
+ * byte go to the last level, cut at file_size, others stay in level 0; a run that overlaps nothing below is moved. */
+bool tiers_compaction(const struct version *version, const struct lsm_options *options, struct compaction *out,
+                      plsm_status *status);
+/* The same from the sorted run that `run` of level 0 is in: with the next older one when that is not larger by more
+ * than size_ratio, or, with `down`, with all older ones; false: there is nothing to gain. */
+bool tiers_compaction_from(const struct version *version, const struct lsm_options *options, const struct run *run,
+                           bool down, struct compaction *out, plsm_status *status);
+
+/* --- writers --- */
+
+/* What writers are slowed down by, in runs as l0_slowdown and l0_stop count them. Leveled: level0_depth. Otherwise level
+ * 0 may well hold many runs, and what counts is by how many it exceeds what it may hold: that many above l0_compact - 1,
+ * where the first merge is due. Example: tiered, ratio 10, l0_compact 4: 27 runs on three levels: 0; 12 fresh ones: 6. */
+unsigned writers_depth(const struct version *version, const struct lsm_options *options);
+/* Nanoseconds that a writer of `bytes` is held back while that is `depth`: 64 MiB/s at `slowdown`, falling to 1 MiB/s
+ * just below `stop`, never more than 20 ms at once. Example: slowdown 8, stop 20, depth 8, 64 KiB: 1 ms. */
+uint64_t pacing_ns(unsigned depth, unsigned slowdown, unsigned stop, uint64_t bytes);
+
+/* --- building plans: between the files of the policies --- */
+
+/* Reserves memory for all that could be in a plan. */
+plsm_status compaction_begin(const struct version *version, struct compaction *out);
+/* Adds a run of level 0, to be called newest first: to the source before where both are parts of one sorted run. */
+void compaction_add_young(struct compaction *c, struct run *run);
+/* Adds runs of a deeper level as a source. */
+void compaction_add_level(struct compaction *c, unsigned level, struct run *const *runs, size_t count);
+/* Adds what the sources so far overlap on the output level. */
+void compaction_add_overlapped(const struct version *version, struct compaction *c);
+
+#endif
