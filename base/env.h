@@ -26,6 +26,8 @@ struct env_thread;
 enum env_open_flags {
     ENV_READ = 1,   /* an immutable file, to be read; its descriptor may be closed and reopened by path (see below) */
     ENV_APPEND = 2, /* to be appended to (and read back); created when missing, emptied when there */
+    ENV_LOG = 4,    /* the same for many small appends: space may be taken in advance, and what is appended copied into
+                       memory that is the file's (see below) */
 };
 
 struct env_space {
@@ -58,7 +60,8 @@ struct env_ops {
     plsm_status (*append)(struct env_file *file, const void *data, size_t size, size_t *put);
     /* (*) Makes the bytes (not the name) survive power loss. */
     plsm_status (*sync)(struct env_file *file);
-    /* (*) Cuts the file to `size` bytes, which must not be more than it has. */
+    /* (*) Cuts the file to `size` bytes, which must not be more than it has. Of an ENV_LOG file what was taken in
+     * advance goes too, and nothing is taken from then on. */
     plsm_status (*truncate)(struct env_file *file, uint64_t size);
     plsm_status (*size)(struct env_file *file, uint64_t *size);
     /* (*) Replaces `to` atomically. */
@@ -108,6 +111,17 @@ struct env_thread {
  * so the number of runs is not limited by RLIMIT_NOFILE. Files are made with mode 0600, directories with 0700. */
 enum { ENV_DESCRIPTORS_MAX = 512 };
 struct env *env_posix(void);
+
+/* Files opened with ENV_LOG. Their size, for whoever opens them to read, also after a crash, may be more than what was
+ * appended: the rest is zeros, space taken in advance; only a truncate takes it away (closing does not). The handle that
+ * appends sees what was appended. All else is as with ENV_APPEND: an append that has returned survives the death of the
+ * process, and a sync makes it survive power loss. Without it any part of what was appended may be lost, each byte then
+ * reads as zero: also one in front of others that are there.
+ * env_posix appends small pieces through a shared mapping of preallocated space, which the kernel writes back as it does
+ * what was written; large ones, and all where the file system is not known to serve such a mapping without asking for
+ * space again, with pwrite. One thing differs: where the disk is gone or has turned read-only the kernel cannot refuse
+ * a store to memory, and may end the process with SIGBUS. Nothing acknowledged is lost by that which an error from
+ * write(2) would have saved; who wants to read on from memory then opens with ENV_APPEND. */
 
 /* Whole-buffer calls that loop over short counts. */
 

@@ -110,7 +110,7 @@ static plsm_status injected(struct verdict verdict, const char *path, const char
 
 static plsm_status fault_open(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out)
 {
-    struct verdict verdict = judge(env, ENV_CALL_OPEN, flags == ENV_APPEND, 0);
+    struct verdict verdict = judge(env, ENV_CALL_OPEN, flags != ENV_READ, 0);
     if (verdict.fails)
         return injected(verdict, path, "cannot open (injected fault)");
     struct fault_file *file = mem_zalloc(sizeof *file);
@@ -154,7 +154,7 @@ static plsm_status fault_append(struct env_file *file, const void *data, size_t 
     struct env_file *base = inner(file);
     if (!verdict.fails || verdict.fault == ENV_FAULT_SHORT)
         return base->env->ops->append(base, data, verdict.fails ? verdict.part : size, put);
-    if (((struct fault_file *)file)->flags == ENV_APPEND)
+    if (((struct fault_file *)file)->flags != ENV_READ)
         (void)env_append(base, data, verdict.part); /* the call fails anyway */
     return injected(verdict, file->path, "cannot append (injected fault)");
 }

@@ -21,7 +21,7 @@ struct memory_file {
     struct env_file base;
     enum env_open_flags flags;
     struct node *node;
-    char *journal_path; /* ENV_APPEND: shared with the journal entry of its opening */
+    char *journal_path; /* not ENV_READ: shared with the journal entry of its opening */
     char path[];
 };
 
@@ -121,15 +121,17 @@ static plsm_status open_node(struct memory_env *env, const char *path, enum env_
             return no_memory(path);
         place.node->size = 0;
     }
-    *journal_path = env->journal[env->entry_count - 1].path;
+    struct journal_entry *entry = &env->journal[env->entry_count - 1];
+    (*node)->ahead = entry->ahead = flags == ENV_LOG;
+    *journal_path = entry->path;
     return PLSM_OK;
 }
 
 static plsm_status memory_open(struct env *base, const char *path, enum env_open_flags flags, struct env_file **out)
 {
     struct memory_env *env = memory_of(base);
-    if (flags != ENV_READ && flags != ENV_APPEND)
-        return fail(PLSM_INVALID, "%s: open flags %u are neither ENV_READ nor ENV_APPEND", path, (unsigned)flags);
+    if (flags != ENV_READ && flags != ENV_APPEND && flags != ENV_LOG)
+        return fail(PLSM_INVALID, "%s: open flags %u are none of ENV_READ, ENV_APPEND, ENV_LOG", path, (unsigned)flags);
     size_t size = strlen(path) + 1;
     struct memory_file *file = mem_zalloc(sizeof *file + size);
     if (!file)
@@ -153,16 +155,26 @@ static void memory_close(struct env_file *base)
     mem_free(base);
 }
 
+/* The size of a file as its handle sees it. Under the lock. */
+static size_t seen_size(const struct memory_file *file)
+{
+    const struct node *node = file->node;
+    return node->ahead && file->flags == ENV_READ ? memory_seen_size(node->size) : node->size;
+}
+
 static plsm_status memory_read(struct env_file *base, uint64_t offset, void *data, size_t size, size_t *got)
 {
     struct memory_file *file = (struct memory_file *)base;
     struct memory_env *env = memory_of(base->env);
     mutex_lock(&env->lock);
     const struct node *node = file->node;
-    size_t left = offset < node->size ? node->size - (size_t)offset : 0;
+    size_t seen = seen_size(file), left = offset < seen ? seen - (size_t)offset : 0;
+    size_t written = offset < node->size ? node->size - (size_t)offset : 0;
     *got = size < left ? size : left;
-    if (*got > 0)
-        memcpy(data, node->storage->data + offset, *got);
+    written = written < *got ? written : *got;
+    if (written > 0)
+        memcpy(data, node->storage->data + offset, written);
+    memset((uint8_t *)data + written, 0, *got - written);
     mutex_unlock(&env->lock);
     return PLSM_OK;
 }
@@ -171,7 +183,7 @@ static plsm_status memory_file_append(struct env_file *base, const void *data, s
 {
     struct memory_file *file = (struct memory_file *)base;
     struct memory_env *env = memory_of(base->env);
-    if (file->flags != ENV_APPEND)
+    if (file->flags == ENV_READ)
         return fail(PLSM_INVALID, "%s: cannot append: it is open for reading only", file->path);
     mutex_lock(&env->lock);
     bool done = memory_append(env, file->node, file->journal_path, data, size);
@@ -194,7 +206,7 @@ static plsm_status memory_truncate(struct env_file *base, uint64_t size)
 {
     struct memory_file *file = (struct memory_file *)base;
     struct memory_env *env = memory_of(base->env);
-    if (file->flags != ENV_APPEND)
+    if (file->flags == ENV_READ)
         return fail(PLSM_INVALID, "%s: cannot truncate: it is open for reading only", file->path);
     plsm_status status = PLSM_OK;
     mutex_lock(&env->lock);
@@ -206,6 +218,7 @@ static plsm_status memory_truncate(struct env_file *base, uint64_t size)
         status = no_memory(file->path);
     } else {
         file->node->size = (size_t)size;
+        file->node->ahead = false;
     }
     mutex_unlock(&env->lock);
     return status;
@@ -215,7 +228,7 @@ static plsm_status memory_size(struct env_file *base, uint64_t *size)
 {
     struct memory_env *env = memory_of(base->env);
     mutex_lock(&env->lock);
-    *size = ((struct memory_file *)base)->node->size;
+    *size = seen_size((struct memory_file *)base);
     mutex_unlock(&env->lock);
     return PLSM_OK;
 }

@@ -8,6 +8,8 @@
 
 #include "base/env.h"
 
+/* A file opened with ENV_LOG shows zeros behind what was appended to whoever reads it (env.h), in steps of 4 KiB; after
+ * KEEP they are there, after each power loss they are or are not, as the seed wants. */
 enum env_crash {
     ENV_CRASH_KEEP,    /* the process died, the kernel lives: everything written is there */
     ENV_CRASH_DROP,    /* power loss, nothing unsynced survived: bytes and directory entries as last synced */

@@ -5,6 +5,7 @@
  * decides which of those changes survive:
  *   files: a prefix of the changes; the last append of it may be cut at any byte. In REORDER, sectors of what survived
  *     are then lost one by one. Bytes that were synced and not cut off since are never touched.
+ *   logs (ENV_LOG): zeros may follow, as far as a reader could have seen any since the last sync; after KEEP they do.
  *   directories: KEEP all, DROP none, TORN a prefix per directory, REORDER any subset.
  * A file and its name are independent: syncing a file does not make its name durable. A rename is one change. Between
  * two directories it is a change of each, which may survive apart so far as that leaves the file with a name: with only
@@ -34,6 +35,8 @@ struct shadow {
     /* files: durable content */
     const struct storage *storage;
     size_t size;
+    /* files opened with ENV_LOG: has space taken in advance; had it at some time since the last sync */
+    bool ahead, was_ahead;
     /* directories: durable names */
     struct durable_name *names;
     size_t name_count, name_capacity;
@@ -170,12 +173,21 @@ static void content_after(const struct journal_entry *entry, const struct storag
     }
 }
 
+static void set_ahead(struct shadow *file, bool ahead)
+{
+    file->ahead = ahead;
+    file->was_ahead |= ahead;
+}
+
 static void replay_entry(struct replay *replay, size_t number)
 {
     const struct journal_entry *entry = &replay->env->journal[number];
     struct shadow *shadow = &replay->shadows[entry->node->id];
     switch (entry->op) {
     case JOURNAL_CREATE:
+        set_ahead(shadow, entry->ahead);
+        add_change(replay, entry->dir, number, NEW_NAME);
+        break;
     case JOURNAL_MAKE_DIR:
     case JOURNAL_REMOVE:
         add_change(replay, entry->dir, number, NEW_NAME);
@@ -186,11 +198,15 @@ static void replay_entry(struct replay *replay, size_t number)
         add_change(replay, entry->dir_to, number, NEW_NAME);
         break;
     case JOURNAL_EMPTY:
-    case JOURNAL_APPEND:
     case JOURNAL_TRUNCATE:
+        set_ahead(shadow, entry->ahead);
+        add_change(replay, entry->node, number, NEW_NAME);
+        break;
+    case JOURNAL_APPEND:
         add_change(replay, entry->node, number, NEW_NAME);
         break;
     case JOURNAL_SYNC:
+        shadow->was_ahead = shadow->ahead;
         for (size_t change = shadow->first; change; change = replay->next[change - 1])
             content_after(entry_of(replay, change), &shadow->storage, &shadow->size);
         shadow->first = shadow->last = 0;
@@ -293,17 +309,42 @@ static void damage(const struct replay *replay, const struct node *node, uint8_t
     }
 }
 
+/* How many zeros stand behind the `size` bytes that survived. */
+static size_t zeros_behind(const struct replay *replay, const struct node *node, size_t size)
+{
+    const struct shadow *file = &replay->shadows[node->id];
+    const struct storage *storage = file->storage;
+    size_t written = file->size, seen = 0;
+    for (size_t change = file->first; change; change = replay->next[change - 1])
+        content_after(entry_of(replay, change), &storage, &written);
+    seen = memory_seen_size(written);
+    struct random random = decision(replay, 5, node->id);
+    bool there = replay->kind == ENV_CRASH_KEEP ? file->ahead : file->was_ahead && random_next(&random) >> 63;
+    return there && seen > size ? seen - size : 0;
+}
+
+/* Appends what is in no journal yet to a file of the image. */
+static bool append_zeros(struct memory_env *image, struct node *file, char *shared_path, size_t size)
+{
+    uint8_t *zeros = size ? calloc(1, size) : NULL;
+    bool done = size == 0 || (zeros && memory_append(image, file, shared_path, zeros, size));
+    free(zeros);
+    return done;
+}
+
 static bool build_file(struct replay *replay, const struct node *node, struct node *file, const char *path)
 {
     const struct storage *storage = NULL;
     size_t size = 0, stable = 0;
     surviving_content(replay, node, &storage, &size, &stable);
+    char *shared_path = replay->image->journal[replay->image->entry_count - 1].path; /* of its creation */
     if (size > 0) {
-        char *shared_path = replay->image->journal[replay->image->entry_count - 1].path; /* of its creation */
         if (!memory_append(replay->image, file, shared_path, storage->data, size))
             return false;
         damage(replay, node, file->storage->data, size, stable);
     }
+    if (!append_zeros(replay->image, file, shared_path, zeros_behind(replay, node, size)))
+        return false;
     return memory_sync(replay->image, file, path);
 }
 

@@ -55,6 +55,12 @@ bool memory_record(struct memory_env *env, struct journal_entry entry, const cha
     return true;
 }
 
+size_t memory_seen_size(size_t size)
+{
+    enum { STEP = 4096 };
+    return (size + STEP) / STEP * STEP;
+}
+
 /* --- building blocks --- */
 
 struct node *memory_add(struct memory_env *env, struct node *dir, const char *path, bool is_dir)

@@ -27,6 +27,7 @@ struct node {
     /* files */
     struct storage *storage; /* NULL while nothing was ever appended */
     size_t size;             /* at most storage->size; less after a cut */
+    bool ahead;              /* opened with ENV_LOG and not cut since: readers see zeros up to memory_seen_size */
     /* directories */
     struct name {
         char *text; /* owned */
@@ -37,7 +38,7 @@ struct node {
 
 enum journal_op {
     JOURNAL_CREATE,
-    JOURNAL_EMPTY, /* opened with ENV_APPEND while it was there */
+    JOURNAL_EMPTY, /* opened to be appended to while it was there */
     JOURNAL_APPEND,
     JOURNAL_SYNC,
     JOURNAL_TRUNCATE,
@@ -54,6 +55,7 @@ struct journal_entry {
     struct node *dir, *dir_to;  /* whose names change; dir_to for rename only */
     struct storage *storage;    /* append: where the bytes are, at `offset` */
     size_t offset, size;        /* append: bytes; truncate: size is the new size */
+    bool ahead;                 /* create, empty: opened with ENV_LOG */
     char *path, *path_to;       /* as given; path_to for rename only, always owned */
     const char *name, *name_to; /* last components, inside path and path_to; end with the string */
 };
@@ -76,6 +78,9 @@ struct memory_env {
 struct node *memory_add(struct memory_env *env, struct node *dir, const char *path, bool is_dir);
 bool memory_append(struct memory_env *env, struct node *file, char *shared_path, const void *data, size_t size);
 bool memory_sync(struct memory_env *env, struct node *node, const char *path);
+/* How many bytes a reader sees of a file with `size` bytes for which space is taken in advance: in steps that are small
+ * beside those of a real system, so that short tests have logs that end behind them, on them and in front. */
+size_t memory_seen_size(size_t size);
 /* Records an entry with a copy of the path. */
 bool memory_record(struct memory_env *env, struct journal_entry entry, const char *path);
 /* Makes room for one more item in an array. */

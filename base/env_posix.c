@@ -37,7 +37,8 @@ struct posix_file {
     struct env_file base;
     enum env_open_flags flags;
     int fd;               /* ENV_READ: written under table.lock while the state has neither bit nor valid pins */
-    _Atomic uint64_t end; /* ENV_APPEND: size of the file */
+    _Atomic uint64_t end; /* not ENV_READ: bytes appended */
+    struct posix_map map; /* ENV_LOG; zero otherwise */
     /* ENV_READ only: */
     _Atomic uint64_t state; /* HAS_DESCRIPTOR | pins */
     atomic_bool referenced; /* read since the clock hand passed */
@@ -156,7 +157,7 @@ static plsm_status table_open(struct posix_file *file, bool first)
 /* Makes sure that file->fd is open, and stays so until descriptor_unpin. */
 static plsm_status descriptor_pin(struct posix_file *file)
 {
-    if (file->flags == ENV_APPEND)
+    if (file->flags != ENV_READ)
         return PLSM_OK;
     if (!atomic_load_explicit(&file->referenced, memory_order_relaxed))
         atomic_store_explicit(&file->referenced, true, memory_order_relaxed);
@@ -176,7 +177,7 @@ static plsm_status descriptor_pin(struct posix_file *file)
 
 static void descriptor_unpin(struct posix_file *file)
 {
-    if (file->flags != ENV_APPEND)
+    if (file->flags == ENV_READ)
         atomic_fetch_sub_explicit(&file->state, 1, memory_order_release);
 }
 
@@ -197,8 +198,8 @@ void posix_descriptor_unpin(struct env_file *base)
 
 static plsm_status posix_open(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out)
 {
-    if (flags != ENV_READ && flags != ENV_APPEND)
-        return fail(PLSM_INVALID, "%s: open flags %u are neither ENV_READ nor ENV_APPEND", path, (unsigned)flags);
+    if (flags != ENV_READ && flags != ENV_APPEND && flags != ENV_LOG)
+        return fail(PLSM_INVALID, "%s: open flags %u are none of ENV_READ, ENV_APPEND, ENV_LOG", path, (unsigned)flags);
     size_t size = strlen(path) + 1;
     struct posix_file *file = mem_zalloc(sizeof *file + size);
     if (!file)
@@ -219,6 +220,8 @@ static plsm_status posix_open(struct env *env, const char *path, enum env_open_f
         file->fd = open_retry(path, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
         if (file->fd < 0)
             status = fail_errno(errno, path, "cannot create");
+        else if (flags == ENV_LOG)
+            posix_map_start(&file->map, file->fd);
     }
     if (status != PLSM_OK) {
         mem_free(file);
@@ -231,7 +234,8 @@ static plsm_status posix_open(struct env *env, const char *path, enum env_open_f
 static void posix_close(struct env_file *base)
 {
     struct posix_file *file = (struct posix_file *)base;
-    if (file->flags == ENV_APPEND) {
+    if (file->flags != ENV_READ) {
+        posix_map_stop(&file->map);
         close(file->fd); /* what must last was synced before; there is nobody to tell here */
     } else {
         mutex_lock(&table.lock);
@@ -249,6 +253,11 @@ static void posix_close(struct env_file *base)
 static plsm_status posix_read(struct env_file *base, uint64_t offset, void *data, size_t size, size_t *got)
 {
     struct posix_file *file = (struct posix_file *)base;
+    if (file->flags == ENV_LOG) { /* behind its end are zeros */
+        uint64_t end = atomic_load_explicit(&file->end, memory_order_acquire);
+        uint64_t left = offset < end ? end - offset : 0;
+        size = size < left ? size : (size_t)left;
+    }
     TRY(descriptor_pin(file));
     ssize_t count = 0;
     do
@@ -267,9 +276,8 @@ static plsm_status posix_read(struct env_file *base, uint64_t offset, void *data
 
 static plsm_status need_append(const struct posix_file *file, const char *what)
 {
-    return file->flags == ENV_APPEND
-               ? PLSM_OK
-               : fail(PLSM_INVALID, "%s: cannot %s: it is open for reading only", file->path, what);
+    return file->flags != ENV_READ ? PLSM_OK
+                                   : fail(PLSM_INVALID, "%s: cannot %s: it is open for reading only", file->path, what);
 }
 
 static plsm_status posix_append(struct env_file *base, const void *data, size_t size, size_t *put)
@@ -277,6 +285,11 @@ static plsm_status posix_append(struct env_file *base, const void *data, size_t 
     struct posix_file *file = (struct posix_file *)base;
     TRY(need_append(file, "append"));
     uint64_t end = atomic_load_explicit(&file->end, memory_order_relaxed);
+    if (posix_map_copy(&file->map, file->fd, end, data, &size)) {
+        atomic_store_explicit(&file->end, end + size, memory_order_release);
+        *put = size;
+        return PLSM_OK;
+    }
     ssize_t count = 0;
     do
         count = pwrite(file->fd, data, size, (off_t)end);
@@ -311,6 +324,7 @@ static plsm_status posix_truncate(struct env_file *base, uint64_t size)
     uint64_t end = atomic_load(&file->end);
     if (size > end)
         return fail(PLSM_INVALID, "%s: cannot truncate %" PRIu64 " bytes to %" PRIu64, base->path, end, size);
+    posix_map_stop(&file->map); /* a store behind the new end would be a SIGBUS */
     int failed = 0;
     do
         failed = ftruncate(file->fd, (off_t)size);
@@ -324,7 +338,7 @@ static plsm_status posix_truncate(struct env_file *base, uint64_t size)
 static plsm_status posix_size(struct env_file *base, uint64_t *size)
 {
     struct posix_file *file = (struct posix_file *)base;
-    if (file->flags == ENV_APPEND) {
+    if (file->flags != ENV_READ) {
         *size = atomic_load_explicit(&file->end, memory_order_acquire);
         return PLSM_OK;
     }

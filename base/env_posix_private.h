@@ -8,6 +8,22 @@
 plsm_status posix_descriptor_pin(struct env_file *file, int *fd);
 void posix_descriptor_unpin(struct env_file *file);
 
+/* The mapping of a log: a window of the file, from a page border on, whose space is taken already. Zero: none. The
+ * appending thread's. */
+struct posix_map {
+    bool on;          /* appends may go through it */
+    uint8_t *memory;  /* of the window; NULL: none yet */
+    uint64_t start, end; /* of the window in the file */
+    uint64_t taken;   /* up to here space was taken in advance */
+};
+/* Switches it on where the file system is one that serves stores to preallocated space without fail. */
+void posix_map_start(struct posix_map *map, int fd);
+/* Copies up to *size bytes to `offset`, where the file ends, and sets *size to how many. False: nothing was done, and
+ * the bytes are to be written: the map is off, there is no space to take, or it is too much to copy. */
+bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size);
+/* Unmaps and switches it off. What was copied is the file's. */
+void posix_map_stop(struct posix_map *map);
+
 /* Reads pieces through io_uring where the kernel has it (env_ops.read_many). */
 void posix_read_many(struct env *env, struct env_piece *pieces, size_t count);
 

@@ -80,6 +80,7 @@ struct lsm_options {
     bool filter_young;         /* one table answers for all runs above the last level, where filters would */
     uint32_t base_fpr_ppm;  /* instead of filter_bits: false positives per million on the last level; 0: unset */
     uint32_t background;    /* 1: flush and compaction in threads of their own; 0: inside the writing call (tests) */
+    bool log_mapped;        /* log records are stored to mapped memory where that is safe (ENV_LOG), not written */
     uint64_t manifest_size; /* the MANIFEST is rewritten when it grows above; at least 4 KiB */
     struct lsm_group_options groups[LSM_GROUPS];
     uint64_t model_run_bytes, model_level_bytes, model_store_bytes; /* budgets of metadata; what exceeds is not used */

@@ -35,6 +35,7 @@ void lsm_options_default(struct lsm_options *options)
         .filter_young = true,
         .background = 1,
         .manifest_size = 4 << 20,
+        .log_mapped = true,
         .model_run_bytes = 1 << 10,
         .model_level_bytes = 10 << 10,
         .model_store_bytes = 100 << 10,
@@ -70,7 +71,7 @@ plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bo
     put_u64(identity + 16, size_before);
     put_u64(identity + 24, closed_before);
     log_path(db, number, path, sizeof path);
-    TRY(reclog_create(db->env, path, LOG_MAGIC, out));
+    TRY((db->options.log_mapped ? reclog_create_mapped : reclog_create)(db->env, path, LOG_MAGIC, out));
     plsm_status status = reclog_append(*out, LOG_USER_IDENTITY, &(plsm_slice){identity, sizeof identity}, 1);
     if (status == PLSM_OK)
         simulated_write(db->context.simulated, reclog_size(*out));

@@ -5,6 +5,7 @@
  *     32  zeros
  *    512  the header again, on another sector: one damaged byte or sector does not make the log unreadable
  *    544  records, one after another
+ *         zeros, any number: space that was taken in advance; a clean close takes them away
  *
  * Header, 32 bytes, written and synced before the first record:
  *      0  u8[8]  magic: what kind of log it is
@@ -27,9 +28,13 @@
  *
  * What the reader concludes from bytes at X that are no record:
  *   - a valid record behind X carries synced > X: X was safely on disk, so it is damage: PLSM_CORRUPT;
- *   - no such record: the end of what was written before a crash; whatever may follow was never promised to survive;
- *   - both headers are bad: the file is not longer than they are: a crash during its creation, no records;
- *     longer: damage, since no record is written before the header is synced. */
+ *   - no such record: the end of what was written before a crash; whatever may follow was never promised to survive.
+ *     That holds for a log in space taken in advance too: its pages reach the disk in any order, and those that do not
+ *     read as zeros, so valid records may stand behind a hole of them; but `synced` is raised by a sync that covered
+ *     everything in front, so such a record behind a hole at X carries at most X;
+ *   - both headers are bad: only zeros follow them, or nothing: a crash during its creation, no records;
+ *     anything else: damage, since no record is written before the header is synced.
+ * Behind a clean close only zeros may stand: those that should have been taken away, where a power loss undid that. */
 #include "lsm/reclog.h"
 
 #include <inttypes.h>
@@ -99,6 +104,7 @@ enum broken { WHOLE, BREAKING, BROKEN };
 
 struct reclog_writer {
     struct env_file *file;
+    bool mapped; /* ENV_LOG, and not cut yet */
     uint64_t salt;
     _Atomic uint64_t size, synced;
     struct buf gathered; /* one record; kept for the next one */
@@ -156,14 +162,15 @@ static plsm_status write_headers(struct reclog_writer *writer, const char *magic
     return PLSM_OK;
 }
 
-plsm_status reclog_create(struct env *env, const char *path, const char *magic, struct reclog_writer **out)
+static plsm_status create(struct env *env, const char *path, const char *magic, bool mapped, struct reclog_writer **out)
 {
     *out = NULL;
     struct reclog_writer *writer = mem_zalloc(sizeof *writer);
     if (!writer)
         return fail(PLSM_NO_MEMORY, "%s: no memory to create it", path);
     env_random(env, &writer->salt, sizeof writer->salt);
-    plsm_status status = env_open(env, path, ENV_APPEND, &writer->file);
+    writer->mapped = mapped;
+    plsm_status status = env_open(env, path, mapped ? ENV_LOG : ENV_APPEND, &writer->file);
     if (status == PLSM_OK)
         status = write_headers(writer, magic);
     if (status == PLSM_OK)
@@ -171,6 +178,16 @@ plsm_status reclog_create(struct env *env, const char *path, const char *magic, 
     else
         reclog_close(writer);
     return status;
+}
+
+plsm_status reclog_create(struct env *env, const char *path, const char *magic, struct reclog_writer **out)
+{
+    return create(env, path, magic, false, out);
+}
+
+plsm_status reclog_create_mapped(struct env *env, const char *path, const char *magic, struct reclog_writer **out)
+{
+    return create(env, path, magic, true, out);
 }
 
 void reclog_close(struct reclog_writer *writer)
@@ -265,7 +282,11 @@ plsm_status reclog_close_clean(struct reclog_writer *writer)
 {
     if (!writer)
         return PLSM_OK;
-    plsm_status status = reclog_sync(writer);
+    plsm_status status = refuse_if_broken(writer);
+    if (status == PLSM_OK && writer->mapped)
+        status = env_truncate(writer->file, reclog_size(writer));
+    if (status == PLSM_OK)
+        status = reclog_sync(writer);
     if (status == PLSM_OK)
         status = append(writer, 0, NULL, 0, CLEAN_CLOSE);
     if (status == PLSM_OK)
@@ -347,26 +368,66 @@ static plsm_status look_record(struct reader *r, uint64_t offset, const uint8_t 
     return PLSM_OK;
 }
 
-/* At result->end stands no record. Looks for a later one that proves that there was one on disk. */
-static plsm_status judge_end(struct reader *r, struct reclog_result *result)
+/* Whether the up to 8 bytes at `at` are all zero. */
+static plsm_status zeros_at(struct reader *r, uint64_t at, bool *zeros)
 {
-    result->torn = true;
+    static const uint8_t none[8];
+    size_t size = r->size - at < sizeof none ? (size_t)(r->size - at) : sizeof none;
+    const uint8_t *bytes;
+    TRY(look(r, at, size, &bytes));
+    *zeros = !bytes || memcmp(bytes, none, size) == 0;
+    return PLSM_OK;
+}
+
+static plsm_status only_zeros_from(struct reader *r, uint64_t at, bool *zeros)
+{
+    *zeros = true;
+    for (; *zeros && at < r->size; at += 8)
+        TRY(zeros_at(r, at, zeros));
+    return PLSM_OK;
+}
+
+/* Whether a record stands at `offset` of the file as it is now, whatever the window holds. */
+static plsm_status record_now(struct reader *r, uint64_t offset, bool *is_there)
+{
+    const uint8_t *bytes;
     size_t size;
-    for (uint64_t at = result->end + 8; at < r->size; at += size) {
+    r->filled = 0;
+    TRY(look_record(r, offset, &bytes, &size));
+    *is_there = bytes != NULL;
+    return PLSM_OK;
+}
+
+/* At result->end stands no record. Looks for a later one that proves that there was one on disk. Where a writer is at
+ * work the window may be older at its start than at its end, and a record have come to stand there meanwhile: *again. */
+static plsm_status judge_end(struct reader *r, struct reclog_result *result, bool *again)
+{
+    size_t size;
+    for (uint64_t at = result->end; at < r->size; at += size) {
         const uint8_t *bytes;
+        bool zeros;
+        size = 8;
+        TRY(zeros_at(r, at, &zeros));
+        if (zeros) /* a record whose checksum is 0 is not worth asking all these places */
+            continue;
+        result->torn = true;
         TRY(look_record(r, at, &bytes, &size));
-        if (!bytes) {
+        if (!bytes || at == result->end) {
             size = 8;
             continue;
         }
         struct record record;
         memcpy(&record, bytes, sizeof record);
-        if (record.synced > result->end)
-            return fail(PLSM_CORRUPT,
-                        "%s: the record at offset %" PRIu64
-                        " is damaged: it was synced, as the record at offset %" PRIu64
-                        " shows; run plsm check, restore the file from a backup",
-                        r->path, result->end, at);
+        if (record.synced <= result->end)
+            continue;
+        TRY(record_now(r, result->end, again));
+        result->torn = !*again;
+        if (*again)
+            return PLSM_OK;
+        return fail(PLSM_CORRUPT,
+                    "%s: the record at offset %" PRIu64 " is damaged: it was synced, as the record at offset %" PRIu64
+                    " shows; run plsm check, restore the file from a backup",
+                    r->path, result->end, at);
     }
     return PLSM_OK;
 }
@@ -377,8 +438,13 @@ static plsm_status read_records(struct reader *r, reclog_each *each, void *arg, 
         const uint8_t *bytes;
         size_t size;
         TRY(look_record(r, result->end, &bytes, &size));
-        if (!bytes)
-            return judge_end(r, result);
+        if (!bytes) {
+            bool again = false;
+            TRY(judge_end(r, result, &again));
+            if (again)
+                continue;
+            return PLSM_OK;
+        }
         struct record record;
         memcpy(&record, bytes, sizeof record);
         uint64_t offset = result->end;
@@ -386,8 +452,10 @@ static plsm_status read_records(struct reader *r, reclog_each *each, void *arg, 
         if (record.synced > result->synced)
             result->synced = record.synced;
         if (record.length & CLEAN_CLOSE) {
+            bool zeros;
             result->closed = true;
-            if (result->end < r->size)
+            TRY(only_zeros_from(r, result->end, &zeros));
+            if (!zeros)
                 return fail(PLSM_CORRUPT,
                             "%s: %" PRIu64 " bytes stand behind its clean close at offset %" PRIu64
                             "; run plsm check, restore the file from a backup",
@@ -430,7 +498,10 @@ static plsm_status read_headers(struct reader *r, const char *magic, struct recl
     TRY(take_header(r, magic, 0, good));
     if (!*good)
         TRY(take_header(r, magic, HEADER_COPY, good));
-    if (!*good && r->size > RECORDS_START)
+    bool zeros = true;
+    if (!*good)
+        TRY(only_zeros_from(r, RECORDS_START, &zeros));
+    if (!zeros)
         return fail(PLSM_CORRUPT, "%s: both headers, at offsets 0 and %d, are damaged; restore the file from a backup",
                     r->path, HEADER_COPY);
     *good = *good && r->size >= RECORDS_START;

@@ -23,6 +23,9 @@ struct reclog_writer;
  * has synced the directory. `magic` is RECLOG_MAGIC_BYTES bytes. The caller owns *out and ends it with reclog_close or
  * reclog_close_clean. On failure *out is NULL, and a file may be left behind. */
 plsm_status reclog_create(struct env *env, const char *path, const char *magic, struct reclog_writer **out);
+/* The same for a log of many small records, which may be appended without a system call (ENV_LOG in base/env.h). Until
+ * its clean close the file may then end with zeros that are no record. */
+plsm_status reclog_create_mapped(struct env *env, const char *path, const char *magic, struct reclog_writer **out);
 
 /* Appends one record of `count` parts; `user` is the caller's. Not synced. PLSM_TOO_LARGE above RECLOG_PAYLOAD_MAX,
  * PLSM_NO_MEMORY: nothing was written. After a failed write the log is cut back to where it was, and appending may go
@@ -51,7 +54,7 @@ struct reclog_result {
     uint64_t end;     /* offset behind the last good record; 0 when even the header is not whole */
     uint64_t size;    /* of the file */
     uint64_t synced;  /* the highest synced offset that a record carries; 0 when there is none */
-    bool torn;        /* something that is no record stands at `end` */
+    bool torn;        /* something that is neither a record nor zeros up to the end of the file stands at `end` */
     bool closed;      /* ends with a clean close */
 };
 
@@ -59,7 +62,7 @@ struct reclog_result {
 typedef plsm_status reclog_each(void *arg, uint64_t user, plsm_slice payload, uint64_t offset);
 
 /* Reads a log from its start, at most some MiB or the largest record of it in memory at once. May run beside the
- * writer: what is appended meanwhile may look torn. Fills *out as far as it came, also on failure:
+ * writer: what is appended meanwhile may look torn, or not be seen. Fills *out as far as it came, also on failure:
  * PLSM_CORRUPT    the record at `end` was synced, a later record proves it, and it is damaged (or the header is);
  * PLSM_VERSION    the file has another format version; the message names both;
  * PLSM_NOT_FOUND, PLSM_IO, PLSM_NO_MEMORY, or what the callback returned. A torn end is PLSM_OK. */

@@ -94,6 +94,7 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.filter_young = options->filter_young;
     lsm.background = (uint32_t)options->background;
     lsm.manifest_size = options->manifest_size;
+    lsm.log_mapped = options->log == STORE_LOG_MAPPED;
     set_models(&lsm, options);
     TRY(set_simulation(&lsm, options));
     struct lsm *tree = NULL;

@@ -37,6 +37,8 @@
     NUMBER(filter_young, 0, 1, "1", "1: one table answers for all runs above the last level; 0: each has a filter")    \
     FRACTION(base_fpr, 500000, "0", "false positives of filters on the last level, instead of filter_bits; 0: unset")  \
     NUMBER(background, 0, 1, "1", "1: flush and compact in threads of their own; 0: inside the writing call")          \
+    WORD(log, "mapped|written|", "mapped",                                                                             \
+         "how small records reach the log: stored to its mapped pages where that is safe, or written by a call each")  \
     NUMBER(manifest_size, 4 << 10, UINT64_C(1) << 30, "4M", "bytes at which the MANIFEST is rewritten")                \
     GROUP_WORD(model, "auto|linear|plr|neural|trie|none|", "auto",                                                     \
                "kind of model: auto, linear, plr (piecewise linear), neural, trie, none")                              \

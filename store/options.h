@@ -9,6 +9,7 @@
 enum store_engine { STORE_ENGINE_LSM };
 enum store_index { STORE_INDEX_TRADITIONAL, STORE_INDEX_LEARNED, STORE_INDEX_CLASSIC };
 enum store_sim { STORE_SIM_OFF, STORE_SIM_NVME, STORE_SIM_SSD, STORE_SIM_HDD, STORE_SIM_CLOUD, STORE_SIM_OWN };
+enum store_log { STORE_LOG_MAPPED, STORE_LOG_WRITTEN };
 /* Of an option that has a word for "as something else says". */
 #define STORE_NOT_GIVEN UINT64_MAX
 /* Options of models may differ between level 0, the levels between, and the last level. */
@@ -23,6 +24,7 @@ struct store_options {
     uint64_t runs_per_level, runs_last_level, deletions_compact, compact_age, compact_threads;
     uint64_t l0_compact, l0_slowdown, l0_stop;
     uint64_t filter_bits, filter, filter_young, background, manifest_size;
+    uint64_t log;                 /* enum store_log */
     uint64_t base_fpr;            /* parts per million; 0: by filter_bits */
     uint64_t model[STORE_GROUPS]; /* enum lsm_model */
     uint64_t model_embed[STORE_GROUPS], model_cache[STORE_GROUPS], model_update[STORE_GROUPS];

@@ -324,7 +324,7 @@ END_TEST
 /* Pages are expanded in memory of their own, fences and filters are others. */
 START_TEST(test_classic)
 {
-    fail_everywhere("index=classic" OPTIONS, setting("FAULT_SEED", 35), 7, IO_ONCE, NO_SPACE_STICKY);
+    fail_everywhere("index=classic,log=written" OPTIONS, setting("FAULT_SEED", 35), 7, IO_ONCE, NO_SPACE_STICKY);
     fail_everywhere("index=classic" OPTIONS, setting("FAULT_SEED", 36), 7, ALLOCATION, ALLOCATION);
 }
 END_TEST

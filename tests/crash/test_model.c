@@ -89,12 +89,12 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
     run->way = way;
     snprintf(run->options[0], sizeof run->options[0],
              "index=%s,background=%d,buffer_size=%luK,file_size=%luK,size_ratio=%lu,l0_compact=%lu,l0_slowdown=%lu,"
-             "l0_stop=%lu,cache_size=%luK,filter_bits=%lu,manifest_size=%luK",
+             "l0_stop=%lu,cache_size=%luK,filter_bits=%lu,manifest_size=%luK,log=%s",
              modes[0], run->background, PICK(&random, 64, 64, 65, 100, 256, 1024),
              PICK(&random, 64, 65, 128, 500, 4096), PICK(&random, 2, 3, 4, 10, 64), l0_compact,
              l0_compact + PICK(&random, 0, 1, 4), l0_compact + PICK(&random, 5, 8, 20),
              PICK(&random, 0, 0, 1, 16, 64, 1024, 32768), PICK(&random, 0, 4, 5, 8, 11, 16),
-             PICK(&random, 4, 4, 5, 64, 1024));
+             PICK(&random, 4, 4, 5, 64, 1024), random_below(&random, 3) ? "mapped" : "written");
     bool simulate = random_below(&random, 2);
     run->equal_sides = simulate && way < MODES && way != LEARNED && !run->background;
     if (simulate) {

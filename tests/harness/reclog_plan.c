@@ -47,13 +47,24 @@ plsm_status reclog_plan_add(struct reclog_writer *w, struct reclog_plan *plan, s
     return status;
 }
 
-struct reclog_writer *reclog_plan_create(struct env *env, const char *path)
+static struct reclog_writer *create(struct env *env, const char *path, bool mapped)
 {
-    struct reclog_writer *w;
-    ck_assert_int_eq(reclog_create(env, path, RECLOG_PLAN_MAGIC, &w), PLSM_OK);
+    struct reclog_writer *w = NULL;
+    plsm_status status = (mapped ? reclog_create_mapped : reclog_create)(env, path, RECLOG_PLAN_MAGIC, &w);
+    ck_assert_msg(status == PLSM_OK, "%s", plsm_message());
     ck_assert_uint_eq(reclog_size(w), RECLOG_PLAN_HEADERS);
     ck_assert_uint_eq(reclog_synced(w), RECLOG_PLAN_HEADERS);
     return w;
+}
+
+struct reclog_writer *reclog_plan_create(struct env *env, const char *path)
+{
+    return create(env, path, false);
+}
+
+struct reclog_writer *reclog_plan_create_mapped(struct env *env, const char *path)
+{
+    return create(env, path, true);
 }
 
 plsm_status reclog_plan_see(void *arg, uint64_t user, plsm_slice payload, uint64_t offset)
@@ -100,11 +111,10 @@ void reclog_plan_put_file(struct env *env, const void *data, size_t size)
     env_close(file);
 }
 
-void reclog_plan_small_log(struct env *env, struct reclog_plan *plan, bool clean)
+static void fill_small_log(struct reclog_writer *w, struct reclog_plan *plan, bool clean)
 {
     static const size_t sizes[] = {5, 40, 0, 16, 33, 7};
     *plan = (struct reclog_plan){0};
-    struct reclog_writer *w = reclog_plan_create(env, RECLOG_PLAN_PATH);
     for (size_t i = 0; i < 6; i++) {
         ck_assert_int_eq(reclog_plan_add(w, plan, sizes[i]), PLSM_OK);
         if (i == 1) {
@@ -116,4 +126,14 @@ void reclog_plan_small_log(struct env *env, struct reclog_plan *plan, bool clean
         ck_assert_int_eq(reclog_close_clean(w), PLSM_OK);
     else
         reclog_close(w);
+}
+
+void reclog_plan_small_log(struct env *env, struct reclog_plan *plan, bool clean)
+{
+    fill_small_log(reclog_plan_create(env, RECLOG_PLAN_PATH), plan, clean);
+}
+
+void reclog_plan_small_mapped_log(struct env *env, struct reclog_plan *plan, bool clean)
+{
+    fill_small_log(reclog_plan_create_mapped(env, RECLOG_PLAN_PATH), plan, clean);
 }

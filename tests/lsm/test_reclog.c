@@ -159,8 +159,11 @@ START_TEST(flips_of_a_closed_log)
     ck_assert_uint_eq(result.records, 0);
     data[17] ^= 1;
     data[512 + 30] ^= 1;
-    uint8_t *longer = calloc(1, size + 16);
+    uint8_t *longer = calloc(1, size + 16); /* zeros: of a mapped log that was not cut */
     memcpy(longer, data, size);
+    reclog_plan_put_file(env, longer, size + 16);
+    reclog_plan_check(env, &plan, 6, false, true);
+    longer[size + 15] = 1;
     reclog_plan_put_file(env, longer, size + 16);
     ck_assert_int_eq(reclog_plan_read(env, RECLOG_PLAN_PATH, &plan, &result), PLSM_CORRUPT);
     ck_assert_uint_eq(result.records, 6);
@@ -215,8 +218,8 @@ START_TEST(damage_around_the_synced_offset)
     /* Lost sectors read as zeros. */
     memset(data + plan.offsets[1], 0, plan.offsets[4] - plan.offsets[1]);
     check_corrupt(env, &plan, 1);
-    memset(data + plan.offsets[1], 0, size - plan.offsets[1]);
-    reclog_plan_check(env, &plan, 1, true, false);
+    memset(data + plan.offsets[1], 0, size - plan.offsets[1]); /* nothing is left that could prove it */
+    reclog_plan_check(env, &plan, 1, false, false);
     env_memory_destroy(env);
 }
 END_TEST

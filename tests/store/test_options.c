@@ -28,6 +28,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(options.filter_bits, 8);
     ck_assert_uint_eq(options.background, 1);
     ck_assert_uint_eq(options.manifest_size, 4 << 20);
+    ck_assert_uint_eq(options.log, STORE_LOG_MAPPED);
     ck_assert_uint_eq(options.sim, STORE_SIM_OFF);
     ck_assert_uint_eq(options.sim_sleep, 0);
     const uint64_t figures[] = {
@@ -77,7 +78,7 @@ END_TEST
 START_TEST(values)
 {
     struct store_options options = parse("index=traditional,buffer_size=128k,cache_size=0,size_ratio=4,file_size=1M,"
-                                         "filter_bits=16,background=0,manifest_size=8192,engine=lsm,");
+                                         "filter_bits=16,background=0,log=written,manifest_size=8192,engine=lsm,");
     ck_assert_uint_eq(options.index, STORE_INDEX_TRADITIONAL);
     ck_assert_str_eq(store_index_name(&options), "traditional");
     ck_assert_uint_eq(options.buffer_size, 128 << 10);
@@ -87,6 +88,7 @@ START_TEST(values)
     ck_assert_uint_eq(options.filter_bits, 16);
     ck_assert_uint_eq(options.background, 0);
     ck_assert_uint_eq(options.manifest_size, 8192);
+    ck_assert_uint_eq(options.log, STORE_LOG_WRITTEN);
     ck_assert_uint_eq(parse("cache_size=1T").cache_size, UINT64_C(1) << 40);
     ck_assert_uint_eq(parse("cache_size=3G").cache_size, UINT64_C(3) << 30);
     ck_assert_uint_eq(parse("filter_bits=4,filter_bits=0").filter_bits, 0); /* the last one counts */
@@ -180,6 +182,7 @@ START_TEST(help_names_every_option)
         "filter_young=1",
         "base_fpr=0",
         "background=1",
+        "log=mapped",
         "manifest_size=4M",
         "model=auto",
         "model_embed=1",
