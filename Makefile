@@ -8,9 +8,13 @@ SANITIZE ?=
 BUILD    := build$(if $(SANITIZE),-$(SANITIZE))
 
 PKGS     := fuse3 libxxhash
-# Used where it is there: reads of many pages at once.
-OPTIONAL := $(shell pkg-config --exists liburing 2>/dev/null && echo liburing)
-CPPFLAGS += -I. -D_GNU_SOURCE -DFUSE_USE_VERSION=314 $(if $(OPTIONAL),-DHAVE_LIBURING)
+# Used where they are there: reads of many pages at once, compression. WITHOUT=libzstd builds without one.
+OPTIONAL := $(foreach lib,$(filter-out $(WITHOUT),liburing liblz4 libzstd),$(shell pkg-config --exists $(lib) \
+            2>/dev/null && echo $(lib)))
+HAVE_liburing = -DHAVE_LIBURING
+HAVE_liblz4   = -DHAVE_LZ4
+HAVE_libzstd  = -DHAVE_ZSTD
+CPPFLAGS += -I. -D_GNU_SOURCE -DFUSE_USE_VERSION=314 $(foreach lib,$(OPTIONAL),$(HAVE_$(lib)))
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 $(WARNINGS) $(WERROR) -pthread -fno-strict-aliasing -fvisibility=hidden -MMD -MP $(CFLAGS) \

@@ -74,6 +74,11 @@ void mem_unmap(void *memory, size_t size)
         munmap(memory, page_round(size));
 }
 
+void mem_discard(void *memory, size_t size)
+{
+    madvise(memory, size, MADV_DONTNEED); /* cannot fail for memory of ours; if it did, it would only stay resident */
+}
+
 void mem_fail_at(uint64_t nth)
 {
     atomic_store(&failing, 0);

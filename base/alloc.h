@@ -16,6 +16,8 @@ void mem_free(void *memory);
  * Give back with mem_unmap and the same size. NULL when there is no memory. */
 void *mem_map(size_t size) __attribute__((warn_unused_result));
 void mem_unmap(void *memory, size_t size);
+/* Makes whole pages (4 KiB) inside of such memory what they were at first: zeros, and not resident. */
+void mem_discard(void *memory, size_t size);
 
 /* Test hook: from now on the n-th allocation of this process (1 is the next) fails, once; 0 switches it off.
  * mem_count() tells how many allocations were made since the last mem_fail_at(). */

@@ -1,4 +1,6 @@
-/* The page cache: 4 KiB frames shared by all runs.
+/* The page cache: frames shared by all runs, of two sizes: 4 KiB for the pages of runs that are not compressed, and
+ * large ones for those of compressed runs, which are kept unpacked. Both draw on the same bytes: what one size does not
+ * use is the other's, and eviction goes over both in turn.
  *
  * Each run has an array with a slot per page, which holds the number of the frame the page is in (0: none), so a hit is
  * two dependent loads and no hash table. Readers touch slots and frames inside an epoch bracket only; a frame that was
@@ -11,6 +13,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/epoch.h"
@@ -19,9 +22,9 @@
 struct cache;
 typedef _Atomic uint32_t cache_slot; /* frame number; 0: not cached */
 
-/* A cache of `bytes` (rounded down to pages; 0: a cache that holds nothing). Its memory is resident only as it fills.
- * NULL: no memory. */
-struct cache *cache_create(uint64_t bytes, struct epoch *epoch);
+/* A cache of `bytes` (rounded down to pages; 0: a cache that holds nothing) with large frames of `large_size` bytes, a
+ * multiple of 8 KiB. Its memory is resident only as it fills. NULL: no memory. */
+struct cache *cache_create(uint64_t bytes, size_t large_size, struct epoch *epoch);
 void cache_destroy(struct cache *cache); /* accepts NULL; no reader may be left */
 
 /* The frame whose number stands in a slot, marked as used; NULL when the slot is empty. Inside an epoch bracket; valid
@@ -43,6 +46,8 @@ void cache_prefetch(const struct cache *cache, const cache_slot *slot);
 /* A frame to read a page into, owned by the caller until published or dropped; *number is its number. NULL when none
  * can be had without waiting: then read into memory of your own. */
 uint8_t *cache_take(struct cache *cache, uint32_t *number);
+/* The same for a page of `size` bytes: a small frame or a large one. NULL also for a page that is larger than both. */
+uint8_t *cache_take_sized(struct cache *cache, size_t size, uint32_t *number);
 /* Puts a filled frame into its slot. Returns the page that is in the slot afterwards: another thread may have been
  * faster, then that one's. Inside an epoch bracket. */
 const uint8_t *cache_publish(struct cache *cache, cache_slot *slot, uint32_t number);

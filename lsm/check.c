@@ -145,7 +145,7 @@ static plsm_status check_run(struct check *c, struct run *run)
         last.size = 0;
         if (status == PLSM_OK)
             status = buf_append(&last, key.data, key.size);
-        c->done = done + (uint64_t)cursor.unit * PAGE_SIZE;
+        c->done = done + run_unit_offset(indexes.body, cursor.unit);
         if (c->progress && sums.entries % PROGRESS_ENTRIES == 0)
             c->progress(c->arg, c->done < c->all ? c->done : c->all, c->all);
     }

@@ -56,6 +56,11 @@ enum counter {
     COUNT_TRAIN_KEYS, /* entries of the runs they were built for */
     COUNT_FILTER_NS,  /* spent on building filters */
     COUNT_FILTER_KEYS,
+    COUNT_COMPRESS_NS, /* spent on packing pages; of dictionaries too */
+    COUNT_COMPRESS_RAW_BYTES,
+    COUNT_COMPRESS_STORED_BYTES,
+    COUNT_UNPACKED, /* units of compressed runs that were unpacked */
+    COUNT_UNPACKED_BYTES,
     COUNTERS
 };
 

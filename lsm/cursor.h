@@ -42,11 +42,14 @@ struct cursor {
     uint8_t *buffer;           /* units read from the file or copied from the cache */
     size_t buffer_capacity;
     uint8_t *expanded;         /* a classic page in the packed layout; NULL until there is one */
-    bool buffer_checked;       /* its pages were verified already */
+    uint8_t *unpacked;         /* the page of a compressed run that was read ahead; NULL until there is one */
+    size_t unpacked_capacity;
+    bool buffer_checked;       /* it holds one page, unpacked and verified already */
     uint32_t buffered, buffered_count; /* units of `body` in it */
     unsigned ahead;            /* units to read at the next miss */
     uint32_t charged, charged_count;   /* units of `body` that simulated I/O was charged for last */
     unsigned charged_ahead;            /* units to charge for next: `ahead` of a store without a cache */
+    uint64_t charged_end;              /* block behind what a walk forward was charged for; 0: none */
     uint32_t pinned; /* frame of the cache that `page` is in; 0: it is in `buffer` */
     bool backward;             /* the direction of the last move: which way to read ahead */
     uint8_t *keys[2];          /* the key being shown, and the one before; LSM_KEY_MAX each */

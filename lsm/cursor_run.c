@@ -40,9 +40,11 @@ static plsm_status copy_page(struct cursor *c, uint32_t unit)
     bool head_only = c->options.no_value;
     epoch_enter(c->run->context->epoch);
     plsm_status status = run_page_uncharged(c->run, c->body, unit, head_only, &hold);
-    size_t size = hold.heap ? run_unit_bytes(c->body, unit) : PAGE_SIZE;
-    if (status == PLSM_OK)
+    size_t size = 0;
+    if (status == PLSM_OK) {
+        size = hold.page == hold.own ? PAGE_SIZE : page_bytes(hold.page); /* own: perhaps the first block only */
         status = buffer_reserve(c, size);
+    }
     if (status == PLSM_OK)
         memcpy(c->buffer, hold.page, size);
     page_hold_release(&hold);
@@ -53,8 +55,13 @@ static plsm_status copy_page(struct cursor *c, uint32_t unit)
     return status;
 }
 
+static uint64_t ahead_bytes(const struct cursor *c, uint32_t first, uint32_t last)
+{
+    return run_unit_offset(c->body, last + 1) - run_unit_offset(c->body, first);
+}
+
 /* The units around `unit` that are read in one piece when `ahead` of them are wanted: in the direction of travel, and
- * no more than READ_AHEAD_MAX blocks where there are several. */
+ * no more than READ_AHEAD_MAX blocks where there are several units. */
 static void choose_ahead(const struct cursor *c, uint32_t unit, unsigned ahead, uint32_t *first, uint32_t *last)
 {
     uint32_t units = c->run->facts.units;
@@ -63,9 +70,9 @@ static void choose_ahead(const struct cursor *c, uint32_t unit, unsigned ahead, 
         *first = unit >= ahead - 1 ? unit - (ahead - 1) : 0;
     else
         *last = units - unit > ahead - 1 ? unit + ahead - 1 : units - 1;
-    while (*first < unit && run_unit_block(c->body, *last + 1) - run_unit_block(c->body, *first) > READ_AHEAD_MAX)
+    while (*first < unit && ahead_bytes(c, *first, *last) > READ_AHEAD_MAX * PAGE_SIZE)
         ++*first;
-    while (*last > unit && run_unit_block(c->body, *last + 1) - run_unit_block(c->body, *first) > READ_AHEAD_MAX)
+    while (*last > unit && ahead_bytes(c, *first, *last) > READ_AHEAD_MAX * PAGE_SIZE)
         --*last;
 }
 
@@ -80,19 +87,24 @@ static unsigned grow_ahead(const struct cursor *c, unsigned ahead, bool adjacent
 /* Charges simulated I/O for a unit, and for those that are read ahead with it, unless that was done already. */
 static void charge(struct cursor *c, uint32_t unit, bool adjacent)
 {
-    bool head_only = c->options.no_value && run_unit_bytes(c->body, unit) > PAGE_SIZE;
+    bool head_only = c->options.no_value && run_unit_is_large(c->body, unit);
     uint32_t first = unit, last = unit;
     if (unit >= c->charged && unit - c->charged < c->charged_count)
         return;
     c->charged_ahead = grow_ahead(c, c->charged_ahead, adjacent);
     if (!head_only)
         choose_ahead(c, unit, c->charged_ahead, &first, &last);
-    uint64_t first_block = run_unit_block(c->body, first);
-    uint64_t blocks = head_only ? 1 : run_unit_block(c->body, last + 1) - first_block;
+    struct simulation_place place = simulated_units(c->run, c->body, first, last, head_only);
+    /* Units of a compressed run may share a block: a walk forward has it already. */
+    if (c->charged_end == place.first_block + 1 && first == c->charged + c->charged_count && place.block_count > 0) {
+        place.first_block++;
+        place.block_count--;
+    }
     bool scan = adjacent || c->options.bulk;
-    simulated_walk(c->run, first_block, blocks, scan ? SIM_SCAN : SIM_POINT, c->options.training);
+    simulated_walk(c->run, place.first_block, place.block_count, scan ? SIM_SCAN : SIM_POINT, c->options.training);
     c->charged = first;
     c->charged_count = last - first + 1;
+    c->charged_end = place.first_block + place.block_count;
 }
 
 /* Reads several units around `unit` in one piece, in the direction of travel. */
@@ -100,8 +112,8 @@ static plsm_status read_ahead(struct cursor *c, uint32_t unit)
 {
     uint32_t first = unit, last = unit;
     choose_ahead(c, unit, c->ahead, &first, &last);
-    uint64_t offset = run_unit_block(c->body, first) * PAGE_SIZE;
-    size_t size = (size_t)(run_unit_block(c->body, last + 1) * PAGE_SIZE - offset);
+    uint64_t offset = run_unit_offset(c->body, first);
+    size_t size = (size_t)ahead_bytes(c, first, last);
     TRY(buffer_reserve(c, size));
     c->buffered_count = 0;
     struct counters *counters = c->run->context->counters;
@@ -139,20 +151,34 @@ static bool pin(struct cursor *c, uint32_t unit)
     return true;
 }
 
+/* The page of a unit that stands in the buffer as in the file. */
+static plsm_status check_page(struct cursor *c, uint32_t unit)
+{
+    uint64_t offset = run_unit_offset(c->body, unit);
+    const uint8_t *stored = c->buffer + (offset - run_unit_offset(c->body, c->buffered));
+    if (c->body->compressed) {
+        TRY(run_unit_unpack(c->run, c->body, unit, stored, &c->unpacked, &c->unpacked_capacity));
+        c->page = c->unpacked;
+        return PLSM_OK;
+    }
+    c->page = stored;
+    if (page_verify(stored, run_unit_bytes(c->body, unit), c->run->facts.salt ^ offset,
+                    c->run->context->verify_checksums) != PLSM_OK)
+        return run_page_corrupt(c->run, unit);
+    return PLSM_OK;
+}
+
 /* Makes `unit` a page in the buffer: read already, through the cache, or ahead. */
 static plsm_status fill_buffer(struct cursor *c, uint32_t unit, bool adjacent)
 {
     if (unit < c->buffered || unit - c->buffered >= c->buffered_count) {
         c->ahead = grow_ahead(c, c->ahead, adjacent);
-        bool head_only = c->options.no_value && run_unit_bytes(c->body, unit) > PAGE_SIZE;
+        bool head_only = c->options.no_value && run_unit_is_large(c->body, unit);
         TRY(c->ahead == 1 || head_only ? copy_page(c, unit) : read_ahead(c, unit));
     }
-    uint64_t block = run_unit_block(c->body, unit);
-    c->page = c->buffer + (block - run_unit_block(c->body, c->buffered)) * PAGE_SIZE;
-    if (!c->buffer_checked &&
-        page_verify(c->page, run_unit_bytes(c->body, unit), c->run->facts.salt ^ (block * PAGE_SIZE),
-                    c->run->context->verify_checksums) != PLSM_OK)
-        return run_page_corrupt(c->run, unit);
+    if (!c->buffer_checked)
+        return check_page(c, unit);
+    c->page = c->buffer; /* the only one there */
     return PLSM_OK;
 }
 
@@ -198,6 +224,7 @@ static plsm_status enter_run(struct cursor *c, size_t at)
         c->page = NULL;
         c->buffered_count = 0;
         c->charged_count = 0;
+        c->charged_end = 0;
         if (!c->options.bulk)
             c->ahead = 1;
     }
@@ -364,12 +391,14 @@ void cursor_run_last(struct cursor *c)
 static void charge_seek(struct cursor *c, plsm_slice key, uint32_t unit)
 {
     simulated_seek(c->run, c->body, key, unit);
-    bool whole = c->options.no_value || run_unit_bytes(c->body, unit) == PAGE_SIZE;
+    bool whole = c->options.no_value || !run_unit_is_large(c->body, unit);
     if (!whole || (unit >= c->charged && unit - c->charged < c->charged_count))
         return;
     c->charged = unit;
     c->charged_count = 1;
     c->charged_ahead = 1;
+    struct simulation_place place = simulated_units(c->run, c->body, unit, unit, false);
+    c->charged_end = place.first_block + place.block_count;
 }
 
 /* Puts the cursor on the first entry with a key >= key, whatever its version; false when there is none (then the
@@ -457,4 +486,5 @@ void cursor_run_close(struct cursor *c)
     mem_free(c->keys[0]);
     mem_free(c->buffer);
     mem_free(c->expanded);
+    mem_free(c->unpacked);
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/batch.h"
+#include "base/codec.h"
 #include "base/env.h"
 #include "lsm/entry.h"
 #include "lsm/inspect.h"
@@ -56,6 +57,7 @@ struct lsm_group_options {
     bool incremental;      /* the level's model follows each change of the level */
     uint32_t batch;        /* pages of a level that change before its model is renewed */
     bool batch_prediction; /* lsm_multi_get asks for many keys at a time */
+    enum codec codec;      /* of the pages of runs written for these levels */
 };
 
 struct lsm_options {
@@ -83,6 +85,9 @@ struct lsm_options {
     bool log_mapped;        /* log records are stored to mapped memory where that is safe (ENV_LOG), not written */
     uint64_t manifest_size; /* the MANIFEST is rewritten when it grows above; at least 4 KiB */
     struct lsm_group_options groups[LSM_GROUPS];
+    uint32_t compression_page;       /* bytes of a page that is packed as one: a multiple of 4 KiB up to 32 KiB; larger
+                                        ones, of runs written with other options, are read around the page cache */
+    uint32_t compression_dictionary; /* bytes of a dictionary for zstd, at most; 0: none; 256 to 64 KiB */
     uint64_t model_run_bytes, model_level_bytes, model_store_bytes; /* budgets of metadata; what exceeds is not used */
     uint32_t train_every;    /* runs are trained at every so many-th flush or compaction, those left out then too */
     uint32_t validation_ppm; /* lookups per million that are done again the traditional way and compared */

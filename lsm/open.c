@@ -33,6 +33,8 @@ void lsm_options_default(struct lsm_options *options)
         .l0_stop = 20,
         .filter_bits = 8,
         .filter_young = true,
+        .compression_page = 16 << 10,
+        .compression_dictionary = 8 << 10,
         .background = 1,
         .manifest_size = 4 << 20,
         .log_mapped = true,
@@ -123,6 +125,21 @@ static void discard_run(void *arg, uint64_t number)
     garbage_add(arg, 'r', number);
 }
 
+static plsm_status check_compression(const struct lsm_options *o)
+{
+    enum { DICTIONARY_MIN = 256, DICTIONARY_MAX = 64 << 10 };
+    for (unsigned i = 0; i < LSM_GROUPS; i++)
+        TRY(codec_available(o->groups[i].codec));
+    if (o->compression_page < PAGE_SIZE || o->compression_page > UNIT_PAGE_MAX || o->compression_page % PAGE_SIZE)
+        return fail(PLSM_INVALID, "compression_page must be a multiple of 4K up to %dK, not %u", UNIT_PAGE_MAX >> 10,
+                    o->compression_page);
+    if (o->compression_dictionary &&
+        (o->compression_dictionary < DICTIONARY_MIN || o->compression_dictionary > DICTIONARY_MAX))
+        return fail(PLSM_INVALID, "compression_dictionary must be 0 or between %d and %d, not %u", DICTIONARY_MIN,
+                    DICTIONARY_MAX, o->compression_dictionary);
+    return PLSM_OK;
+}
+
 static plsm_status check_options(const struct lsm_options *o)
 {
     if (o->buffer_size < 64 << 10 || o->file_size < 64 << 10)
@@ -144,7 +161,14 @@ static plsm_status check_options(const struct lsm_options *o)
     for (unsigned i = 0; i < LSM_GROUPS; i++)
         if (o->groups[i].error_bytes < PAGE_SIZE)
             return fail(PLSM_INVALID, "model_error must be at least %d", PAGE_SIZE);
+    TRY(check_compression(o));
     return o->simulate ? simulation_options_check(&o->simulation) : PLSM_OK;
+}
+
+/* Of the page cache, for units of several blocks. */
+static size_t large_frame_bytes(const struct lsm_options *options)
+{
+    return options->compression_page > PAGE_SIZE ? options->compression_page : 2 * PAGE_SIZE;
 }
 
 /* The struct with everything that needs no file. */
@@ -174,7 +198,8 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     db->path = mem_alloc(size);
     db->epoch = epoch_create();
     if (db->path && db->epoch)
-        db->cache = cache_create(options->cache_size, db->epoch);
+        db->cache = cache_create(options->cache_size, large_frame_bytes(options), db->epoch);
+    db->context.compression = compression_create();
     bool learned = options->index == LSM_LEARNED && options->filter_bits;
     bool sampled = learned && options->filter != LSM_FILTER_FUSE;
     bool young = learned && options->filter_young && options->filter != LSM_FILTER_SMALL;
@@ -183,13 +208,14 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     if (young)
         db->young = young_runs_create();
     *out = db;
-    if (!db->cache || (sampled && !db->samples) || (young && !db->young))
+    if (!db->cache || !db->context.compression || (sampled && !db->samples) || (young && !db->young))
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
     memcpy(db->path, path, size);
     db->context = (struct run_context){
         .env = db->env,
         .path = db->path,
         .cache = db->cache,
+        .compression = db->context.compression,
         .epoch = db->epoch,
         .counters = &db->counters,
         .index = options->index,
@@ -238,6 +264,7 @@ static void destroy(struct lsm *db)
     samples_destroy(db->samples);
     young_runs_destroy(db->young);
     simulated_destroy(db->context.simulated);
+    compression_destroy(db->context.compression);
     cache_destroy(db->cache);
     env_unlock(db->pin_lock);
     env_unlock(db->writer_lock);

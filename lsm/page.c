@@ -74,7 +74,7 @@ bool page_entry_sound(const struct entry *entry, size_t shared)
 static bool header_fits(const struct page_header *h, size_t size)
 {
     return size >= PAGE_SIZE && size % PAGE_SIZE == 0 && (size_t)h->span * PAGE_SIZE == size && h->codec == 0 &&
-           h->count > 0 && (h->span == 1 || (h->count == 1 && h->layout == PAGE_PACKED)) && h->layout <= PAGE_CLASSIC;
+           h->count > 0 && (h->span == 1 || h->layout == PAGE_PACKED) && h->layout <= PAGE_CLASSIC;
 }
 
 plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bool checksummed, bool *complete)
@@ -82,7 +82,7 @@ plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bo
     const struct page_header *h = header(page);
     if (checksummed && h->checksum != checksum(page + sizeof h->checksum, PAGE_SIZE - sizeof h->checksum, seed))
         return PLSM_CORRUPT;
-    if (!header_fits(h, size))
+    if (!header_fits(h, size) || (h->span > 1 && h->count > 1))
         return PLSM_CORRUPT;
     if (h->layout == PAGE_CLASSIC) {
         *complete = true;
@@ -100,16 +100,10 @@ plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bo
     return PLSM_OK;
 }
 
-plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool checksummed)
+/* Checks the structure of a packed page whose header is right. */
+static plsm_status verify_packed(const uint8_t *page, size_t size)
 {
     const struct page_header *h = header(page);
-    bool complete = false;
-    TRY(page_verify_head(page, size, seed, checksummed, &complete));
-    if (h->layout == PAGE_CLASSIC)
-        return PLSM_OK;
-    if (h->span > 1 && checksummed &&
-        get_u64(page + PAGE_HEADER) != checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed))
-        return PLSM_CORRUPT;
     size_t fixed = (size_t)(page_slots(page) - page) + 2u * h->count + h->prefix_size;
     if (fixed > size)
         return PLSM_CORRUPT;
@@ -123,6 +117,27 @@ plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool ch
             return PLSM_CORRUPT;
     }
     return PLSM_OK;
+}
+
+plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool checksummed)
+{
+    const struct page_header *h = header(page);
+    bool complete = false;
+    TRY(page_verify_head(page, size, seed, checksummed, &complete));
+    if (h->layout == PAGE_CLASSIC)
+        return PLSM_OK;
+    if (h->span > 1 && checksummed &&
+        get_u64(page + PAGE_HEADER) != checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed))
+        return PLSM_CORRUPT;
+    return verify_packed(page, size);
+}
+
+plsm_status page_verify_unpacked(const uint8_t *page, size_t size)
+{
+    const struct page_header *h = header(page);
+    if (!header_fits(h, size))
+        return PLSM_CORRUPT;
+    return h->layout == PAGE_CLASSIC ? page_classic_verify(page) : verify_packed(page, size);
 }
 
 void page_entry_at(const uint8_t *at, const uint8_t *end, struct entry *entry)
@@ -276,7 +291,7 @@ bool page_builder_fits(const struct page_builder *b, const struct entry *entry)
     size_t prefix_size = slice_common(slice(b->staged.data + b->entries[0].key, b->prefix_size), entry->key);
     size_t key_size_max = entry->key.size > b->key_size_max ? entry->key.size : b->key_size_max;
     return page_size_bound(b->count + 1, prefix_size, b->key_bytes + entry->key.size, key_size_max,
-                           b->other_bytes + page_entry_other(entry)) <= PAGE_SIZE;
+                           b->other_bytes + page_entry_other(entry)) <= (b->size_max ? b->size_max : PAGE_SIZE);
 }
 
 plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash)
@@ -335,7 +350,7 @@ static plsm_status finish_packed(const struct page_builder *b, uint64_t seed, st
 {
     size_t bound = page_size_bound(b->count, b->prefix_size, b->key_bytes, b->key_size_max, b->other_bytes);
     size_t span = (bound + PAGE_SIZE - 1) / PAGE_SIZE, size = span * PAGE_SIZE;
-    INVARIANT((span == 1 || b->count == 1) && span <= UINT16_MAX);
+    INVARIANT((span == 1 || b->count == 1 || size <= b->size_max) && span <= UINT16_MAX);
     TRY(buf_reserve(out, size));
     uint8_t *page = out->data + out->size;
     struct page_header h = {
@@ -354,8 +369,9 @@ static plsm_status finish_packed(const struct page_builder *b, uint64_t seed, st
     }
     memset(to, 0, (size_t)(page + size - to));
     if (span > 1)
-        put_u64(page + PAGE_HEADER, checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed));
-    put_u64(page, checksum(page + sizeof h.checksum, PAGE_SIZE - sizeof h.checksum, seed));
+        put_u64(page + PAGE_HEADER, b->size_max ? 0 : checksum(page + PAGE_SIZE, size - PAGE_SIZE, ~seed));
+    if (!b->size_max)
+        put_u64(page, checksum(page + sizeof h.checksum, PAGE_SIZE - sizeof h.checksum, seed));
     out->size += size;
     return PLSM_OK;
 }

@@ -2,13 +2,14 @@
  *
  * A page is a unit of one or more 4 KiB blocks, aligned in the file. One that spans several blocks holds a single
  * entry that is too large for one; its first block can be verified and used alone, so that asking for the size or the
- * meta of a large value does not read it. Layout, offsets in bytes:
+ * meta of a large value does not read it. In a compressed run units stand in another form (unit.h), and a page that
+ * spans several blocks may hold many entries; in memory both are as here. Layout, offsets in bytes:
  *
  *    0  u64  checksum of bytes 8 to 4095, seeded with the run's salt xor the unit's offset in the file
  *    8  u16  count: entries
  *   10  u16  prefix size: bytes that all keys of the page begin with
  *   12  u16  span: 4 KiB blocks of the unit
- *   14  u8   codec of the bytes behind the header; 0: none (others reserved)
+ *   14  u8   codec of the bytes behind the header: 0; others only as unit.h has them
  *   15  u8   layout of what follows: 0: as here (packed), 1: classic (page_classic.h)
  *  (16  u64  only where span > 1: checksum of the blocks behind the first, seeded with the complement of that seed;
  *            all that follows stands 8 bytes further back)
@@ -34,6 +35,7 @@
 
 enum {
     PAGE_SIZE = 4096, /* of a block: what a device reads at once */
+    PAGE_SHIFT = 12,
     PAGE_HEADER = 16,
 };
 
@@ -56,6 +58,9 @@ plsm_status page_verify(const uint8_t *page, size_t size, uint64_t seed, bool ch
  * key and meta of its entry are inside the block; then page_entry may be used, and page_compare and page_find,
  * as long as the value is not touched. */
 plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bool checksummed, bool *complete);
+/* The same as page_verify for a page that a unit of a compressed run was turned into: there is no checksum, and several
+ * blocks may hold many entries. */
+plsm_status page_verify_unpacked(const uint8_t *page, size_t size);
 
 static inline unsigned page_count(const uint8_t *page) { return ((const struct page_header *)page)->count; }
 static inline size_t page_bytes(const uint8_t *page)
@@ -105,9 +110,11 @@ int page_compare(const uint8_t *page, unsigned slot, plsm_slice key);
 
 /* --- building --- */
 
-/* Zero it to start; `layout` may be set then. */
+/* Zero it to start; `layout` and `size_max` may be set then. */
 struct page_builder {
     enum page_layout layout;
+    size_t size_max;       /* packed pages only: up to this, a multiple of PAGE_SIZE, entries go into one page, which
+                              gets no checksum; 0: PAGE_SIZE, and a checksum */
     struct buf staged;     /* the entries added so far: flag, sizes, whole key, meta, value */
     struct page_staged {   /* where they are */
         uint32_t key, key_size, meta_size, value_size;
@@ -122,7 +129,7 @@ struct page_builder {
     size_t classic_bytes;  /* of all entries and restart points, in the classic layout */
 };
 void page_builder_free(struct page_builder *b);
-/* Whether the entry still fits into one block together with those that are there; always true for the first. */
+/* Whether the entry still fits into one page together with those that are there; always true for the first. */
 bool page_builder_fits(const struct page_builder *b, const struct entry *entry);
 /* Adds an entry; keys must come in order. PLSM_NO_MEMORY. */
 plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash);

@@ -41,8 +41,10 @@ struct group {
     unsigned open_count;
     struct ask *here[GROUP]; /* of those: the run at hand may have them */
     unsigned here_count, level;
-    bool unfiltered; /* pages in memory are looked at before filters (read_expects_last) */
-    uint8_t *pages;  /* GROUP pages, where the cache has no room; NULL until needed */
+    bool unfiltered;          /* pages in memory are looked at before filters (read_expects_last) */
+    uint8_t *pages;           /* GROUP pages, where the cache has no room; NULL until needed */
+    uint8_t *unpacked[GROUP]; /* likewise, of compressed runs; freed before the next step */
+    unsigned unpacked_count;
     bool no_value;
     struct lsm_value *outs;
     plsm_status *statuses;
@@ -87,6 +89,7 @@ struct place {
     struct ask *ask;
     uint8_t *memory;
     uint32_t frame; /* of the cache; 0: in memory of our own */
+    bool stored;    /* a unit of a compressed run, in memory to be freed: it is still to be unpacked */
 };
 
 static uint8_t *own_page(struct group *g, unsigned number)
@@ -96,13 +99,32 @@ static uint8_t *own_page(struct group *g, unsigned number)
     return g->pages ? g->pages + (size_t)number * PAGE_SIZE : NULL;
 }
 
+/* Unpacks a unit that was read; what fails is done again, and told, by its lookup. */
+static void take_unit(struct group *g, const struct place *place, const struct env_piece *piece)
+{
+    struct run_search *s = &place->ask->search;
+    struct compression *compression = s->run->context->compression;
+    uint8_t *heap = NULL;
+    s->page = cache_lookup(s->run->context->cache, &s->body->slots[s->unit]); /* another key of the group wanted it */
+    struct codec_context *context = piece->status == PLSM_OK && !s->page ? compression_take(compression) : NULL;
+    if (context && run_unit_take(s->run, s->body, s->unit, context, place->memory, &s->page, &heap) != PLSM_OK)
+        s->page = NULL;
+    compression_give(compression, context);
+    if (heap)
+        g->unpacked[g->unpacked_count++] = heap;
+    mem_free(place->memory);
+}
+
 /* Puts pages that were read where lookups find them; a page that is damaged is read again, and told, by its lookup. */
-static void take_pages(const struct group *g, const struct place *places, const struct env_piece *pieces,
-                       unsigned count)
+static void take_pages(struct group *g, const struct place *places, const struct env_piece *pieces, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         struct run_search *s = &places[i].ask->search;
         const struct run_context *context = s->run->context;
+        if (places[i].stored) {
+            take_unit(g, &places[i], &pieces[i]);
+            continue;
+        }
         bool sound = pieces[i].status == PLSM_OK &&
                      page_verify(places[i].memory, PAGE_SIZE, s->run->facts.salt ^ pieces[i].offset,
                                  context->verify_checksums) == PLSM_OK;
@@ -113,7 +135,19 @@ static void take_pages(const struct group *g, const struct place *places, const 
         else if (sound)
             s->page = places[i].memory;
     }
-    (void)g;
+}
+
+/* Memory to read a page into, for the i-th of a group; place->memory NULL: there is none. */
+static void choose_place(struct group *g, unsigned i, const struct run_search *s, struct place *place)
+{
+    if (s->body->compressed) {
+        place->stored = true;
+        place->memory = mem_alloc(run_unit_bytes(s->body, s->unit));
+        return;
+    }
+    place->memory = cache_take(s->run->context->cache, &place->frame);
+    if (!place->memory)
+        place->memory = own_page(g, i);
 }
 
 /* Reads the pages of `cold` together. What cannot be is left to each lookup. */
@@ -122,28 +156,33 @@ static void read_pages(struct group *g, struct ask *const *cold, unsigned count)
     struct place places[GROUP];
     struct env_piece pieces[GROUP];
     unsigned used = 0;
+    uint64_t bytes = 0;
     for (unsigned i = 0; i < count; i++) {
         struct run_search *s = &cold[i]->search;
-        struct run_context *context = s->run->context;
-        if (run_unit_bytes(s->body, s->unit) != PAGE_SIZE)
+        if (run_unit_is_large(s->body, s->unit))
             continue;
         struct place place = {.ask = cold[i]};
-        place.memory = cache_take(context->cache, &place.frame);
-        if (!place.memory)
-            place.memory = own_page(g, i);
+        choose_place(g, i, s, &place);
         if (!place.memory)
             continue;
         pieces[used] = (struct env_piece){.file = s->body->file,
-                                          .offset = run_unit_block(s->body, s->unit) * PAGE_SIZE,
+                                          .offset = run_unit_offset(s->body, s->unit),
                                           .data = place.memory,
-                                          .size = PAGE_SIZE};
+                                          .size = run_unit_bytes(s->body, s->unit)};
+        bytes += pieces[used].size;
         places[used++] = place;
     }
     counter_add(&g->db->counters, COUNT_READS, used);
-    counter_add(&g->db->counters, COUNT_READ_BYTES, (uint64_t)used * PAGE_SIZE);
+    counter_add(&g->db->counters, COUNT_READ_BYTES, bytes);
     counter_add(&g->db->counters, COUNT_CACHE_MISSES, used);
     env_read_many(g->db->env, pieces, used);
     take_pages(g, places, pieces, used);
+}
+
+static void free_unpacked(struct group *g)
+{
+    while (g->unpacked_count > 0)
+        mem_free(g->unpacked[--g->unpacked_count]);
 }
 
 /* --- one run for each key ----------------------------------------------------------------------------------------- */
@@ -255,6 +294,7 @@ static void ask_runs(struct group *g)
     find_pages(g);
     for (unsigned i = 0; i < g->here_count; i++)
         look(g, g->here[i]);
+    free_unpacked(g);
     close_settled(g, PLSM_STATUS_COUNT);
     g->here_count = 0;
 }
@@ -418,6 +458,7 @@ plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, c
     g.outs = outs;
     g.statuses = statuses;
     g.pages = NULL;
+    g.unpacked_count = 0;
     for (size_t first = 0; first < count; first += GROUP) {
         epoch_enter(db->epoch);
         read_group(&g, keys, first, count - first < GROUP ? (unsigned)(count - first) : GROUP, seq);

@@ -51,6 +51,7 @@ static void body_free(struct run *run, struct run_body *body)
         return;
     run_model_drop(run, body);
     env_close(body->file);
+    compression_dictionary_unref(run->context->compression, body->dictionary);
     mem_free(body->offsets);
     mem_free(body->slots);
     run_membership_drop(body);
@@ -140,8 +141,13 @@ static plsm_status read_footer(const struct run *run, struct run_body *body)
         f->checksum != checksum(f, offsetof(struct run_footer, checksum), facts->salt))
         return fail(PLSM_CORRUPT, "%s: footer at offset %llu: checksum mismatch", path,
                     (unsigned long long)(size - sizeof *f));
-    if (f->number != facts->number || f->units != facts->units || f->entries != facts->entries || f->codec != 0)
+    if (f->number != facts->number || f->units != facts->units || f->entries != facts->entries)
         return fail(PLSM_CORRUPT, "%s: footer does not agree with the MANIFEST", path);
+    if (f->codec >= RUN_CODECS || (f->codec == RUN_COMPRESSED && f->version < 2))
+        return fail(PLSM_VERSION, "%s: has pages in form %u, this program knows 0 to %u; use a newer plsm", path,
+                    f->codec, RUN_CODECS - 1);
+    body->compressed = f->codec == RUN_COMPRESSED;
+    body->offset_shift = body->compressed ? UNIT_ALIGN_SHIFT : PAGE_SHIFT;
     for (unsigned i = 0; i <= RUN_BLOCKS; i++) {
         const struct run_block_place *place = i < RUN_BLOCKS ? &f->blocks[i] : &f->membership;
         if (place->offset > size || place->size > size - place->offset)
@@ -162,13 +168,32 @@ plsm_status run_read_block(struct run_body *body, const struct run_block_place *
     return PLSM_OK;
 }
 
+/* What the units of a compressed run are packed with. */
+static plsm_status read_codecs(const struct run *run, struct run_body *body)
+{
+    const struct run_block_place *place = &body->extension.dictionary;
+    struct buf bytes = {0};
+    if (!body->compressed)
+        return PLSM_OK;
+    for (unsigned codec = 0; codec < 32; codec++)
+        if (body->extension.codecs >> codec & 1 && codec_available((enum codec)codec) != PLSM_OK)
+            return fail_context(PLSM_UNSUPPORTED, env_path(body->file));
+    if (place->size == 0)
+        return PLSM_OK;
+    plsm_status status = run_read_block(body, place, "dictionary", &bytes);
+    if (status == PLSM_OK)
+        status = compression_dictionary(run->context->compression, buf_slice(&bytes), &body->dictionary);
+    buf_free(&bytes);
+    return status;
+}
+
 static plsm_status read_offsets(const struct run *run, struct run_body *body)
 {
     struct buf bytes = {0};
     size_t count = (size_t)run->facts.units + 1;
-    uint64_t blocks_max = body->footer.blocks[RUN_FENCES].offset / PAGE_SIZE;
+    uint64_t blocks_max = body->footer.blocks[RUN_FENCES].offset >> body->offset_shift;
     plsm_status status = PLSM_OK;
-    if (body->footer.blocks[RUN_OFFSETS].size == 0) {
+    if (body->footer.blocks[RUN_OFFSETS].size == 0 && !body->compressed) {
         if (blocks_max < count)
             status = fail(PLSM_CORRUPT, "%s: footer: more pages than bytes", env_path(body->file));
         return status;
@@ -249,6 +274,8 @@ static plsm_status load_body(struct run *run, struct run_body **out)
         status = read_footer(run, body);
     if (status == PLSM_OK)
         status = read_offsets(run, body);
+    if (status == PLSM_OK)
+        status = read_codecs(run, body);
     if (status == PLSM_OK) {
         body->slots = mem_zalloc(run->facts.units * sizeof *body->slots);
         if (!body->slots)
@@ -293,7 +320,7 @@ plsm_status run_page_corrupt(const struct run *run, uint32_t unit)
     run_path(run->context, run->facts.number, path, sizeof path);
     struct run_body *body = atomic_load(&run->body);
     return fail(PLSM_CORRUPT, "%s: page %u at offset %llu: damaged (checksum or structure); restore it from a backup",
-                path, unit, (unsigned long long)(run_unit_block(body, unit) * PAGE_SIZE));
+                path, unit, (unsigned long long)run_unit_offset(body, unit));
 }
 
 void page_hold_free(struct page_hold *hold)
@@ -302,7 +329,7 @@ void page_hold_free(struct page_hold *hold)
     hold->heap = NULL;
 }
 
-static plsm_status read_counted(struct run *run, struct run_body *body, uint64_t offset, void *data, size_t size)
+plsm_status run_read_counted(struct run *run, struct run_body *body, uint64_t offset, void *data, size_t size)
 {
     counter_add(run->context->counters, COUNT_READS, 1);
     counter_add(run->context->counters, COUNT_READ_BYTES, size);
@@ -314,10 +341,10 @@ static plsm_status large_page(struct run *run, struct run_body *body, uint32_t u
                               struct page_hold *hold)
 {
     size_t size = run_unit_bytes(body, unit);
-    uint64_t offset = run_unit_block(body, unit) * PAGE_SIZE, seed = run->facts.salt ^ offset;
+    uint64_t offset = run_unit_offset(body, unit), seed = run->facts.salt ^ offset;
     bool checksummed = run->context->verify_checksums, complete = false;
     if (head_only) {
-        TRY(read_counted(run, body, offset, hold->own, PAGE_SIZE));
+        TRY(run_read_counted(run, body, offset, hold->own, PAGE_SIZE));
         if (page_verify_head(hold->own, size, seed, checksummed, &complete) != PLSM_OK)
             return run_page_corrupt(run, unit);
         hold->page = hold->own;
@@ -327,7 +354,7 @@ static plsm_status large_page(struct run *run, struct run_body *body, uint32_t u
     hold->heap = mem_alloc(size);
     if (!hold->heap)
         return fail(PLSM_NO_MEMORY, "no memory to read a page of %zu bytes", size);
-    TRY(read_counted(run, body, offset, hold->heap, size));
+    TRY(run_read_counted(run, body, offset, hold->heap, size));
     if (page_verify(hold->heap, size, seed, checksummed) != PLSM_OK)
         return run_page_corrupt(run, unit);
     hold->page = hold->heap;
@@ -345,13 +372,15 @@ plsm_status run_page_uncharged(struct run *run, struct run_body *body, uint32_t 
         return PLSM_OK;
     }
     counter_add(context->counters, COUNT_CACHE_MISSES, 1);
-    if (run_unit_bytes(body, unit) != PAGE_SIZE)
+    if (body->compressed)
+        return run_page_unpack(run, body, unit, head_only, hold);
+    if (run_unit_is_large(body, unit))
         return large_page(run, body, unit, head_only, hold);
     uint32_t number = 0;
-    uint64_t offset = run_unit_block(body, unit) * PAGE_SIZE;
+    uint64_t offset = run_unit_offset(body, unit);
     uint8_t *frame = cache_take(context->cache, &number);
     uint8_t *memory = frame ? frame : hold->own;
-    plsm_status status = read_counted(run, body, offset, memory, PAGE_SIZE);
+    plsm_status status = run_read_counted(run, body, offset, memory, PAGE_SIZE);
     if (status == PLSM_OK &&
         page_verify(memory, PAGE_SIZE, run->facts.salt ^ offset, context->verify_checksums) != PLSM_OK)
         status = run_page_corrupt(run, unit);

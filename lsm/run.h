@@ -11,11 +11,13 @@
 #include "learn/membership.h"
 #include "learn/model.h"
 #include "lsm/cache.h"
+#include "lsm/compression.h"
 #include "lsm/counters.h"
 #include "lsm/lsm.h"
 #include "lsm/run_format.h"
 #include "lsm/samples.h"
 #include "lsm/simulated.h"
+#include "lsm/unit.h"
 #include "lsm/young_runs.h"
 
 /* The first 8 bytes of a key as a number, zeros behind a shorter one: where two heads differ, their order is the
@@ -43,6 +45,7 @@ struct run_context {
     struct env *env;
     const char *path; /* of the store */
     struct cache *cache;
+    struct compression *compression;
     struct epoch *epoch;
     struct counters *counters;
     enum lsm_index index;
@@ -113,6 +116,9 @@ struct run_body {
     struct run_footer footer;
     struct run_extension extension; /* zeros in a run of version 1 */
     uint32_t *offsets;                         /* NULL: unit u starts at block u + 1 */
+    uint8_t offset_shift;                      /* they are counted in 1 << that many bytes */
+    bool compressed;                           /* units are packed (unit.h) */
+    struct dictionary *dictionary;             /* that they are packed with; NULL: none */
     cache_slot *slots;                         /* one per unit */
     struct run_membership *_Atomic membership; /* NULL until needed */
     struct run_filter *_Atomic filter;         /* NULL until needed */
@@ -260,15 +266,22 @@ void run_model_path(const struct run_context *context, uint64_t number, char *pa
 /* Writes that file, synced, under its name (the directory is the caller's to sync). */
 plsm_status run_model_write(const struct run_context *context, uint64_t number, uint64_t salt, plsm_slice block);
 
-/* --- pages --- */
+/* --- pages (run.c; of compressed runs: run_unit.c) --- */
 
-static inline uint64_t run_unit_block(const struct run_body *body, uint32_t unit)
+/* Where a unit starts in the file; its bytes there. */
+static inline uint64_t run_unit_offset(const struct run_body *body, uint32_t unit)
 {
-    return body->offsets ? body->offsets[unit] : (uint64_t)unit + 1;
+    return body->offsets ? (uint64_t)body->offsets[unit] << body->offset_shift : ((uint64_t)unit + 1) * PAGE_SIZE;
 }
 static inline size_t run_unit_bytes(const struct run_body *body, uint32_t unit)
 {
-    return (size_t)(run_unit_block(body, unit + 1) - run_unit_block(body, unit)) * PAGE_SIZE;
+    return (size_t)(run_unit_offset(body, unit + 1) - run_unit_offset(body, unit));
+}
+/* Whether a unit surely holds a single entry and has a first block that can be read alone. Others are kept in the cache
+ * (but packed ones that turn out to be split), and read together with others of a group. */
+static inline bool run_unit_is_large(const struct run_body *body, uint32_t unit)
+{
+    return run_unit_bytes(body, unit) > (body->compressed ? UNIT_WHOLE_MAX : PAGE_SIZE);
 }
 
 /* A page in use: in the cache (then valid until the epoch bracket ends) or in memory of its own. Not zeroed on purpose:
@@ -282,6 +295,9 @@ struct page_hold {
  * block only (sizes, key and meta are right, the value is not there). Inside an epoch bracket. */
 plsm_status run_page_uncharged(struct run *run, struct run_body *body, uint32_t unit, bool head_only,
                                struct page_hold *hold);
+/* What it comes to where the page is not in the cache and the run is compressed. */
+plsm_status run_page_unpack(struct run *run, struct run_body *body, uint32_t unit, bool head_only,
+                            struct page_hold *hold);
 /* The same, as a point read of the mode the store is in: simulated I/O, where there is any, is charged for it. */
 static inline plsm_status run_page(struct run *run, struct run_body *body, uint32_t unit, bool head_only,
                                    struct page_hold *hold)
@@ -290,6 +306,13 @@ static inline plsm_status run_page(struct run *run, struct run_body *body, uint3
         simulated_page(run, body, unit, head_only);
     return run_page_uncharged(run, body, unit, head_only, hold);
 }
+/* The page of a unit of a compressed run whose bytes, as they stand in the file, were read to `stored`: in the cache, or
+ * in *heap (to be freed with mem_free; NULL otherwise). Inside an epoch bracket. Errors as run_page_uncharged. */
+plsm_status run_unit_take(struct run *run, struct run_body *body, uint32_t unit, struct codec_context *context,
+                          const uint8_t *stored, const uint8_t **page, uint8_t **heap);
+/* The same, not through the cache, into *memory of *capacity bytes, which grow as needed (mem_realloc). */
+plsm_status run_unit_unpack(struct run *run, struct run_body *body, uint32_t unit, const uint8_t *stored,
+                            uint8_t **memory, size_t *capacity);
 void page_hold_free(struct page_hold *hold);
 static inline void page_hold_release(struct page_hold *hold)
 {
@@ -300,6 +323,8 @@ static inline void page_hold_release(struct page_hold *hold)
 /* Copies a key of a page together, into LSM_KEY_MAX bytes; returns its slice. */
 plsm_slice run_page_key(const uint8_t *page, unsigned slot, uint8_t *buffer);
 
+/* Reads bytes of a run's file, counted. */
+plsm_status run_read_counted(struct run *run, struct run_body *body, uint64_t offset, void *data, size_t size);
 /* Where a page that failed its checks is told: always PLSM_CORRUPT. */
 plsm_status run_page_corrupt(const struct run *run, uint32_t unit) __attribute__((cold));
 
@@ -341,8 +366,8 @@ void run_search_prefetch_filter(struct run_search *s, const struct run_question 
 bool run_search_may_contain(struct run_search *s, const struct run_question *q);
 /* Settles which page to look at, and fetches its place in the cache. */
 plsm_status run_search_locate(struct run_search *s, const struct run_question *q);
-/* Fetches the front of that page from memory; false when it is not in the cache (or a unit of several blocks): it will
- * be read from the file. */
+/* Fetches the front of that page from memory; false when it is not in the cache (or a large unit): it will be read from
+ * the file. */
 bool run_search_fetch_page(const struct run_search *s);
 /* Fetches the entry that the fingerprints of that page point to, when the page is in memory. */
 void run_search_fetch_entry(const struct run_search *s, const struct run_question *q);

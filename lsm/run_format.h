@@ -1,15 +1,19 @@
 /* The file of a run: one sorted, immutable sequence of entries. Written by run_writer.c, read by run.c.
  *
  *   block 0            header: magic, version, run number, salt, checksum; zeros to 4,096
- *   units              data pages (page.h), each a multiple of 4 KiB, in key order
+ *   units              data pages (page.h), each a multiple of 4 KiB, in key order; in a compressed run (codec 1 in the
+ *                      footer) packed, each a multiple of 8 bytes (unit.h)
  *   blocks             in this order, each 8-byte aligned, with offset, size and checksum in the footer:
  *     fences             the traditional index (learn/fences.h, learn/plain_fences.h): always there
  *     filter             the traditional filter (learn/filter.h, learn/bloom.h): keys and, where the first key byte is
  *                        LSM_DIRECTORY_BYTE, their directories (learn/membership.h); size 0 when the store keeps none
- *     offsets            u32 per unit and one more: where each starts, in 4 KiB; size 0 when all units are one block
+ *     offsets            u32 per unit and one more: where each starts, in 4 KiB; size 0 when all units are one block;
+ *                        in a compressed run always there, in 8 bytes
  *     model              the LIDX block (learn/model.h); its checksum is inside; size 0 when there is none
  *     bounds             smallest key, largest key: varint size and bytes each
  *     membership         what serves in place of the filter (learn/membership.h); size 0: the filter itself
+ *     dictionary         what all units of a compressed run are packed with (base/codec.h); named by the extension;
+ *                        size 0: none
  *   extension          directly in front of the footer: struct run_extension; runs of version 1 have none
  *   footer             the last 256 bytes: struct run_footer
  *
@@ -34,6 +38,8 @@ struct run_file_header {
 };
 _Static_assert(sizeof(struct run_file_header) == 40, "run header layout");
 
+enum run_codec { RUN_PLAIN, RUN_COMPRESSED, RUN_CODECS };
+
 enum run_block { RUN_FENCES, RUN_FILTER, RUN_OFFSETS, RUN_MODEL, RUN_BOUNDS, RUN_BLOCKS };
 
 struct run_block_place {
@@ -49,7 +55,7 @@ struct run_footer {
     uint64_t seq_max; /* largest sequence number among the entries before they were set to 0 */
     uint32_t units;
     uint32_t versions; /* 1: some key has several entries */
-    uint32_t version, codec;
+    uint32_t version, codec; /* enum run_codec */
     char magic[8];
     struct run_block_place membership;
     uint32_t job;                           /* number of the first run that the same flush or compaction wrote */
@@ -63,7 +69,10 @@ struct run_extension {
     struct run_block_place ranges;     /* deletions of ranges */
     struct run_block_place dictionary; /* of the codec */
     struct run_block_place values;     /* which value logs the entries point into */
-    uint64_t reserved[6];
+    uint64_t raw_bytes; /* of the pages of a compressed run before they were packed, without zeros at their ends */
+    uint32_t codecs;    /* a bit (1 << enum codec) for each that its units are packed with */
+    uint32_t reserved32;
+    uint64_t reserved[4];
     uint64_t checksum; /* of the bytes before, seeded with the salt */
 };
 _Static_assert(sizeof(struct run_extension) == 128, "run extension layout");

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/checksum.h"
 #include "base/error.h"
+#include "lsm/packer.h"
 #include "base/banned.h"
 
 enum { WRITE_BYTES = 256 << 10 }; /* finished pages are appended in pieces of about this size */
@@ -18,8 +19,10 @@ struct run_writer {
     uint64_t written;    /* bytes of the file, without `out` */
     struct buf smallest; /* first key of the run */
     struct buf last_key; /* last key of the last finished page */
-    struct buf offsets;  /* u32 each: block where a unit starts */
+    struct buf offsets;  /* u32 each: where a unit starts, as in the file */
     bool large_units;
+    struct packer *packer; /* NULL: the run is not compressed */
+    struct buf unpacked;   /* a page for it */
     struct fences_builder *fences;
     struct model_builder *model;
     struct membership_builder *members; /* NULL: the run gets no filter */
@@ -84,6 +87,10 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
         w->model = model_builder_create();
     if (!w->fences || (plan->train && !w->model))
         status = fail(PLSM_NO_MEMORY, "no memory to write a run");
+    if (status == PLSM_OK && context->options->groups[plan->group].codec != CODEC_NONE)
+        status = packer_create(context, plan->group, &w->packer);
+    if (status == PLSM_OK && w->packer)
+        w->page.size_max = packer_page_max(w->packer);
     if (status == PLSM_OK)
         status = env_open(context->env, w->path, ENV_APPEND, &w->file);
     if (status == PLSM_OK)
@@ -109,7 +116,7 @@ const struct membership_built *run_writer_membership(const struct run_writer *w)
 
 uint64_t run_writer_size(const struct run_writer *w)
 {
-    return w->written + w->out.size;
+    return w->written + w->out.size + (w->packer ? packer_waiting(w->packer) : 0);
 }
 
 static plsm_status copy_key(struct buf *to, plsm_slice key)
@@ -118,18 +125,37 @@ static plsm_status copy_key(struct buf *to, plsm_slice key)
     return buf_append(to, key.data, key.size);
 }
 
+static struct packer_target packer_target(struct run_writer *w)
+{
+    return (struct packer_target){.out = &w->out, .written = w->written, .salt = w->facts.salt, .offsets = &w->offsets};
+}
+
+/* The finished page goes into the file as it is, or by way of the packer. */
+static plsm_status put_page(struct run_writer *w)
+{
+    if (w->packer) {
+        uint8_t keyspace = *(const uint8_t *)w->smallest.data;
+        struct packer_target target = packer_target(w);
+        w->unpacked.size = 0;
+        TRY(page_builder_finish(&w->page, 0, &w->unpacked));
+        return packer_page(w->packer, buf_slice(&w->unpacked), keyspace, &target);
+    }
+    uint64_t offset = run_writer_size(w);
+    TRY(buf_append_u32(&w->offsets, (uint32_t)(offset / PAGE_SIZE)));
+    TRY(page_builder_finish(&w->page, w->facts.salt ^ offset, &w->out));
+    w->large_units |= run_writer_size(w) - offset > PAGE_SIZE;
+    return PLSM_OK;
+}
+
 static plsm_status finish_page(struct run_writer *w)
 {
     if (page_builder_empty(&w->page))
         return PLSM_OK;
-    uint64_t offset = run_writer_size(w);
     TRY(fences_builder_add(w->fences, buf_slice(&w->last_key), page_builder_first(&w->page)));
     TRY(copy_key(&w->last_key, page_builder_last(&w->page)));
     if (w->model)
         TRY(model_builder_page(w->model, buf_slice(&w->last_key)));
-    TRY(buf_append_u32(&w->offsets, (uint32_t)(offset / PAGE_SIZE)));
-    TRY(page_builder_finish(&w->page, w->facts.salt ^ offset, &w->out));
-    w->large_units |= run_writer_size(w) - offset > PAGE_SIZE;
+    TRY(put_page(w));
     w->facts.units++;
     return w->out.size >= WRITE_BYTES ? write_out(w) : PLSM_OK;
 }
@@ -267,7 +293,7 @@ static plsm_status put_blocks(struct run_writer *w, struct buf *membership)
     TRY(put_block(w, RUN_FENCES, start));
     TRY(put_filter(w, membership));
     start = w->out.size;
-    if (w->large_units)
+    if (w->large_units || w->packer)
         TRY(buf_append(&w->out, w->offsets.data, w->offsets.size));
     TRY(put_block(w, RUN_OFFSETS, start));
     TRY(put_model(w));
@@ -278,16 +304,43 @@ static plsm_status put_blocks(struct run_writer *w, struct buf *membership)
     return put_membership(w, membership);
 }
 
+/* Writes the last pages. */
+static plsm_status put_last_pages(struct run_writer *w)
+{
+    TRY(finish_page(w));
+    if (w->packer) {
+        struct packer_target target = packer_target(w);
+        TRY(packer_finish(w->packer, &target));
+    }
+    TRY(write_out(w));
+    unsigned shift = w->packer ? UNIT_ALIGN_SHIFT : PAGE_SHIFT;
+    return buf_append_u32(&w->offsets, (uint32_t)(w->written >> shift)); /* where the last unit ends */
+}
+
+/* Into the extension what the packer did, and into the file its dictionary. */
+static plsm_status put_packing(struct run_writer *w)
+{
+    struct packer_sums sums;
+    size_t start = w->out.size;
+    if (!w->packer)
+        return PLSM_OK;
+    packer_get_sums(w->packer, &sums);
+    w->extension.raw_bytes = sums.raw_bytes;
+    w->extension.codecs = sums.codecs;
+    w->footer.codec = RUN_COMPRESSED;
+    TRY(buf_append(&w->out, sums.dictionary.data, sums.dictionary.size));
+    return put_place(w, &w->extension.dictionary, start);
+}
+
 plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run_facts *facts)
 {
     struct buf membership = {0};
     INVARIANT(w->facts.entries > 0);
-    TRY(finish_page(w));
-    TRY(write_out(w));
-    TRY(buf_append_u32(&w->offsets, (uint32_t)(w->written / PAGE_SIZE))); /* where the last unit ends */
+    TRY(put_last_pages(w));
     plsm_status status = put_blocks(w, &membership);
     buf_free(&membership);
     TRY(status);
+    TRY(put_packing(w));
     w->facts.seq_max = seq_max;
     w->facts.smallest = buf_slice(&w->smallest);
     w->facts.largest = buf_slice(&w->last_key);
@@ -332,7 +385,9 @@ void run_writer_destroy(struct run_writer *w)
         }
     }
     env_close(w->file);
+    packer_destroy(w->packer);
     page_builder_free(&w->page);
+    buf_free(&w->unpacked);
     buf_free(&w->out);
     buf_free(&w->smallest);
     buf_free(&w->last_key);

@@ -107,13 +107,20 @@ void simulated_account(struct simulated *s, enum simulation_side side, struct si
 
 /* --- pages -------------------------------------------------------------------------------------------------------- */
 
+struct simulation_place simulated_units(const struct run *run, const struct run_body *body, uint32_t first,
+                                        uint32_t last, bool head_only)
+{
+    uint64_t start = run_unit_offset(body, first);
+    uint64_t end = head_only ? start + PAGE_SIZE : run_unit_offset(body, last + 1);
+    uint64_t block = start / PAGE_SIZE;
+    return (struct simulation_place){
+        .run = run->facts.number, .first_block = block, .block_count = (end - 1) / PAGE_SIZE - block + 1};
+}
+
 static struct simulation_place place_of(const struct run *run, const struct run_body *body, uint32_t unit,
                                         bool head_only)
 {
-    uint64_t first = run_unit_block(body, unit);
-    return (struct simulation_place){.run = run->facts.number,
-                                     .first_block = first,
-                                     .block_count = head_only ? 1 : run_unit_block(body, unit + 1) - first};
+    return simulated_units(run, body, unit, unit, head_only && run_unit_is_large(body, unit));
 }
 
 static void read_unit(enum simulation_side side, const struct run *run, const struct run_body *body, uint32_t unit,
@@ -147,7 +154,7 @@ void simulated_pages(struct run_search *const *searches, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         struct run_search *s = searches[i];
         struct run_context *context = s->run->context;
-        if (run_unit_bytes(s->body, s->unit) != PAGE_SIZE)
+        if (run_unit_is_large(s->body, s->unit))
             continue;
         places[used++] = place_of(s->run, s->body, s->unit, false);
         s->page = cache_lookup(context->cache, &s->body->slots[s->unit]);
@@ -179,7 +186,7 @@ static void replay(struct simulation *simulation, const struct simulated_lookup 
     INVARIANT(count <= SIMULATED_GROUP);
     for (unsigned i = 0; i < count; i++) {
         first_page(&lookups[i], &bodies[i], &firsts[i]);
-        if (bodies[i] && run_unit_bytes(bodies[i], firsts[i]) == PAGE_SIZE)
+        if (bodies[i] && !run_unit_is_large(bodies[i], firsts[i]))
             places[used++] = place_of(lookups[i].run, bodies[i], firsts[i], false);
     }
     if (used > 0)
@@ -189,7 +196,7 @@ static void replay(struct simulation *simulation, const struct simulated_lookup 
         bool head_only = l->question->no_value;
         if (!bodies[i])
             continue;
-        if (run_unit_bytes(bodies[i], firsts[i]) != PAGE_SIZE)
+        if (run_unit_is_large(bodies[i], firsts[i]))
             read_unit(SIM_TRADITIONAL, l->run, bodies[i], firsts[i], head_only);
         for (uint32_t unit = firsts[i] + 1; unit <= l->version_unit; unit++)
             read_unit(SIM_TRADITIONAL, l->run, bodies[i], unit, head_only);

@@ -13,6 +13,9 @@
  * exact, and nothing is read for it but, once per run, filter and fences. In traditional mode this gives what the other
  * side was told, which is how it is tested.
  *
+ * Units of compressed runs are charged as what stands in the file, in whole blocks: each read brings the blocks that its
+ * first and last byte are in. A scan pays once for a block that two of its reads share.
+ *
  * What cursors walk over (also for compactions and checks) is the same in both modes and told to both; only training
  * reads what traditional mode would not. Not charged at all: opening runs (footer, index, filter), replaying logs, and
  * the second read of an entry whose key and meta are too long for the first block of its unit. */
@@ -74,12 +77,16 @@ void simulated_open(struct run *run, struct run_body *body);
 /* A run and its file are going. */
 void simulated_forget(const struct run *run);
 
+/* The blocks of the units from `first` to `last` of a run; with `head_only` the first block of them. */
+struct simulation_place simulated_units(const struct run *run, const struct run_body *body, uint32_t first,
+                                        uint32_t last, bool head_only);
+
 /* The mode in use looks at a page (with `head_only` at the first block of its unit). */
 void simulated_page(const struct run *run, const struct run_body *body, uint32_t unit, bool head_only)
     __attribute__((cold));
 
-/* The mode in use looks at the pages that these searches (at most SIMULATED_GROUP) have settled on, all together. Units
- * of several blocks are left out: they are read one by one. Takes the pages that are in the cache (search->page), so
+/* The mode in use looks at the pages that these searches (at most SIMULATED_GROUP) have settled on, all together. Large
+ * units are left out: they are read one by one. Takes the pages that are in the cache (search->page), so
  * that they are not told a second time. Inside an epoch bracket. */
 enum { SIMULATED_GROUP = 64 };
 void simulated_pages(struct run_search *const *searches, unsigned count);

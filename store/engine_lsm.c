@@ -15,7 +15,7 @@ _Static_assert(LSM_BATCH_BYTES_MAX >= PLSM_BATCH_MAX, "every batch of the store 
 
 _Static_assert((int)STORE_GROUPS == (int)LSM_GROUPS, "options come in the groups of the tree");
 
-static void set_models(struct lsm_options *lsm, const struct store_options *options)
+static void set_groups(struct lsm_options *lsm, const struct store_options *options)
 {
     for (unsigned i = 0; i < LSM_GROUPS; i++)
         lsm->groups[i] = (struct lsm_group_options){
@@ -28,7 +28,10 @@ static void set_models(struct lsm_options *lsm, const struct store_options *opti
             .incremental = options->model_incremental[i],
             .batch = (uint32_t)options->model_batch[i],
             .batch_prediction = options->multi_get[i],
+            .codec = (enum codec)options->compression[i],
         };
+    lsm->compression_page = (uint32_t)options->compression_page;
+    lsm->compression_dictionary = (uint32_t)options->compression_dictionary;
     lsm->model_run_bytes = options->model_run_bytes;
     lsm->model_level_bytes = options->model_level_bytes;
     lsm->model_store_bytes = options->model_store_bytes;
@@ -95,7 +98,7 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.background = (uint32_t)options->background;
     lsm.manifest_size = options->manifest_size;
     lsm.log_mapped = options->log == STORE_LOG_MAPPED;
-    set_models(&lsm, options);
+    set_groups(&lsm, options);
     TRY(set_simulation(&lsm, options));
     struct lsm *tree = NULL;
     TRY(lsm_open(path, &lsm, &tree));

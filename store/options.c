@@ -50,6 +50,9 @@
     GROUP_FRACTION(model_confidence, 1000000, "0.8", "a model that is right on a smaller part of its pages is unused") \
     GROUP_NUMBER(model_error, 4 << 10, UINT64_C(1) << 30, "256K", "bytes the raw prediction may be off, corrected")    \
     GROUP_NUMBER(multi_get, 0, 1, "1", "1: plsm_multi_get asks for many keys at a time; 0: one after the other")       \
+    GROUP_WORD(compression, "none|lz4|zstd|", "none", "how pages of runs are packed: none, lz4, zstd (smaller, slower)") \
+    NUMBER(compression_page, 4 << 10, 32 << 10, "16K", "bytes that are packed together: a multiple of 4K")             \
+    NUMBER(compression_dictionary, 0, 64 << 10, "8K", "bytes of a dictionary for zstd, where it pays; 0: none")        \
     NUMBER(multi_get_max, 1, 128, "100", "keys that plsm_multi_get asks for at a time")                                \
     NUMBER(model_run_bytes, 0, UINT32_MAX, "1K", "metadata of a run's model; a larger one is not used")                \
     NUMBER(model_level_bytes, 0, UINT32_MAX, "10K", "the model of a level; a larger one is not used")                  \
@@ -102,9 +105,9 @@ const char *plsm_options_help(void)
 {
     return OPTIONS(
         NUMBER_HELP, WORD_HELP, FRACTION_HELP, NUMBER_HELP, WORD_HELP,
-        FRACTION_HELP) "Sizes take the suffixes K, M, G and T (powers of 1024). Options that begin with model, and "
-                       "multi_get, take\n"
-                       "one value, or three for level 0, the levels between and the last level: model=none/plr/auto.\n";
+        FRACTION_HELP) "Sizes take the suffixes K, M, G and T (powers of 1024). Options that begin with model, "
+                       "multi_get and\n"
+                       "compression take one value, or three for level 0, the levels between and the last level: model=none/plr/auto.\n";
 }
 
 static const struct option *find(const char *name, size_t name_size)
@@ -255,6 +258,12 @@ static plsm_status check_together(const struct store_options *options)
     if (options->filter_bits > 0 && options->filter_bits < 4)
         return fail(PLSM_INVALID, "option filter_bits=%llu: must be 0 or between 4 and 16",
                     (unsigned long long)options->filter_bits);
+    if (options->compression_page % 4096)
+        return fail(PLSM_INVALID, "option compression_page=%llu: must be a multiple of 4096",
+                    (unsigned long long)options->compression_page);
+    if (options->compression_dictionary > 0 && options->compression_dictionary < 256)
+        return fail(PLSM_INVALID, "option compression_dictionary=%llu: must be 0 or between 256 and 65536",
+                    (unsigned long long)options->compression_dictionary);
     if (options->l0_slowdown < options->l0_compact || options->l0_stop <= options->l0_slowdown)
         return fail(PLSM_INVALID,
                     "options l0_compact=%llu, l0_slowdown=%llu, l0_stop=%llu: must not fall, and the last must be the "

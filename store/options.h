@@ -31,6 +31,8 @@ struct store_options {
     uint64_t model_incremental[STORE_GROUPS], model_batch[STORE_GROUPS];
     uint64_t model_confidence[STORE_GROUPS]; /* parts per million */
     uint64_t model_error[STORE_GROUPS], multi_get[STORE_GROUPS];
+    uint64_t compression[STORE_GROUPS]; /* enum codec */
+    uint64_t compression_page, compression_dictionary;
     uint64_t model_run_bytes, model_level_bytes, model_store_bytes;
     uint64_t train_every, validation_rate /* parts per million */, multi_get_max;
     uint64_t sim; /* enum store_sim */

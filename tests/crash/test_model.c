@@ -30,7 +30,7 @@ enum { MODES = 3, WAYS = MODES + 1, LEARNED = 1 };
 static const char *const modes[MODES] = {"traditional", "learned", "classic"};
 
 struct run {
-    char options[MODES][700];
+    char options[MODES][800];
     unsigned way; /* which of them; MODES: one after the other */
     bool posix, background;
     bool equal_sides; /* of the simulated I/O */
@@ -59,6 +59,16 @@ static void choose_learned(struct random *random, char *text, size_t size)
              PICK(random, 0, 1, 1), PICK(random, 0, 1, 3, 1000), PICK(random, 0, 1, 1, 1), PICK(random, 1, 1, 2, 5),
              PICK(random, 0, 1), PICK(random, 0, 1, 100), PICK(random, 0, 1, 1), PICK(random, 1, 7, 100),
              random_below(random, 3) ? "0" : "0.3");
+}
+
+/* Half of the sets have none. Each mode chooses by itself, so that with changing modes codecs change too. */
+static void choose_compression(struct random *random, char *options, size_t size)
+{
+    static const char *const codecs[] = {"lz4", "zstd", "zstd", "none/lz4/zstd", "lz4/zstd/none", "zstd/none/lz4"};
+    size_t used = strlen(options);
+    if (random_below(random, 2))
+        snprintf(options + used, size - used, ",compression=%s,compression_page=%luK,compression_dictionary=%lu",
+                 codecs[random_below(random, 6)], PICK(random, 4, 8, 16, 32), PICK(random, 0, 256, 1024, 8192));
 }
 
 static const char *options_at(const struct run *run, unsigned reopens)
@@ -110,6 +120,8 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
     size_t size = strlen(run->options[LEARNED]);
     if (number % 4 != 0) /* the rest as it comes */
         choose_learned(&random, run->options[LEARNED] + size, sizeof run->options[LEARNED] - size);
+    for (unsigned mode = 0; mode < MODES; mode++)
+        choose_compression(&random, run->options[mode], sizeof run->options[mode]);
 }
 
 static void describe(const struct run *run, char *text, size_t size)

@@ -277,7 +277,7 @@ START_TEST(cache_with_idle_pins)
     uint32_t number = 0, pins[PINS];
     unsigned had[2] = {0};
     struct epoch *epoch = epoch_create();
-    struct cache *cache = cache_create(FRAMES * PAGE_SIZE, epoch);
+    struct cache *cache = cache_create(FRAMES * PAGE_SIZE, 16 << 10, epoch);
     for (unsigned round = 0; round < 2; round++)
         for (unsigned i = 0; i < MISSES; i++) {
             cache_slot *slot = &slots[round * MISSES + i];
