@@ -59,6 +59,8 @@ typedef struct plsm_run_info {
     uint64_t entries, deletions;  /* deletions are entries too */
     uint64_t key_bytes, value_bytes, file_bytes, pages;
     uint64_t page_bytes;        /* of the file: its pages; some take several blocks */
+    uint64_t page_raw_bytes;    /* the same before they were compressed; page_bytes when they were not */
+    const char *compression;    /* of its pages: "none", "lz4", "zstd", "zstd+dictionary". Static */
     uint64_t filter_keys;       /* keys and directories that its filter was made of */
     uint64_t fingerprint_bytes; /* in its pages, to find keys by */
     const char *layout;         /* of its pages: "packed", "classic"; NULL: not known. Static */

@@ -39,9 +39,21 @@ static void fill_facts(const struct run *run, plsm_run_info *info)
     };
 }
 
-static void fill_footer(const struct run_footer *f, plsm_run_info *info)
+static const char *compression_of(const struct run_body *body)
 {
+    uint32_t lz4 = UINT32_C(1) << CODEC_LZ4, zstd = UINT32_C(1) << CODEC_ZSTD;
+    uint32_t codecs = body->extension.codecs & (lz4 | zstd);
+    if (!codecs)
+        return "none";
+    return codecs == lz4 ? "lz4" : body->dictionary ? "zstd+dictionary" : "zstd";
+}
+
+static void fill_footer(const struct run_body *body, plsm_run_info *info)
+{
+    const struct run_footer *f = &body->footer;
     info->page_bytes = f->blocks[RUN_FENCES].offset - PAGE_SIZE; /* lsm/run_format.h: behind the header */
+    info->page_raw_bytes = body->compressed ? body->extension.raw_bytes : info->page_bytes;
+    info->compression = compression_of(body);
     info->job = f->job;
     info->write_us = f->write_us;
     info->train_us = f->train_us;
@@ -219,7 +231,7 @@ plsm_status inspect_run(struct lsm *db, const struct level *level, size_t at, st
         snprintf(info->problem, sizeof info->problem, "%s", plsm_message());
         return PLSM_OK;
     }
-    fill_footer(&parts->body->footer, info);
+    fill_footer(parts->body, info);
     info->model_file.disk_bytes = file_bytes(run);
     for (unsigned place = 0; place < MODEL_PLACES; place++)
         TRY(read_model(run, parts, (enum model_place)place, info));

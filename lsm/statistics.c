@@ -36,7 +36,8 @@ struct totals {
     uint64_t index_bytes, index_entries, run_metadata_max, router_max, routers;
     uint64_t loaded, with_model;
     uint64_t largest_bytes; /* of the largest sorted run: what the others take is over and above */
-    uint64_t memberships[MEMBERSHIP_KINDS]; /* files by what tells whether they may hold a key */
+    uint64_t packed_runs, packed_raw, packed_stored; /* of the loaded ones: compressed; bytes of their pages */
+    uint64_t memberships[MEMBERSHIP_KINDS];          /* files by what tells whether they may hold a key */
     struct young_runs_info young;
 };
 
@@ -54,6 +55,11 @@ static void add_run(struct totals *sum, const struct run *run)
         return;
     struct run_model *model = atomic_load_explicit(&body->model, memory_order_acquire);
     sum->loaded++;
+    if (body->compressed) {
+        sum->packed_runs++;
+        sum->packed_raw += body->extension.raw_bytes;
+        sum->packed_stored += body->footer.blocks[RUN_FENCES].offset - PAGE_SIZE; /* pages end where fences begin */
+    }
     sum->with_model += model != NULL;
     sum->index_bytes += run_index_bytes(body);
     sum->index_entries += f->entries;
@@ -207,6 +213,24 @@ static void tell_filters(const struct telling *t, const struct totals *sum)
     }
 }
 
+/* Of the runs that are loaded; what packing and unpacking came to since the store was opened. */
+static void tell_compression(const struct telling *t, const struct totals *sum)
+{
+    uint64_t dictionaries = 0, dictionary_bytes = 0;
+    compression_count(t->db->context.compression, &dictionaries, &dictionary_bytes);
+    tell(t, "compression.files", sum->packed_runs);
+    tell(t, "compression.bytes_raw", sum->packed_raw);
+    tell(t, "compression.bytes_stored", sum->packed_stored);
+    tell_ratio(t, "compression.ratio", (double)sum->packed_raw, (double)sum->packed_stored);
+    tell(t, "compression.written_raw", count(t, COUNT_COMPRESS_RAW_BYTES));
+    tell(t, "compression.written_stored", count(t, COUNT_COMPRESS_STORED_BYTES));
+    tell(t, "compression.cpu_ns", count(t, COUNT_COMPRESS_NS));
+    tell(t, "compression.unpacked", count(t, COUNT_UNPACKED));
+    tell(t, "compression.unpacked_bytes", count(t, COUNT_UNPACKED_BYTES));
+    tell(t, "compression.dictionaries", dictionaries);
+    tell(t, "compression.dictionary_bytes", dictionary_bytes);
+}
+
 static void tell_io(const struct telling *t)
 {
     double hits = (double)count(t, COUNT_CACHE_HITS), misses = (double)count(t, COUNT_CACHE_MISSES);
@@ -269,6 +293,7 @@ void lsm_statistics(struct lsm *db, each_statistic *each, void *arg)
     tell_work(&t, &sum);
     tell_learned(&t, &sum);
     tell_filters(&t, &sum);
+    tell_compression(&t, &sum);
     tell_io(&t);
     tell_simulation(&t);
     view_release(view);

@@ -50,7 +50,8 @@
     GROUP_FRACTION(model_confidence, 1000000, "0.8", "a model that is right on a smaller part of its pages is unused") \
     GROUP_NUMBER(model_error, 4 << 10, UINT64_C(1) << 30, "256K", "bytes the raw prediction may be off, corrected")    \
     GROUP_NUMBER(multi_get, 0, 1, "1", "1: plsm_multi_get asks for many keys at a time; 0: one after the other")       \
-    GROUP_WORD(compression, "none|lz4|zstd|", "none", "how pages of runs are packed: none, lz4, zstd (smaller, slower)") \
+    GROUP_WORD(compression, "none|lz4|zstd|", "none",                                                                  \
+               "how pages of runs are packed: none, lz4, zstd (smaller, slower)")                                      \
     NUMBER(compression_page, 4 << 10, 32 << 10, "16K", "bytes that are packed together: a multiple of 4K")             \
     NUMBER(compression_dictionary, 0, 64 << 10, "8K", "bytes of a dictionary for zstd, where it pays; 0: none")        \
     NUMBER(multi_get_max, 1, 128, "100", "keys that plsm_multi_get asks for at a time")                                \
@@ -67,7 +68,8 @@
     NUMBER(sim_discount_percent, 0, 100, "profile", "part of both times that a sequential read is spared; sim=own: 0") \
     NUMBER(sim_read_bandwidth, 1000000, UINT64_C(1) << 40, "profile", "bytes that the device reads per second")        \
     NUMBER(sim_write_bandwidth, 1000000, UINT64_C(1) << 40, "profile", "bytes that the device writes per second")      \
-    NUMBER(sim_cache, 0, UINT64_C(1) << 40, "cache_size", "bytes of memory beside it: pages, index and filters in all")\
+    NUMBER(sim_cache, 0, UINT64_C(1) << 40, "cache_size",                                                              \
+           "bytes of memory beside it: pages, index and filters in all")                                               \
     NUMBER(sim_sleep, 0, 1, "0", "1: sleep for what is charged; 0: only count it")
 
 struct option {
@@ -107,7 +109,8 @@ const char *plsm_options_help(void)
         NUMBER_HELP, WORD_HELP, FRACTION_HELP, NUMBER_HELP, WORD_HELP,
         FRACTION_HELP) "Sizes take the suffixes K, M, G and T (powers of 1024). Options that begin with model, "
                        "multi_get and\n"
-                       "compression take one value, or three for level 0, the levels between and the last level: model=none/plr/auto.\n";
+                       "compression take one value, or three for level 0, the levels between and the last level: "
+                       "model=none/plr/auto.\n";
 }
 
 static const struct option *find(const char *name, size_t name_size)

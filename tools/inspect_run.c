@@ -37,6 +37,9 @@ static void tell_facts(struct outline *o, const plsm_run_info *run)
     outline_text(o, "problem", *run->problem ? run->problem : NULL);
     if (run->damaged)
         return;
+    outline_text(o, "compression", run->compression);
+    outline_number(o, "page_bytes", run->page_bytes);
+    outline_number(o, "page_raw_bytes", run->page_raw_bytes);
     outline_number(o, "job", run->job);
     outline_number(o, "write_us", run->write_us);
     outline_number(o, "train_us", run->train_us);

@@ -19,6 +19,7 @@
 
 #define STORE "/store"
 #define COMMON ",background=0,buffer_size=64K,cache_size=0,filter_bits=8"
+#define PACKED ",compression=zstd,compression_page=8K,compression_dictionary=256"
 
 enum { FILES_MAX = 16, CHUNK = 128 /* damages tried by one process */, PAGE = 4096, SYNCED_WRITES = 8 };
 
@@ -272,7 +273,8 @@ static size_t positions(const struct subject *subject, size_t file, enum damage 
 
 static void damage_everywhere(enum damage damage, const char *what)
 {
-    static const char *const modes[] = {"index=learned" COMMON, "index=traditional" COMMON, "index=classic" COMMON};
+    static const char *const modes[] = {"index=learned" COMMON, "index=traditional" PACKED COMMON,
+                                        "index=classic" COMMON};
     struct pool *pool = pool_create(0);
     size_t places = 0;
     for (size_t mode = 0; mode < sizeof modes / sizeof *modes; mode++) {

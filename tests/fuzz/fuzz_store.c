@@ -19,7 +19,7 @@
 #define STORE "/store"
 #define COMMON ",background=0,buffer_size=64K,file_size=64K,size_ratio=2,l0_compact=2,manifest_size=4K,cache_size=64K"
 
-enum { SUBJECTS = 9, FILES_MAX = 64, GROUP = 64, MUTATIONS_MAX = 6, ROUND_SECONDS = 60 };
+enum { SUBJECTS = 15, FILES_MAX = 64, GROUP = 64, MUTATIONS_MAX = 6, ROUND_SECONDS = 60 };
 
 struct subject {
     const char *options;
@@ -44,9 +44,13 @@ static void note_file(void *arg, const char *name)
 static void subject_create(struct subject *subject, unsigned number)
 {
     static const size_t operations[] = {40, 300, 1200};
-    size_t count = operations[number / 3 % 3];
-    static const char *const options[] = {"index=learned" COMMON, "index=traditional" COMMON, "index=classic" COMMON};
-    *subject = (struct subject){.options = options[number % 3], .model = model_create()};
+    size_t count = operations[number / 5 % 3];
+    static const char *const options[] = {
+        "index=learned" COMMON, "index=traditional" COMMON, "index=classic" COMMON,
+        "index=learned,compression=lz4" COMMON,
+        "index=traditional,compression=zstd,compression_page=4K,compression_dictionary=256" COMMON};
+    *subject =
+        (struct subject){.options = options[number % (sizeof options / sizeof *options)], .model = model_create()};
     struct env *env = env_memory_create(number);
     struct op *ops = workload_create(&workload_writes, 100 + number, count);
     struct replay replay = {0};

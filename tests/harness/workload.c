@@ -229,13 +229,18 @@ plsm_slice workload_probe(unsigned number, unsigned change, uint8_t *buffer)
 
 /* --- values ------------------------------------------------------------------------------------------------------- */
 
-/* The eight bytes at position 8 * n. One value in seven is all zeros, as sectors are that a crash lost. */
+/* The eight bytes at position 8 * n. One value in seven is all zeros, as sectors are that a crash lost; two are text of
+ * few words, which can be compressed. */
 static uint64_t fill_word(uint32_t seed, uint64_t n)
 {
+    static const char words[][9] = {"{\"name\":", "\"amber\",", "\"value\":", " 123456,",
+                                    " 987654}",   "\"tags\": ", "[\"one\", ", "\"two\"]} "};
     if (seed % 7 == 0)
         return 0;
-    uint64_t state = ((uint64_t)seed << 32) + n;
-    return splitmix64(&state);
+    uint64_t state = ((uint64_t)seed << 32) + n, word = splitmix64(&state);
+    if (seed % 7 < 3)
+        memcpy(&word, words[word % 8], sizeof word);
+    return word;
 }
 
 void workload_fill_at(uint32_t seed, uint64_t offset, uint8_t *data, size_t size)

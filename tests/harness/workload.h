@@ -89,7 +89,7 @@ unsigned workload_lower_bound(plsm_keyspace keyspace, plsm_slice key);
  * Written into `buffer` (PLSM_KEY_MAX + 1 bytes). */
 plsm_slice workload_probe(unsigned number, unsigned change, uint8_t *buffer);
 
-/* The bytes of a value or meta: a pure function of seed and position. Some seeds give zeros only. */
+/* The bytes of a value or meta: a pure function of seed and position. Some seeds give zeros only, some text. */
 void workload_fill(uint32_t seed, uint8_t *data, size_t size);
 /* The same for the part that begins at `offset`, a multiple of 8. */
 void workload_fill_at(uint32_t seed, uint64_t offset, uint8_t *data, size_t size);

@@ -29,6 +29,10 @@ START_TEST(defaults)
     ck_assert_uint_eq(options.background, 1);
     ck_assert_uint_eq(options.manifest_size, 4 << 20);
     ck_assert_uint_eq(options.log, STORE_LOG_MAPPED);
+    for (unsigned i = 0; i < STORE_GROUPS; i++)
+        ck_assert_uint_eq(options.compression[i], 0);
+    ck_assert_uint_eq(options.compression_page, 16 << 10);
+    ck_assert_uint_eq(options.compression_dictionary, 8 << 10);
     ck_assert_uint_eq(options.sim, STORE_SIM_OFF);
     ck_assert_uint_eq(options.sim_sleep, 0);
     const uint64_t figures[] = {
@@ -92,6 +96,11 @@ START_TEST(values)
     ck_assert_uint_eq(parse("cache_size=1T").cache_size, UINT64_C(1) << 40);
     ck_assert_uint_eq(parse("cache_size=3G").cache_size, UINT64_C(3) << 30);
     ck_assert_uint_eq(parse("filter_bits=4,filter_bits=0").filter_bits, 0); /* the last one counts */
+    options = parse("compression=none/lz4/zstd,compression_page=32k,compression_dictionary=0");
+    for (unsigned i = 0; i < STORE_GROUPS; i++)
+        ck_assert_uint_eq(options.compression[i], i);
+    ck_assert_uint_eq(options.compression_page, 32 << 10);
+    ck_assert_uint_eq(options.compression_dictionary, 0);
     options = parse("sim=own,sim_latency_us=0,sim_read_bandwidth=500M,sim_write_bandwidth=1000000,sim_cache=0,"
                     "sim_queue_depth=1,sim_discount_percent=100,sim_overhead_ns=60000000,sim_sleep=1");
     ck_assert_uint_eq(options.sim, STORE_SIM_OWN);
@@ -137,6 +146,11 @@ START_TEST(refusals)
         {"l0_compact=9", "l0_slowdown"},
         {"l0_stop=8", "l0_stop"},
         {"background=0,=3", "unknown"},
+        {"compression=gzip", "none|lz4|zstd"},
+        {"compression=none/lz4", "three for level 0"},
+        {"compression_page=6K", "multiple of 4096"},
+        {"compression_page=64K", "between 4096 and 32768"},
+        {"compression_dictionary=255", "0 or between 256 and 65536"},
         {"sim=floppy", "off|nvme|ssd|hdd|cloud|own"},
         {"sim=1", "off|nvme"},
         {"sim_latency_us=60000001", "between 0 and 60000000"},
@@ -193,6 +207,9 @@ START_TEST(help_names_every_option)
         "model_confidence=0.8",
         "model_error=256K",
         "multi_get=1",
+        "compression=none",
+        "compression_page=16K",
+        "compression_dictionary=8K",
         "multi_get_max=100",
         "model_run_bytes=1K",
         "model_level_bytes=10K",
