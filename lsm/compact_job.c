@@ -18,9 +18,9 @@ struct job {
     const struct compaction *plan;
     struct version *version; /* the one it was picked from */
     uint64_t cutoff, seq_max;
-    size_t older;            /* index in level 0 of the first run that is older than all sources; its count: none */
+    size_t older; /* index in level 0 of the first run that is older than all sources; its count: none */
     struct output_job output;
-    atomic_bool failed;      /* some part did: the others stop */
+    atomic_bool failed; /* some part did: the others stop */
     struct edit edit;
     uint64_t bytes; /* written */
 };

@@ -73,8 +73,7 @@ void compaction_add_young(struct compaction *c, struct run *run)
     if (!continues(c, run))
         c->sources[c->source_count++] = (struct compaction_source){0};
     struct compaction_source *s = &c->sources[c->source_count - 1];
-    for (; at > c->run_count - s->count &&
-           slice_compare(c->runs[at - 1]->facts.smallest, run->facts.smallest) > 0;
+    for (; at > c->run_count - s->count && slice_compare(c->runs[at - 1]->facts.smallest, run->facts.smallest) > 0;
          at--)
         c->runs[at] = c->runs[at - 1];
     c->runs[at] = run;
@@ -112,8 +111,8 @@ static void add_lower(const struct version *version, struct compaction *c)
 {
     compaction_add_overlapped(version, c);
     /* Deletions that arrive on the last level are dropped by a merge only. */
-    c->trivial = c->run_count == 1 &&
-                 (c->runs[0]->facts.deletions == 0 || c->output_level < version_last_level(version));
+    c->trivial =
+        c->run_count == 1 && (c->runs[0]->facts.deletions == 0 || c->output_level < version_last_level(version));
 }
 
 /* How urgent it is to compact level 0: 1 and more is due. *byte is the first byte whose runs are. Besides their number
@@ -195,8 +194,8 @@ static bool pick_leveled(const struct version *version, const struct lsm_options
     }
     if (best_level == LSM_LEVELS)
         return false;
-    *status = best_level == 0 ? plan_level0(version, byte, out)
-                              : plan_turn(version, best_level, &cursors[best_level], out);
+    *status =
+        best_level == 0 ? plan_level0(version, byte, out) : plan_turn(version, best_level, &cursors[best_level], out);
     return true;
 }
 

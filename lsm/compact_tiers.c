@@ -26,8 +26,7 @@ unsigned tier_level(const struct tier_policy *policy, uint64_t bytes)
     uint64_t unit = policy->buffer_size / policy->size_ratio;
     unsigned level = 0;
     /* Nearest as powers go: the border is at the square root of size_ratio times the unit. */
-    while (unit < unit_max &&
-           (unsigned __int128)bytes * bytes > (unsigned __int128)unit * unit * policy->size_ratio) {
+    while (unit < unit_max && (unsigned __int128)bytes * bytes > (unsigned __int128)unit * unit * policy->size_ratio) {
         unit *= policy->size_ratio;
         level++;
     }

@@ -318,9 +318,7 @@ static void replay_step(struct group *g)
         lookups[count++] = a->told;
         a->told.run = NULL;
     }
-    unsigned together = batched(g) ? count : 1;
-    for (unsigned i = 0; i < count; i += together)
-        simulated_lookups(g->db->context.simulated, lookups + i, together);
+    simulated_lookups(g->db->context.simulated, lookups, count, batched(g));
 }
 
 /* Asks the runs of `here`, together or, where the options of the level say so, one key after the other. */

@@ -205,9 +205,11 @@ static void replay(struct simulation *simulation, const struct simulated_lookup 
 
 /* Memory is counted when both sides have come to the end of a call: a cache that shrinks must do so at the same place.
  */
-void simulated_lookups(struct simulated *s, const struct simulated_lookup *lookups, unsigned count)
+void simulated_lookups(struct simulated *s, const struct simulated_lookup *lookups, unsigned count, bool together)
 {
-    replay(s->simulation, lookups, count);
+    unsigned step = together ? count : 1;
+    for (unsigned i = 0; i < count; i += step)
+        replay(s->simulation, lookups + i, step);
     count_memory(s);
 }
 

@@ -97,8 +97,9 @@ struct simulated_lookup {
     const struct run_question *question;
     uint32_t version_unit; /* as in struct run_search; 0 when the run was not asked */
 };
-/* Replays them the traditional way, together: at most SIMULATED_GROUP. Inside an epoch bracket. */
-void simulated_lookups(struct simulated *s, const struct simulated_lookup *lookups, unsigned count);
+/* Replays them the traditional way, `together` or one after the other: at most SIMULATED_GROUP. Inside an epoch
+ * bracket. */
+void simulated_lookups(struct simulated *s, const struct simulated_lookup *lookups, unsigned count, bool together);
 
 /* What a get found in the runs that it asked. */
 struct simulated_trace {

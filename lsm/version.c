@@ -174,8 +174,8 @@ static void note_places(struct version *version)
         l->outside = l->count;
         for (size_t i = 0; i < l->count && (level == 0 || level < version->last); i++) {
             uint8_t place = l->runs[i]->young_place;
-            bool belongs = place != YOUNG_PLACE_NONE || (l->runs[i]->young_need != UINT64_MAX &&
-                                                         version_is_young(version, level, l->runs[i]));
+            bool belongs = place != YOUNG_PLACE_NONE ||
+                           (l->runs[i]->young_need != UINT64_MAX && version_is_young(version, level, l->runs[i]));
             version->young_keys += belongs ? l->runs[i]->facts.entries : 0;
             if (place == YOUNG_PLACE_NONE)
                 continue;

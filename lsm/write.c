@@ -140,9 +140,8 @@ static plsm_status wait_for_progress(struct lsm *db)
 /* Slows the leader down while compaction is behind, so that it never has to stop for long. Under lock. */
 static void pace(struct lsm *db, uint64_t bytes)
 {
-    uint64_t ns = db->options.background
-                      ? pacing_ns(db->writers_depth, db->options.l0_slowdown, db->options.l0_stop, bytes)
-                      : 0;
+    uint64_t ns =
+        db->options.background ? pacing_ns(db->writers_depth, db->options.l0_slowdown, db->options.l0_stop, bytes) : 0;
     if (!ns)
         return;
     mutex_unlock(&db->lock);

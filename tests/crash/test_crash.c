@@ -8,14 +8,16 @@
  * halves; the prefix holds every acknowledged write when only the process died, and every synced one after power loss.
  *
  * CRASH_SEED another workload; CRASH_STRIDE=n every n-th call only; CRASH_CALL=c and CRASH_KIND=k one crash alone;
- * CK_RUN_CASE=learned, traditional, classic or background. */
+ * CK_RUN_CASE=learned, traditional, classic, tiered, lazy or background. */
 #include <check.h>
 #include <stdlib.h>
 
 #include "base/env_memory.h"
 #include "base/random.h"
+#include "store/internal.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/replay.h"
+#include "tests/harness/statistic.h"
 
 #include "base/banned.h"
 
@@ -47,6 +49,7 @@ struct recording {
     struct mark *marks;            /* marks[0]: after the open; marks[i + 1]: after operation i */
     size_t count;                  /* operations */
     unsigned flushes, compactions; /* that did something */
+    uint64_t split, sorted_runs;   /* parts of merges beyond the first of each, and sorted runs, at most */
 };
 
 /* --- recording ---------------------------------------------------------------------------------------------------- */
@@ -55,6 +58,16 @@ static bool promises(const struct op *op, bool wrote)
 {
     bool write = op->kind == OP_PUT || op->kind == OP_DELETE || op->kind == OP_BATCH_WRITE;
     return op->kind == OP_SYNC || op->kind == OP_REOPEN || (write && wrote && op->sync);
+}
+
+/* What the merges were like. */
+static void look_inside(struct recording *recording, plsm *db)
+{
+    struct lsm *tree = db->tree;
+    uint64_t merges = (uint64_t)statistic(tree, "lsm.compactions"), runs = (uint64_t)statistic(tree, "lsm.sorted_runs");
+    uint64_t split = (uint64_t)statistic(tree, "lsm.compaction_parts") - merges;
+    recording->split = split > recording->split ? split : recording->split;
+    recording->sorted_runs = runs > recording->sorted_runs ? runs : recording->sorted_runs;
 }
 
 static void record(struct recording *recording, const char *options, uint64_t seed, bool background)
@@ -78,6 +91,7 @@ static void record(struct recording *recording, const char *options, uint64_t se
         bool worked = env_memory_calls(recording->env) > mark.calls + 2;
         recording->flushes += op->kind == OP_FLUSH && worked;
         recording->compactions += op->kind == OP_COMPACT && worked;
+        look_inside(recording, replay.db);
         bool wrote = model_now(recording->model) > mark.writes;
         mark.calls = env_memory_calls(recording->env);
         mark.writes = model_now(recording->model);
@@ -90,9 +104,12 @@ static void record(struct recording *recording, const char *options, uint64_t se
     ck_assert_uint_ge(mark.calls, CALLS_MIN);
     ck_assert_uint_ge(recording->flushes, 3);
     ck_assert_uint_ge(recording->compactions, 3);
-    printf("crash: %zu operations, %lu writes, %lu storage calls, %u flushes, %u compactions asked for, seed %lu, %s\n",
+    ck_assert_uint_gt(recording->split, 0);
+    printf("crash: %zu operations, %lu writes, %lu storage calls, %u flushes, %u compactions asked for, %lu parts, "
+           "%lu sorted runs, seed %lu, %s\n",
            recording->count, (unsigned long)mark.writes, (unsigned long)mark.calls, recording->flushes,
-           recording->compactions, (unsigned long)seed, recorded);
+           recording->compactions, (unsigned long)recording->split, (unsigned long)recording->sorted_runs,
+           (unsigned long)seed, recorded);
 }
 
 static void forget(struct recording *recording)
@@ -286,7 +303,7 @@ static void crash_everywhere(const char *options, uint64_t seed, uint64_t stride
 
 START_TEST(test_crash_learned)
 {
-    crash_everywhere("index=learned" COMMON, setting("CRASH_SEED", 20), 1, false);
+    crash_everywhere("index=learned" COMMON, setting("CRASH_SEED", 27), 1, false);
 }
 END_TEST
 
@@ -294,6 +311,20 @@ END_TEST
 START_TEST(test_crash_traditional)
 {
     crash_everywhere("index=traditional,filter_bits=4,log=written" PACKED COMMON, setting("CRASH_SEED", 21), 5, false);
+}
+END_TEST
+
+/* Merges that stay in level 0, and such that go from there to the last level. */
+START_TEST(test_crash_tiered)
+{
+    crash_everywhere("index=learned,policy=tiered,runs_per_level=2,runs_last_level=3" COMMON, setting("CRASH_SEED", 27),
+                     12, false);
+}
+END_TEST
+
+START_TEST(test_crash_lazy)
+{
+    crash_everywhere("index=learned,policy=lazy,compact_threads=3" COMMON, setting("CRASH_SEED", 26), 12, false);
 }
 END_TEST
 
@@ -326,6 +357,8 @@ int main(void)
     add_case(suite, "learned", test_crash_learned);
     add_case(suite, "traditional", test_crash_traditional);
     add_case(suite, "classic", test_crash_classic);
+    add_case(suite, "tiered", test_crash_tiered);
+    add_case(suite, "lazy", test_crash_lazy);
     add_case(suite, "background", test_crash_background);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

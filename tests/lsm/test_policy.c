@@ -3,29 +3,11 @@
 #include <stdlib.h>
 
 #include "lsm/db.h"
+#include "tests/harness/made_version.h"
 #include "base/banned.h"
 
-static struct lsm_options context_options;
-static struct run_context context = {.options = &context_options}; /* runs are never opened here */
-
-/* A run with the facts that policies look at: the larger the number, the newer. */
-static struct run *make_run(uint64_t number, const char *smallest, const char *largest, uint64_t bytes,
-                            uint64_t deletions)
-{
-    struct run_facts facts = {.number = number,
-                              .seq_max = number,
-                              .file_size = bytes,
-                              .entries = 100,
-                              .deletions = deletions,
-                              .units = 1,
-                              .smallest = slice_of(smallest),
-                              .largest = slice_of(largest)};
-    struct run *run = run_create(&context, &facts);
-    ck_assert_ptr_nonnull(run);
-    return run;
-}
-
-/* A version of the runs given as level, smallest, largest, bytes, deletions. Level 0: later lines are newer. */
+/* A version of the runs given as level, smallest, largest, bytes, deletions of 100 entries. Level 0: later lines are
+ * newer. */
 struct line {
     unsigned level;
     const char *smallest, *largest;
@@ -34,17 +16,14 @@ struct line {
 
 static struct version *make_version(const struct line *lines, size_t count)
 {
-    struct edit edit = {0};
-    struct version *empty = version_create(), *version = NULL;
+    struct made_run runs[8] = {{0}};
     for (size_t i = 0; i < count; i++)
-        ck_assert_int_eq(
-            edit_add(&edit, lines[i].level,
-                     make_run(i + 1, lines[i].smallest, lines[i].largest, lines[i].bytes, lines[i].deletions)),
-            PLSM_OK);
-    ck_assert_int_eq(version_apply(empty, &edit, &version), PLSM_OK);
-    edit_free(&edit);
-    version_unref(empty);
-    return version;
+        runs[i] = (struct made_run){.level = lines[i].level,
+                                    .smallest = lines[i].smallest,
+                                    .largest = lines[i].largest,
+                                    .bytes = lines[i].bytes,
+                                    .deletions = lines[i].deletions};
+    return made_version(runs, count);
 }
 
 static struct lsm_options options(void)
@@ -215,7 +194,8 @@ START_TEST(versions)
         ck_assert_uint_eq(first, table[i].first);
     }
     struct edit overlapping = {0}, absent = {0};
-    ck_assert_int_eq(edit_add(&overlapping, 1, make_run(9, "\1c", "\1c", 1, 0)), PLSM_OK);
+    ck_assert_int_eq(edit_add(&overlapping, 1, made_run(9, &(struct made_run){.smallest = "\1c", .largest = "\1c"})),
+                     PLSM_OK);
     ck_assert_int_eq(version_apply(version, &overlapping, &next), PLSM_CORRUPT);
     ck_assert_int_eq(edit_remove(&absent, 1, 77), PLSM_OK);
     ck_assert_int_eq(version_apply(version, &absent, &next), PLSM_CORRUPT);
