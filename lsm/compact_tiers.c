@@ -101,7 +101,7 @@ static uint8_t first_byte(const struct run *run)
     return *(const uint8_t *)run->facts.smallest.data;
 }
 
-/* Whether `run` continues the sorted run that `before` (NULL: none) is a part of. Both of level 0, of one first byte. */
+/* Whether `run` is a part of the same sorted run as `before` (NULL: none). Both of level 0, of one first byte. */
 static bool continues(const struct run *before, const struct run *run)
 {
     return before && before->facts.seq_max == run->facts.seq_max;
@@ -186,7 +186,7 @@ static plsm_status plan_tiers(const struct version *version, const struct tiers 
     return PLSM_OK;
 }
 
-/* The oldest run of level 0 that begins with a byte, when it overlaps nothing below. A merge drops its deletions, so one
+/* The oldest run of level 0 that begins with a byte, when it overlaps nothing below. A merge drops deletions, so one
  * that holds any is not moved. */
 static struct run *find_movable(const struct version *version, uint8_t byte)
 {

@@ -79,9 +79,10 @@ bool tiers_compaction_from(const struct version *version, const struct lsm_optio
 
 /* --- writers --- */
 
-/* What writers are slowed down by, in runs as l0_slowdown and l0_stop count them. Leveled: level0_depth. Otherwise level
- * 0 may well hold many runs, and what counts is by how many it exceeds what it may hold: that many above l0_compact - 1,
- * where the first merge is due. Example: tiered, ratio 10, l0_compact 4: 27 runs on three levels: 0; 12 fresh ones: 6. */
+/* What writers are slowed down by, in runs as l0_slowdown and l0_stop count them. Leveled: level0_depth. Otherwise
+ * level 0 may well hold many runs, and what counts is by how many it exceeds what it may hold: that many above
+ * l0_compact - 1, where the first merge is due. Example: tiered, ratio 10, l0_compact 4: 27 runs on three levels: 0;
+ * 12 fresh ones: 6. */
 unsigned writers_depth(const struct version *version, const struct lsm_options *options);
 /* Nanoseconds that a writer of `bytes` is held back while that is `depth`: 64 MiB/s at `slowdown`, falling to 1 MiB/s
  * just below `stop`, never more than 20 ms at once. Example: slowdown 8, stop 20, depth 8, 64 KiB: 1 ms. */

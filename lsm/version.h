@@ -58,8 +58,8 @@ void version_unref(struct version *version); /* accepts NULL */
 /* The version behind `base` after `edit`, with one reference. PLSM_CORRUPT when the edit removes a run that is not
  * there or makes runs of a level overlap. */
 plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out);
-/* How large a run of level 0 may be for the table over young runs, in a store of `bytes`: a sixteenth of it, or as large
- * as a memtable makes it. The table takes three times the memory of a filter, and under the policies that leave large
+/* How large a run of level 0 may be for the table over young runs, in a store of `bytes`: a sixteenth of it, or as
+ * large as a memtable makes it. The table takes three times the memory of a filter, and under the policies that leave large
  * runs in level 0 those hold most of the data. Example: buffer_size 64 MiB: 128 MiB up to 2 GiB, then 6 GiB for 96 GiB.
  * Pure. */
 uint64_t version_young_bytes_max(uint64_t bytes, uint64_t buffer_size);

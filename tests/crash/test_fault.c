@@ -316,18 +316,20 @@ START_TEST(test_allocations)
 }
 END_TEST
 
-/* Runs are compressed, so that what this takes memory for is among what fails. */
+/* Runs are compressed, so that what this takes memory for is among what fails; another policy. */
 START_TEST(test_allocations_traditional)
 {
-    fail_everywhere("index=traditional" PACKED OPTIONS, setting("FAULT_SEED", 32), 7, ALLOCATION, ALLOCATION);
+    fail_everywhere("index=traditional,policy=tiered,runs_per_level=2,compact_threads=3" PACKED OPTIONS,
+                    setting("FAULT_SEED", 32), 7, ALLOCATION, ALLOCATION);
 }
 END_TEST
 
 /* Pages are expanded in memory of their own, fences and filters are others. */
 START_TEST(test_classic)
 {
-    fail_everywhere("index=classic,log=written" OPTIONS, setting("FAULT_SEED", 35), 7, IO_ONCE, NO_SPACE_STICKY);
-    fail_everywhere("index=classic" OPTIONS, setting("FAULT_SEED", 36), 7, ALLOCATION, ALLOCATION);
+    fail_everywhere("index=classic,log=written,policy=tiered,runs_per_level=2" OPTIONS, setting("FAULT_SEED", 35), 7,
+                    IO_ONCE, NO_SPACE_STICKY);
+    fail_everywhere("index=classic,policy=lazy" OPTIONS, setting("FAULT_SEED", 36), 7, ALLOCATION, ALLOCATION);
 }
 END_TEST
 
