@@ -7,7 +7,8 @@
 
 #include "base/banned.h"
 
-const struct adapter *const adapters[] = {&adapter_lsm, &adapter_rocksdb, &adapter_leveldb, &adapter_lmdb, NULL};
+const struct adapter *const adapters[] = {&adapter_lsm,  &adapter_rocksdb,    &adapter_leveldb,
+                                          &adapter_lmdb, &adapter_wiredtiger, NULL};
 
 const struct adapter *adapter_find(const char *name, size_t size)
 {

@@ -2,7 +2,18 @@
  *
  * All get the same: keys and values as they are, no compression, writes logged, sync as asked. Rivals are set up as
  * their own documentation advises for this use; each adapter says how and why at its top. Their libraries are
- * loaded at run time (dlopen), so that plsm itself depends on none of them. */
+ * loaded at run time (dlopen), so that plsm itself depends on none of them.
+ *
+ * Durability is of one class for all. Without `sync` a write has reached the kernel when the call returns, so that it
+ * survives the death of the process; with it, it survives power loss. How each engine does it:
+ *
+ *   plsm         PLSM_NONE: the log record has been handed to the kernel; PLSM_SYNC: and synced
+ *   RocksDB      WriteOptions::sync false: written to the log by a write call; true: and synced
+ *   LevelDB      the same
+ *   LMDB         MDB_NOSYNC: pages and the meta page have been copied to the shared map or written; a power loss may
+ *                then damage the whole store, which is weaker than what the others promise; without it: synced
+ *   WiredTiger   transaction_sync=(enabled,method=none): the log buffer is written to the kernel at each commit (without
+ *                transaction_sync it would stay in the process, which is weaker); method=fsync: and synced */
 #ifndef TOOLS_BENCH_ADAPTER_H
 #define TOOLS_BENCH_ADAPTER_H
 
@@ -26,6 +37,7 @@ enum { ENGINE_BUFFER_BYTES = 64 << 20 }; /* write buffer of each engine that has
 
 struct adapter_record {
     plsm_slice key, value;
+    bool deletion; /* of the key; `value` is not looked at */
 };
 
 /* `db` and `session` are the adapter's own. A session belongs to one thread. Failures set plsm_message(). */
@@ -40,8 +52,8 @@ struct adapter {
     plsm_status (*settle)(void *db);
     plsm_status (*session)(void *db, void **session);
     void (*session_end)(void *session); /* accepts NULL */
-    /* One atomic write of `count` records. */
-    plsm_status (*put)(void *session, const struct adapter_record *records, uint32_t count);
+    /* One atomic write of `count` records; deleting a key that is not there is no error. */
+    plsm_status (*write)(void *session, const struct adapter_record *records, uint32_t count);
     /* PLSM_NOT_FOUND when absent; *value is valid until the session's next call. */
     plsm_status (*get)(void *session, plsm_slice key, plsm_slice *value);
     /* Starts a scan at the first key >= from (empty: at the first of all); step gives the entries, one a call, until it
@@ -49,9 +61,10 @@ struct adapter {
     plsm_status (*seek)(void *session, plsm_slice from);
     bool (*step)(void *session, plsm_slice *key, plsm_slice *value);
     plsm_status (*scan_end)(void *session);
+    double (*syncs)(void *db); /* of its log so far; NULL: it does not tell */
 };
 
-extern const struct adapter adapter_lsm, adapter_rocksdb, adapter_leveldb, adapter_lmdb;
+extern const struct adapter adapter_lsm, adapter_rocksdb, adapter_leveldb, adapter_lmdb, adapter_wiredtiger;
 
 /* All of them, ended by NULL. */
 extern const struct adapter *const adapters[];

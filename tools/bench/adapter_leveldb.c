@@ -37,8 +37,10 @@
     X(leveldb_writebatch_destroy)                                                                                      \
     X(leveldb_writebatch_clear)                                                                                        \
     X(leveldb_writebatch_put)                                                                                          \
+    X(leveldb_writebatch_delete)                                                                                       \
     X(leveldb_write)                                                                                                   \
     X(leveldb_put)                                                                                                     \
+    X(leveldb_delete)                                                                                                  \
     X(leveldb_get)                                                                                                     \
     X(leveldb_create_iterator)                                                                                         \
     X(leveldb_iter_destroy)                                                                                            \
@@ -175,10 +177,14 @@ static void session_end(void *handle)
     mem_free(session);
 }
 
-static plsm_status put(void *handle, const struct adapter_record *records, uint32_t count)
+static plsm_status write_records(void *handle, const struct adapter_record *records, uint32_t count)
 {
     struct level_session *session = handle;
     char *error = NULL;
+    if (count == 1 && records->deletion) {
+        api.leveldb_delete(session->db->db, session->db->write_options, records->key.data, records->key.size, &error);
+        return check(error);
+    }
     if (count == 1) {
         api.leveldb_put(session->db->db, session->db->write_options, records->key.data, records->key.size,
                         records->value.data, records->value.size, &error);
@@ -186,8 +192,11 @@ static plsm_status put(void *handle, const struct adapter_record *records, uint3
     }
     api.leveldb_writebatch_clear(session->batch);
     for (uint32_t i = 0; i < count; i++)
-        api.leveldb_writebatch_put(session->batch, records[i].key.data, records[i].key.size, records[i].value.data,
-                                   records[i].value.size);
+        if (records[i].deletion)
+            api.leveldb_writebatch_delete(session->batch, records[i].key.data, records[i].key.size);
+        else
+            api.leveldb_writebatch_put(session->batch, records[i].key.data, records[i].key.size, records[i].value.data,
+                                       records[i].value.size);
     api.leveldb_write(session->db->db, session->db->write_options, session->batch, &error);
     return check(error);
 }
@@ -247,7 +256,7 @@ const struct adapter adapter_leveldb = {
     .settle = settle,
     .session = session_start,
     .session_end = session_end,
-    .put = put,
+    .write = write_records,
     .get = get,
     .seek = seek,
     .step = step,

@@ -32,6 +32,7 @@ enum { READS_PER_VIEW = 1000 };
     X(mdb_dbi_open)                                                                                                    \
     X(mdb_get)                                                                                                         \
     X(mdb_put)                                                                                                         \
+    X(mdb_del)                                                                                                         \
     X(mdb_cursor_open)                                                                                                 \
     X(mdb_cursor_close)                                                                                                \
     X(mdb_cursor_get)
@@ -173,7 +174,7 @@ static plsm_status begin_view(struct map_session *session)
     return PLSM_OK;
 }
 
-static plsm_status put(void *handle, const struct adapter_record *records, uint32_t count)
+static plsm_status write_records(void *handle, const struct adapter_record *records, uint32_t count)
 {
     struct map_session *session = handle;
     MDB_txn *txn = NULL;
@@ -182,8 +183,9 @@ static plsm_status put(void *handle, const struct adapter_record *records, uint3
     for (uint32_t i = 0; i < count; i++) {
         MDB_val key = {records[i].key.size, (void *)records[i].key.data};
         MDB_val value = {records[i].value.size, (void *)records[i].value.data};
-        int result = api.mdb_put(txn, session->db->names, &key, &value, 0);
-        if (result != 0) {
+        int result = records[i].deletion ? api.mdb_del(txn, session->db->names, &key, NULL)
+                                         : api.mdb_put(txn, session->db->names, &key, &value, 0);
+        if (result != 0 && !(records[i].deletion && result == MDB_NOTFOUND)) {
             api.mdb_txn_abort(txn);
             return check(result);
         }
@@ -243,7 +245,7 @@ const struct adapter adapter_lmdb = {
     .settle = settle,
     .session = session_start,
     .session_end = session_end,
-    .put = put,
+    .write = write_records,
     .get = get,
     .seek = seek,
     .step = step,

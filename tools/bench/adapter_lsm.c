@@ -16,8 +16,10 @@ struct lsm_session {
     struct lsm_db *db;
     plsm_batch *batch;
     plsm_value value;
+    struct buf large; /* a value above PLSM_INLINE_MAX, as read */
     plsm_iterator *it;
-    bool fresh; /* the iterator stands on an entry that step has not given yet */
+    bool fresh;         /* the iterator stands on an entry that step has not given yet */
+    plsm_status status; /* of reading large values of a scan */
 };
 
 static const char *lack(void)
@@ -69,6 +71,7 @@ static void session_end(void *handle)
         return;
     plsm_iterator_destroy(session->it);
     plsm_value_free(&session->value);
+    buf_free(&session->large);
     plsm_batch_destroy(session->batch);
     mem_free(session);
 }
@@ -88,21 +91,38 @@ static plsm_status session_start(void *db, void **out)
     return PLSM_OK;
 }
 
-static plsm_status put(void *handle, const struct adapter_record *records, uint32_t count)
+static plsm_status write_records(void *handle, const struct adapter_record *records, uint32_t count)
 {
     struct lsm_session *session = handle;
+    if (count == 1 && records->deletion)
+        return plsm_delete(session->db->db, records->key, session->db->durability);
     if (count == 1)
         return plsm_put(session->db->db, records->key, records->value, session->db->durability);
     plsm_batch_clear(session->batch);
     for (uint32_t i = 0; i < count; i++)
-        TRY(plsm_batch_put(session->batch, PLSM_NAMES, records[i].key, (plsm_slice){0}, records[i].value));
+        TRY(records[i].deletion
+                ? plsm_batch_delete(session->batch, PLSM_NAMES, records[i].key)
+                : plsm_batch_put(session->batch, PLSM_NAMES, records[i].key, (plsm_slice){0}, records[i].value));
     return plsm_write(session->db->db, session->batch, session->db->durability);
+}
+
+/* The other engines hand out values of any size, so this reads those that are kept in extents. */
+static plsm_status read_large(struct lsm_session *session, plsm_slice key, uint64_t size, plsm_slice *value)
+{
+    size_t got = 0;
+    session->large.size = 0;
+    TRY(buf_reserve(&session->large, size));
+    TRY(plsm_read(session->db->db, NULL, key, 0, session->large.data, size, &got));
+    *value = slice(session->large.data, got);
+    return PLSM_OK;
 }
 
 static plsm_status get(void *handle, plsm_slice key, plsm_slice *value)
 {
     struct lsm_session *session = handle;
     plsm_status status = plsm_get(session->db->db, NULL, key, &session->value);
+    if (status == PLSM_OK && session->value.large)
+        return read_large(session, key, session->value.size, value);
     *value = session->value.value;
     return status;
 }
@@ -117,6 +137,7 @@ static plsm_status seek(void *handle, plsm_slice from)
     else
         plsm_iterator_first(session->it);
     session->fresh = true;
+    session->status = PLSM_OK;
     return PLSM_OK;
 }
 
@@ -130,7 +151,9 @@ static bool step(void *handle, plsm_slice *key, plsm_slice *value)
         return false;
     *key = plsm_iterator_key(session->it);
     *value = plsm_iterator_value(session->it);
-    return true;
+    if (plsm_iterator_large(session->it))
+        session->status = read_large(session, *key, plsm_iterator_size(session->it), value);
+    return session->status == PLSM_OK;
 }
 
 static plsm_status scan_end(void *handle)
@@ -139,7 +162,21 @@ static plsm_status scan_end(void *handle)
     plsm_status status = plsm_iterator_status(session->it);
     plsm_iterator_destroy(session->it);
     session->it = NULL;
-    return status;
+    return session->status == PLSM_OK ? status : session->status;
+}
+
+static void take_syncs(void *arg, const plsm_statistic *statistic)
+{
+    if (strcmp(statistic->name, "lsm.log_syncs") == 0)
+        *(double *)arg = (double)statistic->integer;
+}
+
+static double syncs(void *handle)
+{
+    struct lsm_db *db = handle;
+    double count = 0;
+    plsm_statistics(db->db, take_syncs, &count);
+    return count;
 }
 
 const struct adapter adapter_lsm = {
@@ -151,9 +188,10 @@ const struct adapter adapter_lsm = {
     .settle = settle,
     .session = session_start,
     .session_end = session_end,
-    .put = put,
+    .write = write_records,
     .get = get,
     .seek = seek,
     .step = step,
     .scan_end = scan_end,
+    .syncs = syncs,
 };

@@ -1,6 +1,8 @@
 #include "tools/bench/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/env.h"
@@ -24,16 +26,38 @@ uint64_t clock_process_cpu_ns(void)
     return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+/* The number of the line "NAME: NUMBER" of a file in /proc; 0: there is none. */
+static uint64_t proc_number(const char *path, const char *name)
+{
+    char line[256];
+    unsigned long long number = 0;
+    size_t size = strlen(name);
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, name, size) == 0 && line[size] == ':') {
+            number = strtoull(line + size + 1, NULL, 10);
+            break;
+        }
+    if (file)
+        fclose(file);
+    return number;
+}
+
 uint64_t clock_read_bytes(void)
 {
-    unsigned long long bytes = 0;
-    FILE *file = fopen("/proc/self/io", "r");
-    if (!file)
-        return 0;
-    if (fscanf(file, "rchar: %llu", &bytes) != 1)
-        bytes = 0;
-    fclose(file);
-    return bytes;
+    return proc_number("/proc/self/io", "rchar");
+}
+
+uint64_t clock_written_bytes(void)
+{
+    uint64_t calls = proc_number("/proc/self/io", "wchar"), dirty = proc_number("/proc/self/io", "write_bytes");
+    return calls > dirty ? calls : dirty;
+}
+
+struct clock_memory clock_memory(void)
+{
+    return (struct clock_memory){.resident_bytes = 1024 * proc_number("/proc/self/status", "VmRSS"),
+                                 .anonymous_bytes = 1024 * proc_number("/proc/self/status", "RssAnon")};
 }
 
 void clock_wait_until_idle(void)

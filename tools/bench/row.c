@@ -185,6 +185,31 @@ static plsm_status run_workload(void *arg, const char *directory, void *result)
     return workload_run(arg, directory, result);
 }
 
+struct series {
+    const struct row_options *options;
+    const struct workload *const *list;
+    uint32_t count;
+};
+
+static plsm_status run_series(void *arg, const char *directory, void *result)
+{
+    const struct series *series = arg;
+    return workload_series(series->options, series->list, series->count, directory, result);
+}
+
+plsm_status row_run_series(const struct row_options *options, const struct workload *const *list, uint32_t count,
+                           struct row_result *results)
+{
+    char what[128];
+    struct series series = {options, list, count};
+    plsm_status status = rows_apart(run_series, &series, results, count * sizeof *results);
+    if (status == PLSM_OK)
+        return PLSM_OK;
+    snprintf(what, sizeof what, "%s to %s on %s%s%s", list[0]->name, list[count - 1]->name, options->engine->name,
+             options->index ? " " : "", options->index ? options->index : "");
+    return fail_context(status, what);
+}
+
 plsm_status row_run(const struct row_options *options, struct row_result *result)
 {
     char what[128];
@@ -197,21 +222,15 @@ plsm_status row_run(const struct row_options *options, struct row_result *result
     return fail_context(status, what);
 }
 
-static double median_of(const struct row_result *results, uint32_t count, size_t offset)
-{
-    double values[ROW_REPEAT_MAX] = {0};
-    for (uint32_t i = 0; i < count; i++)
-        memcpy(&values[i], (const char *)&results[i] + offset, sizeof values[i]);
-    return quantile(values, count, 0.5);
-}
-
 void row_median(const struct row_result *results, uint32_t count, struct row_result *median)
 {
     INVARIANT(count > 0 && count <= ROW_REPEAT_MAX);
-    *median = results[0];
-    median->ops_per_s = median_of(results, count, offsetof(struct row_result, ops_per_s));
-    median->cpu_ns_per_op = median_of(results, count, offsetof(struct row_result, cpu_ns_per_op));
-    median->p50_ns = median_of(results, count, offsetof(struct row_result, p50_ns));
-    median->p99_ns = median_of(results, count, offsetof(struct row_result, p99_ns));
-    median->pages_per_op = median_of(results, count, offsetof(struct row_result, pages_per_op));
+    for (int figure = 0; figure < ROW_FIGURES; figure++) {
+        double values[ROW_REPEAT_MAX];
+        for (uint32_t i = 0; i < count; i++) {
+            struct row_result result = results[i];
+            values[i] = row_figures(&result)[figure];
+        }
+        row_figures(median)[figure] = quantile(values, count, 0.5);
+    }
 }

@@ -10,13 +10,12 @@
 
 /* --- latency ---------------------------------------------------------------------------------------------------- */
 
-/* One call in 16 is timed: two clock readings of about 25 ns then add about 3 ns to an operation. Batches are long
- * enough to time each. */
-enum { SAMPLE_EVERY = 16, SAMPLE_BATCH = 16 };
+/* Two clock readings of about 25 ns then add about 3 ns to an operation. Batches are long enough to time each. */
+enum { SAMPLE_BATCH = 16 };
 
 static uint64_t sample_begin(struct worker *worker, bool always)
 {
-    bool timed = worker->latency && (worker->calls++ % SAMPLE_EVERY == 0 || always);
+    bool timed = worker->latency && (worker->calls++ % LATENCY_EVERY == 0 || always);
     return timed ? env_now_ns(env_posix()) : 0;
 }
 
@@ -52,10 +51,39 @@ static plsm_status read_absent(struct worker *worker, plsm_slice key)
     return status == PLSM_OK ? wrong("a key that is not there was found", key) : status;
 }
 
-static plsm_status write_one(struct worker *worker, plsm_slice key, unsigned version)
+/* Writes what is pending. */
+static plsm_status write_pending(struct worker *worker)
 {
-    struct adapter_record record = {key, data_value(worker->data, key, version)};
-    return worker->engine->put(worker->session, &record, 1);
+    if (worker->pending == 0)
+        return PLSM_OK;
+    TRY(worker->engine->write(worker->session, worker->records, worker->pending));
+    worker->pending = 0;
+    worker->inserted += worker->inserting;
+    worker->inserting = 0;
+    return PLSM_OK;
+}
+
+/* The room for the key of the next record. */
+static uint8_t *key_room(struct worker *worker)
+{
+    return worker->keys[worker->pending];
+}
+
+/* Adds a record whose key stands in key_room, or stays valid. */
+static void add_record(struct worker *worker, plsm_slice key, unsigned version, bool deletion)
+{
+    struct adapter_record *record = &worker->records[worker->pending++];
+    *record = (struct adapter_record){.key = key, .deletion = deletion};
+    if (!deletion)
+        record->value = data_value(worker->data, key, version);
+    worker->deleted += deletion;
+    worker->given_bytes += key.size + record->value.size;
+}
+
+static plsm_status add_one(struct worker *worker, plsm_slice key, unsigned version)
+{
+    add_record(worker, key, version, false);
+    return worker->pending == worker->batch ? write_pending(worker) : PLSM_OK;
 }
 
 plsm_status worker_scan(struct worker *worker, plsm_slice from, uint64_t limit, uint64_t *count)
@@ -89,42 +117,47 @@ plsm_status worker_scan(struct worker *worker, plsm_slice from, uint64_t limit, 
 
 /* --- the workloads ---------------------------------------------------------------------------------------------- */
 
-/* The index of the key that the i-th write of all goes to. */
+/* The index of the key that the i-th write of all goes to. Keys are deleted in another order than they were loaded. */
 static uint64_t write_index(struct worker *worker, uint64_t i)
 {
     const struct workload *workload = worker->workload;
     if (workload->kind == WORKLOAD_OVERWRITE)
         return random_below(&worker->random, worker->data->keys);
+    if (workload->kind == WORKLOAD_DELETE)
+        return data_shuffled(worker->data, data_shuffled(worker->data, i));
     return workload->ordered ? i : data_scattered(worker->data, i);
+}
+
+/* A change that was lost would look right in the check at the end, or make its count wrong only by chance: some are
+ * read back at once. `record` is one that was written. */
+static plsm_status read_back(struct worker *worker, const struct adapter_record *record)
+{
+    plsm_slice value = {0};
+    if (record->deletion)
+        return read_absent(worker, record->key);
+    plsm_status status = worker->engine->get(worker->session, record->key, &value);
+    if (status == PLSM_NOT_FOUND || (status == PLSM_OK && data_version(worker->data, record->key, value) != 1))
+        status = wrong("an overwritten value is still the old one", record->key);
+    return status;
 }
 
 static plsm_status run_writes(struct worker *worker)
 {
-    unsigned version = worker->workload->kind == WORKLOAD_OVERWRITE;
-    struct adapter_record *records = mem_alloc(worker->batch * sizeof *records);
-    uint8_t(*keys)[SHAPE_MADE_MAX] = mem_alloc((size_t)worker->batch * SHAPE_MADE_MAX);
-    plsm_status status = records && keys ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a batch");
+    enum workload_kind kind = worker->workload->kind;
+    bool checked = kind == WORKLOAD_DELETE || (kind == WORKLOAD_OVERWRITE && worker->workers == 1);
     uint64_t end = worker->first + worker->ops;
+    plsm_status status = PLSM_OK;
     for (uint64_t i = worker->first; i < end && status == PLSM_OK;) {
-        uint32_t count = 0;
-        for (; count < worker->batch && i < end; count++, i++) {
-            records[count].key = data_key(worker->data, write_index(worker, i), keys[count]);
-            records[count].value = data_value(worker->data, records[count].key, version);
+        for (; worker->pending < worker->batch && i < end; i++) {
+            plsm_slice key = data_key(worker->data, write_index(worker, i), key_room(worker));
+            add_record(worker, key, kind == WORKLOAD_OVERWRITE, kind == WORKLOAD_DELETE);
         }
-        uint64_t begun = sample_begin(worker, count >= SAMPLE_BATCH);
-        status = worker->engine->put(worker->session, records, count);
+        uint64_t begun = sample_begin(worker, worker->pending >= SAMPLE_BATCH);
+        status = write_pending(worker);
         sample_end(worker, begun);
-        /* An overwrite that was lost would look right in the check at the end: read some back now. */
-        if (version == 1 && status == PLSM_OK && i % 1024 < worker->batch && worker->workers == 1) {
-            plsm_slice value = {0};
-            status = worker->engine->get(worker->session, records[0].key, &value);
-            if (status == PLSM_NOT_FOUND ||
-                (status == PLSM_OK && data_version(worker->data, records[0].key, value) != 1))
-                status = wrong("an overwritten value is still the old one", records[0].key);
-        }
+        if (checked && status == PLSM_OK && i % 1024 < worker->batch)
+            status = read_back(worker, &worker->records[0]);
     }
-    mem_free(keys);
-    mem_free(records);
     return status;
 }
 
@@ -134,18 +167,25 @@ static uint64_t popular_index(struct worker *worker)
     return data_shuffled(worker->data, zipf_next(&worker->zipf, &worker->random));
 }
 
+/* The hot keys are spread over the indexes too. */
+static uint64_t hot_index(struct worker *worker)
+{
+    uint64_t keys = worker->data->keys, hot = (keys * HOT_KEYS + 99) / 100;
+    bool is_hot = hot == keys || random_below(&worker->random, 100) < HOT_READS;
+    uint64_t rank = is_hot ? random_below(&worker->random, hot) : hot + random_below(&worker->random, keys - hot);
+    return data_shuffled(worker->data, rank);
+}
+
 static plsm_status run_reads(struct worker *worker)
 {
     uint8_t buffer[SHAPE_KEY_MAX];
     plsm_status status = PLSM_OK;
-    enum workload_kind kind = worker->workload->kind;
+    bool absent = worker->workload->kind == WORKLOAD_ABSENT;
     for (uint64_t i = 0; i < worker->ops && status == PLSM_OK; i++) {
-        uint64_t index =
-            kind == WORKLOAD_ZIPF ? popular_index(worker) : random_below(&worker->random, worker->data->keys);
-        plsm_slice key = kind == WORKLOAD_ABSENT ? data_absent_key(worker->data, index, buffer)
-                                                 : data_key(worker->data, index, buffer);
+        uint64_t index = worker_next_index(worker);
+        plsm_slice key = absent ? data_absent_key(worker->data, index, buffer) : data_key(worker->data, index, buffer);
         uint64_t begun = sample_begin(worker, false);
-        status = kind == WORKLOAD_ABSENT ? read_absent(worker, key) : read_present(worker, key);
+        status = absent ? read_absent(worker, key) : read_present(worker, key);
         sample_end(worker, begun);
     }
     return status;
@@ -192,59 +232,72 @@ static uint64_t inserted_index(const struct worker *worker, uint64_t n)
     return worker->data->keys + n * worker->workers + worker->number;
 }
 
-/* The key that the next operation of a mix is about. Each worker's newest keys are its own. */
-static uint64_t mix_index(struct worker *worker)
+/* Each worker's newest keys are its own. */
+static uint64_t latest_index(struct worker *worker)
 {
-    if (!worker->workload->mix.latest)
-        return popular_index(worker);
     uint64_t age = zipf_next(&worker->zipf, &worker->random);
     if (age < worker->inserted)
         return inserted_index(worker, worker->inserted - 1 - age);
     return (worker->data->keys - 1 - (age - worker->inserted)) % worker->data->keys;
 }
 
+uint64_t worker_next_index(struct worker *worker)
+{
+    const struct workload *workload = worker->workload;
+    if (workload->mix.latest)
+        return latest_index(worker);
+    if (workload->kind == WORKLOAD_HOT)
+        return hot_index(worker);
+    if (workload->kind == WORKLOAD_ZIPF || (workload->kind == WORKLOAD_MIX && !workload->mix.uniform))
+        return popular_index(worker);
+    return random_below(&worker->random, worker->data->keys);
+}
+
+static plsm_status insert(struct worker *worker)
+{
+    uint64_t index = inserted_index(worker, worker->inserted + worker->inserting);
+    if (index >= shape_count(worker->data->set))
+        return fail(PLSM_TOO_LARGE, "more keys were inserted than there are");
+    worker->inserting++;
+    return add_one(worker, data_key(worker->data, index, key_room(worker)), 0);
+}
+
+/* `key` stands in key_room, or stays valid. */
 static plsm_status mix_operation(struct worker *worker, plsm_slice key, unsigned choice)
 {
     const struct workload_mix *mix = &worker->workload->mix;
-    uint8_t buffer[SHAPE_MADE_MAX];
     if (choice < mix->read)
         return read_present(worker, key);
     if ((choice -= mix->read) < mix->update)
-        return write_one(worker, key, 1);
+        return add_one(worker, key, 1);
     if ((choice -= mix->update) < mix->scan)
         return seek_and_read(worker, key, 1 + random_below(&worker->random, MIX_SCAN_MAX));
     if ((choice -= mix->scan) < mix->read_modify_write) {
         TRY(read_present(worker, key));
-        return write_one(worker, key, 1);
+        return add_one(worker, key, 1);
     }
-    uint64_t index = inserted_index(worker, worker->inserted);
-    if (index >= shape_count(worker->data->set))
-        return fail(PLSM_TOO_LARGE, "more keys were inserted than there are");
-    TRY(write_one(worker, data_key(worker->data, index, buffer), 0));
-    worker->inserted++;
-    return PLSM_OK;
+    return insert(worker);
 }
 
 static plsm_status run_mix(struct worker *worker)
 {
-    uint8_t buffer[SHAPE_MADE_MAX];
     plsm_status status = PLSM_OK;
     for (uint64_t i = 0; i < worker->ops && status == PLSM_OK; i++) {
-        plsm_slice key = data_key(worker->data, mix_index(worker), buffer);
+        plsm_slice key = data_key(worker->data, worker_next_index(worker), key_room(worker));
         unsigned choice = (unsigned)random_below(&worker->random, 100);
         uint64_t begun = sample_begin(worker, false);
         status = mix_operation(worker, key, choice);
         sample_end(worker, begun);
     }
-    return status;
+    return status == PLSM_OK ? write_pending(worker) : status;
 }
 
-plsm_status worker_run(struct worker *worker)
+static plsm_status run_kind(struct worker *worker)
 {
-    zipf_init(&worker->zipf, worker->data->keys, 0.99);
     switch (worker->workload->kind) {
     case WORKLOAD_FILL:
     case WORKLOAD_OVERWRITE:
+    case WORKLOAD_DELETE:
         return run_writes(worker);
     case WORKLOAD_SCAN:
         return run_scan(worker);
@@ -255,4 +308,18 @@ plsm_status worker_run(struct worker *worker)
     default:
         return run_reads(worker);
     }
+}
+
+plsm_status worker_run(struct worker *worker)
+{
+    zipf_init(&worker->zipf, worker->data->keys, 0.99);
+    worker->records = mem_alloc(worker->batch * sizeof *worker->records);
+    worker->keys = mem_alloc((size_t)worker->batch * SHAPE_MADE_MAX);
+    plsm_status status =
+        worker->records && worker->keys ? run_kind(worker) : fail(PLSM_NO_MEMORY, "no memory for a batch");
+    mem_free(worker->keys);
+    mem_free(worker->records);
+    worker->keys = NULL;
+    worker->records = NULL;
+    return status;
 }

@@ -21,9 +21,18 @@ struct worker {
     struct zipf zipf;
     uint64_t calls;    /* so far, to choose those that are timed */
     uint64_t inserted; /* new keys written by a mix */
+    uint64_t deleted, given_bytes; /* keys deleted; bytes of keys and values given to the engine to write */
+    /* What is to be written together; room for `batch` of each. */
+    struct adapter_record *records;
+    uint8_t (*keys)[SHAPE_MADE_MAX];
+    uint32_t pending;
+    uint64_t inserting; /* of the pending ones, new keys of a mix */
 };
 
+/* Runs its operations. Writes are gathered into batches: reads of a mix do not see those that are pending. */
 plsm_status worker_run(struct worker *worker);
+/* The index of the key that the next operation of a read or a mix is about. */
+uint64_t worker_next_index(struct worker *worker);
 /* Reads up to `limit` entries from the first key >= from and checks their order and values; *count: how many. */
 plsm_status worker_scan(struct worker *worker, plsm_slice from, uint64_t limit, uint64_t *count);
 

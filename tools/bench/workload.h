@@ -11,19 +11,33 @@
 struct workload_mix {
     unsigned read, update, insert, scan, read_modify_write; /* together 100 */
     bool latest;                                            /* new keys are the popular ones */
+    bool uniform;                                           /* no key is popular */
 };
 
 enum workload_kind {
     WORKLOAD_FILL,      /* writes all keys */
     WORKLOAD_OVERWRITE, /* writes keys that are there, at random */
+    WORKLOAD_DELETE,    /* deletes keys that are there, each once, at random */
     WORKLOAD_READ,      /* point reads of keys that are there */
     WORKLOAD_ABSENT,    /* point reads of keys that are not */
+    WORKLOAD_HOT,       /* point reads, HOT_READS percent of them of HOT_KEYS percent of the keys, all alike within both */
     WORKLOAD_ZIPF,      /* point reads, some keys far more often than others (s = 0.99, as YCSB) */
     WORKLOAD_SCAN,      /* everything in the order of keys; an operation is an entry */
     WORKLOAD_SEEK,      /* seeks a key that is there and reads SEEK_ENTRIES entries from it; an operation is all that */
-    WORKLOAD_MIX,       /* YCSB (Cooper et al. 2010) */
+    WORKLOAD_MIX,       /* YCSB (Cooper et al. 2010), and one where all keys are alike */
 };
-enum { SEEK_ENTRIES = 10, MIX_SCAN_MAX = 100 };
+enum { SEEK_ENTRIES = 10, MIX_SCAN_MAX = 100, HOT_READS = 90, HOT_KEYS = 10 };
+/* Latencies are of one call in so many; calls of 16 records or more, and seeks, are all timed. */
+enum { LATENCY_EVERY = 16 };
+
+/* What is in memory when the operations of a workload that needs keys begin. */
+enum cache_state {
+    STATE_WARM,     /* opened anew, then all of it scanned, and read at random as many times as there are keys */
+    STATE_REOPENED, /* opened anew; the page cache of the kernel has what it has */
+    STATE_COLD,     /* opened anew after the page cache of the kernel has dropped the store's files */
+    STATE_COUNT     /* not a state: how many there are */
+};
+extern const char *const cache_state_names[STATE_COUNT];
 
 struct workload {
     const char *name, *about;
@@ -46,17 +60,38 @@ struct row_options {
     uint32_t value_bytes, batch, threads;
     bool sync;
     const char *shape; /* of the keys */
+    enum cache_state state;
 };
 
+/* All figures are doubles, so that row_median can take each by itself. */
 struct row_result {
-    uint64_t ops;
-    double ops_per_s;      /* while the threads of the workload ran */
-    double cpu_ns_per_op;  /* of the whole process, until the work left in the background was done too */
-    double p50_ns, p99_ns; /* of one call: for writes in batches, of a batch */
-    double pages_per_op;   /* 4 KiB read from files by calls; negative: the engine maps its files */
+    double ops;
+    double ops_per_s;     /* while the threads of the workload ran */
+    double cpu_ns_per_op; /* of the whole process, until the work left in the background was done too */
+    double p50_ns, p99_ns, p9999_ns, max_ns; /* of one call: for writes in batches, of a batch; see LATENCY_EVERY */
+    double pages_per_op;        /* 4 KiB read from files by calls; negative: the engine maps its files */
+    double write_amplification; /* bytes written to files, until settled, over bytes of keys and values given to the
+                                 * engine; negative: nothing was given */
+    double space_amplification; /* bytes of the files at the end over bytes of keys and values there; negative: empty */
+    double files_bytes, resident_bytes, anonymous_bytes; /* at the end; see clock_memory */
+    double syncs_per_op;        /* of the log, where the engine counts them (plsm does); negative: not known */
 };
+enum { ROW_FIGURES = sizeof(struct row_result) / sizeof(double) };
+
+/* The figures of a result by number, for tables and files: names as in JSON rows. */
+extern const char *const row_figure_names[ROW_FIGURES];
+static inline double *row_figures(struct row_result *result)
+{
+    return &result->ops;
+}
 
 /* Runs it in `directory`, which is empty. Wrong answers are errors (PLSM_CORRUPT). */
 plsm_status workload_run(const struct row_options *options, const char *directory, struct row_result *result);
+
+enum { SERIES_MAX = 16 };
+/* Loads one store and runs `count` (at most SERIES_MAX) workloads on it, one after the other; options->workload is not
+ * looked at. None of them may be a fill, and what deletes or inserts comes last. */
+plsm_status workload_series(const struct row_options *options, const struct workload *const *list, uint32_t count,
+                            const char *directory, struct row_result *results);
 
 #endif
