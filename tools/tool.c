@@ -47,7 +47,7 @@ static plsm_status add_options(struct buf *options, const char *text)
 int tool_next_option(struct tool *tool, int argc, char **argv, const char *shorts, const struct option *longs)
 {
     /* One table for getopt: the common options first, then the subcommand's own. */
-    enum { OWN_MAX = 24 };
+    enum { OWN_MAX = 40 };
     struct option all[OWN_MAX + 5] = {{"options", required_argument, NULL, 'o'},
                                       {"help", no_argument, NULL, 'h'},
                                       {"escaped", no_argument, NULL, 'e'}};

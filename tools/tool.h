@@ -43,7 +43,7 @@ enum { TOOL_OPTION_END = -1, TOOL_OPTION_BAD = -2, TOOL_OPTION_HELP = -3 };
 enum { TOOL_LONG_SYNC = 0x100, TOOL_LONG_FIRST }; /* long options of a subcommand without a letter start here */
 
 /* The next option that the subcommand must handle itself (its letter or number); -o, -e, --sync and --help are handled
- * inside. `shorts` and `longs` (NULL-terminated, at most 24) are the subcommand's own. After TOOL_OPTION_BAD and
+ * inside. `shorts` and `longs` (NULL-terminated, at most 40) are the subcommand's own. After TOOL_OPTION_BAD and
  * TOOL_OPTION_HELP everything has been said: leave with tool_option_exit. At TOOL_OPTION_END optind is the first
  * argument. */
 int tool_next_option(struct tool *tool, int argc, char **argv, const char *shorts, const struct option *longs);

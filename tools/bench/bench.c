@@ -2,9 +2,14 @@
 #include "tools/bench/bench.h"
 
 #include "base/error.h"
+#include "tools/bench/billion.h"
+#include "tools/bench/floor.h"
+#include "tools/bench/growth.h"
 #include "tools/bench/report.h"
 #include "tools/bench/request.h"
 #include "tools/bench/requirements.h"
+#include "tools/bench/stalls.h"
+#include "tools/bench/targets.h"
 
 #include "base/banned.h"
 
@@ -14,6 +19,14 @@ struct row_options bench_row(const struct bench_plan *plan, uint32_t variant)
     row.engine = plan->variants[variant].engine;
     row.index = plan->variants[variant].index;
     return row;
+}
+
+int bench_learned(const struct bench_plan *plan)
+{
+    for (uint32_t v = 0; v < plan->variant_count; v++)
+        if (plan->variants[v].index && strcmp(plan->variants[v].index, "learned") == 0)
+            return (int)v;
+    return -1;
 }
 
 /* One workload: variants interleaved, so that what disturbs the machine disturbs all alike. */
@@ -41,6 +54,14 @@ static enum tool_exit run_plan(const struct tool *tool, const struct bench_plan 
     return TOOL_OK;
 }
 
+/* The commands that take a plan of engines. */
+typedef enum tool_exit runner(const struct tool *tool, const struct bench_plan *plan);
+static runner *const runners[] = {
+    [REQUEST_ROWS] = run_plan,         [REQUEST_FIRST] = bench_contest,   [REQUEST_CONTEST] = bench_contest,
+    [REQUEST_FLOOR] = bench_floor,     [REQUEST_STALLS] = bench_stalls,   [REQUEST_GROWTH] = bench_growth,
+    [REQUEST_BILLION] = bench_billion, [REQUEST_TARGETS] = bench_targets, [REQUEST_REQUIREMENTS] = NULL,
+};
+
 static enum tool_exit run(struct tool *tool, int argc, char **argv)
 {
     struct request request;
@@ -50,20 +71,9 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     plsm_status status = rows_begin(request.directory);
     if (status != PLSM_OK)
         return tool_error(tool, status);
-    switch (request.kind) {
-    case REQUEST_ROWS:
-        code = run_plan(tool, &request.plan);
-        break;
-    case REQUEST_FIRST:
-        code = bench_first(tool, &request.plan);
-        break;
-    case REQUEST_COMPARE:
-        code = bench_compare(tool, &request.compare);
-        break;
-    case REQUEST_REQUIREMENTS:
-        code = bench_requirements(tool, &request.compare);
-        break;
-    }
+    code = runners[request.kind]             ? runners[request.kind](tool, &request.plan)
+           : request.kind == REQUEST_COMPARE ? bench_compare(tool, &request.compare)
+                                             : bench_requirements(tool, &request.compare);
     rows_end();
     return code;
 }
@@ -75,17 +85,26 @@ const struct command command_bench = {
     .help =
         "WORKLOAD is one of\n"
         "  fillseq fillrandom     writes all keys, in their order or at random\n"
-        "  overwrite              writes keys that are there, at random\n"
-        "  readrandom readzipf    reads keys that are there, alike or some far more often\n"
+        "  overwrite deleterandom writes or deletes keys that are there, at random\n"
+        "  readrandom             reads keys that are there, all alike\n"
+        "  readhot readzipf       the same, a tenth of them 90 % of the time, or by Zipf's law (0.99)\n"
         "  readabsent             reads keys that are not there\n"
         "  readseq                reads everything in the order of keys; an operation is an entry\n"
         "  seekrandom             seeks a key and reads 10 entries; an operation is all that\n"
+        "  mixed                  reads and overwrites, half and half, all keys alike\n"
         "  ycsb-a ... ycsb-f      the mixes of the Yahoo! Cloud Serving Benchmark\n"
-        "  first                  the table of the README: all engines, six rows, medians of 3\n"
+        "or a measurement of several of them:\n"
+        "  contest                rows of all engines in turns: a table, --csv FILE, --plot FILE.png\n"
+        "  first                  the same with the six rows of the README\n"
+        "  floor                  what this machine can do: memory, copies, checksums, calls, disk\n"
+        "  stalls                 random puts for --minutes: latencies, and throughput second by second\n"
+        "  growth                 time per operation from 100,000 keys to --max-keys\n"
+        "  billion                10^9 entries of 8 + 8 bytes: load, change, look up\n"
+        "  targets                what plsm should reach beside the others, measured\n"
         "  compare                the modes of plsm side by side on the same store, in turns: see below\n"
         "  requirements           each performance requirement and success criterion, measured\n"
         "All but fills load their keys first, untimed. Everything read is checked; a wrong answer is an error.\n\n"
-        "      --engine E[,E]     lsm (default), rocksdb, leveldb, lmdb, or all\n"
+        "      --engine E[,E]     lsm (default), rocksdb, leveldb, lmdb, wiredtiger, or all\n"
         "      --index I          of lsm: learned (default), traditional, classic, both (the first two), all3\n"
         "      --keys N           keys in the store (1m); N may end in k, m, g; compare takes N,N,...\n"
         "      --shape S          form of the keys: random (16 bytes, the default), hex, decimal, ycsb, counters,\n"
@@ -95,12 +114,18 @@ const struct command command_bench = {
         "      --value-bytes B    bytes of a value (100)\n"
         "      --batch B          records of one write (1; of compare: 1k)\n"
         "      --threads T        (1)\n"
+        "      --sync             each write survives power loss; otherwise the death of the process\n"
+        "      --state S          of the caches: warm (default), reopened, cold (the page cache dropped as well)\n"
         "      --key-type T       random or decimal: an older name of --shape; fillseq has decimal ones by default\n"
         "      --cache-bytes B    each engine's cache (1g)\n"
-        "      --repeat R         runs of each row, in turns; medians are shown (1)\n"
+        "      --repeat R         runs of each row, in turns; medians are shown (1; 3 of first and contest)\n"
         "      --seed S           of keys, values and choices (1)\n"
         "      --dir D            where the stores are made and removed again ($TMPDIR or /tmp)\n"
-        "      --json             one JSON object per row instead of a table\n\n"
+        "      --json             one JSON object per row instead of a table\n"
+        "      --rows R[,R]       of contest: WORKLOAD[:batch=N][:threads=N][:value-bytes=N][:ops=N][:state=S][:sync]\n"
+        "      --minutes M        of stalls, for each engine (10); or --seconds S\n"
+        "      --max-keys N       of growth (100m)\n"
+        "      --memory-bytes B   of floor: what the slowest chain and the file have (256m)\n\n"
         "compare loads a store, opens it in each mode and measures gets (uniform, Zipf, a hot set, in order, absent,\n"
         "per level, many at a time, uncached), ranges, predictions, memory by part, writes, compaction and training, "
         "in\n"
@@ -114,9 +139,11 @@ const struct command command_bench = {
         "                         mode, one by one and many at a time, all compared, in --threads T; exit code 1 when\n"
         "                         any answer is wrong; a line of counts a minute when stderr is no terminal\n\n"
         "CPU time counts the whole process, background threads included, until they are idle. Latencies are of one\n"
-        "call (a whole batch where there are batches). pages_per_op: 4 KiB got from files by read calls.\n\n"
+        "call in 16 (of each batch where there are batches). pages_per_op: 4 KiB got from files by read calls.\n"
+        "write x: bytes written to files over bytes given; space x: bytes of files over bytes of keys and values.\n\n"
         "Examples:\n"
         "  plsm bench readrandom --engine=all --index=both --keys=1m --json\n"
+        "  plsm bench contest --rows=fillrandom:batch=1000,readrandom,readrandom:state=cold --plot=contest.png\n"
         "  plsm bench compare --shapes=all --keys=1m,10m --csv=figures.csv --plot=pictures\n"
         "  plsm bench compare --verify=1g --threads=2\n"
         "  plsm bench requirements\n",

@@ -15,14 +15,22 @@ struct bench_plan {
     } variants[BENCH_VARIANTS_MAX];
     uint32_t variant_count, repeat;
     bool json;
-    const char *engines; /* as on the command line */
-    bool repeat_given;
+    const char *engines;   /* as on the command line */
+    const char *rows;      /* of the contest */
+    const char *csv, *plot; /* files to write; NULL: none */
+    const char *directory; /* where stores are made, as on the command line; NULL: a default */
+    uint64_t seconds;      /* of stalls, for each engine */
+    uint64_t keys_max;     /* of growth */
+    uint64_t memory_bytes; /* of floor; 0: the default */
 };
 
 /* The options of a variant's rows. */
 struct row_options bench_row(const struct bench_plan *plan, uint32_t variant);
+/* The first variant that is plsm in learned mode, to compare with; -1: there is none. */
+int bench_learned(const struct bench_plan *plan);
 
-/* The rows behind the table in the README: all workloads and engines interleaved, medians of plan->repeat runs. */
-enum tool_exit bench_first(const struct tool *tool, const struct bench_plan *plan);
+/* A table of rows, all engines in turns, medians of plan->repeat runs; with a CSV file and a picture where asked for. */
+enum tool_exit bench_contest(const struct tool *tool, const struct bench_plan *plan);
+extern const char bench_first_rows[], bench_contest_rows[]; /* what it runs unless told otherwise */
 
 #endif

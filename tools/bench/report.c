@@ -21,23 +21,69 @@ static void put_line(const char *line, int size)
     tool_flush(); /* rows take long: show each when it is there */
 }
 
+static const char *cache_state(const struct row_options *options)
+{
+    return options->workload->kind == WORKLOAD_FILL ? "new" : cache_state_names[options->state];
+}
+
+/* How many entries an operation of a scan gives at least; 0: it scans nothing. */
+static int entries_per_op(const struct row_options *options)
+{
+    enum workload_kind kind = options->workload->kind;
+    return kind == WORKLOAD_SEEK ? SEEK_ENTRIES : kind == WORKLOAD_SCAN;
+}
+
+void report_figure(char out[REPORT_FIGURE_SIZE], const char *name, double value)
+{
+    bool rate = strstr(name, "amplification") || strstr(name, "per_op");
+    if (value < 0)
+        snprintf(out, REPORT_FIGURE_SIZE, "null");
+    else
+        snprintf(out, REPORT_FIGURE_SIZE, rate ? strcmp(name, "cpu_ns_per_op") == 0 ? "%.1f" : "%.4f" : "%.0f", value);
+}
+
 void report_json(const struct row_options *options, const struct row_result *result)
 {
-    char line[1024], index[64] = "null", pages[32] = "null";
+    char line[2048], index[64] = "null";
+    struct row_result copy = *result;
     if (options->index)
         snprintf(index, sizeof index, "\"%s\"", options->index);
-    if (result->pages_per_op >= 0)
-        snprintf(pages, sizeof pages, "%.4f", result->pages_per_op);
     int size = snprintf(line, sizeof line,
                         "{\"workload\":\"%s\",\"engine\":\"%s\",\"index\":%s,\"keys\":%llu,\"value_bytes\":%u,"
-                        "\"batch\":%u,\"threads\":%u,\"sync\":%s,\"key_type\":\"%s\",\"cache_bytes\":%llu,\"ops\":%llu,"
-                        "\"ops_per_s\":%.0f,\"cpu_ns_per_op\":%.1f,\"p50_ns\":%.0f,\"p99_ns\":%.0f,"
-                        "\"pages_per_op\":%s}\n",
+                        "\"batch\":%u,\"threads\":%u,\"sync\":%s,\"key_type\":\"%s\",\"cache_bytes\":%llu,"
+                        "\"state\":\"%s\",\"entries_per_op\":%d,\"latency_every\":%d",
                         options->workload->name, options->engine->name, index, (unsigned long long)options->keys,
                         options->value_bytes, options->batch, options->threads, options->sync ? "true" : "false",
-                        options->shape, (unsigned long long)options->cache_bytes, (unsigned long long)result->ops,
-                        result->ops_per_s, result->cpu_ns_per_op, result->p50_ns, result->p99_ns, pages);
+                        options->shape, (unsigned long long)options->cache_bytes, cache_state(options),
+                        entries_per_op(options), LATENCY_EVERY);
+    for (int i = 0; i < ROW_FIGURES; i++) {
+        char figure[REPORT_FIGURE_SIZE];
+        report_figure(figure, row_figure_names[i], row_figures(&copy)[i]);
+        size += snprintf(line + size, sizeof line - (size_t)size, ",\"%s\":%s", row_figure_names[i], figure);
+    }
+    size += snprintf(line + size, sizeof line - (size_t)size, "}\n");
     put_line(line, size);
+}
+
+void report_csv_head(FILE *out)
+{
+    fputs("row,workload,engine,index,keys,value_bytes,batch,threads,sync,key_type,cache_bytes,state", out);
+    for (int i = 0; i < ROW_FIGURES; i++)
+        fprintf(out, ",%s", row_figure_names[i]);
+}
+
+void report_csv_row(FILE *out, const char *title, const struct row_options *options, const struct row_result *result)
+{
+    struct row_result copy = *result;
+    fprintf(out, "\n\"%s\",%s,%s,%s,%llu,%u,%u,%u,%d,%s,%llu,%s", title, options->workload->name, options->engine->name,
+            options->index ? options->index : "", (unsigned long long)options->keys, options->value_bytes,
+            options->batch, options->threads, options->sync, options->shape, (unsigned long long)options->cache_bytes,
+            cache_state(options));
+    for (int i = 0; i < ROW_FIGURES; i++) {
+        char figure[REPORT_FIGURE_SIZE];
+        report_figure(figure, row_figure_names[i], row_figures(&copy)[i]);
+        fprintf(out, ",%s", strcmp(figure, "null") == 0 ? "" : figure);
+    }
 }
 
 const char *report_engine(const struct row_options *options)
@@ -53,18 +99,33 @@ const char *report_engine(const struct row_options *options)
 void report_table_head(void)
 {
     char line[256];
-    put_line(line, snprintf(line, sizeof line, "%-12s %-18s %8s %8s %12s %12s %10s %10s %10s\n", "workload", "engine",
-                            "batch", "threads", "ops/s", "CPU ns/op", "p50 ns", "p99 ns", "pages/op"));
+    put_line(line,
+             snprintf(line, sizeof line, "%-12s %-18s %7s %7s %4s %-8s %11s %10s %9s %9s %10s %10s %8s %7s %7s %9s\n",
+                      "workload", "engine", "batch", "threads", "sync", "cache", "ops/s", "CPU ns/op", "p50 ns",
+                      "p99 ns", "p99.99 ns", "max ns", "pages/op", "write x", "space x", "resident"));
+}
+
+static void ratio_text(char out[REPORT_FIGURE_SIZE], const char *otherwise, double value)
+{
+    if (value < 0)
+        snprintf(out, REPORT_FIGURE_SIZE, "%s", otherwise);
+    else
+        snprintf(out, REPORT_FIGURE_SIZE, "%.2f", value);
 }
 
 void report_table_row(const struct row_options *options, const struct row_result *result)
 {
-    char line[256], pages[32] = "mapped";
-    if (result->pages_per_op >= 0)
-        snprintf(pages, sizeof pages, "%.3f", result->pages_per_op);
-    put_line(line, snprintf(line, sizeof line, "%-12s %-18s %8u %8u %12.0f %12.1f %10.0f %10.0f %10s\n",
+    char line[512], memory[TEXT_NUMBER_SIZE], pages[REPORT_FIGURE_SIZE], write[REPORT_FIGURE_SIZE],
+        space[REPORT_FIGURE_SIZE];
+    ratio_text(pages, "mapped", result->pages_per_op);
+    ratio_text(write, "-", result->write_amplification);
+    ratio_text(space, "-", result->space_amplification);
+    put_line(line, snprintf(line, sizeof line,
+                            "%-12s %-18s %7u %7u %4s %-8s %11.0f %10.1f %9.0f %9.0f %10.0f %10.0f %8s %7s %7s %9s\n",
                             options->workload->name, report_engine(options), options->batch, options->threads,
-                            result->ops_per_s, result->cpu_ns_per_op, result->p50_ns, result->p99_ns, pages));
+                            options->sync ? "on" : "off", cache_state(options), result->ops_per_s,
+                            result->cpu_ns_per_op, result->p50_ns, result->p99_ns, result->p9999_ns, result->max_ns,
+                            pages, write, space, text_bytes(memory, (uint64_t)result->resident_bytes)));
 }
 
 /* The value of the first line of a /proc file that starts with `name`, behind its colon. */

@@ -2,10 +2,18 @@
 #ifndef TOOLS_BENCH_REPORT_H
 #define TOOLS_BENCH_REPORT_H
 
+#include <stdio.h>
+
 #include "tools/bench/workload.h"
 
 /* One line, one JSON object, on stdout. */
 void report_json(const struct row_options *options, const struct row_result *result);
+/* A figure as JSON has it: "null" where there is none. */
+enum { REPORT_FIGURE_SIZE = 32 };
+void report_figure(char out[REPORT_FIGURE_SIZE], const char *name, double value);
+/* The same as lines of CSV, without the end of the line, so that columns can be added. */
+void report_csv_head(FILE *out);
+void report_csv_row(FILE *out, const char *title, const struct row_options *options, const struct row_result *result);
 void report_table_head(void);
 void report_table_row(const struct row_options *options, const struct row_result *result);
 /* "plsm learned", "rocksdb": valid until the next call but one. */

@@ -3,6 +3,7 @@
 #include "tools/bench/request.h"
 
 #include "base/error.h"
+#include "tools/bench/row_spec.h"
 #include "tools/bench/shapes.h"
 #include "tools/text.h"
 
@@ -11,12 +12,48 @@
 enum {
     ROWS = 1 << REQUEST_ROWS,
     FIRST = 1 << REQUEST_FIRST,
+    CONTEST = 1 << REQUEST_CONTEST,
+    FLOOR = 1 << REQUEST_FLOOR,
+    STALLS = 1 << REQUEST_STALLS,
+    GROWTH = 1 << REQUEST_GROWTH,
+    BILLION = 1 << REQUEST_BILLION,
+    TARGETS = 1 << REQUEST_TARGETS,
     COMPARE = 1 << REQUEST_COMPARE,
     REQUIREMENTS = 1 << REQUEST_REQUIREMENTS,
-    ENGINES = ROWS | FIRST,
+    TABLES = ROWS | FIRST | CONTEST,
+    ENGINES = TABLES | STALLS | GROWTH,
     MODES = COMPARE | REQUIREMENTS,
-    ALL = ENGINES | MODES,
+    STORES = ENGINES | BILLION | TARGETS | MODES,
+    ALL = STORES | FLOOR,
 };
+
+/* What a command takes where the command line does not say. */
+static const struct bench_command {
+    const char *name;
+    enum request_kind kind;
+    const char *engines, *index;
+    uint32_t repeat;
+    const char *keys;
+} commands[] = {
+    {"first", REQUEST_FIRST, "all", "both", 3, "1m"},
+    {"contest", REQUEST_CONTEST, "all", "learned", 3, "1m"},
+    {"floor", REQUEST_FLOOR, "lsm", "learned", 1, "1m"},
+    {"stalls", REQUEST_STALLS, "lsm,rocksdb", "learned", 1, "10m"},
+    {"growth", REQUEST_GROWTH, "all", "learned", 1, "1m"},
+    {"billion", REQUEST_BILLION, "lsm", "learned", 1, "1g"},
+    {"targets", REQUEST_TARGETS, "all", "learned", 1, "10m"},
+    {"compare", REQUEST_COMPARE, NULL, NULL, 1, "1m"},
+    {"requirements", REQUEST_REQUIREMENTS, NULL, NULL, 1, "1m"},
+};
+static const struct bench_command one_workload = {NULL, REQUEST_ROWS, "lsm", "learned", 1, "1m"};
+
+static const struct bench_command *command_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return &one_workload;
+}
 
 /* Numbers stand in `numbers`, texts in `texts`, both at the place of the option in the table. */
 static const struct bench_option {
@@ -39,24 +76,30 @@ static const struct bench_option {
         name, takers, 0, 0, 0, true                                                                                    \
     }
 #define MANY (UINT64_C(1) << 40)
-    NUMBER("ops", ALL, 1000, 1, MANY),
-    NUMBER("seed", ALL, 1000, 0, UINT32_MAX),
-    NUMBER("cache-bytes", ALL, 1024, 0, MANY),
-    NUMBER("value-bytes", ALL, 1024, 0, PLSM_INLINE_MAX),
-    NUMBER("batch", ENGINES | COMPARE, 1000, 1, 1000000),
+    NUMBER("ops", STORES & ~STALLS, 1000, 1, MANY),
+    NUMBER("seed", STORES, 1000, 0, UINT32_MAX),
+    NUMBER("cache-bytes", STORES, 1024, 0, MANY),
+    NUMBER("value-bytes", ENGINES | TARGETS | MODES, 1024, 0, 1 << 20),
+    NUMBER("batch", TABLES | STALLS | COMPARE, 1000, 1, 1000000),
     NUMBER("threads", ENGINES | COMPARE, 1000, 1, 256),
-    NUMBER("repeat", ENGINES, 1000, 1, ROW_REPEAT_MAX),
+    NUMBER("repeat", TABLES | TARGETS, 1000, 1, ROW_REPEAT_MAX),
     NUMBER("rounds", MODES, 1000, 1, COMPARE_ROUNDS_MAX),
     NUMBER("verify", COMPARE, 1000, 1, MANY),
-    TEXT("keys", ALL),
+    NUMBER("minutes", STALLS, 1000, 1, 100000),
+    NUMBER("seconds", STALLS, 1000, 1, 1000000),
+    NUMBER("max-keys", GROWTH, 1000, 10, SHAPE_KEYS_MAX),
+    NUMBER("memory-bytes", FLOOR, 1024, 1 << 20, MANY),
+    TEXT("keys", STORES & ~GROWTH),
     TEXT("engine", ENGINES),
-    TEXT("index", ROWS),
-    TEXT("key-type", ENGINES),
-    TEXT("shape", ENGINES | REQUIREMENTS),
+    TEXT("index", ROWS | CONTEST | STALLS | GROWTH),
+    TEXT("key-type", TABLES),
+    TEXT("shape", ENGINES | BILLION | TARGETS | REQUIREMENTS),
     TEXT("shapes", COMPARE),
     TEXT("modes", COMPARE),
-    TEXT("csv", COMPARE),
-    TEXT("plot", COMPARE),
+    TEXT("rows", CONTEST),
+    TEXT("state", ROWS | CONTEST),
+    TEXT("csv", FIRST | CONTEST | STALLS | GROWTH | COMPARE),
+    TEXT("plot", FIRST | CONTEST | STALLS | GROWTH | COMPARE),
     TEXT("dir", ALL),
     FLAG("json", ALL),
 };
@@ -172,7 +215,7 @@ static bool choose_variants(const struct tool *tool, struct bench_plan *plan, co
         size_t size = strcspn(at, ",");
         const struct adapter *engine = adapter_find(at, size);
         if (!engine) {
-            tool_usage(tool, "--engine %.*s: not one of lsm, rocksdb, leveldb, lmdb, all", (int)size, at);
+            tool_usage(tool, "--engine %.*s: not one of lsm, rocksdb, leveldb, lmdb, wiredtiger, all", (int)size, at);
             return false;
         }
         const char *lack = engine->lack();
@@ -244,14 +287,57 @@ static bool read_keys(const struct tool *tool, const char *text, uint32_t most, 
 
 /* --- commands ----------------------------------------------------------------------------------------------------- */
 
-static bool read_engines(const struct tool *tool, const struct given *given, const char *workload,
-                         struct request *request)
+static bool read_state(const struct tool *tool, const struct given *given, enum cache_state *out)
+{
+    const char *name = text_or(given, "state", cache_state_names[STATE_WARM]);
+    for (int state = 0; state < STATE_COUNT; state++)
+        if (strcmp(name, cache_state_names[state]) == 0) {
+            *out = (enum cache_state)state;
+            return true;
+        }
+    tool_usage(tool, "--state %s: not one of warm, reopened, cold", name);
+    return false;
+}
+
+/* Seconds of stalls: minutes are what people say, tests are shorter. */
+static bool read_seconds(const struct tool *tool, const struct given *given, uint64_t *out)
+{
+    *out = has(given, "seconds") ? number_or(given, "seconds", 0) : 60 * number_or(given, "minutes", 10);
+    if (!has(given, "seconds") || !has(given, "minutes"))
+        return true;
+    tool_usage(tool, "--seconds and --minutes: one of them");
+    return false;
+}
+
+/* The shape of the billion is one of 8 bytes, in order. */
+static bool choose_plan_shape(const struct tool *tool, const struct given *given, struct request *request)
+{
+    struct row_options *row = &request->plan.row;
+    if (request->kind != REQUEST_BILLION)
+        return choose_shape(tool, given, row->workload, &row->shape);
+    row->shape = text_or(given, "shape", "counters75");
+    if (strcmp(row->shape, "counters") == 0 || strcmp(row->shape, "counters10") == 0 ||
+        strcmp(row->shape, "counters75") == 0)
+        return true;
+    tool_usage(tool, "--shape %s: billion takes counters, counters10 or counters75", row->shape);
+    return false;
+}
+
+static bool check_row(const struct tool *tool, const struct row_options *row)
+{
+    if (row_options_check(row) == PLSM_OK)
+        return true;
+    tool_usage(tool, "%s", plsm_message());
+    return false;
+}
+
+static bool read_engines(const struct tool *tool, const struct given *given, const char *name, struct request *request)
 {
     struct bench_plan *plan = &request->plan;
-    bool first = request->kind == REQUEST_FIRST;
+    const struct bench_command *command = command_of(name);
     uint32_t count = 0;
     *plan = (struct bench_plan){
-        .row = {.workload = first ? NULL : workload_find(workload),
+        .row = {.workload = workload_find(name),
                 .ops = number_or(given, "ops", 0),
                 .seed = number_or(given, "seed", 1),
                 .cache_bytes = number_or(given, "cache-bytes", UINT64_C(1) << 30),
@@ -260,14 +346,28 @@ static bool read_engines(const struct tool *tool, const struct given *given, con
                 .threads = (uint32_t)number_or(given, "threads", 1),
                 .sync = tool->sync,
                 .options = request->compare.options},
-        .repeat = (uint32_t)number_or(given, "repeat", 1),
-        .repeat_given = has(given, "repeat"),
+        .repeat = (uint32_t)number_or(given, "repeat", command->repeat),
         .json = has(given, "json"),
-        .engines = text_or(given, "engine", first ? "all" : "lsm"),
+        .engines = text_or(given, "engine", command->engines),
+        .rows = text_or(given, "rows", request->kind == REQUEST_FIRST ? bench_first_rows : bench_contest_rows),
+        .csv = text_or(given, "csv", NULL),
+        .plot = text_or(given, "plot", NULL),
+        .directory = request->directory,
+        .keys_max = number_or(given, "max-keys", 100000000),
+        .memory_bytes = number_or(given, "memory-bytes", 0),
     };
-    return read_keys(tool, text_or(given, "keys", "1m"), 1, &plan->row.keys, &count) &&
-           choose_shape(tool, given, plan->row.workload, &plan->row.shape) &&
-           choose_variants(tool, plan, first ? "both" : text_or(given, "index", "learned"));
+    if (has(given, "state") && plan->row.workload && plan->row.workload->kind == WORKLOAD_FILL) {
+        tool_usage(tool, "--state: %s begins with an empty store", name);
+        return false;
+    }
+    if (tool->sync && request->kind > REQUEST_STALLS) {
+        tool_usage(tool, "--sync: not an option of %s", name);
+        return false;
+    }
+    return read_keys(tool, text_or(given, "keys", command->keys), 1, &plan->row.keys, &count) &&
+           read_state(tool, given, &plan->row.state) && read_seconds(tool, given, &plan->seconds) &&
+           check_row(tool, &plan->row) && choose_plan_shape(tool, given, request) &&
+           choose_variants(tool, plan, text_or(given, "index", command->index));
 }
 
 /* "learned,traditional": each known to the store, none twice. */
@@ -345,6 +445,10 @@ static bool read_comparison(const struct tool *tool, const struct given *given, 
         tool_usage(tool, "--sync: not an option of compare and requirements");
         return false;
     }
+    if (plan->value_bytes > PLSM_INLINE_MAX) {
+        tool_usage(tool, "--value-bytes: at most %u here", PLSM_INLINE_MAX);
+        return false;
+    }
     if (has(given, "threads") && plan->verify == 0) {
         tool_usage(tool, "--threads: of compare, only with --verify");
         return false;
@@ -357,15 +461,6 @@ static bool read_comparison(const struct tool *tool, const struct given *given, 
                      &plan->keys_count) &&
            read_modes(tool, text_or(given, "modes", usual_modes(requirements)), plan) &&
            check_shapes(tool, plan->shapes);
-}
-
-static enum request_kind kind_of(const char *command)
-{
-    if (strcmp(command, "compare") == 0)
-        return REQUEST_COMPARE;
-    if (strcmp(command, "requirements") == 0)
-        return REQUEST_REQUIREMENTS;
-    return strcmp(command, "first") == 0 ? REQUEST_FIRST : REQUEST_ROWS;
 }
 
 bool request_read(struct tool *tool, int argc, char **argv, struct request *request, enum tool_exit *code)
@@ -383,7 +478,7 @@ bool request_read(struct tool *tool, int argc, char **argv, struct request *requ
         return false;
     }
     const char *command = argv[optind];
-    request->kind = kind_of(command);
+    request->kind = command_of(command)->kind;
     if (request->kind == REQUEST_ROWS && !workload_find(command)) {
         tool_usage(tool, "%s: no such workload", command);
         return false;

@@ -5,12 +5,23 @@
 #include "tools/bench/bench.h"
 #include "tools/bench/compare.h"
 
-enum request_kind { REQUEST_ROWS, REQUEST_FIRST, REQUEST_COMPARE, REQUEST_REQUIREMENTS };
+enum request_kind {
+    REQUEST_ROWS, /* one workload */
+    REQUEST_FIRST,
+    REQUEST_CONTEST,
+    REQUEST_FLOOR,
+    REQUEST_STALLS,
+    REQUEST_GROWTH,
+    REQUEST_BILLION,
+    REQUEST_TARGETS,
+    REQUEST_COMPARE,
+    REQUEST_REQUIREMENTS,
+};
 
 struct request {
     enum request_kind kind;
-    struct bench_plan plan;      /* of REQUEST_ROWS and REQUEST_FIRST */
-    struct compare_plan compare; /* of the others */
+    struct compare_plan compare; /* of REQUEST_COMPARE and REQUEST_REQUIREMENTS */
+    struct bench_plan plan;      /* of the others */
     const char *directory;       /* where stores are made; NULL: a default */
 };
 

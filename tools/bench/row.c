@@ -49,12 +49,16 @@ static void handle_signals(void (*handler)(int))
         sigaction(signals[i], &action, NULL);
 }
 
-plsm_status rows_begin(const char *parent)
+const char *rows_directory(const char *parent)
 {
     if (!parent)
         parent = getenv("TMPDIR");
-    if (!parent || !*parent)
-        parent = "/tmp";
+    return parent && *parent ? parent : "/tmp";
+}
+
+plsm_status rows_begin(const char *parent)
+{
+    parent = rows_directory(parent);
     if (snprintf(top, sizeof top, "%s/plsm-bench-XXXXXX", parent) >= (int)sizeof top) {
         top[0] = '\0';
         return fail(PLSM_INVALID, "%s: the path is too long", parent);

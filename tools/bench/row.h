@@ -5,6 +5,8 @@
 
 #include "tools/bench/workload.h"
 
+/* Where benchmarks make their stores: `parent`, or where that is NULL $TMPDIR or /tmp. */
+const char *rows_directory(const char *parent);
 /* Makes a new directory in `parent` (NULL: $TMPDIR or /tmp) for this process's rows, and takes care of signals. */
 plsm_status rows_begin(const char *parent);
 /* Runs work(arg, directory, result) in a child process, in a directory that is removed behind it, and brings back what

@@ -1,0 +1,251 @@
+/* `plsm bench contest`, and `plsm bench first`, which is a shorter one: rows of all engines. */
+#include <unistd.h>
+
+#include "tools/bench/bench.h"
+#include "tools/bench/contest.h"
+#include "tools/bench/csv.h"
+#include "tools/bench/floor.h"
+#include "tools/bench/report.h"
+#include "tools/bench/row_spec.h"
+#include "tools/bench/shapes.h"
+#include "tools/plot.h"
+#include "tools/text.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include "base/banned.h"
+
+const char bench_first_rows[] = "fillseq:batch=1000,fillrandom:batch=1000,fillrandom,readrandom,readabsent,readseq";
+const char bench_contest_rows[] =
+    "fillseq:batch=1000,fillrandom:batch=1000,fillrandom,overwrite:batch=1000,deleterandom:batch=1000,readrandom,"
+    "readrandom:state=cold:ops=20k,readhot,readzipf,readabsent,readseq,seekrandom,mixed,ycsb-a,ycsb-b,ycsb-c,ycsb-d,"
+    "ycsb-e:ops=100k,ycsb-f,overwrite:sync:ops=2k,overwrite:sync:threads=8:ops=8k";
+
+struct table {
+    const struct bench_plan *plan;
+    struct row_spec rows[ROW_SPECS_MAX];
+    uint32_t row_count;
+    struct row_result *results; /* [row][variant][repeat] */
+    double dram_ns;             /* a dependent miss */
+};
+
+static struct row_result *result_at(const struct table *table, uint32_t row, uint32_t variant)
+{
+    const struct bench_plan *plan = table->plan;
+    return table->results + ((size_t)row * plan->variant_count + variant) * plan->repeat;
+}
+
+static struct row_options options_of(const struct table *table, uint32_t row, uint32_t variant)
+{
+    struct row_options options = bench_row(table->plan, variant);
+    row_spec_apply(&table->rows[row], &options);
+    return options;
+}
+
+static void print_conditions(const struct bench_plan *plan)
+{
+    const struct row_options *row = &plan->row;
+    tool_print(
+        "command: plsm bench contest --engine=%s --rows=%s --keys=%llu --value-bytes=%u --threads=%u --repeat=%u "
+        "--cache-bytes=%llu%s%s%s\n",
+        plan->engines, plan->rows, (unsigned long long)row->keys, row->value_bytes, row->threads, plan->repeat,
+        (unsigned long long)row->cache_bytes, row->sync ? " --sync" : "", row->options ? " -o " : "",
+        row->options ? row->options : "");
+    report_machine("");
+    tool_print("conditions: keys of the shape %s (written in order: %s), incompressible values, no compression,\n"
+               "  log on, sync %s where a row does not say otherwise, write buffers of 64 MiB, medians of %u runs in "
+               "turns of\n"
+               "  all engines, each in a process of its own; CPU includes background work until it is done\n",
+               row->shape, shape_find(row->shape)->ordered ? row->shape : "decimal", row->sync ? "on" : "off",
+               plan->repeat);
+}
+
+/* --- measuring ---------------------------------------------------------------------------------------------------- */
+
+/* Who comes first changes from run to run. */
+static plsm_status run_rows(struct table *table)
+{
+    const struct bench_plan *plan = table->plan;
+    bool watched = isatty(STDERR_FILENO) == 1;
+    uint32_t all = plan->repeat * table->row_count * plan->variant_count, done = 0;
+    plsm_status status = PLSM_OK;
+    for (uint32_t repeat = 0; repeat < plan->repeat; repeat++)
+        for (uint32_t row = 0; row < table->row_count; row++)
+            for (uint32_t place = 0; place < plan->variant_count && status == PLSM_OK; place++) {
+                uint32_t v = contest_order(plan->variant_count, repeat, place);
+                struct row_options options = options_of(table, row, v);
+                if (watched)
+                    fprintf(stderr, "\r%u of %u: %s, %s\033[K", ++done, all, table->rows[row].title,
+                            report_engine(&options));
+                status = row_run(&options, result_at(table, row, v) + repeat);
+            }
+    if (watched)
+        fputs("\r\033[K", stderr);
+    return status;
+}
+
+/* --- telling ------------------------------------------------------------------------------------------------------ */
+
+static bool is_point_read(const struct row_options *options)
+{
+    enum workload_kind kind = options->workload->kind;
+    return kind == WORKLOAD_READ || kind == WORKLOAD_HOT || kind == WORKLOAD_ZIPF || kind == WORKLOAD_ABSENT;
+}
+
+static void print_line(const struct table *table, uint32_t row, uint32_t v, const struct row_result *median,
+                       const struct row_result *ours)
+{
+    struct row_options options = options_of(table, row, v);
+    char ratio[32] = "", floors[32] = "", memory[TEXT_NUMBER_SIZE], write[32] = "", space[32] = "";
+    if (ours && median != ours)
+        snprintf(ratio, sizeof ratio, "%.2fx", median->cpu_ns_per_op / ours->cpu_ns_per_op);
+    if (is_point_read(&options))
+        snprintf(floors, sizeof floors, "%.1f", median->cpu_ns_per_op / table->dram_ns);
+    if (median->write_amplification >= 0)
+        snprintf(write, sizeof write, "%.2f", median->write_amplification);
+    if (median->space_amplification >= 0)
+        snprintf(space, sizeof space, "%.2f", median->space_amplification);
+    tool_print("%-34s %-17s %11.0f %11.0f %10.0f %11.0f %7s %6s %6s %9s %8s\n", v == 0 ? table->rows[row].title : "",
+               report_engine(&options), median->cpu_ns_per_op, median->ops_per_s, median->p99_ns, median->p9999_ns,
+               floors, write, space, text_bytes(memory, (uint64_t)median->resident_bytes), ratio);
+}
+
+static void tell_row(const struct table *table, uint32_t row, FILE *csv)
+{
+    const struct bench_plan *plan = table->plan;
+    struct row_result medians[BENCH_VARIANTS_MAX];
+    int learned = bench_learned(plan);
+    for (uint32_t v = 0; v < plan->variant_count; v++)
+        row_median(result_at(table, row, v), plan->repeat, &medians[v]);
+    for (uint32_t v = 0; v < plan->variant_count; v++) {
+        struct row_options options = options_of(table, row, v);
+        if (plan->json)
+            report_json(&options, &medians[v]);
+        else
+            print_line(table, row, v, &medians[v], learned >= 0 ? &medians[learned] : NULL);
+        if (!csv)
+            continue;
+        report_csv_row(csv, table->rows[row].title, &options, &medians[v]);
+        if (is_point_read(&options))
+            fprintf(csv, ",%.2f", medians[v].cpu_ns_per_op / table->dram_ns);
+        else
+            fputc(',', csv);
+        if (learned >= 0)
+            fprintf(csv, ",%.3f", medians[v].cpu_ns_per_op / medians[learned].cpu_ns_per_op);
+        else
+            fputc(',', csv);
+    }
+}
+
+static void tell(const struct table *table, FILE *csv)
+{
+    if (!table->plan->json)
+        tool_print("%-34s %-17s %11s %11s %10s %11s %7s %6s %6s %9s %8s\n", "row", "engine", "CPU ns/op", "ops/s",
+                   "p99 ns", "p99.99 ns", "floors", "write", "space", "resident", "/learned");
+    if (csv) {
+        report_csv_head(csv);
+        fputs(",floors,cpu_over_learned", csv);
+    }
+    for (uint32_t row = 0; row < table->row_count; row++)
+        tell_row(table, row, csv);
+    if (csv)
+        fputc('\n', csv);
+}
+
+/* --- drawing ------------------------------------------------------------------------------------------------------ */
+
+/* A group of bars for each row, a bar for each engine; time on a logarithmic axis, as rows differ a thousandfold. */
+static plsm_status make_script(const struct table *table, struct buf *script)
+{
+    const struct bench_plan *plan = table->plan;
+    TRY(buf_printf(script, "$data << EOD\nrow"));
+    for (uint32_t v = 0; v < plan->variant_count; v++) {
+        struct row_options options = bench_row(plan, v);
+        TRY(buf_printf(script, " \"%s\"", report_engine(&options)));
+    }
+    for (uint32_t row = 0; row < table->row_count; row++) {
+        TRY(buf_printf(script, "\n\"%s\"", table->rows[row].title));
+        for (uint32_t v = 0; v < plan->variant_count; v++) {
+            struct row_result median;
+            row_median(result_at(table, row, v), plan->repeat, &median);
+            TRY(buf_printf(script, " %.1f", median.cpu_ns_per_op));
+        }
+    }
+    return buf_printf(script,
+                      "\nEOD\nset title 'processor time per operation, %llu keys'\nset ylabel 'ns (logarithmic)'\n"
+                      "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 0.8\n"
+                      "set logscale y\nset grid y\nset xtics rotate by -35\nset key outside\n"
+                      "plot for [i=2:%u] $data using i:xtic(1) title columnheader(i)\n",
+                      (unsigned long long)plan->row.keys, plan->variant_count + 1);
+}
+
+static enum tool_exit draw(const struct tool *tool, const struct table *table)
+{
+    struct buf script = {0};
+    plsm_status status = make_script(table, &script);
+    enum tool_exit code = status == PLSM_OK ? gnuplot_draw(tool, table->plan->plot, 1600, 800, buf_slice(&script))
+                                            : tool_error(tool, status);
+    buf_free(&script);
+    return code;
+}
+
+/* --- the command -------------------------------------------------------------------------------------------------- */
+
+static plsm_status check_rows(const struct table *table)
+{
+    for (uint32_t row = 0; row < table->row_count; row++) {
+        struct row_options options = options_of(table, row, 0);
+        plsm_status status = row_options_check(&options);
+        if (status != PLSM_OK)
+            return fail_context(status, table->rows[row].title);
+    }
+    return PLSM_OK;
+}
+
+static enum tool_exit measure(const struct tool *tool, struct table *table, FILE *csv)
+{
+    const struct bench_plan *plan = table->plan;
+    size_t results = (size_t)table->row_count * plan->variant_count * plan->repeat;
+    table->results = mem_zalloc(results * sizeof *table->results);
+    plsm_status status = table->results ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a table");
+    if (status == PLSM_OK)
+        status = floor_dram_miss(&table->dram_ns);
+    if (status == PLSM_OK && !plan->json) {
+        print_conditions(plan);
+        tool_print("floors: processor time over that of a dependent cache miss, %.0f ns\n\n", table->dram_ns);
+    }
+    if (status == PLSM_OK)
+        status = run_rows(table);
+    enum tool_exit code = status == PLSM_OK ? TOOL_OK : tool_error(tool, status);
+    if (status == PLSM_OK)
+        tell(table, csv);
+    if (status == PLSM_OK && plan->plot)
+        code = draw(tool, table);
+    mem_free(table->results);
+    return code;
+}
+
+enum tool_exit bench_contest(const struct tool *tool, const struct bench_plan *plan)
+{
+    struct table *table = mem_zalloc(sizeof *table);
+    if (!table)
+        return tool_error(tool, fail(PLSM_NO_MEMORY, "no memory for a table"));
+    table->plan = plan;
+    FILE *csv = NULL;
+    enum tool_exit code = TOOL_OK;
+    plsm_status status = row_specs_parse(plan->rows, table->rows, &table->row_count);
+    if (status == PLSM_OK)
+        status = check_rows(table);
+    if (status != PLSM_OK)
+        code = tool_usage(tool, "%s", plsm_message());
+    if (code == TOOL_OK && plan->plot)
+        code = gnuplot_possible(tool, plan->plot);
+    if (code == TOOL_OK)
+        code = csv_open(tool, plan->csv, &csv);
+    if (code == TOOL_OK)
+        code = measure(tool, table, csv);
+    code = csv_close(tool, plan->csv, csv, code);
+    mem_free(table);
+    return tool_output_end(tool, code);
+}
