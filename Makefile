@@ -145,9 +145,13 @@ fuzz:
 soak: all $(TEST_BIN) $(FUZZERS)
 	$(Q)tests/soak.sh
 
-# The table of the README: plsm and, where their headers were there at build time, RocksDB, LevelDB and LMDB.
+# The machine's floors, then plsm and, where their headers were there at build time, RocksDB, LevelDB, LMDB and
+# WiredTiger side by side; the figures as CSV and a picture in build/bench. BENCH: further options, such as --keys=100k.
 bench: $(BUILD)/plsm
-	$(BUILD)/plsm bench first
+	$(Q)mkdir -p $(BUILD)/bench
+	$(BUILD)/plsm bench floor
+	$(BUILD)/plsm bench contest --csv=$(BUILD)/bench/contest.csv \
+	    $(shell command -v gnuplot >/dev/null && echo --plot=$(BUILD)/bench/contest.png) $(BENCH)
 
 tidy:
 	$(Q)if command -v cppcheck >/dev/null; then cppcheck -q --std=c11 --enable=warning,performance,portability \

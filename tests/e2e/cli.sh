@@ -381,12 +381,12 @@ fi
 
 # --- bench ---------------------------------------------------------------------------------------------------------
 mkdir scratch
-for workload in fillseq fillrandom overwrite readrandom readseq readabsent readzipf seekrandom \
-    ycsb-a ycsb-b ycsb-c ycsb-d ycsb-e ycsb-f; do
+for workload in fillseq fillrandom overwrite deleterandom readrandom readseq readabsent readhot readzipf seekrandom \
+    mixed ycsb-a ycsb-b ycsb-c ycsb-d ycsb-e ycsb-f; do
     expect 0 "$PLSM" bench $workload --index=both --keys=3k --batch=7 --threads=2 --json --dir=scratch
     is "$(wc -l <out)" 2
-    for name in workload engine keys value_bytes batch threads sync ops_per_s cpu_ns_per_op p50_ns p99_ns \
-        pages_per_op; do
+    for name in workload engine keys value_bytes batch threads sync state ops_per_s cpu_ns_per_op p50_ns p99_ns \
+        p9999_ns max_ns pages_per_op write_amplification space_amplification resident_bytes; do
         [ "$(grep -c "\"$name\":" out)" -eq 2 ] || fail "$workload: no $name"
     done
 done
@@ -401,6 +401,15 @@ expect 0 "$PLSM" bench fillrandom --keys=100 --sync --repeat=3 --value-bytes=0 -
 says out 'CPU ns/op'
 expect 0 "$PLSM" bench first --keys=1k --repeat=1 --engine=lsm --dir=scratch
 says out 'plsm traditional'
+for state in warm reopened cold; do
+    expect 0 "$PLSM" bench readrandom --state=$state --keys=2k --json --dir=scratch
+    says out "\"state\":\"$state\""
+done
+expect 0 "$PLSM" bench overwrite --keys=5 --value-bytes=1m --json --dir=scratch
+expect 2 "$PLSM" bench overwrite --value-bytes=1m --batch=2
+expect 2 "$PLSM" bench fillrandom --state=cold
+expect 2 "$PLSM" bench readrandom --state=hot
+expect 2 "$PLSM" bench deleterandom --keys=10 --ops=11
 expect 2 "$PLSM" bench readrandom --engine=frob
 expect 2 "$PLSM" bench readrandom --index=frob
 expect 2 "$PLSM" bench readrandom --keys=0
@@ -425,6 +434,58 @@ expect 2 "$PLSM" bench readrandom --shape=frob
 says err counters75
 expect 2 "$PLSM" bench fillseq --shape=hex
 expect 2 "$PLSM" bench readrandom --keys=1k,2k
+
+# --- bench: several rows ------------------------------------------------------------------------------------------
+expect 0 "$PLSM" bench floor --memory-bytes=1m --json --dir=scratch
+python3 -c 'import json; f = json.load(open("out")); assert len(f) == 16 and f["dram_miss_ns"] > 0, f' && pass ||
+    fail "floors"
+expect 0 "$PLSM" bench contest --engine=lsm --index=both --keys=2k --repeat=2 --csv=rows.csv --dir=scratch \
+    --rows=fillrandom:batch=100,readrandom:threads=2,readabsent:state=cold:ops=100,overwrite:sync:ops=20
+says out 'fillrandom:batch=100'
+says out 'plsm traditional'
+python3 - rows.csv <<'END' && pass || fail "columns of a contest"
+import csv, sys
+rows = list(csv.DictReader(open(sys.argv[1])))
+assert [row["row"] for row in rows][::2] == ["fillrandom:batch=100", "readrandom:threads=2",
+                                             "readabsent:state=cold:ops=100", "overwrite:sync:ops=20"]
+for row in rows:
+    assert None not in row and None not in row.values(), row
+    assert float(row["cpu_ns_per_op"]) > 0 and float(row["resident_bytes"]) > 0
+    assert (row["floors"] != "") == row["workload"].startswith("read")
+    assert (float(row["cpu_over_learned"]) == 1) == (row["index"] == "learned")
+assert {row["state"] for row in rows} == {"new", "warm", "cold"} and rows[7]["sync"] == "1"
+END
+expect 0 "$PLSM" bench stalls --engine=lsm --seconds=2 --keys=2k --threads=2 --csv=stalls.csv --dir=scratch
+is "$(wc -l <stalls.csv)" 3
+is "$(grep -cE '^lsm,learned,[12],[0-9]+,[0-9]+,[0-9]+,[0-9]+,[0-9]+$' stalls.csv)" 2
+expect 0 "$PLSM" bench growth --engine=lsm --max-keys=3k --ops=500 --json --csv=growth.csv --dir=scratch
+is "$(wc -l <out)" 4
+is "$(wc -l <growth.csv)" 5
+expect 0 "$PLSM" bench billion --keys=20k --json --dir=scratch
+python3 -c 'import json; b = json.load(open("out")); assert b["keys"] == 20000 and b["mem.bytes"] > 0, b' &&
+    pass || fail "figures of a billion"
+expect 3 "$PLSM" bench growth --value-bytes=1m --max-keys=1g --dir=scratch
+says err 'free'
+expect 0 "$PLSM" bench targets --engine=lsm --keys=1k --ops=400 --dir=scratch
+says out 'no rocksdb here'
+says out 'of 1 met'
+if command -v gnuplot >/dev/null; then
+    expect 0 "$PLSM" bench contest --engine=lsm --keys=1k --repeat=1 --rows=readrandom --plot="it's.png" --dir=scratch
+    is "$(head -c 4 "it's.png" | tail -c 3)" PNG
+    expect 0 "$PLSM" bench stalls --engine=lsm --seconds=1 --keys=1k --plot=stalls.svg --dir=scratch
+    says stalls.svg '<svg'
+    expect 0 "$PLSM" bench growth --engine=lsm --max-keys=1k --ops=100 --plot=growth.svg --dir=scratch
+    says growth.svg '<svg'
+fi
+expect 2 "$PLSM" bench contest --rows=frob
+expect 2 "$PLSM" bench contest --plot=picture
+expect 2 "$PLSM" bench stalls --seconds=1 --minutes=1
+expect 2 "$PLSM" bench billion --shape=random
+expect 2 "$PLSM" bench targets --engine=lmdb,frob
+expect 2 "$PLSM" bench growth --keys=3
+expect 2 "$PLSM" bench floor --sync
+expect 3 "$PLSM" bench contest --engine=lsm --csv=none/rows.csv --dir=scratch
+is "$(ls scratch)" ''
 
 # --- bench compare -------------------------------------------------------------------------------------------------
 compare="--keys=2k --rounds=3 --ops=200 --dir=scratch -o buffer_size=64K,file_size=64K"

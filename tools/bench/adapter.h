@@ -10,10 +10,10 @@
  *   plsm         PLSM_NONE: the log record has been handed to the kernel; PLSM_SYNC: and synced
  *   RocksDB      WriteOptions::sync false: written to the log by a write call; true: and synced
  *   LevelDB      the same
- *   LMDB         MDB_NOSYNC: pages and the meta page are in the shared map, which is the kernel's; a power loss may then
- *                damage the whole store, which is weaker than what the others promise; without it: synced
- *   WiredTiger   transaction_sync=(enabled,method=none): the log buffer is written to the kernel at each commit (without
- *                transaction_sync it would stay in the process, which is weaker); method=fsync: and synced */
+ *   LMDB         MDB_NOSYNC: pages and the meta page are in the shared map, which is the kernel's; a power loss may
+ *                then damage the whole store, which is weaker than what the others promise; without it: synced
+ *   WiredTiger   transaction_sync=(enabled,method=none): the log buffer is written to the kernel at each commit
+ *                (without transaction_sync it would stay in the process, which is weaker); method=fsync: and synced */
 #ifndef TOOLS_BENCH_ADAPTER_H
 #define TOOLS_BENCH_ADAPTER_H
 

@@ -2,8 +2,8 @@
  * "RocksDB Bloom Filter") for point reads in a store that fits into memory: block-based table of the newest format with
  * 4 KiB blocks (point reads) and a hash index inside blocks, full filters of 10 bits, a block cache that holds
  * everything, dynamic level sizes, two background threads, pipelined writes where several threads write. Indexes and
- * filters are kept outside of the cache, as the others keep theirs. The log is on; checksums are as they come. Reads pin blocks
- * instead of copying values. */
+ * filters are kept outside of the cache, as the others keep theirs. The log is on; checksums are as they come. Reads
+ * pin blocks instead of copying values. */
 #include "tools/bench/adapter.h"
 
 #if __has_include(<rocksdb/c.h>)

@@ -29,7 +29,7 @@ struct row_options bench_row(const struct bench_plan *plan, uint32_t variant);
 /* The first variant that is plsm in learned mode, to compare with; -1: there is none. */
 int bench_learned(const struct bench_plan *plan);
 
-/* A table of rows, all engines in turns, medians of plan->repeat runs; with a CSV file and a picture where asked for. */
+/* A table of rows, all engines in turns, medians of plan->repeat runs; a CSV file and a picture where asked for. */
 enum tool_exit bench_contest(const struct tool *tool, const struct bench_plan *plan);
 extern const char bench_first_rows[], bench_contest_rows[]; /* what it runs unless told otherwise */
 

@@ -12,7 +12,7 @@ uint64_t files_bytes(const char *directory);
 /* Syncs every file below `directory` and asks the kernel to drop what it caches of it. For stores that are closed: what
  * is mapped stays. PLSM_IO. Not from several threads at once. */
 plsm_status files_forget(const char *directory);
-/* PLSM_NO_SPACE, with a message that says both sizes, when the file system of `directory` has less than `bytes` free. */
+/* PLSM_NO_SPACE, with a message that says both sizes, when the file system of `directory` has fewer bytes free. */
 plsm_status files_need(const char *directory, uint64_t bytes);
 
 #endif

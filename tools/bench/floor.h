@@ -36,8 +36,8 @@ struct floors {
     double values[FLOOR_COUNT]; /* negative: cannot be measured here */
 };
 
-/* Measures all, each for about `effort_ns` (of work that has no natural end), with chains and files of `bytes` bytes (at
- * least 1 MiB); makes a file in `directory` and leaves it there. PLSM_NO_MEMORY, PLSM_IO, PLSM_NO_SPACE. */
+/* Measures all, each for about `effort_ns` (of work that has no natural end), with chains and files of `bytes` bytes
+ * (at least 1 MiB); makes a file in `directory` and leaves it there. PLSM_NO_MEMORY, PLSM_IO, PLSM_NO_SPACE. */
 plsm_status floor_measure(const char *directory, uint64_t bytes, uint64_t effort_ns, struct floors *out);
 
 enum { FLOOR_LINE = 64 }; /* bytes of a cache line, and of a node of a chain */

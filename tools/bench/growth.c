@@ -99,7 +99,7 @@ static plsm_status make_script(const struct growth *growth, struct buf *script)
         TRY(buf_printf(script, "EOD\n"));
     }
     TRY(buf_printf(script, "set multiplot layout 2,2\nset logscale x\nset grid\nset yrange [0:*]\nset xlabel 'keys'\n"
-                           "set ylabel 'CPU ns'\nset key top left\n"));
+                           "set ylabel 'CPU ns'\nset key outside\n"));
     for (int w = 0; w < WORKLOADS; w++) {
         TRY(buf_printf(script, "set title '%s'\nplot ", titles[w]));
         for (uint32_t v = 0; v < plan->variant_count; v++) {

@@ -90,7 +90,7 @@ static const struct bench_option {
     NUMBER("max-keys", GROWTH, 1000, 10, SHAPE_KEYS_MAX),
     NUMBER("memory-bytes", FLOOR, 1024, 1 << 20, MANY),
     TEXT("keys", STORES & ~GROWTH),
-    TEXT("engine", ENGINES),
+    TEXT("engine", ENGINES | TARGETS),
     TEXT("index", ROWS | CONTEST | STALLS | GROWTH),
     TEXT("key-type", TABLES),
     TEXT("shape", ENGINES | BILLION | TARGETS | REQUIREMENTS),

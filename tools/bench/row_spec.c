@@ -57,6 +57,8 @@ static plsm_status parse_row(const char *text, size_t size, struct row_spec *row
     *row = (struct row_spec){0};
     if (size >= sizeof row->title)
         return fail(PLSM_INVALID, "--rows: %.20s... is too long", text);
+    if (size > 0 && text[size - 1] == ':')
+        return fail(PLSM_INVALID, "--rows: %.*s ends in a colon", (int)size, text);
     memcpy(row->title, text, size);
     for (const char *at = row->title; *at;) {
         size_t length = strcspn(at, ":");

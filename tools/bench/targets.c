@@ -278,6 +278,8 @@ static void print_conditions(const struct measured *m)
 enum tool_exit bench_targets(const struct tool *tool, const struct bench_plan *plan)
 {
     struct measured m = {.plan = plan};
+    if (bench_learned(plan) < 0)
+        return tool_usage(tool, "targets are those of plsm: --engine must have lsm");
     m.results = mem_zalloc((size_t)plan->variant_count * PLACES * plan->repeat * sizeof *m.results);
     plsm_status status = m.results ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for figures");
     if (status == PLSM_OK)

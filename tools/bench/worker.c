@@ -148,6 +148,7 @@ static plsm_status run_writes(struct worker *worker)
     uint64_t end = worker->first + worker->ops;
     plsm_status status = PLSM_OK;
     for (uint64_t i = worker->first; i < end && status == PLSM_OK;) {
+        uint64_t first = i;
         for (; worker->pending < worker->batch && i < end; i++) {
             plsm_slice key = data_key(worker->data, write_index(worker, i), key_room(worker));
             add_record(worker, key, kind == WORKLOAD_OVERWRITE, kind == WORKLOAD_DELETE);
@@ -155,7 +156,7 @@ static plsm_status run_writes(struct worker *worker)
         uint64_t begun = sample_begin(worker, worker->pending >= SAMPLE_BATCH);
         status = write_pending(worker);
         sample_end(worker, begun);
-        if (checked && status == PLSM_OK && i % 1024 < worker->batch)
+        if (checked && status == PLSM_OK && first % 1024 < worker->batch)
             status = read_back(worker, &worker->records[0]);
     }
     return status;

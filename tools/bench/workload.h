@@ -20,7 +20,7 @@ enum workload_kind {
     WORKLOAD_DELETE,    /* deletes keys that are there, each once, at random */
     WORKLOAD_READ,      /* point reads of keys that are there */
     WORKLOAD_ABSENT,    /* point reads of keys that are not */
-    WORKLOAD_HOT,       /* point reads, HOT_READS percent of them of HOT_KEYS percent of the keys, all alike within both */
+    WORKLOAD_HOT,       /* point reads, HOT_READS percent of them of HOT_KEYS percent of the keys */
     WORKLOAD_ZIPF,      /* point reads, some keys far more often than others (s = 0.99, as YCSB) */
     WORKLOAD_SCAN,      /* everything in the order of keys; an operation is an entry */
     WORKLOAD_SEEK,      /* seeks a key that is there and reads SEEK_ENTRIES entries from it; an operation is all that */
