@@ -1,7 +1,7 @@
 /* LevelDB through its C interface, set up as its documentation advises ("Performance" in doc/index.md): filters of 10
- * bits, a block cache that holds everything, a write buffer as large as the others have, no compression. It maps its
- * files and copies each value that it returns. It has no call that waits for compactions: the bench then waits until
- * the process stops using the processor, as it does for all. */
+ * bits, a block cache that holds everything, a write buffer as large as the others have, as many open files as it may
+ * have files, no compression. It maps its files and copies each value that it returns. It has no call that waits for
+ * compactions: the bench then waits until the process stops using the processor, as it does for all. */
 #include "tools/bench/adapter.h"
 
 #if __has_include(<leveldb/c.h>)
@@ -21,6 +21,7 @@
     X(leveldb_options_set_compression)                                                                                 \
     X(leveldb_options_set_write_buffer_size)                                                                           \
     X(leveldb_options_set_filter_policy)                                                                               \
+    X(leveldb_options_set_max_open_files)                                                                              \
     X(leveldb_options_set_cache)                                                                                       \
     X(leveldb_filterpolicy_create_bloom)                                                                               \
     X(leveldb_filterpolicy_destroy)                                                                                    \
@@ -114,6 +115,12 @@ static plsm_status close_store(void *handle)
     return PLSM_OK;
 }
 
+/* "Budget one open file per 2MB of working set" (options.h), above the default. */
+static int open_files(const struct adapter_options *options)
+{
+    return 1000 + (int)(options->keys * (options->value_bytes + 32) >> 21);
+}
+
 static plsm_status open_store(const char *path, const struct adapter_options *options, void **out)
 {
     struct level_db *db = mem_zalloc(sizeof *db);
@@ -130,6 +137,7 @@ static plsm_status open_store(const char *path, const struct adapter_options *op
     api.leveldb_options_set_write_buffer_size(settings, ENGINE_BUFFER_BYTES);
     api.leveldb_options_set_filter_policy(settings, db->filter);
     api.leveldb_options_set_cache(settings, db->cache);
+    api.leveldb_options_set_max_open_files(settings, open_files(options));
     char *error = NULL;
     db->db = api.leveldb_open(settings, path, &error);
     api.leveldb_options_destroy(settings);

@@ -360,7 +360,7 @@ static bool read_engines(const struct tool *tool, const struct given *given, con
         tool_usage(tool, "--state: %s begins with an empty store", name);
         return false;
     }
-    if (tool->sync && request->kind > REQUEST_STALLS) {
+    if (tool->sync && !((TABLES | STALLS) & 1u << request->kind)) {
         tool_usage(tool, "--sync: not an option of %s", name);
         return false;
     }
