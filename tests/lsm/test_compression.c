@@ -126,7 +126,7 @@ START_TEST(what_a_dictionary_must_save)
     static const struct {
         uint64_t without, with;
         bool worth;
-    } cases[] = {{1200, 1100, true}, {1200, 1101, false}, {1201, 1100, true}, {1201, 1101, false},
+    } cases[] = {{1600, 1500, true}, {1600, 1501, false}, {1601, 1500, true}, {1601, 1501, false},
                  {0, 0, true},       {1, 1, false},       {1, 0, true},       {1000, 1200, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         ck_assert_int_eq(dictionary_is_worth(cases[i].without, cases[i].with), cases[i].worth);
@@ -552,13 +552,16 @@ START_TEST(dictionaries_are_shared)
     ck_assert_int_eq(lsm_compact(db, (plsm_slice){0}, (plsm_slice){0}), PLSM_OK);
     check_tree(db, 2);
     ck_assert(statistic(db, "compression.files") > 1);
-    ck_assert(statistic(db, "compression.dictionaries") == 1);
+    double dictionaries = statistic(db, "compression.dictionaries");
+    ck_assert_msg(dictionaries >= 1 && dictionaries < statistic(db, "compression.files"), "%g of %g", dictionaries,
+                  statistic(db, "compression.files"));
     double ratio = statistic(db, "compression.ratio");
     ck_assert_int_eq(lsm_close(db), PLSM_OK);
     db = open_tree(&c, "/s");
     check_tree(db, 2);
-    ck_assert(statistic(db, "compression.dictionaries") == 1);
-    ck_assert(statistic(db, "compression.dictionary_bytes") <= 4096);
+    ck_assert(statistic(db, "compression.dictionaries") >= 1);
+    ck_assert(statistic(db, "compression.dictionaries") <= dictionaries); /* the next one to write with may be gone */
+    ck_assert(statistic(db, "compression.dictionary_bytes") <= 4096 * dictionaries);
     ck_assert(statistic(db, "compression.ratio") == ratio);
     ck_assert_int_eq(lsm_close(db), PLSM_OK);
     env_memory_destroy(env);
