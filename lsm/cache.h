@@ -1,13 +1,16 @@
 /* The page cache: frames shared by all runs, of two sizes: 4 KiB for the pages of runs that are not compressed, and
  * large ones for those of compressed runs, which are kept unpacked. Both draw on the same bytes: what one size does not
- * use is the other's, and eviction goes over both in turn.
+ * use is the other's, and eviction goes over both together.
  *
  * Each run has an array with a slot per page, which holds the number of the frame the page is in (0: none), so a hit is
  * two dependent loads and no hash table. Readers touch slots and frames inside an epoch bracket only; a frame that was
  * evicted is used again after all readers of that time have left, and after it is not pinned any more.
  *
- * Eviction is a clock with a second chance: a hit marks the frame, the hand clears marks and takes the first unmarked
- * one (Corbato 1968). Scans and compactions read around the cache. */
+ * Which page leaves: cache_policy.h. Scans and compactions read around the cache.
+ *
+ * How much it may hold can be changed at any time (cache_resize). It shrinks from the highest frames down, so that what
+ * is left stays in whole huge pages: their pages are evicted, and once no reader can look at a frame any more, the
+ * system gets its memory back. */
 #ifndef LSM_CACHE_H
 #define LSM_CACHE_H
 
@@ -25,7 +28,13 @@ typedef _Atomic uint32_t cache_slot; /* frame number; 0: not cached */
 /* A cache of `bytes` (rounded down to pages; 0: a cache that holds nothing) with large frames of `large_size` bytes, a
  * multiple of 8 KiB. Its memory is resident only as it fills. NULL: no memory. */
 struct cache *cache_create(uint64_t bytes, size_t large_size, struct epoch *epoch);
+/* One that is to be resized, up to `bytes_most`, which it holds at first. */
+struct cache *cache_create_elastic(uint64_t bytes_most, size_t large_size, struct epoch *epoch);
 void cache_destroy(struct cache *cache); /* accepts NULL; no reader may be left */
+/* From now on an elastic cache takes at most `bytes`, with what it knows of each page, but for frames that are pinned or
+ * being filled, and until the readers of this moment have left: call it again then. Takes nothing but the cache's own
+ * lock and allocates nothing; may be called inside an epoch bracket. */
+void cache_resize(struct cache *cache, uint64_t bytes);
 
 /* The frame whose number stands in a slot, marked as used; NULL when the slot is empty. Inside an epoch bracket; valid
  * until its end. */
@@ -49,13 +58,17 @@ uint8_t *cache_take(struct cache *cache, uint32_t *number);
 /* The same for a page of `size` bytes: a small frame or a large one. NULL also for a page that is larger than both. */
 uint8_t *cache_take_sized(struct cache *cache, size_t size, uint32_t *number);
 /* Puts a filled frame into its slot. Returns the page that is in the slot afterwards: another thread may have been
- * faster, then that one's. Inside an epoch bracket. */
+ * faster, then that one's; or, where the cache has shrunk meanwhile, the page, and the slot is empty. Inside an epoch
+ * bracket. */
 const uint8_t *cache_publish(struct cache *cache, cache_slot *slot, uint32_t number);
 void cache_drop(struct cache *cache, uint32_t number);
 
-/* Releases all frames of a run that is being destroyed: nobody can reach its slots any more. */
+/* Releases all frames of a run that is being destroyed: nobody can reach its slots any more. Those that are pinned stay
+ * until they are not. */
 void cache_forget(struct cache *cache, cache_slot *slots, uint32_t count);
 
-uint64_t cache_bytes(const struct cache *cache); /* in use */
+uint64_t cache_bytes(const struct cache *cache);     /* pages in use */
+uint64_t cache_bytes_max(const struct cache *cache); /* pages that it may hold now */
+uint64_t cache_resident(const struct cache *cache);  /* memory that it takes, all in all */
 
 #endif
