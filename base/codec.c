@@ -72,15 +72,20 @@ plsm_status codec_available(enum codec codec)
                 codec_name(codec), codec_name(codec), codec_name(codec));
 }
 
+/* A context goes from one thread to the next: it is charged to none of the accounts that they use. */
 struct codec_context *codec_context_create(void)
 {
-    return mem_zalloc(sizeof(struct codec_context));
+    struct mem_account *before = mem_account_use(NULL);
+    struct codec_context *context = mem_zalloc(sizeof *context);
+    mem_account_use(before);
+    return context;
 }
 
 void codec_context_destroy(struct codec_context *context)
 {
     if (!context)
         return;
+    struct mem_account *before = mem_account_use(NULL);
 #ifdef HAVE_LZ4
     mem_free(context->lz4);
 #endif
@@ -90,14 +95,17 @@ void codec_context_destroy(struct codec_context *context)
 #endif
     mem_free(context->scratch);
     mem_free(context);
+    mem_account_use(before);
 }
 
 uint8_t *codec_scratch(struct codec_context *context, size_t size)
 {
     if (size > context->scratch_size || !context->scratch) {
+        struct mem_account *before = mem_account_use(NULL);
         mem_free(context->scratch);
         context->scratch_size = 0;
         context->scratch = mem_alloc(size);
+        mem_account_use(before);
         if (context->scratch)
             context->scratch_size = size;
     }
@@ -112,8 +120,10 @@ static plsm_status lz4_compress(struct codec_context *context, plsm_slice bytes,
 {
     if (bytes.size > LZ4_MAX_INPUT_SIZE || capacity > INT32_MAX)
         return fail(PLSM_TOO_LARGE, "%zu bytes are too many to compress at once", bytes.size);
+    struct mem_account *before = mem_account_use(NULL);
     if (!context->lz4)
         context->lz4 = mem_alloc((size_t)LZ4_sizeofState());
+    mem_account_use(before);
     if (!context->lz4)
         return fail(PLSM_NO_MEMORY, "no memory to compress");
     int packed = LZ4_compress_fast_extState(context->lz4, bytes.data, (char *)out, (int)bytes.size, (int)capacity, 1);

@@ -240,14 +240,21 @@ static plsm_status parse_arguments(int argc, char **argv, struct mount_options *
     return PLSM_OK;
 }
 
-/* Puts an option in front when the user gave none of that name. */
-static plsm_status default_option(struct buf *list, const char *name, const char *value)
+static bool is_given(const struct buf *list, const char *name)
 {
     size_t name_size = strlen(name);
     for (size_t i = 0; i + name_size < list->size; i++)
         if ((i == 0 || list->data[i - 1] == ',') && memcmp(list->data + i, name, name_size) == 0 &&
             list->data[i + name_size] == '=')
-            return PLSM_OK;
+            return true;
+    return false;
+}
+
+/* Adds an option when the user gave none of that name, and no budget from which its value follows. */
+static plsm_status default_option(struct buf *list, const char *name, const char *value)
+{
+    if (is_given(list, name) || is_given(list, "memory"))
+        return PLSM_OK;
     return buf_printf(list, "%s%s=%s", list->size ? "," : "", name, value);
 }
 

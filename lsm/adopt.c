@@ -93,11 +93,13 @@ static void adopt(struct lsm *db, struct run *run, uint64_t expected)
 {
     struct buf hashes = {0};
     uint8_t place = YOUNG_PLACE_NONE;
+    struct mem_account *before = budget_enter(&db->budget, BUDGET_COMPACTION);
     plsm_status status = gather(db, run, &hashes);
     uint64_t count = hashes.size / sizeof(uint64_t);
     if (status == PLSM_OK)
         place = young_runs_enter(db->young, (const uint64_t *)(const void *)hashes.data, count, expected);
     buf_free(&hashes);
+    budget_leave(before);
     mutex_lock(&db->edit_lock);
     run->young_place = place;      /* should the run be gone by now, it gives the place back when it goes */
     if (place == YOUNG_PLACE_NONE) /* twice, so that it ends, whatever it was that the room was too small for */

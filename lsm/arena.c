@@ -88,10 +88,12 @@ static void chunk_destroy(struct arena *arena, struct arena_chunk *chunk)
     arena->chunk_bytes -= chunk->size;
     if (pool_give(arena->pool, chunk))
         return;
+    struct mem_account *before = mem_account_use(arena->account);
     if (chunk->size >= CHUNK_BYTES_MAP)
         mem_unmap(chunk, chunk->size);
     else
         mem_free(chunk);
+    mem_account_use(before);
 }
 
 /* A chunk with room for `bytes`: as large as all before it together, within the limits. */
@@ -110,8 +112,10 @@ static struct arena_chunk *chunk_create(struct arena *arena, size_t bytes)
         size = (size + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
 
     struct arena_chunk *chunk = pool_take(arena->pool, size);
+    struct mem_account *before = mem_account_use(arena->account);
     if (!chunk)
         chunk = size >= CHUNK_BYTES_MAP ? mem_map(size) : mem_alloc(size);
+    mem_account_use(before);
     if (!chunk)
         return NULL;
     chunk->next = NULL;

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/alloc.h"
 #include "base/status.h"
 #include "base/sync.h"
 
@@ -33,6 +34,7 @@ struct arena {
     struct arena_chunk *chunks; /* those in use, the current one first */
     struct arena_chunk *spare;  /* empty; takes over when a piece does not fit into the current one */
     size_t chunk_bytes;         /* of all chunks, the spare one too */
+    struct mem_account *account; /* that chunks are charged to; NULL: none */
     _Atomic size_t bytes;       /* handed out; any thread may read it */
 };
 

@@ -79,7 +79,9 @@ static bool exists_below(struct part *part, plsm_slice key)
 static bool ends_before(const struct part *part, plsm_slice key)
 {
     const struct job *job = part->job;
-    bool full = job->plan->output_level > 0 && run_writer_size(part->writer) >= job->db->options.file_size;
+    uint64_t entries_max = budget_run_entries(job->db->budget.bytes) / job->db->options.compact_threads;
+    bool full = job->plan->output_level > 0 && (run_writer_size(part->writer) >= job->db->options.file_size ||
+                                                run_writer_entries(part->writer) >= entries_max);
     return full || *part->last_key.data != *(const uint8_t *)key.data;
 }
 
@@ -173,6 +175,7 @@ static plsm_status merge_sources(struct part *part)
 static void run_part(void *arg)
 {
     struct part *part = arg;
+    struct mem_account *before = budget_enter(&part->job->db->budget, BUDGET_COMPACTION);
     part->status = merge_sources(part);
     if (part->status != PLSM_OK) {
         snprintf(part->message, sizeof part->message, "%s", plsm_message());
@@ -181,6 +184,7 @@ static void run_part(void *arg)
     run_writer_destroy(part->writer);
     part->writer = NULL;
     buf_free(&part->last_key);
+    budget_leave(before);
 }
 
 static void run_part_thread(void *arg)

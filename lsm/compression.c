@@ -50,9 +50,11 @@ static void let_go(struct compression *c, struct dictionary *d)
     while (*link != d)
         link = &(*link)->next;
     *link = d->next;
+    struct mem_account *before = mem_account_use(NULL); /* shared by all that have it: charged to none of them */
     codec_dictionary_destroy(d->codec);
     buf_free(&d->bytes);
     mem_free(d);
+    mem_account_use(before);
 }
 
 void compression_destroy(struct compression *c)
@@ -86,7 +88,9 @@ void compression_give(struct compression *c, struct codec_context *context)
     mutex_lock(&c->lock);
     if (c->idle_count == c->idle_capacity) {
         size_t capacity = c->idle_capacity ? 2 * c->idle_capacity : 4;
+        struct mem_account *before = mem_account_use(NULL);
         struct codec_context **grown = mem_realloc(c->idle, capacity * sizeof(struct codec_context *));
+        mem_account_use(before);
         if (grown) {
             c->idle = grown;
             c->idle_capacity = capacity;
@@ -110,7 +114,7 @@ const struct codec_dictionary *dictionary_codec(const struct dictionary *d)
     return d ? d->codec : NULL;
 }
 
-/* A new one in the list, with one reference. Under the lock. */
+/* A new one in the list, with one reference. Under the lock, charged to nobody. */
 static plsm_status add(struct compression *c, plsm_slice bytes, struct dictionary **out)
 {
     struct dictionary *d = mem_zalloc(sizeof *d);
@@ -139,7 +143,10 @@ static plsm_status find_or_add(struct compression *c, plsm_slice bytes, struct d
             *out = d;
             return PLSM_OK;
         }
-    return add(c, bytes, out);
+    struct mem_account *before = mem_account_use(NULL);
+    plsm_status status = add(c, bytes, out);
+    mem_account_use(before);
+    return status;
 }
 
 plsm_status compression_dictionary(struct compression *c, plsm_slice bytes, struct dictionary **out)

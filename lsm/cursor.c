@@ -24,7 +24,9 @@ plsm_status cursor_open_runs(struct cursor *c, struct run *const *runs, size_t c
     c->runs = runs;
     c->run_count = count;
     c->ahead = options->bulk ? READ_AHEAD_BULK : 1;
+    struct mem_account *before = cursor_enter(c);
     c->keys[0] = mem_alloc(2 * LSM_KEY_MAX);
+    budget_leave(before);
     if (!c->keys[0])
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     c->keys[1] = c->keys[0] + LSM_KEY_MAX;

@@ -78,6 +78,13 @@ static inline int cursor_compare(const struct cursor *a, const struct cursor *b)
     return slice_compare(a->entry.key, b->entry.key);
 }
 
+/* Whom a cursor's memory is charged to. */
+static inline struct mem_account *cursor_enter(const struct cursor *c)
+{
+    struct budget *budget = c->run_count ? c->runs[0]->context->budget : NULL;
+    return budget_enter(budget, c->options.bulk ? BUDGET_COMPACTION : BUDGET_ITERATORS);
+}
+
 /* --- the two kinds (cursor_run.c; private to the cursor) --- */
 void cursor_run_close(struct cursor *c);
 void cursor_run_first(struct cursor *c);

@@ -22,10 +22,12 @@ static plsm_status buffer_reserve(struct cursor *c, size_t size)
 {
     if (size <= c->buffer_capacity)
         return PLSM_OK;
+    struct mem_account *before = cursor_enter(c);
     mem_free(c->buffer);
     c->buffered_count = 0;
     c->buffer_capacity = 0;
     c->buffer = mem_alloc(size + KEY_MOVE); /* show() reads a fixed size, also where a unit has its first block only */
+    budget_leave(before);
     if (!c->buffer)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     c->buffer_capacity = size;
@@ -157,7 +159,10 @@ static plsm_status check_page(struct cursor *c, uint32_t unit)
     uint64_t offset = run_unit_offset(c->body, unit);
     const uint8_t *stored = c->buffer + (offset - run_unit_offset(c->body, c->buffered));
     if (c->body->compressed) {
-        TRY(run_unit_unpack(c->run, c->body, unit, stored, &c->unpacked, &c->unpacked_capacity));
+        struct mem_account *before = cursor_enter(c);
+        plsm_status status = run_unit_unpack(c->run, c->body, unit, stored, &c->unpacked, &c->unpacked_capacity);
+        budget_leave(before);
+        TRY(status);
         c->page = c->unpacked;
         return PLSM_OK;
     }
@@ -185,8 +190,10 @@ static plsm_status fill_buffer(struct cursor *c, uint32_t unit, bool adjacent)
 /* Brings the page, a classic one, into the layout that all else here knows. */
 static plsm_status expand(struct cursor *c)
 {
+    struct mem_account *before = cursor_enter(c);
     if (!c->expanded)
         c->expanded = mem_alloc(PAGE_EXPANDED_SIZE + KEY_MOVE);
+    budget_leave(before);
     if (!c->expanded)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     page_classic_expand(c->page, c->expanded);
@@ -482,9 +489,11 @@ void cursor_run_previous(struct cursor *c)
 
 void cursor_run_close(struct cursor *c)
 {
+    struct mem_account *before = cursor_enter(c);
     unpin(c);
     mem_free(c->keys[0]);
     mem_free(c->buffer);
     mem_free(c->expanded);
     mem_free(c->unpacked);
+    budget_leave(before);
 }

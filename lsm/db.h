@@ -72,6 +72,7 @@ struct lsm {
     struct env *env;
     char *path;
     struct epoch *epoch;
+    struct budget budget;
     struct cache *cache;
     struct arena_pool pool; /* of memtables: with those that wait for their flush never more than there may be */
     struct counters counters;
@@ -119,6 +120,9 @@ struct lsm {
     mutex garbage_lock;
     struct garbage garbage;
 };
+
+/* An empty memtable, charged to the budget. NULL: no memory. */
+struct memtable *db_memtable_create(struct lsm *db);
 
 /* --- view.c --- */
 /* Makes a view of the present state and publishes it; the old one is retired. Under lock. `fresh` is memory for it,

@@ -18,7 +18,7 @@ static plsm_status finish_run(struct lsm *db, struct run_writer **w, uint64_t se
     return status;
 }
 
-plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edit *edit)
+static plsm_status write_table(struct lsm *db, const struct memtable *table, struct edit *edit)
 {
     struct cursor_options options = {.seq = SEQ_MAX, .all_versions = true};
     struct cursor cursor;
@@ -55,6 +55,14 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
     cursor_close(&cursor);
     if (seq_max > edit->seq)
         edit->seq = seq_max;
+    return status;
+}
+
+plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edit *edit)
+{
+    struct mem_account *before = budget_enter(&db->budget, BUDGET_COMPACTION);
+    plsm_status status = write_table(db, table, edit);
+    budget_leave(before);
     return status;
 }
 

@@ -13,7 +13,9 @@ void garbage_add(struct lsm *db, char kind, uint64_t number)
     mutex_lock(&db->garbage_lock);
     if (g->count == g->capacity) {
         size_t capacity = g->capacity ? 2 * g->capacity : 16;
+        struct mem_account *before = mem_account_use(NULL);
         struct garbage_file *grown = mem_realloc(g->files, capacity * sizeof *grown);
+        mem_account_use(before);
         if (grown) {
             g->files = grown;
             g->capacity = capacity;

@@ -27,7 +27,9 @@ static plsm_status open_sources(struct lsm_iterator *it, const struct cursor_opt
 {
     const struct view *view = it->view;
     unsigned most = view->table_count + LSM_LEVELS + (unsigned)view->version->levels[0].count;
+    struct mem_account *before = budget_enter(&it->db->budget, BUDGET_ITERATORS);
     it->cursors = mem_alloc(most * sizeof *it->cursors);
+    budget_leave(before);
     if (!it->cursors)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     for (unsigned i = 0; i < view->table_count; i++)
@@ -58,7 +60,9 @@ static plsm_status open_sources(struct lsm_iterator *it, const struct cursor_opt
 static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from, plsm_slice to,
                           bool no_value, struct lsm_iterator **out)
 {
+    struct mem_account *before = budget_enter(&db->budget, BUDGET_ITERATORS);
     struct lsm_iterator *it = mem_alloc(sizeof *it + from.size + to.size);
+    budget_leave(before);
     *out = NULL;
     if (!it)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
@@ -102,10 +106,12 @@ void lsm_iterator_destroy(struct lsm_iterator *it)
     merge_destroy(&it->merge);
     for (unsigned i = 0; i < it->count; i++)
         cursor_close(&it->cursors[i]);
-    mem_free(it->cursors);
     view_release(it->view);
+    struct mem_account *before = budget_enter(&it->db->budget, BUDGET_ITERATORS);
+    mem_free(it->cursors);
     buf_free(&it->place);
     mem_free(it);
+    budget_leave(before);
 }
 
 /* After the merge moved: skips deletions and stops at the bound. */
@@ -170,7 +176,9 @@ static bool remember_place(struct lsm_iterator *it)
 {
     plsm_slice key = merge_entry(&it->merge)->key;
     it->place.size = 0;
+    struct mem_account *before = budget_enter(&it->db->budget, BUDGET_ITERATORS);
     it->status = buf_append(&it->place, key.data, key.size);
+    budget_leave(before);
     if (it->status != PLSM_OK)
         it->direction = NOWHERE;
     return it->status == PLSM_OK;

@@ -64,8 +64,10 @@ struct lsm_options {
     struct env *env;
     bool create, exclusive, read_only;
     enum lsm_index index;
-    uint64_t buffer_size; /* bytes of a memtable before it is flushed; at least 64 KiB */
+    uint64_t buffer_size; /* bytes of a memtable before it is flushed; at least 64 KiB (or 0: see `memory`) */
     uint64_t cache_size;  /* bytes of the page cache; 0: none */
+    uint64_t memory;      /* bytes for all that the tree keeps in memory (budget.h), of which the cache, up to
+                             cache_size, has what the rest leaves; then buffer_size 0 is a share of it. 0: no budget */
     uint32_t size_ratio;  /* each level is that many times larger than the one above; 2 to 64 */
     uint64_t file_size;   /* where compaction cuts runs; at least 64 KiB */
     enum lsm_policy policy;

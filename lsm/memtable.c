@@ -17,6 +17,11 @@ struct memtable *memtable_create(struct arena_pool *pool)
     return m;
 }
 
+void memtable_charge(struct memtable *m, struct mem_account *account)
+{
+    m->arena.account = account;
+}
+
 void memtable_ref(struct memtable *m)
 {
     atomic_fetch_add_explicit(&m->references, 1, memory_order_relaxed);

@@ -17,12 +17,15 @@
 enum { MEMTABLE_KEY_MAX = 65535 }; /* bytes; the store's limit is lower */
 
 struct memtable;
+struct mem_account;
 
 struct arena_pool;
 
 /* An empty memtable with one reference, which the caller owns; its memory comes from `pool` (NULL: none), which must
  * outlive it. NULL: no memory. */
 struct memtable *memtable_create(struct arena_pool *pool);
+/* Its memory is charged to `account` (base/alloc.h), also what it gives to its pool. Before anything is reserved. */
+void memtable_charge(struct memtable *m, struct mem_account *account);
 void memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* frees at the last one; accepts NULL */
 

@@ -125,6 +125,14 @@ static void discard_run(void *arg, uint64_t number)
     garbage_add(arg, 'r', number);
 }
 
+struct memtable *db_memtable_create(struct lsm *db)
+{
+    struct memtable *table = memtable_create(&db->pool);
+    if (table)
+        memtable_charge(table, &db->budget.users[BUDGET_MEMTABLES].account);
+    return table;
+}
+
 static plsm_status check_compression(const struct lsm_options *o)
 {
     enum { DICTIONARY_MIN = 256, DICTIONARY_MAX = 64 << 10 };
@@ -171,10 +179,21 @@ static size_t large_frame_bytes(const struct lsm_options *options)
     return options->compression_page > PAGE_SIZE ? options->compression_page : 2 * PAGE_SIZE;
 }
 
+static struct cache *create_cache(const struct lsm_options *options, struct epoch *epoch)
+{
+    uint64_t most = options->cache_size < options->memory ? options->cache_size : options->memory;
+    if (options->memory == 0)
+        return cache_create(options->cache_size, large_frame_bytes(options), epoch);
+    return cache_create_elastic(most, large_frame_bytes(options), epoch);
+}
+
 /* The struct with everything that needs no file. */
 static plsm_status prepare(const char *path, const struct lsm_options *options, struct lsm **out)
 {
-    TRY(check_options(options));
+    struct lsm_options chosen = *options;
+    if (options->memory > 0 && options->buffer_size == 0)
+        chosen.buffer_size = budget_buffer_bytes(options->memory);
+    TRY(check_options(&chosen));
     size_t size = strlen(path) + 1;
     if (size > 4000)
         return fail(PLSM_INVALID, "the path of the store is too long (%zu bytes)", size);
@@ -183,7 +202,8 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
     db->magic = LSM_STRUCT_MAGIC;
     counters_init(&db->counters);
-    db->options = *options;
+    db->options = chosen;
+    budget_init(&db->budget, options->memory);
     if (options->base_fpr_ppm && options->filter_bits)
         db->options.filter_bits = filter_bits_for_rate(options->base_fpr_ppm);
     db->env = options->env;
@@ -194,19 +214,24 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     mutex_init(&db->garbage_lock);
     condition_init(&db->work);
     condition_init(&db->progress);
-    arena_pool_init(&db->pool, options->buffer_size);
+    arena_pool_init(&db->pool, chosen.buffer_size);
     db->path = mem_alloc(size);
     db->epoch = epoch_create();
     if (db->path && db->epoch)
-        db->cache = cache_create(options->cache_size, large_frame_bytes(options), db->epoch);
+        db->cache = create_cache(options, db->epoch);
+    budget_set_cache(&db->budget, db->cache);
     db->context.compression = compression_create();
     bool learned = options->index == LSM_LEARNED && options->filter_bits;
     bool sampled = learned && options->filter != LSM_FILTER_FUSE;
     bool young = learned && options->filter_young && options->filter != LSM_FILTER_SMALL;
+    struct mem_account *before = budget_enter(&db->budget, BUDGET_FILTERS);
     if (sampled)
         db->samples = samples_create();
+    budget_leave(before);
     if (young)
         db->young = young_runs_create();
+    if (db->young)
+        db->young->account = &db->budget.users[BUDGET_FILTERS].account;
     *out = db;
     if (!db->cache || !db->context.compression || (sampled && !db->samples) || (young && !db->young))
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
@@ -216,6 +241,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         .path = db->path,
         .cache = db->cache,
         .compression = db->context.compression,
+        .budget = &db->budget,
         .epoch = db->epoch,
         .counters = &db->counters,
         .index = options->index,
@@ -265,6 +291,7 @@ static void destroy(struct lsm *db)
     young_runs_destroy(db->young);
     simulated_destroy(db->context.simulated);
     compression_destroy(db->context.compression);
+    budget_set_cache(&db->budget, NULL);
     cache_destroy(db->cache);
     env_unlock(db->pin_lock);
     env_unlock(db->writer_lock);
@@ -273,6 +300,7 @@ static void destroy(struct lsm *db)
     mem_free(db->garbage.files);
     condition_destroy(&db->work);
     condition_destroy(&db->progress);
+    budget_destroy(&db->budget);
     mutex_destroy(&db->edit_lock);
     mutex_destroy(&db->lock);
     mutex_destroy(&db->snapshot_lock);
@@ -404,7 +432,7 @@ static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t f
     if (!empty) {
         TRY(flush_table(db, replay->table, &replay->edit));
         memtable_unref(replay->table);
-        replay->table = memtable_create(&db->pool);
+        replay->table = db_memtable_create(db);
         if (!replay->table)
             return fail(PLSM_NO_MEMORY, "no memory for a memtable");
     }

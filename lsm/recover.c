@@ -130,7 +130,7 @@ static plsm_status flush_full(struct lsm *db, struct replay *replay)
 {
     if (db->options.read_only || memtable_bytes(replay->table) < db->options.buffer_size)
         return PLSM_OK;
-    struct memtable *fresh = memtable_create(&db->pool);
+    struct memtable *fresh = db_memtable_create(db);
     if (!fresh)
         return fail(PLSM_NO_MEMORY, "no memory to replay a log");
     plsm_status status = flush_table(db, replay->table, &replay->edit);
@@ -201,7 +201,7 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
     bool torn = false; /* the log before ends with something that is no record */
     bool lost = false; /* a log before lost its end: nothing behind may be seen */
     plsm_status status = PLSM_OK;
-    *out = (struct replay){.log_last = floor - 1, .clean = true, .table = memtable_create(&db->pool)};
+    *out = (struct replay){.log_last = floor - 1, .clean = true, .table = db_memtable_create(db)};
     if (!out->table)
         return fail(PLSM_NO_MEMORY, "no memory to replay the logs");
     for (size_t i = 0; i < inventory->logs.count && status == PLSM_OK; i++) {

@@ -11,6 +11,7 @@ enum { SLOPE_BITS = 20 };
 
 struct router {
     _Atomic uint32_t references;
+    struct mem_account *account;
     unsigned up;
     uint64_t first, range, slope;
     size_t count, error; /* largest difference between the line and what is right, for any key */
@@ -69,7 +70,11 @@ plsm_status router_create(struct run *const *runs, size_t count, uint64_t bytes_
     size_t size = sizeof(struct router) + count * sizeof(uint64_t) + prefix;
     if (size > bytes_max)
         return PLSM_OK;
+    struct mem_account *before = budget_enter(runs[0]->context->budget, BUDGET_INDEX);
     struct router *r = mem_zalloc(size);
+    if (r)
+        r->account = mem_account_now();
+    budget_leave(before);
     if (!r)
         return fail(PLSM_NO_MEMORY, "no memory for the model of a level");
     atomic_init(&r->references, 1);
@@ -91,8 +96,11 @@ void router_ref(struct router *router)
 
 void router_unref(struct router *router)
 {
-    if (router && atomic_fetch_sub_explicit(&router->references, 1, memory_order_acq_rel) == 1)
-        mem_free(router);
+    if (!router || atomic_fetch_sub_explicit(&router->references, 1, memory_order_acq_rel) > 1)
+        return;
+    struct mem_account *before = mem_account_use(router->account);
+    mem_free(router);
+    mem_account_use(before);
 }
 
 size_t router_find(const struct router *r, plsm_slice key)

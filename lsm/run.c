@@ -20,7 +20,9 @@ void run_context_destroy(struct run_context *context)
 
 struct run *run_create(struct run_context *context, const struct run_facts *facts)
 {
+    struct mem_account *before = budget_enter(context->budget, BUDGET_INDEX);
     struct run *run = mem_zalloc(sizeof *run + facts->smallest.size + facts->largest.size);
+    budget_leave(before);
     if (!run)
         return NULL;
     run->magic = RUN_STRUCT_MAGIC;
@@ -65,6 +67,7 @@ void run_unref(struct run *run)
     if (!run || atomic_fetch_sub_explicit(&run->references, 1, memory_order_acq_rel) > 1)
         return;
     INVARIANT(run->magic == RUN_STRUCT_MAGIC);
+    struct mem_account *before = budget_enter(run->context->budget, BUDGET_INDEX);
     struct run_body *body = atomic_load(&run->body);
     if (body)
         cache_forget(run->context->cache, body->slots, run->facts.units);
@@ -78,6 +81,7 @@ void run_unref(struct run *run)
     mutex_destroy(&run->loading);
     run->magic = 0;
     mem_free(run);
+    budget_leave(before);
 }
 
 void run_leave_young(struct run *run)
@@ -243,6 +247,7 @@ plsm_status run_fences(struct run *run, struct run_body *body, struct fences **o
         *out = fences;
         return PLSM_OK;
     }
+    struct mem_account *before = budget_enter(run->context->budget, BUDGET_INDEX);
     mutex_lock(&run->loading);
     fences = atomic_load_explicit(&body->fences, memory_order_acquire);
     if (!fences) {
@@ -253,6 +258,7 @@ plsm_status run_fences(struct run *run, struct run_body *body, struct fences **o
         }
     }
     mutex_unlock(&run->loading);
+    budget_leave(before);
     *out = fences;
     return status;
 }
@@ -296,6 +302,7 @@ plsm_status run_open(struct run *run, struct run_body **out)
     struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
     plsm_status status = PLSM_OK;
     if (__builtin_expect(!body, 0)) {
+        struct mem_account *before = budget_enter(run->context->budget, BUDGET_INDEX);
         mutex_lock(&run->loading);
         body = atomic_load_explicit(&run->body, memory_order_acquire);
         if (!body) {
@@ -309,6 +316,7 @@ plsm_status run_open(struct run *run, struct run_body **out)
             status = run_fences(run, body, &fences);
         if (status == PLSM_OK && run->context->simulated)
             simulated_open(run, body);
+        budget_leave(before);
     }
     *out = body;
     return status;

@@ -10,6 +10,7 @@
 #include "learn/fences.h"
 #include "learn/membership.h"
 #include "learn/model.h"
+#include "lsm/budget.h"
 #include "lsm/cache.h"
 #include "lsm/compression.h"
 #include "lsm/counters.h"
@@ -46,6 +47,7 @@ struct run_context {
     const char *path; /* of the store */
     struct cache *cache;
     struct compression *compression;
+    struct budget *budget; /* NULL: memory is not counted */
     struct epoch *epoch;
     struct counters *counters;
     enum lsm_index index;
@@ -74,6 +76,7 @@ struct run_facts {
 /* A model in use. Readers look at it inside an epoch bracket only: it may be replaced or taken off its shelf. */
 struct run_model {
     struct epoch_node node;
+    struct mem_account *account; /* it is charged to; as in all that follow */
     struct model *model;
     struct model_info info;
 };
@@ -81,6 +84,7 @@ struct run_model {
 /* The traditional filter of a run in memory. */
 struct run_filter {
     struct epoch_node node;
+    struct mem_account *account;
     struct buf bytes;
     struct filter filter;
 };
@@ -88,6 +92,7 @@ struct run_filter {
 /* What tells whether a run may hold a key. */
 struct run_membership {
     struct epoch_node node;
+    struct mem_account *account;
     bool none; /* nothing does: the run has no filter */
     struct membership membership;
     struct buf bytes; /* empty where it is the traditional filter alone */

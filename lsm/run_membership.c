@@ -9,16 +9,20 @@ static void free_filter(struct run_filter *f)
 {
     if (!f)
         return;
+    struct mem_account *before = mem_account_use(f->account);
     buf_free(&f->bytes);
     mem_free(f);
+    mem_account_use(before);
 }
 
 static void free_membership(struct run_membership *m)
 {
     if (!m)
         return;
+    struct mem_account *before = mem_account_use(m->account);
     buf_free(&m->bytes);
     mem_free(m);
+    mem_account_use(before);
 }
 
 static void filter_retired(struct epoch_node *node)
@@ -62,6 +66,7 @@ static plsm_status load_filter(struct run_body *body, struct run_filter **out)
     struct run_filter *f = mem_zalloc(sizeof *f);
     if (!f)
         return fail(PLSM_NO_MEMORY, "no memory for a filter");
+    f->account = mem_account_now();
     plsm_status status = run_read_block(body, &body->footer.blocks[RUN_FILTER], "filter", &f->bytes);
     if (status == PLSM_OK) {
         status = filter_open(buf_slice(&f->bytes), &f->filter);
@@ -98,9 +103,11 @@ plsm_status run_filter(struct run *run, struct run_body *body, const struct filt
         *out = &loaded->filter;
         return PLSM_OK;
     }
+    struct mem_account *before = budget_enter(run->context->budget, BUDGET_FILTERS);
     mutex_lock(&run->loading);
     plsm_status status = filter_at_hand(body, out);
     mutex_unlock(&run->loading);
+    budget_leave(before);
     return status;
 }
 
@@ -131,6 +138,7 @@ static plsm_status load_membership(const struct run *run, struct run_body *body,
     struct run_membership *m = mem_zalloc(sizeof *m);
     if (!m)
         return fail(PLSM_NO_MEMORY, "no memory for a filter");
+    m->account = mem_account_now();
     plsm_status status = load_own(run, body, m);
     if (status == PLSM_NOT_FOUND) {
         status = filter_at_hand(body, &filter);
@@ -152,6 +160,7 @@ plsm_status run_membership(struct run *run, struct run_body *body, struct run_me
     *out = atomic_load_explicit(&body->membership, memory_order_acquire);
     if (__builtin_expect(*out != NULL, 1))
         return PLSM_OK;
+    struct mem_account *before = budget_enter(run->context->budget, BUDGET_FILTERS);
     mutex_lock(&run->loading);
     *out = atomic_load_explicit(&body->membership, memory_order_acquire);
     if (!*out) {
@@ -162,5 +171,6 @@ plsm_status run_membership(struct run *run, struct run_body *body, struct run_me
         }
     }
     mutex_unlock(&run->loading);
+    budget_leave(before);
     return status;
 }

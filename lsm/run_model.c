@@ -108,12 +108,13 @@ plsm_status run_model_suits(const struct run *run, const struct model_info *info
 }
 
 /* A model from its block, if it may serve this run. */
-static plsm_status open_model(const struct run *run, plsm_slice block, struct run_model **out)
+static plsm_status open_charged(const struct run *run, plsm_slice block, struct run_model **out)
 {
     struct run_model *m = mem_zalloc(sizeof *m);
     *out = NULL;
     if (!m)
         return fail(PLSM_NO_MEMORY, "no memory for a model");
+    m->account = mem_account_now();
     plsm_status status = model_open(block, &m->model);
     if (status == PLSM_OK) {
         model_get_info(m->model, &m->info);
@@ -126,6 +127,14 @@ static plsm_status open_model(const struct run *run, plsm_slice block, struct ru
     }
     *out = m;
     return PLSM_OK;
+}
+
+static plsm_status open_model(const struct run *run, plsm_slice block, struct run_model **out)
+{
+    struct mem_account *before = budget_enter(run->context->budget, BUDGET_INDEX);
+    plsm_status status = open_charged(run, block, out);
+    budget_leave(before);
+    return status;
 }
 
 static bool passable(plsm_status status)
@@ -154,8 +163,10 @@ static plsm_status find_model(struct run *run, struct run_body *body, struct run
 static void model_free(struct epoch_node *node)
 {
     struct run_model *m = (struct run_model *)(void *)node; /* its first member */
+    struct mem_account *before = mem_account_use(m->account);
     model_close(m->model);
     mem_free(m);
+    mem_account_use(before);
 }
 
 static void retire(struct run_context *context, struct run_model *m)
@@ -187,8 +198,10 @@ static plsm_status shelve(struct run *run, struct run_body *body, struct run_mod
     mutex_lock(&shelf->lock);
     struct run_model *before = atomic_load(&body->model);
     if (!before) {
+        struct mem_account *charged = budget_enter(run->context->budget, BUDGET_INDEX);
         if (!shelf->bodies)
             shelf->bodies = mem_alloc(shelf->most * sizeof(struct run_body *));
+        budget_leave(charged);
         if (!shelf->bodies)
             status = fail(PLSM_NO_MEMORY, "no memory for a model");
         else if (shelf->count == shelf->most)

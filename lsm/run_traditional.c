@@ -49,6 +49,7 @@ plsm_status run_traditional(struct run *run, struct run_body *body, const struct
     *out = t;
     if (t)
         return PLSM_OK;
+    struct mem_account *before = budget_enter(run->context->budget, BUDGET_INDEX);
     mutex_lock(&run->loading);
     t = atomic_load_explicit(&body->traditional, memory_order_acquire);
     if (!t) {
@@ -64,6 +65,7 @@ plsm_status run_traditional(struct run *run, struct run_body *body, const struct
         }
     }
     mutex_unlock(&run->loading);
+    budget_leave(before);
     *out = t;
     return status;
 }

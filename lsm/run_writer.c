@@ -119,6 +119,11 @@ uint64_t run_writer_size(const struct run_writer *w)
     return w->written + w->out.size + (w->packer ? packer_waiting(w->packer) : 0);
 }
 
+uint64_t run_writer_entries(const struct run_writer *w)
+{
+    return w->facts.entries;
+}
+
 static plsm_status copy_key(struct buf *to, plsm_slice key)
 {
     to->size = 0;

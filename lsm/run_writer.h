@@ -29,6 +29,7 @@ const struct run_plan *run_writer_plan(const struct run_writer *w);
 plsm_status run_writer_add(struct run_writer *w, const struct entry *entry);
 /* Bytes of finished pages so far. */
 uint64_t run_writer_size(const struct run_writer *w);
+uint64_t run_writer_entries(const struct run_writer *w); /* so far */
 /* Writes indexes and footer and syncs the file (not the directory). *facts describes the run; its slices are valid
  * until the writer is destroyed. `seq_max` is recorded. At least one entry must have been added. */
 plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run_facts *facts);

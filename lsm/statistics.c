@@ -114,7 +114,7 @@ static void tell_levels(const struct telling *t)
 
 static void tell_store(const struct telling *t, const struct totals *sum)
 {
-    uint64_t tables = 0, buffered = 0, buffered_keys = 0, pooled = arena_pool_bytes(&t->db->pool);
+    uint64_t tables = 0, buffered = 0, buffered_keys = 0;
     for (unsigned i = 0; i < t->view->table_count; i++) {
         buffered += memtable_bytes(t->view->tables[i]);
         buffered_keys += memtable_count(t->view->tables[i]);
@@ -126,13 +126,28 @@ static void tell_store(const struct telling *t, const struct totals *sum)
     tell(t, "store.bytes_live", sum->data_bytes);
     tell(t, "store.bytes_disk", sum->bytes);
     tell(t, "store.files", sum->files);
-    tell(t, "mem.memtables", buffered + pooled);
-    tell(t, "mem.cache", cache_bytes(t->db->cache));
-    tell(t, "mem.index", sum->index_bytes);
-    tell(t, "mem.filter", sum->filter_bytes);
-    tell(t, "mem.bytes", buffered + pooled + cache_bytes(t->db->cache) + sum->index_bytes + sum->filter_bytes);
     tell(t, "lsm.memtables", tables);
     tell(t, "lsm.memtable_bytes", buffered);
+}
+
+/* What memory was charged with (budget.h), huge pages and all: more than what the indexes and filters themselves take
+ * (learn.bytes.*), or the pages in use (cache.bytes). */
+static void tell_memory(const struct telling *t)
+{
+    static const char *const users[BUDGET_USERS] = {[BUDGET_MEMTABLES] = "mem.memtables",
+                                                    [BUDGET_FILTERS] = "mem.filters",
+                                                    [BUDGET_INDEX] = "mem.index",
+                                                    [BUDGET_ITERATORS] = "mem.iterators",
+                                                    [BUDGET_COMPACTION] = "mem.compaction"};
+    struct budget *b = &t->db->budget;
+    if (b->bytes > 0)
+        budget_settle(b);
+    tell(t, "mem.budget", b->bytes);
+    tell(t, "mem.bytes", budget_total(b));
+    tell(t, "mem.cache", cache_resident(t->db->cache));
+    for (unsigned i = 0; i < BUDGET_USERS; i++)
+        tell(t, users[i], budget_used(b, (enum budget_user)i));
+    tell(t, "mem.unused", mem_unused());
 }
 
 static void tell_work(const struct telling *t, const struct totals *sum)
@@ -238,7 +253,7 @@ static void tell_io(const struct telling *t)
     tell(t, "cache.misses", count(t, COUNT_CACHE_MISSES));
     tell_ratio(t, "cache.hit_rate", hits, hits + misses);
     tell(t, "cache.bytes", cache_bytes(t->db->cache));
-    tell(t, "cache.bytes_max", t->db->options.cache_size);
+    tell(t, "cache.bytes_max", cache_bytes_max(t->db->cache));
     tell(t, "io.reads", count(t, COUNT_READS));
     tell(t, "io.read_bytes", count(t, COUNT_READ_BYTES));
     tell(t, "io.writes", count(t, COUNT_WRITES));
@@ -289,6 +304,7 @@ void lsm_statistics(struct lsm *db, each_statistic *each, void *arg)
     struct telling t = {.db = db, .view = view, .each = each, .arg = arg};
     struct totals sum = add_up(&t);
     tell_store(&t, &sum);
+    tell_memory(&t);
     tell_levels(&t);
     tell_work(&t, &sum);
     tell_learned(&t, &sum);

@@ -70,6 +70,7 @@ static plsm_status train_run(struct lsm *db, struct run *run, bool *wrote)
     bool built = false;
     uint64_t start_ns = env_cpu_ns(db->env);
     TRY(run_open(run, &body));
+    struct mem_account *before = budget_enter(&db->budget, BUDGET_COMPACTION);
     plsm_status status = make_block(db, run, &block, &built);
     if (status == PLSM_OK && built) {
         mutex_lock(&run->loading);
@@ -78,6 +79,7 @@ static plsm_status train_run(struct lsm *db, struct run *run, bool *wrote)
         *wrote = true;
     }
     buf_free(&block);
+    budget_leave(before);
     counter_add(&db->counters, COUNT_TRAIN_NS, env_cpu_ns(db->env) - start_ns);
     counter_add(&db->counters, COUNT_TRAIN_KEYS, run->facts.entries);
     return status;

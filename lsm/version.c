@@ -13,7 +13,9 @@ static plsm_status grow(void **array, size_t count, size_t *capacity, size_t siz
     if (count < *capacity)
         return PLSM_OK;
     size_t wanted = *capacity ? 2 * *capacity : 8;
+    struct mem_account *before = mem_account_use(NULL); /* it outlives the job that is at it */
     void *grown = mem_realloc(*array, wanted * size);
+    mem_account_use(before);
     if (!grown)
         return fail(PLSM_NO_MEMORY, "no memory for a version");
     *array = grown;

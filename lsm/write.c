@@ -80,7 +80,7 @@ static plsm_status rotate(struct lsm *db)
     struct memlog fresh = {.log_first = db->next_log, .log_last = db->next_log};
     struct view *view = view_alloc();
     plsm_status status = PLSM_OK;
-    fresh.table = memtable_create(&db->pool);
+    fresh.table = db_memtable_create(db);
     if (!view || !fresh.table)
         status = fail(PLSM_NO_MEMORY, "no memory for a memtable");
     if (status == PLSM_OK)

@@ -20,12 +20,27 @@ struct young_runs *young_runs_create(void)
     return y;
 }
 
+static struct young *table_create(const struct young_runs *y, uint64_t entries)
+{
+    struct mem_account *before = mem_account_use(y->account);
+    struct young *table = young_create(entries);
+    mem_account_use(before);
+    return table;
+}
+
+static void table_destroy(const struct young_runs *y, struct young *table)
+{
+    struct mem_account *before = mem_account_use(y->account);
+    young_destroy(table);
+    mem_account_use(before);
+}
+
 void young_runs_destroy(struct young_runs *y)
 {
     if (!y)
         return;
     for (unsigned t = 0; t < YOUNG_TABLES; t++)
-        young_destroy(y->tables[t].table);
+        table_destroy(y, y->tables[t].table);
     mutex_destroy(&y->lock);
     mem_free(y);
 }
@@ -63,8 +78,8 @@ static void sweep(struct young_runs *y)
         struct young_table *t = &y->tables[i];
         if (t->table && !t->used) {
             bool keep = t->size == largest; /* for the next run; the others only cost memory */
-            young_destroy(t->table);
-            t->table = keep ? young_create(t->size) : NULL; /* emptied, and given back until it is used */
+            table_destroy(y, t->table);
+            t->table = keep ? table_create(y, t->size) : NULL; /* emptied, and given back until it is used */
         }
     }
 }
@@ -127,7 +142,7 @@ static struct young_table *choose_table(struct young_runs *y, size_t count, uint
     uint64_t size = young_runs_table_size(present, count, expected, tables_left);
     empty->size = size > ENTRIES_MIN ? size : ENTRIES_MIN;
     empty->used = 0;
-    empty->table = young_create(empty->size);
+    empty->table = table_create(y, empty->size);
     return empty->table ? empty : NULL;
 }
 

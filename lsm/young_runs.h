@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/alloc.h"
 #include "base/sync.h"
 #include "learn/young.h"
 
@@ -28,7 +29,8 @@ enum {
 _Static_assert(YOUNG_TABLES *YOUNG_SLOTS <= YOUNG_PLACE_NONE, "a place fits a byte");
 
 struct young_runs {
-    mutex lock; /* for writers */
+    struct mem_account *account; /* that tables are charged to; NULL: none */
+    mutex lock;                  /* for writers */
     struct young_table {
         struct young *table;   /* stays as long as one of its places is needed */
         uint64_t used;         /* slots */

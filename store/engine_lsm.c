@@ -79,8 +79,10 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.read_only = flags & PLSM_READ;
     static const enum lsm_index indexes[] = {LSM_TRADITIONAL, LSM_LEARNED, LSM_CLASSIC}; /* by enum store_index */
     lsm.index = indexes[options->index];
-    lsm.buffer_size = options->buffer_size;
-    lsm.cache_size = options->cache_size;
+    bool budget = options->memory > 0; /* it stands above the defaults, not above what is asked for */
+    lsm.memory = options->memory;
+    lsm.buffer_size = budget && !options->buffer_size_given ? 0 : options->buffer_size;
+    lsm.cache_size = budget && !options->cache_size_given ? options->memory : options->cache_size;
     lsm.size_ratio = (uint32_t)options->size_ratio;
     lsm.file_size = options->file_size;
     lsm.policy = (enum lsm_policy)options->policy;

@@ -18,6 +18,8 @@
     WORD(index, "traditional|learned|classic|", "learned",                                                             \
          "how a page is found: traditional (fences) or learned (models); classic: the plain layout, for comparison")   \
     NUMBER(buffer_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes written to memory before they become a run")        \
+    NUMBER(memory, 0, UINT64_C(1) << 44, "0",                                                                          \
+           "bytes for everything that is kept in memory; the cache has what the rest leaves; 0: no such limit")        \
     NUMBER(cache_size, 0, UINT64_C(1) << 40, "256M", "bytes of the page cache; 0: none")                               \
     NUMBER(size_ratio, 2, 64, "10", "how many times larger each level is than the one above")                          \
     NUMBER(file_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes at which compaction starts a new run")                \
@@ -273,6 +275,8 @@ static plsm_status check_together(const struct store_options *options)
                     "largest",
                     (unsigned long long)options->l0_compact, (unsigned long long)options->l0_slowdown,
                     (unsigned long long)options->l0_stop);
+    if (options->memory > 0 && options->memory < STORE_MEMORY_LEAST)
+        return fail(PLSM_INVALID, "option memory=%llu: must be 0 or at least 1M", (unsigned long long)options->memory);
     if (options->sim == STORE_SIM_OWN &&
         (options->sim_latency_us == STORE_NOT_GIVEN || options->sim_read_bandwidth == STORE_NOT_GIVEN ||
          options->sim_write_bandwidth == STORE_NOT_GIVEN))
@@ -296,6 +300,8 @@ plsm_status store_options_parse(const char *text, struct store_options *out)
                 return fail(PLSM_INVALID, "option %s needs a value: %s=%s", option->name, option->name,
                             option->standard);
             TRY(set(option, slice(at + name_size + 1, size - name_size - 1), out));
+            out->buffer_size_given |= option->offset == offsetof(struct store_options, buffer_size);
+            out->cache_size_given |= option->offset == offsetof(struct store_options, cache_size);
         }
         at += size;
         at += *at == ',';

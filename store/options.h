@@ -15,12 +15,15 @@ enum store_log { STORE_LOG_MAPPED, STORE_LOG_WRITTEN };
 /* Options of models may differ between level 0, the levels between, and the last level. */
 enum { STORE_GROUPS = 3 };
 
+#define STORE_MEMORY_LEAST (UINT64_C(1) << 20) /* less is no budget that anything fits into */
+
 /* All are u64 so that one table can fill them; their meaning stands in that table (options.c). */
 struct store_options {
     uint64_t engine; /* enum store_engine */
     uint64_t index;  /* enum store_index */
-    uint64_t buffer_size, cache_size, size_ratio, file_size;
-    uint64_t policy; /* enum lsm_policy */
+    uint64_t memory, buffer_size, cache_size, size_ratio, file_size;
+    uint64_t buffer_size_given, cache_size_given; /* 1: by the user, not by default */
+    uint64_t policy;                              /* enum lsm_policy */
     uint64_t runs_per_level, runs_last_level, deletions_compact, compact_age, compact_threads;
     uint64_t l0_compact, l0_slowdown, l0_stop;
     uint64_t filter_bits, filter, filter_young, background, manifest_size;

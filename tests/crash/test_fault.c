@@ -22,7 +22,8 @@
 #include "base/banned.h"
 
 #define STORE "/store"
-#define OPTIONS ",background=0,buffer_size=64K,file_size=64K,size_ratio=2,l0_compact=2,manifest_size=4K,cache_size=32K"
+#define OPTIONS                                                                                                        \
+    ",background=0,buffer_size=64K,file_size=64K,size_ratio=2,l0_compact=2,manifest_size=4K,cache_size=32K,memory=1M"
 #define PACKED ",compression=zstd,compression_page=8K,compression_dictionary=1K"
 
 enum {

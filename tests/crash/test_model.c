@@ -105,6 +105,11 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
              l0_compact + PICK(&random, 0, 1, 4), l0_compact + PICK(&random, 5, 8, 20),
              PICK(&random, 0, 0, 1, 16, 64, 1024, 32768), PICK(&random, 0, 4, 5, 8, 11, 16),
              PICK(&random, 4, 4, 5, 64, 1024), random_below(&random, 3) ? "mapped" : "written");
+    if (number % 3 == 1) { /* a budget too small, or one that is felt */
+        size_t used = strlen(run->options[0]);
+        snprintf(run->options[0] + used, sizeof run->options[0] - used, ",memory=%luK",
+                 PICK(&random, 1024, 1024, 3000, 8192));
+    }
     bool simulate = random_below(&random, 2);
     run->equal_sides = simulate && way < MODES && way != LEARNED && !run->background;
     if (simulate) {

@@ -44,6 +44,9 @@ START_TEST(test_accepted)
     ck_assert_str_eq(o.store, "-s");
     ck_assert_str_eq(o.directory, "-d");
     mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "s", "d", "-o", "memory=64M"), PLSM_OK); /* then sizes follow from it */
+    ck_assert_str_eq((char *)o.store_options.data, "memory=64M");
+    mount_options_free(&o);
     ck_assert_int_eq(PARSE(&o, "-h"), PLSM_OK);
     ck_assert(o.help);
     mount_options_free(&o);

@@ -45,6 +45,8 @@ static int by_key(const void *a, const void *b)
     return slice_compare(*(const plsm_slice *)a, *(const plsm_slice *)b);
 }
 
+static struct run_context context;
+
 static void make_bounds(struct bounds *b, struct random *random, enum shape shape)
 {
     plsm_slice keys[2 * RUNS_MAX];
@@ -59,6 +61,7 @@ static void make_bounds(struct bounds *b, struct random *random, enum shape shap
     for (size_t i = 0; i < b->count; i++) {
         struct run *run = b->list[i] = &b->runs[i];
         memset(run, 0, sizeof *run);
+        run->context = &context;
         run->facts.smallest = keys[2 * i];
         run->facts.largest = keys[2 * i + 1];
         run->smallest_head = key_head(run->facts.smallest);

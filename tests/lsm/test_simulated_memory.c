@@ -32,7 +32,8 @@ START_TEST(index_and_filters_take_room)
         ck_assert_uint_eq(t->bytes, fences_memory(t->fences) + body->footer.blocks[RUN_FILTER].size);
         uint64_t actual = paged_account(SIM_ACTUAL).metadata_bytes,
                  traditional = paged_account(SIM_TRADITIONAL).metadata_bytes;
-        ck_assert_uint_eq((uint64_t)paged_statistic("mem.index") + (uint64_t)paged_statistic("mem.filter"), actual);
+        ck_assert_uint_eq(
+            (uint64_t)paged_statistic("learn.bytes.index") + (uint64_t)paged_statistic("learn.bytes.filter"), actual);
         ck_assert_uint_eq(traditional, before + t->bytes);
         if (_i == LSM_LEARNED)
             ck_assert_uint_lt(actual, traditional);
@@ -66,10 +67,12 @@ START_TEST(what_is_in_memory_is_followed)
     for (unsigned round = 0; round < 2; round++) {
         paged_get(paged_key(3, text), PLSM_OK);
         large = paged_account(SIM_ACTUAL).metadata_bytes;
-        ck_assert_uint_eq(large, (uint64_t)paged_statistic("mem.index") + (uint64_t)paged_statistic("mem.filter"));
+        ck_assert_uint_eq(large, (uint64_t)paged_statistic("learn.bytes.index") +
+                                     (uint64_t)paged_statistic("learn.bytes.filter"));
         paged_get(slice_of("\2apart"), PLSM_OK);
         small = paged_account(SIM_ACTUAL).metadata_bytes;
-        ck_assert_uint_eq(small, (uint64_t)paged_statistic("mem.index") + (uint64_t)paged_statistic("mem.filter"));
+        ck_assert_uint_eq(small, (uint64_t)paged_statistic("learn.bytes.index") +
+                                     (uint64_t)paged_statistic("learn.bytes.filter"));
     }
     ck_assert_uint_lt(small, large);
     ck_assert_int_eq(run_fences(paged_run(1), paged_body(paged_run(1)), &fences), PLSM_OK);
@@ -135,8 +138,8 @@ START_TEST(the_other_side_is_not_counted)
         ck_assert_ptr_null(atomic_load(&paged_body(paged_run(0))->fences));
         ck_assert(paged_statistic("sim.reads") > 0 || !simulate);
         ck_assert_str_eq(lsm_simulated_device(paged.db), simulate ? "own" : "off");
-        index[simulate] = paged_statistic("mem.index");
-        filter[simulate] = paged_statistic("mem.filter");
+        index[simulate] = paged_statistic("learn.bytes.index");
+        filter[simulate] = paged_statistic("learn.bytes.filter");
         hits[simulate] = paged_statistic("cache.hits");
         ck_assert_double_eq(paged_statistic("learn.bytes.index"), index[simulate]);
         paged_stop();

@@ -191,6 +191,7 @@ START_TEST(help_names_every_option)
         "l0_compact=4",
         "l0_slowdown=8",
         "l0_stop=20",
+        "memory=0",
         "filter_bits=8",
         "filter=auto",
         "filter_young=1",

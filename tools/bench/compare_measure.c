@@ -150,8 +150,8 @@ static const struct {
     enum figure figure;
     const char *statistic;
 } memory_figures[] = {
-    {FIGURE_INDEX_BYTES, "mem.index"},
-    {FIGURE_FILTER_BYTES, "mem.filter"},
+    {FIGURE_INDEX_BYTES, "learn.bytes.index"},
+    {FIGURE_FILTER_BYTES, "learn.bytes.filter"},
     {FIGURE_CACHE_BYTES, "mem.cache"},
     {FIGURE_MEMTABLE_BYTES, "mem.memtables"},
     {FIGURE_MEMORY_BYTES, "mem.bytes"},
