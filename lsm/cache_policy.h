@@ -2,8 +2,9 @@
  *
  * Pages that come in are on probation: a tenth of the cache, in the order in which they came. Half-way through, the
  * mark of a page is wiped off, since the lookups that brought it in often ask for its other keys too and that says
- * nothing about later; a page that was used in the second half moves to the main part, the others leave and are remembered for
- * as long as the main part could keep a page. One that comes back while it is remembered goes to the main part at once.
+ * nothing about later; a page that was used in the second half moves to the main part, the others leave and are
+ * remembered for as long as the main part could keep a page. One that comes back while it is remembered goes to the
+ * main part at once.
  * The main part is a clock (Corbato 1968): who is marked stays for another round. So a sweep over many pages, also one
  * by point reads with many keys per page, passes through the tenth and leaves the rest alone.
  *
