@@ -5,7 +5,8 @@
 
 #include "base/banned.h"
 
-_Static_assert(BATCH_PUT == 0 && BATCH_DELETE == 1 && BATCH_REFERENCE == 2 && BATCH_KIND_COUNT == 3,
+_Static_assert(BATCH_PUT == 0 && BATCH_DELETE == 1 && BATCH_REFERENCE == 2 && BATCH_DELETE_RANGE == 3 &&
+                   BATCH_KIND_COUNT == 4,
                "kinds are stored in logs and runs: a new one needs a new number and a format version");
 
 static uint8_t *put_bytes(uint8_t *to, plsm_slice bytes)
@@ -37,19 +38,20 @@ plsm_status batch_add(struct batch *batch, enum batch_kind kind, uint8_t keyspac
     INVARIANT(at == batch->bytes.data + batch->bytes.size + size);
     batch->bytes.size += size;
     batch->count++;
+    batch->ranges += kind == BATCH_DELETE_RANGE;
     return PLSM_OK;
 }
 
 void batch_clear(struct batch *batch)
 {
     batch->bytes.size = 0;
-    batch->count = 0;
+    batch->count = batch->ranges = 0;
 }
 
 void batch_free(struct batch *batch)
 {
     buf_free(&batch->bytes);
-    batch->count = 0;
+    batch->count = batch->ranges = 0;
 }
 
 /* Reads a varint size and that many bytes; returns the byte behind them, or NULL when they are not there. */

@@ -4,9 +4,12 @@
  * Encoding, one change after another:
  *   u8      kind (enum batch_kind)
  *   varint  key size, then the key: the keyspace byte, then the user's key
- *   for puts and references only:
+ *   for all but deletions of one key:
  *   u8      meta size, then meta
- *   varint  value size, then the value */
+ *   varint  value size, then the value
+ *
+ * A deletion of a range has the first key of the range as its key, no meta, and as its value the key at which the range
+ * ends, exclusive, with its keyspace byte: the same one, or the next one alone for all that is left of the keyspace. */
 #ifndef BASE_BATCH_H
 #define BASE_BATCH_H
 
@@ -20,12 +23,14 @@ enum batch_kind {
     BATCH_PUT = 0,
     BATCH_DELETE = 1,
     BATCH_REFERENCE = 2, /* a put whose value is a reference to content kept elsewhere (store/value.h) */
+    BATCH_DELETE_RANGE = 3, /* in batches and logs only: runs keep ranges apart (lsm/tombstones.h) */
     BATCH_KIND_COUNT
 };
 
 struct batch {
     struct buf bytes;
     uint32_t count; /* changes */
+    uint32_t ranges; /* deletions of ranges among them */
 };
 
 struct batch_change {

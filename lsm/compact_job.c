@@ -18,6 +18,7 @@ struct job {
     const struct compaction *plan;
     struct version *version; /* the one it was picked from */
     uint64_t cutoff, seq_max;
+    struct tombstone_merge ranges; /* the range tombstones of all sources, numbered as these */
     size_t older; /* index in level 0 of the first run that is older than all sources; its count: none */
     struct output_job output;
     atomic_bool failed; /* some part did: the others stop */
@@ -35,18 +36,24 @@ struct part {
     struct buf last_key;      /* of the entry before, kept or not */
     uint64_t newer_seq;       /* the sequence number of the next newer version of that key */
     size_t below[LSM_LEVELS]; /* per deeper level: first run that does not end before the current key */
-    struct edit edit;         /* the runs it added */
+    size_t ranges_at;         /* of the fragments: the first that does not end before it */
+    struct output_ranges ranges;
+    uint8_t byte;      /* with which the keys of the writer's run begin */
+    struct run **runs; /* of the plan's runs, those that have to be read */
+    struct edit edit;  /* the runs it added */
     uint64_t bytes;
     plsm_status status;
     char message[512];
 };
 
-static plsm_status finish_output(struct part *part)
+/* Finishes a run, with the range tombstones up to `to` (empty: all with its first byte). */
+static plsm_status finish_output(struct part *part, plsm_slice to)
 {
     struct job *job = part->job;
     uint64_t bytes = 0;
     if (!part->writer)
         return PLSM_OK;
+    TRY(output_add_ranges(&part->ranges, part->writer, part->byte, to));
     plsm_status status =
         output_finish(job->db, part->writer, job->plan->output_level, job->seq_max, &part->edit, &bytes);
     part->writer = NULL;
@@ -74,40 +81,67 @@ static bool exists_below(struct part *part, plsm_slice key)
     return false;
 }
 
-/* Whether the run that is being written ends in front of a key: only between keys, since all versions of one stay in
- * one run. A sorted run of level 0 is one run, so that lookups have few of them to look at. */
-static bool ends_before(const struct part *part, plsm_slice key)
+static plsm_status start_output(struct part *part, uint8_t byte)
+{
+    part->byte = byte;
+    return output_start(part->job->db, part->job->plan->output_level, &part->job->output, &part->writer);
+}
+
+/* Writes runs for the range tombstones in front of keys that begin with `byte`, and in front of where the part ends,
+ * which have no entries beside them. */
+static plsm_status write_ranges(struct part *part, unsigned byte)
+{
+    uint8_t first = 0;
+    while (output_ranges_left(&part->ranges, byte, part->to, &first)) {
+        TRY(start_output(part, first));
+        TRY(finish_output(part, part->to));
+    }
+    return PLSM_OK;
+}
+
+/* Ends the run that is being written in front of a key where its first byte is another, or where the run is full: only
+ * between keys, since all versions of one stay in one run. A sorted run of level 0 is one run, so that lookups have few
+ * of them to look at. Range tombstones that reach over that place are cut behind the last key: at that key with a zero
+ * byte more, the least key above it (if it can be that long). */
+static plsm_status cut_output(struct part *part, plsm_slice key)
 {
     const struct job *job = part->job;
     uint64_t entries_max = budget_run_entries(job->db->budget.bytes) / job->db->options.compact_threads;
     bool full = job->plan->output_level > 0 && (run_writer_size(part->writer) >= job->db->options.file_size ||
                                                 run_writer_entries(part->writer) >= entries_max);
-    return full || *part->last_key.data != *(const uint8_t *)key.data;
+    if (part->byte != *(const uint8_t *)key.data)
+        return finish_output(part, (plsm_slice){0});
+    if (!full || (part->last_key.size == LSM_KEY_MAX && job->ranges.list.count > 0))
+        return PLSM_OK;
+    TRY(buf_append(&part->last_key, "", 1));
+    return finish_output(part, buf_slice(&part->last_key));
 }
 
-/* Decides about one version and writes it when it is to be kept. */
-static plsm_status take(struct part *part, struct entry entry)
+/* Decides about one version, which source `source` had, and writes it when it is to be kept. */
+static plsm_status take(struct part *part, struct entry entry, unsigned source)
 {
     struct job *job = part->job;
     bool same = part->last_key.size && slice_equal(entry.key, buf_slice(&part->last_key));
     bool hidden = same && part->newer_seq <= job->cutoff;
     uint64_t seq = entry.seq;
     if (!same) {
-        if (part->writer && ends_before(part, entry.key))
-            TRY(finish_output(part));
+        if (part->writer)
+            TRY(cut_output(part, entry.key));
         part->last_key.size = 0;
         TRY(buf_append(&part->last_key, entry.key.data, entry.key.size));
     }
     part->newer_seq = hidden ? part->newer_seq : seq;
     if (hidden)
         return PLSM_OK;
-    if (seq <= job->cutoff) {
-        if (entry.kind == BATCH_DELETE && !exists_below(part, entry.key))
-            return PLSM_OK;
-        entry.seq = 0;
+    if (tombstone_judge(tombstones_next(&job->ranges.list, &part->ranges_at, entry.key), job->cutoff, source, &entry))
+        return PLSM_OK;
+    if (seq <= job->cutoff && entry.kind == BATCH_DELETE && !exists_below(part, entry.key))
+        return PLSM_OK;
+    if (!part->writer) {
+        uint8_t byte = *(const uint8_t *)entry.key.data;
+        TRY(write_ranges(part, byte));
+        TRY(start_output(part, byte));
     }
-    if (!part->writer)
-        TRY(output_start(job->db, job->plan->output_level, &job->output, &part->writer));
     return run_writer_add(part->writer, &entry);
 }
 
@@ -133,20 +167,29 @@ static plsm_status merge_part(struct part *part, struct merge *merge)
             break;
         if (++entries % STOP_CHECK_ENTRIES == 0 && must_stop(part->job))
             return fail(PLSM_READ_ONLY, "%s: closing", part->job->db->path);
-        TRY(take(part, *entry));
+        TRY(take(part, *entry, merge_source(merge)));
     }
     TRY(merge->status);
-    return finish_output(part);
+    TRY(finish_output(part, part->to));
+    return write_ranges(part, UINT8_MAX + 1);
 }
 
-/* Opens a cursor for each source, newest first. */
-static plsm_status open_cursors(const struct compaction *plan, struct cursor *cursors, unsigned *count)
+/* Opens a cursor for each source, newest first. Runs that newer range tombstones cover wholly, for every reader, need
+ * not be read; a cursor without any stays zeroed, and shows nothing. */
+static plsm_status open_cursors(struct part *part, struct cursor *cursors, unsigned *count)
 {
     struct cursor_options options = {.seq = SEQ_MAX, .all_versions = true, .bulk = true};
-    struct run **runs = plan->runs;
+    const struct compaction *plan = part->job->plan;
+    struct run **runs = plan->runs, **left = part->runs;
     for (size_t i = 0; i < plan->source_count; i++, ++*count) {
-        TRY(cursor_open_runs(&cursors[*count], runs, plan->sources[i].count, &options));
-        runs += plan->sources[i].count;
+        size_t left_count = 0;
+        for (size_t j = 0; j < plan->sources[i].count; j++, runs++)
+            if (!tombstone_merge_covers(&part->job->ranges, (*runs)->facts.smallest, (*runs)->facts.largest,
+                                        (uint32_t)i))
+                left[left_count++] = *runs;
+        if (left_count)
+            TRY(cursor_open_runs(&cursors[*count], left, left_count, &options));
+        left += left_count;
     }
     return PLSM_OK;
 }
@@ -157,17 +200,20 @@ static plsm_status merge_sources(struct part *part)
     struct merge merge = {0};
     unsigned count = 0;
     struct cursor *cursors = mem_zalloc(plan->source_count * sizeof *cursors);
-    if (!cursors)
-        return fail(PLSM_NO_MEMORY, "no memory for a compaction");
-    plsm_status status = open_cursors(plan, cursors, &count);
+    part->runs = mem_alloc(plan->run_count * sizeof *part->runs);
+    plsm_status status = cursors && part->runs ? output_ranges_begin(&part->ranges, &part->job->ranges.list, part->from)
+                                               : fail(PLSM_NO_MEMORY, "no memory for a compaction");
+    if (status == PLSM_OK)
+        status = open_cursors(part, cursors, &count);
     if (status == PLSM_OK)
         status = merge_init(&merge, cursors, count, true);
     if (status == PLSM_OK)
         status = merge_part(part, &merge);
     merge_destroy(&merge);
-    for (size_t i = 0; i < plan->source_count; i++)
+    for (size_t i = 0; cursors && i < plan->source_count; i++)
         cursor_close(&cursors[i]);
     mem_free(cursors);
+    mem_free(part->runs);
     return status;
 }
 
@@ -183,6 +229,7 @@ static void run_part(void *arg)
     }
     run_writer_destroy(part->writer);
     part->writer = NULL;
+    output_ranges_free(&part->ranges);
     buf_free(&part->last_key);
     budget_leave(before);
 }
@@ -191,6 +238,65 @@ static void run_part_thread(void *arg)
 {
     counter_stripe_share();
     run_part(arg);
+}
+
+/* --- range tombstones --------------------------------------------------------------------------------------------- */
+
+/* Whether an older run that is no source may hold something in a fragment. */
+static bool overlaps_below(const struct job *job, const struct tombstone *t)
+{
+    const struct level *young = &job->version->levels[0];
+    size_t first = 0;
+    for (size_t i = job->older; i < young->count; i++)
+        if (run_overlaps(young->runs[i], t->from, t->to))
+            return true;
+    for (unsigned level = job->plan->output_level + 1; level < LSM_LEVELS; level++)
+        if (version_overlapping(job->version, level, t->from, t->to, &first) > 0)
+            return true;
+    return false;
+}
+
+static plsm_status add_ranges(struct job *job)
+{
+    const struct compaction *plan = job->plan;
+    struct run **runs = plan->runs + plan->run_count;
+    for (size_t i = plan->source_count; i-- > 0;) /* oldest first */
+        for (size_t j = plan->sources[i].count; j-- > 0;) {
+            struct run_body *body = NULL;
+            if ((*--runs)->facts.ranges == 0)
+                continue;
+            TRY(run_open(*runs, &body));
+            TRY(tombstone_merge_add(&job->ranges, body->ranges, (uint32_t)i));
+        }
+    return PLSM_OK;
+}
+
+/* Counts the runs that need not be read. */
+static void count_covered(struct job *job)
+{
+    struct run **runs = job->plan->runs;
+    for (size_t i = 0; i < job->plan->source_count; i++)
+        for (size_t j = 0; j < job->plan->sources[i].count; j++, runs++)
+            counter_add(
+                &job->db->counters, COUNT_RUNS_COVERED,
+                tombstone_merge_covers(&job->ranges, (*runs)->facts.smallest, (*runs)->facts.largest, (uint32_t)i));
+}
+
+/* Merges the range tombstones of all sources. Those that every reader sees go where nothing older is left below. */
+static plsm_status merge_ranges(struct job *job)
+{
+    job->ranges.cutoff = job->cutoff;
+    TRY(add_ranges(job));
+    for (size_t i = 0; i < job->ranges.list.count; i++) {
+        struct tombstone *t = &job->ranges.list.list[i];
+        uint64_t oldest = t->seq;
+        for (const struct tombstone_older *older = t->older; older; older = older->older)
+            oldest = older->seq;
+        t->settled = oldest <= job->cutoff && !overlaps_below(job, t);
+    }
+    tombstone_merge_join(&job->ranges);
+    count_covered(job);
+    return PLSM_OK;
 }
 
 /* --- parts -------------------------------------------------------------------------------------------------------- */
@@ -222,19 +328,24 @@ static struct run **largest_source(const struct compaction *plan, uint64_t *page
     return largest;
 }
 
-/* The first key of a page. */
+/* The least key above the first one of a page (or that one without its end, where it is as long as keys may be): range
+ * tombstones that end there end with a key that can be named, the one before. */
 static plsm_status page_border(struct lsm *db, struct run *run, uint32_t unit, struct buf *out)
 {
     struct run_body *body = NULL;
     struct page_hold hold;
     hold.heap = NULL;
-    TRY(buf_reserve(out, LSM_KEY_MAX));
+    TRY(buf_reserve(out, LSM_KEY_MAX + 1));
     TRY(run_open(run, &body));
     epoch_enter(db->epoch);
     /* Not charged as I/O of its own: the merge reads the page too. */
     plsm_status status = run_page_uncharged(run, body, unit, true, &hold);
-    if (status == PLSM_OK)
-        out->size = run_page_key(hold.page, 0, out->data).size;
+    if (status == PLSM_OK) {
+        size_t size = run_page_key(hold.page, 0, out->data).size;
+        size -= size == LSM_KEY_MAX;
+        out->data[size] = 0;
+        out->size = size + 1;
+    }
     page_hold_release(&hold);
     epoch_exit(db->epoch);
     return status;
@@ -301,7 +412,9 @@ static plsm_status merge_plan(struct job *job)
     struct part *parts = mem_zalloc(count * sizeof *parts);
     if (!parts)
         return fail(PLSM_NO_MEMORY, "no memory for a compaction");
-    plsm_status status = choose_borders(job, parts, count);
+    plsm_status status = merge_ranges(job);
+    if (status == PLSM_OK)
+        status = choose_borders(job, parts, count);
     if (status == PLSM_OK) {
         run_parts(job, parts, count);
         status = collect_parts(job, parts, count);
@@ -384,5 +497,6 @@ plsm_status compaction_run(struct lsm *db, struct version *version, const struct
         status = move_cursor(db, plan);
     }
     edit_free(&job.edit);
+    tombstone_merge_free(&job.ranges);
     return status;
 }

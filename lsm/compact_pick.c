@@ -104,6 +104,11 @@ void compaction_add_overlapped(const struct version *version, struct compaction 
     compaction_add_level(c, c->output_level, version->levels[c->output_level].runs + first, count);
 }
 
+static bool deletes(const struct run *run)
+{
+    return run->facts.deletions > 0 || run->facts.ranges > 0;
+}
+
 /* --- leveled ------------------------------------------------------------------------------------------------------ */
 
 /* Adds to a compaction whose upper runs are chosen what they overlap on the level below. */
@@ -111,8 +116,7 @@ static void add_lower(const struct version *version, struct compaction *c)
 {
     compaction_add_overlapped(version, c);
     /* Deletions that arrive on the last level are dropped by a merge only. */
-    c->trivial =
-        c->run_count == 1 && (c->runs[0]->facts.deletions == 0 || c->output_level < version_last_level(version));
+    c->trivial = c->run_count == 1 && (!deletes(c->runs[0]) || c->output_level < version_last_level(version));
 }
 
 /* How urgent it is to compact level 0: 1 and more is due. *byte is the first byte whose runs are. Besides their number
@@ -149,7 +153,7 @@ static plsm_status plan_level0(const struct version *version, uint8_t byte, stru
         if (first_byte(level->runs[i]) == byte)
             compaction_add_young(out, oldest = level->runs[i]);
     if (version_overlapping(version, 1, oldest->facts.smallest, oldest->facts.largest, &first) == 0 &&
-        oldest->facts.deletions == 0) {
+        !deletes(oldest)) {
         out->run_count = out->source_count = 0;
         compaction_add_young(out, oldest);
     }
@@ -216,8 +220,9 @@ static bool plan_for_run(const struct version *version, const struct lsm_options
     return true;
 }
 
-/* A run above the last level that is mostly deletions: they make scans slow until they are gone. Few of them in level 0
- * are not worth a merge with the larger level below. */
+/* A run above the last level that is mostly deletions: they make scans slow until they are gone, those of ranges also
+ * keep what they hide from being given back. Few of them in level 0, beside other entries, are not worth a merge with the
+ * larger level below. */
 static bool pick_deletions(const struct version *version, const struct lsm_options *options, struct compaction *out,
                            plsm_status *status)
 {
@@ -226,8 +231,8 @@ static bool pick_deletions(const struct version *version, const struct lsm_optio
     for (unsigned level = 0; level == 0 || level < version_last_level(version); level++)
         for (size_t i = 0; i < version->levels[level].count; i++) {
             const struct run_facts *f = &version->levels[level].runs[i]->facts;
-            bool many = level > 0 || f->deletions >= DELETIONS_SLOW;
-            if (many && f->deletions * 100 > f->entries * options->deletions_compact &&
+            bool many = level > 0 || f->deletions >= DELETIONS_SLOW || f->ranges * 2 > f->entries;
+            if (many && (f->deletions + f->ranges) * 100 > f->entries * options->deletions_compact &&
                 plan_for_run(version, options, level, i, false, out, status))
                 return true;
         }

@@ -196,7 +196,7 @@ static struct run *find_movable(const struct version *version, uint8_t byte)
     for (size_t i = 0; i < young->count; i++)
         if (first_byte(young->runs[i]) == byte)
             oldest = young->runs[i];
-    bool movable = oldest && oldest->facts.deletions == 0;
+    bool movable = oldest && oldest->facts.deletions == 0 && oldest->facts.ranges == 0;
     for (unsigned l = 1; l < LSM_LEVELS && movable; l++)
         movable = version_overlapping(version, l, oldest->facts.smallest, oldest->facts.largest, &first) == 0;
     return movable ? oldest : NULL;

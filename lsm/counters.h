@@ -49,6 +49,7 @@ enum counter {
     COUNT_COMPACTIONS,
     COUNT_COMPACTION_PARTS, /* of them, each merged by itself */
     COUNT_TRIVIAL_MOVES,
+    COUNT_RUNS_COVERED, /* runs that compactions did not read: range tombstones covered all of them */
     COUNT_SYNCS,      /* log syncs */
     COUNT_STALL_NS,   /* writers waited or were paced */
     COUNT_BUILD_NS,   /* flushes and compactions, all in all */

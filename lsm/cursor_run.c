@@ -429,8 +429,14 @@ static bool place(struct cursor *c, plsm_slice key)
         page_hold_release(&hold);
         epoch_exit(c->run->context->epoch);
     }
-    if (status == PLSM_OK && unit == c->run->facts.units)
+    if (status == PLSM_OK && unit == c->run->facts.units && c->run->facts.ranges > 0) {
+        if (at + 1 == c->run_count) /* only its range tombstones reach so far */
+            return false;
+        status = enter_run(c, at + 1);
+        unit = slot = 0;
+    } else if (status == PLSM_OK && unit == c->run->facts.units) {
         status = run_page_corrupt(c->run, unit - 1); /* its largest key is >= key, by the MANIFEST */
+    }
     if (status == PLSM_OK && c->run->context->simulated)
         charge_seek(c, key, unit);
     if (status == PLSM_OK)

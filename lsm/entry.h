@@ -12,6 +12,8 @@
  * more). */
 #define SEQ_MAX (UINT64_MAX >> 8)
 
+enum { ENTRY_KINDS = BATCH_REFERENCE + 1 }; /* kinds of changes that make entries: deletions of ranges stand apart */
+
 /* The slices belong to whoever filled the entry in; each such function says until when they are valid. */
 struct entry {
     plsm_slice key, meta, value;

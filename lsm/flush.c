@@ -8,53 +8,108 @@
 #include "lsm/output.h"
 #include "base/banned.h"
 
-/* Finishes a run of level 0; *w becomes NULL. */
-static plsm_status finish_run(struct lsm *db, struct run_writer **w, uint64_t seq_max, struct edit *edit)
+/* A memtable on its way into runs of level 0. */
+struct flush {
+    struct lsm *db;
+    struct edit *edit;
+    struct output_job job;
+    struct run_writer *writer;
+    uint8_t byte; /* with which the keys of its run begin */
+    uint64_t seq_max;
+    struct tombstone_merge merge;
+    struct output_ranges ranges;
+};
+
+/* Finishes a run, with its range tombstones. */
+static plsm_status finish_run(struct flush *f)
 {
     uint64_t bytes = 0;
-    plsm_status status = output_finish(db, *w, 0, seq_max, edit, &bytes);
-    counter_add(&db->counters, COUNT_FLUSH_BYTES, bytes);
-    *w = NULL;
+    if (!f->writer)
+        return PLSM_OK;
+    TRY(output_add_ranges(&f->ranges, f->writer, f->byte, (plsm_slice){0}));
+    plsm_status status = output_finish(f->db, f->writer, 0, f->seq_max, f->edit, &bytes);
+    counter_add(&f->db->counters, COUNT_FLUSH_BYTES, bytes);
+    f->writer = NULL;
     return status;
 }
 
-static plsm_status write_table(struct lsm *db, const struct memtable *table, struct edit *edit)
+static plsm_status start_run(struct flush *f, uint8_t byte)
+{
+    f->byte = byte;
+    return output_start(f->db, 0, &f->job, &f->writer);
+}
+
+/* Writes runs for the range tombstones in front of keys that begin with `byte`, which have no entries beside them. */
+static plsm_status write_ranges(struct flush *f, unsigned byte)
+{
+    uint8_t first = 0;
+    while (output_ranges_left(&f->ranges, byte, (plsm_slice){0}, &first)) {
+        TRY(start_run(f, first));
+        TRY(finish_run(f));
+    }
+    return PLSM_OK;
+}
+
+static plsm_status add_entry(struct flush *f, const struct entry *entry)
+{
+    uint8_t byte = *(const uint8_t *)entry->key.data;
+    if (f->writer && f->byte != byte)
+        TRY(finish_run(f));
+    if (!f->writer) {
+        TRY(write_ranges(f, byte));
+        TRY(start_run(f, byte));
+    }
+    return run_writer_add(f->writer, entry);
+}
+
+static plsm_status flush_entries(struct flush *f, const struct memtable *table)
 {
     struct cursor_options options = {.seq = SEQ_MAX, .all_versions = true};
     struct cursor cursor;
-    struct run_writer *w = NULL;
-    uint64_t cutoff = snapshot_cutoff(db), newer_seq = SEQ_MAX, seq_max = 0;
+    uint64_t cutoff = f->merge.cutoff, newer_seq = SEQ_MAX;
     plsm_slice key = {0};
-    struct output_job job;
-    output_job_start(db, memtable_bytes(table), env_wall_ns(db->env) / 1000000000, &job);
+    size_t at = 0;
     plsm_status status = cursor_open_memtable(&cursor, table, &options);
     for (cursor_first(&cursor); status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
         struct entry entry = cursor.entry;
         bool same = key.size && slice_equal(entry.key, key);
         if (same && newer_seq <= cutoff) /* hidden from every reader there is or can be */
             continue;
-        if (w && *(const uint8_t *)key.data != *(const uint8_t *)entry.key.data)
-            status = finish_run(db, &w, seq_max, edit);
-        if (status == PLSM_OK && !w)
-            status = output_start(db, 0, &job, &w);
-        if (status != PLSM_OK)
-            break;
+        if (entry.seq > f->seq_max)
+            f->seq_max = entry.seq;
         key = entry.key;
         newer_seq = entry.seq;
-        if (entry.seq > seq_max)
-            seq_max = entry.seq;
-        if (entry.seq <= cutoff)
-            entry.seq = 0;
-        status = run_writer_add(w, &entry);
+        if (!tombstone_judge(tombstones_next(&f->merge.list, &at, key), cutoff, 0, &entry))
+            status = add_entry(f, &entry);
     }
     if (status == PLSM_OK)
         status = cursor.status;
-    if (status == PLSM_OK && w)
-        status = finish_run(db, &w, seq_max, edit);
-    run_writer_destroy(w);
     cursor_close(&cursor);
-    if (seq_max > edit->seq)
-        edit->seq = seq_max;
+    return status;
+}
+
+static plsm_status write_table(struct lsm *db, const struct memtable *table, struct edit *edit)
+{
+    struct flush f = {.db = db, .edit = edit, .merge = {.cutoff = snapshot_cutoff(db)}};
+    const struct tombstones *ranges = memtable_ranges(table);
+    plsm_status status = ranges ? tombstone_merge_add(&f.merge, ranges, 0) : PLSM_OK;
+    output_job_start(db, memtable_bytes(table), env_wall_ns(db->env) / 1000000000, &f.job);
+    tombstone_merge_join(&f.merge);
+    f.ranges.list = &f.merge.list;
+    for (size_t i = 0; i < f.merge.list.count; i++)
+        if (f.merge.list.list[i].seq > f.seq_max)
+            f.seq_max = f.merge.list.list[i].seq;
+    if (status == PLSM_OK)
+        status = flush_entries(&f, table);
+    if (status == PLSM_OK)
+        status = finish_run(&f);
+    if (status == PLSM_OK)
+        status = write_ranges(&f, UINT8_MAX + 1);
+    run_writer_destroy(f.writer);
+    output_ranges_free(&f.ranges);
+    tombstone_merge_free(&f.merge);
+    if (f.seq_max > edit->seq)
+        edit->seq = f.seq_max;
     return status;
 }
 

@@ -1,4 +1,7 @@
-/* Iterators for users: a merge over all sources of one view, without deletions, inside bounds, both ways. */
+/* Iterators for users: a merge over all sources of one view, without deletions, inside bounds, both ways.
+ *
+ * A version under a range tombstone of its own source or a newer one is left out. After some in a row all older sources
+ * seek over the fragment, so a million keys that were deleted together cost as much as a few. */
 #include "lsm/db.h"
 
 #include "base/alloc.h"
@@ -8,12 +11,25 @@
 
 enum direction { NOWHERE, FORWARD, BACKWARD };
 
+enum { COVERED_STEPS = 4 }; /* covered keys in a row that cost less than to seek over them */
+
+/* A source with range tombstones: a memtable, or runs that do not overlap (they have been opened). */
+struct ranged_source {
+    unsigned number;                /* of its cursor */
+    const struct tombstones *table; /* NULL: runs */
+    struct run *const *runs;
+    size_t count;
+};
+
 struct lsm_iterator {
     struct lsm *db;
     struct view *view;
     struct cursor *cursors;
     unsigned count;
     struct merge merge;
+    uint64_t seq;
+    struct ranged_source *ranged; /* newest first; NULL: no source has range tombstones */
+    unsigned ranged_count;
     enum direction direction; /* NOWHERE: not valid */
     plsm_status status;
     plsm_slice from, to; /* into `bounds`; empty: open */
@@ -21,6 +37,44 @@ struct lsm_iterator {
     struct buf place; /* the current key, when the direction changes */
     uint8_t bounds[];
 };
+
+/* Notes that the source whose cursor is opened next has range tombstones. */
+static plsm_status add_ranged(struct lsm_iterator *it, const struct ranged_source *source)
+{
+    struct ranged_source *grown = mem_realloc(it->ranged, (it->ranged_count + 1) * sizeof *grown);
+    if (!grown)
+        return fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    it->ranged = grown;
+    it->ranged[it->ranged_count] = *source;
+    it->ranged[it->ranged_count++].number = it->count;
+    return PLSM_OK;
+}
+
+static plsm_status open_table(struct lsm_iterator *it, const struct memtable *table,
+                              const struct cursor_options *options)
+{
+    const struct tombstones *ranges = memtable_ranges(table); /* it->seq was read before: all that it sees are there */
+    if (memtable_count(table) == 0)
+        return PLSM_OK;
+    if (ranges)
+        TRY(add_ranged(it, &(struct ranged_source){.table = ranges}));
+    return cursor_open_memtable(&it->cursors[it->count++], table, options);
+}
+
+static plsm_status open_runs(struct lsm_iterator *it, struct run *const *runs, size_t count,
+                             const struct cursor_options *options)
+{
+    struct run_body *body = NULL;
+    bool ranged = false;
+    for (size_t i = 0; i < count && it->view->version->ranged > 0; i++)
+        if (runs[i]->facts.ranges > 0) {
+            TRY(run_open(runs[i], &body));
+            ranged = true;
+        }
+    if (ranged)
+        TRY(add_ranged(it, &(struct ranged_source){.runs = runs, .count = count}));
+    return cursor_open_runs(&it->cursors[it->count++], runs, count, options);
+}
 
 /* Opens a cursor for every source that can hold something inside the bounds, newest first. */
 static plsm_status open_sources(struct lsm_iterator *it, const struct cursor_options *options)
@@ -33,8 +87,7 @@ static plsm_status open_sources(struct lsm_iterator *it, const struct cursor_opt
     if (!it->cursors)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     for (unsigned i = 0; i < view->table_count; i++)
-        if (memtable_count(view->tables[i]) > 0)
-            TRY(cursor_open_memtable(&it->cursors[it->count++], view->tables[i], options));
+        TRY(open_table(it, view->tables[i], options));
     for (unsigned l = 0; l < LSM_LEVELS; l++) {
         const struct level *level = &view->version->levels[l];
         size_t first = 0, behind = level->count;
@@ -43,7 +96,7 @@ static plsm_status open_sources(struct lsm_iterator *it, const struct cursor_opt
                 const struct run_facts *facts = &level->runs[i]->facts;
                 if ((!it->from.size || slice_compare(facts->largest, it->from) >= 0) &&
                     (!it->to.size || slice_compare(facts->smallest, it->to) < 0))
-                    TRY(cursor_open_runs(&it->cursors[it->count++], &level->runs[i], 1, options));
+                    TRY(open_runs(it, &level->runs[i], 1, options));
             }
             continue;
         }
@@ -52,7 +105,7 @@ static plsm_status open_sources(struct lsm_iterator *it, const struct cursor_opt
         while (behind > first && it->to.size && slice_compare(level->runs[behind - 1]->facts.smallest, it->to) >= 0)
             behind--;
         if (first < behind)
-            TRY(cursor_open_runs(&it->cursors[it->count++], level->runs + first, behind - first, options));
+            TRY(open_runs(it, level->runs + first, behind - first, options));
     }
     return PLSM_OK;
 }
@@ -75,7 +128,8 @@ static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, p
         memcpy(it->bounds + from.size, to.data, to.size);
     it->to_head = to.size ? key_head(it->to) : UINT64_MAX;
     it->view = view_acquire(db); /* the view before the sequence number: see db.h */
-    struct cursor_options options = {.seq = snapshot ? snapshot->seq : atomic_load(&db->seq), .no_value = no_value};
+    it->seq = snapshot ? snapshot->seq : atomic_load(&db->seq);
+    struct cursor_options options = {.seq = it->seq, .no_value = no_value};
     plsm_status status = open_sources(it, &options);
     if (status == PLSM_OK)
         status = merge_init(&it->merge, it->cursors, it->count, false);
@@ -109,30 +163,74 @@ void lsm_iterator_destroy(struct lsm_iterator *it)
     view_release(it->view);
     struct mem_account *before = budget_enter(&it->db->budget, BUDGET_ITERATORS);
     mem_free(it->cursors);
+    mem_free(it->ranged);
     buf_free(&it->place);
     mem_free(it);
     budget_leave(before);
 }
 
+static const struct tombstone *find_range(const struct ranged_source *source, plsm_slice key)
+{
+    if (source->table)
+        return tombstones_find(source->table, key);
+    size_t at = runs_reaching(source->runs, source->count, key, key_head(key));
+    if (at == source->count || source->runs[at]->facts.ranges == 0)
+        return NULL;
+    return tombstones_find(atomic_load_explicit(&source->runs[at]->body, memory_order_acquire)->ranges, key);
+}
+
+/* The fragment that hides what the merge shows, and the number of its source; NULL: nothing does. */
+static const struct tombstone *covering(const struct lsm_iterator *it, unsigned *number)
+{
+    const struct entry *entry = merge_entry(&it->merge);
+    unsigned source = merge_source(&it->merge);
+    for (unsigned i = 0; i < it->ranged_count && it->ranged[i].number <= source; i++) {
+        const struct tombstone *t = find_range(&it->ranged[i], entry->key);
+        uint64_t seq = t ? tombstone_visible(t, it->seq) : 0;
+        *number = it->ranged[i].number;
+        if (seq > 0 && (*number < source || seq > entry->seq))
+            return t;
+    }
+    return NULL;
+}
+
+static void step(struct lsm_iterator *it, enum direction direction)
+{
+    if (direction == FORWARD)
+        merge_next(&it->merge);
+    else
+        merge_previous(&it->merge);
+}
+
 /* After the merge moved: skips deletions and stops at the bound. */
 static void settle(struct lsm_iterator *it, enum direction direction)
 {
+    unsigned covered = 0; /* keys in a row */
     it->direction = NOWHERE;
     while (merge_valid(&it->merge)) {
         const struct cursor *top = &it->merge.cursors[it->merge.heap[0]];
+        const struct tombstone *range = NULL;
+        unsigned number = 0;
         if (direction == FORWARD && it->to.size && top->head >= it->to_head &&
             slice_compare(top->entry.key, it->to) >= 0)
             return;
         if (direction == BACKWARD && it->from.size && slice_compare(top->entry.key, it->from) < 0)
             return;
-        if (top->entry.kind != BATCH_DELETE) {
+        if (__builtin_expect(it->ranged != NULL, 0))
+            range = covering(it, &number);
+        if (top->entry.kind != BATCH_DELETE && !range) {
             it->direction = direction;
             return;
         }
+        step(it, direction);
+        covered = range ? covered + 1 : 0;
+        if (covered < COVERED_STEPS)
+            continue;
         if (direction == FORWARD)
-            merge_next(&it->merge);
+            merge_skip(&it->merge, number, range->to);
         else
-            merge_previous(&it->merge);
+            merge_skip_before(&it->merge, number, range->from);
+        covered = 0;
     }
     it->status = it->merge.status;
 }

@@ -4,8 +4,9 @@
  *   2  next number: varint            run numbers from here on are free
  *   3  sequence number: varint        the largest in any run so far
  *   4  run added: varints             level, number, salt, file size, entries, deletions, key bytes, value bytes,
- *                                     filter keys, seq_max, units, versions (0 or 1); then smallest and largest
- *                                     key, each a varint size and the bytes
+ *                                     filter keys, seq_max, units, versions (bit 0) with the number of fragments
+ *                                     of range tombstones above it (tombstones.h); then smallest and largest key,
+ *                                     each a varint size and the bytes
  *   5  run removed: varints           level, number
  *   6  store id: varint               in the snapshot
  *   7  age: varint                    of the run added last in this record: seconds since 1970 at which its oldest
@@ -44,9 +45,17 @@ static plsm_status put_number(struct buf *out, enum tag tag, uint64_t value)
 static plsm_status put_run(struct buf *out, unsigned level, const struct run_facts *f)
 {
     TRY(put_number(out, TAG_ADDED, level));
-    const uint64_t numbers[RUN_NUMBERS - 1] = {f->number,    f->salt,      f->file_size,   f->entries,
-                                               f->deletions, f->key_bytes, f->value_bytes, f->filter_keys,
-                                               f->seq_max,   f->units,     f->versions};
+    const uint64_t numbers[RUN_NUMBERS - 1] = {f->number,
+                                               f->salt,
+                                               f->file_size,
+                                               f->entries,
+                                               f->deletions,
+                                               f->key_bytes,
+                                               f->value_bytes,
+                                               f->filter_keys,
+                                               f->seq_max,
+                                               f->units,
+                                               f->ranges << 1 | f->versions};
     for (size_t i = 0; i < RUN_NUMBERS - 1; i++)
         TRY(buf_append_varint(out, numbers[i]));
     TRY(buf_append_slice(out, f->smallest));
@@ -111,7 +120,7 @@ static plsm_status decode_run(struct run_context *context, const uint8_t **at, c
         *at = get_slice(*at, end, &f.smallest);
     if (*at)
         *at = get_slice(*at, end, &f.largest);
-    if (!*at || n[0] >= LSM_LEVELS || n[10] == 0 || n[10] > UINT32_MAX || n[11] > 1 || f.smallest.size == 0 ||
+    if (!*at || n[0] >= LSM_LEVELS || n[10] == 0 || n[10] > UINT32_MAX || n[11] > SEQ_MAX || f.smallest.size == 0 ||
         f.smallest.size > LSM_KEY_MAX || f.largest.size > LSM_KEY_MAX || slice_compare(f.smallest, f.largest) > 0) {
         *at = NULL;
         return PLSM_OK;
@@ -126,7 +135,8 @@ static plsm_status decode_run(struct run_context *context, const uint8_t **at, c
     f.filter_keys = n[8];
     f.seq_max = n[9];
     f.units = (uint32_t)n[10];
-    f.versions = n[11] != 0;
+    f.versions = n[11] & 1;
+    f.ranges = n[11] >> 1;
     struct run *run = run_create(context, &f);
     if (!run)
         return fail(PLSM_NO_MEMORY, "no memory to open the store");

@@ -69,10 +69,19 @@ static size_t node_bytes_max(const struct memtable *m, size_t entries)
 
 plsm_status memtable_reserve(struct memtable *m, size_t entries, size_t bytes)
 {
+    return memtable_reserve_ranges(m, entries, bytes, 0);
+}
+
+plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t bytes, size_t ranges)
+{
     /* Leaf and version are one piece each at most, rounded up by their alignment. */
     size_t fixed = sizeof(struct art_leaf) + sizeof(struct art_version) + 3 * (ART_LEAF_ALIGNMENT - 1);
     if (entries > SIZE_MAX / 16384 || bytes > SIZE_MAX / 4)
         return fail(PLSM_NO_MEMORY, "no memory for %zu entries of %zu bytes in the memtable", entries, bytes);
+    const struct tombstones *there = memtable_ranges(m);
+    if (ranges)
+        bytes += tombstones_bytes(there ? there->count : 0, ranges);
+    m->draft_ranges = ranges;
     return arena_reserve(&m->arena, entries * fixed + node_bytes_max(m, entries) + bytes);
 }
 
@@ -234,6 +243,29 @@ void memtable_add(struct memtable *m, const struct entry *entry)
     atomic_store_explicit(&m->count, count + 1, memory_order_relaxed);
 }
 
+void memtable_add_range(struct memtable *m, plsm_slice from, plsm_slice to, uint64_t seq, uint64_t first)
+{
+    uint64_t count = atomic_load_explicit(&m->count, memory_order_relaxed);
+    if (!m->draft)
+        m->draft = tombstones_copy(&m->arena, memtable_ranges(m), m->draft_ranges);
+    from = tombstones_key(&m->arena, from);
+    to = tombstones_key(&m->arena, to);
+    INVARIANT(tombstones_add(m->draft, &m->arena, from, to, seq, 0, first) == PLSM_OK); /* room was reserved */
+    atomic_store_explicit(&m->count, count + 1, memory_order_relaxed);
+}
+
+void memtable_publish_ranges(struct memtable *m)
+{
+    if (m->draft)
+        atomic_store_explicit(&m->ranges, m->draft, memory_order_release);
+    m->draft = NULL;
+}
+
+const struct tombstones *memtable_ranges(const struct memtable *m)
+{
+    return atomic_load_explicit(&m->ranges, memory_order_acquire);
+}
+
 /* --- finding ------------------------------------------------------------------------------------------------------ */
 
 /* Asks for what the lookup will need next from a node or leaf whose first cache line has not arrived yet. `byte` is
@@ -294,6 +326,14 @@ bool memtable_get(const struct memtable *m, plsm_slice key, uint64_t seq, struct
     const struct art_version *version = leaf ? leaf_newest(leaf) : NULL;
     while (version && version->seq > seq)
         version = version->older;
+    const struct tombstones *ranges = memtable_ranges(m);
+    if (__builtin_expect(ranges != NULL, 0)) {
+        uint64_t deleted = tombstones_covering(ranges, key, seq);
+        if (deleted > (version ? version->seq : 0)) {
+            *out = (struct entry){.key = key, .seq = deleted, .kind = BATCH_DELETE};
+            return true;
+        }
+    }
     if (!version)
         return false;
     version_entry(leaf, version, out);

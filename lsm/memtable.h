@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 #include "lsm/entry.h"
+#include "lsm/tombstones.h"
 
 enum { MEMTABLE_KEY_MAX = 65535 }; /* bytes; the store's limit is lower */
 
@@ -36,10 +37,22 @@ plsm_status memtable_reserve(struct memtable *m, size_t entries, size_t bytes);
  * already there. Readers at a lower sequence number do not see it. Writer only. */
 void memtable_add(struct memtable *m, const struct entry *entry);
 
-/* The newest version of `key` with seq <= `seq`; its slices stay valid as long as the memtable. */
+/* The same with `ranges` deletions of ranges more, whose keys count in `bytes`. */
+plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t bytes, size_t ranges);
+/* Adds a deletion of [from, to), copied; `first` is the first sequence number of its group. Room must have been
+ * reserved with memtable_reserve_ranges since the last memtable_publish_ranges, and `seq` must be above the numbers of
+ * all versions that it is to hide. Readers see it after memtable_publish_ranges only. Writer only. */
+void memtable_add_range(struct memtable *m, plsm_slice from, plsm_slice to, uint64_t seq, uint64_t first);
+void memtable_publish_ranges(struct memtable *m);
+/* The deletions of ranges, as they were published last; NULL: none. Valid as long as the memtable. Each publication
+ * copies all there are, so a memtable takes a few thousand of them (its size grows, and it is flushed). */
+const struct tombstones *memtable_ranges(const struct memtable *m);
+
+/* The newest version of `key` with seq <= `seq`, or a deletion where one of a range hides it; its slices stay valid as
+ * long as the memtable. */
 bool memtable_get(const struct memtable *m, plsm_slice key, uint64_t seq, struct entry *out);
 
-/* Memory in use (bytes of the arena that were handed out) and versions added. */
+/* Memory in use (bytes of the arena that were handed out); versions and deletions of ranges added. */
 size_t memtable_bytes(const struct memtable *m);
 uint64_t memtable_count(const struct memtable *m);
 

@@ -8,11 +8,14 @@
 
 struct memtable {
     _Atomic uintptr_t root; /* 0 while empty */
+    const struct tombstones *_Atomic ranges; /* NULL: none */
     char apart[64];         /* what every lookup reads is not on the cache line that every addition writes */
-    _Atomic uint64_t count; /* versions */
+    _Atomic uint64_t count; /* versions, and deletions of ranges */
     _Atomic unsigned references;
     /* Writer only. */
     struct arena arena;
+    struct tombstones *draft; /* what is to be published as `ranges` next; NULL: nothing */
+    size_t draft_ranges;      /* for how many there is room */
     size_t nodes[ART_TYPE_COUNT]; /* in the tree, by type: bounds what the next additions can need */
 };
 

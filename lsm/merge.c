@@ -127,6 +127,26 @@ void merge_seek_before(struct merge *m, plsm_slice key)
     build(m, true);
 }
 
+void merge_skip(struct merge *m, unsigned source, plsm_slice key)
+{
+    if (m->status != PLSM_OK)
+        return;
+    for (unsigned i = source + 1; i < m->count; i++)
+        if (m->cursors[i].valid && slice_compare(m->cursors[i].entry.key, key) < 0)
+            cursor_seek(&m->cursors[i], key);
+    build(m, false);
+}
+
+void merge_skip_before(struct merge *m, unsigned source, plsm_slice key)
+{
+    if (m->status != PLSM_OK)
+        return;
+    for (unsigned i = source + 1; i < m->count; i++)
+        if (m->cursors[i].valid && slice_compare(m->cursors[i].entry.key, key) >= 0)
+            cursor_seek_before(&m->cursors[i], key);
+    build(m, true);
+}
+
 static void move(struct merge *m, void (*step)(struct cursor *))
 {
     struct cursor *shown = &m->cursors[m->heap[0]];

@@ -30,8 +30,14 @@ void merge_seek_before(struct merge *m, plsm_slice key); /* then merge_previous 
 void merge_next(struct merge *m);
 /* To the key before. After last or seek_before. */
 void merge_previous(struct merge *m);
+/* After a step forward: moves the cursors behind number `source` that stand below `key` to the first key >= key. */
+void merge_skip(struct merge *m, unsigned source, plsm_slice key);
+/* After a step backward: those that stand at or above `key` to the last key < key. */
+void merge_skip_before(struct merge *m, unsigned source, plsm_slice key);
 static inline bool merge_valid(const struct merge *m) { return m->heap_count > 0; }
 /* The current version, deletions too; valid until the merge moves, its key until it moves twice. */
 static inline const struct entry *merge_entry(const struct merge *m) { return &m->cursors[m->heap[0]].entry; }
+/* Which cursor shows it. */
+static inline unsigned merge_source(const struct merge *m) { return m->heap[0]; }
 
 #endif

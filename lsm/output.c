@@ -110,3 +110,57 @@ plsm_status output_finish(struct lsm *db, struct run_writer *writer, unsigned le
     run_writer_destroy(writer);
     return status;
 }
+
+/* --- range tombstones --------------------------------------------------------------------------------------------- */
+
+plsm_status output_ranges_begin(struct output_ranges *o, const struct tombstones *list, plsm_slice from)
+{
+    *o = (struct output_ranges){.list = list};
+    if (from.size == 0 || list->count == 0)
+        return PLSM_OK;
+    o->at = tombstones_reaching(list, from);
+    bool inside = o->at < list->count && slice_compare(list->list[o->at].from, from) < 0;
+    return inside ? buf_append(&o->from, from.data, from.size) : PLSM_OK;
+}
+
+void output_ranges_free(struct output_ranges *o)
+{
+    buf_free(&o->from);
+}
+
+static uint8_t byte_of(const struct tombstone *t)
+{
+    return *(const uint8_t *)t->from.data;
+}
+
+plsm_status output_add_ranges(struct output_ranges *o, struct run_writer *writer, uint8_t byte, plsm_slice to)
+{
+    for (; o->at < o->list->count && byte_of(&o->list->list[o->at]) == byte; o->at++) {
+        const struct tombstone *t = &o->list->list[o->at];
+        plsm_slice from = o->from.size ? buf_slice(&o->from) : t->from;
+        if (to.size && slice_compare(from, to) >= 0)
+            break;
+        bool cut = to.size && slice_compare(to, t->to) < 0;
+        if (tombstone_kept(t) > 0)
+            TRY(run_writer_add_range(writer, t, from, cut ? to : t->to));
+        o->from.size = 0;
+        if (cut)
+            return buf_append(&o->from, to.data, to.size);
+    }
+    return PLSM_OK;
+}
+
+bool output_ranges_left(struct output_ranges *o, unsigned byte, plsm_slice to, uint8_t *first)
+{
+    while (o->at < o->list->count && byte_of(&o->list->list[o->at]) < byte) {
+        const struct tombstone *t = &o->list->list[o->at];
+        if (to.size && slice_compare(o->from.size ? buf_slice(&o->from) : t->from, to) >= 0)
+            return false;
+        *first = byte_of(t);
+        if (tombstone_kept(t) > 0)
+            return true;
+        o->at++;
+        o->from.size = 0;
+    }
+    return false;
+}

@@ -27,4 +27,20 @@ plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job,
 plsm_status output_finish(struct lsm *db, struct run_writer *writer, unsigned level, uint64_t seq_max,
                           struct edit *edit, uint64_t *bytes);
 
+/* The range tombstones that go into the runs of a job, or of a part of its keys, in order of keys. */
+struct output_ranges {
+    const struct tombstones *list;
+    size_t at;       /* those before are in runs */
+    struct buf from; /* of the one at hand: so far it is in runs; empty: not at all */
+};
+/* From key `from` on (empty: all). The list must stay. PLSM_NO_MEMORY. */
+plsm_status output_ranges_begin(struct output_ranges *o, const struct tombstones *list, plsm_slice from);
+void output_ranges_free(struct output_ranges *o);
+/* Adds to a run, whose keys begin with `byte`, all range tombstones of that byte up to key `to` (exclusive; empty: to
+ * the end). */
+plsm_status output_add_ranges(struct output_ranges *o, struct run_writer *writer, uint8_t byte, plsm_slice to);
+/* Whether some are left to be written whose keys begin with a byte below `byte` and are below `to` (empty: open); *first
+ * is the byte of the first. */
+bool output_ranges_left(struct output_ranges *o, unsigned byte, plsm_slice to, uint8_t *first);
+
 #endif

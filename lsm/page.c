@@ -68,7 +68,7 @@ bool page_entry_sound(const struct entry *entry, size_t shared)
 {
     size_t key_size = shared + entry->key.size;
     return key_size >= 1 && key_size <= LSM_KEY_MAX && entry->value.size <= LSM_VALUE_MAX && entry->seq <= SEQ_MAX &&
-           entry->kind < BATCH_KIND_COUNT;
+           (unsigned)entry->kind < ENTRY_KINDS;
 }
 
 static bool header_fits(const struct page_header *h, size_t size)

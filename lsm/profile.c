@@ -248,7 +248,11 @@ static plsm_status look_up(struct profiling *p, plsm_slice key, struct lsm_value
         q.hash = key_hash(key.data, key.size);
         q.trace = simulated_trace_begin(db->context.simulated, &trace);
         stamp(p, PLSM_STEP_HASH, NO_LEVEL);
-        status = ask_runs(p, view->version, &q, &hold, &entry);
+        bool covered = false;
+        if (view->version->ranged > 0)
+            status = read_covered(view->version, &q, &hold, &entry, &covered);
+        if (!covered)
+            status = ask_runs(p, view->version, &q, &hold, &entry);
         if (q.trace) { /* no step of a lookup */
             simulated_get(db->context.simulated, view->version, &q);
             p->last_ns = env_now_ns(db->env);

@@ -248,6 +248,66 @@ static plsm_status get_from_runs(const struct version *version, const struct run
     return status;
 }
 
+/* --- under range tombstones --------------------------------------------------------------------------------------- */
+
+static plsm_status ask_ranges(struct run *run, plsm_slice key, uint64_t seq, struct range_cover *out)
+{
+    struct run_body *body = NULL;
+    TRY(run_open(run, &body));
+    uint64_t newest = tombstones_covering(body->ranges, key, seq);
+    if (newest)
+        *out = (struct range_cover){.run = run, .seq = newest};
+    return PLSM_OK;
+}
+
+plsm_status read_range_cover(const struct version *version, plsm_slice key, uint64_t seq, struct range_cover *out)
+{
+    uint64_t head = key_head(key);
+    *out = (struct range_cover){0};
+    for (unsigned level = 0; level < LSM_LEVELS && !out->run; level++) {
+        const struct level *l = &version->levels[level];
+        if (l->ranged == 0)
+            continue;
+        size_t first = level == 0 ? 0 : runs_reaching(l->runs, l->count, key, head);
+        size_t behind = level == 0 || first == l->count ? l->count : first + 1;
+        for (size_t i = first; i < behind && !out->run; i++)
+            if (l->runs[i]->facts.ranges > 0 && run_encloses(l->runs[i], key, head))
+                TRY(ask_ranges(l->runs[i], key, seq, out));
+    }
+    return PLSM_OK;
+}
+
+plsm_status read_covered(const struct version *version, const struct run_question *q, struct page_hold *hold,
+                         struct entry *entry, bool *covered)
+{
+    struct enclosing_runs e = {.key = q->key, .head = key_head(q->key)};
+    struct range_cover cover;
+    plsm_status status = read_range_cover(version, q->key, q->seq, &cover);
+    *covered = cover.run || status != PLSM_OK;
+    if (status != PLSM_OK || !cover.run)
+        return status;
+    for (bool ended = false; !ended;) {
+        struct run_search s;
+        struct run *run = enclosing_runs_next(&e, version); /* the covering one is among them */
+        TRY(start_search(&s, run, false, q));
+        status = run_search_may_contain(&s, q) ? run_search_locate(&s, q) : PLSM_NOT_FOUND;
+        if (status == PLSM_OK)
+            status = run_search_find(&s, q, hold, entry);
+        ended = read_ends_at_cover(&cover, run, &status, entry);
+        if (q->trace)
+            simulated_note(q->trace, run, s.version_unit, ended ? PLSM_OK : status);
+    }
+    return status;
+}
+
+static plsm_status get_under_ranges(const struct version *version, const struct run_question *q, struct page_hold *hold,
+                                    struct entry *entry)
+{
+    bool covered = false;
+    plsm_status status = read_covered(version, q, hold, entry, &covered);
+    return covered ? status : get_from_runs(version, q, hold, entry);
+}
+
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
                     struct lsm_value *out)
 {
@@ -270,7 +330,8 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
         in_runs = true;
         q.hash = key_hash(key.data, key.size);
         q.trace = simulated_trace_begin(db->context.simulated, &trace);
-        status = get_from_runs(view->version, &q, &hold, &entry);
+        status = __builtin_expect(view->version->ranged > 0, 0) ? get_under_ranges(view->version, &q, &hold, &entry)
+                                                                : get_from_runs(view->version, &q, &hold, &entry);
         if (__builtin_expect(q.trace != NULL, 0))
             simulated_get(db->context.simulated, view->version, &q);
         if (status == PLSM_NOT_FOUND)

@@ -19,6 +19,27 @@ struct enclosing_runs {
 };
 struct run *enclosing_runs_next(struct enclosing_runs *e, const struct version *version); /* NULL: no more */
 
+/* The newest run whose range tombstones cover a key for a reader at `seq`. */
+struct range_cover {
+    struct run *run; /* NULL: none does */
+    uint64_t seq;    /* of its newest such tombstone */
+};
+/* Looks for it; only where version->ranged is not 0. Errors as run_open. */
+plsm_status read_range_cover(const struct version *version, plsm_slice key, uint64_t seq, struct range_cover *out);
+/* After `run` was asked with that status: whether the search ends here. Versions in runs behind the covering one are
+ * hidden, and in this one those with lower numbers: then *status becomes PLSM_NOT_FOUND. */
+static inline bool read_ends_at_cover(const struct range_cover *cover, const struct run *run, plsm_status *status,
+                                      const struct entry *entry)
+{
+    if (run == cover->run && *status == PLSM_OK && entry->seq < cover->seq)
+        *status = PLSM_NOT_FOUND;
+    return *status != PLSM_NOT_FOUND || run == cover->run;
+}
+/* The whole lookup in runs of a key that some range tombstone covers, one run after the other down to that one.
+ * *covered false: none does, and the lookup goes its usual way. Inside an epoch bracket. */
+plsm_status read_covered(const struct version *version, const struct run_question *q, struct page_hold *hold,
+                         struct entry *entry, bool *covered);
+
 /* Whether nearly all keys that this thread asked for of late were on the last level, `run` being the one there that may
  * have the next. Then its page is worth a look before its filter is, where it is in memory. */
 bool read_expects_last(const struct run *run);

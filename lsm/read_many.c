@@ -82,6 +82,23 @@ static void ask_memtables(struct group *g)
     }
 }
 
+/* Settles the keys that range tombstones in runs cover, each by itself. */
+static void settle_covered(struct group *g)
+{
+    for (unsigned i = 0; i < g->open_count; i++) {
+        struct ask *a = g->open[i];
+        struct page_hold hold;
+        struct entry entry;
+        bool covered = false;
+        hold.heap = NULL;
+        plsm_status status = read_covered(g->view->version, &a->q, &hold, &entry, &covered);
+        if (covered)
+            settle(g, a, status, &entry);
+        page_hold_release(&hold);
+    }
+    close_settled(g, PLSM_STATUS_COUNT);
+}
+
 /* --- the pages that are not in memory ----------------------------------------------------------------------------- */
 
 /* Where to read a page to. */
@@ -423,6 +440,8 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
     ask_memtables(g);
     for (unsigned i = 0; i < g->open_count; i++)
         g->open[i]->in_runs = true;
+    if (__builtin_expect(g->view->version->ranged > 0, 0))
+        settle_covered(g);
     ask_young(g);
     for (g->level = 0; g->level < LSM_LEVELS && g->open_count > 0; g->level++) {
         const struct level *level = &g->view->version->levels[g->level];

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "lsm/write_group.h"
 #include "base/banned.h"
 
 static bool add_number(struct number_list *list, uint64_t number)
@@ -164,7 +165,7 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
     struct replaying *r = arg;
     struct batch_change change;
     const uint8_t *at = payload.data, *end = at + payload.size;
-    size_t changes = 0;
+    size_t changes = 0, ranges = 0;
     if (!r->first_offset) {
         r->first_offset = offset;
         return check_identity(r, seq, payload);
@@ -177,20 +178,24 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
             change.value.size > LSM_VALUE_MAX)
             return fail(PLSM_CORRUPT, "%s: record at offset %llu: a key, meta or value above its limit", r->path,
                         (unsigned long long)offset);
+        if (change.kind != BATCH_DELETE_RANGE)
+            continue;
+        ranges++;
+        if (!tombstone_range_sound(change.key, change.value))
+            return fail(PLSM_CORRUPT, "%s: record at offset %llu: a range of keys that is none", r->path,
+                        (unsigned long long)offset);
     }
-    if (at != end || seq < r->out->seq_last || seq == 0 || seq > SEQ_MAX)
+    if (at != end || seq < r->out->seq_last || seq == 0 || seq > SEQ_MAX - ranges)
         return fail(PLSM_CORRUPT, "%s: record at offset %llu: is not a batch", r->path, (unsigned long long)offset);
     TRY(flush_full(r->db, r->out));
-    TRY(memtable_reserve(r->out->table, changes, payload.size));
-    at = payload.data;
-    while (batch_next(&at, end, &change)) {
-        struct entry entry = {
-            .key = change.key, .meta = change.meta, .value = change.value, .seq = seq, .kind = change.kind};
-        memtable_add(r->out->table, &entry);
-    }
-    r->out->seq_last = seq;
-    if (seq > atomic_load(&r->db->seq))
-        atomic_store(&r->db->seq, seq);
+    TRY(memtable_reserve_ranges(r->out->table, changes, payload.size, ranges));
+    struct write_group group;
+    write_group_begin(&group, r->out->table, seq);
+    write_group_add(&group, payload);
+    write_group_end(&group);
+    r->out->seq_last = group.seq;
+    if (group.seq > atomic_load(&r->db->seq))
+        atomic_store(&r->db->seq, group.seq);
     return PLSM_OK;
 }
 

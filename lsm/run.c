@@ -55,6 +55,7 @@ static void body_free(struct run *run, struct run_body *body)
     env_close(body->file);
     compression_dictionary_unref(run->context->compression, body->dictionary);
     mem_free(body->offsets);
+    mem_free(body->ranges);
     mem_free(body->slots);
     run_membership_drop(body);
     run_traditional_free(atomic_load(&body->traditional));
@@ -221,6 +222,32 @@ done:
     return status;
 }
 
+/* The range tombstones, which must lie inside of the bounds: lookups go by these. */
+static plsm_status read_ranges(const struct run *run, struct run_body *body)
+{
+    const struct run_facts *facts = &run->facts;
+    const struct run_block_place *place = &body->extension.ranges;
+    const char *path = env_path(body->file);
+    struct buf bytes = {0};
+    if ((place->size > 0) != (facts->ranges > 0))
+        return fail(PLSM_CORRUPT, "%s: deletions of ranges: the MANIFEST says %llu", path,
+                    (unsigned long long)facts->ranges);
+    if (place->size == 0)
+        return PLSM_OK;
+    plsm_status status = run_read_block(body, place, "deletions of ranges", &bytes);
+    if (status == PLSM_OK) {
+        status = tombstones_decode(buf_slice(&bytes), facts->ranges, &body->ranges);
+        const struct tombstones *t = body->ranges;
+        if (status == PLSM_CORRUPT ||
+            (status == PLSM_OK && (slice_compare(t->list[0].from, facts->smallest) < 0 ||
+                                   slice_compare(tombstone_last_key(t->list[t->count - 1].to), facts->largest) > 0)))
+            status = fail(PLSM_CORRUPT, "%s: deletions of ranges at offset %llu: damaged, or outside of the bounds",
+                          path, (unsigned long long)place->offset);
+    }
+    buf_free(&bytes);
+    return status;
+}
+
 plsm_status run_read_fences(const struct run *run, struct run_body *body, struct fences **out)
 {
     struct fences *fences = NULL;
@@ -282,6 +309,8 @@ static plsm_status load_body(struct run *run, struct run_body **out)
         status = read_offsets(run, body);
     if (status == PLSM_OK)
         status = read_codecs(run, body);
+    if (status == PLSM_OK)
+        status = read_ranges(run, body);
     if (status == PLSM_OK) {
         body->slots = mem_zalloc(run->facts.units * sizeof *body->slots);
         if (!body->slots)

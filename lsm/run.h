@@ -19,6 +19,7 @@
 #include "lsm/samples.h"
 #include "lsm/simulated.h"
 #include "lsm/unit.h"
+#include "lsm/tombstones.h"
 #include "lsm/young_runs.h"
 
 /* The first 8 bytes of a key as a number, zeros behind a shorter one: where two heads differ, their order is the
@@ -70,7 +71,10 @@ struct run_facts {
     uint64_t oldest_s; /* since 1970: when the oldest of its entries were flushed; 0: before this was kept */
     uint32_t units;
     bool versions;
-    plsm_slice smallest, largest; /* keys; owned by the run, or by whoever passes the facts */
+    uint64_t ranges; /* fragments of range tombstones (tombstones.h) */
+    /* Keys; owned by the run, or by whoever passes the facts. They enclose its range tombstones too, so the run need
+     * not have entries with these keys. `largest` may be the key at which a tombstone ends, which it does not cover. */
+    plsm_slice smallest, largest;
 };
 
 /* A model in use. Readers look at it inside an epoch bracket only: it may be replaced or taken off its shelf. */
@@ -124,6 +128,7 @@ struct run_body {
     uint8_t offset_shift;                      /* they are counted in 1 << that many bytes */
     bool compressed;                           /* units are packed (unit.h) */
     struct dictionary *dictionary;             /* that they are packed with; NULL: none */
+    struct tombstones *ranges;                 /* NULL: none */
     cache_slot *slots;                         /* one per unit */
     struct run_membership *_Atomic membership; /* NULL until needed */
     struct run_filter *_Atomic filter;         /* NULL until needed */

@@ -10,10 +10,11 @@
  *     offsets            u32 per unit and one more: where each starts, in 4 KiB; size 0 when all units are one block;
  *                        in a compressed run always there, in 8 bytes
  *     model              the LIDX block (learn/model.h); its checksum is inside; size 0 when there is none
- *     bounds             smallest key, largest key: varint size and bytes each
+ *     bounds             smallest key, largest key of the entries: varint size and bytes each
  *     membership         what serves in place of the filter (learn/membership.h); size 0: the filter itself
  *     dictionary         what all units of a compressed run are packed with (base/codec.h); named by the extension;
  *                        size 0: none
+ *     ranges             deletions of ranges (tombstones.h); size 0, and not there, when there are none
  *   extension          directly in front of the footer: struct run_extension; runs of version 1 have none
  *   footer             the last 256 bytes: struct run_footer
  *
@@ -66,7 +67,7 @@ _Static_assert(sizeof(struct run_footer) == 256, "run footer layout");
 
 /* Blocks that only some runs have; size 0: not there. */
 struct run_extension {
-    struct run_block_place ranges;     /* deletions of ranges */
+    struct run_block_place ranges;     /* deletions of ranges: tombstones.h */
     struct run_block_place dictionary; /* of the codec */
     struct run_block_place values;     /* which value logs the entries point into */
     uint64_t raw_bytes; /* of the pages of a compressed run before they were packed, without zeros at their ends */

@@ -29,7 +29,10 @@ struct run_writer {
     struct buf classifier;              /* of keys, for it */
     uint64_t start_ns;                  /* of processor time, as all times here */
     struct membership_built built;
-    uint64_t keys; /* distinct ones so far */
+    uint64_t keys;                     /* distinct ones so far */
+    struct buf ranges;                 /* range tombstones: the block without its count */
+    struct buf ranges_from, ranges_to; /* where the first begins and the last ends */
+    uint64_t ranges_seq;               /* of the newest deletion of the first */
     struct run_facts facts;
     struct run_extension extension;
     struct run_footer footer;
@@ -222,6 +225,16 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
     return page_builder_add(&w->page, entry, hash);
 }
 
+plsm_status run_writer_add_range(struct run_writer *w, const struct tombstone *t, plsm_slice from, plsm_slice to)
+{
+    if (w->facts.ranges++ == 0) {
+        TRY(copy_key(&w->ranges_from, from));
+        w->ranges_seq = t->seq;
+    }
+    TRY(copy_key(&w->ranges_to, to));
+    return tombstone_encode(&w->ranges, t, from, to);
+}
+
 /* Appends a block behind the pages and notes its place. */
 static plsm_status put_place(struct run_writer *w, struct run_block_place *place, size_t start)
 {
@@ -269,6 +282,16 @@ static plsm_status put_membership(struct run_writer *w, const struct buf *member
     return put_place(w, &w->footer.membership, start);
 }
 
+static plsm_status put_ranges(struct run_writer *w)
+{
+    size_t start = w->out.size;
+    if (w->facts.ranges == 0)
+        return PLSM_OK;
+    TRY(buf_append_varint(&w->out, w->facts.ranges));
+    TRY(buf_append(&w->out, w->ranges.data, w->ranges.size));
+    return put_place(w, &w->extension.ranges, start);
+}
+
 static plsm_status put_model(struct run_writer *w)
 {
     size_t start = w->out.size;
@@ -306,7 +329,23 @@ static plsm_status put_blocks(struct run_writer *w, struct buf *membership)
     TRY(buf_append_slice(&w->out, buf_slice(&w->smallest)));
     TRY(buf_append_slice(&w->out, buf_slice(&w->last_key)));
     TRY(put_block(w, RUN_BOUNDS, start));
-    return put_membership(w, membership);
+    TRY(put_membership(w, membership));
+    return put_ranges(w);
+}
+
+/* The bounds: those of the entries, and of the range tombstones where these reach further. */
+static void set_bounds(struct run_writer *w)
+{
+    struct run_facts *facts = &w->facts;
+    facts->smallest = buf_slice(&w->smallest);
+    facts->largest = buf_slice(&w->last_key);
+    if (facts->ranges == 0)
+        return;
+    plsm_slice last = tombstone_last_key(buf_slice(&w->ranges_to));
+    if (slice_compare(buf_slice(&w->ranges_from), facts->smallest) < 0)
+        facts->smallest = buf_slice(&w->ranges_from);
+    if (slice_compare(last, facts->largest) > 0)
+        facts->largest = last;
 }
 
 /* Writes the last pages. */
@@ -340,15 +379,18 @@ static plsm_status put_packing(struct run_writer *w)
 plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run_facts *facts)
 {
     struct buf membership = {0};
-    INVARIANT(w->facts.entries > 0);
+    if (w->facts.entries == 0) {
+        INVARIANT(w->facts.ranges > 0);
+        struct entry entry = {.key = buf_slice(&w->ranges_from), .seq = w->ranges_seq, .kind = BATCH_DELETE};
+        TRY(run_writer_add(w, &entry));
+    }
     TRY(put_last_pages(w));
     plsm_status status = put_blocks(w, &membership);
     buf_free(&membership);
     TRY(status);
     TRY(put_packing(w));
     w->facts.seq_max = seq_max;
-    w->facts.smallest = buf_slice(&w->smallest);
-    w->facts.largest = buf_slice(&w->last_key);
+    set_bounds(w);
     struct run_footer *f = &w->footer;
     f->number = w->facts.number;
     f->salt = w->facts.salt;
@@ -397,6 +439,9 @@ void run_writer_destroy(struct run_writer *w)
     buf_free(&w->smallest);
     buf_free(&w->last_key);
     buf_free(&w->offsets);
+    buf_free(&w->ranges);
+    buf_free(&w->ranges_from);
+    buf_free(&w->ranges_to);
     fences_builder_destroy(w->fences);
     model_builder_destroy(w->model);
     membership_builder_destroy(w->members);

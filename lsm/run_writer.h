@@ -27,11 +27,15 @@ plsm_status run_writer_create(const struct run_context *context, uint64_t number
 const struct run_plan *run_writer_plan(const struct run_writer *w);
 /* Adds an entry: keys in order, versions of a key newest first. After an error only destroy may be called. */
 plsm_status run_writer_add(struct run_writer *w, const struct entry *entry);
+/* Adds a fragment of range tombstones, as far as it is to be kept (at least one deletion of it is), with these bounds:
+ * in order; beside the entries. Bounds and deletions are copied. A run needs an entry: one that gets none before
+ * run_writer_finish gets a deletion of the first key of its first fragment, which deletes nothing more. */
+plsm_status run_writer_add_range(struct run_writer *w, const struct tombstone *t, plsm_slice from, plsm_slice to);
 /* Bytes of finished pages so far. */
 uint64_t run_writer_size(const struct run_writer *w);
 uint64_t run_writer_entries(const struct run_writer *w); /* so far */
 /* Writes indexes and footer and syncs the file (not the directory). *facts describes the run; its slices are valid
- * until the writer is destroyed. `seq_max` is recorded. At least one entry must have been added. */
+ * until the writer is destroyed. `seq_max` is recorded. At least one entry or range must have been added. */
 plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run_facts *facts);
 /* After that, until it is destroyed: what was entered into the filter (learn/membership.h), none without one; and what
  * serves in its place. */

@@ -32,11 +32,15 @@ static plsm_status ask_runs(const struct version *version, const struct run_ques
                             struct entry *entry)
 {
     struct enclosing_runs e = {.key = q->key, .head = key_head(q->key)};
-    plsm_status status = PLSM_NOT_FOUND;
-    struct run *run = enclosing_runs_next(&e, version);
-    while (run && (status = ask_run(run, q, hold, entry)) == PLSM_NOT_FOUND)
-        run = enclosing_runs_next(&e, version);
-    return status;
+    struct range_cover cover = {0};
+    if (version->ranged > 0)
+        TRY(read_range_cover(version, q->key, q->seq, &cover));
+    for (;;) {
+        struct run *run = enclosing_runs_next(&e, version);
+        plsm_status status = run ? ask_run(run, q, hold, entry) : PLSM_NOT_FOUND;
+        if (!run || read_ends_at_cover(&cover, run, &status, entry))
+            return status;
+    }
 }
 
 static bool same(const struct entry *entry, bool no_value, const struct lsm_value *out)

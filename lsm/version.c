@@ -128,6 +128,7 @@ static plsm_status apply_level(const struct level *base, const struct edit *edit
     for (size_t i = 0; i < next->count; i++) {
         run_ref(next->runs[i]);
         next->bytes += next->runs[i]->facts.file_size;
+        next->ranged += next->runs[i]->facts.ranges > 0;
     }
     if (removed != wanted_removed)
         return fail(PLSM_CORRUPT, "MANIFEST: a run is removed that does not exist");
@@ -174,6 +175,7 @@ static void note_places(struct version *version)
     for (unsigned level = 0; level < LSM_LEVELS; level++) {
         struct level *l = &version->levels[level];
         l->outside = l->count;
+        version->ranged += l->ranged;
         for (size_t i = 0; i < l->count && (level == 0 || level < version->last); i++) {
             uint8_t place = l->runs[i]->young_place;
             bool belongs = place != YOUNG_PLACE_NONE ||

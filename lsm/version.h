@@ -17,12 +17,14 @@ struct version {
                                   sorted run; others: in key order, disjoint */
         uint8_t *places;       /* of each in the table over young runs, in this version; YOUNG_PLACE_NONE: not in it */
         size_t count, outside; /* runs; those without a place */
+        size_t ranged;         /* runs with range tombstones */
         struct young_places in_table; /* the places of the others */
         uint64_t bytes;               /* of files */
         struct router *router;        /* the model of the level; NULL: none */
         uint64_t stale_pages;         /* that changed since there was one */
     } levels[LSM_LEVELS];
     unsigned last;                /* the deepest level that holds anything; 0 when there is none */
+    size_t ranged;                /* runs with range tombstones, on all levels: mostly none, then nobody asks */
     struct young_runs *young;     /* NULL: no run of this version is in it */
     struct young_places in_table; /* of all levels */
     uint64_t young_head_min, young_head_max; /* heads of the bounds of the runs in it: it knows nothing beyond */

@@ -2,8 +2,8 @@
  *
  * Writers queue up. The first is the leader: it takes the batches of those behind it into one log record, appends it
  * with one call, syncs if any of them asked for it, adds the changes to the memtable, makes them visible and wakes the
- * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). All changes of a group share one
- * sequence number; a later one of the same key hides an earlier one.
+ * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). Which sequence numbers the changes
+ * of a group get stands in write_group.h.
  *
  * Nothing is visible that is not in the log, and what is synced is synced with everything before it: older logs first.
  */
@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "lsm/write_group.h"
 #include "base/banned.h"
 
 enum {
@@ -43,8 +44,9 @@ static bool frees_space(const struct batch *batch)
     const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
     bool puts = false, deletes = false;
     while (batch_next(&at, end, &change)) {
-        puts |= change.kind != BATCH_DELETE;
-        deletes |= change.kind == BATCH_DELETE;
+        bool deletion = change.kind == BATCH_DELETE || change.kind == BATCH_DELETE_RANGE;
+        puts |= !deletion;
+        deletes |= deletion;
     }
     return !puts || (deletes && batch->bytes.size <= SMALL_BATCH_BYTES);
 }
@@ -205,23 +207,25 @@ static plsm_status sync_logs(struct lsm *db)
 static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned count, bool sync)
 {
     plsm_slice parts[GROUP_WRITERS_MAX];
-    size_t changes = 0, bytes = 0, part_count = 0;
+    size_t changes = 0, ranges = 0, bytes = 0, part_count = 0;
     for (unsigned i = 0; i < count; i++) {
         if (!batches[i] || batches[i]->count == 0)
             continue;
         parts[part_count++] = buf_slice(&batches[i]->bytes);
         changes += batches[i]->count;
+        ranges += batches[i]->ranges;
         bytes += batches[i]->bytes.size;
         TRY(check_space(db, batches[i]));
     }
     if (bytes > LSM_BATCH_BYTES_MAX)
         return fail(PLSM_TOO_LARGE, "a batch of %zu bytes is above the limit of %llu", bytes,
                     (unsigned long long)LSM_BATCH_BYTES_MAX);
-    uint64_t seq = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1;
+    struct write_group group;
+    write_group_begin(&group, db->active.table, atomic_load_explicit(&db->seq, memory_order_relaxed) + 1);
     if (part_count) {
         uint64_t size_before = reclog_size(db->active.log);
-        TRY(memtable_reserve(db->active.table, changes, bytes));
-        TRY(reclog_append(db->active.log, seq, parts, part_count));
+        TRY(memtable_reserve_ranges(db->active.table, changes, bytes, ranges));
+        TRY(reclog_append(db->active.log, group.first, parts, part_count));
         simulated_write(db->context.simulated, reclog_size(db->active.log) - size_before);
         counter_add(&db->counters, COUNT_WRITES, 1);
         counter_add(&db->counters, COUNT_WRITE_BYTES, bytes);
@@ -230,18 +234,11 @@ static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned 
     }
     if (sync)
         TRY(sync_logs(db));
-    for (size_t i = 0; i < part_count; i++) {
-        const uint8_t *at = parts[i].data, *end = at + parts[i].size;
-        struct batch_change change;
-        while (batch_next(&at, end, &change)) {
-            struct entry entry = {
-                .key = change.key, .meta = change.meta, .value = change.value, .seq = seq, .kind = change.kind};
-            memtable_add(db->active.table, &entry);
-        }
-        INVARIANT(at == end);
-    }
+    for (size_t i = 0; i < part_count; i++)
+        write_group_add(&group, parts[i]);
+    write_group_end(&group);
     if (part_count)
-        atomic_store_explicit(&db->seq, seq, memory_order_release);
+        atomic_store_explicit(&db->seq, group.seq, memory_order_release);
     return PLSM_OK;
 }
 

@@ -29,7 +29,7 @@ static void fill_entry(struct entry *entry, plsm_slice key, uint64_t seq, struct
     uint64_t shape = random_below(r, 1000);
     if (shape == 0)
         value = random_below(r, 5 << 20);
-    enum batch_kind kind = (enum batch_kind)random_below(r, BATCH_KIND_COUNT);
+    enum batch_kind kind = (enum batch_kind)random_below(r, ENTRY_KINDS);
     if (kind == BATCH_DELETE)
         meta = value = 0;
     memtable_model_content(seq, entry_bytes, meta + value);

@@ -78,7 +78,7 @@ static void make(enum shape shape, unsigned count, struct random *random)
     start();
     memset(buffer, 'k', sizeof buffer);
     for (unsigned i = 0; i < count; i++) {
-        enum batch_kind kind = (enum batch_kind)random_below(random, BATCH_KIND_COUNT);
+        enum batch_kind kind = (enum batch_kind)random_below(random, ENTRY_KINDS);
         size_t meta = random_below(random, 3) ? 0 : random_below(random, LSM_META_MAX + 1);
         size_t value = random_below(random, random_below(random, 4) ? 20 : 300);
         uint64_t seq = random_below(random, 3) ? 0 : 1 + random_next(random) % SEQ_MAX;

@@ -1,0 +1,27 @@
+/* A group of writes on its way into a memtable: what a record of the log holds, one batch behind the other.
+ *
+ * All changes of a group share one sequence number, and a later one of the same key hides an earlier one; but a deletion
+ * of a range takes the next number when something stands in front of it, and what follows it has that number too. So it
+ * hides what came before it in its group, and not what comes behind (lsm/tombstones.h). Nobody reads between the numbers
+ * of a group. Replaying a record takes the same way, so it gives the same numbers. */
+#ifndef LSM_WRITE_GROUP_H
+#define LSM_WRITE_GROUP_H
+
+#include "lsm/memtable.h"
+
+struct write_group {
+    struct memtable *table;
+    uint64_t first, seq; /* of the group, which the log has; the last one given so far */
+    bool begun;
+};
+
+static inline void write_group_begin(struct write_group *g, struct memtable *table, uint64_t first)
+{
+    *g = (struct write_group){.table = table, .first = first, .seq = first};
+}
+/* Adds a batch, of which everything has been checked, and for which room has been reserved. */
+void write_group_add(struct write_group *g, plsm_slice batch);
+/* Afterwards: readers at g->seq may come. */
+static inline void write_group_end(struct write_group *g) { memtable_publish_ranges(g->table); }
+
+#endif
