@@ -110,7 +110,10 @@ static bool continues(const struct run *before, const struct run *run)
 /* What of a deeper level begins with a byte: a range of its runs. */
 static size_t runs_of_byte(const struct level *level, uint8_t byte, size_t *first)
 {
-    size_t behind = *first = runs_reaching(level->runs, level->count, slice(&byte, 1), (uint64_t)byte << 56);
+    size_t behind = runs_reaching(level->runs, level->count, slice(&byte, 1), (uint64_t)byte << 56);
+    while (behind < level->count && first_byte(level->runs[behind]) < byte)
+        behind++; /* the range tombstones of one may end where the byte begins */
+    *first = behind;
     while (behind < level->count && first_byte(level->runs[behind]) == byte)
         behind++;
     return behind - *first;

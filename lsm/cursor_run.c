@@ -408,6 +408,23 @@ static void charge_seek(struct cursor *c, plsm_slice key, uint32_t unit)
     c->charged_end = place.first_block + place.block_count;
 }
 
+/* A seek looked for `key` in the run at hand, of which only the range tombstones reach so far: puts the cursor on the
+ * first entry of the next one. False when there is none, or after an error. */
+static bool place_next(struct cursor *c, plsm_slice key)
+{
+    if (c->run->context->simulated)
+        simulated_seek(c->run, c->body, key, c->run->facts.units - 1);
+    if (c->run_at + 1 == c->run_count)
+        return false;
+    plsm_status status = enter_run(c, c->run_at + 1);
+    if (status == PLSM_OK)
+        status = load(c, 0);
+    if (status != PLSM_OK)
+        end(c, status);
+    c->slot = 0;
+    return status == PLSM_OK;
+}
+
 /* Puts the cursor on the first entry with a key >= key, whatever its version; false when there is none (then the
  * cursor stands nowhere) or after an error. */
 static bool place(struct cursor *c, plsm_slice key)
@@ -429,14 +446,10 @@ static bool place(struct cursor *c, plsm_slice key)
         page_hold_release(&hold);
         epoch_exit(c->run->context->epoch);
     }
-    if (status == PLSM_OK && unit == c->run->facts.units && c->run->facts.ranges > 0) {
-        if (at + 1 == c->run_count) /* only its range tombstones reach so far */
-            return false;
-        status = enter_run(c, at + 1);
-        unit = slot = 0;
-    } else if (status == PLSM_OK && unit == c->run->facts.units) {
+    if (status == PLSM_OK && unit == c->run->facts.units && c->run->facts.ranges > 0)
+        return place_next(c, key);
+    if (status == PLSM_OK && unit == c->run->facts.units)
         status = run_page_corrupt(c->run, unit - 1); /* its largest key is >= key, by the MANIFEST */
-    }
     if (status == PLSM_OK && c->run->context->simulated)
         charge_seek(c, key, unit);
     if (status == PLSM_OK)

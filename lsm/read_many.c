@@ -89,11 +89,16 @@ static void settle_covered(struct group *g)
         struct ask *a = g->open[i];
         struct page_hold hold;
         struct entry entry;
+        struct simulated_trace trace;
         bool covered = false;
         hold.heap = NULL;
+        a->q.trace = simulated_trace_begin(g->db->context.simulated, &trace);
         plsm_status status = read_covered(g->view->version, &a->q, &hold, &entry, &covered);
         if (covered)
             settle(g, a, status, &entry);
+        if (covered && a->q.trace)
+            simulated_get(g->db->context.simulated, g->view->version, &a->q);
+        a->q.trace = NULL;
         page_hold_release(&hold);
     }
     close_settled(g, PLSM_STATUS_COUNT);

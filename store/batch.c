@@ -97,6 +97,24 @@ plsm_status plsm_batch_delete(plsm_batch *batch, plsm_keyspace keyspace, plsm_sl
     return PLSM_OK;
 }
 
+plsm_status plsm_batch_delete_range(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice from, plsm_slice to)
+{
+    struct store_key end;
+    TRY(bound_check(keyspace, from));
+    TRY(bound_check(keyspace, to));
+    if (from.size == 0)
+        from = slice("", 1); /* the least key there can be */
+    TRY(key_check_public(keyspace, from));
+    if (to.size > 0 && slice_compare(from, to) >= 0)
+        return PLSM_OK;
+    /* An open end is where the next keyspace starts. */
+    key_join(&end, to.size ? keyspace : keyspace + 1, to);
+    TRY(check_room(batch, from.size + end.size));
+    TRY(batch_add(&batch->changes, BATCH_DELETE_RANGE, (uint8_t)keyspace, from, slice(NULL, 0), key_slice(&end)));
+    batch->names |= keyspace == PLSM_NAMES;
+    return PLSM_OK;
+}
+
 static plsm_status add_special(plsm_batch *batch, enum special_kind kind, plsm_slice first, plsm_slice second)
 {
     TRY(check_room(batch, first.size + second.size));

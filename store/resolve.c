@@ -4,7 +4,8 @@
  * 1. Conditions are tested against the state before the batch.
  * 2. Changes are gone through in order. A move and a change of meta read the entry as the changes before them leave it:
  *    first in the overlay (keys that this batch has changed), then in the tree.
- * 3. A put, delete or move that replaces a reference retires it: its extents become an orphan in the same batch.
+ * 3. A put, delete or move that replaces a reference retires it: its extents become an orphan in the same batch. So does
+ *    a deletion of a range with every reference in it, for which all names of the range are walked over.
  *
  * A batch without moves and changes of meta, none of whose keys holds a reference now, goes to the tree as it is. */
 #include "store/resolve.h"
@@ -87,16 +88,39 @@ static void state_of_change(const struct resolve *r, uint64_t place, struct stat
     *out = (struct state){change.kind != BATCH_DELETE, change.kind, change.meta, change.value, place};
 }
 
+static bool in_range(const struct batch_change *range, plsm_slice key)
+{
+    return slice_compare(range->key, key) <= 0 && slice_compare(key, range->value) < 0;
+}
+
+/* The place of the last deletion of a range in this batch so far that covers a key; 0: there is none. */
+static uint64_t range_over(const struct resolve *r, plsm_slice key)
+{
+    const uint64_t *places = (const uint64_t *)(const void *)r->ranges.data;
+    for (size_t i = r->ranges.size / sizeof *places; i-- > 0;) {
+        struct batch_change range = change_at(r, places[i]);
+        if (in_range(&range, key))
+            return places[i];
+    }
+    return 0;
+}
+
+/* The last change of a key in this batch so far; 0: there is none. */
+static uint64_t changed_at(const struct resolve *r, plsm_slice key)
+{
+    return r->overlay.count > 0 ? overlay_slot(r, key, key_hash(key.data, key.size))->place : 0;
+}
+
 /* The state of a whole internal key at this point of the batch; valid until the next look or change. */
 static plsm_status look_up(struct resolve *r, plsm_slice key, bool no_value, struct state *out)
 {
     *out = (struct state){0};
-    if (r->overlay.count > 0) {
-        uint64_t place = overlay_slot(r, key, key_hash(key.data, key.size))->place;
-        if (place) {
-            state_of_change(r, place, out);
-            return PLSM_OK;
-        }
+    uint64_t place = changed_at(r, key);
+    if (range_over(r, key) > place)
+        return PLSM_OK;
+    if (place) {
+        state_of_change(r, place, out);
+        return PLSM_OK;
     }
     plsm_status status = r->db->engine->get(r->db->tree, NULL, key, no_value, &r->value);
     if (status == PLSM_NOT_FOUND)
@@ -115,7 +139,9 @@ static plsm_status emit(struct resolve *r, enum batch_kind kind, plsm_slice key,
     if (r->out.bytes.size > PLSM_BATCH_MAX)
         return fail(PLSM_TOO_LARGE, "with what it moves this batch is above the limit of %llu bytes; write it in parts",
                     (unsigned long long)PLSM_BATCH_MAX);
-    return bytes[0] == PLSM_NAMES ? overlay_set(r, place) : PLSM_OK;
+    if (bytes[0] != PLSM_NAMES)
+        return PLSM_OK;
+    return kind == BATCH_DELETE_RANGE ? buf_append_u64(&r->ranges, place) : overlay_set(r, place);
 }
 
 /* Appends a change that takes its value, and its meta when `meta` is NULL, from a state, which may lie in r->out. */
@@ -127,6 +153,13 @@ static plsm_status emit_state(struct resolve *r, plsm_slice key, const plsm_slic
     return emit(r, state->kind, key, meta ? *meta : state->meta, state->value);
 }
 
+static plsm_status retire(struct resolve *r, plsm_slice value)
+{
+    struct reference reference;
+    TRY(reference_decode(value, &reference));
+    return retire_in_batch(&reference, &r->out, &r->retired);
+}
+
 /* A key of the names is about to get another value or none. */
 static plsm_status replace(struct resolve *r, plsm_slice key)
 {
@@ -136,15 +169,62 @@ static plsm_status replace(struct resolve *r, plsm_slice key)
     TRY(look_up(r, key, true, &state));
     if (!state.exists || state.kind != BATCH_REFERENCE)
         return PLSM_OK;
-    struct reference reference;
-    TRY(reference_decode(state.value, &reference));
-    return retire_in_batch(&reference, &r->out, &r->retired);
+    return retire(r, state.value);
+}
+
+/* Retires the references that changes of this batch put into the range: where large values were moved to. */
+static plsm_status retire_moved(struct resolve *r, const struct batch_change *range)
+{
+    for (size_t i = 0; i < r->overlay.capacity; i++) {
+        uint64_t place = r->overlay.slots[i].place;
+        struct batch_change change = {0};
+        if (place)
+            change = change_at(r, place);
+        if (place && change.kind == BATCH_REFERENCE && in_range(range, change.key) && range_over(r, change.key) < place)
+            TRY(retire(r, change.value));
+    }
+    return PLSM_OK;
+}
+
+/* Retires a reference that the tree holds in a range, unless a change of this batch came before. */
+static plsm_status retire_entry(struct resolve *r, const struct engine_entry *entry)
+{
+    if (entry->kind != BATCH_REFERENCE || changed_at(r, entry->key) || range_over(r, entry->key))
+        return PLSM_OK;
+    if (entry->key.size <= ENGINE_KEY_WHOLE)
+        return retire(r, entry->value);
+    TRY(r->db->engine->get(r->db->tree, NULL, entry->key, true, &r->value));
+    return retire(r, r->value.value);
+}
+
+/* All names in a range are about to go. */
+static plsm_status replace_range(struct resolve *r, const struct batch_change *range)
+{
+    const struct engine *engine = r->db->engine;
+    struct engine_iterator *it = NULL;
+    struct engine_entry entry;
+    uint64_t looked = 0;
+    if (!r->look)
+        return PLSM_OK;
+    TRY(retire_moved(r, range));
+    TRY(engine->iterator_create(r->db->tree, NULL, range->key, range->value, true, &it));
+    plsm_status status = PLSM_OK;
+    for (bool more = engine->iterator_first(it, &entry); more && status == PLSM_OK;
+         more = engine->iterator_next(it, &entry)) {
+        status = retire_entry(r, &entry);
+        looked++;
+    }
+    if (status == PLSM_OK)
+        status = engine->iterator_status(it);
+    engine->iterator_destroy(it);
+    atomic_fetch_add_explicit(&r->db->counters.lookups_before_write, looked, memory_order_relaxed);
+    return status;
 }
 
 static plsm_status apply_plain(struct resolve *r, const struct batch_change *change)
 {
     if (*(const uint8_t *)change->key.data == PLSM_NAMES)
-        TRY(replace(r, change->key));
+        TRY(change->kind == BATCH_DELETE_RANGE ? replace_range(r, change) : replace(r, change->key));
     return emit(r, change->kind, change->key, change->meta, change->value);
 }
 
@@ -230,7 +310,7 @@ static plsm_status check_condition(struct resolve *r, const struct batch_conditi
     return PLSM_OK;
 }
 
-/* Whether a plain change of the names meets a reference in the tree. */
+/* Whether a plain change of the names meets a reference in the tree, or is of a range, which may. */
 static plsm_status meets_reference(struct resolve *r, bool *meets)
 {
     const uint8_t *at = r->in->changes.bytes.data, *end = at + r->in->changes.bytes.size;
@@ -240,6 +320,10 @@ static plsm_status meets_reference(struct resolve *r, bool *meets)
     while (!*meets && batch_next(&at, end, &change)) {
         if (*(const uint8_t *)change.key.data != PLSM_NAMES)
             continue;
+        if (change.kind == BATCH_DELETE_RANGE) {
+            *meets = true;
+            break;
+        }
         struct state state;
         TRY(look_up(r, change.key, true, &state));
         looked++;
@@ -254,6 +338,7 @@ plsm_status resolve_prepare(void *arg, const struct batch **batch)
     struct resolve *r = arg;
     batch_clear(&r->out);
     overlay_clear(&r->overlay);
+    r->ranges.size = 0;
     r->retired.count = 0;
     const struct batch_condition *conditions = (const struct batch_condition *)(const void *)r->in->conditions.data;
     for (size_t i = 0; i < batch_condition_count(r->in); i++)
@@ -274,6 +359,7 @@ void resolve_free(struct resolve *r)
 {
     batch_free(&r->out);
     overlay_clear(&r->overlay);
+    buf_free(&r->ranges);
     mem_free(r->retired.items);
     r->retired = (struct retired){0};
     engine_value_free(&r->value);

@@ -22,6 +22,7 @@ struct resolve {
     bool look;             /* what is replaced may be a reference */
     struct batch out;      /* the plain changes, when they differ from in->changes */
     struct overlay overlay;
+    struct buf ranges; /* of u64: the places of deletions of ranges of names in `out`, plus 1, in order */
     struct retired retired;
     struct engine_value value; /* of the last look into the tree */
 };

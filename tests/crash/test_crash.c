@@ -56,7 +56,7 @@ struct recording {
 
 static bool promises(const struct op *op, bool wrote)
 {
-    bool write = op->kind == OP_PUT || op->kind == OP_DELETE || op->kind == OP_BATCH_WRITE;
+    bool write = op->kind <= OP_DELETE_RANGE || op->kind == OP_BATCH_WRITE;
     return op->kind == OP_SYNC || op->kind == OP_REOPEN || (write && wrote && op->sync);
 }
 

@@ -42,8 +42,10 @@ static const char *const trouble_names[TROUBLES] = {
 static const struct workload_profile profile = {
     .weight = {[OP_PUT] = 60,
                [OP_DELETE] = 12,
+               [OP_DELETE_RANGE] = 4,
                [OP_BATCH_PUT] = 40,
                [OP_BATCH_DELETE] = 10,
+               [OP_BATCH_DELETE_RANGE] = 4,
                [OP_BATCH_MOVE] = 4,
                [OP_BATCH_SET_META] = 4,
                [OP_BATCH_WRITE] = 14,
@@ -117,7 +119,7 @@ static bool do_step(struct state *state, size_t step)
     const struct op *op = &state->ops[step - 1];
     uint64_t writes = model_now(state->model), errors = state->replay.errors;
     bool passed = replay_step(&state->replay, op);
-    bool wrote = model_now(state->model) > writes && op->sync && (op->kind <= OP_DELETE || op->kind == OP_BATCH_WRITE);
+    bool wrote = model_now(state->model) > writes && op->sync && (op->kind <= OP_DELETE_RANGE || op->kind == OP_BATCH_WRITE);
     bool clean = state->replay.errors == errors && state->replay.db;
     if (clean && (wrote || op->kind == OP_SYNC || op->kind == OP_REOPEN))
         state->promised = model_now(state->model);

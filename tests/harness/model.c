@@ -104,6 +104,19 @@ static struct content content_of(const struct op *op)
                             .meta_seed = op->seed ^ 0x5a5a5a5au};
 }
 
+/* All keys of the range, also those that are not there: a write that failed may have put them. */
+static void plan_range(const struct op *op, struct change *changes, size_t *count)
+{
+    static uint8_t buffers[2 * (PLSM_KEY_MAX + 1)]; /* test programs have one thread that plans */
+    plsm_slice from, to;
+    plsm_keyspace keyspace = workload_keyspace(op->key);
+    workload_range(op, buffers, &from, &to);
+    unsigned low = workload_lower_bound(keyspace, from);
+    unsigned high = to.size ? workload_lower_bound(keyspace, to) : workload_lower_bound(keyspace + 1, slice(NULL, 0));
+    for (unsigned rank = low; rank < high; rank++)
+        plan_change(changes, count, workload_at_rank(rank), absent);
+}
+
 /* The conditions of a batch, which look at the state before it. */
 static plsm_status check_conditions(const struct model *model, const struct op *ops, size_t count)
 {
@@ -136,6 +149,10 @@ plsm_status model_plan(const struct model *model, const struct op *ops, size_t c
         case OP_DELETE:
         case OP_BATCH_DELETE:
             plan_change(changes, change_count, op->key, absent);
+            break;
+        case OP_DELETE_RANGE:
+        case OP_BATCH_DELETE_RANGE:
+            plan_range(op, changes, change_count);
             break;
         case OP_BATCH_MOVE:
             if (!now.present)

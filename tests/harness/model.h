@@ -27,10 +27,10 @@ void model_destroy(struct model *model);
 uint64_t model_now(const struct model *model);
 const struct content *model_get(const struct model *model, unsigned key, uint64_t at);
 
-/* What a batch (operations OP_PUT ... OP_BATCH_IF_EQUAL) does to the newest state: fills `changes` (room for count + 1
- * for each move) and *change_count, one change per key, or returns the error that plsm_write must return. When several
+/* What a batch (operations OP_PUT ... OP_BATCH_IF_EQUAL) does to the newest state: fills `changes` (room for
+ * MODEL_CHANGES) and *change_count, one change per key, or returns the error that plsm_write must return. When several
  * conditions do not hold the first one's error is returned. */
-enum { MODEL_CHANGES = 2 * WORKLOAD_BATCH };
+enum { MODEL_CHANGES = WORKLOAD_KEYS };
 plsm_status model_plan(const struct model *model, const struct op *ops, size_t count, struct change *changes,
                        size_t *change_count);
 /* Makes the changes as one write, or notes them as a write that failed. */

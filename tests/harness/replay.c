@@ -155,6 +155,13 @@ static plsm_slice condition_of(struct replay *replay, const struct op *op)
     return slice(replay->scratch, same ? now->size : now->size + 1);
 }
 
+static plsm_status add_range(struct replay *replay, plsm_batch *batch, const struct op *op)
+{
+    plsm_slice from, to;
+    workload_range(op, replay->probes, &from, &to);
+    return plsm_batch_delete_range(batch, workload_keyspace(op->key), from, to);
+}
+
 static plsm_status add_to_batch(struct replay *replay, plsm_batch *batch, const struct op *op)
 {
     plsm_keyspace keyspace = workload_keyspace(op->key);
@@ -168,6 +175,9 @@ static plsm_status add_to_batch(struct replay *replay, plsm_batch *batch, const 
     case OP_DELETE:
     case OP_BATCH_DELETE:
         return plsm_batch_delete(batch, keyspace, key);
+    case OP_DELETE_RANGE:
+    case OP_BATCH_DELETE_RANGE:
+        return add_range(replay, batch, op);
     case OP_BATCH_MOVE:
         return plsm_batch_move(batch, key, workload_key(op->other));
     case OP_BATCH_SET_META:
@@ -196,6 +206,11 @@ static plsm_status write_single(struct replay *replay, const struct op *op)
     plsm_durability durability = op->sync ? PLSM_SYNC : PLSM_NONE;
     if (workload_keyspace(op->key) != PLSM_NAMES)
         return write_batch(replay, op, 1, durability);
+    if (op->kind == OP_DELETE_RANGE) {
+        plsm_slice from, to;
+        workload_range(op, replay->probes, &from, &to);
+        return plsm_delete_range(replay->db, from, to, durability);
+    }
     if (op->kind == OP_DELETE)
         return plsm_delete(replay->db, workload_key(op->key), durability);
     return plsm_put(replay->db, workload_key(op->key), value_of(replay, op), durability);
@@ -459,9 +474,11 @@ bool replay_step(struct replay *replay, const struct op *op)
     switch (op->kind) {
     case OP_PUT:
     case OP_DELETE:
+    case OP_DELETE_RANGE:
         return step_write(replay, op, 1, true, op->sync);
     case OP_BATCH_PUT:
     case OP_BATCH_DELETE:
+    case OP_BATCH_DELETE_RANGE:
     case OP_BATCH_MOVE:
     case OP_BATCH_SET_META:
     case OP_BATCH_IF_ABSENT:

@@ -7,17 +7,30 @@
 #include "base/banned.h"
 
 static const char *const kind_names[OP_COUNT] = {
-    "put",      "delete",      "batch_put",     "batch_delete",   "batch_move",    "set_meta",       "if_absent",
-    "if_equal", "batch_write", "sync",          "flush",          "compact",       "reopen",         "get",
-    "read",     "has_prefix",  "snapshot_open", "snapshot_close", "iterator_open", "iterator_close", "first",
-    "last",     "seek",        "seek_before",   "next",           "previous",      "scan",
+    "put",           "delete",
+    "delete_range",  "batch_put",
+    "batch_delete",  "batch_delete_range",
+    "batch_move",    "set_meta",
+    "if_absent",     "if_equal",
+    "batch_write",   "sync",
+    "flush",         "compact",
+    "reopen",        "get",
+    "read",          "has_prefix",
+    "snapshot_open", "snapshot_close",
+    "iterator_open", "iterator_close",
+    "first",         "last",
+    "seek",          "seek_before",
+    "next",          "previous",
+    "scan",
 };
 
 const struct workload_profile workload_everything = {
     .weight = {[OP_PUT] = 300,
                [OP_DELETE] = 80,
+               [OP_DELETE_RANGE] = 24,
                [OP_BATCH_PUT] = 160,
                [OP_BATCH_DELETE] = 40,
+               [OP_BATCH_DELETE_RANGE] = 16,
                [OP_BATCH_MOVE] = 12,
                [OP_BATCH_SET_META] = 12,
                [OP_BATCH_IF_ABSENT] = 4,
@@ -50,8 +63,10 @@ const struct workload_profile workload_everything = {
 const struct workload_profile workload_writes = {
     .weight = {[OP_PUT] = 300,
                [OP_DELETE] = 80,
+               [OP_DELETE_RANGE] = 16,
                [OP_BATCH_PUT] = 240,
                [OP_BATCH_DELETE] = 60,
+               [OP_BATCH_DELETE_RANGE] = 16,
                [OP_BATCH_MOVE] = 10,
                [OP_BATCH_SET_META] = 10,
                [OP_BATCH_WRITE] = 60,
@@ -227,6 +242,26 @@ plsm_slice workload_probe(unsigned number, unsigned change, uint8_t *buffer)
     return slice(buffer, size);
 }
 
+/* The key `steps` ranks behind one, or empty when it is in another keyspace. */
+static plsm_slice key_behind(unsigned number, unsigned steps)
+{
+    unsigned rank = rank_of[number] + steps;
+    bool there = rank < WORKLOAD_KEYS && workload_keyspace(at_rank[rank]) == workload_keyspace(number);
+    return there ? workload_key(at_rank[rank]) : slice(NULL, 0);
+}
+
+void workload_range(const struct op *op, uint8_t *buffers, plsm_slice *from, plsm_slice *to)
+{
+    bool name = workload_keyspace(op->key) == PLSM_NAMES;
+    unsigned change = name && op->slot >= 2 ? op->meta_size % 6 : 0;
+    *from = workload_probe(op->key, change, buffers);
+    *to = key_behind(op->key, 1 + op->seed % 5);
+    if (name && op->slot == 3 && op->seed % 4 == 0)
+        *to = workload_probe(op->other, op->size % 6, buffers + PLSM_KEY_MAX + 1);
+    if (!name) /* the store has keys of its own there, below these */
+        *to = to->size ? *to : slice("u", 1);
+}
+
 /* --- values ------------------------------------------------------------------------------------------------------- */
 
 /* The eight bytes at position 8 * n. One value in seven is all zeros, as sectors are that a crash lost; two are text of
@@ -321,6 +356,10 @@ static void fill_op(struct op *op, const struct workload_profile *profile, struc
         /* fallthrough */
     case OP_BATCH_PUT:
         op->meta_size = random_below(random, 2) ? 0 : (uint8_t)random_below(random, PLSM_META_MAX + 1);
+        break;
+    case OP_DELETE_RANGE:
+    case OP_BATCH_DELETE_RANGE:
+        op->meta_size = (uint8_t)random_below(random, 6);
         break;
     case OP_BATCH_IF_EQUAL:
         if (random_below(random, 4))

@@ -16,8 +16,10 @@
 enum op_kind {
     OP_PUT,
     OP_DELETE,
+    OP_DELETE_RANGE, /* see workload_range */
     OP_BATCH_PUT, /* the first of the batch operations: kept next to each other */
     OP_BATCH_DELETE,
+    OP_BATCH_DELETE_RANGE,
     OP_BATCH_MOVE, /* key -> other */
     OP_BATCH_SET_META,
     OP_BATCH_IF_ABSENT,
@@ -88,6 +90,10 @@ unsigned workload_lower_bound(plsm_keyspace keyspace, plsm_slice key);
  * behind, 2 without its last byte, 3 only its first byte, 4 up to its last '/' (or the key itself), others: empty.
  * Written into `buffer` (PLSM_KEY_MAX + 1 bytes). */
 plsm_slice workload_probe(unsigned number, unsigned change, uint8_t *buffer);
+
+/* The range that an operation deletes: mostly a few keys, sometimes many, open, or turned round (then none). The bounds
+ * are written into `buffers` (two keys). */
+void workload_range(const struct op *op, uint8_t *buffers, plsm_slice *from, plsm_slice *to);
 
 /* The bytes of a value or meta: a pure function of seed and position. Some seeds give zeros only, some text. */
 void workload_fill(uint32_t seed, uint8_t *data, size_t size);
