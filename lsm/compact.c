@@ -50,14 +50,42 @@ static uint64_t now_s(struct lsm *db)
     return env_wall_ns(db->env) / 1000000000;
 }
 
+/* Says where the output of a plan will lie, before anybody can put a bulk load there. Under edit_lock. */
+static void announce(struct lsm *db, const struct compaction *plan)
+{
+    struct merging *m = &db->merging;
+    *m = (struct merging){plan->output_level, plan->runs[0]->facts.smallest, plan->runs[0]->facts.largest};
+    for (size_t i = 1; i < plan->run_count; i++) {
+        const struct run_facts *facts = &plan->runs[i]->facts;
+        if (slice_compare(facts->smallest, m->smallest) < 0)
+            m->smallest = facts->smallest;
+        if (slice_compare(facts->largest, m->largest) > 0)
+            m->largest = facts->largest;
+    }
+}
+
+/* It is done, before the runs go that the plan names. */
+static void announce_end(struct lsm *db)
+{
+    mutex_lock(&db->edit_lock);
+    db->merging = (struct merging){0};
+    mutex_unlock(&db->edit_lock);
+}
+
 static plsm_status compact_once(struct lsm *db, bool *worked)
 {
     struct compaction plan = {0};
     plsm_status status = PLSM_OK;
+    mutex_lock(&db->edit_lock);
     struct version *version = newest(db);
     *worked = compaction_pick(version, &db->options, db->compact_cursor, now_s(db), &plan, &status);
     if (*worked && status == PLSM_OK)
+        announce(db, &plan);
+    mutex_unlock(&db->edit_lock);
+    if (*worked && status == PLSM_OK) {
         status = compaction_run(db, version, &plan);
+        announce_end(db);
+    }
     compaction_free(&plan);
     version_unref(version);
     return status;
@@ -121,11 +149,18 @@ plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to)
             status = fail(PLSM_READ_ONLY, "%s: closing", db->path);
             break;
         }
+        mutex_lock(&db->edit_lock);
         struct version *version = newest(db);
         unsigned last = version_last_level(version);
-        if ((level < last || level == 0) && compaction_pick_range(version, level, from, to, &plan, &status) &&
-            status == PLSM_OK)
+        bool work = (level < last || level == 0) && compaction_pick_range(version, level, from, to, &plan, &status) &&
+                    status == PLSM_OK;
+        if (work)
+            announce(db, &plan);
+        mutex_unlock(&db->edit_lock);
+        if (work) {
             status = compaction_run(db, version, &plan);
+            announce_end(db);
+        }
         compaction_free(&plan);
         version_unref(version);
         unclaim(db);

@@ -43,9 +43,11 @@ enum counter {
     COUNT_USER_BYTES, /* bytes of keys, metas and values that were written by callers */
     COUNT_LOG_BYTES,
     COUNT_FLUSH_BYTES,
+    COUNT_BULK_BYTES, /* of runs that bulk loads brought in */
     COUNT_COMPACT_BYTES, /* written by compactions */
     COUNT_COMPACT_READ_BYTES,
     COUNT_FLUSHES,
+    COUNT_BULK_LOADS,
     COUNT_COMPACTIONS,
     COUNT_COMPACTION_PARTS, /* of them, each merged by itself */
     COUNT_TRIVIAL_MOVES,

@@ -257,6 +257,7 @@ static inline void show(struct cursor *c)
     else
         memcpy(key + prefix_size, c->entry.key.data, size);
     c->entry.key = slice(key, prefix_size + size);
+    c->entry.seq = c->entry.seq ? c->entry.seq : c->run->seq;
     c->head = key_head(c->entry.key);
     c->valid = true;
 }

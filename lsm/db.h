@@ -66,6 +66,12 @@ struct garbage {
     size_t count, capacity;
 };
 
+/* Where the output of the compaction under way will lie; level 0: there is none. */
+struct merging {
+    unsigned level;
+    plsm_slice smallest, largest; /* of its inputs */
+};
+
 struct lsm {
     uint32_t magic;
     struct lsm_options options;
@@ -87,6 +93,7 @@ struct lsm {
 
     mutex edit_lock;
     struct manifest *manifest; /* under edit_lock */
+    struct merging merging;    /* likewise: no plan may be made from a version in front of a bulk load behind it */
 
     mutex lock;
     struct version *version;          /* the newest; changed under edit_lock and lock */
@@ -158,6 +165,28 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
 plsm_status flush_oldest(struct lsm *db);
 /* Applies an edit: MANIFEST first, then the view. `flushed` true: the oldest frozen memtable is in it and goes. */
 plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
+/* The same for a bulk load, whose first `count` runs, of `bytes` in all, first get the level that is right by now.
+ * Leader. */
+plsm_status install_bulk(struct lsm *db, struct edit *edit, size_t count, uint64_t bytes);
+/* Marks the runs of an edit that did not come to be: their files go with them. */
+void disown(const struct edit *edit);
+
+/* --- write.c --- */
+/* Freezes the active memtable and starts a new one with a new log; there must be room for it. Leader, without lock. */
+plsm_status leader_rotate(struct lsm *db);
+/* Syncs the logs, oldest first. Leader, without lock. A failure is final. */
+plsm_status leader_sync_logs(struct lsm *db);
+
+/* --- bulk.c: policy --- */
+/* On which level `bytes` of new runs belong, where nothing is in the way: the last, or below it the first that has room
+ * for them. Example: level 1 may hold 256 MiB and holds 200, nothing is below: 50 MiB go to level 1, 100 MiB to level
+ * 2. */
+unsigned bulk_level_for(const struct version *version, const struct lsm_options *options, uint64_t bytes);
+/* Where a run from `smallest` to `largest` that is newer than everything may stand: at most on `deepest`, above all
+ * that it overlaps, and not among what a compaction may be writing. Example: deepest 3, a run of level 2 overlaps it:
+ * level 1. One of level 1 does: level 0, where runs may overlap. */
+unsigned bulk_level(const struct version *version, const struct merging *merging, unsigned deepest, plsm_slice smallest,
+                    plsm_slice largest);
 
 /* --- adopt.c --- */
 enum adoption {

@@ -121,7 +121,8 @@ plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edi
     return status;
 }
 
-/* After an edit is in the MANIFEST: the next version, and a view of it. */
+/* After an edit is in the MANIFEST: the next version, and a view of it; then the sequence number of a bulk load, from
+ * which on readers see it. */
 static void adopt(struct lsm *db, struct edit *edit, struct version *next, struct view *view, bool flushed)
 {
     struct version *old = db->version;
@@ -150,6 +151,8 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
         db->log_floor = edit->log_floor;
     }
     view_publish(db, view);
+    if (edit->seq > atomic_load_explicit(&db->seq, memory_order_relaxed))
+        atomic_store_explicit(&db->seq, edit->seq, memory_order_release);
     condition_broadcast(&db->progress);
     condition_broadcast(&db->work);
     mutex_unlock(&db->lock);
@@ -190,8 +193,7 @@ static plsm_status roll_over(struct lsm *db)
     return status;
 }
 
-/* Marks the runs of an edit that did not come to be: their files go with them. */
-static void disown(const struct edit *edit)
+void disown(const struct edit *edit)
 {
     for (size_t i = 0; i < edit->added_count; i++) {
         struct run *run = edit->added[i].run;
@@ -203,12 +205,12 @@ static void disown(const struct edit *edit)
     }
 }
 
-plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed)
+/* The same as install_edit, under edit_lock. */
+static plsm_status install(struct lsm *db, struct edit *edit, bool flushed)
 {
     struct version *next = NULL;
     struct view *view = view_alloc();
     plsm_status status = view ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a view");
-    mutex_lock(&db->edit_lock);
     mutex_lock(&db->lock);
     if (status == PLSM_OK)
         status = db_writable(db);
@@ -222,20 +224,38 @@ plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed)
         status = manifest_append(db->manifest, edit);
     if (status == PLSM_OK) {
         adopt(db, edit, next, view, flushed);
-        if (manifest_size(db->manifest) > db->options.manifest_size)
-            status = roll_over(db);
-    } else {
-        version_unref(next);
-        view_release(view);
-        if (manifest_broken(db->manifest)) {
-            /* Nobody knows whether the edit is on the disk: its runs must stay. */
-            mutex_lock(&db->lock);
-            db_break(db, status);
-            mutex_unlock(&db->lock);
-        } else {
-            disown(edit);
-        }
+        return manifest_size(db->manifest) > db->options.manifest_size ? roll_over(db) : PLSM_OK;
     }
+    version_unref(next);
+    view_release(view);
+    if (manifest_broken(db->manifest)) {
+        /* Nobody knows whether the edit is on the disk: its runs must stay. */
+        mutex_lock(&db->lock);
+        db_break(db, status);
+        mutex_unlock(&db->lock);
+    } else {
+        disown(edit);
+    }
+    return status;
+}
+
+plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed)
+{
+    mutex_lock(&db->edit_lock);
+    plsm_status status = install(db, edit, flushed);
+    mutex_unlock(&db->edit_lock);
+    return status;
+}
+
+plsm_status install_bulk(struct lsm *db, struct edit *edit, size_t count, uint64_t bytes)
+{
+    mutex_lock(&db->edit_lock);
+    unsigned deepest = bulk_level_for(db->version, &db->options, bytes);
+    for (size_t i = 0; i < count; i++) {
+        const struct run_facts *facts = &edit->added[i].run->facts;
+        edit->added[i].level = bulk_level(db->version, &db->merging, deepest, facts->smallest, facts->largest);
+    }
+    plsm_status status = install(db, edit, false);
     mutex_unlock(&db->edit_lock);
     return status;
 }

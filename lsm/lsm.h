@@ -132,6 +132,30 @@ plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to);
 plsm_status lsm_retrain(struct lsm *db, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes),
                         void *arg);
 
+/* --- bulk loads (bulk.c) ---------------------------------------------------------------------------------------- */
+
+/* Entries in key order go into runs at once, which come into the tree together. One thread at a time; destroy it before
+ * the store is closed. PLSM_READ_ONLY, PLSM_NO_MEMORY. */
+struct lsm_bulk;
+plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out);
+/* Adds an entry; its size must be within the limits. PLSM_INVALID: its key does not come behind the one before it, and
+ * nothing is changed; after PLSM_IO, PLSM_NO_SPACE and PLSM_NO_MEMORY only destroy is of use. */
+plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value);
+/* Ends the run that is being written: the next key begins another. */
+plsm_status lsm_bulk_cut(struct lsm_bulk *bulk);
+/* Called when all earlier writes are visible and no later one can come between, as lsm_prepare: may give changes that
+ * become part of the load, none of them of a key in it (the memory must live until lsm_bulk_finish returns). */
+typedef plsm_status lsm_bulk_prepare(void *arg, const struct batch **also);
+/* Makes all of it visible at once, newer than all that was written before, and durable with that. After an error none
+ * of it is there, or (of a durable write that failed at the last) the next opening tells. `prepare` may be NULL. */
+plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, void *arg);
+/* What was not finished is removed. Accepts NULL. */
+void lsm_bulk_destroy(struct lsm_bulk *bulk);
+/* For `prepare`: the smallest and the largest key, which live as long as the load (false: it is empty); whether a key
+ * is in it. PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+bool lsm_bulk_bounds(const struct lsm_bulk *bulk, plsm_slice *smallest, plsm_slice *largest);
+plsm_status lsm_bulk_contains(struct lsm_bulk *bulk, plsm_slice key, bool *out);
+
 /* --- reading ---------------------------------------------------------------------------------------------------- */
 
 /* A found entry; zero before the first use. The bytes are copied into `memory`, which grows and is reused. */

@@ -213,7 +213,8 @@ static plsm_status read_record(void *arg, uint64_t user, plsm_slice payload, uin
         r->state->version = next;
         r->state->log_floor = edit.log_floor ? edit.log_floor : r->state->log_floor;
         r->state->next_number = edit.next_number ? edit.next_number : r->state->next_number;
-        r->state->seq = edit.seq ? edit.seq : r->state->seq;
+        if (edit.seq > r->state->seq) /* what is flushed may be older than a bulk load */
+            r->state->seq = edit.seq;
         r->records++;
     }
     edit_free(&edit);

@@ -150,6 +150,9 @@ struct run {
     struct run_context *context;
     struct run_facts facts;
     uint64_t smallest_head, largest_head; /* key_head of the bounds */
+    /* What stands for a 0 as sequence number of its entries: in a run of a bulk load the one of that load, until the
+     * store is closed (snapshots of before do not outlive it); 0 in all others. Set before a version has the run. */
+    uint64_t seq;
     struct run_body *_Atomic body;
     mutex loading;
     uint8_t bounds[]; /* smallest and largest key */

@@ -220,6 +220,8 @@ static plsm_status take_version(struct run_search *s, const struct run_question 
                                 struct page_hold *hold, struct entry *entry)
 {
     s->version_unit = unit;
+    if (__builtin_expect(s->run->seq > q->seq, 0)) /* it has one version of each key */
+        return PLSM_NOT_FOUND;
     while (entry->seq > q->seq) {
         slot = page_find(hold->page, q->key, q->hash, slot + 1, entry);
         if (slot == page_count(hold->page)) {

@@ -159,6 +159,8 @@ static void tell_work(const struct telling *t, const struct totals *sum)
     tell(t, "lsm.sorted_runs", version_sorted_runs(t->view->version));
     tell(t, "lsm.flushes", count(t, COUNT_FLUSHES));
     tell(t, "lsm.flush_bytes", count(t, COUNT_FLUSH_BYTES));
+    tell(t, "lsm.bulk_loads", count(t, COUNT_BULK_LOADS));
+    tell(t, "lsm.bulk_bytes", count(t, COUNT_BULK_BYTES));
     tell(t, "lsm.compactions", count(t, COUNT_COMPACTIONS));
     tell(t, "lsm.compact_bytes", count(t, COUNT_COMPACT_BYTES));
     tell(t, "lsm.compact_read_bytes", count(t, COUNT_COMPACT_READ_BYTES));

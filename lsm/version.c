@@ -80,8 +80,9 @@ void version_unref(struct version *version)
     mem_free(version);
 }
 
-/* The newest first. Of runs that share keys the newer one has the larger sequence number: memtables follow each other,
- * and what is merged were neighbours. Only parts of one sorted run have the same. */
+/* The newest first. Of runs that share keys the newer one has the larger sequence number: memtables and bulk loads
+ * follow each other, and what is merged were neighbours. Only parts of one sorted run have the same. (Numbers would not
+ * do: a bulk load takes those of its runs long before its place in time.) */
 static int by_age(const void *a, const void *b)
 {
     const struct run_facts *x = &(*(struct run *const *)a)->facts, *y = &(*(struct run *const *)b)->facts;

@@ -76,8 +76,7 @@ static plsm_status check_space(const struct lsm *db, const struct batch *batch)
 
 /* --- room in the memtable ----------------------------------------------------------------------------------------- */
 
-/* Freezes the active memtable and starts a new one with a new log. Leader, without lock. */
-static plsm_status rotate(struct lsm *db)
+plsm_status leader_rotate(struct lsm *db)
 {
     struct memlog fresh = {.log_first = db->next_log, .log_last = db->next_log};
     struct view *view = view_alloc();
@@ -166,7 +165,7 @@ static plsm_status make_room(struct lsm *db, uint64_t bytes)
             continue;
         }
         mutex_unlock(&db->lock);
-        plsm_status status = rotate(db);
+        plsm_status status = leader_rotate(db);
         mutex_lock(&db->lock);
         if (status == PLSM_OK && !db->options.background)
             status = work_inline(db);
@@ -176,8 +175,8 @@ static plsm_status make_room(struct lsm *db, uint64_t bytes)
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */
 
-/* Syncs the logs, oldest first. Leader. A failure is final: nobody knows what reached the disk. */
-static plsm_status sync_logs(struct lsm *db)
+/* A failure is final: nobody knows what reached the disk. */
+plsm_status leader_sync_logs(struct lsm *db)
 {
     plsm_status status = PLSM_OK;
     struct reclog_writer *logs[FROZEN_MAX + 1];
@@ -233,7 +232,7 @@ static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned 
         counter_add(&db->counters, COUNT_USER_BYTES, bytes);
     }
     if (sync)
-        TRY(sync_logs(db));
+        TRY(leader_sync_logs(db));
     for (size_t i = 0; i < part_count; i++)
         write_group_add(&group, parts[i]);
     write_group_end(&group);
@@ -360,7 +359,7 @@ static plsm_status freeze(void *arg, struct lsm *db, const struct batch **batch)
     *frozen = empty;
     if (empty || !room)
         return PLSM_OK;
-    TRY(rotate(db));
+    TRY(leader_rotate(db));
     *frozen = true;
     return PLSM_OK;
 }

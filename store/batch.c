@@ -72,16 +72,23 @@ static plsm_status check_meta(plsm_slice meta)
 static plsm_status check_value(plsm_slice value)
 {
     if (value.size > PLSM_INLINE_MAX)
-        return fail(PLSM_TOO_LARGE, "a value of %zu bytes: in a batch the limit is %u; use plsm_put or plsm_edit_open",
-                    value.size, PLSM_INLINE_MAX);
+        return fail(
+            PLSM_TOO_LARGE,
+            "a value of %zu bytes: in a batch and in a bulk load the limit is %u; use plsm_put or plsm_edit_open",
+            value.size, PLSM_INLINE_MAX);
     return PLSM_OK;
+}
+
+plsm_status batch_check_entry(plsm_slice meta, plsm_slice value)
+{
+    TRY(check_meta(meta));
+    return check_value(value);
 }
 
 plsm_status plsm_batch_put(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value)
 {
     TRY(key_check_public(keyspace, key));
-    TRY(check_meta(meta));
-    TRY(check_value(value));
+    TRY(batch_check_entry(meta, value));
     TRY(check_room(batch, key.size + meta.size + value.size));
     TRY(batch_add(&batch->changes, BATCH_PUT, (uint8_t)keyspace, key, meta, value));
     batch->names |= keyspace == PLSM_NAMES;

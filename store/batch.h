@@ -35,6 +35,9 @@ struct plsm_batch {
     bool names;                /* a plain change is in the keyspace of names */
 };
 
+/* Whether meta and value are within the limits of an entry: PLSM_TOO_LARGE. */
+plsm_status batch_check_entry(plsm_slice meta, plsm_slice value);
+
 static inline size_t batch_special_count(const plsm_batch *batch)
 {
     return batch->specials.size / sizeof(struct special);

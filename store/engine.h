@@ -39,6 +39,8 @@ enum { ENGINE_KEY_WHOLE = 3500 };
  * engine's `get` and no snapshot. */
 typedef plsm_status engine_prepare(void *arg, const struct batch **batch);
 
+struct engine_bulk;
+
 enum { ENGINE_MANY = 128 };
 
 struct engine {
@@ -54,6 +56,14 @@ struct engine {
     plsm_status (*flush)(void *tree);
     plsm_status (*compact)(void *tree, plsm_slice from, plsm_slice to);
     plsm_status (*retrain)(void *tree, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg);
+
+    /* Bulk loads: see lsm_bulk_* in lsm/lsm.h. NULL: this engine has none. Limits and keyspaces are checked. */
+    plsm_status (*bulk_create)(void *tree, struct engine_bulk **out);
+    plsm_status (*bulk_put)(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value);
+    plsm_status (*bulk_finish)(struct engine_bulk *bulk, engine_prepare *prepare, void *arg);
+    void (*bulk_destroy)(struct engine_bulk *bulk);
+    bool (*bulk_bounds)(const struct engine_bulk *bulk, plsm_slice *smallest, plsm_slice *largest);
+    plsm_status (*bulk_contains)(struct engine_bulk *bulk, plsm_slice key, bool *out);
 
     /* References are returned also with `no_value`. */
     plsm_status (*get)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,

@@ -160,6 +160,45 @@ static plsm_status tree_retrain(void *tree, bool all, void (*progress)(void *arg
     return lsm_retrain(tree, all, progress, arg);
 }
 
+/* An engine_bulk is the tree's own under another name, as with iterators below. */
+static struct lsm_bulk *own_bulk(const struct engine_bulk *bulk)
+{
+    return (struct lsm_bulk *)(uintptr_t)bulk;
+}
+
+static plsm_status tree_bulk_create(void *tree, struct engine_bulk **out)
+{
+    struct lsm_bulk *bulk = NULL;
+    plsm_status status = lsm_bulk_create(tree, &bulk);
+    *out = (struct engine_bulk *)bulk;
+    return status;
+}
+
+static plsm_status tree_bulk_put(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value)
+{
+    return lsm_bulk_put(own_bulk(bulk), key, meta, value);
+}
+
+static plsm_status tree_bulk_finish(struct engine_bulk *bulk, engine_prepare *prepare, void *arg)
+{
+    return lsm_bulk_finish(own_bulk(bulk), prepare, arg);
+}
+
+static void tree_bulk_destroy(struct engine_bulk *bulk)
+{
+    lsm_bulk_destroy(own_bulk(bulk));
+}
+
+static bool tree_bulk_bounds(const struct engine_bulk *bulk, plsm_slice *smallest, plsm_slice *largest)
+{
+    return lsm_bulk_bounds(own_bulk(bulk), smallest, largest);
+}
+
+static plsm_status tree_bulk_contains(struct engine_bulk *bulk, plsm_slice key, bool *out)
+{
+    return lsm_bulk_contains(own_bulk(bulk), key, out);
+}
+
 static plsm_status tree_get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                             struct engine_value *out)
 {
@@ -356,6 +395,12 @@ const struct engine engine_lsm = {
     .flush = tree_flush,
     .compact = tree_compact,
     .retrain = tree_retrain,
+    .bulk_create = tree_bulk_create,
+    .bulk_put = tree_bulk_put,
+    .bulk_finish = tree_bulk_finish,
+    .bulk_destroy = tree_bulk_destroy,
+    .bulk_bounds = tree_bulk_bounds,
+    .bulk_contains = tree_bulk_contains,
     .get = tree_get,
     .multi_get = tree_multi_get,
     .has_prefix = tree_has_prefix,

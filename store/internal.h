@@ -98,6 +98,9 @@ plsm_status retire_in_batch(const struct reference *reference, struct batch *out
 /* Deletes them, or leaves them to the edit that has them open. After the write only. Frees the list. */
 void retire_finish(plsm *db, struct retired *retired);
 
+/* Brackets a write of names. Returns whether it must look at what it replaces. */
+bool store_write_begin(plsm *db);
+void store_write_end(plsm *db, bool look);
 /* Writes a batch, resolving what must be; retires what it replaces. */
 plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability);
 /* Puts one key with a meta; the limits have been checked. */

@@ -7,8 +7,8 @@
  * Values up to PLSM_INLINE_MAX live in the tree. Larger ones are kept in extents beside it, are read and written at
  * offsets (plsm_read, plsm_edit_*) and are never wholly in memory.
  *
- * Threads: a store handle may be used by any number of threads at once. An iterator, a batch and an edit belong to one
- * thread at a time. Destroy iterators, snapshots and edits before closing the store.
+ * Threads: a store handle may be used by any number of threads at once. An iterator, a batch, an edit and a bulk load
+ * belong to one thread at a time. Destroy iterators, snapshots, edits and bulk loads before closing the store.
  *
  * Errors: functions return a plsm_status; plsm_message() has the sentence. A failed call changes nothing. */
 #ifndef PLSM_H
@@ -39,6 +39,7 @@ typedef struct plsm_snapshot plsm_snapshot;
 typedef struct plsm_iterator plsm_iterator;
 typedef struct plsm_batch plsm_batch;
 typedef struct plsm_edit plsm_edit;
+typedef struct plsm_bulk plsm_bulk;
 
 /* Keyspaces divide a store; a batch may span them. What users see as keys are the names. */
 typedef enum plsm_keyspace {
@@ -170,6 +171,28 @@ plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durabi
 
 /* Makes everything acknowledged so far survive power loss. */
 plsm_status plsm_sync(plsm *db);
+
+/* Bulk loads: many entries in key order are written straight into the files of the tree, without log and memtable, and
+ * not once more by each level on their way down. All of them become visible at once, when the load is finished; until
+ * then other threads read and write as ever. They count as written at that moment: newer than all that was written
+ * before, also while the load was open. Where older keys lie in between theirs they stand above these until compaction
+ * merges them. Memory is bounded, by about one file of the tree (the option file_size).
+ *
+ * plsm_bulk_create: PLSM_READ_ONLY, PLSM_NO_MEMORY; PLSM_UNSUPPORTED: the engine has none. Owned by the caller, to
+ * plsm_bulk_destroy. */
+plsm_status plsm_bulk_create(plsm *db, plsm_bulk **out);
+/* Adds an entry. Keyspaces and in them keys must ascend strictly: PLSM_INVALID, naming the key that does not. Otherwise
+ * PLSM_INVALID and PLSM_TOO_LARGE as plsm_batch_put: values up to PLSM_INLINE_MAX (larger ones: plsm_put,
+ * plsm_edit_open). After these the load is as it was; after PLSM_NO_SPACE, PLSM_IO and PLSM_NO_MEMORY it can only be
+ * destroyed. */
+plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value);
+/* Makes all of it visible at once; it then survives power loss, with everything written before. Ends the load, also
+ * when it fails: then nothing of it is there (where the last write to the disk failed, the store turns read-only and
+ * the next open tells). PLSM_INVALID (of a load that has failed before), PLSM_READ_ONLY, PLSM_NO_SPACE, PLSM_IO,
+ * PLSM_CORRUPT, PLSM_NO_MEMORY. */
+plsm_status plsm_bulk_finish(plsm_bulk *bulk);
+/* Frees it; of a load that was not finished nothing stays. Accepts NULL. */
+void plsm_bulk_destroy(plsm_bulk *bulk);
 
 /* --- snapshots and iterators ------------------------------------------------------------------------------------ */
 

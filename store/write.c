@@ -33,8 +33,7 @@ plsm_status refuse_writes(plsm *db)
     return db->read_only ? fail(PLSM_READ_ONLY, "the store was opened read-only") : PLSM_OK;
 }
 
-/* Brackets a write of names. Returns whether it must look at what it replaces. */
-static bool write_begin(plsm *db)
+bool store_write_begin(plsm *db)
 {
     atomic_fetch_add(&db->blind_writes, 1);
     bool look = atomic_load(&db->references);
@@ -43,7 +42,7 @@ static bool write_begin(plsm *db)
     return look;
 }
 
-static void write_end(plsm *db, bool look)
+void store_write_end(plsm *db, bool look)
 {
     if (!look)
         atomic_fetch_sub(&db->blind_writes, 1);
@@ -89,7 +88,7 @@ void retire_finish(plsm *db, struct retired *retired)
 
 plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability)
 {
-    bool look = write_begin(db);
+    bool look = store_write_begin(db);
     bool sync = durability == PLSM_SYNC;
     plsm_status status = PLSM_OK;
     if (!resolve_is_needed(batch, look)) {
@@ -103,7 +102,7 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
         }
         resolve_free(&resolve);
     }
-    write_end(db, look);
+    store_write_end(db, look);
     return status;
 }
 

@@ -46,10 +46,10 @@ struct recording {
     struct env *env;
     struct model *model;
     struct op *ops;
-    struct mark *marks;            /* marks[0]: after the open; marks[i + 1]: after operation i */
-    size_t count;                  /* operations */
-    unsigned flushes, compactions; /* that did something */
-    uint64_t split, sorted_runs;   /* parts of merges beyond the first of each, and sorted runs, at most */
+    struct mark *marks;                   /* marks[0]: after the open; marks[i + 1]: after operation i */
+    size_t count;                         /* operations */
+    unsigned flushes, compactions, loads; /* that did something */
+    uint64_t split, sorted_runs;          /* parts of merges beyond the first of each, and sorted runs, at most */
 };
 
 /* --- recording ---------------------------------------------------------------------------------------------------- */
@@ -57,7 +57,8 @@ struct recording {
 static bool promises(const struct op *op, bool wrote)
 {
     bool write = op->kind <= OP_DELETE_RANGE || op->kind == OP_BATCH_WRITE;
-    return op->kind == OP_SYNC || op->kind == OP_REOPEN || (write && wrote && op->sync);
+    return op->kind == OP_SYNC || op->kind == OP_REOPEN || (write && wrote && op->sync) ||
+           (op->kind == OP_BULK && wrote);
 }
 
 /* What the merges were like. */
@@ -93,6 +94,7 @@ static void record(struct recording *recording, const char *options, uint64_t se
         recording->compactions += op->kind == OP_COMPACT && worked;
         look_inside(recording, replay.db);
         bool wrote = model_now(recording->model) > mark.writes;
+        recording->loads += op->kind == OP_BULK && wrote;
         mark.calls = env_memory_calls(recording->env);
         mark.writes = model_now(recording->model);
         if (promises(op, wrote))
@@ -105,11 +107,12 @@ static void record(struct recording *recording, const char *options, uint64_t se
     ck_assert_uint_ge(recording->flushes, 3);
     ck_assert_uint_ge(recording->compactions, 3);
     ck_assert_uint_gt(recording->split, 0);
-    printf("crash: %zu operations, %lu writes, %lu storage calls, %u flushes, %u compactions asked for, %lu parts, "
-           "%lu sorted runs, seed %lu, %s\n",
+    ck_assert_uint_ge(recording->loads, 3);
+    printf("crash: %zu operations, %lu writes, %lu storage calls, %u flushes, %u compactions asked for, %u bulk loads, "
+           "%lu parts, %lu sorted runs, seed %lu, %s\n",
            recording->count, (unsigned long)mark.writes, (unsigned long)mark.calls, recording->flushes,
-           recording->compactions, (unsigned long)recording->split, (unsigned long)recording->sorted_runs,
-           (unsigned long)seed, recorded);
+           recording->compactions, recording->loads, (unsigned long)recording->split,
+           (unsigned long)recording->sorted_runs, (unsigned long)seed, recorded);
 }
 
 static void forget(struct recording *recording)
@@ -151,12 +154,28 @@ static uint64_t mix(uint64_t a, uint64_t b)
     return splitmix64(&state);
 }
 
+static void count_run(void *arg, const char *name)
+{
+    *(uint64_t *)arg += strncmp(name, "run-", 4) == 0;
+}
+
+/* What a crash has left of flushes, compactions and bulk loads is gone behind an open. */
+static bool no_orphans(struct replay *replay, struct env *image)
+{
+    uint64_t files = 0, known = (uint64_t)statistic(replay->db->tree, "store.files");
+    plsm_status status = env_list(image, STORE, count_run, &files);
+    if (status != PLSM_OK || files != known)
+        snprintf(replay->failure, sizeof replay->failure, "%lu files of runs behind the open, %lu are known",
+                 (unsigned long)files, (unsigned long)known);
+    return status == PLSM_OK && files == known;
+}
+
 /* Opens an image and finds its moment, which it makes the newest of replay's fresh model; the whole state must fit. */
 static bool open_image(struct replay *replay, const struct recording *recording, struct env *image, struct legal legal,
                        uint64_t *moment)
 {
     replay->must_exist = legal.must_exist;
-    if (!replay_start(replay, image, STORE, recording->image_options, model_create()))
+    if (!replay_start(replay, image, STORE, recording->image_options, model_create()) || !no_orphans(replay, image))
         return false;
     *moment = find_moment(replay->db, recording->model, legal.low, legal.high, replay->failure, sizeof replay->failure);
     if (*moment == UINT64_MAX)

@@ -49,6 +49,7 @@ static const struct workload_profile profile = {
                [OP_BATCH_MOVE] = 4,
                [OP_BATCH_SET_META] = 4,
                [OP_BATCH_WRITE] = 14,
+               [OP_BULK] = 3,
                [OP_SYNC] = 3,
                [OP_FLUSH] = 3,
                [OP_COMPACT] = 3,
@@ -119,7 +120,8 @@ static bool do_step(struct state *state, size_t step)
     const struct op *op = &state->ops[step - 1];
     uint64_t writes = model_now(state->model), errors = state->replay.errors;
     bool passed = replay_step(&state->replay, op);
-    bool wrote = model_now(state->model) > writes && op->sync && (op->kind <= OP_DELETE_RANGE || op->kind == OP_BATCH_WRITE);
+    bool durable = op->kind == OP_BULK || (op->sync && (op->kind <= OP_DELETE_RANGE || op->kind == OP_BATCH_WRITE));
+    bool wrote = model_now(state->model) > writes && durable;
     bool clean = state->replay.errors == errors && state->replay.db;
     if (clean && (wrote || op->kind == OP_SYNC || op->kind == OP_REOPEN))
         state->promised = model_now(state->model);

@@ -65,6 +65,8 @@ bool replay_stop(struct replay *replay)
         close_iterator(replay, slot);
         close_snapshot(replay, slot);
     }
+    plsm_bulk_destroy(replay->bulk);
+    replay->bulk = NULL;
     plsm_status status = plsm_close(replay->db);
     replay->db = NULL;
     return (status == PLSM_OK || forgiven(replay, status, "close")) && joined;
@@ -267,6 +269,51 @@ static bool step_write(struct replay *replay, const struct op *ops, size_t count
         return true;
     }
     return forgiven(replay, status, "write") && failed_write(replay, changes, change_count, sync);
+}
+
+/* --- bulk loads --------------------------------------------------------------------------------------------------- */
+
+static void drop_bulk(struct replay *replay)
+{
+    plsm_bulk_destroy(replay->bulk);
+    replay->bulk = NULL;
+}
+
+static bool finish_bulk(struct replay *replay)
+{
+    struct change changes[MODEL_CHANGES];
+    size_t change_count;
+    plsm_status expected = model_plan(replay->model, replay->bulk_puts, replay->bulk_count, changes, &change_count);
+    if (expected != PLSM_OK)
+        return fails(replay, "bulk puts have conditions");
+    plsm_status status = plsm_bulk_finish(replay->bulk);
+    drop_bulk(replay);
+    if (status == PLSM_OK) {
+        model_apply(replay->model, changes, change_count);
+        return true;
+    }
+    return forgiven(replay, status, "bulk_finish") && failed_write(replay, changes, change_count, true);
+}
+
+static bool step_bulk(struct replay *replay, const struct op *op)
+{
+    if (replay->bulk)
+        return finish_bulk(replay);
+    plsm_status status = plsm_bulk_create(replay->db, &replay->bulk);
+    if (status != PLSM_OK)
+        return forgiven(replay, status, "bulk_create");
+    replay->bulk_count = workload_bulk(op, replay->bulk_puts);
+    for (size_t i = 0; i < replay->bulk_count && status == PLSM_OK; i++) {
+        const struct op *put = &replay->bulk_puts[i];
+        uint8_t meta[PLSM_META_MAX];
+        status = plsm_bulk_put(replay->bulk, workload_keyspace(put->key), workload_key(put->key), meta_of(put, meta),
+                               value_of(replay, put));
+    }
+    if (status != PLSM_OK || op->slot == 1)
+        drop_bulk(replay);
+    if (status != PLSM_OK)
+        return forgiven(replay, status, "bulk_put");
+    return op->slot != 0 || finish_bulk(replay);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
@@ -491,6 +538,8 @@ bool replay_step(struct replay *replay, const struct op *op)
         replay->batch_count = 0;
         return count == 0 || step_write(replay, replay->batch, count, false, op->sync);
     }
+    case OP_BULK:
+        return step_bulk(replay, op);
     case OP_SYNC:
         status = plsm_sync(replay->db);
         return status == PLSM_OK || forgiven(replay, status, "sync");

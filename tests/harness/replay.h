@@ -31,6 +31,9 @@ struct replay {
     plsm_status compaction_status;
     struct op batch[WORKLOAD_BATCH];
     size_t batch_count;
+    plsm_bulk *bulk; /* a load left open, and the puts in it */
+    struct op bulk_puts[WORKLOAD_BATCH];
+    size_t bulk_count;
     struct {
         plsm_snapshot *handle;
         uint64_t at;

@@ -7,20 +7,35 @@
 #include "base/banned.h"
 
 static const char *const kind_names[OP_COUNT] = {
-    "put",           "delete",
-    "delete_range",  "batch_put",
-    "batch_delete",  "batch_delete_range",
-    "batch_move",    "set_meta",
-    "if_absent",     "if_equal",
-    "batch_write",   "sync",
-    "flush",         "compact",
-    "reopen",        "get",
-    "read",          "has_prefix",
-    "snapshot_open", "snapshot_close",
-    "iterator_open", "iterator_close",
-    "first",         "last",
-    "seek",          "seek_before",
-    "next",          "previous",
+    "put",
+    "delete",
+    "delete_range",
+    "batch_put",
+    "batch_delete",
+    "batch_delete_range",
+    "batch_move",
+    "set_meta",
+    "if_absent",
+    "if_equal",
+    "batch_write",
+    "bulk",
+    "sync",
+    "flush",
+    "compact",
+    "reopen",
+    "get",
+    "read",
+    "has_prefix",
+    "snapshot_open",
+    "snapshot_close",
+    "iterator_open",
+    "iterator_close",
+    "first",
+    "last",
+    "seek",
+    "seek_before",
+    "next",
+    "previous",
     "scan",
 };
 
@@ -36,6 +51,7 @@ const struct workload_profile workload_everything = {
                [OP_BATCH_IF_ABSENT] = 4,
                [OP_BATCH_IF_EQUAL] = 4,
                [OP_BATCH_WRITE] = 40,
+               [OP_BULK] = 8,
                [OP_SYNC] = 6,
                [OP_FLUSH] = 8,
                [OP_COMPACT] = 6,
@@ -70,9 +86,10 @@ const struct workload_profile workload_writes = {
                [OP_BATCH_MOVE] = 10,
                [OP_BATCH_SET_META] = 10,
                [OP_BATCH_WRITE] = 60,
+               [OP_BULK] = 14,
                [OP_SYNC] = 10,
-               [OP_FLUSH] = 6,
-               [OP_COMPACT] = 4,
+               [OP_FLUSH] = 8,
+               [OP_COMPACT] = 8,
                [OP_REOPEN] = 2},
     .keys = 160,
     .sync_percent = 8,
@@ -324,6 +341,27 @@ static uint32_t pick_size(struct random *random, uint32_t max)
     return size < max ? size : max;
 }
 
+size_t workload_bulk(const struct op *op, struct op puts[WORKLOAD_BATCH])
+{
+    unsigned first = workload_rank(op->key), last = workload_rank(op->other), step = 1 + op->meta_size % 4u;
+    size_t count = 0;
+    if (first > last) {
+        first = workload_rank(op->other);
+        last = workload_rank(op->key);
+    }
+    for (unsigned rank = first; rank <= last && count < WORKLOAD_BATCH; rank += step) {
+        struct random random;
+        random_seed(&random, op->seed + rank);
+        uint32_t size = pick_size(&random, op->size);
+        puts[count++] = (struct op){.kind = OP_BATCH_PUT,
+                                    .key = at_rank[rank],
+                                    .meta_size = (uint8_t)random_below(&random, 2) ? 0 : (uint8_t)(rank % 40),
+                                    .size = size,
+                                    .seed = (uint32_t)random_next(&random)};
+    }
+    return count;
+}
+
 /* The key itself, or the one before it when it is not in the names. */
 static uint16_t name_near(uint16_t number)
 {
@@ -367,6 +405,10 @@ static void fill_op(struct op *op, const struct workload_profile *profile, struc
         break;
     case OP_COMPACT:
         op->slot = (uint8_t)random_below(random, 2);
+        break;
+    case OP_BULK: /* `size` is the most that a value may have */
+        op->size = profile->value_max;
+        op->meta_size = (uint8_t)random_below(random, 4);
         break;
     case OP_GET:
     case OP_READ:
@@ -421,10 +463,10 @@ void workload_print_op(FILE *out, size_t number, const struct op *op)
 {
     fprintf(out, "  %4zu %-14s", number, kind_names[op->kind]);
     if (op->kind <= OP_BATCH_IF_EQUAL || op->kind == OP_GET || op->kind == OP_READ || op->kind == OP_HAS_PREFIX ||
-        op->kind == OP_COMPACT || op->kind == OP_ITERATOR_OPEN || op->kind == OP_ITERATOR_SEEK ||
+        op->kind == OP_COMPACT || op->kind == OP_BULK || op->kind == OP_ITERATOR_OPEN || op->kind == OP_ITERATOR_SEEK ||
         op->kind == OP_ITERATOR_SEEK_BEFORE)
         print_key(out, op->key);
-    if (op->kind == OP_BATCH_MOVE || op->kind == OP_COMPACT || op->kind == OP_ITERATOR_OPEN)
+    if (op->kind == OP_BATCH_MOVE || op->kind == OP_COMPACT || op->kind == OP_BULK || op->kind == OP_ITERATOR_OPEN)
         print_key(out, op->other);
     fprintf(out, "   {%u, %u, %u, %u, %u, %u, %u, %uu}\n", op->kind, op->slot, op->sync, op->meta_size, op->key,
             op->other, op->size, op->seed);

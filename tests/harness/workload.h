@@ -25,6 +25,10 @@ enum op_kind {
     OP_BATCH_IF_ABSENT,
     OP_BATCH_IF_EQUAL, /* size 0 and seed 0: to the value that is there; otherwise to one that is not */
     OP_BATCH_WRITE,
+    /* A bulk load of up to WORKLOAD_BATCH keys from key to other, in their order, with every 1 + meta_size % 4 th of
+     * them. slot 0: written and finished; 1: written and dropped; otherwise written and left open: the next OP_BULK
+     * finishes it and does nothing else. */
+    OP_BULK,
     OP_SYNC,
     OP_FLUSH,
     OP_COMPACT, /* [key, other) when slot is 1, everything when it is 0 */
@@ -94,6 +98,8 @@ plsm_slice workload_probe(unsigned number, unsigned change, uint8_t *buffer);
 /* The range that an operation deletes: mostly a few keys, sometimes many, open, or turned round (then none). The bounds
  * are written into `buffers` (two keys). */
 void workload_range(const struct op *op, uint8_t *buffers, plsm_slice *from, plsm_slice *to);
+/* The puts of an OP_BULK, in key order; returns how many. */
+size_t workload_bulk(const struct op *op, struct op puts[WORKLOAD_BATCH]);
 
 /* The bytes of a value or meta: a pure function of seed and position. Some seeds give zeros only, some text. */
 void workload_fill(uint32_t seed, uint8_t *data, size_t size);

@@ -178,6 +178,57 @@ START_TEST(picking_a_range)
 }
 END_TEST
 
+/* Where a run of a bulk load goes. */
+START_TEST(loading)
+{
+    const uint64_t mib = 1 << 20; /* level 1 may hold 2 MiB, level 2 20, level 3 200 */
+    const struct line lines[] = {{0, "\1a", "\1c", mib, 0},
+                                 {1, "\1f", "\1h", mib, 0},
+                                 {1, "\1m", "\1p", mib / 2, 0},
+                                 {2, "\1c", "\1g", mib, 0},
+                                 {2, "\1t", "\1z", mib, 0}};
+    struct lsm_options o = options();
+    struct version *version = make_version(lines, 5), *empty = version_create();
+    const struct {
+        const struct version *version;
+        uint64_t bytes;
+        unsigned level;
+    } sizes[] = {
+        {empty, 0, 1},
+        {empty, 2 * mib, 1},
+        {empty, 2 * mib + 1, 2},
+        {empty, 21 * mib, 3},
+        {version, mib / 4, 2},
+        {version, 18 * mib, 2},
+        {version, 18 * mib + 1, 3},
+        {version, 201 * mib, 4},
+        {empty, 1 << 30, 4},
+        {empty, UINT64_MAX / 2, LSM_LEVELS - 1},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        ck_assert_msg(bulk_level_for(sizes[i].version, &o, sizes[i].bytes) == sizes[i].level, "size %zu: %u", i,
+                      bulk_level_for(sizes[i].version, &o, sizes[i].bytes));
+    const struct {
+        const char *smallest, *largest;
+        unsigned deepest, merging; /* a compaction from q to s goes into that level */
+        unsigned level;
+    } table[] = {
+        {"\1i", "\1l", 2, 0, 2}, {"\1i", "\1l", 3, 0, 3},   {"\1i", "\1l", 1, 0, 1}, {"\1i", "\1m", 2, 0, 0},
+        {"\1x", "\1y", 2, 0, 1}, {"\1b", "\1b", 3, 0, 0},   {"\1d", "\1e", 3, 0, 1}, {"\1g", "\1g", 3, 0, 0},
+        {"\1r", "\1r", 2, 2, 1}, {"\1r", "\1r", 3, 2, 3},   {"\1r", "\1r", 1, 1, 0}, {"\1i", "\1q", 2, 2, 0},
+        {"\1s", "\1s", 2, 2, 1}, {"\1sa", "\1sb", 2, 2, 2}, {"\1a", "\1z", 2, 2, 0}, {"\3a", "\3z", 6, 0, 6},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct merging merging = {table[i].merging, slice_of("\1q"), slice_of("\1s")};
+        unsigned level =
+            bulk_level(version, &merging, table[i].deepest, slice_of(table[i].smallest), slice_of(table[i].largest));
+        ck_assert_msg(level == table[i].level, "line %zu: %u", i, level);
+    }
+    version_unref(version);
+    version_unref(empty);
+}
+END_TEST
+
 START_TEST(versions)
 {
     const struct line lines[] = {{1, "\1a", "\1c", 10, 0}, {1, "\1d", "\1f", 10, 0}, {1, "\1h", "\1k", 10, 0}};
@@ -213,6 +264,7 @@ int main(void)
     tcase_add_test(tcase, pacing);
     tcase_add_test(tcase, picking);
     tcase_add_test(tcase, picking_a_range);
+    tcase_add_test(tcase, loading);
     tcase_add_test(tcase, versions);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

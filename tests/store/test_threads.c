@@ -1,8 +1,8 @@
 /* Writers, readers and maintenance on one store at once.
  *
  * Each writer owns a group of keys and writes one number to all of them in one batch, over and over, sometimes deleting
- * them all. Whoever reads a snapshot must see one number in the whole group (or none of its keys), never less than what
- * was acknowledged before the snapshot was taken, and the same by gets and by scans. All writers also count on one
+ * them all, sometimes by a bulk load. Whoever reads a snapshot must see one number in the whole group (or none of its
+ * keys), never less than what was acknowledged before the snapshot was taken, and the same by gets and by scans. All writers also count on one
  * shared key with compare-and-set: no increment may be lost. Flushes, compactions and syncs go on meanwhile.
  *
  * THREADS_SECONDS: how long, per environment. */
@@ -88,6 +88,20 @@ static void increment(struct shared *shared, plsm_value *value)
         good(shared, status, "compare-and-set");
 }
 
+/* The group in one bulk load; its keys ascend by their letter, then by their length. */
+static plsm_status load_group(plsm *db, unsigned writer, plsm_slice value)
+{
+    plsm_bulk *bulk = NULL;
+    char buffer[64];
+    plsm_status status = plsm_bulk_create(db, &bulk);
+    for (unsigned n = 0; n < GROUP && status == PLSM_OK; n++)
+        status = plsm_bulk_put(bulk, PLSM_NAMES, group_key(writer, n / 5 + n % 5 * 5, buffer), slice(NULL, 0), value);
+    if (status == PLSM_OK)
+        status = plsm_bulk_finish(bulk);
+    plsm_bulk_destroy(bulk);
+    return status;
+}
+
 static void run_writer(void *arg)
 {
     struct worker *worker = arg;
@@ -106,7 +120,9 @@ static void run_writer(void *arg)
             else
                 plsm_batch_put(batch, PLSM_NAMES, key, slice(NULL, 0), slice(bytes, 8 + (number * i) % (VALUE - 8)));
         }
-        if (!good(shared, plsm_write(shared->db, batch, number % 64 == 0 ? PLSM_SYNC : PLSM_NONE), "batch"))
+        plsm_status status = number % 32 == 5 ? load_group(shared->db, worker->number, slice(bytes, VALUE))
+                                              : plsm_write(shared->db, batch, number % 64 ? PLSM_NONE : PLSM_SYNC);
+        if (!good(shared, status, "batch or bulk load"))
             break;
         atomic_store(&shared->acknowledged[worker->number], number);
         increment(shared, &value);

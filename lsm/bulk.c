@@ -1,0 +1,353 @@
+/* Bulk loads: sorted entries go into runs at once, without log, memtable and compaction.
+ *
+ * The runs are written as those of a compaction are, while anything else goes on, and nobody sees them. At the end they
+ * come into the tree by one edit, as the leader of the write queue does it: so a load is one write among the others.
+ *
+ * Recency. A load is newer than all that was written before, so its runs must stand above what they overlap. Memtables
+ * with keys inside their bounds are flushed first; then each run goes as deep as bulk_level allows.
+ *
+ * Visibility. The pages were written before the sequence number of the load is known, and hold 0. So the runs carry it
+ * in memory (run->seq), where snapshots of before are too; once these are gone, at the latest after reopening, 0 is
+ * right. (RocksDB keeps such a number, the global one of an ingested file, in the file; it can stay here since no
+ * snapshot outlives the process.) The active memtable is replaced before the view is: whoever still looks at the old
+ * view sees nothing of the load, and nothing that was written after it either.
+ *
+ * Durability. Later writes may be lost in a power loss that a load survives, never earlier ones: the logs are synced
+ * first. */
+#include "lsm/db.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "lsm/cursor.h"
+#include "lsm/output.h"
+#include "base/banned.h"
+
+/* --- policy ------------------------------------------------------------------------------------------------------- */
+
+unsigned bulk_level_for(const struct version *version, const struct lsm_options *options, uint64_t bytes)
+{
+    unsigned level = version_last_level(version);
+    if (level == 0)
+        level = 1;
+    while (tier_policy(options).partial && level + 1 < LSM_LEVELS &&
+           version->levels[level].bytes + bytes > level_bytes_max(options, level))
+        level++;
+    return level;
+}
+
+static bool overlaps(const struct version *version, unsigned level, plsm_slice smallest, plsm_slice largest)
+{
+    const struct level *l = &version->levels[level];
+    size_t first = 0;
+    if (level > 0)
+        return version_overlapping(version, level, smallest, largest, &first) > 0;
+    for (size_t i = 0; i < l->count; i++)
+        if (run_overlaps(l->runs[i], smallest, largest))
+            return true;
+    return false;
+}
+
+unsigned bulk_level(const struct version *version, const struct merging *merging, unsigned deepest, plsm_slice smallest,
+                    plsm_slice largest)
+{
+    unsigned level = 0;
+    if (overlaps(version, 0, smallest, largest))
+        return 0;
+    while (level < deepest && !overlaps(version, level + 1, smallest, largest))
+        level++;
+    bool amid = level > 0 && level == merging->level && slice_compare(merging->smallest, largest) <= 0 &&
+                slice_compare(merging->largest, smallest) >= 0;
+    return amid ? level - 1 : level;
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+struct lsm_bulk {
+    struct lsm *db;
+    struct output_job output;
+    struct run_writer *writer; /* of the run being written; NULL: there is none */
+    struct buf last_key;
+    struct edit edit; /* the finished runs, in key order; their levels are chosen at the end */
+    uint64_t bytes;   /* of their files */
+    uint64_t user_bytes;
+    bool broken; /* by a failure that cannot be taken back */
+    bool ended;  /* installed, or failed at it */
+};
+
+plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out)
+{
+    *out = NULL;
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    if (db->options.read_only)
+        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
+    struct lsm_bulk *bulk = mem_zalloc(sizeof *bulk);
+    if (!bulk)
+        return fail(PLSM_NO_MEMORY, "no memory for a bulk load");
+    bulk->db = db;
+    output_job_start(db, db->options.file_size, env_wall_ns(db->env) / 1000000000, &bulk->output);
+    *out = bulk;
+    return PLSM_OK;
+}
+
+void lsm_bulk_destroy(struct lsm_bulk *bulk)
+{
+    if (!bulk)
+        return;
+    struct lsm *db = bulk->db;
+    run_writer_destroy(bulk->writer);
+    if (!bulk->ended)
+        disown(&bulk->edit);
+    edit_free(&bulk->edit);
+    buf_free(&bulk->last_key);
+    mem_free(bulk);
+    garbage_collect(db);
+}
+
+static plsm_status usable(const struct lsm_bulk *bulk)
+{
+    if (bulk->ended)
+        return fail(PLSM_INVALID, "the bulk load has ended");
+    return bulk->broken ? fail(PLSM_INVALID, "the bulk load has failed before; destroy it and begin again") : PLSM_OK;
+}
+
+static plsm_status finish_run(struct lsm_bulk *bulk)
+{
+    uint64_t bytes = 0;
+    if (!bulk->writer)
+        return PLSM_OK;
+    plsm_status status = output_finish(bulk->db, bulk->writer, 0, 0, &bulk->edit, &bytes);
+    bulk->writer = NULL;
+    bulk->bytes += bytes;
+    return status;
+}
+
+/* Starts a run, for the level where it would go by what is known yet. */
+static plsm_status start_run(struct lsm_bulk *bulk)
+{
+    struct lsm *db = bulk->db;
+    mutex_lock(&db->lock);
+    unsigned level = bulk_level_for(db->version, &db->options, bulk->bytes + db->options.file_size);
+    mutex_unlock(&db->lock);
+    return output_start(db, level, &bulk->output, &bulk->writer);
+}
+
+plsm_status lsm_bulk_cut(struct lsm_bulk *bulk)
+{
+    TRY(usable(bulk));
+    plsm_status status = finish_run(bulk);
+    bulk->broken = status != PLSM_OK;
+    return status;
+}
+
+static plsm_status add(struct lsm_bulk *bulk, const struct entry *entry)
+{
+    if (bulk->writer && (run_writer_size(bulk->writer) >= bulk->db->options.file_size ||
+                         *bulk->last_key.data != *(const uint8_t *)entry->key.data))
+        TRY(finish_run(bulk));
+    bulk->last_key.size = 0;
+    TRY(buf_append(&bulk->last_key, entry->key.data, entry->key.size));
+    if (!bulk->writer)
+        TRY(start_run(bulk));
+    bulk->user_bytes += entry->key.size + entry->meta.size + entry->value.size;
+    return run_writer_add(bulk->writer, entry);
+}
+
+plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value)
+{
+    TRY(usable(bulk));
+    INVARIANT(key.size >= 1 && key.size <= LSM_KEY_MAX && meta.size <= LSM_META_MAX && value.size <= LSM_VALUE_MAX);
+    if (bulk->last_key.size && slice_compare(key, buf_slice(&bulk->last_key)) <= 0) {
+        int shown = (int)(key.size - 1 < 200 ? key.size - 1 : 200);
+        return fail(PLSM_INVALID, "the key \"%.*s\" does not come behind the one before it", shown,
+                    (const char *)key.data + 1);
+    }
+    struct entry entry = {.key = key, .meta = meta, .value = value, .kind = BATCH_PUT};
+    plsm_status status = add(bulk, &entry);
+    bulk->broken = status != PLSM_OK;
+    return status;
+}
+
+/* --- looking at it ------------------------------------------------------------------------------------------------ */
+
+bool lsm_bulk_bounds(const struct lsm_bulk *bulk, plsm_slice *smallest, plsm_slice *largest)
+{
+    const struct edit *edit = &bulk->edit;
+    if (edit->added_count == 0)
+        return false;
+    *smallest = edit->added[0].run->facts.smallest;
+    *largest = edit->added[edit->added_count - 1].run->facts.largest;
+    return true;
+}
+
+/* The finished run whose bounds enclose the key; NULL: none does. */
+static struct run *enclosing(const struct lsm_bulk *bulk, plsm_slice key)
+{
+    size_t low = 0, high = bulk->edit.added_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (slice_compare(bulk->edit.added[middle].run->facts.largest, key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    struct run *run = low < bulk->edit.added_count ? bulk->edit.added[low].run : NULL;
+    return run && slice_compare(run->facts.smallest, key) <= 0 ? run : NULL;
+}
+
+plsm_status lsm_bulk_contains(struct lsm_bulk *bulk, plsm_slice key, bool *out)
+{
+    struct cursor_options options = {.seq = SEQ_MAX, .no_value = true};
+    struct cursor cursor = {0};
+    struct run *run = enclosing(bulk, key);
+    *out = false;
+    if (!run)
+        return PLSM_OK;
+    TRY(cursor_open_runs(&cursor, &run, 1, &options));
+    cursor_seek(&cursor, key);
+    plsm_status status = cursor.status;
+    *out = status == PLSM_OK && cursor.valid && slice_equal(cursor.entry.key, key);
+    cursor_close(&cursor);
+    return status;
+}
+
+/* --- bringing it in ----------------------------------------------------------------------------------------------- */
+
+/* Whether a memtable has a key, or deletes a range, inside the bounds of a run. */
+static plsm_status table_meets(const struct lsm_bulk *bulk, const struct memtable *table, bool *out)
+{
+    struct memtable_iterator it;
+    const struct tombstones *ranges = memtable_ranges(table);
+    plsm_status status = PLSM_OK;
+    memtable_iterator_init(&it, table);
+    for (size_t i = 0; i < bulk->edit.added_count && !*out && status == PLSM_OK; i++) {
+        const struct run_facts *facts = &bulk->edit.added[i].run->facts;
+        size_t at = ranges ? tombstones_reaching(ranges, facts->smallest) : 0;
+        *out = ranges && at < ranges->count && slice_compare(ranges->list[at].from, facts->largest) <= 0;
+        if (*out)
+            break;
+        memtable_iterator_seek(&it, facts->smallest);
+        *out = memtable_iterator_valid(&it) && slice_compare(memtable_iterator_key(&it), facts->largest) <= 0;
+        if (it.failed)
+            status = fail(PLSM_NO_MEMORY, "no memory for a bulk load");
+    }
+    memtable_iterator_destroy(&it);
+    return status;
+}
+
+static plsm_status memtables_meet(const struct lsm_bulk *bulk, bool *out)
+{
+    struct view *view = view_acquire(bulk->db);
+    plsm_status status = PLSM_OK;
+    *out = false;
+    for (unsigned i = 0; i < view->table_count && status == PLSM_OK; i++)
+        status = table_meets(bulk, view->tables[i], out);
+    view_release(view);
+    return status;
+}
+
+/* Flushes until at most `left` memtables are frozen. */
+static plsm_status flush_down_to(struct lsm *db, unsigned left)
+{
+    for (;;) {
+        mutex_lock(&db->lock);
+        bool more = db->frozen_count > left;
+        plsm_status status = more ? db_writable(db) : PLSM_OK;
+        mutex_unlock(&db->lock);
+        if (!more || status != PLSM_OK)
+            return status;
+        TRY(flush_oldest(db));
+    }
+}
+
+/* Writes the changes that belong to the load into runs of their own: they come in by the same edit, or not at all. */
+static plsm_status write_also(struct lsm_bulk *bulk, const struct batch *also, uint64_t seq)
+{
+    struct lsm *db = bulk->db;
+    const uint8_t *at = also->bytes.data, *end = at + also->bytes.size;
+    struct batch_change change;
+    struct memtable *table = memtable_create(&db->pool);
+    if (!table)
+        return fail(PLSM_NO_MEMORY, "no memory for a memtable");
+    plsm_status status = memtable_reserve(table, also->count, also->bytes.size);
+    while (status == PLSM_OK && batch_next(&at, end, &change)) {
+        struct entry entry = {
+            .key = change.key, .meta = change.meta, .value = change.value, .seq = seq, .kind = change.kind};
+        memtable_add(table, &entry);
+    }
+    if (status == PLSM_OK)
+        status = flush_table(db, table, &bulk->edit);
+    memtable_unref(table);
+    return status;
+}
+
+static plsm_status sync_names(struct lsm *db)
+{
+    plsm_status status = env_sync_dir(db->env, db->path);
+    if (status != PLSM_OK) { /* never retried: it could succeed with names lost, also of others */
+        mutex_lock(&db->lock);
+        db_background_failed(db, status);
+        mutex_unlock(&db->lock);
+    }
+    return status;
+}
+
+struct finishing {
+    struct lsm_bulk *bulk;
+    lsm_bulk_prepare *prepare;
+    void *arg;
+};
+
+/* The leader's part: no write is under way. */
+static plsm_status bring_in(void *arg, struct lsm *db, const struct batch **batch)
+{
+    struct finishing *f = arg;
+    struct lsm_bulk *bulk = f->bulk;
+    const struct batch *also = NULL;
+    size_t count = bulk->edit.added_count;
+    bool meet = false;
+    *batch = NULL;
+    if (f->prepare)
+        TRY(f->prepare(f->arg, &also));
+    TRY(memtables_meet(bulk, &meet));
+    TRY(leader_sync_logs(db));
+    TRY(flush_down_to(db, FROZEN_MAX - 1));
+    TRY(leader_rotate(db));
+    if (meet)
+        TRY(flush_down_to(db, 0));
+    uint64_t seq = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1;
+    for (size_t i = 0; i < count; i++)
+        bulk->edit.added[i].run->seq = bulk->edit.added[i].run->facts.seq_max = seq;
+    bulk->edit.seq = seq;
+    if (also && also->count) { /* of a number of their own: they may lie between the runs */
+        TRY(write_also(bulk, also, seq + 1));
+        TRY(sync_names(db));
+    }
+    bulk->ended = true; /* whatever comes of it */
+    return install_bulk(db, &bulk->edit, count, bulk->bytes);
+}
+
+plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, void *arg)
+{
+    struct lsm *db = bulk->db;
+    bool meet = false, worked = false;
+    TRY(lsm_bulk_cut(bulk));
+    if (bulk->edit.added_count == 0)
+        return PLSM_OK;
+    bulk->broken = true; /* unless it goes well */
+    TRY(sync_names(db));
+    TRY(memtables_meet(bulk, &meet));
+    if (meet) /* most of it here, where writers need not wait */
+        TRY(lsm_flush(db));
+    struct finishing finishing = {bulk, prepare, arg};
+    TRY(lsm_write(db, NULL, bring_in, &finishing, false));
+    bulk->broken = false;
+    counter_add(&db->counters, COUNT_USER_BYTES, bulk->user_bytes);
+    counter_add(&db->counters, COUNT_BULK_BYTES, bulk->bytes);
+    counter_add(&db->counters, COUNT_BULK_LOADS, 1);
+    /* Where there are no threads for it. The load is in; a failure here is remembered, and told to the next writer. */
+    if (!db->options.background && flush_down_to(db, 0) == PLSM_OK)
+        compact_pending(db, false, &worked);
+    epoch_reclaim(db->epoch);
+    garbage_collect(db);
+    return PLSM_OK;
+}

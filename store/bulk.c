@@ -1,0 +1,120 @@
+/* Bulk loads. Large values are replaced as write.c says of a put: a name that holds a reference gets another value, so
+ * its extents are an orphan from that moment on. While there may be references, the names inside the bounds of the load
+ * are walked for them, when no write can come between; what makes them orphans is part of the load. */
+#include "base/alloc.h"
+#include "store/batch.h"
+#include "store/extents.h"
+#include "store/internal.h"
+
+#include "base/banned.h"
+
+#define BULK_MAGIC 0x62756c6bu
+
+struct plsm_bulk {
+    uint32_t magic;
+    plsm *db;
+    struct engine_bulk *tree;
+    struct batch orphans;
+    struct retired retired;
+};
+
+plsm_status plsm_bulk_create(plsm *db, plsm_bulk **out)
+{
+    *out = NULL;
+    TRY(refuse_writes(db));
+    if (!db->engine->bulk_create)
+        return fail(PLSM_UNSUPPORTED, "the engine %s has no bulk loads", db->engine->name);
+    plsm_bulk *bulk = mem_zalloc(sizeof *bulk);
+    if (!bulk)
+        return fail(PLSM_NO_MEMORY, "no memory for a bulk load");
+    bulk->magic = BULK_MAGIC;
+    bulk->db = db;
+    plsm_status status = db->engine->bulk_create(db->tree, &bulk->tree);
+    if (status != PLSM_OK) {
+        mem_free(bulk);
+        return status;
+    }
+    *out = bulk;
+    return PLSM_OK;
+}
+
+void plsm_bulk_destroy(plsm_bulk *bulk)
+{
+    if (!bulk)
+        return;
+    INVARIANT(bulk->magic == BULK_MAGIC);
+    bulk->db->engine->bulk_destroy(bulk->tree);
+    batch_free(&bulk->orphans);
+    mem_free(bulk->retired.items);
+    bulk->magic = 0;
+    mem_free(bulk);
+}
+
+plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value)
+{
+    struct store_key whole;
+    INVARIANT(bulk->magic == BULK_MAGIC);
+    TRY(key_check_public(keyspace, key));
+    TRY(batch_check_entry(meta, value));
+    key_join(&whole, keyspace, key);
+    return bulk->db->engine->bulk_put(bulk->tree, key_slice(&whole), meta, value);
+}
+
+/* An entry of the names that is a reference: retired when the load has another value for its key. */
+static plsm_status replace(plsm_bulk *bulk, plsm_slice key)
+{
+    const struct engine *engine = bulk->db->engine;
+    struct engine_value value = {0};
+    struct reference reference;
+    bool is_replaced = false;
+    TRY(engine->bulk_contains(bulk->tree, key, &is_replaced));
+    if (!is_replaced)
+        return PLSM_OK;
+    plsm_status status = engine->get(bulk->db->tree, NULL, key, false, &value);
+    if (status == PLSM_OK)
+        status = reference_decode(value.value, &reference);
+    if (status == PLSM_OK)
+        status = retire_in_batch(&reference, &bulk->orphans, &bulk->retired);
+    engine_value_free(&value);
+    return status;
+}
+
+/* Is an engine_prepare. */
+static plsm_status find_replaced(void *arg, const struct batch **also)
+{
+    static const uint8_t names_end[1] = {PLSM_NAMES + 1};
+    plsm_bulk *bulk = arg;
+    const struct engine *engine = bulk->db->engine;
+    struct engine_iterator *it = NULL;
+    struct engine_entry entry;
+    plsm_slice smallest, largest;
+    batch_clear(&bulk->orphans);
+    bulk->retired.count = 0;
+    if (!engine->bulk_bounds(bulk->tree, &smallest, &largest) || *(const uint8_t *)smallest.data > PLSM_NAMES)
+        return PLSM_OK;
+    TRY(engine->iterator_create(bulk->db->tree, NULL, smallest, slice(names_end, 1), true, &it));
+    plsm_status status = PLSM_OK;
+    for (bool valid = engine->iterator_first(it, &entry); status == PLSM_OK && valid;
+         valid = engine->iterator_next(it, &entry)) {
+        if (slice_compare(entry.key, largest) > 0)
+            break;
+        if (entry.kind == BATCH_REFERENCE)
+            status = replace(bulk, entry.key);
+    }
+    if (status == PLSM_OK)
+        status = engine->iterator_status(it);
+    engine->iterator_destroy(it);
+    *also = &bulk->orphans;
+    return status;
+}
+
+plsm_status plsm_bulk_finish(plsm_bulk *bulk)
+{
+    INVARIANT(bulk->magic == BULK_MAGIC);
+    bool look = store_write_begin(bulk->db);
+    plsm_status status = bulk->db->engine->bulk_finish(bulk->tree, look ? find_replaced : NULL, bulk);
+    if (status == PLSM_OK)
+        retire_finish(bulk->db, &bulk->retired);
+    store_write_end(bulk->db, look);
+    return status;
+}
