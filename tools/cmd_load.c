@@ -1,4 +1,5 @@
-/* Records on stdin into the store: batches of records, large values streamed, memory bounded whatever comes. */
+/* Records on stdin into the store: batches of records or one bulk load, large values streamed, memory bounded whatever
+ * comes. */
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,7 +19,9 @@ struct load {
     plsm *db;
     plsm_durability durability;
     plsm_batch *batch;
-    plsm_edit *edit; /* the value being read is large and goes there */
+    plsm_bulk *bulk;     /* sorted records go there; NULL: into batches */
+    struct buf last_key; /* of sorted records */
+    plsm_edit *edit;     /* the value being read is large and goes there */
     uint64_t edit_size;
     struct buf key, value;
     bool in_value;      /* the separator behind the key has been read */
@@ -36,6 +39,21 @@ static plsm_status write_batch(struct load *load)
     plsm_batch_clear(load->batch);
     load->committed = load->records;
     return PLSM_OK;
+}
+
+/* Whether the key of a sorted record comes behind the one before it. */
+static plsm_status check_order(struct load *load)
+{
+    plsm_slice key = buf_slice(&load->key);
+    char quoted[256];
+    if (!load->bulk)
+        return PLSM_OK;
+    if (load->last_key.size > 0 && slice_compare(key, buf_slice(&load->last_key)) <= 0)
+        return fail(PLSM_INVALID,
+                    "its key %s does not come behind the one before it: it is not sorted by bytes, or twice",
+                    text_quote(quoted, sizeof quoted, key));
+    load->last_key.size = 0;
+    return buf_append(&load->last_key, key.data, key.size);
 }
 
 /* Moves what `value` holds into the edit. */
@@ -57,6 +75,7 @@ static plsm_status add_value(struct load *load, plsm_slice bytes)
     if (!load->edit) {
         /* Records before this one must be in the store before it, in case they have the same key. */
         TRY(write_batch(load));
+        TRY(check_order(load));
         TRY(plsm_edit_open(load->db, buf_slice(&load->key), PLSM_EDIT_NEW, &load->edit));
         load->edit_size = 0;
     }
@@ -91,6 +110,9 @@ static plsm_status end_record(struct load *load)
         plsm_edit_close(load->edit);
         load->edit = NULL;
         load->committed++;
+    } else if (load->bulk) {
+        TRY(check_order(load));
+        TRY(plsm_bulk_put(load->bulk, PLSM_NAMES, buf_slice(&load->key), none, buf_slice(&load->value)));
     } else {
         TRY(plsm_batch_put(load->batch, PLSM_NAMES, buf_slice(&load->key), none, buf_slice(&load->value)));
     }
@@ -169,49 +191,73 @@ static plsm_status load_input(struct load *load, bool null, struct progress *pro
     return load->begun ? end_record(load) : PLSM_OK; /* the last newline may be missing */
 }
 
-static enum tool_exit load_all(struct tool *tool, struct load *load, bool null)
+/* What remains when the input has come to its end, or to a bad record. */
+static enum tool_exit end_load(struct tool *tool, struct load *load, plsm_status status)
+{
+    bool bad_input = status == PLSM_INVALID || status == PLSM_TOO_LARGE;
+    enum tool_exit code = TOOL_OK;
+    if (bad_input) {
+        tool_say(tool, "standard input: record %llu: %s", (unsigned long long)load->records + 1, plsm_message());
+        code = TOOL_ERROR;
+    } else if (status != PLSM_OK) {
+        code = tool_error(tool, status);
+    }
+    if (load->bulk) {
+        if (status == PLSM_OK && (status = plsm_bulk_finish(load->bulk)) != PLSM_OK)
+            code = tool_error(tool, status);
+        if (code != TOOL_OK && load->committed == 0)
+            tool_say(tool, "nothing is stored");
+        else if (code != TOOL_OK)
+            tool_say(tool, "only %llu large values are stored", (unsigned long long)load->committed);
+        return code;
+    }
+    if ((status == PLSM_OK || bad_input) &&
+        (status = write_batch(load)) != PLSM_OK) /* the good ones before a bad one */
+        code = tool_error(tool, status);
+    if (code != TOOL_OK)
+        tool_say(tool, "the first %llu records are stored", (unsigned long long)load->committed);
+    return code;
+}
+
+static enum tool_exit load_all(struct tool *tool, struct load *load, bool null, bool sorted)
 {
     struct stat input = {0}; /* a file tells how much there will be, a pipe does not */
     struct progress progress;
     uint64_t size = fstat(STDIN_FILENO, &input) == 0 && S_ISREG(input.st_mode) ? (uint64_t)input.st_size : 0;
     load->batch = plsm_batch_create();
     progress_start(&progress, "load", size, true);
-    plsm_status status = load->batch ? load_input(load, null, &progress) : PLSM_NO_MEMORY;
+    plsm_status status = load->batch ? PLSM_OK : PLSM_NO_MEMORY;
+    if (status == PLSM_OK && sorted)
+        status = plsm_bulk_create(load->db, &load->bulk);
+    if (status == PLSM_OK)
+        status = load_input(load, null, &progress);
+    enum tool_exit code = end_load(tool, load, status);
     progress_end(&progress);
-    enum tool_exit code = TOOL_OK;
-    if (status != PLSM_OK) {
-        bool bad_input = status == PLSM_INVALID || status == PLSM_TOO_LARGE;
-        if (bad_input)
-            tool_say(tool, "standard input: record %llu: %s", (unsigned long long)load->records + 1, plsm_message());
-        code = bad_input ? TOOL_ERROR : tool_error(tool, status);
-        if (bad_input && write_batch(load) != PLSM_OK) /* the good records before the bad one */
-            code = tool_error(tool, PLSM_IO);
-    } else if ((status = write_batch(load)) != PLSM_OK) {
-        code = tool_error(tool, status);
-    }
-    if (code != TOOL_OK) {
-        tool_say(tool, "the first %llu records are stored", (unsigned long long)load->committed);
-    } else if (isatty(STDERR_FILENO)) {
+    if (code == TOOL_OK && isatty(STDERR_FILENO)) {
         char count[TEXT_NUMBER_SIZE], rate[TEXT_NUMBER_SIZE], bytes[TEXT_NUMBER_SIZE];
         double seconds = progress_seconds(&progress);
         tool_say(tool, "%s records, %s in %.1f s (%s/s)", text_count(count, (double)load->records),
                  text_bytes(bytes, load->bytes), seconds, text_count(rate, (double)load->records / seconds));
     }
     plsm_edit_close(load->edit);
+    plsm_bulk_destroy(load->bulk);
     plsm_batch_destroy(load->batch);
     buf_free(&load->key);
+    buf_free(&load->last_key);
     buf_free(&load->value);
     return code;
 }
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"null", no_argument, NULL, '0'}, {"create", no_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
-    bool null = false, create = false;
+    static const struct option longs[] = {{"null", no_argument, NULL, '0'},
+                                          {"create", no_argument, NULL, 'c'},
+                                          {"sorted", no_argument, NULL, 's'},
+                                          {NULL, 0, NULL, 0}};
+    bool null = false, create = false, sorted = false;
     int option = 0;
-    while ((option = tool_next_option(tool, argc, argv, "0c", longs)) > 0)
-        *(option == '0' ? &null : &create) = true;
+    while ((option = tool_next_option(tool, argc, argv, "0cs", longs)) > 0)
+        *(option == '0' ? &null : option == 'c' ? &create : &sorted) = true;
     if (option != TOOL_OPTION_END)
         return tool_option_exit(option);
     if (!tool_check_count(tool, argc - optind, 1, 1))
@@ -220,7 +266,7 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     enum tool_exit code = tool_open(tool, argv[optind], create ? PLSM_CREATE : 0, &load.db);
     if (code != TOOL_OK)
         return code;
-    code = load_all(tool, &load, null);
+    code = load_all(tool, &load, null, sorted);
     return tool_close(tool, load.db, code);
 }
 
@@ -232,7 +278,12 @@ const struct command command_load = {
             "that is\n"
             "there gets the new value. Records before a bad one are stored.\n\n"
             "  -0, --null     KEY NUL VALUE NUL, without escapes\n"
-            "  -c, --create   make the store when there is none\n\n"
+            "  -c, --create   make the store when there is none\n"
+            "  -s, --sorted   the keys ascend (as by LC_ALL=C sort, or from dump): written straight into the files of "
+            "the\n"
+            "                 tree, faster and once; all records are stored at once, or none where one is bad (values "
+            "over\n"
+            "                 128 KiB are stored by themselves)\n\n"
             "Example:\n  zcat words.gz | plsm load --create /var/lib/words\n",
     .writes = true,
     .run = run,

@@ -276,6 +276,21 @@ holds out 'one\ttwo'
 expect 0 "$PLSM" get n last
 holds out 'no newline'
 
+# Sorted records, as dump leaves them: into an empty store, over what is there, and with large values in between.
+for format in '' --null; do
+    source=all
+    [ -z "$format" ] || source=t
+    expect 0 "$PLSM" dump $format $source
+    mv out first
+    rm -rf copy
+    for round in 1 2; do
+        expect 0 "$PLSM" load --create --sorted $format copy <first
+        expect 0 "$PLSM" dump $format copy
+        same out first
+    done
+done
+expect 0 "$PLSM" check copy
+
 # bad INPUT MESSAGE STORED [OPTION]: input (for printf %b, where \0000 is NUL) that must be refused, and how many
 # records before it are stored.
 bad()
@@ -295,6 +310,11 @@ bad "a\t1\n${long}k\t2\n" 8192 1
 bad 'no tab at all' 'record 1' 0
 bad 'a\00001\0000b\0000' 'within a record' 1 --null
 bad '\00001\0000' 'key is empty' 0 --null
+# Sorted: none is stored.
+bad 'a\t1\nb\t2\nno tab\nc\t3\n' 'record 3' 0 --sorted
+bad 'a\t1\nc\t2\nb\t3\n' 'record 3: its key b does not come behind' 0 --sorted
+bad 'a\t1\na\t2\n' 'record 2' 0 -s
+says err 'nothing is stored'
 expect 0 "$PLSM" load bad </dev/null
 
 # --- stats, check, compact -----------------------------------------------------------------------------------------
