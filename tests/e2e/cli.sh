@@ -283,7 +283,7 @@ for format in '' --null; do
     expect 0 "$PLSM" dump $format $source
     mv out first
     rm -rf copy
-    for round in 1 2; do
+    for _ in 1 2; do
         expect 0 "$PLSM" load --create --sorted $format copy <first
         expect 0 "$PLSM" dump $format copy
         same out first
