@@ -297,6 +297,39 @@ START_TEST(test_large_values)
 }
 END_TEST
 
+/* A range that was deleted before hides nothing of a load, wherever the deletion is, and one that is deleted later all
+ * of it. */
+START_TEST(test_deleted_ranges)
+{
+    static const char *const loaded[] = {"c", "d", "e"};
+    start();
+    fixture_put(db, "a", "1");
+    fixture_put(db, "z", "1");
+    assert_ok(plsm_flush(db));
+    assert_ok(
+        plsm_delete_range(db, slice_of("b"), slice_of("y"), PLSM_NONE)); /* in the memtable, without a key there */
+    for (unsigned i = 0; i < 3; i++)
+        put(loaded[i], "2");
+    finish();
+    for (unsigned step = 0; step < 4; step++) {
+        for (unsigned i = 0; i < 3; i++)
+            expect_at(NULL, loaded[i], "2");
+        ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 5);
+        if (step == 0)
+            assert_ok(plsm_flush(db));
+        else if (step == 1)
+            reopen();
+        else
+            assert_ok(plsm_compact(db, slice(NULL, 0), slice(NULL, 0)));
+    }
+    assert_ok(plsm_delete_range(db, slice_of("b"), slice_of("y"), PLSM_NONE));
+    ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 2);
+    assert_ok(plsm_compact(db, slice(NULL, 0), slice(NULL, 0)));
+    ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 2);
+    stop();
+}
+END_TEST
+
 /* Loads into gaps that compactions beside may be writing into; their threads are at it all the time. */
 START_TEST(test_beside_compactions)
 {
@@ -323,7 +356,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_order,   test_ends,      test_straight_down, test_dropped,
-                                  test_recency, test_snapshots, test_large_values,  test_beside_compactions};
+    const TTest *const tests[] = {test_order,        test_ends,           test_straight_down,
+                                  test_dropped,      test_recency,        test_snapshots,
+                                  test_large_values, test_deleted_ranges, test_beside_compactions};
     return fixture_run("bulk", tests, sizeof tests / sizeof *tests);
 }
