@@ -163,6 +163,22 @@ static plsm_status check_run(struct check *c, struct run *run)
     return status;
 }
 
+/* Runs of level 0 of one sequence number are parts of one sorted run: their order says nothing, so they may share no
+ * key. That levels below are in order is looked at whenever a version is made. */
+static void check_parts(struct check *c, const struct level *young)
+{
+    char path[4096];
+    for (size_t i = 0; i < young->count; i++)
+        for (size_t j = i + 1; j < young->count && young->runs[j]->facts.seq_max == young->runs[i]->facts.seq_max;
+             j++) {
+            const struct run_facts *f = &young->runs[i]->facts;
+            run_path(&c->db->context, f->number, path, sizeof path);
+            if (run_overlaps(young->runs[j], f->smallest, f->largest))
+                problem(c, "%s: shares keys with run %llu of the same sequence number", path,
+                        (unsigned long long)young->runs[j]->facts.number);
+        }
+}
+
 plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line),
                       void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
 {
@@ -171,6 +187,7 @@ plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line
     struct view *view = view_acquire(db);
     for (unsigned level = 0; level < LSM_LEVELS; level++)
         c.all += view->version->levels[level].bytes;
+    check_parts(&c, &view->version->levels[0]);
     for (unsigned level = 0; level < LSM_LEVELS; level++)
         for (size_t i = 0; i < view->version->levels[level].count && status == PLSM_OK; i++)
             status = check_run(&c, view->version->levels[level].runs[i]);

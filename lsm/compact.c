@@ -35,8 +35,7 @@ static void unclaim(struct lsm *db)
     epoch_reclaim(db->epoch);
 }
 
-/* A reference to the newest version. */
-static struct version *newest(struct lsm *db)
+struct version *version_newest(struct lsm *db)
 {
     mutex_lock(&db->lock);
     struct version *version = db->version;
@@ -77,7 +76,7 @@ static plsm_status compact_once(struct lsm *db, bool *worked)
     struct compaction plan = {0};
     plsm_status status = PLSM_OK;
     mutex_lock(&db->edit_lock);
-    struct version *version = newest(db);
+    struct version *version = version_newest(db);
     *worked = compaction_pick(version, &db->options, db->compact_cursor, now_s(db), &plan, &status);
     if (*worked && status == PLSM_OK)
         announce(db, &plan);
@@ -150,7 +149,7 @@ plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to)
             break;
         }
         mutex_lock(&db->edit_lock);
-        struct version *version = newest(db);
+        struct version *version = version_newest(db);
         unsigned last = version_last_level(version);
         bool work = (level < last || level == 0) && compaction_pick_range(version, level, from, to, &plan, &status) &&
                     status == PLSM_OK;

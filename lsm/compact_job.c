@@ -10,7 +10,7 @@
 #include "lsm/output.h"
 #include "base/banned.h"
 
-enum { STOP_CHECK_ENTRIES = 4096 }; /* how often a compaction looks whether the store is closing */
+enum { LOOK_ENTRIES = 1024 }; /* how often a compaction looks whether the store is closing, or a merge is due */
 
 /* A compaction being carried out. */
 struct job {
@@ -22,6 +22,7 @@ struct job {
     size_t older; /* index in level 0 of the first run that is older than all sources; its count: none */
     struct output_job output;
     atomic_bool failed; /* some part did: the others stop */
+    const void *seen;   /* the newest version when it was last looked at, for merges beside this one */
     struct edit edit;
     uint64_t bytes; /* written */
 };
@@ -30,6 +31,7 @@ struct job {
 struct part {
     struct job *job;
     struct env_thread *thread;
+    bool looks_around; /* in the thread that has compacting: for merges beside this one */
     plsm_slice from, to;
     struct buf border; /* `to` of this part and `from` of the next */
     struct run_writer *writer;
@@ -154,6 +156,35 @@ static bool must_stop(struct job *job)
     return stop || atomic_load_explicit(&job->failed, memory_order_relaxed);
 }
 
+/* Carries out those merges of newer runs that have become due meanwhile: small ones cannot wait for the end of one that
+ * takes minutes, or writers would. */
+static plsm_status merge_beside(struct job *job)
+{
+    struct lsm *db = job->db;
+    plsm_status status = PLSM_OK;
+    bool worked = !tier_policy(&db->options).partial;
+    while (worked && status == PLSM_OK) {
+        struct compaction plan = {0};
+        struct version *version = version_newest(db);
+        worked = job->seen != version && tiers_compaction(version, &db->options, job->plan, &plan, &status);
+        job->seen = version;
+        plan.inside = job->plan;
+        if (worked && status == PLSM_OK)
+            status = compaction_run(db, version, &plan);
+        compaction_free(&plan);
+        version_unref(version);
+    }
+    return status;
+}
+
+/* Every so many entries. */
+static plsm_status look_around(struct part *part)
+{
+    if (must_stop(part->job))
+        return fail(PLSM_READ_ONLY, "%s: closing", part->job->db->path);
+    return part->looks_around ? merge_beside(part->job) : PLSM_OK;
+}
+
 static plsm_status merge_part(struct part *part, struct merge *merge)
 {
     uint64_t entries = 0, to_head = part->to.size ? key_head(part->to) : 0;
@@ -165,8 +196,8 @@ static plsm_status merge_part(struct part *part, struct merge *merge)
         const struct entry *entry = merge_entry(merge);
         if (part->to.size && key_head(entry->key) >= to_head && slice_compare(entry->key, part->to) >= 0)
             break;
-        if (++entries % STOP_CHECK_ENTRIES == 0 && must_stop(part->job))
-            return fail(PLSM_READ_ONLY, "%s: closing", part->job->db->path);
+        if (++entries % LOOK_ENTRIES == 0)
+            TRY(look_around(part));
         TRY(take(part, *entry, merge_source(merge)));
     }
     TRY(merge->status);
@@ -359,6 +390,7 @@ static plsm_status choose_borders(struct job *job, struct part *parts, size_t co
     struct run **run = largest_source(job->plan, &pages);
     for (size_t i = 0; i < count; i++)
         parts[i].job = job;
+    parts[0].looks_around = true;
     for (size_t i = 0; i + 1 < count; i++) {
         uint64_t page = pages * (i + 1) / count;
         for (; page - before >= (*run)->facts.units; run++)
@@ -493,6 +525,7 @@ plsm_status compaction_run(struct lsm *db, struct version *version, const struct
     }
     if (status == PLSM_OK) {
         counter_add(&db->counters, plan->trivial ? COUNT_TRIVIAL_MOVES : COUNT_COMPACTIONS, 1);
+        counter_add(&db->counters, COUNT_COMPACTIONS_BESIDE, plan->inside != NULL);
         counter_add(&db->counters, COUNT_COMPACT_BYTES, job.bytes);
         status = move_cursor(db, plan);
     }

@@ -221,14 +221,54 @@ static void note_bytes(const struct version *version, bool present[256])
         present[first_byte(version->levels[0].runs[i])] = true;
 }
 
-bool tiers_compaction(const struct version *version, const struct lsm_options *options, struct compaction *out,
-                      plsm_status *status)
+/* Which sorted run of level 0 with its first byte `run` is in; their number: none. */
+static size_t tier_of(const struct version *version, const struct run *run)
+{
+    const struct level *level = &version->levels[0];
+    const struct run *before = NULL;
+    size_t at = 0;
+    for (size_t i = 0; i < level->count && before != run; i++) {
+        if (first_byte(level->runs[i]) != first_byte(run))
+            continue;
+        at += !continues(before, level->runs[i]);
+        before = level->runs[i];
+    }
+    return before == run ? at - 1 : at;
+}
+
+/* How many of the sorted runs are newer than all that is being merged. */
+static size_t newer_than(const struct version *version, const struct tiers *t, const struct compaction *inside)
+{
+    size_t count = t->count;
+    for (; inside; inside = inside->inside)
+        for (size_t i = 0; i < inside->run_count; i++) {
+            if (first_byte(inside->runs[i]) != t->byte)
+                continue;
+            size_t at = tier_of(version, inside->runs[i]); /* of a deeper level: behind those of level 0 */
+            count = at < count ? at : count;
+        }
+    return count;
+}
+
+/* Picks among the sorted runs of one first byte; returns by how many they are too many. */
+static unsigned pick_byte(const struct version *version, struct tier_policy policy, const struct compaction *inside,
+                          const struct tiers *t, size_t *first, size_t *count)
+{
+    size_t free = newer_than(version, t, inside);
+    if (free < t->count) /* none of them is on the last level */
+        policy.runs_last_level = policy.runs_per_level;
+    *count = tiers_pick(&policy, t->bytes, free, first);
+    return tiers_excess(&policy, t->bytes, free);
+}
+
+bool tiers_compaction(const struct version *version, const struct lsm_options *options, const struct compaction *inside,
+                      struct compaction *out, plsm_status *status)
 {
     struct tier_policy policy = tier_policy(options);
     bool present[256] = {false}, found = false;
     unsigned most = 0;
     note_bytes(version, present);
-    for (unsigned byte = 0; byte < 256 && !found && *status == PLSM_OK; byte++) {
+    for (unsigned byte = 0; byte < 256 && !found && !inside && *status == PLSM_OK; byte++) {
         struct run *run = present[byte] ? find_movable(version, (uint8_t)byte) : NULL;
         found = run != NULL;
         if (found)
@@ -236,13 +276,12 @@ bool tiers_compaction(const struct version *version, const struct lsm_options *o
     }
     for (unsigned byte = 0; byte < 256 && !out->trivial && *status == PLSM_OK; byte++) {
         struct tiers t = {0};
-        size_t first = 0;
+        size_t first = 0, count = 0;
         if (!present[byte])
             continue;
         *status = list_tiers(version, (uint8_t)byte, &t);
-        unsigned excess = *status == PLSM_OK ? tiers_excess(&policy, t.bytes, t.count) : 0;
-        size_t count = excess > most ? tiers_pick(&policy, t.bytes, t.count, &first) : 0;
-        if (count) {
+        unsigned excess = *status == PLSM_OK ? pick_byte(version, policy, inside, &t, &first, &count) : 0;
+        if (excess > most) {
             most = excess;
             found = true;
             compaction_free(out);
@@ -253,26 +292,34 @@ bool tiers_compaction(const struct version *version, const struct lsm_options *o
     return found || *status != PLSM_OK;
 }
 
+/* What a sorted run adds to a merge with the next newer one, which `run` is a part of: bytes. */
+static uint64_t added_bytes(const struct version *version, const struct tiers *t, size_t at, const struct run *run)
+{
+    uint64_t bytes = 0;
+    size_t first = 0;
+    if (at < t->young)
+        return t->bytes[at];
+    const struct level *level = &version->levels[t->levels[at - t->young]];
+    size_t count =
+        version_overlapping(version, t->levels[at - t->young], run->facts.smallest, run->facts.largest, &first);
+    for (size_t i = first; i < first + count; i++)
+        bytes += level->runs[i]->facts.file_size;
+    return bytes;
+}
+
 bool tiers_compaction_from(const struct version *version, const struct lsm_options *options, const struct run *run,
                            bool down, struct compaction *out, plsm_status *status)
 {
-    const struct run *before = NULL;
     struct tiers t = {0};
-    size_t at = 0, count = 0;
+    size_t at = tier_of(version, run), count = 0;
     *status = list_tiers(version, first_byte(run), &t);
-    for (size_t i = 0; *status == PLSM_OK && (at == 0 || before != run); i++) {
-        const struct run *next = version->levels[0].runs[i];
-        if (first_byte(next) != t.byte)
-            continue;
-        at += !continues(before, next);
-        before = next;
-    }
-    if (*status == PLSM_OK && (down || at == t.count))
-        count = t.count - (at - 1);
-    else if (*status == PLSM_OK && t.bytes[at] / options->size_ratio <= t.bytes[at - 1])
+    if (*status == PLSM_OK && (down || at + 1 == t.count))
+        count = t.count - at;
+    else if (*status == PLSM_OK &&
+             added_bytes(version, &t, at + 1, run) <= t.bytes[at] * options->size_ratio + 2 * options->file_size)
         count = 2;
     if (count)
-        *status = plan_tiers(version, &t, at - 1, count, out);
+        *status = plan_tiers(version, &t, at, count, out);
     mem_free(t.bytes);
     return count > 0 || *status != PLSM_OK;
 }

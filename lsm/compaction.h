@@ -19,6 +19,7 @@ struct compaction {
     } *sources;
     size_t run_count, source_count;
     bool trivial;          /* move the one run down as it is */
+    const struct compaction *inside; /* the merge that waits while this one is carried out; NULL: none */
 };
 void compaction_free(struct compaction *c);
 
@@ -69,11 +70,13 @@ size_t tiers_pick(const struct tier_policy *policy, const uint64_t *bytes, size_
 unsigned tiers_excess(const struct tier_policy *policy, const uint64_t *bytes, size_t count);
 
 /* The compaction that the sorted runs of a version need; false: none. Merges that hold the oldest sorted run of a first
- * byte go to the last level, cut at file_size, others stay in level 0; a run that overlaps nothing below is moved. */
-bool tiers_compaction(const struct version *version, const struct lsm_options *options, struct compaction *out,
-                      plsm_status *status);
-/* The same from the sorted run that `run` of level 0 is in: with the next older one when that is not larger by more
- * than size_ratio, or, with `down`, with all older ones; false: there is nothing to gain. */
+ * byte go to the last level, cut at file_size, others stay in level 0; a run that overlaps nothing below is moved. What
+ * `inside` (NULL: nothing) and those around it merge, and what is older, is left alone: so small merges need not wait
+ * for a large one to end. */
+bool tiers_compaction(const struct version *version, const struct lsm_options *options,
+                      const struct compaction *inside, struct compaction *out, plsm_status *status);
+/* The same from the sorted run that `run` of level 0 is in: with the next older one when what that one adds is at most
+ * size_ratio times larger and two runs of file_size, or, with `down`, with all older ones; false: not worth it. */
 bool tiers_compaction_from(const struct version *version, const struct lsm_options *options, const struct run *run,
                            bool down, struct compaction *out, plsm_status *status);
 

@@ -49,6 +49,7 @@ enum counter {
     COUNT_FLUSHES,
     COUNT_BULK_LOADS,
     COUNT_COMPACTIONS,
+    COUNT_COMPACTIONS_BESIDE, /* of them: while a larger one was under way */
     COUNT_COMPACTION_PARTS, /* of them, each merged by itself */
     COUNT_TRIVIAL_MOVES,
     COUNT_RUNS_COVERED, /* runs that compactions did not read: range tombstones covered all of them */

@@ -213,6 +213,7 @@ void train_pending(struct lsm *db);
 plsm_status compaction_run(struct lsm *db, struct version *version, const struct compaction *plan);
 
 /* --- compact.c --- */
+struct version *version_newest(struct lsm *db); /* with a reference */
 /* Compacts while some level asks for it. Claims `compacting`. With `once` at most one step. */
 plsm_status compact_pending(struct lsm *db, bool once, bool *worked);
 void background_start(struct lsm *db, plsm_status *status);

@@ -164,6 +164,7 @@ static void tell_work(const struct telling *t, const struct totals *sum)
     tell(t, "lsm.compactions", count(t, COUNT_COMPACTIONS));
     tell(t, "lsm.compact_bytes", count(t, COUNT_COMPACT_BYTES));
     tell(t, "lsm.compact_read_bytes", count(t, COUNT_COMPACT_READ_BYTES));
+    tell(t, "lsm.compactions_beside", count(t, COUNT_COMPACTIONS_BESIDE));
     tell(t, "lsm.compaction_parts", count(t, COUNT_COMPACTION_PARTS));
     tell(t, "lsm.trivial_moves", count(t, COUNT_TRIVIAL_MOVES));
     tell(t, "lsm.range_deletions", sum->ranges);

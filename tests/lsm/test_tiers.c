@@ -135,7 +135,7 @@ static struct lsm_options plan_options(enum lsm_policy policy)
     struct lsm_options o;
     lsm_options_default(&o);
     o.policy = policy;
-    o.buffer_size = mib;
+    o.buffer_size = o.file_size = mib;
     o.size_ratio = 4;
     o.l0_compact = 4;
     return o;
@@ -221,6 +221,47 @@ START_TEST(tiered_plans)
     /* All of it to the last level. */
     EXPECT_PLAN(o, 0, "5|4|1|2|3 >3", DEEP(1, "\1a", "\1c", 4 * mib), DEEP(2, "\1a", "\1d", 4 * mib),
                 DEEP(3, "\1a", "\1z", 4 * mib), YOUNG("\1a", "\1d", 4 * mib), YOUNG("\1a", "\1d", 4 * mib));
+}
+END_TEST
+
+/* Beside a merge that is under way. */
+START_TEST(plans_beside)
+{
+    struct lsm_options o = plan_options(LSM_POLICY_TIERED);
+    const struct made_run runs[] = {DEEP(1, "\1a", "\1z", 16 * mib), YOUNG("\1a", "\1z", 4 * mib),
+                                    YOUNG("\1a", "\1z", 4 * mib),    YOUNG("\1a", "\1z", 4 * mib),
+                                    YOUNG("\1a", "\1z", 4 * mib),    YOUNG("\1a", "\1z", mib),
+                                    YOUNG("\1a", "\1z", mib),        YOUNG("\1a", "\1z", mib),
+                                    YOUNG("\2a", "\2z", mib),        YOUNG("\1a", "\1z", mib)};
+    struct compaction outer = {0}, inner = {0}, none = {0};
+    plsm_status status = PLSM_OK;
+    char text[200];
+    struct version *before = made_version(runs, 9), *after = made_version(runs, 10);
+    ck_assert(tiers_compaction(before, &o, NULL, &none, &status)); /* that of the other first byte */
+    describe(&none, text, sizeof text);
+    ck_assert_str_eq(text, "9 >1 moved");
+    compaction_free(&none);
+    version_unref(before);
+    before = made_version(runs, 8);
+    ck_assert(tiers_compaction(before, &o, NULL, &outer, &status));
+    describe(&outer, text, sizeof text);
+    ck_assert_str_eq(text, "5|4|3|2 >0");
+    ck_assert(!tiers_compaction(before, &o, &outer, &inner, &status));
+    for (size_t i = 0; i < outer.run_count; i++) /* they are in the newer version too */
+        for (size_t j = 0; j < after->levels[0].count; j++)
+            if (after->levels[0].runs[j]->facts.number == outer.runs[i]->facts.number)
+                outer.runs[i] = after->levels[0].runs[j];
+    ck_assert(tiers_compaction(after, &o, &outer, &inner, &status));
+    describe(&inner, text, sizeof text);
+    ck_assert_str_eq(text, "10|8|7|6 >0");
+    inner.inside = &outer;
+    ck_assert(!tiers_compaction(after, &o, &inner, &none, &status));
+    ck_assert_int_eq(status, PLSM_OK);
+    compaction_free(&outer);
+    compaction_free(&inner);
+    compaction_free(&none);
+    version_unref(before);
+    version_unref(after);
 }
 END_TEST
 
@@ -349,9 +390,10 @@ static void close_tree(void)
     db = NULL;
 }
 
+/* Of two first bytes, which are compacted each by itself. */
 static plsm_slice key_of(unsigned i, char *text)
 {
-    snprintf(text, 32, "\1%08u", i);
+    snprintf(text, 32, "%c%08u", 1 + (i >= KEYS / 2), i);
     return slice_of(text);
 }
 
@@ -367,7 +409,7 @@ static void write_key(unsigned i, uint32_t value)
     for (size_t at = 0; at + 8 <= sizeof bytes; at += 8)
         put_u64(bytes + at, random_next(&random));
     put_u32(bytes, value);
-    ck_assert_int_eq(batch_add(&batch, value ? BATCH_PUT : BATCH_DELETE, 1,
+    ck_assert_int_eq(batch_add(&batch, value ? BATCH_PUT : BATCH_DELETE, *(const uint8_t *)key.data,
                                slice((const uint8_t *)key.data + 1, key.size - 1), (plsm_slice){0},
                                value ? slice(bytes, sizeof bytes) : (plsm_slice){0}),
                      PLSM_OK);
@@ -427,14 +469,17 @@ START_TEST(amplification)
         for (unsigned round = 0; round < ROUNDS; round++)
             overwrite(&random, KEYS);
         written[policy] = statistic(db, "lsm.write_amplification");
-        space[policy] = statistic(db, "lsm.space_amplification");
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+        double bytes = statistic(db, "store.bytes_disk"), told = statistic(db, "lsm.space_amplification");
         unsigned runs = (unsigned)statistic(db, "lsm.sorted_runs");
-        printf("policy %u: write amplification %.2f, space amplification %.2f, %u sorted runs\n", policy,
-               written[policy], space[policy], runs);
         check_tree();
         ck_assert_int_eq(lsm_compact(db, (plsm_slice){0}, (plsm_slice){0}), PLSM_OK);
         ck_assert_uint_eq((unsigned)statistic(db, "lsm.sorted_runs"), 1);
         ck_assert(statistic(db, "lsm.space_amplification") == 1.0);
+        space[policy] = bytes / statistic(db, "store.bytes_disk");
+        printf("policy %u: write amplification %.2f, space amplification %.2f (%.2f over the largest run), %u sorted "
+               "runs\n",
+               policy, written[policy], space[policy], told, runs);
         check_tree();
         close_tree();
         env_memory_destroy(env);
@@ -525,6 +570,56 @@ START_TEST(young_table)
 }
 END_TEST
 
+/* While one first byte is merged, the other becomes due. Parts are merged in threads and beside each other. */
+START_TEST(merges_beside)
+{
+    for (unsigned threads = 0; threads < 2; threads++) {
+        struct random random;
+        start(12, &random);
+        struct lsm_options o = tree_options(LSM_POLICY_TIERED, 6);
+        o.background = threads;
+        o.compact_threads = 3;
+        open_tree(&o);
+        for (unsigned round = 0; round < 3; round++)
+            overwrite(&random, KEYS);
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+        if (!threads)
+            ck_assert(statistic(db, "lsm.compactions_beside") > 0);
+        ck_assert(statistic(db, "lsm.compaction_parts") > statistic(db, "lsm.compactions"));
+        check_tree();
+        close_tree();
+        env_memory_destroy(env);
+    }
+}
+END_TEST
+
+/* Deletions side by side do not stay in the way of scans, once they are flushed. */
+START_TEST(dense_deletions)
+{
+    for (unsigned policy = 0; policy < 3; policy++) {
+        struct random random;
+        start(13, &random);
+        struct lsm_options o = tree_options((enum lsm_policy)policy, 10);
+        o.buffer_size = o.file_size = 1 << 20;
+        open_tree(&o);
+        for (unsigned i = 0; i < KEYS; i++)
+            write_key(i, i + 1);
+        ck_assert_int_eq(lsm_compact(db, (plsm_slice){0}, (plsm_slice){0}), PLSM_OK);
+        for (unsigned i = 1000; i < 9000; i++)
+            write_key(i, 0);
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+        bool worked = false;
+        ck_assert_int_eq(compact_pending(db, false, &worked), PLSM_OK);
+        for (unsigned level = 0; level < LSM_LEVELS; level++)
+            for (size_t i = 0; i < db->version->levels[level].count; i++)
+                ck_assert_uint_eq(db->version->levels[level].runs[i]->facts.deletions, 0);
+        check_tree();
+        close_tree();
+        env_memory_destroy(env);
+    }
+}
+END_TEST
+
 /* Old data gets to the last level although nothing else asks for it, and deletions go. */
 START_TEST(aging)
 {
@@ -561,9 +656,10 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {policies,        logical_levels,    sorted_runs,          sizes,       tiered_plans,
-                                  lazy_plans,      deletions_and_age, slowing_writers_down, filter_bits, amplification,
-                                  sequential_load, changing_policies, young_table,          aging};
+    const TTest *const tests[] = {
+        policies,          logical_levels,    sorted_runs,          sizes,           tiered_plans,  plans_beside,
+        lazy_plans,        deletions_and_age, slowing_writers_down, filter_bits,     amplification, sequential_load,
+        changing_policies, young_table,       merges_beside,        dense_deletions, aging};
     Suite *suite = suite_create("tiers");
     TCase *tcase = tcase_create("tiers");
     tcase_set_timeout(tcase, 600);
