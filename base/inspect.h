@@ -69,6 +69,7 @@ typedef struct plsm_run_info {
     char problem[PLSM_INSPECT_MESSAGE];
 
     uint64_t job;                           /* the first run that the same flush or compaction wrote */
+    bool merged;                            /* a compaction wrote it; of format 1: it is below level 0 */
     uint64_t write_us, train_us, filter_us; /* processor time: all of writing it; of that, for model and filters */
     plsm_part_info model_block, model_file; /* the model in the run; in the file beside it */
     plsm_part_info fences;                  /* the traditional index */

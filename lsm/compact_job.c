@@ -478,6 +478,7 @@ static plsm_status remove_sources(struct job *job)
         }
     if (!plan->trivial)
         output_job_start(job->db, bytes, oldest_s, &job->output);
+    job->output.merged = true;
     return PLSM_OK;
 }
 

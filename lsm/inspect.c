@@ -55,6 +55,7 @@ static void fill_footer(const struct run_body *body, plsm_run_info *info)
     info->page_raw_bytes = body->compressed ? body->extension.raw_bytes : info->page_bytes;
     info->compression = compression_of(body);
     info->job = f->job;
+    info->merged = f->version > 1 ? body->extension.merged : info->level > 0;
     info->write_us = f->write_us;
     info->train_us = f->train_us;
     info->filter_us = f->filter_us;

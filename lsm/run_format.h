@@ -72,7 +72,7 @@ struct run_extension {
     struct run_block_place values;     /* which value logs the entries point into */
     uint64_t raw_bytes; /* of the pages of a compressed run before they were packed, without zeros at their ends */
     uint32_t codecs;    /* a bit (1 << enum codec) for each that its units are packed with */
-    uint32_t reserved32;
+    uint32_t merged;    /* 1: a compaction wrote it; 0: a flush */
     uint64_t reserved[4];
     uint64_t checksum; /* of the bytes before, seeded with the salt */
 };

@@ -407,6 +407,7 @@ plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run
     f->write_us = (uint32_t)((env_cpu_ns(w->context->env) - w->start_ns) / 1000);
     memcpy(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic);
     f->checksum = checksum(f, offsetof(struct run_footer, checksum), w->facts.salt);
+    w->extension.merged = w->plan.merged;
     w->extension.checksum = checksum(&w->extension, offsetof(struct run_extension, checksum), w->facts.salt);
     TRY(buf_append(&w->out, &w->extension, sizeof w->extension));
     TRY(buf_append(&w->out, f, sizeof *f));

@@ -18,6 +18,7 @@ struct run_plan {
     uint64_t keys_expected; /* about; for the classifier */
     bool train;             /* a model */
     uint64_t oldest_s;      /* as in run_facts */
+    bool merged;            /* by a compaction */
     uint32_t job;           /* number of the first run of the same flush or compaction; 0: this is it */
 };
 

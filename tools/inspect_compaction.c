@@ -12,7 +12,8 @@
 /* Sums over runs: of one job, or of one level. */
 struct cost {
     uint64_t job;
-    unsigned level_first, level_last; /* they are on now */
+    unsigned level_last; /* they are on now, or some are above */
+    bool merged;         /* a compaction wrote them */
     uint64_t runs, entries, file_bytes, write_us, train_us, filter_us;
     uint64_t model_bytes, model_entries; /* of runs with a model in them */
 };
@@ -37,8 +38,7 @@ struct costs {
 static void add(struct cost *sum, const plsm_run_info *run)
 {
     bool trained = run->model_block.disk_bytes > 0;
-    if (sum->runs == 0 || run->level < sum->level_first)
-        sum->level_first = run->level;
+    sum->merged |= run->merged;
     if (sum->runs == 0 || run->level > sum->level_last)
         sum->level_last = run->level;
     sum->runs++;
@@ -134,7 +134,7 @@ static void tell_jobs(struct outline *o, const struct costs *c)
     for (size_t i = 0; i < count; i++) {
         outline_row(o);
         outline_number(o, "job", jobs[i].job);
-        outline_text(o, "by", jobs[i].level_first == 0 ? "flush" : "compaction");
+        outline_text(o, "by", jobs[i].merged ? "compaction" : "flush");
         outline_number(o, "level", jobs[i].level_last);
         tell_cost(o, &jobs[i]);
         outline_row_end(o);
