@@ -158,6 +158,18 @@ expect 1 "$PLSM" get s piped
 expect 0 "$PLSM" delete s dash empty
 expect 1 "$PLSM" delete s dash
 expect 0 "$PLSM" delete -e s 'a\tb\0c\xff' -- -k
+for key in r1 r2 r3 r4; do expect 0 "$PLSM" put s $key v; done
+expect 0 "$PLSM" delete --range s r2 r4
+expect 1 "$PLSM" get s r2
+expect 1 "$PLSM" get s r3
+expect 0 "$PLSM" get s r4
+expect 0 "$PLSM" delete -r s r9 r2
+expect 0 "$PLSM" get s r1
+expect 0 "$PLSM" delete -e --range s 'r\x31' ''
+expect 1 "$PLSM" get s r1
+expect 1 "$PLSM" get s r4
+expect 2 "$PLSM" delete --range s r1
+expect 2 "$PLSM" delete --range s r1 r2 r3
 expect 3 "$PLSM" put s closed <&-
 says err 'standard input'
 expect 1 "$PLSM" get s closed

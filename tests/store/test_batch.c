@@ -321,6 +321,85 @@ START_TEST(limits)
 }
 END_TEST
 
+static void add_range(const char *from, const char *to)
+{
+    assert_ok(plsm_batch_delete_range(batch, PLSM_NAMES, slice_of(from), slice_of(to)));
+}
+
+/* A range stands in its place among the other changes, moves and changes of meta too. */
+START_TEST(ranges_in_order)
+{
+    start();
+    fixture_put(db, "a", "0");
+    fixture_put(db, "b", "0");
+    fixture_put(db, "c", "0");
+    add_put("b1", "1");
+    add_move("a", "b2");
+    add_range("b", "c");
+    add_put("b3", "1");
+    add_move("c", "b4");
+    write_batch(PLSM_OK);
+    const char *const gone[] = {"a", "b", "b1", "b2", "c"};
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+        fixture_expect(db, gone[i], NULL);
+    fixture_expect(db, "b3", "1");
+    fixture_expect(db, "b4", "0");
+    add_range("b", "c");
+    add_move("b3", "d"); /* of a key that the range before it deletes */
+    write_batch(PLSM_CONFLICT);
+    add_range("b", "c");
+    add_meta("b4", "n");
+    write_batch(PLSM_CONFLICT);
+    fixture_expect(db, "b4", "0");
+    add_range("b4", "b4"); /* none */
+    add_range("c", "b");
+    ck_assert_uint_eq(plsm_batch_count(batch), 0);
+    assert_ok(plsm_delete_range(db, slice_of(""), slice_of("b4"), PLSM_NONE));
+    fixture_expect(db, "b3", NULL);
+    fixture_expect(db, "b4", "0");
+    assert_ok(plsm_delete_range(db, slice_of(""), slice_of(""), PLSM_SYNC));
+    ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 0);
+    assert_status(plsm_batch_delete_range(batch, PLSM_EXTENTS, slice_of("a"), slice_of("")), PLSM_INVALID);
+    assert_status(plsm_batch_delete_range(batch, PLSM_INTERNAL, slice_of(""), slice_of("b")), PLSM_INVALID);
+    assert_ok(plsm_batch_delete_range(batch, PLSM_INTERNAL, slice_of("a"), slice_of("")));
+    write_batch(PLSM_OK);
+    stop();
+}
+END_TEST
+
+/* Extents of large values in a range are given back, under short keys and under the longest, and where the batch itself
+ * moved them there; those outside stay. */
+START_TEST(ranges_retire_large_values)
+{
+    start();
+    static uint8_t value[PLSM_INLINE_MAX + 5], key[PLSM_KEY_MAX];
+    plsm_slice large = slice(value, sizeof value), longest = slice(key, sizeof key);
+    fixture_fill(value, sizeof value, 5);
+    memset(key, 'm', sizeof key);
+    assert_ok(plsm_put(db, slice_of("a"), large, PLSM_NONE));
+    assert_ok(plsm_put(db, slice_of("l"), large, PLSM_NONE));
+    assert_ok(plsm_put(db, slice_of("m"), large, PLSM_NONE));
+    assert_ok(plsm_put(db, longest, large, PLSM_NONE));
+    assert_ok(plsm_put(db, slice_of("z"), large, PLSM_NONE));
+    uint64_t pieces = fixture_count(db, PLSM_EXTENTS);
+    add_move("a", "n"); /* into the range */
+    add_meta("l", "n");
+    add_put("m", "small"); /* retires the large one by itself */
+    add_range("l", "o");
+    add_range("l", "p"); /* nothing is left to retire */
+    add_put("l", "again");
+    write_batch(PLSM_OK);
+    fixture_expect(db, "l", "again");
+    ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 2);
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), pieces / 5);
+    ck_assert_uint_eq(fixture_markers(db), 0);
+    assert_ok(plsm_delete_range(db, slice_of("a"), slice_of(""), PLSM_NONE));
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 0);
+    ck_assert_uint_eq(fixture_markers(db), 0);
+    stop();
+}
+END_TEST
+
 /* A crash behind any call leaves all of a batch or nothing of it. */
 START_TEST(atomic)
 {
@@ -364,7 +443,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {order, conditions, conditions_on_large_values,   moves,
-                                  metas, limits,     large_values_move_and_retire, atomic};
+    const TTest *const tests[] = {
+        order,  conditions,      conditions_on_large_values, moves, metas, limits, large_values_move_and_retire,
+        atomic, ranges_in_order, ranges_retire_large_values};
     return fixture_run("batch", tests, sizeof tests / sizeof tests[0]);
 }
