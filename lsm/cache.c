@@ -1,7 +1,7 @@
 /* The page cache. See cache.h.
  *
- * A frame's number is its place in one range of addresses, in 4 KiB and one more: first the small frames, as many as the
- * cache has pages, then the large ones, as many as fill it. So a hit needs not know which size it meets. Half of the
+ * A frame's number is its place in one range of addresses, in 4 KiB and one more: first the small frames, as many as
+ * the cache has pages, then the large ones, as many as fill it. So a hit needs not know which size it meets. Half of the
  * range at most is in use: `resident` counts the pages that were touched and not given back, and a frame that would
  * exceed the limit is had only after free frames of the other size were given back to the kernel (they are bare then).
  *

@@ -4,7 +4,8 @@
  *
  * A dictionary stands in each run that was packed with it, and once in memory, digested, however many runs have it.
  * Training one takes about as long as packing 20 MiB, so it is trained on the first pages of one run, used for the
- * following ones of the same keyspace (the first byte of the key), and made anew after a number of them. Where it saves too little to be worth the time it takes, none is used as long. */
+ * following ones of the same keyspace (the first byte of the key), and made anew after a number of them. Where it saves
+ * too little to be worth the time it takes, none is used as long. */
 #ifndef LSM_COMPRESSION_H
 #define LSM_COMPRESSION_H
 
@@ -37,9 +38,9 @@ enum dictionary_advice compression_advise(struct compression *c, uint8_t keyspac
 /* What came of it: *out NULL: nothing that is worth it; PLSM_OK with a dictionary to write with. PLSM_NO_MEMORY. */
 plsm_status compression_learned(struct compression *c, uint8_t keyspace, plsm_slice bytes, struct dictionary **out);
 
-/* Whether a dictionary is worth it that makes `with` bytes out of pages that are `without` bytes otherwise: it must save
- * a sixteenth. Of values like JSON it saves a fifth in pages of 4 KiB, where packing even gets faster, a tenth in 8 KiB
- * and a sixteenth in 16 KiB, where packing takes a third longer. Example: 1,600 without, 1,500 with: yes; 1,501: no. */
+/* Whether a dictionary is worth it that makes `with` bytes out of pages that are `without` bytes otherwise: it must
+ * save a sixteenth. Of values like JSON it saves a fifth in pages of 4 KiB, where packing even gets faster, a tenth in
+ * 8 KiB and a sixteenth in 16 KiB, where packing takes a third longer. Example: 1,600 without, 1,500 with: yes; 1,501: no. */
 static inline bool dictionary_is_worth(uint64_t without, uint64_t with)
 {
     return with + (without + 15) / 16 <= without;

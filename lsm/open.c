@@ -33,7 +33,7 @@ void lsm_options_default(struct lsm_options *options)
         .l0_stop = 20,
         .filter_bits = 8,
         .filter_young = true,
-        .compression_page = 16 << 10,
+        .compression_page = 8 << 10,
         .compression_dictionary = 8 << 10,
         .background = 1,
         .manifest_size = 4 << 20,

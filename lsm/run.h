@@ -319,8 +319,8 @@ static inline plsm_status run_page(struct run *run, struct run_body *body, uint3
         simulated_page(run, body, unit, head_only);
     return run_page_uncharged(run, body, unit, head_only, hold);
 }
-/* The page of a unit of a compressed run whose bytes, as they stand in the file, were read to `stored`: in the cache, or
- * in *heap (to be freed with mem_free; NULL otherwise). Inside an epoch bracket. Errors as run_page_uncharged. */
+/* The page of a unit of a compressed run whose bytes, as they stand in the file, were read to `stored`: in the cache,
+ * or in *heap (to be freed with mem_free; NULL otherwise). Inside an epoch bracket. Errors as run_page_uncharged. */
 plsm_status run_unit_take(struct run *run, struct run_body *body, uint32_t unit, struct codec_context *context,
                           const uint8_t *stored, const uint8_t **page, uint8_t **heap);
 /* The same, not through the cache, into *memory of *capacity bytes, which grow as needed (mem_realloc). */

@@ -13,8 +13,8 @@
  * exact, and nothing is read for it but, once per run, filter and fences. In traditional mode this gives what the other
  * side was told, which is how it is tested.
  *
- * Units of compressed runs are charged as what stands in the file, in whole blocks: each read brings the blocks that its
- * first and last byte are in. A scan pays once for a block that two of its reads share.
+ * Units of compressed runs are charged as what stands in the file, in whole blocks: each read brings the blocks that
+ * its first and last byte are in. A scan pays once for a block that two of its reads share.
  *
  * What cursors walk over (also for compactions and checks) is the same in both modes and told to both; only training
  * reads what traditional mode would not. Not charged at all: opening runs (footer, index, filter), replaying logs, and

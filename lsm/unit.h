@@ -34,8 +34,8 @@ enum {
 };
 
 /* Appends the unit of a finished page to `out`, whose next byte will stand at an offset that gives `seed`. `whole_max`
- * are the most bytes of a page that is packed as a whole. *codec is what packs it in the end: the one that is asked for,
- * or none where that saves nothing. PLSM_NO_MEMORY. */
+ * are the most bytes of a page that is packed as a whole. *codec is what packs it in the end: the one that is asked
+ * for, or none where that saves nothing. PLSM_NO_MEMORY. */
 plsm_status unit_pack(struct codec_context *context, enum codec *codec, const struct codec_dictionary *dictionary,
                       plsm_slice page, size_t whole_max, uint64_t seed, struct buf *out);
 

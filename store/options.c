@@ -54,7 +54,7 @@
     GROUP_NUMBER(multi_get, 0, 1, "1", "1: plsm_multi_get asks for many keys at a time; 0: one after the other")       \
     GROUP_WORD(compression, "none|lz4|zstd|", "none",                                                                  \
                "how pages of runs are packed: none, lz4, zstd (smaller, slower)")                                      \
-    NUMBER(compression_page, 4 << 10, 32 << 10, "16K", "bytes that are packed together: a multiple of 4K")             \
+    NUMBER(compression_page, 4 << 10, 32 << 10, "8K", "bytes that are packed together: a multiple of 4K")              \
     NUMBER(compression_dictionary, 0, 64 << 10, "8K", "bytes of a dictionary for zstd, where it pays; 0: none")        \
     NUMBER(multi_get_max, 1, 128, "100", "keys that plsm_multi_get asks for at a time")                                \
     NUMBER(model_run_bytes, 0, UINT32_MAX, "1K", "metadata of a run's model; a larger one is not used")                \

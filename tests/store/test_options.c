@@ -31,7 +31,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(options.log, STORE_LOG_MAPPED);
     for (unsigned i = 0; i < STORE_GROUPS; i++)
         ck_assert_uint_eq(options.compression[i], 0);
-    ck_assert_uint_eq(options.compression_page, 16 << 10);
+    ck_assert_uint_eq(options.compression_page, 8 << 10);
     ck_assert_uint_eq(options.compression_dictionary, 8 << 10);
     ck_assert_uint_eq(options.sim, STORE_SIM_OFF);
     ck_assert_uint_eq(options.sim_sleep, 0);
@@ -209,7 +209,7 @@ START_TEST(help_names_every_option)
         "model_error=256K",
         "multi_get=1",
         "compression=none",
-        "compression_page=16K",
+        "compression_page=8K",
         "compression_dictionary=8K",
         "multi_get_max=100",
         "model_run_bytes=1K",
