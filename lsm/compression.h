@@ -40,7 +40,8 @@ plsm_status compression_learned(struct compression *c, uint8_t keyspace, plsm_sl
 
 /* Whether a dictionary is worth it that makes `with` bytes out of pages that are `without` bytes otherwise: it must
  * save a sixteenth. Of values like JSON it saves a fifth in pages of 4 KiB, where packing even gets faster, a tenth in
- * 8 KiB and a sixteenth in 16 KiB, where packing takes a third longer. Example: 1,600 without, 1,500 with: yes; 1,501: no. */
+ * 8 KiB and a sixteenth in 16 KiB, where packing takes a third longer. Example: 1,600 without, 1,500 with: yes;
+ * 1,501: no. */
 static inline bool dictionary_is_worth(uint64_t without, uint64_t with)
 {
     return with + (without + 15) / 16 <= without;
