@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "lsm/cursor.h"
+#include "lsm/ingest.h"
 #include "lsm/output.h"
 #include "base/banned.h"
 
@@ -131,9 +132,8 @@ static plsm_status start_run(struct lsm_bulk *bulk)
     return output_start(db, level, &bulk->output, &bulk->writer);
 }
 
-plsm_status lsm_bulk_cut(struct lsm_bulk *bulk)
+static plsm_status cut(struct lsm_bulk *bulk)
 {
-    TRY(usable(bulk));
     plsm_status status = finish_run(bulk);
     bulk->broken = status != PLSM_OK;
     return status;
@@ -152,18 +152,57 @@ static plsm_status add(struct lsm_bulk *bulk, const struct entry *entry)
     return run_writer_add(bulk->writer, entry);
 }
 
+/* Keys must ascend. */
+static plsm_status check_order(const struct lsm_bulk *bulk, plsm_slice key)
+{
+    int shown = (int)(key.size - 1 < 200 ? key.size - 1 : 200);
+    if (bulk->last_key.size == 0 || slice_compare(key, buf_slice(&bulk->last_key)) > 0)
+        return PLSM_OK;
+    return fail(PLSM_INVALID, "the key \"%.*s\" does not come behind the one before it", shown,
+                (const char *)key.data + 1);
+}
+
 plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value)
 {
     TRY(usable(bulk));
     INVARIANT(key.size >= 1 && key.size <= LSM_KEY_MAX && meta.size <= LSM_META_MAX && value.size <= LSM_VALUE_MAX);
-    if (bulk->last_key.size && slice_compare(key, buf_slice(&bulk->last_key)) <= 0) {
-        int shown = (int)(key.size - 1 < 200 ? key.size - 1 : 200);
-        return fail(PLSM_INVALID, "the key \"%.*s\" does not come behind the one before it", shown,
-                    (const char *)key.data + 1);
-    }
+    TRY(check_order(bulk, key));
     struct entry entry = {.key = key, .meta = meta, .value = value, .kind = BATCH_PUT};
     plsm_status status = add(bulk, &entry);
     bulk->broken = status != PLSM_OK;
+    return status;
+}
+
+/* A run of another store becomes one of the load. */
+static plsm_status add_run(struct lsm_bulk *bulk, struct run *run)
+{
+    const struct run_facts *facts = &run->facts;
+    plsm_status status = cut(bulk);
+    bulk->last_key.size = 0;
+    if (status == PLSM_OK)
+        status = buf_append(&bulk->last_key, facts->largest.data, facts->largest.size);
+    bulk->bytes += facts->file_size;
+    bulk->user_bytes += facts->key_bytes + facts->value_bytes;
+    if (status == PLSM_OK) {
+        run_ref(run);
+        status = edit_add(&bulk->edit, 0, run);
+    }
+    bulk->broken = status != PLSM_OK;
+    return status;
+}
+
+plsm_status lsm_bulk_add_file(struct lsm_bulk *bulk, const char *path, lsm_bulk_allow *allow, void *arg)
+{
+    struct ingest_rules rules = {allow, arg};
+    struct run *run = NULL;
+    TRY(usable(bulk));
+    TRY(ingest_run(bulk->db, path, &rules, &run));
+    plsm_status status = check_order(bulk, run->facts.smallest);
+    if (status == PLSM_OK)
+        status = add_run(bulk, run);
+    if (status != PLSM_OK)
+        atomic_store(&run->obsolete, true);
+    run_unref(run);
     return status;
 }
 
@@ -330,7 +369,8 @@ plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, vo
 {
     struct lsm *db = bulk->db;
     bool meet = false, worked = false;
-    TRY(lsm_bulk_cut(bulk));
+    TRY(usable(bulk));
+    TRY(cut(bulk));
     if (bulk->edit.added_count == 0)
         return PLSM_OK;
     bulk->broken = true; /* unless it goes well */

@@ -8,6 +8,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "lsm/cursor.h"
+#include "lsm/ingest.h"
 #include "base/banned.h"
 
 enum { PROBLEMS_MAX = 100, PROGRESS_ENTRIES = 1 << 14 };
@@ -19,6 +20,9 @@ struct check {
     void *arg;
     uint64_t done, all; /* bytes of runs */
     uint64_t problems;
+    lsm_bulk_allow *allow; /* of a foreign run: what its entries may be; NULL: of a run of this store */
+    void *allow_arg;
+    char first[1024]; /* of a foreign run: the first problem */
 };
 
 static void problem(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -26,12 +30,15 @@ static void problem(struct check *c, const char *format, ...)
 {
     char line[1024];
     va_list arguments;
-    if (++c->problems > PROBLEMS_MAX || !c->report)
+    if (++c->problems > PROBLEMS_MAX || (!c->report && !c->allow))
         return;
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    c->report(c->arg, line);
+    if (c->report)
+        c->report(c->arg, line);
+    if (c->problems == 1)
+        memcpy(c->first, line, sizeof c->first);
 }
 
 /* What the entries of a run add up to, compared with its facts. */
@@ -102,7 +109,9 @@ static plsm_status check_key(struct check *c, struct run *run, const struct inde
     const struct run_model *model = run_model(run, indexes->body);
     uint32_t page = model ? model_find(model->model, key).page : cursor->unit;
     epoch_exit(c->db->epoch);
-    if (denied) {
+    if (denied && c->allow) {
+        problem(c, "%s: page %u: the filter denies a key that is there", path, cursor->unit);
+    } else if (denied) {
         counter_add(&c->db->counters, COUNT_FILTER_MISSED, 1);
         problem(c, "%s: page %u: the filter denies a key that is there", path, cursor->unit);
     }
@@ -114,6 +123,17 @@ static plsm_status check_key(struct check *c, struct run *run, const struct inde
     if (slice_compare(key, run->facts.smallest) < 0 || slice_compare(key, run->facts.largest) > 0)
         problem(c, "%s: page %u: a key is outside of the bounds in the MANIFEST", path, cursor->unit);
     return status;
+}
+
+/* An entry that no bulk load could have written does not come in with one. */
+static plsm_status check_foreign_entry(const struct check *c, const struct entry *entry, const char *path)
+{
+    if (entry->kind != BATCH_PUT || entry->seq != 0 || entry->key.size < 2)
+        return fail(PLSM_INVALID,
+                    "%s: holds other things than plain puts that everybody may see; compact the store that wrote it "
+                    "while it has no large values",
+                    path);
+    return c->allow(c->allow_arg, entry->key, entry->meta, entry->value);
 }
 
 static plsm_status check_run(struct check *c, struct run *run)
@@ -138,6 +158,8 @@ static plsm_status check_run(struct check *c, struct run *run)
             sums.versions = true;
         else
             status = check_key(c, run, &indexes, &cursor, path);
+        if (c->allow && status == PLSM_OK)
+            status = check_foreign_entry(c, &cursor.entry, path);
         sums.entries++;
         sums.deletions += cursor.entry.kind == BATCH_DELETE;
         sums.key_bytes += key.size;
@@ -197,4 +219,11 @@ plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line
     if (status == PLSM_OK && c.problems)
         status = fail(PLSM_CORRUPT, "%s: %llu problems were found", db->path, (unsigned long long)c.problems);
     return status;
+}
+
+plsm_status check_foreign_run(struct lsm *db, struct run *run, lsm_bulk_allow *allow, void *arg)
+{
+    struct check c = {.db = db, .allow = allow, .allow_arg = arg};
+    TRY(check_run(&c, run));
+    return c.problems ? fail(PLSM_CORRUPT, "%s", c.first) : PLSM_OK;
 }

@@ -141,8 +141,13 @@ plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out);
 /* Adds an entry; its size must be within the limits. PLSM_INVALID: its key does not come behind the one before it, and
  * nothing is changed; after PLSM_IO, PLSM_NO_SPACE and PLSM_NO_MEMORY only destroy is of use. */
 plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value);
-/* Ends the run that is being written: the next key begins another. */
-plsm_status lsm_bulk_cut(struct lsm_bulk *bulk);
+/* Adds all of a file that holds a run of another store; it is copied and checked first. All its keys must come behind
+ * those before. `allow` refuses entries that the caller would not have written, by whatever it returns. PLSM_NOT_FOUND:
+ * there is no such file; PLSM_CORRUPT, PLSM_VERSION: it is no run, or a damaged or newer one; PLSM_INVALID: the order is
+ * wrong, or it holds more than plain puts. After these, and what `allow` returns, the load is as it was; after the errors
+ * of lsm_bulk_put it is not. */
+typedef plsm_status lsm_bulk_allow(void *arg, plsm_slice key, plsm_slice meta, plsm_slice value);
+plsm_status lsm_bulk_add_file(struct lsm_bulk *bulk, const char *path, lsm_bulk_allow *allow, void *arg);
 /* Called when all earlier writes are visible and no later one can come between, as lsm_prepare: may give changes that
  * become part of the load, none of them of a key in it (the memory must live until lsm_bulk_finish returns). */
 typedef plsm_status lsm_bulk_prepare(void *arg, const struct batch **also);

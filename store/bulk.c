@@ -60,6 +60,23 @@ plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice ke
     return bulk->db->engine->bulk_put(bulk->tree, key_slice(&whole), meta, value);
 }
 
+/* What a file may bring in is names with small values: what stands under identifiers is of the other store. */
+static plsm_status allow(void *arg, plsm_slice key, plsm_slice meta, plsm_slice value)
+{
+    const uint8_t *bytes = key.data;
+    (void)arg;
+    if (bytes[0] != PLSM_NAMES)
+        return fail(PLSM_INVALID, "it holds inodes, extents or internal keys of another store");
+    TRY(key_check_public((plsm_keyspace)bytes[0], slice(bytes + 1, key.size - 1)));
+    return batch_check_entry(meta, value);
+}
+
+plsm_status plsm_bulk_add_file(plsm_bulk *bulk, const char *path)
+{
+    INVARIANT(bulk->magic == BULK_MAGIC);
+    return bulk->db->engine->bulk_add_file(bulk->tree, path, allow, NULL);
+}
+
 /* An entry of the names that is a reference: retired when the load has another value for its key. */
 static plsm_status replace(plsm_bulk *bulk, plsm_slice key)
 {

@@ -60,6 +60,9 @@ struct engine {
     /* Bulk loads: see lsm_bulk_* in lsm/lsm.h. NULL: this engine has none. Limits and keyspaces are checked. */
     plsm_status (*bulk_create)(void *tree, struct engine_bulk **out);
     plsm_status (*bulk_put)(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value);
+    plsm_status (*bulk_add_file)(struct engine_bulk *bulk, const char *path,
+                                 plsm_status (*allow)(void *arg, plsm_slice key, plsm_slice meta, plsm_slice value),
+                                 void *arg);
     plsm_status (*bulk_finish)(struct engine_bulk *bulk, engine_prepare *prepare, void *arg);
     void (*bulk_destroy)(struct engine_bulk *bulk);
     bool (*bulk_bounds)(const struct engine_bulk *bulk, plsm_slice *smallest, plsm_slice *largest);

@@ -179,6 +179,13 @@ static plsm_status tree_bulk_put(struct engine_bulk *bulk, plsm_slice key, plsm_
     return lsm_bulk_put(own_bulk(bulk), key, meta, value);
 }
 
+static plsm_status
+tree_bulk_add_file(struct engine_bulk *bulk, const char *path,
+                   plsm_status (*allow)(void *arg, plsm_slice key, plsm_slice meta, plsm_slice value), void *arg)
+{
+    return lsm_bulk_add_file(own_bulk(bulk), path, allow, arg);
+}
+
 static plsm_status tree_bulk_finish(struct engine_bulk *bulk, engine_prepare *prepare, void *arg)
 {
     return lsm_bulk_finish(own_bulk(bulk), prepare, arg);
@@ -397,6 +404,7 @@ const struct engine engine_lsm = {
     .retrain = tree_retrain,
     .bulk_create = tree_bulk_create,
     .bulk_put = tree_bulk_put,
+    .bulk_add_file = tree_bulk_add_file,
     .bulk_finish = tree_bulk_finish,
     .bulk_destroy = tree_bulk_destroy,
     .bulk_bounds = tree_bulk_bounds,

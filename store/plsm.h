@@ -186,6 +186,13 @@ plsm_status plsm_bulk_create(plsm *db, plsm_bulk **out);
  * plsm_edit_open). After these the load is as it was; after PLSM_NO_SPACE, PLSM_IO and PLSM_NO_MEMORY it can only be
  * destroyed. */
 plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value);
+/* Adds all entries of a file that another store has written: a file run-NUMBER in the directory of a store that is
+ * closed, such as one filled by a bulk load on another machine. The file is copied, then read through: checksums,
+ * order, index, model and filter must be right. All its keys must come behind those added before. PLSM_NOT_FOUND: there
+ * is no such file; PLSM_CORRUPT, PLSM_VERSION: it is no such file, is damaged, or of a newer version; PLSM_INVALID: its
+ * keys do not come behind, or it holds deletions, older versions, large values or other keyspaces than PLSM_NAMES.
+ * After these the load is as it was; otherwise as plsm_bulk_put. */
+plsm_status plsm_bulk_add_file(plsm_bulk *bulk, const char *path);
 /* Makes all of it visible at once; it then survives power loss, with everything written before. Ends the load, also
  * when it fails: then nothing of it is there (where the last write to the disk failed, the store turns read-only and
  * the next open tells). PLSM_INVALID (of a load that has failed before), PLSM_READ_ONLY, PLSM_NO_SPACE, PLSM_IO,

@@ -53,7 +53,7 @@ expect 0 "$PLSM" --version
 says out 'plsm '
 expect 2 "$PLSM" frobnicate
 says err frobnicate
-for command in create get put delete scan load dump stats check compact retrain bench; do
+for command in create get put delete scan load ingest dump stats check compact retrain bench; do
     expect 0 "$PLSM" $command --help
     says out "Usage: plsm $command"
     says out Example
@@ -302,6 +302,22 @@ for format in '' --null; do
     done
 done
 expect 0 "$PLSM" check copy
+
+# Files of a store that was loaded so go into another one; damaged they do not.
+rm -rf part copy
+expect 0 "$PLSM" load -c -s part <many
+expect 0 "$PLSM" ingest -c copy part/run-*
+expect 0 "$PLSM" dump copy
+same out many
+expect 0 "$PLSM" check copy
+expect 3 "$PLSM" ingest copy part/run-* nowhere
+says err nowhere
+printf X | dd of="$(echo part/run-*)" bs=1 seek=5000 conv=notrunc status=none
+expect 3 "$PLSM" ingest copy part/run-*
+says err 'part/run-'
+expect 2 "$PLSM" ingest copy
+expect 0 "$PLSM" dump copy
+same out many
 
 # bad INPUT MESSAGE STORED [OPTION]: input (for printf %b, where \0000 is NUL) that must be refused, and how many
 # records before it are stored.
