@@ -14,6 +14,16 @@ void mutex_destroy(mutex *m);
 static inline void mutex_lock(mutex *m) { pthread_mutex_lock(m); }
 static inline void mutex_unlock(mutex *m) { pthread_mutex_unlock(m); }
 
+/* Between two looks at a variable that another thread is about to change. */
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 void condition_init(condition *c); /* on the monotonic clock */
 void condition_destroy(condition *c);
 static inline void condition_wait(condition *c, mutex *m) { pthread_cond_wait(c, m); }

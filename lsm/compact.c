@@ -176,7 +176,12 @@ static void flusher(void *arg)
     struct lsm *db = arg;
     mutex_lock(&db->lock);
     while (!db->closing) {
-        if (db->frozen_count == 0 || db->broken != PLSM_OK) {
+        bool healthy = db->broken == PLSM_OK;
+        if (healthy && db->next_log_state == NEXT_LOG_WANTED) {
+            log_prepare(db);
+            continue;
+        }
+        if (db->frozen_count == 0 || !healthy) {
             condition_wait(&db->work, &db->lock);
             continue;
         }

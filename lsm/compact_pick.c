@@ -308,3 +308,11 @@ uint64_t pacing_ns(unsigned depth, unsigned slowdown, unsigned stop, uint64_t by
     double rate = fastest - (fastest - slowest) * fraction, ns = (double)bytes / rate * 1e9;
     return ns > (double)longest_ns ? longest_ns : (uint64_t)ns;
 }
+
+uint64_t queue_pacing_ns(uint64_t bytes, uint64_t room, uint64_t expected_ns, uint64_t passed_ns)
+{
+    const uint64_t longest_ns = 20 * 1000 * 1000;
+    uint64_t least = expected_ns / 8, left = passed_ns < expected_ns ? expected_ns - passed_ns : 0;
+    double ns = (double)bytes / (double)(room ? room : 1) * (double)(left > least ? left : least);
+    return ns > (double)longest_ns ? longest_ns : (uint64_t)ns;
+}

@@ -100,8 +100,20 @@ struct lsm {
     struct memlog active;             /* the leader's; changed under lock */
     struct memlog frozen[FROZEN_MAX]; /* oldest first */
     unsigned frozen_count;
+    /* The log after the active one: made in advance by the flusher once the leader wants it. */
+    enum { NEXT_LOG_NOT_WANTED, NEXT_LOG_WANTED, NEXT_LOG_TRIED } next_log_state;
+    struct reclog_writer *prepared_log; /* number next_log, without a record yet; NULL: none */
+    bool preparing;                     /* the flusher is at it */
+    uint64_t flush_start_ns, flush_expected_ns; /* of the flush under way; expected from the one before, 0: unknown */
+    uint64_t flush_bytes_per_s;
     uint64_t next_number, next_log, log_floor;
     struct writer *writers, **writers_end; /* queue; the first is the leader */
+    unsigned queued;                       /* how many are in it */
+    unsigned company;                      /* how many there were when the last sync had ended, with those it served */
+    unsigned company_pause;                /* so many syncs do not wait for company */
+    bool awaits_company;                   /* the leader does */
+    condition company_came;
+    uint64_t sync_ns; /* what the last sync took */
     plsm_status broken;                    /* not PLSM_OK: the store turned read-only, for this reason */
     char broken_message[512];
     plsm_status background_status; /* of the last flush or compaction, when it may be tried again */
@@ -120,6 +132,8 @@ struct lsm {
     /* the leader's */
     uint64_t space_checked_bytes; /* of the log, when free space was last looked at */
     bool space_low;
+    uint64_t group_bytes;    /* of the last group's changes */
+    uint64_t paced_until_ns; /* what it wrote is paid for then */
 
     mutex snapshot_lock;
     struct lsm_snapshot *snapshots; /* newest first */
@@ -142,16 +156,43 @@ void view_release(struct view *view);      /* accepts NULL */
 uint64_t snapshot_cutoff(struct lsm *db);
 
 /* --- open.c --- */
-void log_path(const struct lsm *db, uint64_t number, char *path, size_t size);
-/* Creates a log and writes its first record; the caller syncs the directory. */
-plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
-                       struct reclog_writer **out);
 /* Turns the store read-only for good: further writes get this status and the calling thread's message. Under lock. */
 void db_break(struct lsm *db, plsm_status status);
 /* Remembers a failure that may pass (no space, no memory), or breaks the store. Under lock. */
 void db_background_failed(struct lsm *db, plsm_status status);
 /* PLSM_OK, or why writing is impossible. Under lock. */
 plsm_status db_writable(const struct lsm *db);
+
+/* --- log.c --- */
+void log_path(const struct lsm *db, uint64_t number, char *path, size_t size);
+/* Creates a log without a record; the caller syncs the directory. */
+plsm_status log_open(struct lsm *db, uint64_t number, struct reclog_writer **out);
+/* Writes a log's first record; closes it on failure, *log is NULL then. */
+plsm_status log_begin(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
+                      struct reclog_writer **log);
+/* Both. */
+plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
+                       struct reclog_writer **out);
+/* Makes the next log in advance, so that a rotation need not wait for the disk. The flusher's; under lock, which it
+ * gives up meanwhile. */
+void log_prepare(struct lsm *db);
+/* The same by the leader, with its first record: the one made in advance, or now. Outside of lock. */
+plsm_status log_next(struct lsm *db, uint64_t number, struct reclog_writer **out);
+/* Takes away a log that was made in advance and holds nothing. Where it stays, the next opening finds a log that was not
+ * closed, and writes what the others hold into a run. At closing. */
+void log_drop_prepared(struct lsm *db);
+
+/* --- room.c: the leader's --- */
+/* Whether it is time to look at the free space, and the look, which sets space_low. */
+bool space_is_unknown(const struct lsm *db);
+plsm_status space_look(struct lsm *db);
+/* PLSM_NO_SPACE for a batch that must not be written while space is low. */
+plsm_status space_check(const struct lsm *db, const struct batch *batch);
+/* Makes sure that the active memtable may take more, and holds the leader back for what the last group wrote. Under
+ * lock, which it gives up at times. */
+plsm_status make_room(struct lsm *db);
+/* Freezes the active memtable and starts a new one with a new log; there must be room for it. Outside of lock. */
+plsm_status leader_rotate(struct lsm *db);
 
 /* --- garbage.c --- */
 void garbage_add(struct lsm *db, char kind, uint64_t number);
@@ -172,8 +213,6 @@ plsm_status install_bulk(struct lsm *db, struct edit *edit, size_t count, uint64
 void disown(const struct edit *edit);
 
 /* --- write.c --- */
-/* Freezes the active memtable and starts a new one with a new log; there must be room for it. Leader, without lock. */
-plsm_status leader_rotate(struct lsm *db);
 /* Syncs the logs, oldest first. Leader, without lock. A failure is final. */
 plsm_status leader_sync_logs(struct lsm *db);
 

@@ -8,6 +8,8 @@
 #include "lsm/output.h"
 #include "base/banned.h"
 
+#define SECOND_NS UINT64_C(1000000000)
+
 /* A memtable on its way into runs of level 0. */
 struct flush {
     struct lsm *db;
@@ -272,6 +274,9 @@ plsm_status flush_oldest(struct lsm *db)
     }
     db->flushing = true;
     struct memlog oldest = db->frozen[0];
+    uint64_t bytes = memtable_bytes(oldest.table), start_ns = env_now_ns(db->env);
+    db->flush_start_ns = start_ns;
+    db->flush_expected_ns = db->flush_bytes_per_s ? bytes * SECOND_NS / db->flush_bytes_per_s : 0;
     mutex_unlock(&db->lock);
 
     edit.log_floor = oldest.log_last + 1;
@@ -287,7 +292,9 @@ plsm_status flush_oldest(struct lsm *db)
     mutex_lock(&db->lock);
     db->flushing = false;
     if (status == PLSM_OK) {
+        uint64_t ns = env_now_ns(db->env) - start_ns;
         counter_add(&db->counters, COUNT_FLUSHES, 1);
+        db->flush_bytes_per_s = bytes * SECOND_NS / (ns ? ns : 1);
         db->background_status = PLSM_OK;
     } else {
         db_background_failed(db, status);

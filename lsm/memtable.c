@@ -122,6 +122,7 @@ static struct art_leaf *leaf_create(struct memtable *m, const struct entry *entr
     if (entry->key.size)
         memcpy(leaf->key, entry->key.data, entry->key.size);
     atomic_init(&leaf->newest, version);
+    m->place_key = art_leaf_key(leaf);
     return leaf;
 }
 
@@ -132,6 +133,7 @@ static void leaf_add(struct memtable *m, struct art_leaf *leaf, const struct ent
     struct art_version *version = arena_alloc(&m->arena, version_bytes(entry), ART_LEAF_ALIGNMENT);
     version_fill(version, older, entry);
     atomic_store_explicit(&leaf->newest, version, memory_order_release);
+    m->place_key = art_leaf_key(leaf);
 }
 
 /* Puts a node at `depth` in the place of `old`, where the new key and those below `old` part: `other` is one of these,
@@ -206,13 +208,24 @@ static void add_ended(struct memtable *m, struct art_node *node, const struct en
         atomic_store_explicit(&node->ended, leaf_create(m, entry), memory_order_release);
 }
 
+/* Whether the first `size` bytes of both keys are there and the same. */
+static bool begins_alike(plsm_slice a, plsm_slice b, size_t size)
+{
+    return a.size >= size && b.size >= size && (size == 0 || memcmp(a.data, b.data, size) == 0);
+}
+
 void memtable_add(struct memtable *m, const struct entry *entry)
 {
     plsm_slice key = entry->key;
     INVARIANT(key.size <= MEMTABLE_KEY_MAX && entry->meta.size <= UINT8_MAX && entry->value.size <= UINT32_MAX);
     uint64_t count = atomic_load_explicit(&m->count, memory_order_relaxed);
     _Atomic uintptr_t *slot = &m->root, *next;
-    for (size_t depth = 0;; slot = next) {
+    size_t depth = 0;
+    if (m->place && begins_alike(key, m->place_key, m->place_depth)) {
+        slot = m->place;
+        depth = m->place_depth;
+    }
+    for (;; slot = next) {
         uintptr_t at = art_load(slot);
         if (!at) {
             publish(slot, art_child(leaf_create(m, entry), ART_LEAF));
@@ -240,6 +253,8 @@ void memtable_add(struct memtable *m, const struct entry *entry)
         }
         depth = (size_t)node->depth + 1;
     }
+    m->place = slot;
+    m->place_depth = depth;
     atomic_store_explicit(&m->count, count + 1, memory_order_relaxed);
 }
 

@@ -58,32 +58,6 @@ void lsm_options_default(struct lsm_options *options)
         };
 }
 
-void log_path(const struct lsm *db, uint64_t number, char *path, size_t size)
-{
-    snprintf(path, size, "%s/log-%08llu", db->path, (unsigned long long)number);
-}
-
-plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
-                       struct reclog_writer **out)
-{
-    char path[4096];
-    uint8_t identity[LOG_IDENTITY_BYTES];
-    put_u64(identity, db->store_id);
-    put_u64(identity + 8, number);
-    put_u64(identity + 16, size_before);
-    put_u64(identity + 24, closed_before);
-    log_path(db, number, path, sizeof path);
-    TRY((db->options.log_mapped ? reclog_create_mapped : reclog_create)(db->env, path, LOG_MAGIC, out));
-    plsm_status status = reclog_append(*out, LOG_USER_IDENTITY, &(plsm_slice){identity, sizeof identity}, 1);
-    if (status == PLSM_OK)
-        simulated_write(db->context.simulated, reclog_size(*out));
-    if (status != PLSM_OK) {
-        reclog_close(*out);
-        *out = NULL;
-    }
-    return status;
-}
-
 void db_break(struct lsm *db, plsm_status status)
 {
     if (db->broken != PLSM_OK)
@@ -214,6 +188,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     mutex_init(&db->garbage_lock);
     condition_init(&db->work);
     condition_init(&db->progress);
+    condition_init(&db->company_came);
     arena_pool_init(&db->pool, chosen.buffer_size);
     db->path = mem_alloc(size);
     db->epoch = epoch_create();
@@ -279,6 +254,7 @@ static void destroy(struct lsm *db)
     if (db->writer_lock)
         garbage_collect(db);
     reclog_close(db->active.log);
+    reclog_close(db->prepared_log);
     memtable_unref(db->active.table);
     for (unsigned i = 0; i < db->frozen_count; i++) {
         reclog_close(db->frozen[i].log);
@@ -300,6 +276,7 @@ static void destroy(struct lsm *db)
     mem_free(db->garbage.files);
     condition_destroy(&db->work);
     condition_destroy(&db->progress);
+    condition_destroy(&db->company_came);
     budget_destroy(&db->budget);
     mutex_destroy(&db->edit_lock);
     mutex_destroy(&db->lock);
@@ -543,7 +520,7 @@ static plsm_status open_reader(struct lsm *db, const struct inventory *inventory
     state->version = NULL;
     version_tell_runs(db->version, true);
     TRY(version_train(db->version, &db->options, false));
-    TRY(replay_logs(db, inventory, state->log_floor, replay));
+    TRY(replay_settled(db, inventory, state->log_floor, replay));
     db->active.table = replay->table;
     replay->table = NULL;
     TRY(publish(db));
@@ -603,6 +580,7 @@ static plsm_status shut_down(struct lsm *db)
     mutex_unlock(&db->lock);
     if (broken)
         return PLSM_OK; /* it was told; the next opening recovers from the logs */
+    log_drop_prepared(db);
     if (large)
         lsm_flush(db); /* if it fails the logs have it all */
     while (status == PLSM_OK && db->frozen_count > 0)

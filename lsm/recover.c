@@ -151,6 +151,12 @@ static plsm_status check_identity(struct replaying *r, uint64_t user, plsm_slice
     uint64_t size_before = get_u64(bytes + 16);
     if (!size_before || !r->has_before)
         return PLSM_OK;
+    if (r->db->options.read_only && size_before > r->end_before && !r->ignoring_before &&
+        (r->out->grown_log != r->number - 1 || r->out->grown_end != r->end_before)) {
+        r->out->grown_log = r->number - 1;
+        r->out->grown_end = r->end_before;
+        return fail(PLSM_CONFLICT, "%s: the log before it has grown", r->path);
+    }
     /* What stands behind that size in the log before is garbage, such as a record whose append failed and was cut off
      * again; what stands before it must be there. */
     r->ignoring = r->ignoring_before || size_before != r->end_before;
@@ -206,7 +212,11 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
     bool torn = false; /* the log before ends with something that is no record */
     bool lost = false; /* a log before lost its end: nothing behind may be seen */
     plsm_status status = PLSM_OK;
-    *out = (struct replay){.log_last = floor - 1, .clean = true, .table = db_memtable_create(db)};
+    *out = (struct replay){.log_last = floor - 1,
+                           .clean = true,
+                           .table = db_memtable_create(db),
+                           .grown_log = out->grown_log,
+                           .grown_end = out->grown_end};
     if (!out->table)
         return fail(PLSM_NO_MEMORY, "no memory to replay the logs");
     for (size_t i = 0; i < inventory->logs.count && status == PLSM_OK; i++) {
@@ -247,6 +257,21 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
         inventory->manifests.count) { /* the active one is there from the start */
         log_path(db, floor, path, sizeof path);
         status = fail(PLSM_CORRUPT, "%s: the log is missing; restore it, or what was written last is lost", path);
+    }
+    return status;
+}
+
+plsm_status replay_settled(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *replay)
+{
+    const unsigned tries_max = 100;
+    plsm_status status = PLSM_OK;
+    for (unsigned tries = 0; tries < tries_max; tries++) {
+        status = replay_logs(db, inventory, floor, replay);
+        if (status != PLSM_CONFLICT)
+            break;
+        struct replay again = {.grown_log = replay->grown_log, .grown_end = replay->grown_end};
+        replay_free(replay);
+        *replay = again;
     }
     return status;
 }

@@ -5,6 +5,12 @@
  * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). Which sequence numbers the changes
  * of a group get stands in write_group.h.
  *
+ * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
+ * one. So the one behind a leader that does not sync first looks for a moment whether its turn has come. Syncing costs
+ * more than waiting: those who were served by the last sync are mostly back in a moment with their next write, so a
+ * leader that is about to sync waits for as many as there were lately, for a part of the time that a sync takes (as
+ * PostgreSQL's commit_delay, but by what is measured).
+ *
  * Nothing is visible that is not in the log, and what is synced is synced with everything before it: older logs first.
  */
 #include "lsm/db.h"
@@ -17,161 +23,30 @@
 
 enum {
     GROUP_WRITERS_MAX = 64,
-    GROUP_BYTES_MAX = 1 << 20,   /* a small write should not wait for many large ones */
-    SPACE_CHECK_BYTES = 1 << 20, /* of log between two looks at the free space */
-    SMALL_BATCH_BYTES = 64 << 10,
-    WAIT_NS = 500 * 1000 * 1000, /* then conditions are looked at again */
+    GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
+    SPINS = 200,               /* looks for one's turn, about 3 us, before going to sleep */
+    MESSAGE_BYTES = 256,
+    COMPANY_SHARE = 4, /* the part of a sync that is waited for company */
+    COMPANY_NS_MAX = 200 * 1000,
+    COMPANY_NS_MIN = 20 * 1000, /* below that, syncs are too cheap to wait for anybody */
+    COMPANY_PAUSE = 8,          /* groups that do not wait after waiting was in vain */
 };
 
+enum writer_state { WAITS, LEADS, IS_DONE };
+
+/* On the stack of its thread. Who is served may return as soon as it sees IS_DONE: setting that is the last thing that
+ * is done to a writer, unless it sleeps, for then it needs the lock to wake up. */
 struct writer {
     const struct batch *batch;
     lsm_prepare *prepare;
     void *arg;
-    bool sync, done;
+    bool sync, sleeps; /* sleeps: in `wake`, which is nothing before; under lock */
+    _Atomic enum writer_state state;
     plsm_status status;
     struct writer *next;
     condition wake;
-    char message[256]; /* of the leader, when it failed for all */
+    char *message; /* MESSAGE_BYTES: of the leader, when it failed for all */
 };
-
-/* --- free space --------------------------------------------------------------------------------------------------- */
-
-/* Deleting takes space first (a log record, later a run), so some is kept for it: without that a full disk could never
- * be emptied again. Small batches with a deletion in them pass (a rename is one). */
-static bool frees_space(const struct batch *batch)
-{
-    struct batch_change change;
-    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
-    bool puts = false, deletes = false;
-    while (batch_next(&at, end, &change)) {
-        bool deletion = change.kind == BATCH_DELETE || change.kind == BATCH_DELETE_RANGE;
-        puts |= !deletion;
-        deletes |= deletion;
-    }
-    return !puts || (deletes && batch->bytes.size <= SMALL_BATCH_BYTES);
-}
-
-static plsm_status look_at_space(struct lsm *db)
-{
-    uint64_t log_bytes = reclog_size(db->active.log);
-    struct env_space space;
-    if (!db->space_low && log_bytes - db->space_checked_bytes < SPACE_CHECK_BYTES)
-        return PLSM_OK;
-    TRY(env_space(db->env, db->path, &space));
-    uint64_t reserve = 2 * db->options.buffer_size + (4 << 20);
-    if (reserve > space.bytes_total / 10)
-        reserve = space.bytes_total / 10;
-    db->space_low = space.bytes_free < reserve;
-    db->space_checked_bytes = log_bytes;
-    return PLSM_OK;
-}
-
-static plsm_status check_space(const struct lsm *db, const struct batch *batch)
-{
-    if (db->space_low && !frees_space(batch))
-        return fail(PLSM_NO_SPACE, "%s: the file system is nearly full; delete something first (deleting still works)",
-                    db->path);
-    return PLSM_OK;
-}
-
-/* --- room in the memtable ----------------------------------------------------------------------------------------- */
-
-plsm_status leader_rotate(struct lsm *db)
-{
-    struct memlog fresh = {.log_first = db->next_log, .log_last = db->next_log};
-    struct view *view = view_alloc();
-    plsm_status status = PLSM_OK;
-    fresh.table = db_memtable_create(db);
-    if (!view || !fresh.table)
-        status = fail(PLSM_NO_MEMORY, "no memory for a memtable");
-    if (status == PLSM_OK)
-        status = log_create(db, fresh.log_first, reclog_size(db->active.log), false, &fresh.log);
-    if (status == PLSM_OK) { /* logs must follow each other without a gap, also after power loss */
-        status = env_sync_dir(db->env, db->path);
-        if (status != PLSM_OK) { /* never retried: it could succeed with the name lost */
-            mutex_lock(&db->lock);
-            db_background_failed(db, status);
-            mutex_unlock(&db->lock);
-        }
-    }
-    if (status != PLSM_OK) {
-        reclog_close(fresh.log);
-        memtable_unref(fresh.table);
-        view_release(view);
-        return status;
-    }
-    mutex_lock(&db->lock);
-    db->frozen[db->frozen_count++] = db->active;
-    db->active = fresh;
-    db->next_log++;
-    db->space_checked_bytes = 0;
-    view_publish(db, view);
-    condition_broadcast(&db->work);
-    mutex_unlock(&db->lock);
-    return PLSM_OK;
-}
-
-/* Does the work of the background threads where there are none. Under lock, which it gives up meanwhile. */
-static plsm_status work_inline(struct lsm *db)
-{
-    bool worked = false;
-    mutex_unlock(&db->lock);
-    plsm_status status = flush_oldest(db);
-    if (status == PLSM_OK)
-        status = compact_pending(db, false, &worked);
-    if (status == PLSM_OK)
-        train_pending(db);
-    garbage_collect(db);
-    mutex_lock(&db->lock);
-    return status;
-}
-
-/* Waits for the threads to get on; returns their error when they cannot. Under lock. */
-static plsm_status wait_for_progress(struct lsm *db)
-{
-    if (db->background_status != PLSM_OK)
-        return fail(db->background_status, "%s", db->background_message);
-    uint64_t start_ns = env_now_ns(db->env);
-    condition_broadcast(&db->work);
-    condition_wait_ns(&db->progress, &db->lock, WAIT_NS);
-    counter_add(&db->counters, COUNT_STALL_NS, env_now_ns(db->env) - start_ns);
-    return PLSM_OK;
-}
-
-/* Slows the leader down while compaction is behind, so that it never has to stop for long. Under lock. */
-static void pace(struct lsm *db, uint64_t bytes)
-{
-    uint64_t ns =
-        db->options.background ? pacing_ns(db->writers_depth, db->options.l0_slowdown, db->options.l0_stop, bytes) : 0;
-    if (!ns)
-        return;
-    mutex_unlock(&db->lock);
-    env_sleep_ns(db->env, ns);
-    counter_add(&db->counters, COUNT_STALL_NS, ns);
-    mutex_lock(&db->lock);
-}
-
-/* Makes sure that the active memtable may take more. Leader, under lock, which it gives up at times. */
-static plsm_status make_room(struct lsm *db, uint64_t bytes)
-{
-    pace(db, bytes);
-    for (;;) {
-        TRY(db_writable(db));
-        if (memtable_bytes(db->active.table) < db->options.buffer_size)
-            return PLSM_OK;
-        bool full = db->frozen_count == FROZEN_MAX || db->writers_depth >= db->options.l0_stop;
-        if (full) {
-            TRY(db->options.background ? wait_for_progress(db) : work_inline(db));
-            continue;
-        }
-        mutex_unlock(&db->lock);
-        plsm_status status = leader_rotate(db);
-        mutex_lock(&db->lock);
-        if (status == PLSM_OK && !db->options.background)
-            status = work_inline(db);
-        TRY(status);
-    }
-}
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */
 
@@ -188,6 +63,7 @@ plsm_status leader_sync_logs(struct lsm *db)
     logs[count++] = db->active.log;
     db->syncing = true;
     mutex_unlock(&db->lock);
+    uint64_t start_ns = env_now_ns(db->env);
     for (unsigned i = 0; i < count && status == PLSM_OK; i++)
         if (reclog_synced(logs[i]) < reclog_size(logs[i])) {
             counter_add(&db->counters, COUNT_SYNCS, 1);
@@ -197,6 +73,7 @@ plsm_status leader_sync_logs(struct lsm *db)
     if (status != PLSM_OK) /* here, before a flush may take the broken log away */
         db_break(db, status);
     db->syncing = false;
+    db->sync_ns = env_now_ns(db->env) - start_ns;
     condition_broadcast(&db->progress);
     mutex_unlock(&db->lock);
     return status;
@@ -214,7 +91,7 @@ static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned 
         changes += batches[i]->count;
         ranges += batches[i]->ranges;
         bytes += batches[i]->bytes.size;
-        TRY(check_space(db, batches[i]));
+        TRY(space_check(db, batches[i]));
     }
     if (bytes > LSM_BATCH_BYTES_MAX)
         return fail(PLSM_TOO_LARGE, "a batch of %zu bytes is above the limit of %llu", bytes,
@@ -226,11 +103,13 @@ static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned 
         TRY(memtable_reserve_ranges(db->active.table, changes, bytes, ranges));
         TRY(reclog_append(db->active.log, group.first, parts, part_count));
         simulated_write(db->context.simulated, reclog_size(db->active.log) - size_before);
-        counter_add(&db->counters, COUNT_WRITES, 1);
-        counter_add(&db->counters, COUNT_WRITE_BYTES, bytes);
-        counter_add(&db->counters, COUNT_LOG_BYTES, bytes);
-        counter_add(&db->counters, COUNT_USER_BYTES, bytes);
+        struct counter_stripe *counters = counters_mine(&db->counters);
+        stripe_add(counters, COUNT_WRITES, 1);
+        stripe_add(counters, COUNT_WRITE_BYTES, bytes);
+        stripe_add(counters, COUNT_LOG_BYTES, bytes);
+        stripe_add(counters, COUNT_USER_BYTES, bytes);
     }
+    db->group_bytes = bytes;
     if (sync)
         TRY(leader_sync_logs(db));
     for (size_t i = 0; i < part_count; i++)
@@ -239,6 +118,15 @@ static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned 
     if (part_count)
         atomic_store_explicit(&db->seq, group.seq, memory_order_release);
     return PLSM_OK;
+}
+
+/* Tells a writer that its turn has come or gone. Under lock. */
+static void set_state(struct writer *w, enum writer_state state)
+{
+    bool sleeps = w->sleeps;
+    atomic_store_explicit(&w->state, state, memory_order_release);
+    if (sleeps)
+        condition_signal(&w->wake);
 }
 
 /* A writer that only wants what is there to be synced. It must not fail for want of memory or space: what it stands for
@@ -268,9 +156,31 @@ static unsigned gather(struct lsm *db, const struct batch **batches, bool *sync)
     return count;
 }
 
-/* Takes the group out of the queue, tells the others how it ended and wakes the next leader. Under lock. */
-static void finish_group(struct lsm *db, struct writer *leader, unsigned count, plsm_status status)
+/* Waits, before a sync, for those whom the last syncs served. Leader, under lock, which it gives up meanwhile. */
+static void await_company(struct lsm *db)
 {
+    uint64_t ns = db->sync_ns / COMPANY_SHARE;
+    if (db->queued >= db->company || ns < COMPANY_NS_MIN)
+        return;
+    if (db->company_pause > 0) {
+        db->company_pause--;
+        return;
+    }
+    uint64_t end_ns = env_now_ns(db->env) + (ns < COMPANY_NS_MAX ? ns : COMPANY_NS_MAX), now_ns = 0;
+    db->awaits_company = true;
+    while (db->queued < db->company && (now_ns = env_now_ns(db->env)) < end_ns)
+        condition_wait_ns(&db->company_came, &db->lock, end_ns - now_ns);
+    db->awaits_company = false;
+    if (db->queued < db->company)
+        db->company_pause = COMPANY_PAUSE;
+}
+
+/* Takes the group out of the queue, tells the others how it ended and wakes the next leader. Under lock. */
+static void finish_group(struct lsm *db, struct writer *leader, unsigned count, bool sync, plsm_status status)
+{
+    db->queued -= count;
+    if (sync)
+        db->company = db->queued + count < GROUP_WRITERS_MAX ? db->queued + count : GROUP_WRITERS_MAX;
     for (unsigned i = 0; i < count; i++) {
         struct writer *w = db->writers;
         db->writers = w->next;
@@ -280,66 +190,90 @@ static void finish_group(struct lsm *db, struct writer *leader, unsigned count, 
         if (w == leader)
             continue;
         if (status != PLSM_OK)
-            snprintf(w->message, sizeof w->message, "%s", plsm_message());
-        w->done = true;
-        condition_signal(&w->wake);
+            snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
+        set_state(w, IS_DONE);
     }
     if (db->writers)
-        condition_signal(&db->writers->wake);
+        set_state(db->writers, LEADS);
 }
 
 /* The leader's part. Under lock at both ends. */
-static plsm_status lead(struct lsm *db, struct writer *leader, unsigned *count)
+static void lead(struct lsm *db, struct writer *leader)
 {
     const struct batch *batches[GROUP_WRITERS_MAX];
     bool sync = false;
-    *count = 1;
+    unsigned count = 1;
     plsm_status status = db_writable(db);
-    if (status == PLSM_OK && !only_syncs(leader)) {
-        TRY(make_room(db, leader->batch ? leader->batch->bytes.size : 0));
+    if (status == PLSM_OK && !only_syncs(leader))
+        status = make_room(db);
+    if (status == PLSM_OK && !only_syncs(leader) && space_is_unknown(db)) {
         mutex_unlock(&db->lock);
-        status = look_at_space(db);
+        status = space_look(db);
         mutex_lock(&db->lock);
     }
-    *count = gather(db, batches, &sync);
-    mutex_unlock(&db->lock);
-    if (status == PLSM_OK && leader->prepare)
-        status = leader->prepare(leader->arg, db, &batches[0]);
-    if (status == PLSM_OK)
-        status = apply(db, batches, *count, sync);
-    mutex_lock(&db->lock);
-    for (unsigned i = 0; i <= db->frozen_count; i++) {
+    if (status == PLSM_OK) {
+        if (leader->sync && !leader->prepare)
+            await_company(db);
+        count = gather(db, batches, &sync);
+        mutex_unlock(&db->lock);
+        if (leader->prepare)
+            status = leader->prepare(leader->arg, db, &batches[0]);
+        if (status == PLSM_OK)
+            status = apply(db, batches, count, sync);
+        mutex_lock(&db->lock);
+    }
+    for (unsigned i = 0; status != PLSM_OK && i <= db->frozen_count; i++) {
         const struct reclog_writer *log = i < db->frozen_count ? db->frozen[i].log : db->active.log;
-        if (status != PLSM_OK && log && reclog_broken(log))
+        if (log && reclog_broken(log))
             db_break(db, status);
     }
-    return status;
+    finish_group(db, leader, count, sync, status);
+}
+
+/* Waits until somebody has served this writer or it is the first. Under lock; returns whether the lock is still held. */
+static bool wait_for_turn(struct lsm *db, struct writer *me)
+{
+    if (db->writers->next == me && !me->sync && !db->syncing) {
+        mutex_unlock(&db->lock);
+        for (unsigned i = 0; i < SPINS && atomic_load_explicit(&me->state, memory_order_acquire) == WAITS; i++)
+            spin_pause();
+        if (atomic_load_explicit(&me->state, memory_order_acquire) == IS_DONE)
+            return false;
+        mutex_lock(&db->lock);
+    }
+    if (atomic_load_explicit(&me->state, memory_order_relaxed) == WAITS) {
+        condition_init(&me->wake);
+        me->sleeps = true;
+        while (atomic_load_explicit(&me->state, memory_order_relaxed) == WAITS)
+            condition_wait(&me->wake, &db->lock);
+        condition_destroy(&me->wake);
+    }
+    return true;
 }
 
 plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *prepare, void *arg, bool sync)
 {
     INVARIANT(db->magic == LSM_STRUCT_MAGIC);
-    struct writer me = {.batch = batch, .prepare = prepare, .arg = arg, .sync = sync};
+    char message[MESSAGE_BYTES];
+    struct writer me = {.batch = batch, .prepare = prepare, .arg = arg, .sync = sync, .message = message};
     if (db->options.read_only)
         return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
     mutex_lock(&db->lock);
-    bool waits = db->writers != NULL;
-    condition_init(&me.wake);
+    bool first = db->writers == NULL, locked = true;
+    atomic_init(&me.state, first ? LEADS : WAITS);
     *db->writers_end = &me;
     db->writers_end = &me.next;
-    while (waits && !me.done && db->writers != &me)
-        condition_wait(&me.wake, &db->lock);
-    if (!me.done) {
-        unsigned count = 1;
-        plsm_status status = lead(db, &me, &count);
-        finish_group(db, &me, count, status);
+    if (++db->queued >= db->company && db->awaits_company)
+        condition_signal(&db->company_came);
+    if (!first)
+        locked = wait_for_turn(db, &me);
+    enum writer_state state = atomic_load_explicit(&me.state, memory_order_acquire);
+    if (state == LEADS)
+        lead(db, &me);
+    if (locked)
         mutex_unlock(&db->lock);
-    } else {
-        mutex_unlock(&db->lock);
-        if (me.status != PLSM_OK)
-            fail(me.status, "%s", me.message);
-    }
-    condition_destroy(&me.wake);
+    if (state == IS_DONE && me.status != PLSM_OK)
+        fail(me.status, "%s", message);
     return me.status;
 }
 

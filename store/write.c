@@ -23,6 +23,8 @@
 #include "base/banned.h"
 
 enum {
+    SMALL_BYTES = 1 << 10,
+    CHANGE_OVERHEAD = 32,  /* of kind, keyspace and sizes, generously */
     SPARE_MAX = 256 << 10, /* a larger batch is not kept for reuse */
     DRAIN_STEP_NS = 20000,
 };
@@ -115,10 +117,25 @@ plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durabi
     return store_write(db, batch, durability);
 }
 
+/* Writes one change of the names that fits into SMALL_BYTES: its batch stands on the stack, so that threads share
+ * nothing here. */
+static plsm_status write_small(plsm *db, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value,
+                               plsm_durability durability)
+{
+    uint8_t bytes[SMALL_BYTES];
+    plsm_batch batch = {.magic = BATCH_MAGIC, .names = true};
+    batch.changes.bytes = (struct buf){.data = bytes, .capacity = sizeof bytes};
+    TRY(batch_add(&batch.changes, kind, PLSM_NAMES, key, meta, value));
+    INVARIANT(batch.changes.bytes.data == bytes);
+    return store_write(db, &batch, durability);
+}
+
 /* Writes one change of the names. */
 static plsm_status write_one(plsm *db, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value,
                              plsm_durability durability)
 {
+    if (key.size + meta.size + value.size <= SMALL_BYTES - CHANGE_OVERHEAD)
+        return write_small(db, kind, key, meta, value, durability);
     plsm_batch batch = {.magic = BATCH_MAGIC, .names = true};
     struct batch *spare = atomic_exchange_explicit(&db->spare, NULL, memory_order_acquire);
     if (spare)

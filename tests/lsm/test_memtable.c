@@ -251,6 +251,36 @@ START_TEST(node_growth)
 END_TEST
 
 /* A path of 3,000 branches, each a key that is a prefix of the next. */
+/* Each key beside the one before: the next addition begins where the last one ended, and that place must still be in
+ * the tree, whatever grew, parted or was skipped. Every so often a key from elsewhere. */
+START_TEST(neighbours)
+{
+    enum { KEY_MAX = 12 };
+    struct random r;
+    random_seed(&r, 300 + (uint64_t)_i);
+    struct memtable *m = memtable_create(NULL);
+    struct memtable_model model = {0};
+    uint8_t key[KEY_MAX] = {0};
+    size_t size = KEY_MAX;
+    for (uint64_t seq = 1; seq < 6000; seq++) {
+        uint64_t way = random_below(&r, 8);
+        size_t at = random_below(&r, size ? size : 1);
+        if (way == 0) /* shorter, or longer */
+            size = random_below(&r, KEY_MAX + 1);
+        else if (way == 1)
+            key[at] = (uint8_t)random_below(&r, _i % 2 ? 256 : 3);
+        else /* the next number, as in keys that are written in order */
+            for (at = size; at-- > 0 && ++key[at] == 0;)
+                ;
+        add_one(m, &model, slice(key, size), seq);
+    }
+    ck_assert_uint_gt(model.count, 1000);
+    check_walks(m, &model);
+    memtable_model_free(&model);
+    memtable_unref(m);
+}
+END_TEST
+
 START_TEST(deep_path)
 {
     enum { DEPTH = 3000 };
@@ -443,6 +473,7 @@ int main(void)
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, empty_key_and_null);
     tcase_add_loop_test(tests, node_growth, 0, 4);
+    tcase_add_loop_test(tests, neighbours, 0, 4);
     tcase_add_test(tests, deep_path);
     tcase_add_test(tests, ordinary_paths_allocate_nothing);
     tcase_add_test(tests, reserve_fails);

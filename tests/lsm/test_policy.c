@@ -74,6 +74,30 @@ START_TEST(pacing)
 }
 END_TEST
 
+START_TEST(queue_pacing)
+{
+    const uint64_t ms = 1000 * 1000, mib = 1 << 20;
+    const struct {
+        uint64_t bytes, room, expected, passed, ns;
+    } table[] = {
+        {64 << 10, 32 * mib, 200 * ms, 100 * ms, 195312},
+        {64 << 10, 32 * mib, 0, 100 * ms, 0},       /* nothing is known */
+        {0, 32 * mib, 200 * ms, 0, 0},              /* nothing was written */
+        {mib, mib, 16 * ms, 0, 16 * ms},            /* all of the time for all of the room */
+        {mib, 4 * mib, 16 * ms, 8 * ms, 2 * ms},    /* half of it for a quarter */
+        {mib, 4 * mib, 16 * ms, 15 * ms, ms / 2},   /* an eighth at least */
+        {mib, 4 * mib, 16 * ms, 1000 * ms, ms / 2}, /* overdue */
+        {mib, 0, 16 * ms, 0, 20 * ms},              /* no room: never more than 20 ms */
+        {UINT64_C(1) << 40, 1, UINT64_MAX, 0, 20 * ms},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        ck_assert_msg(
+            queue_pacing_ns(table[i].bytes, table[i].room, table[i].expected, table[i].passed) == table[i].ns,
+            "line %zu: %llu", i,
+            (unsigned long long)queue_pacing_ns(table[i].bytes, table[i].room, table[i].expected, table[i].passed));
+}
+END_TEST
+
 /* What is picked: numbers of runs (lines count from 1), upper ones first. */
 struct expected {
     bool needed;
@@ -262,6 +286,7 @@ int main(void)
     TCase *tcase = tcase_create("policy");
     tcase_add_test(tcase, level_sizes);
     tcase_add_test(tcase, pacing);
+    tcase_add_test(tcase, queue_pacing);
     tcase_add_test(tcase, picking);
     tcase_add_test(tcase, picking_a_range);
     tcase_add_test(tcase, loading);

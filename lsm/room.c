@@ -1,0 +1,181 @@
+/* Room for the next write: free space on the disk, place in the active memtable, and how fast writers may go.
+ *
+ * All of it is the leader's (write.c). */
+#include "lsm/db.h"
+
+#include "base/error.h"
+#include "base/banned.h"
+
+enum {
+    SPACE_CHECK_BYTES = 1 << 20, /* of log between two looks at the free space */
+    SMALL_BATCH_BYTES = 64 << 10,
+    WAIT_NS = 500 * 1000 * 1000, /* then conditions are looked at again */
+    PACE_STEP_NS = 1000 * 1000,  /* a shorter sleep takes longer than it is asked to */
+    PACE_LONGEST_NS = 20 * 1000 * 1000,
+};
+
+/* --- free space --------------------------------------------------------------------------------------------------- */
+
+/* Deleting takes space first (a log record, later a run), so some is kept for it: without that a full disk could never
+ * be emptied again. Small batches with a deletion in them pass (a rename is one). */
+static bool frees_space(const struct batch *batch)
+{
+    struct batch_change change;
+    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
+    bool puts = false, deletes = false;
+    while (batch_next(&at, end, &change)) {
+        bool deletion = change.kind == BATCH_DELETE || change.kind == BATCH_DELETE_RANGE;
+        puts |= !deletion;
+        deletes |= deletion;
+    }
+    return !puts || (deletes && batch->bytes.size <= SMALL_BATCH_BYTES);
+}
+
+bool space_is_unknown(const struct lsm *db)
+{
+    return db->space_low || reclog_size(db->active.log) - db->space_checked_bytes >= SPACE_CHECK_BYTES;
+}
+
+plsm_status space_look(struct lsm *db)
+{
+    uint64_t log_bytes = reclog_size(db->active.log);
+    struct env_space space;
+    TRY(env_space(db->env, db->path, &space));
+    uint64_t reserve = 2 * db->options.buffer_size + (4 << 20);
+    if (reserve > space.bytes_total / 10)
+        reserve = space.bytes_total / 10;
+    db->space_low = space.bytes_free < reserve;
+    db->space_checked_bytes = log_bytes;
+    return PLSM_OK;
+}
+
+plsm_status space_check(const struct lsm *db, const struct batch *batch)
+{
+    if (db->space_low && !frees_space(batch))
+        return fail(PLSM_NO_SPACE, "%s: the file system is nearly full; delete something first (deleting still works)",
+                    db->path);
+    return PLSM_OK;
+}
+
+/* --- the memtable ------------------------------------------------------------------------------------------------- */
+
+plsm_status leader_rotate(struct lsm *db)
+{
+    struct memlog fresh = {.log_first = db->next_log, .log_last = db->next_log};
+    struct view *view = view_alloc();
+    plsm_status status = PLSM_OK;
+    fresh.table = db_memtable_create(db);
+    if (!view || !fresh.table)
+        status = fail(PLSM_NO_MEMORY, "no memory for a memtable");
+    if (status == PLSM_OK)
+        status = log_next(db, fresh.log_first, &fresh.log);
+    if (status != PLSM_OK) {
+        reclog_close(fresh.log);
+        memtable_unref(fresh.table);
+        view_release(view);
+        return status;
+    }
+    mutex_lock(&db->lock);
+    db->frozen[db->frozen_count++] = db->active;
+    db->active = fresh;
+    db->next_log++;
+    db->space_checked_bytes = 0;
+    view_publish(db, view);
+    condition_broadcast(&db->work);
+    mutex_unlock(&db->lock);
+    return PLSM_OK;
+}
+
+/* --- pace --------------------------------------------------------------------------------------------------------- */
+
+/* How long the leader should be held back for what the last group wrote. Under lock. */
+static uint64_t pace_ns(struct lsm *db, uint64_t now_ns)
+{
+    uint64_t ns = pacing_ns(db->writers_depth, db->options.l0_slowdown, db->options.l0_stop, db->group_bytes);
+    if (db->frozen_count < FROZEN_MAX || !db->flushing)
+        return ns;
+    uint64_t used = memtable_bytes(db->active.table), size = db->options.buffer_size;
+    uint64_t queued = queue_pacing_ns(db->group_bytes, used < size ? size - used : 0, db->flush_expected_ns,
+                                      now_ns - db->flush_start_ns);
+    return ns > queued ? ns : queued;
+}
+
+/* Slows the leader down while compaction is behind, or no memtable may be frozen until a flush ends, so that it never has to
+ * stop for long. What is to be waited adds up, and time that passes anyway counts, until a sleep is worth it. Under
+ * lock, which it gives up meanwhile. */
+static void pace(struct lsm *db)
+{
+    bool free = db->writers_depth < db->options.l0_slowdown && db->frozen_count < FROZEN_MAX;
+    if (free || !db->options.background)
+        return;
+    uint64_t now_ns = env_now_ns(db->env), ns = pace_ns(db, now_ns);
+    if (db->paced_until_ns < now_ns)
+        db->paced_until_ns = now_ns;
+    db->paced_until_ns += ns;
+    ns = db->paced_until_ns - now_ns;
+    if (ns < PACE_STEP_NS)
+        return;
+    if (ns > PACE_LONGEST_NS) {
+        ns = PACE_LONGEST_NS;
+        db->paced_until_ns = now_ns + ns;
+    }
+    mutex_unlock(&db->lock);
+    env_sleep_ns(db->env, ns);
+    counter_add(&db->counters, COUNT_STALL_NS, ns);
+    mutex_lock(&db->lock);
+}
+
+/* Does the work of the background threads where there are none. Under lock, which it gives up meanwhile. */
+static plsm_status work_inline(struct lsm *db)
+{
+    bool worked = false;
+    mutex_unlock(&db->lock);
+    plsm_status status = flush_oldest(db);
+    if (status == PLSM_OK)
+        status = compact_pending(db, false, &worked);
+    if (status == PLSM_OK)
+        train_pending(db);
+    garbage_collect(db);
+    mutex_lock(&db->lock);
+    return status;
+}
+
+/* Waits for the threads to get on; returns their error when they cannot. Under lock. */
+static plsm_status wait_for_progress(struct lsm *db)
+{
+    if (db->background_status != PLSM_OK)
+        return fail(db->background_status, "%s", db->background_message);
+    uint64_t start_ns = env_now_ns(db->env);
+    condition_broadcast(&db->work);
+    condition_wait_ns(&db->progress, &db->lock, WAIT_NS);
+    counter_add(&db->counters, COUNT_STALL_NS, env_now_ns(db->env) - start_ns);
+    return PLSM_OK;
+}
+
+plsm_status make_room(struct lsm *db)
+{
+    pace(db);
+    for (;;) {
+        TRY(db_writable(db));
+        size_t bytes = memtable_bytes(db->active.table);
+        if (bytes < db->options.buffer_size) {
+            if (bytes >= db->options.buffer_size / 2 && db->options.background &&
+                db->next_log_state == NEXT_LOG_NOT_WANTED) {
+                db->next_log_state = NEXT_LOG_WANTED;
+                condition_broadcast(&db->work);
+            }
+            return PLSM_OK;
+        }
+        bool full = db->frozen_count == FROZEN_MAX || db->writers_depth >= db->options.l0_stop;
+        if (full) {
+            TRY(db->options.background ? wait_for_progress(db) : work_inline(db));
+            continue;
+        }
+        mutex_unlock(&db->lock);
+        plsm_status status = leader_rotate(db);
+        mutex_lock(&db->lock);
+        if (status == PLSM_OK && !db->options.background)
+            status = work_inline(db);
+        TRY(status);
+    }
+}
