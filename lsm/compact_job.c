@@ -102,15 +102,15 @@ static plsm_status write_ranges(struct part *part, unsigned byte)
 }
 
 /* Ends the run that is being written in front of a key where its first byte is another, or where the run is full: only
- * between keys, since all versions of one stay in one run. A sorted run of level 0 is one run, so that lookups have few
- * of them to look at. Range tombstones that reach over that place are cut behind the last key: at that key with a zero
+ * between keys, since all versions of one stay in one run. A sorted run of level 0 is one run, unless memory does not
+ * suffice for its filter, so that lookups have few of them to look at. Range tombstones that reach over that place are cut behind the last key: at that key with a zero
  * byte more, the least key above it (if it can be that long). */
 static plsm_status cut_output(struct part *part, plsm_slice key)
 {
     const struct job *job = part->job;
     uint64_t entries_max = budget_run_entries(job->db->budget.bytes) / job->db->options.compact_threads;
-    bool full = job->plan->output_level > 0 && (run_writer_size(part->writer) >= job->db->options.file_size ||
-                                                run_writer_entries(part->writer) >= entries_max);
+    bool large = job->plan->output_level > 0 && run_writer_size(part->writer) >= job->db->options.file_size;
+    bool full = large || run_writer_entries(part->writer) >= entries_max;
     if (part->byte != *(const uint8_t *)key.data)
         return finish_output(part, (plsm_slice){0});
     if (!full || (part->last_key.size == LSM_KEY_MAX && job->ranges.list.count > 0))

@@ -236,10 +236,13 @@ static size_t tier_of(const struct version *version, const struct run *run)
     return before == run ? at - 1 : at;
 }
 
-/* How many of the sorted runs are newer than all that is being merged. */
+/* How many of the sorted runs may be merged beside what is being merged (NULL: nothing): those that are newer, and only
+ * such whose result stays in level 0, since a bulk load may come to lie on any other level meanwhile. */
 static size_t newer_than(const struct version *version, const struct tiers *t, const struct compaction *inside)
 {
     size_t count = t->count;
+    if (inside)
+        count = t->young < t->count ? t->young : t->count - 1;
     for (; inside; inside = inside->inside)
         for (size_t i = 0; i < inside->run_count; i++) {
             if (first_byte(inside->runs[i]) != t->byte)

@@ -71,8 +71,8 @@ unsigned tiers_excess(const struct tier_policy *policy, const uint64_t *bytes, s
 
 /* The compaction that the sorted runs of a version need; false: none. Merges that hold the oldest sorted run of a first
  * byte go to the last level, cut at file_size, others stay in level 0; a run that overlaps nothing below is moved. What
- * `inside` (NULL: nothing) and those around it merge, and what is older, is left alone: so small merges need not wait
- * for a large one to end. */
+ * `inside` (NULL: nothing) and those around it merge, and what is older, is left alone, and so is all below level 0: so
+ * small merges need not wait for a large one to end. */
 bool tiers_compaction(const struct version *version, const struct lsm_options *options,
                       const struct compaction *inside, struct compaction *out, plsm_status *status);
 /* The same from the sorted run that `run` of level 0 is in: with the next older one when what that one adds is at most

@@ -153,7 +153,11 @@ uint64_t version_young_bytes_max(uint64_t bytes, uint64_t buffer_size)
 
 bool version_is_young(const struct version *version, unsigned level, const struct run *run)
 {
-    return level == 0 ? run->facts.file_size <= version->young_bytes_max : level < version->last;
+    const struct level *first = &version->levels[0];
+    uint64_t bytes = 0; /* of the sorted run that it is a part of */
+    for (size_t i = 0; level == 0 && i < first->count; i++)
+        bytes += first->runs[i]->facts.seq_max == run->facts.seq_max ? first->runs[i]->facts.file_size : 0;
+    return level == 0 ? bytes <= version->young_bytes_max : level < version->last;
 }
 
 static uint64_t young_bytes_max(const struct version *version)

@@ -29,7 +29,7 @@ struct version {
     struct young_places in_table; /* of all levels */
     uint64_t young_head_min, young_head_max; /* heads of the bounds of the runs in it: it knows nothing beyond */
     uint64_t young_keys;          /* of the runs that have a place there or may get one */
-    uint64_t young_bytes_max;     /* larger runs of level 0 are not to be in it */
+    uint64_t young_bytes_max;     /* larger sorted runs of level 0 are not to be in it */
 };
 
 /* A change from one version to the next, and of the store's counters: one MANIFEST record. */
@@ -60,10 +60,10 @@ void version_unref(struct version *version); /* accepts NULL */
 /* The version behind `base` after `edit`, with one reference. PLSM_CORRUPT when the edit removes a run that is not
  * there or makes runs of a level overlap. */
 plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out);
-/* How large a run of level 0 may be for the table over young runs, in a store of `bytes`: a sixteenth of it, or as
- * large as a memtable makes it. The table takes three times the memory of a filter, and under the policies that leave large
- * runs in level 0 those hold most of the data. Example: buffer_size 64 MiB: 128 MiB up to 2 GiB, then 6 GiB for 96 GiB.
- * Pure. */
+/* How large a sorted run of level 0 may be for the table over young runs, in a store of `bytes`: a sixteenth of it, or
+ * as large as a memtable makes it. The table takes three times the memory of a filter, and under the policies that
+ * leave large runs in level 0 those hold most of the data. Example: buffer_size 64 MiB: 128 MiB up to 2 GiB, then 6 GiB
+ * for 96 GiB. Pure. */
 uint64_t version_young_bytes_max(uint64_t bytes, uint64_t buffer_size);
 /* Whether a run of a level belongs into that table, unless it has better. */
 bool version_is_young(const struct version *version, unsigned level, const struct run *run);
