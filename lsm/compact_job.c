@@ -444,7 +444,10 @@ static plsm_status merge_plan(struct job *job)
     struct part *parts = mem_zalloc(count * sizeof *parts);
     if (!parts)
         return fail(PLSM_NO_MEMORY, "no memory for a compaction");
+    struct mem_account *before = budget_enter(&job->db->budget, BUDGET_COMPACTION);
+    job->ranges.arena.account = mem_account_now();
     plsm_status status = merge_ranges(job);
+    budget_leave(before);
     if (status == PLSM_OK)
         status = choose_borders(job, parts, count);
     if (status == PLSM_OK) {
@@ -531,6 +534,8 @@ plsm_status compaction_run(struct lsm *db, struct version *version, const struct
         status = move_cursor(db, plan);
     }
     edit_free(&job.edit);
+    struct mem_account *before = budget_enter(&db->budget, BUDGET_COMPACTION);
     tombstone_merge_free(&job.ranges);
+    budget_leave(before);
     return status;
 }

@@ -221,8 +221,8 @@ static bool plan_for_run(const struct version *version, const struct lsm_options
 }
 
 /* A run above the last level that is mostly deletions: they make scans slow until they are gone, those of ranges also
- * keep what they hide from being given back. Few of them in level 0, beside other entries, are not worth a merge with the
- * larger level below. */
+ * keep what they hide from being given back. Few of them in level 0, beside other entries, are not worth a merge with
+ * the larger level below. */
 static bool pick_deletions(const struct version *version, const struct lsm_options *options, struct compaction *out,
                            plsm_status *status)
 {

@@ -94,6 +94,7 @@ static plsm_status write_table(struct lsm *db, const struct memtable *table, str
 {
     struct flush f = {.db = db, .edit = edit, .merge = {.cutoff = snapshot_cutoff(db)}};
     const struct tombstones *ranges = memtable_ranges(table);
+    f.merge.arena.account = mem_account_now();
     plsm_status status = ranges ? tombstone_merge_add(&f.merge, ranges, 0) : PLSM_OK;
     output_job_start(db, memtable_bytes(table), env_wall_ns(db->env) / 1000000000, &f.job);
     tombstone_merge_join(&f.merge);

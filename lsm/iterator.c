@@ -41,7 +41,9 @@ struct lsm_iterator {
 /* Notes that the source whose cursor is opened next has range tombstones. */
 static plsm_status add_ranged(struct lsm_iterator *it, const struct ranged_source *source)
 {
+    struct mem_account *before = budget_enter(&it->db->budget, BUDGET_ITERATORS);
     struct ranged_source *grown = mem_realloc(it->ranged, (it->ranged_count + 1) * sizeof *grown);
+    budget_leave(before);
     if (!grown)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     it->ranged = grown;

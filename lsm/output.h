@@ -40,8 +40,8 @@ void output_ranges_free(struct output_ranges *o);
 /* Adds to a run, whose keys begin with `byte`, all range tombstones of that byte up to key `to` (exclusive; empty: to
  * the end). */
 plsm_status output_add_ranges(struct output_ranges *o, struct run_writer *writer, uint8_t byte, plsm_slice to);
-/* Whether some are left to be written whose keys begin with a byte below `byte` and are below `to` (empty: open); *first
- * is the byte of the first. */
+/* Whether some are left to be written whose keys begin with a byte below `byte` and are below `to` (empty: open);
+ * *first is the byte of the first. */
 bool output_ranges_left(struct output_ranges *o, unsigned byte, plsm_slice to, uint8_t *first);
 
 #endif

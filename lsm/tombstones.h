@@ -107,9 +107,9 @@ plsm_status tombstone_merge_add(struct tombstone_merge *m, const struct tombston
 void tombstone_merge_join(struct tombstone_merge *m);
 
 /* What becomes of a version of source `source` under a fragment (NULL: under none), in a merge with that `cutoff`.
- * True: a deletion that every reader sees hides it; it goes. Otherwise, where every reader sees it, entry->seq becomes 0,
- * or the number of a deletion that is kept beside it and came before it, so that it is not taken for older. (It may have
- * had a number of that kind before: only a number above the cutoff is the one it was written with.) */
+ * True: a deletion that every reader sees hides it; it goes. Otherwise, where every reader sees it, entry->seq becomes
+ * 0, or the number of a deletion that is kept beside it and came before it, so that it is not taken for older. (It may
+ * have had a number of that kind before: only a number above the cutoff is the one it was written with.) */
 bool tombstone_judge(const struct tombstone *t, uint64_t cutoff, uint32_t source, struct entry *entry);
 /* Whether every key in [smallest, largest] is hidden in sources from `source` on by deletions of newer ones that every
  * reader sees. */

@@ -2,8 +2,8 @@
  *
  * Writers queue up. The first is the leader: it takes the batches of those behind it into one log record, appends it
  * with one call, syncs if any of them asked for it, adds the changes to the memtable, makes them visible and wakes the
- * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). Which sequence numbers the changes
- * of a group get stands in write_group.h.
+ * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). Which sequence numbers the
+ * changes of a group get stands in write_group.h.
  *
  * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
  * one. So the one behind a leader that does not sync first looks for a moment whether its turn has come. Syncing costs

@@ -1,9 +1,9 @@
 /* A group of writes on its way into a memtable: what a record of the log holds, one batch behind the other.
  *
- * All changes of a group share one sequence number, and a later one of the same key hides an earlier one; but a deletion
- * of a range takes the next number when something stands in front of it, and what follows it has that number too. So it
- * hides what came before it in its group, and not what comes behind (lsm/tombstones.h). Nobody reads between the numbers
- * of a group. Replaying a record takes the same way, so it gives the same numbers. */
+ * All changes of a group share one sequence number, and a later one of the same key hides an earlier one; but a
+ * deletion of a range takes the next number when something stands in front of it, and what follows it has that number
+ * too. So it hides what came before it in its group, and not what comes behind (lsm/tombstones.h). Nobody reads between
+ * the numbers of a group. Replaying a record takes the same way, so it gives the same numbers. */
 #ifndef LSM_WRITE_GROUP_H
 #define LSM_WRITE_GROUP_H
 

@@ -140,8 +140,8 @@ plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability
 plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability);
 /* Deletes all keys in [from, to), in one step that costs about as much as one put however many there are: a deletion of
  * the range is written, reads go by it at once, and compaction removes what it hides, whole files of it without reading
- * them. An empty bound is open; from >= to is no range and changes nothing. While the store holds large values the names
- * in the range are walked over first (without their values), so that the extents of large ones are given back: a
+ * them. An empty bound is open; from >= to is no range and changes nothing. While the store holds large values the
+ * names in the range are walked over first (without their values), so that the extents of large ones are given back: a
  * microsecond for each name, during which other writes wait. Errors as plsm_delete. */
 plsm_status plsm_delete_range(plsm *db, plsm_slice from, plsm_slice to, plsm_durability durability);
 
@@ -155,8 +155,8 @@ size_t plsm_batch_bytes(const plsm_batch *batch);
 plsm_status plsm_batch_put(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta,
                            plsm_slice value);
 plsm_status plsm_batch_delete(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key);
-/* As plsm_delete_range, in its place among the changes: what the batch puts before it is deleted, what it puts behind it
- * stays. PLSM_INVALID: the range has keys of the store itself (PLSM_EXTENTS; PLSM_INTERNAL from below "\1" on). */
+/* As plsm_delete_range, in its place among the changes: what the batch puts before it is deleted, what it puts behind
+ * it stays. PLSM_INVALID: the range has keys of the store itself (PLSM_EXTENTS; PLSM_INTERNAL from below "\1" on). */
 plsm_status plsm_batch_delete_range(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice from, plsm_slice to);
 /* Moves an entry, value (inline or large) and meta, to another key: read when the batch is written, in its order. Where
  * the source does not exist by then the write fails with PLSM_CONFLICT. */

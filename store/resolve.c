@@ -4,8 +4,8 @@
  * 1. Conditions are tested against the state before the batch.
  * 2. Changes are gone through in order. A move and a change of meta read the entry as the changes before them leave it:
  *    first in the overlay (keys that this batch has changed), then in the tree.
- * 3. A put, delete or move that replaces a reference retires it: its extents become an orphan in the same batch. So does
- *    a deletion of a range with every reference in it, for which all names of the range are walked over.
+ * 3. A put, delete or move that replaces a reference retires it: its extents become an orphan in the same batch.
+ *    So does a deletion of a range with every reference in it, for which all names of the range are walked over.
  *
  * A batch without moves and changes of meta, none of whose keys holds a reference now, goes to the tree as it is. */
 #include "store/resolve.h"

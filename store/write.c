@@ -4,8 +4,8 @@
  * the store holds no large value (db->references is false) nothing is looked at: the batch goes straight to the engine,
  * which may commit it in a group. Afterwards each changed key of the names costs one get without its value, under the
  * engine's write serialisation: about 0.1 us for absent keys (filters) and 0.6 us for present ones, beside 1.3 us of a
- * put (0.8 M keys, all cached). `store.lookups_before_write` in `.stats` counts them. A deletion of a range walks over the
- * names in it then.
+ * put (0.8 M keys, all cached). `store.lookups_before_write` in `.stats` counts them. A deletion of a range walks over
+ * the names in it then.
  *
  * A write that must look is a group of its own in the engine. So that durable ones still share a sync, they are written
  * without one and then wait for a sync, which the engine does for all that wait at that time.

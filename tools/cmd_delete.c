@@ -1,5 +1,5 @@
-/* plsm delete: keys, or a range of keys, in one batch. Deleting an absent key is no error of the store; here it is told,
- * as rm(1) does. A range may be empty. */
+/* plsm delete: keys, or a range of keys, in one batch. Deleting an absent key is no error of the store; here it is
+ * told, as rm(1) does. A range may be empty. */
 #include "base/error.h"
 #include "tools/text.h"
 #include "tools/tool.h"

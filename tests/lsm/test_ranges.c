@@ -1,6 +1,6 @@
 /* Deletions of ranges in the tree, where their cost and their end matter: borders between runs, whole runs that nobody
- * reads any more, tombstones that go on the last level, iterators that do not step through what is deleted. Answers under
- * all histories are the matter of the model (tests/crash). All in memory. */
+ * reads any more, tombstones that go on the last level, iterators that do not step through what is deleted. Answers
+ * under all histories are the matter of the model (tests/crash). All in memory. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,7 +97,7 @@ static void fill(void)
     compact();
 }
 
-/* Every key but those in [from, to), which have `inside` (0: they are gone): by gets, by many at once, and both ways. */
+/* Every key but those in [from, to), which have `inside` (0: they are gone): by get, by multi_get, and both ways. */
 static void expect(const struct lsm_snapshot *snapshot, unsigned from, unsigned to, char outside, char inside)
 {
     char text[32];
