@@ -52,6 +52,9 @@ START_TEST(rows_are_read_with_their_settings)
 }
 END_TEST
 
+#define SETTINGS ":batch=1:batch=1:batch=1:batch=1"
+#define LONG_ROW "readrandom" SETTINGS SETTINGS SETTINGS
+
 START_TEST(wrong_rows_are_refused)
 {
     static const char *const wrong[] = {"",
@@ -70,8 +73,7 @@ START_TEST(wrong_rows_are_refused)
                                         "readrandom:sync=1",
                                         "readrandom:value-bytes=2m",
                                         ":batch=1",
-                                        "readrandom:batch=1:batch=1:batch=1:batch=1:batch=1:batch=1:batch=1:batch=1:"
-                                        "batch=1:batch=1:batch=1:batch=1"};
+                                        LONG_ROW};
     struct row_spec rows[ROW_SPECS_MAX];
     uint32_t count = 0;
     char many[ROW_SPECS_MAX * 8 + 16] = "";
@@ -560,7 +562,9 @@ START_TEST(a_chain_comes_by_every_line_once)
         ck_assert_uint_lt((size_t)(at - memory), count * FLOOR_LINE);
         ck_assert_uint_eq((size_t)(at - memory) % FLOOR_LINE, 0);
         seen[(size_t)(at - memory) / FLOOR_LINE] = 1;
-        memcpy(&at, at, sizeof at);
+        void *next = NULL;
+        memcpy(&next, at, sizeof next);
+        at = next;
     }
     ck_assert_uint_eq(followed, count);
     free(seen);
