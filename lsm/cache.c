@@ -184,6 +184,16 @@ const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number
     return page;
 }
 
+uint32_t cache_pin_page(struct cache *cache, const uint8_t *page)
+{
+    uintptr_t first = (uintptr_t)cache->memory, at = (uintptr_t)page;
+    if (!cache->memory || at < first || at - first >= (size_t)cache->numbers * PAGE_SIZE)
+        return 0;
+    uint32_t number = (uint32_t)((at - first) / PAGE_SIZE) + 1;
+    atomic_fetch_add_explicit(&cache->pins[number], 1, memory_order_relaxed); /* as in cache_pin */
+    return number;
+}
+
 void cache_unpin(struct cache *cache, uint32_t number)
 {
     atomic_fetch_sub_explicit(&cache->pins[number], 1, memory_order_release);

@@ -47,6 +47,9 @@ const uint8_t *cache_peek(const struct cache *cache, const cache_slot *slot);
  * long. */
 const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number);
 void cache_unpin(struct cache *cache, uint32_t number);
+/* Pins the frame of a page that was got inside the epoch bracket which is still open. Returns its number; 0: the page is
+ * in no frame. */
+uint32_t cache_pin_page(struct cache *cache, const uint8_t *page);
 
 /* Brings the front of the page in a slot, if there is one, towards the processor's cache: for a scan that will be there
  * soon (the hardware's own prefetch stops at page borders). */

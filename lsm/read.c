@@ -308,13 +308,37 @@ static plsm_status get_under_ranges(const struct version *version, const struct 
     return covered ? status : get_from_runs(version, q, hold, entry);
 }
 
+/* The newest entry of a key that a question may see: in *table, or on hold's page, with *table NULL. Inside an epoch
+ * bracket. */
+static inline __attribute__((always_inline)) plsm_status find_entry(struct lsm *db, const struct view *view,
+                                                                    struct run_question *q, struct page_hold *hold,
+                                                                    struct entry *entry, struct memtable **table)
+{
+    struct simulated_trace trace;
+    *table = NULL;
+    for (unsigned i = 0; i < view->table_count; i++)
+        if (memtable_get(view->tables[i], q->key, q->seq, entry)) {
+            *table = view->tables[i];
+            return PLSM_OK;
+        }
+    q->hash = key_hash(q->key.data, q->key.size);
+    q->trace = simulated_trace_begin(db->context.simulated, &trace);
+    plsm_status status = __builtin_expect(view->version->ranged > 0, 0)
+                             ? get_under_ranges(view->version, q, hold, entry)
+                             : get_from_runs(view->version, q, hold, entry);
+    if (__builtin_expect(q->trace != NULL, 0))
+        simulated_get(db->context.simulated, view->version, q);
+    if (status == PLSM_NOT_FOUND)
+        read_note_miss(db, q->key);
+    return status;
+}
+
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
                     struct lsm_value *out)
 {
     struct page_hold hold;
     struct entry entry;
-    plsm_status status = PLSM_NOT_FOUND;
-    bool in_runs = false;
+    struct memtable *table;
     INVARIANT(db->magic == LSM_STRUCT_MAGIC);
     hold.heap = NULL;
     epoch_enter(db->epoch);
@@ -322,24 +346,10 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     const struct view *view = atomic_load_explicit(&db->view, memory_order_acquire);
     struct run_question q = {.key = key, .no_value = no_value, .counts = counters_mine(&db->counters)};
     q.seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
-    for (unsigned i = 0; i < view->table_count && status == PLSM_NOT_FOUND; i++)
-        if (memtable_get(view->tables[i], key, q.seq, &entry))
-            status = PLSM_OK;
-    if (status == PLSM_NOT_FOUND) {
-        struct simulated_trace trace;
-        in_runs = true;
-        q.hash = key_hash(key.data, key.size);
-        q.trace = simulated_trace_begin(db->context.simulated, &trace);
-        status = __builtin_expect(view->version->ranged > 0, 0) ? get_under_ranges(view->version, &q, &hold, &entry)
-                                                                : get_from_runs(view->version, &q, &hold, &entry);
-        if (__builtin_expect(q.trace != NULL, 0))
-            simulated_get(db->context.simulated, view->version, &q);
-        if (status == PLSM_NOT_FOUND)
-            read_note_miss(db, key);
-    }
+    plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
         status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(&entry, no_value, out);
-    if (__builtin_expect(db->options.validation_ppm > 0, 0) && in_runs && validation_due(db->options.validation_ppm))
+    if (__builtin_expect(db->options.validation_ppm > 0, 0) && !table && validation_due(db->options.validation_ppm))
         status = validate(db, view->version, &q, status, out);
     page_hold_release(&hold);
     epoch_exit(db->epoch);
@@ -347,6 +357,85 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     if (status == PLSM_OK)
         stripe_add(q.counts, COUNT_GETS_FOUND, 1);
     return status;
+}
+
+/* --- pins --------------------------------------------------------------------------------------------------------- */
+
+/* Takes the bytes of an entry out of a page that does not stay. */
+static plsm_status pin_copy(const struct entry *entry, struct lsm_pin *pin)
+{
+    size_t value_size = entry->value.size, meta_size = entry->meta.size;
+    uint8_t *memory = mem_alloc(value_size + meta_size);
+    if (!memory)
+        return fail(PLSM_NO_MEMORY, "no memory for a value of %zu bytes", value_size);
+    if (value_size)
+        memcpy(memory, entry->value.data, value_size);
+    if (meta_size)
+        memcpy(memory + value_size, entry->meta.data, meta_size);
+    pin->value = slice(memory, value_size);
+    pin->meta = slice(memory + value_size, meta_size);
+    pin->held = LSM_PIN_COPY;
+    pin->holder = memory;
+    return PLSM_OK;
+}
+
+static plsm_status pin_entry(struct lsm *db, const struct entry *entry, struct memtable *table, struct page_hold *hold,
+                             struct lsm_pin *pin)
+{
+    *pin = (struct lsm_pin){.value = entry->value, .meta = entry->meta, .kind = entry->kind};
+    if (table) {
+        memtable_ref(table);
+        pin->held = LSM_PIN_MEMTABLE;
+        pin->holder = table;
+        return PLSM_OK;
+    }
+    if (hold->page == hold->heap) { /* it is the pin's now */
+        pin->held = LSM_PIN_COPY;
+        pin->holder = hold->heap;
+        hold->heap = NULL;
+        return PLSM_OK;
+    }
+    pin->frame = cache_pin_page(db->cache, hold->page);
+    if (!pin->frame)
+        return pin_copy(entry, pin);
+    pin->held = LSM_PIN_FRAME;
+    return PLSM_OK;
+}
+
+plsm_status lsm_get_pinned(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, struct lsm_pin *out)
+{
+    struct page_hold hold;
+    struct entry entry;
+    struct memtable *table;
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    *out = (struct lsm_pin){0};
+    hold.heap = NULL;
+    epoch_enter(db->epoch);
+    const struct view *view = atomic_load_explicit(&db->view, memory_order_acquire);
+    struct run_question q = {.key = key, .counts = counters_mine(&db->counters)};
+    q.seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
+    plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
+    if (status == PLSM_OK)
+        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : pin_entry(db, &entry, table, &hold, out);
+    page_hold_release(&hold);
+    epoch_exit(db->epoch);
+    stripe_add(q.counts, COUNT_GETS, 1);
+    if (status == PLSM_OK)
+        stripe_add(q.counts, COUNT_GETS_FOUND, 1);
+    else
+        *out = (struct lsm_pin){0};
+    return status;
+}
+
+void lsm_pin_release(struct lsm *db, struct lsm_pin *pin)
+{
+    if (pin->held == LSM_PIN_MEMTABLE)
+        memtable_unref(pin->holder);
+    else if (pin->held == LSM_PIN_FRAME)
+        cache_unpin(db->cache, pin->frame);
+    else
+        mem_free(pin->holder);
+    *pin = (struct lsm_pin){0};
 }
 
 /* Whether the runs of a level leave it open that a key begins with `prefix`, whose salted hash was sought among the

@@ -28,6 +28,14 @@ struct engine_entry {
     enum batch_kind kind;
 };
 
+struct engine_pin {
+    plsm_slice value, meta;
+    enum batch_kind kind;
+    uint32_t held; /* the engine's own, with what follows; 0: nothing */
+    uint32_t frame;
+    void *holder;
+};
+
 struct engine_snapshot;
 struct engine_iterator;
 
@@ -71,6 +79,11 @@ struct engine {
     /* References are returned also with `no_value`. */
     plsm_status (*get)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                        struct engine_value *out);
+    /* The entry where it stands, until unpin: as plsm_get_pinned. *out need not be set, and holds nothing after an
+     * error. */
+    plsm_status (*get_pinned)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key,
+                              struct engine_pin *out);
+    void (*unpin)(void *tree, struct engine_pin *pin); /* only `held` to `frame` need be as they were */
     /* Up to ENGINE_MANY keys at one moment; statuses as `get` would have returned them. Returns the first that is
      * neither PLSM_OK nor PLSM_NOT_FOUND. */
     plsm_status (*multi_get)(void *tree, const struct engine_snapshot *snapshot, const plsm_slice *keys, size_t count,

@@ -224,6 +224,22 @@ static plsm_status tree_get(void *tree, const struct engine_snapshot *snapshot, 
     return PLSM_OK;
 }
 
+static plsm_status tree_get_pinned(void *tree, const struct engine_snapshot *snapshot, plsm_slice key,
+                                   struct engine_pin *out)
+{
+    struct lsm_pin pin;
+    plsm_status status = lsm_get_pinned(tree, (const struct lsm_snapshot *)snapshot, key, &pin);
+    *out = (struct engine_pin){pin.value, pin.meta, pin.kind, pin.held, pin.frame, pin.holder};
+    return status;
+}
+
+static void tree_unpin(void *tree, struct engine_pin *pin)
+{
+    struct lsm_pin own = {.held = pin->held, .frame = pin->frame, .holder = pin->holder};
+    lsm_pin_release(tree, &own);
+    *pin = (struct engine_pin){0};
+}
+
 static plsm_status tree_multi_get(void *tree, const struct engine_snapshot *snapshot, const plsm_slice *keys,
                                   size_t count, bool no_value, struct engine_value *outs, plsm_status *statuses)
 {
@@ -410,6 +426,8 @@ const struct engine engine_lsm = {
     .bulk_bounds = tree_bulk_bounds,
     .bulk_contains = tree_bulk_contains,
     .get = tree_get,
+    .get_pinned = tree_get_pinned,
+    .unpin = tree_unpin,
     .multi_get = tree_multi_get,
     .has_prefix = tree_has_prefix,
     .snapshot_create = tree_snapshot_create,

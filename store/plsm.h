@@ -116,6 +116,24 @@ void plsm_value_free(plsm_value *value);
 /* PLSM_OK, or PLSM_NOT_FOUND, PLSM_INVALID (empty key), PLSM_TOO_LARGE (key), PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_value *out);
 
+/* A value where it stands: in the page cache or in a memtable. Belongs to one thread at a time. */
+typedef struct plsm_pin {
+    plsm_slice value; /* empty when large; valid until plsm_pin_release */
+    plsm_slice meta;  /* likewise */
+    uint64_t size;    /* bytes of the value, also when it is large */
+    bool large;       /* kept in extents: read it with plsm_read */
+    void *holder;     /* private, as all that follow */
+    uint32_t held, frame;
+} plsm_pin;
+/* As plsm_get, but nothing is copied and nothing allocated: *out points to the value, which stays as it is until the pin
+ * is released, whatever is written, flushed and compacted meanwhile. *out need not be set before; after an error it
+ * holds nothing. `no_value` of the options does not matter. Only where the page is not in the cache (a value that has a
+ * page of its own, or a cache without room) is there a copy, which the pin owns. A pin keeps a page of the cache, or all
+ * of a memtable, in memory: release it soon, and before plsm_close. */
+plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_pin *out);
+/* Lets go; the slices are not valid any more. Does nothing to one that holds nothing. */
+void plsm_pin_release(plsm *db, plsm_pin *pin);
+
 /* Gets `count` keys at one moment, in any order, many of them under way at once: waiting for memory and for the disk
  * overlaps, so 16 or more keys cost far less than as many plsm_get. statuses[i] and values[i] are as plsm_get would
  * have given them for keys[i]; each value is zeroed before its first use, kept and freed as with plsm_get. Returns

@@ -44,6 +44,41 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
     return hand_out(status, &value, out);
 }
 
+plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_pin *out)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct store_key whole;
+    struct engine_pin pin;
+    struct reference reference;
+    plsm_keyspace keyspace = options_keyspace(options);
+    *out = (plsm_pin){0};
+    TRY(key_check(keyspace, key));
+    key_join(&whole, keyspace, key);
+    TRY(db->engine->get_pinned(db->tree, options_snapshot(options), key_slice(&whole), &pin));
+    *out = (plsm_pin){.meta = pin.meta, .holder = pin.holder, .held = pin.held, .frame = pin.frame};
+    if (pin.kind == BATCH_REFERENCE) {
+        plsm_status status = reference_decode(pin.value, &reference);
+        if (status != PLSM_OK) {
+            plsm_pin_release(db, out);
+            return status;
+        }
+        out->size = reference.size;
+        out->large = true;
+    } else {
+        out->value = pin.value;
+        out->size = pin.value.size;
+    }
+    return PLSM_OK;
+}
+
+void plsm_pin_release(plsm *db, plsm_pin *pin)
+{
+    struct engine_pin held = {.held = pin->held, .frame = pin->frame, .holder = pin->holder};
+    if (pin->held)
+        db->engine->unpin(db->tree, &held);
+    *pin = (plsm_pin){0};
+}
+
 /* None of the keys could be asked for. */
 static plsm_status get_none(plsm_status status, plsm_status *statuses, size_t count)
 {
