@@ -97,7 +97,7 @@ void lsm_bulk_destroy(struct lsm_bulk *bulk)
     struct lsm *db = bulk->db;
     run_writer_destroy(bulk->writer);
     if (!bulk->ended)
-        disown(&bulk->edit);
+        edit_disown(&bulk->edit);
     edit_free(&bulk->edit);
     buf_free(&bulk->last_key);
     mem_free(bulk);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "lsm/cursor.h"
 #include "lsm/ingest.h"
+#include "lsm/separated.h"
 #include "base/banned.h"
 
 enum { PROBLEMS_MAX = 100, PROGRESS_ENTRIES = 1 << 14 };
@@ -23,6 +24,8 @@ struct check {
     lsm_bulk_allow *allow; /* of a foreign run: what its entries may be; NULL: of a run of this store */
     void *allow_arg;
     char first[1024]; /* of a foreign run: the first problem */
+    const struct version *version;
+    struct buf record;
 };
 
 static void problem(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -45,7 +48,20 @@ static void problem(struct check *c, const char *format, ...)
 struct sums {
     uint64_t entries, deletions, key_bytes, value_bytes;
     bool versions;
+    struct run_values *values; /* as many as the run's facts have, for the same value logs: what its entries point to */
+    bool values_strange;       /* some point elsewhere */
 };
+
+static plsm_status sums_init(struct sums *sums, const struct run *run)
+{
+    const struct run_facts *f = &run->facts;
+    sums->values = f->values_count ? mem_zalloc(f->values_count * sizeof *sums->values) : NULL;
+    if (f->values_count && !sums->values)
+        return fail(PLSM_NO_MEMORY, "no memory to check a run");
+    for (size_t i = 0; i < f->values_count; i++)
+        sums->values[i].log = f->values[i].log;
+    return PLSM_OK;
+}
 
 static void compare_sums(struct check *c, const struct run *run, const struct sums *sums, const char *path)
 {
@@ -55,6 +71,51 @@ static void compare_sums(struct check *c, const struct run *run, const struct su
         problem(c, "%s: holds %llu entries (%llu deletions), the MANIFEST says %llu (%llu), or their sizes differ",
                 path, (unsigned long long)sums->entries, (unsigned long long)sums->deletions,
                 (unsigned long long)f->entries, (unsigned long long)f->deletions);
+}
+
+/* Reads a value that is in a value log. Only what no later one can be read without ends the check. */
+static plsm_status check_value(struct check *c, const struct run *run, struct sums *sums, const struct cursor *cursor,
+                               const char *path)
+{
+    struct value_pointer pointer = value_pointer_of(&cursor->entry);
+    plsm_slice value = {0};
+    size_t i = 0;
+    while (i < run->facts.values_count && sums->values[i].log != pointer.log)
+        i++;
+    if (i < run->facts.values_count)
+        sums->values[i].bytes += value_record_size(cursor->entry.key.size, &pointer);
+    sums->values_strange |= i == run->facts.values_count;
+    sums->value_bytes += pointer.size;
+    c->record.size = 0;
+    plsm_status status = separated_read(c->version, cursor->entry.key, &cursor->entry, SIM_SCAN, &c->record, &value);
+    if (status == PLSM_OK || status == PLSM_NO_MEMORY)
+        return status;
+    problem(c, "%s: page %u: %s", path, cursor->unit, plsm_message());
+    return PLSM_OK;
+}
+
+/* Compares what the entries point to with what the MANIFEST and the run itself say of it. */
+static plsm_status compare_values(struct check *c, const struct run *run, struct run_body *body,
+                                  const struct sums *sums, const char *path)
+{
+    const struct run_facts *f = &run->facts;
+    struct buf block = {0};
+    plsm_status status = PLSM_OK;
+    if (body->extension.values.size)
+        status = run_read_block(body, &body->extension.values, "value logs", &block);
+    const uint8_t *at = block.data, *end = at + block.size;
+    bool same = !sums->values_strange;
+    for (size_t i = 0; i < f->values_count; i++) {
+        uint64_t number = 0, bytes = 0;
+        same &= sums->values[i].bytes == f->values[i].bytes;
+        at = at ? get_varint(at, end, &number) : NULL;
+        at = at ? get_varint(at, end, &bytes) : NULL;
+        same &= at && number == f->values[i].log && bytes == f->values[i].bytes;
+    }
+    if (status == PLSM_OK && (!same || at != end))
+        problem(c, "%s: its entries, the run and the MANIFEST do not agree on which value logs it points into", path);
+    buf_free(&block);
+    return status;
 }
 
 /* All that is asked for keys of a run. */
@@ -128,7 +189,7 @@ static plsm_status check_key(struct check *c, struct run *run, const struct inde
 /* An entry that no bulk load could have written does not come in with one. */
 static plsm_status check_foreign_entry(const struct check *c, const struct entry *entry, const char *path)
 {
-    if (entry->kind != BATCH_PUT || entry->seq != 0 || entry->key.size < 2)
+    if (entry->kind != BATCH_PUT || entry->seq != 0 || entry->separated || entry->key.size < 2)
         return fail(PLSM_INVALID,
                     "%s: holds other things than plain puts that everybody may see; compact the store that wrote it "
                     "while it has no large values",
@@ -148,6 +209,8 @@ static plsm_status check_run(struct check *c, struct run *run)
     run_path(&c->db->context, run->facts.number, path, sizeof path);
     plsm_status status = load_indexes(c, run, &indexes, path);
     if (status == PLSM_OK)
+        status = sums_init(&sums, run);
+    if (status == PLSM_OK)
         status = cursor_open_runs(&cursor, &run, 1, &options);
     for (status == PLSM_OK ? cursor_first(&cursor) : (void)0; status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
         plsm_slice key = cursor.entry.key;
@@ -163,7 +226,11 @@ static plsm_status check_run(struct check *c, struct run *run)
         sums.entries++;
         sums.deletions += cursor.entry.kind == BATCH_DELETE;
         sums.key_bytes += key.size;
-        sums.value_bytes += cursor.entry.value.size + cursor.entry.meta.size;
+        sums.value_bytes += cursor.entry.meta.size;
+        if (!cursor.entry.separated)
+            sums.value_bytes += cursor.entry.value.size;
+        else if (status == PLSM_OK)
+            status = check_value(c, run, &sums, &cursor, path);
         last.size = 0;
         if (status == PLSM_OK)
             status = buf_append(&last, key.data, key.size);
@@ -174,6 +241,8 @@ static plsm_status check_run(struct check *c, struct run *run)
     if (status == PLSM_OK)
         status = cursor.status;
     if (status == PLSM_OK)
+        status = compare_values(c, run, indexes.body, &sums, path);
+    if (status == PLSM_OK)
         compare_sums(c, run, &sums, path);
     else if (status == PLSM_CORRUPT || status == PLSM_VERSION || status == PLSM_IO) {
         problem(c, "%s", plsm_message());
@@ -181,6 +250,7 @@ static plsm_status check_run(struct check *c, struct run *run)
     }
     cursor_close(&cursor);
     buf_free(&last);
+    mem_free(sums.values);
     c->done = done + run->facts.file_size;
     return status;
 }
@@ -207,6 +277,7 @@ plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line
     struct check c = {.db = db, .report = report, .progress = progress, .arg = arg};
     plsm_status status = PLSM_OK;
     struct view *view = view_acquire(db);
+    c.version = view->version;
     for (unsigned level = 0; level < LSM_LEVELS; level++)
         c.all += view->version->levels[level].bytes;
     check_parts(&c, &view->version->levels[0]);
@@ -215,6 +286,7 @@ plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line
             status = check_run(&c, view->version->levels[level].runs[i]);
     if (progress)
         progress(arg, c.all, c.all);
+    buf_free(&c.record);
     view_release(view);
     if (status == PLSM_OK && c.problems)
         status = fail(PLSM_CORRUPT, "%s: %llu problems were found", db->path, (unsigned long long)c.problems);

@@ -35,6 +35,7 @@ struct part {
     plsm_slice from, to;
     struct buf border; /* `to` of this part and `from` of the next */
     struct run_writer *writer;
+    struct output_values values;
     struct buf last_key;      /* of the entry before, kept or not */
     uint64_t newer_seq;       /* the sequence number of the next newer version of that key */
     size_t below[LSM_LEVELS]; /* per deeper level: first run that does not end before the current key */
@@ -42,7 +43,7 @@ struct part {
     struct output_ranges ranges;
     uint8_t byte;      /* with which the keys of the writer's run begin */
     struct run **runs; /* of the plan's runs, those that have to be read */
-    struct edit edit;  /* the runs it added */
+    struct edit edit;  /* the runs and value logs it added */
     uint64_t bytes;
     plsm_status status;
     char message[512];
@@ -144,7 +145,7 @@ static plsm_status take(struct part *part, struct entry entry, unsigned source)
         TRY(write_ranges(part, byte));
         TRY(start_output(part, byte));
     }
-    return run_writer_add(part->writer, &entry);
+    return output_add(job->db, job->version, &part->values, part->writer, entry, &part->edit);
 }
 
 static bool must_stop(struct job *job)
@@ -202,7 +203,10 @@ static plsm_status merge_part(struct part *part, struct merge *merge)
     }
     TRY(merge->status);
     TRY(finish_output(part, part->to));
-    return write_ranges(part, UINT8_MAX + 1);
+    TRY(write_ranges(part, UINT8_MAX + 1));
+    TRY(output_values_finish(&part->values, &part->edit));
+    part->bytes += part->values.bytes;
+    return PLSM_OK;
 }
 
 /* Opens a cursor for each source, newest first. Runs that newer range tombstones cover wholly, for every reader, need
@@ -261,6 +265,7 @@ static void run_part(void *arg)
     run_writer_destroy(part->writer);
     part->writer = NULL;
     output_ranges_free(&part->ranges);
+    output_values_end(&part->values);
     buf_free(&part->last_key);
     budget_leave(before);
 }
@@ -428,6 +433,14 @@ static plsm_status collect_parts(struct job *job, struct part *parts, size_t cou
                 atomic_store(&run->obsolete, true);
             status = status == PLSM_OK ? added : status;
         }
+        for (size_t j = 0; j < parts[i].edit.values_count; j++) {
+            struct value_log *log = parts[i].edit.values[j];
+            value_log_ref(log);
+            plsm_status added = edit_add_values(&job->edit, log);
+            if (added != PLSM_OK)
+                atomic_store(&log->obsolete, true);
+            status = status == PLSM_OK ? added : status;
+        }
     }
     for (size_t i = 0; i < count && status == PLSM_OK; i++)
         if (parts[i].status != PLSM_OK && parts[i].status != PLSM_READ_ONLY)
@@ -521,12 +534,10 @@ plsm_status compaction_run(struct lsm *db, struct version *version, const struct
         if (status == PLSM_OK)
             status = env_sync_dir(db->env, db->path);
     }
-    if (status == PLSM_OK) {
+    if (status == PLSM_OK)
         status = install_edit(db, &job.edit, false);
-    } else {
-        for (size_t i = 0; i < job.edit.added_count && !plan->trivial; i++)
-            atomic_store(&job.edit.added[i].run->obsolete, true);
-    }
+    else
+        edit_disown(&job.edit);
     if (status == PLSM_OK) {
         counter_add(&db->counters, plan->trivial ? COUNT_TRIVIAL_MOVES : COUNT_COMPACTIONS, 1);
         counter_add(&db->counters, COUNT_COMPACTIONS_BESIDE, plan->inside != NULL);

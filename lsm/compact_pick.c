@@ -260,7 +260,8 @@ bool compaction_pick(const struct version *version, const struct lsm_options *op
     bool partial = tier_policy(options).partial;
     bool found = (partial ? pick_leveled(version, options, cursors, out, status)
                           : tiers_compaction(version, options, NULL, out, status)) ||
-                 pick_deletions(version, options, out, status) || pick_aged(version, options, now_s, out, status);
+                 pick_deletions(version, options, out, status) || pick_aged(version, options, now_s, out, status) ||
+                 compaction_pick_values(version, options, out, status);
     if (*status != PLSM_OK)
         compaction_free(out);
     return found;

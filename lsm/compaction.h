@@ -11,7 +11,7 @@
 /* One merge of neighbouring sorted runs. */
 struct compaction {
     unsigned level;        /* of the newest source */
-    unsigned output_level; /* of the result; 0: in level 0, in the place of its sources */
+    unsigned output_level; /* of the result, in the place of its sources where those are on that level alone */
     struct run **runs;     /* of all sources, one source after the other, newest first; in each in key order */
     struct compaction_source {
         unsigned level;
@@ -24,7 +24,7 @@ struct compaction {
 void compaction_free(struct compaction *c);
 
 /* Chooses the most urgent compaction; false when none is needed: by the policy of the options, then runs that are
- * mostly deletions, then runs with data older than compact_age. `cursors` are keys per level: where to go on; `now_s`
+ * mostly deletions, then runs with data older than compact_age, then value logs to be collected. `cursors` are keys per level: where to go on; `now_s`
  * is the time since 1970. The arrays are allocated; PLSM_NO_MEMORY through *status. Pure otherwise. */
 bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
                      uint64_t now_s, struct compaction *out, plsm_status *status);
@@ -34,6 +34,11 @@ size_t compaction_parts(const struct compaction *plan, const struct lsm_options 
 /* All runs of `level` that overlap [from, to] and what they overlap below; false when there is none. */
 bool compaction_pick_range(const struct version *version, unsigned level, plsm_slice from, plsm_slice to,
                            struct compaction *out, plsm_status *status);
+
+/* Runs to be rewritten where they are, because they point into a value log of which too much is garbage; false: there is
+ * none such (compact_values.c). */
+bool compaction_pick_values(const struct version *version, const struct lsm_options *options, struct compaction *out,
+                            plsm_status *status);
 
 /* --- leveled (compact_pick.c) --- */
 

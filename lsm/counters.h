@@ -36,9 +36,9 @@ enum counter {
     COUNT_CACHE_HITS,
     COUNT_CACHE_MISSES,
     COUNT_GET_PAGES, /* pages that gets looked at, cached or not */
-    COUNT_READS,     /* read calls to the environment, of runs */
+    COUNT_READS,     /* read calls to the environment, of runs and value logs */
     COUNT_READ_BYTES,
-    COUNT_WRITES, /* append calls, of runs and logs */
+    COUNT_WRITES, /* append calls, of runs, value logs and logs */
     COUNT_WRITE_BYTES,
     COUNT_USER_BYTES, /* bytes of keys, metas and values that were written by callers */
     COUNT_LOG_BYTES,
@@ -46,6 +46,7 @@ enum counter {
     COUNT_BULK_BYTES, /* of runs that bulk loads brought in */
     COUNT_COMPACT_BYTES, /* written by compactions */
     COUNT_COMPACT_READ_BYTES,
+    COUNT_REWRITTEN_BYTES, /* of values that compactions took out of value logs that were mostly garbage */
     COUNT_FLUSHES,
     COUNT_BULK_LOADS,
     COUNT_COMPACTIONS,

@@ -60,7 +60,7 @@ struct lsm_snapshot {
 
 struct garbage {
     struct garbage_file {
-        char kind; /* r: run, l: log, m: MANIFEST */
+        char kind; /* r: run, v: value log, l: log, m: MANIFEST */
         uint64_t number;
     } * files;
     size_t count, capacity;
@@ -209,8 +209,6 @@ plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
 /* The same for a bulk load, whose first `count` runs, of `bytes` in all, first get the level that is right by now.
  * Leader. */
 plsm_status install_bulk(struct lsm *db, struct edit *edit, size_t count, uint64_t bytes);
-/* Marks the runs of an edit that did not come to be: their files go with them. */
-void disown(const struct edit *edit);
 
 /* --- write.c --- */
 /* Syncs the logs, oldest first. Leader, without lock. A failure is final. */

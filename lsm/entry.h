@@ -2,6 +2,7 @@
 #ifndef LSM_ENTRY_H
 #define LSM_ENTRY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/batch.h"
@@ -19,6 +20,7 @@ struct entry {
     plsm_slice key, meta, value;
     uint64_t seq;
     enum batch_kind kind;
+    bool separated; /* the value is a pointer into a value log (value_log.h); of BATCH_PUT only */
 };
 
 #endif

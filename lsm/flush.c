@@ -16,6 +16,7 @@ struct flush {
     struct edit *edit;
     struct output_job job;
     struct run_writer *writer;
+    struct output_values values;
     uint8_t byte; /* with which the keys of its run begin */
     uint64_t seq_max;
     struct tombstone_merge merge;
@@ -61,7 +62,7 @@ static plsm_status add_entry(struct flush *f, const struct entry *entry)
         TRY(write_ranges(f, byte));
         TRY(start_run(f, byte));
     }
-    return run_writer_add(f->writer, entry);
+    return output_add(f->db, NULL, &f->values, f->writer, *entry, f->edit);
 }
 
 static plsm_status flush_entries(struct flush *f, const struct memtable *table)
@@ -108,6 +109,10 @@ static plsm_status write_table(struct lsm *db, const struct memtable *table, str
         status = finish_run(&f);
     if (status == PLSM_OK)
         status = write_ranges(&f, UINT8_MAX + 1);
+    if (status == PLSM_OK)
+        status = output_values_finish(&f.values, edit);
+    counter_add(&db->counters, COUNT_FLUSH_BYTES, f.values.bytes);
+    output_values_end(&f.values);
     run_writer_destroy(f.writer);
     output_ranges_free(&f.ranges);
     tombstone_merge_free(&f.merge);
@@ -141,6 +146,9 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
                 atomic_store(&level->runs[j]->obsolete, true);
         }
     }
+    for (size_t i = 0; i < old->values_count; i++)
+        if (!version_values_of(next, old->values[i].log->number))
+            atomic_store(&old->values[i].log->obsolete, true);
     db->version = next;
     version_settle(next);
     version_tell_runs(next, false);
@@ -196,18 +204,6 @@ static plsm_status roll_over(struct lsm *db)
     return status;
 }
 
-void disown(const struct edit *edit)
-{
-    for (size_t i = 0; i < edit->added_count; i++) {
-        struct run *run = edit->added[i].run;
-        bool moved = false;
-        for (size_t j = 0; j < edit->removed_count; j++)
-            moved |= edit->removed[j].number == run->facts.number;
-        if (!moved)
-            atomic_store(&run->obsolete, true);
-    }
-}
-
 /* The same as install_edit, under edit_lock. */
 static plsm_status install(struct lsm *db, struct edit *edit, bool flushed)
 {
@@ -237,7 +233,7 @@ static plsm_status install(struct lsm *db, struct edit *edit, bool flushed)
         db_break(db, status);
         mutex_unlock(&db->lock);
     } else {
-        disown(edit);
+        edit_disown(edit);
     }
     return status;
 }
@@ -287,7 +283,7 @@ plsm_status flush_oldest(struct lsm *db)
     if (status == PLSM_OK)
         status = install_edit(db, &edit, true);
     else
-        disown(&edit);
+        edit_disown(&edit);
     edit_free(&edit);
 
     mutex_lock(&db->lock);

@@ -37,6 +37,8 @@ static void remove_file(struct lsm *db, const struct garbage_file *file)
         run_path(&db->context, file->number, path, sizeof path);
     else if (file->kind == 'l')
         log_path(db, file->number, path, sizeof path);
+    else if (file->kind == 'v')
+        value_log_path(&db->context, file->number, path, sizeof path);
     else
         manifest_path(&db->context, file->number, path, sizeof path);
     env_remove(db->env, path); /* a failure costs space until the next opening, no more */

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "lsm/merge.h"
+#include "lsm/separated.h"
 #include "base/banned.h"
 
 enum direction { NOWHERE, FORWARD, BACKWARD };
@@ -34,7 +35,10 @@ struct lsm_iterator {
     plsm_status status;
     plsm_slice from, to; /* into `bounds`; empty: open */
     uint64_t to_head;
-    struct buf place; /* the current key, when the direction changes */
+    struct buf place;         /* the current key, when the direction changes */
+    bool no_value, separated; /* separated: `shown` is the current entry, its value read from a value log */
+    struct entry shown;
+    struct buf record; /* its value */
     uint8_t bounds[];
 };
 
@@ -121,7 +125,7 @@ static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, p
     *out = NULL;
     if (!it)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
-    *it = (struct lsm_iterator){.db = db};
+    *it = (struct lsm_iterator){.db = db, .no_value = no_value};
     it->from = slice(it->bounds, from.size);
     it->to = slice(it->bounds + from.size, to.size);
     if (from.size)
@@ -167,6 +171,7 @@ void lsm_iterator_destroy(struct lsm_iterator *it)
     mem_free(it->cursors);
     mem_free(it->ranged);
     buf_free(&it->place);
+    buf_free(&it->record);
     mem_free(it);
     budget_leave(before);
 }
@@ -204,6 +209,22 @@ static void step(struct lsm_iterator *it, enum direction direction)
         merge_previous(&it->merge);
 }
 
+/* Shows the entry that the merge stands on; its value, when it is in a value log, is read now: later nobody could be
+ * told that it cannot be. */
+static void show(struct lsm_iterator *it, enum direction direction)
+{
+    const struct entry *entry = merge_entry(&it->merge);
+    it->direction = direction;
+    it->separated = entry->separated;
+    if (__builtin_expect(!entry->separated, 1))
+        return;
+    it->shown = *entry;
+    it->record.size = 0;
+    it->status = separated_resolve(it->view->version, &it->shown, it->no_value, SIM_POINT, &it->record);
+    if (it->status != PLSM_OK)
+        it->direction = NOWHERE;
+}
+
 /* After the merge moved: skips deletions and stops at the bound. */
 static void settle(struct lsm_iterator *it, enum direction direction)
 {
@@ -221,7 +242,7 @@ static void settle(struct lsm_iterator *it, enum direction direction)
         if (__builtin_expect(it->ranged != NULL, 0))
             range = covering(it, &number);
         if (top->entry.kind != BATCH_DELETE && !range) {
-            it->direction = direction;
+            show(it, direction);
             return;
         }
         step(it, direction);
@@ -327,5 +348,5 @@ plsm_status lsm_iterator_status(const struct lsm_iterator *it)
 
 const struct entry *lsm_iterator_entry(const struct lsm_iterator *it)
 {
-    return merge_entry(&it->merge);
+    return __builtin_expect(it->separated, 0) ? &it->shown : merge_entry(&it->merge);
 }

@@ -85,6 +85,8 @@ struct lsm_options {
     uint32_t base_fpr_ppm;  /* instead of filter_bits: false positives per million on the last level; 0: unset */
     uint32_t background;    /* 1: flush and compaction in threads of their own; 0: inside the writing call (tests) */
     bool log_mapped;        /* log records are stored to mapped memory where that is safe (ENV_LOG), not written */
+    uint64_t separate_above;       /* values of at least so many bytes go into value logs; 0: none does */
+    uint32_t separate_garbage_ppm; /* of a value log, in millionths: with more garbage what is left is written anew */
     uint64_t manifest_size; /* the MANIFEST is rewritten when it grows above; at least 4 KiB */
     struct lsm_group_options groups[LSM_GROUPS];
     uint32_t compression_page;       /* bytes of a page that is packed as one: a multiple of 4 KiB up to 32 KiB; larger

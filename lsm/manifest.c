@@ -11,6 +11,10 @@
  *   6  store id: varint               in the snapshot
  *   7  age: varint                    of the run added last in this record: seconds since 1970 at which its oldest
  *                                     entries were flushed; left out where nobody knows
+ *   9  value log added: varints       number, salt, file size; in rising order of numbers, in front of the runs that
+ *                                     point there. It is gone once no run does
+ *  10  values: varints                count, then for each value log, by number: its number, bytes of the records
+ *                                     that the run added next points to (as in its file, lsm/run_format.h)
  *
  * The record's user field is 1 for the snapshot that begins the file, 0 for an edit. */
 #include "lsm/manifest.h"
@@ -22,7 +26,17 @@
 #include "lsm/reclog.h"
 #include "base/banned.h"
 
-enum tag { TAG_LOG_FLOOR = 1, TAG_NEXT_NUMBER, TAG_SEQ, TAG_ADDED, TAG_REMOVED, TAG_STORE_ID, TAG_AGE };
+enum tag {
+    TAG_LOG_FLOOR = 1,
+    TAG_NEXT_NUMBER,
+    TAG_SEQ,
+    TAG_ADDED,
+    TAG_REMOVED,
+    TAG_STORE_ID,
+    TAG_AGE,
+    TAG_VALUE_LOG = 9,
+    TAG_RUN_VALUES = 10,
+};
 enum { USER_EDIT = 0, USER_SNAPSHOT = 1, RUN_NUMBERS = 12 };
 
 struct manifest {
@@ -42,8 +56,28 @@ static plsm_status put_number(struct buf *out, enum tag tag, uint64_t value)
     return buf_append_varint(out, value);
 }
 
+static plsm_status put_value_log(struct buf *out, const struct value_log *log)
+{
+    TRY(put_number(out, TAG_VALUE_LOG, log->number));
+    TRY(buf_append_varint(out, log->salt));
+    return buf_append_varint(out, log->file_size);
+}
+
+static plsm_status put_values(struct buf *out, const struct run_facts *f)
+{
+    if (f->values_count == 0)
+        return PLSM_OK;
+    TRY(put_number(out, TAG_RUN_VALUES, f->values_count));
+    for (size_t i = 0; i < f->values_count; i++) {
+        TRY(buf_append_varint(out, f->values[i].log));
+        TRY(buf_append_varint(out, f->values[i].bytes));
+    }
+    return PLSM_OK;
+}
+
 static plsm_status put_run(struct buf *out, unsigned level, const struct run_facts *f)
 {
+    TRY(put_values(out, f));
     TRY(put_number(out, TAG_ADDED, level));
     const uint64_t numbers[RUN_NUMBERS - 1] = {f->number,
                                                f->salt,
@@ -75,6 +109,8 @@ static plsm_status encode_edit(const struct edit *edit, struct buf *out)
         TRY(put_number(out, TAG_REMOVED, edit->removed[i].level));
         TRY(buf_append_varint(out, edit->removed[i].number));
     }
+    for (size_t i = 0; i < edit->values_count; i++)
+        TRY(put_value_log(out, edit->values[i]));
     for (size_t i = 0; i < edit->added_count; i++)
         TRY(put_run(out, edit->added[i].level, &edit->added[i].run->facts));
     return PLSM_OK;
@@ -86,6 +122,8 @@ static plsm_status encode_state(const struct manifest_state *state, struct buf *
     TRY(put_number(out, TAG_NEXT_NUMBER, state->next_number));
     TRY(put_number(out, TAG_SEQ, state->seq));
     TRY(put_number(out, TAG_STORE_ID, state->store_id));
+    for (size_t i = 0; i < state->version->values_count; i++)
+        TRY(put_value_log(out, state->version->values[i].log));
     for (unsigned level = 0; level < LSM_LEVELS; level++)
         for (size_t i = 0; i < state->version->levels[level].count; i++)
             TRY(put_run(out, level, &state->version->levels[level].runs[i]->facts));
@@ -110,11 +148,48 @@ static const uint8_t *get_slice(const uint8_t *at, const uint8_t *end, plsm_slic
     return at + size;
 }
 
-/* Reads what follows TAG_ADDED into the edit. *at becomes NULL when it is malformed. */
-static plsm_status decode_run(struct run_context *context, const uint8_t **at, const uint8_t *end, struct edit *edit)
+/* Reads what follows TAG_VALUE_LOG into the edit. *at becomes NULL when it is malformed. */
+static plsm_status decode_value_log(struct run_context *context, const uint8_t **at, const uint8_t *end,
+                                    struct edit *edit)
+{
+    uint64_t n[3] = {0};
+    *at = get_numbers(*at, end, n, 3);
+    if (!*at || n[2] <= sizeof(struct value_log_header)) {
+        *at = NULL;
+        return PLSM_OK;
+    }
+    struct value_log *log = value_log_create(context, n[0], n[1], n[2]);
+    if (!log)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    return edit_add_values(edit, log);
+}
+
+/* Reads what follows TAG_RUN_VALUES: struct run_values each. *at becomes NULL when it is malformed. */
+static plsm_status decode_values(const uint8_t **at, const uint8_t *end, struct buf *values)
+{
+    uint64_t count = 0, n[2] = {0};
+    values->size = 0;
+    *at = get_varint(*at, end, &count);
+    for (uint64_t i = 0; i < count && *at; i++) {
+        uint64_t before = n[0];
+        *at = get_numbers(*at, end, n, 2);
+        if (*at && (n[0] <= before || n[1] == 0))
+            *at = NULL;
+        if (*at)
+            TRY(buf_append(values, &(struct run_values){n[0], n[1]}, sizeof(struct run_values)));
+    }
+    return PLSM_OK;
+}
+
+/* Reads what follows TAG_ADDED into the edit; `values` is what it points to, and is emptied. *at becomes NULL when it
+ * is malformed. */
+static plsm_status decode_run(struct run_context *context, const uint8_t **at, const uint8_t *end, struct buf *values,
+                              struct edit *edit)
 {
     uint64_t n[RUN_NUMBERS] = {0};
-    struct run_facts f = {0};
+    struct run_facts f = {.values = (const struct run_values *)(const void *)values->data,
+                          .values_count = values->size / sizeof(struct run_values)};
+    values->size = 0;
     *at = get_numbers(*at, end, n, RUN_NUMBERS);
     if (*at)
         *at = get_slice(*at, end, &f.smallest);
@@ -143,9 +218,10 @@ static plsm_status decode_run(struct run_context *context, const uint8_t **at, c
     return edit_add(edit, (unsigned)n[0], run);
 }
 
-/* Decodes a payload into `edit`; *whole is false when the bytes are not a sequence of known fields. */
-static plsm_status decode(struct run_context *context, plsm_slice payload, struct edit *edit, uint64_t *store_id,
-                          bool *whole)
+/* Decodes a payload into `edit`; *whole is false when the bytes are not a sequence of known fields. `values` is
+ * memory. */
+static plsm_status decode(struct run_context *context, plsm_slice payload, struct buf *values, struct edit *edit,
+                          uint64_t *store_id, bool *whole)
 {
     const uint8_t *at = payload.data, *end = at + payload.size;
     while (at && at < end) {
@@ -164,7 +240,13 @@ static plsm_status decode(struct run_context *context, plsm_slice payload, struc
             at = get_varint(at, end, store_id);
             break;
         case TAG_ADDED:
-            TRY(decode_run(context, &at, end, edit));
+            TRY(decode_run(context, &at, end, values, edit));
+            break;
+        case TAG_VALUE_LOG:
+            TRY(decode_value_log(context, &at, end, edit));
+            break;
+        case TAG_RUN_VALUES:
+            TRY(decode_values(&at, end, values));
             break;
         case TAG_AGE:
             at = get_varint(at, end, &n[0]);
@@ -184,7 +266,7 @@ static plsm_status decode(struct run_context *context, plsm_slice payload, struc
             at = NULL;
         }
     }
-    *whole = at != NULL;
+    *whole = at != NULL && values->size == 0;
     return PLSM_OK;
 }
 
@@ -200,8 +282,9 @@ static plsm_status read_record(void *arg, uint64_t user, plsm_slice payload, uin
     struct reading *r = arg;
     struct edit edit = {0};
     struct version *next = NULL;
+    struct buf values = {0};
     bool whole = false;
-    plsm_status status = decode(r->context, payload, &edit, &r->state->store_id, &whole);
+    plsm_status status = decode(r->context, payload, &values, &edit, &r->state->store_id, &whole);
     whole &= edit.seq <= SEQ_MAX && edit.next_number <= SEQ_MAX && edit.log_floor <= SEQ_MAX;
     if (status == PLSM_OK && (!whole || (user == USER_SNAPSHOT) != (r->records == 0)))
         status =
@@ -217,6 +300,7 @@ static plsm_status read_record(void *arg, uint64_t user, plsm_slice payload, uin
             r->state->seq = edit.seq;
         r->records++;
     }
+    buf_free(&values);
     edit_free(&edit);
     return status;
 }

@@ -36,6 +36,7 @@ static inline void version_entry(const struct art_leaf *leaf, const struct art_v
     out->value = slice(version->bytes + version->meta_size, version->value_size);
     out->seq = version->seq;
     out->kind = (enum batch_kind)version->kind;
+    out->separated = false;
 }
 
 #endif

@@ -42,6 +42,7 @@ void lsm_options_default(struct lsm_options *options)
         .model_level_bytes = 10 << 10,
         .model_store_bytes = 100 << 10,
         .train_every = 1,
+        .separate_garbage_ppm = 500000,
         .verify_checksums = true,
     };
     for (unsigned i = 0; i < LSM_GROUPS; i++)
@@ -94,9 +95,9 @@ bool lsm_is_read_only(struct lsm *db)
     return read_only;
 }
 
-static void discard_run(void *arg, uint64_t number)
+static void discard(void *arg, char kind, uint64_t number)
 {
-    garbage_add(arg, 'r', number);
+    garbage_add(arg, kind, number);
 }
 
 struct memtable *db_memtable_create(struct lsm *db)
@@ -224,7 +225,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         .samples = db->samples,
         .young = db->young,
         .verify_checksums = options->verify_checksums,
-        .discard = discard_run,
+        .discard = discard,
         .discard_arg = db,
     };
     for (unsigned i = 0; i < LSM_GROUPS; i++) {
@@ -329,25 +330,35 @@ static plsm_status lock_store(struct lsm *db)
     return status;
 }
 
-/* The runs that the version names must be there: a missing one would show only when it is read. */
-static plsm_status check_runs(struct lsm *db, const struct version *version, const struct inventory *inventory)
+static bool list_has(const struct number_list *list, uint64_t number)
+{
+    size_t low = 0, high = list->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (list->numbers[middle] < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < list->count && list->numbers[low] == number;
+}
+
+/* The files that the version names must be there: a missing one would show only when it is read. */
+static plsm_status check_files(struct lsm *db, const struct version *version, const struct inventory *inventory)
 {
     char path[4096];
     for (unsigned level = 0; level < LSM_LEVELS; level++)
         for (size_t i = 0; i < version->levels[level].count; i++) {
             uint64_t number = version->levels[level].runs[i]->facts.number;
-            size_t low = 0, high = inventory->runs.count;
-            while (low < high) {
-                size_t middle = (low + high) / 2;
-                if (inventory->runs.numbers[middle] < number)
-                    low = middle + 1;
-                else
-                    high = middle;
-            }
-            if (low == inventory->runs.count || inventory->runs.numbers[low] != number) {
+            if (!list_has(&inventory->runs, number)) {
                 run_path(&db->context, number, path, sizeof path);
                 return fail(PLSM_CORRUPT, "%s: the run is missing; restore it from a backup", path);
             }
+        }
+    for (size_t i = 0; i < version->values_count; i++)
+        if (!list_has(&inventory->values, version->values[i].log->number)) {
+            value_log_path(&db->context, version->values[i].log->number, path, sizeof path);
+            return fail(PLSM_CORRUPT, "%s: the value log is missing; restore it from a backup", path);
         }
     return PLSM_OK;
 }
@@ -394,7 +405,7 @@ static plsm_status read_state(struct lsm *db, struct inventory *inventory, struc
         return fail(PLSM_CORRUPT, "%s: the MANIFEST does not say which logs are needed", db->path);
     inventory_free(inventory); /* again: a writer may have made logs and runs meanwhile */
     TRY(inventory_read(db, inventory));
-    return check_runs(db, state->version, inventory);
+    return check_files(db, state->version, inventory);
 }
 
 /* Flushes what the logs held, unless they may simply be kept. */
@@ -433,10 +444,11 @@ static plsm_status start_log(struct lsm *db, struct replay *replay)
 /* Numbers that no file has, whatever was left behind. */
 static void choose_numbers(struct lsm *db, const struct inventory *inventory, const struct manifest_state *state)
 {
-    const struct number_list *runs = &inventory->runs;
+    const struct number_list *const lists[] = {&inventory->runs, &inventory->values};
     db->next_number = state->next_number;
-    if (runs->count && runs->numbers[runs->count - 1] >= db->next_number)
-        db->next_number = runs->numbers[runs->count - 1] + 1;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (lists[i]->count && lists[i]->numbers[lists[i]->count - 1] >= db->next_number)
+            db->next_number = lists[i]->numbers[lists[i]->count - 1] + 1;
 }
 
 static bool has_run(const struct version *version, uint64_t number)
@@ -454,6 +466,9 @@ static void collect_leftovers(struct lsm *db, const struct inventory *inventory)
     for (size_t i = 0; i < inventory->runs.count; i++)
         if (!has_run(db->version, inventory->runs.numbers[i]))
             garbage_add(db, 'r', inventory->runs.numbers[i]);
+    for (size_t i = 0; i < inventory->values.count; i++)
+        if (!version_values_of(db->version, inventory->values.numbers[i]))
+            garbage_add(db, 'v', inventory->values.numbers[i]);
     for (size_t i = 0; i < inventory->models.count; i++)
         if (!has_run(db->version, inventory->models.numbers[i]))
             garbage_add(db, 'r', inventory->models.numbers[i]);

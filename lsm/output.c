@@ -2,6 +2,7 @@
 #include "lsm/output.h"
 
 #include "base/error.h"
+#include "lsm/separated.h"
 #include "base/banned.h"
 
 enum { BYTES_GUESSED = 128 }; /* of an entry, where nothing is known */
@@ -39,7 +40,7 @@ unsigned output_filter_bits(const struct version *version, const struct lsm_opti
             last = 1; /* level 0 is never the last for long */
         return filter_bits_for_level(level, last, options->filter_bits, options->size_ratio);
     }
-    return filter_bits_for_level(tier_level(&policy, bytes), tier_level(&policy, version_largest_bytes(version)),
+    return filter_bits_for_level(tier_level(&policy, bytes), tier_level(&policy, version_largest_bytes(version, false)),
                                  options->filter_bits, options->size_ratio);
 }
 
@@ -88,6 +89,79 @@ static void enter_young(struct lsm *db, struct run *run, const struct run_writer
     uint64_t start_ns = env_cpu_ns(db->env);
     run->young_place = young_runs_enter(db->young, hashes, count, expected);
     counter_add(&db->counters, COUNT_FILTER_NS, env_cpu_ns(db->env) - start_ns);
+}
+
+/* --- values ------------------------------------------------------------------------------------------------------- */
+
+plsm_status output_values_finish(struct output_values *values, struct edit *edit)
+{
+    struct value_log *log = NULL;
+    if (!values->writer)
+        return PLSM_OK;
+    plsm_status status = value_log_writer_finish(values->writer, &log);
+    if (status == PLSM_OK) {
+        atomic_store(&log->obsolete, true); /* until the edit has it: its file goes with it */
+        values->bytes += log->file_size;
+        status = edit_add_values(edit, log);
+    }
+    if (status == PLSM_OK)
+        atomic_store(&log->obsolete, false);
+    value_log_writer_destroy(values->writer);
+    values->writer = NULL;
+    return status;
+}
+
+void output_values_end(struct output_values *values)
+{
+    value_log_writer_destroy(values->writer);
+    values->writer = NULL;
+    buf_free(&values->record);
+}
+
+/* Puts the value of an entry into a value log, and a pointer into its place: into `bytes`. */
+static plsm_status separate(struct lsm *db, struct output_values *values, struct entry *entry, uint8_t *bytes,
+                            struct edit *edit)
+{
+    struct value_pointer pointer;
+    if (!values->writer) {
+        mutex_lock(&db->lock);
+        uint64_t number = db->next_number++;
+        mutex_unlock(&db->lock);
+        /* They stay there, whatever level their entries come to: as they would be packed in the end. */
+        TRY(value_log_writer_create(&db->context, number, db->options.groups[LSM_GROUP_LAST].codec, &values->writer));
+    }
+    TRY(value_log_writer_add(values->writer, entry->key, entry->value, &pointer));
+    entry->value = slice(bytes, value_pointer_write(bytes, &pointer));
+    entry->separated = true;
+    return value_log_writer_size(values->writer) >= db->options.file_size ? output_values_finish(values, edit)
+                                                                          : PLSM_OK;
+}
+
+/* Brings the value of an entry back when what is left of its value log is to be given up. */
+static plsm_status bring_back(struct lsm *db, const struct version *version, struct output_values *values,
+                              struct entry *entry)
+{
+    const struct version_values *there = version_values_of(version, value_pointer_of(entry).log);
+    if (there && !version_values_wasteful(there, db->options.separate_garbage_ppm))
+        return PLSM_OK;
+    values->record.size = 0;
+    TRY(separated_read(version, entry->key, entry, SIM_SCAN, &values->record, &entry->value));
+    entry->separated = false;
+    counter_add(&db->counters, COUNT_REWRITTEN_BYTES, entry->value.size);
+    counter_add(&db->counters, COUNT_COMPACT_READ_BYTES, values->record.size);
+    return PLSM_OK;
+}
+
+plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
+                       struct run_writer *writer, struct entry entry, struct edit *edit)
+{
+    uint8_t pointer[VALUE_POINTER_BYTES_MAX];
+    uint64_t above = db->options.separate_above;
+    if (entry.separated)
+        TRY(bring_back(db, version, values, &entry));
+    if (above && entry.kind == BATCH_PUT && !entry.separated && entry.value.size >= above)
+        TRY(separate(db, values, &entry, pointer, edit));
+    return run_writer_add(writer, &entry);
 }
 
 plsm_status output_finish(struct lsm *db, struct run_writer *writer, unsigned level, uint64_t seq_max,

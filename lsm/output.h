@@ -4,6 +4,7 @@
 
 #include "lsm/db.h"
 #include "lsm/run_writer.h"
+#include "lsm/value_log.h"
 
 /* A flush or a compaction, to those who write its runs. */
 struct output_job {
@@ -22,6 +23,22 @@ unsigned output_filter_bits(const struct version *version, const struct lsm_opti
                             uint64_t bytes);
 /* Starts a run that is meant for `level`: takes a number, and filter bits. Any thread. */
 plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job, struct run_writer **out);
+
+/* What one thread of a job separates; zero it to start. */
+struct output_values {
+    struct value_log_writer *writer; /* NULL: nothing yet */
+    uint64_t bytes;                  /* of the value logs that are finished */
+    struct buf record;               /* one that is written anew */
+};
+/* Adds an entry to the run. Its value goes into a value log when it is large enough for that by the options; a value
+ * that is in a value log of `version` (NULL: none is) of which too much is garbage is written anew. Value logs that
+ * become full are added to the edit. */
+plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
+                       struct run_writer *writer, struct entry entry, struct edit *edit);
+/* Behind the last entry: what is left of the values goes into the edit. */
+plsm_status output_values_finish(struct output_values *values, struct edit *edit);
+/* Frees what is held; after a failure no file of it stays for long. */
+void output_values_end(struct output_values *values);
 
 /* Finishes the run and adds it to the edit; *bytes is the size of its file. Destroys the writer in any case; after a
  * failure no file of it stays for long. */

@@ -11,9 +11,10 @@
 #include "lsm/lsm.h"
 #include "lsm/page_classic.h"
 #include "lsm/page_private.h"
+#include "lsm/value_log.h"
 #include "base/banned.h"
 
-enum { HAS_META = 4, HAS_SEQ = 8, KIND_MASK = 3 };
+enum { HAS_META = 4, HAS_SEQ = 8, SEPARATED = 32, KIND_MASK = 3 };
 
 static const struct page_header *header(const uint8_t *page)
 {
@@ -43,6 +44,7 @@ const uint8_t *page_entry_parse(const uint8_t *at, const uint8_t *end, struct en
         return NULL;
     uint8_t flags = *at++;
     entry->kind = (enum batch_kind)(flags & KIND_MASK);
+    entry->separated = flags & SEPARATED;
     entry->seq = 0;
     if (!(at = get_varint(at, end, &key_size)))
         return NULL;
@@ -68,7 +70,13 @@ bool page_entry_sound(const struct entry *entry, size_t shared)
 {
     size_t key_size = shared + entry->key.size;
     return key_size >= 1 && key_size <= LSM_KEY_MAX && entry->value.size <= LSM_VALUE_MAX && entry->seq <= SEQ_MAX &&
-           (unsigned)entry->kind < ENTRY_KINDS;
+           (unsigned)entry->kind < ENTRY_KINDS && (!entry->separated || entry->kind == BATCH_PUT);
+}
+
+bool page_value_sound(const struct entry *entry)
+{
+    struct value_pointer pointer;
+    return !entry->separated || value_pointer_read(entry->value, &pointer);
 }
 
 static bool header_fits(const struct page_header *h, size_t size)
@@ -95,9 +103,10 @@ plsm_status page_verify_head(const uint8_t *page, size_t size, uint64_t seed, bo
         value = page_entry_parse(page + get_u16(page_slots(page)), end, &entry);
     if (value && !page_entry_sound(&entry, h->prefix_size))
         return PLSM_CORRUPT;
-    /* A reference is always handed out whole. */
-    *complete = value && (entry.kind != BATCH_REFERENCE || entry.value.size <= (size_t)(end - value));
-    return PLSM_OK;
+    /* A reference, or a pointer, is always handed out whole. */
+    bool whole_value = value && entry.value.size <= (size_t)(end - value);
+    *complete = value && (whole_value || (entry.kind != BATCH_REFERENCE && !entry.separated));
+    return whole_value && !page_value_sound(&entry) ? PLSM_CORRUPT : PLSM_OK;
 }
 
 /* Checks the structure of a packed page whose header is right. */
@@ -113,7 +122,8 @@ static plsm_status verify_packed(const uint8_t *page, size_t size)
         if (offset < fixed || offset >= size)
             return PLSM_CORRUPT;
         const uint8_t *value = page_entry_parse(page + offset, page + size, &entry);
-        if (!value || entry.value.size > (size_t)(page + size - value) || !page_entry_sound(&entry, h->prefix_size))
+        if (!value || entry.value.size > (size_t)(page + size - value) || !page_entry_sound(&entry, h->prefix_size) ||
+            !page_value_sound(&entry))
             return PLSM_CORRUPT;
     }
     return PLSM_OK;
@@ -319,6 +329,7 @@ plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, 
         .value_size = (uint32_t)entry->value.size,
         .seq = entry->seq,
         .kind = (uint8_t)entry->kind,
+        .separated = entry->separated,
         .fingerprint = (uint8_t)hash,
     };
     b->key_bytes += entry->key.size;
@@ -333,7 +344,8 @@ uint8_t *page_entry_write(uint8_t *to, const struct page_builder *b, const struc
 {
     const uint8_t *bytes = b->staged.data + staged->key;
     size_t key_size = staged->key_size - shared;
-    *to++ = (uint8_t)(staged->kind | (staged->meta_size ? HAS_META : 0) | (staged->seq ? HAS_SEQ : 0));
+    *to++ = (uint8_t)(staged->kind | (staged->meta_size ? HAS_META : 0) | (staged->seq ? HAS_SEQ : 0) |
+                      (staged->separated ? SEPARATED : 0));
     to = put_varint(to, key_size);
     if (staged->kind != BATCH_DELETE)
         to = put_varint(to, staged->value_size);

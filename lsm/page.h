@@ -18,7 +18,8 @@
  *       u16  slot[count]: offset of each entry, in key order, versions of one key newest first
  *       -    the common prefix
  *       -    the entries, each:
- *              u8      kind (bits 0-1), has meta (bit 2), has sequence number (bit 3)
+ *              u8      kind (bits 0-1), has meta (bit 2), has sequence number (bit 3), separated (bit 5): the value is
+ *                      a pointer into a value log (value_log.h)
  *              varint  key size without the prefix
  *              varint  value size            (not for deletions)
  *              u8      meta size             (if bit 2)
@@ -120,6 +121,7 @@ struct page_builder {
         uint32_t key, key_size, meta_size, value_size;
         uint64_t seq;
         uint8_t kind, fingerprint;
+        bool separated;
     } *entries;
     unsigned count, capacity;
     size_t prefix_size;    /* common to all keys so far */

@@ -36,7 +36,8 @@ plsm_status page_classic_verify(const uint8_t *page)
         if (!flags || shared > (restart ? 0 : key_size) || (size_t)(flags - at) != varint_size(shared))
             return PLSM_CORRUPT;
         const uint8_t *value = page_entry_parse(flags, restarts, &entry);
-        if (!value || entry.value.size > (size_t)(restarts - value) || !page_entry_sound(&entry, shared))
+        if (!value || entry.value.size > (size_t)(restarts - value) || !page_entry_sound(&entry, shared) ||
+            !page_value_sound(&entry))
             return PLSM_CORRUPT;
         key_size = shared + entry.key.size;
         at = value + entry.value.size;

@@ -11,6 +11,8 @@ const uint8_t *page_entry_parse(const uint8_t *at, const uint8_t *end, struct en
 /* Whether an entry keeps the limits on which its users rely (buffers for keys have LSM_KEY_MAX bytes); `shared` bytes
  * of its key are stored elsewhere. */
 bool page_entry_sound(const struct entry *entry, size_t shared);
+/* Whether the value, which is there whole, is a pointer where it should be one. */
+bool page_value_sound(const struct entry *entry);
 /* Bytes of an entry beside its key and the key's size. */
 size_t page_entry_other(const struct entry *entry);
 /* Writes a staged entry at `to`, without the first `shared` bytes of its key; returns the byte behind it. */

@@ -12,18 +12,57 @@ void lsm_value_free(struct lsm_value *value)
     *value = (struct lsm_value){0};
 }
 
-plsm_status read_copy_out(const struct entry *entry, bool no_value, struct lsm_value *out)
+static inline plsm_status reserve(struct lsm_value *out, size_t size)
+{
+    if (size <= out->capacity)
+        return PLSM_OK;
+    size_t capacity = size + 64;
+    uint8_t *memory = mem_realloc(out->memory, capacity);
+    if (!memory)
+        return fail(PLSM_NO_MEMORY, "no memory for a value of %zu bytes", size);
+    out->memory = memory;
+    out->capacity = capacity;
+    return PLSM_OK;
+}
+
+plsm_status read_start_value(const struct version *version, plsm_slice key, const struct entry *entry,
+                             struct lsm_value *out, struct value_read *read)
+{
+    size_t size = 0, meta_size = entry->meta.size;
+    TRY(separated_find(version, key, entry, read, &size));
+    TRY(reserve(out, size + meta_size));
+    uint8_t *memory = out->memory;
+    if (meta_size)
+        memcpy(memory + size, entry->meta.data, meta_size);
+    out->meta = slice(memory + size, meta_size);
+    out->value_size = read->pointer.size;
+    out->kind = entry->kind;
+    read->record = memory;
+    return PLSM_OK;
+}
+
+static plsm_status copy_separated(const struct version *version, plsm_slice key, const struct entry *entry,
+                                  bool no_value, struct lsm_value *out)
+{
+    struct value_read read;
+    struct entry whole = *entry;
+    if (no_value) {
+        TRY(separated_resolve(version, &whole, true, SIM_POINT, NULL));
+        return read_copy_out(version, key, &whole, true, out);
+    }
+    TRY(read_start_value(version, key, entry, out, &read));
+    separated_charge(&read, 1, SIM_POINT);
+    return value_read(&read, &out->value);
+}
+
+plsm_status read_copy_out(const struct version *version, plsm_slice key, const struct entry *entry, bool no_value,
+                          struct lsm_value *out)
 {
     size_t meta_size = entry->meta.size;
     size_t value_size = no_value && entry->kind == BATCH_PUT ? 0 : entry->value.size;
-    if (meta_size + value_size > out->capacity) {
-        size_t capacity = meta_size + value_size + 64;
-        uint8_t *memory = mem_realloc(out->memory, capacity);
-        if (!memory)
-            return fail(PLSM_NO_MEMORY, "no memory for a value of %zu bytes", value_size);
-        out->memory = memory;
-        out->capacity = capacity;
-    }
+    if (__builtin_expect(entry->separated, 0))
+        return copy_separated(version, key, entry, no_value, out);
+    TRY(reserve(out, meta_size + value_size));
     uint8_t *memory = out->memory;
     if (value_size)
         memcpy(memory, entry->value.data, value_size);
@@ -348,7 +387,7 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     q.seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
-        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(&entry, no_value, out);
+        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(view->version, key, &entry, no_value, out);
     if (__builtin_expect(db->options.validation_ppm > 0, 0) && !table && validation_due(db->options.validation_ppm))
         status = validate(db, view->version, &q, status, out);
     page_hold_release(&hold);
@@ -379,10 +418,33 @@ static plsm_status pin_copy(const struct entry *entry, struct lsm_pin *pin)
     return PLSM_OK;
 }
 
-static plsm_status pin_entry(struct lsm *db, const struct entry *entry, struct memtable *table, struct page_hold *hold,
+/* Reads the value that an entry points to. */
+static plsm_status pin_separated(const struct version *version, plsm_slice key, const struct entry *entry,
+                                 struct lsm_pin *pin)
+{
+    struct buf buf = {0};
+    plsm_slice value = {0};
+    plsm_status status = buf_append(&buf, entry->meta.data, entry->meta.size);
+    if (status == PLSM_OK)
+        status = separated_read(version, key, entry, SIM_POINT, &buf, &value);
+    if (status != PLSM_OK) {
+        buf_free(&buf);
+        return status;
+    }
+    pin->value = value;
+    pin->meta = slice(buf.data, entry->meta.size);
+    pin->held = LSM_PIN_COPY;
+    pin->holder = buf.data;
+    return PLSM_OK;
+}
+
+static plsm_status pin_entry(struct lsm *db, const struct version *version, const struct run_question *q,
+                             const struct entry *entry, struct memtable *table, struct page_hold *hold,
                              struct lsm_pin *pin)
 {
     *pin = (struct lsm_pin){.value = entry->value, .meta = entry->meta, .kind = entry->kind};
+    if (__builtin_expect(entry->separated, 0))
+        return pin_separated(version, q->key, entry, pin);
     if (table) {
         memtable_ref(table);
         pin->held = LSM_PIN_MEMTABLE;
@@ -416,7 +478,8 @@ plsm_status lsm_get_pinned(struct lsm *db, const struct lsm_snapshot *snapshot, 
     q.seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
-        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : pin_entry(db, &entry, table, &hold, out);
+        status =
+            entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : pin_entry(db, view->version, &q, &entry, table, &hold, out);
     page_hold_release(&hold);
     epoch_exit(db->epoch);
     stripe_add(q.counts, COUNT_GETS, 1);

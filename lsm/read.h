@@ -3,9 +3,16 @@
 #define LSM_READ_H
 
 #include "lsm/db.h"
+#include "lsm/separated.h"
 
-/* Copies what was found into the caller's value. PLSM_NO_MEMORY. */
-plsm_status read_copy_out(const struct entry *entry, bool no_value, struct lsm_value *out);
+/* Copies what was found in `version` under `key` into the caller's value; one that stands in a value log is read.
+ * PLSM_NO_MEMORY, and as value_read. */
+plsm_status read_copy_out(const struct version *version, plsm_slice key, const struct entry *entry, bool no_value,
+                          struct lsm_value *out);
+/* The same for an entry whose value stands in a value log, without reading it: fills all of *out but its value, and
+ * says what is to be read: into out->memory. */
+plsm_status read_start_value(const struct version *version, plsm_slice key, const struct entry *entry,
+                             struct lsm_value *out, struct value_read *read);
 /* Which run of an ordered level may hold the key, whose key_head is `head`; level->count when there is none. */
 size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head);
 

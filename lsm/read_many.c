@@ -45,16 +45,30 @@ struct group {
     uint8_t *pages;           /* GROUP pages, where the cache has no room; NULL until needed */
     uint8_t *unpacked[GROUP]; /* likewise, of compressed runs; freed before the next step */
     unsigned unpacked_count;
+    struct value_read values[GROUP]; /* that were found in value logs and are to be read */
+    size_t value_numbers[GROUP];     /* whose they are, among the caller's */
+    unsigned values_count;
     bool no_value;
     struct lsm_value *outs;
     plsm_status *statuses;
 };
 
+/* Takes what was found: a value that is in a value log is read later, together with the others of the group. */
+static plsm_status take(struct group *g, const struct ask *a, const struct entry *entry)
+{
+    const struct version *version = g->view->version;
+    if (entry->kind == BATCH_DELETE)
+        return PLSM_NOT_FOUND;
+    if (!entry->separated || g->no_value)
+        return read_copy_out(version, a->q.key, entry, g->no_value, &g->outs[a->number]);
+    TRY(read_start_value(version, a->q.key, entry, &g->outs[a->number], &g->values[g->values_count]));
+    g->value_numbers[g->values_count++] = a->number;
+    return PLSM_OK;
+}
+
 static void settle(struct group *g, struct ask *a, plsm_status status, const struct entry *entry)
 {
-    if (status == PLSM_OK)
-        status = entry->kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(entry, g->no_value, &g->outs[a->number]);
-    g->statuses[a->number] = status;
+    g->statuses[a->number] = status == PLSM_OK ? take(g, a, entry) : status;
 }
 
 /* Takes the settled ones out of the open ones: those whose status is not the one that marks them. */
@@ -411,6 +425,30 @@ static void ask_level(struct group *g, const struct level *level)
     ask_here(g);
 }
 
+/* --- values ------------------------------------------------------------------------------------------------------- */
+
+/* Reads what was found in value logs; what cannot be read together is read, and its error told, by itself. */
+static void read_values(struct group *g)
+{
+    struct env_piece pieces[GROUP];
+    bool together[GROUP];
+    unsigned used = 0;
+    separated_charge(g->values, g->values_count, SIM_POINT);
+    for (unsigned i = 0; i < g->values_count; i++) {
+        together[i] = value_read_start(&g->values[i], &pieces[used]) == PLSM_OK;
+        used += together[i];
+    }
+    env_read_many(g->db->env, pieces, used);
+    for (unsigned i = 0, piece = 0; i < g->values_count; i++) {
+        size_t number = g->value_numbers[i];
+        bool there = together[i] && pieces[piece].status == PLSM_OK;
+        piece += together[i];
+        g->statuses[number] = there ? value_read_finish(&g->values[i], &g->outs[number].value)
+                                    : value_read(&g->values[i], &g->outs[number].value);
+    }
+    g->values_count = 0;
+}
+
 /* --- groups ------------------------------------------------------------------------------------------------------- */
 
 static void validate_some(struct group *g)
@@ -458,6 +496,8 @@ static void read_group(struct group *g, const plsm_slice *keys, size_t first, un
         read_note_found(false, false);
         read_note_miss(g->db, g->open[i]->q.key);
     }
+    if (__builtin_expect(g->values_count > 0, 0))
+        read_values(g);
     if (__builtin_expect(g->db->options.validation_ppm > 0, 0))
         validate_some(g);
     stripe_add(counts, COUNT_GETS, count);
@@ -481,6 +521,7 @@ plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, c
     g.statuses = statuses;
     g.pages = NULL;
     g.unpacked_count = 0;
+    g.values_count = 0;
     for (size_t first = 0; first < count; first += GROUP) {
         epoch_enter(db->epoch);
         read_group(&g, keys, first, count - first < GROUP ? (unsigned)(count - first) : GROUP, seq);

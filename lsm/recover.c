@@ -59,6 +59,8 @@ static void note_file(void *arg, const char *name)
     bool ok = true;
     if ((number = number_of(name, "run-", &rest)) && !*rest)
         ok = add_number(&inventory->runs, number);
+    else if ((number = number_of(name, "values-", &rest)) && !*rest)
+        ok = add_number(&inventory->values, number);
     else if ((number = number_of(name, "log-", &rest)) && !*rest)
         ok = add_number(&inventory->logs, number);
     else if ((number = number_of(name, "manifest-", &rest)) && !*rest)
@@ -97,6 +99,7 @@ plsm_status inventory_read(struct lsm *db, struct inventory *out)
     if (status == PLSM_OK)
         status = out->status;
     sort(&out->runs);
+    sort(&out->values);
     sort(&out->logs);
     sort(&out->manifests);
     return status;
@@ -108,6 +111,7 @@ void inventory_free(struct inventory *inventory)
     mem_free(inventory->logs.numbers);
     mem_free(inventory->manifests.numbers);
     mem_free(inventory->models.numbers);
+    mem_free(inventory->values.numbers);
     for (size_t i = 0; i < inventory->temporary.count; i++)
         mem_free(inventory->temporary.names[i]);
     mem_free(inventory->temporary.names);

@@ -9,7 +9,7 @@ struct inventory {
     struct number_list {
         uint64_t *numbers;
         size_t count, capacity;
-    } runs, logs, manifests, models;
+    } runs, logs, manifests, models, values;
     struct name_list {
         char **names;
         size_t count, capacity;

@@ -20,8 +20,9 @@ void run_context_destroy(struct run_context *context)
 
 struct run *run_create(struct run_context *context, const struct run_facts *facts)
 {
+    size_t values_size = facts->values_count * sizeof *facts->values;
     struct mem_account *before = budget_enter(context->budget, BUDGET_INDEX);
-    struct run *run = mem_zalloc(sizeof *run + facts->smallest.size + facts->largest.size);
+    struct run *run = mem_zalloc(sizeof *run + values_size + facts->smallest.size + facts->largest.size);
     budget_leave(before);
     if (!run)
         return NULL;
@@ -31,10 +32,14 @@ struct run *run_create(struct run_context *context, const struct run_facts *fact
     run->young_place = YOUNG_PLACE_NONE;
     run->young_need = facts->entries;
     run->facts = *facts;
-    memcpy(run->bounds, facts->smallest.data, facts->smallest.size);
-    memcpy(run->bounds + facts->smallest.size, facts->largest.data, facts->largest.size);
-    run->facts.smallest.data = run->bounds;
-    run->facts.largest.data = run->bounds + facts->smallest.size;
+    run->facts.values = run->values;
+    if (values_size)
+        memcpy(run->values, facts->values, values_size);
+    uint8_t *bounds = (uint8_t *)run->values + values_size;
+    memcpy(bounds, facts->smallest.data, facts->smallest.size);
+    memcpy(bounds + facts->smallest.size, facts->largest.data, facts->largest.size);
+    run->facts.smallest.data = bounds;
+    run->facts.largest.data = bounds + facts->smallest.size;
     run->smallest_head = key_head(run->facts.smallest);
     run->largest_head = key_head(run->facts.largest);
     mutex_init(&run->loading);
@@ -75,9 +80,9 @@ void run_unref(struct run *run)
     body_free(run, body);
     run_leave_young(run);
     if (atomic_load(&run->obsolete)) {
-        run->context->discard(run->context->discard_arg, run->facts.number);
+        run->context->discard(run->context->discard_arg, 'r', run->facts.number);
         if (run->context->simulated)
-            simulated_forget(run);
+            simulated_forget(run->context->simulated, run->facts.number);
     }
     mutex_destroy(&run->loading);
     run->magic = 0;

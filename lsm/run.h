@@ -58,9 +58,14 @@ struct run_context {
     struct model_shelf shelves[LSM_GROUPS];
     bool verify_checksums;
     struct simulated *simulated; /* NULL: no I/O is simulated */
-    /* A run whose last reference went and that no version holds any more: its file may go. */
-    void (*discard)(void *arg, uint64_t number);
+    /* A run (r) or value log (v) whose last reference went and that no version holds any more: its file may go. */
+    void (*discard)(void *arg, char kind, uint64_t number);
     void *discard_arg;
+};
+
+/* What entries of a run point to in one value log: bytes of whole records. */
+struct run_values {
+    uint64_t log, bytes;
 };
 
 /* What the MANIFEST knows of a run. */
@@ -75,6 +80,8 @@ struct run_facts {
     /* Keys; owned by the run, or by whoever passes the facts. They enclose its range tombstones too, so the run need
      * not have entries with these keys. `largest` may be the key at which a tombstone ends, which it does not cover. */
     plsm_slice smallest, largest;
+    const struct run_values *values; /* by number of the value log; likewise */
+    size_t values_count;
 };
 
 /* A model in use. Readers look at it inside an epoch bracket only: it may be replaced or taken off its shelf. */
@@ -155,7 +162,7 @@ struct run {
     uint64_t seq;
     struct run_body *_Atomic body;
     mutex loading;
-    uint8_t bounds[]; /* smallest and largest key */
+    struct run_values values[]; /* of the facts; behind them the smallest and the largest key */
 };
 
 void run_context_destroy(struct run_context *context);

@@ -69,7 +69,8 @@ _Static_assert(sizeof(struct run_footer) == 256, "run footer layout");
 struct run_extension {
     struct run_block_place ranges;     /* deletions of ranges: tombstones.h */
     struct run_block_place dictionary; /* of the codec */
-    struct run_block_place values;     /* which value logs the entries point into */
+    struct run_block_place values;     /* which value logs the entries point into: for each, by number, two varints: its
+                                          number and the bytes of the records pointed to */
     uint64_t raw_bytes; /* of the pages of a compressed run before they were packed, without zeros at their ends */
     uint32_t codecs;    /* a bit (1 << enum codec) for each that its units are packed with */
     uint32_t merged;    /* 1: a compaction wrote it; 0: a flush */

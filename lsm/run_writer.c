@@ -5,6 +5,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "lsm/packer.h"
+#include "lsm/value_log.h"
 #include "base/banned.h"
 
 enum { WRITE_BYTES = 256 << 10 }; /* finished pages are appended in pieces of about this size */
@@ -33,6 +34,7 @@ struct run_writer {
     struct buf ranges;                 /* range tombstones: the block without its count */
     struct buf ranges_from, ranges_to; /* where the first begins and the last ends */
     uint64_t ranges_seq;               /* of the newest deletion of the first */
+    struct buf values;                 /* struct run_values each, by number of the value log */
     struct run_facts facts;
     struct run_extension extension;
     struct run_footer footer;
@@ -203,8 +205,37 @@ static plsm_slice key_before(const struct run_writer *w)
     return buf_slice(&w->last_key);
 }
 
+/* Counts what an entry points to. */
+static plsm_status add_pointer(struct run_writer *w, plsm_slice key, const struct value_pointer *pointer)
+{
+    const size_t size = sizeof(struct run_values);
+    struct run_values *list = (struct run_values *)(void *)w->values.data;
+    size_t low = 0, count = w->values.size / size, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (list[middle].log < pointer->log)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == count || list[low].log != pointer->log) {
+        TRY(buf_append(&w->values, &(struct run_values){0}, size));
+        list = (struct run_values *)(void *)w->values.data;
+        memmove(list + low + 1, list + low, (count - low) * size);
+        list[low] = (struct run_values){.log = pointer->log};
+    }
+    list[low].bytes += value_record_size(key.size, pointer);
+    return PLSM_OK;
+}
+
 plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
 {
+    uint64_t value_size = entry->value.size;
+    if (__builtin_expect(entry->separated, 0)) {
+        struct value_pointer pointer = value_pointer_of(entry);
+        value_size = pointer.size;
+        TRY(add_pointer(w, entry->key, &pointer));
+    }
     plsm_slice before = key_before(w);
     size_t shared = slice_common(before, entry->key);
     bool again = w->facts.entries > 0 && shared == before.size && shared == entry->key.size;
@@ -221,7 +252,7 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
     w->facts.entries++;
     w->facts.deletions += entry->kind == BATCH_DELETE;
     w->facts.key_bytes += entry->key.size;
-    w->facts.value_bytes += entry->value.size + entry->meta.size;
+    w->facts.value_bytes += value_size + entry->meta.size;
     return page_builder_add(&w->page, entry, hash);
 }
 
@@ -292,6 +323,19 @@ static plsm_status put_ranges(struct run_writer *w)
     return put_place(w, &w->extension.ranges, start);
 }
 
+/* Which value logs the run points into; also into its facts. */
+static plsm_status put_values(struct run_writer *w)
+{
+    size_t start = w->out.size;
+    w->facts.values = (const struct run_values *)(const void *)w->values.data;
+    w->facts.values_count = w->values.size / sizeof *w->facts.values;
+    for (size_t i = 0; i < w->facts.values_count; i++) {
+        TRY(buf_append_varint(&w->out, w->facts.values[i].log));
+        TRY(buf_append_varint(&w->out, w->facts.values[i].bytes));
+    }
+    return put_place(w, &w->extension.values, start);
+}
+
 static plsm_status put_model(struct run_writer *w)
 {
     size_t start = w->out.size;
@@ -330,7 +374,8 @@ static plsm_status put_blocks(struct run_writer *w, struct buf *membership)
     TRY(buf_append_slice(&w->out, buf_slice(&w->last_key)));
     TRY(put_block(w, RUN_BOUNDS, start));
     TRY(put_membership(w, membership));
-    return put_ranges(w);
+    TRY(put_ranges(w));
+    return put_values(w);
 }
 
 /* The bounds: those of the entries, and of the range tombstones where these reach further. */
@@ -447,5 +492,6 @@ void run_writer_destroy(struct run_writer *w)
     model_builder_destroy(w->model);
     membership_builder_destroy(w->members);
     buf_free(&w->classifier);
+    buf_free(&w->values);
     mem_free(w);
 }

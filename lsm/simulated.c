@@ -48,9 +48,9 @@ void simulated_open(struct run *run, struct run_body *body)
     simulated_changed(run->context->simulated);
 }
 
-void simulated_forget(const struct run *run)
+void simulated_forget(struct simulated *s, uint64_t number)
 {
-    simulation_forget(simulation_of(run), run->facts.number);
+    simulation_forget(s->simulation, number);
 }
 
 static void add_run(const struct run *run, uint64_t *bytes)
@@ -142,6 +142,23 @@ void simulated_walk(const struct run *run, uint64_t first_block, uint64_t block_
     simulation_read(simulation, SIM_ACTUAL, run->facts.number, first_block, block_count, kind);
     if (!training)
         simulation_read(simulation, SIM_TRADITIONAL, run->facts.number, first_block, block_count, kind);
+}
+
+void simulated_values(struct simulated *s, const struct simulated_value *values, unsigned count,
+                      enum simulation_kind kind)
+{
+    struct simulation_place places[SIMULATED_GROUP];
+    INVARIANT(count <= SIMULATED_GROUP);
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t first = values[i].offset / PAGE_SIZE, end = values[i].offset + values[i].size + PAGE_SIZE - 1;
+        places[i] = (struct simulation_place){values[i].log, first, end / PAGE_SIZE - first};
+    }
+    for (unsigned side = 0; side < SIM_SIDES; side++) {
+        if (kind == SIM_POINT)
+            simulation_read_batch(s->simulation, side, places, count);
+        for (unsigned i = 0; i < count && kind != SIM_POINT; i++)
+            simulation_read(s->simulation, side, places[i].run, places[i].first_block, places[i].block_count, kind);
+    }
 }
 
 /* --- lookups ------------------------------------------------------------------------------------------------------ */

@@ -74,8 +74,8 @@ void simulated_account(struct simulated *s, enum simulation_side side, struct si
 
 /* A run was opened: traditional mode would have filter and fences in memory from now on. */
 void simulated_open(struct run *run, struct run_body *body);
-/* A run and its file are going. */
-void simulated_forget(const struct run *run);
+/* The file of a run or of a value log is going; both are numbered by one counter. */
+void simulated_forget(struct simulated *s, uint64_t number);
 
 /* The blocks of the units from `first` to `last` of a run; with `head_only` the first block of them. */
 struct simulation_place simulated_units(const struct run *run, const struct run_body *body, uint32_t first,
@@ -127,6 +127,14 @@ void simulated_get(struct simulated *s, const struct version *version, const str
 
 /* run_seek found that the first place at or behind `key` is on `unit`. */
 void simulated_seek(struct run *run, struct run_body *body, plsm_slice key, uint32_t unit);
+/* Bytes of a value log. */
+struct simulated_value {
+    uint64_t log, offset, size;
+};
+/* Values (at most SIMULATED_GROUP) are read from value logs together. Both sides want the same; to be told when both
+ * have come to the end of finding them. */
+void simulated_values(struct simulated *s, const struct simulated_value *values, unsigned count,
+                      enum simulation_kind kind);
 /* A cursor wants blocks; with `training` traditional mode would not. */
 void simulated_walk(const struct run *run, uint64_t first_block, uint64_t block_count, enum simulation_kind kind,
                     bool training);

@@ -36,6 +36,7 @@ struct totals {
     uint64_t index_bytes, index_entries, run_metadata_max, router_max, routers;
     uint64_t loaded, with_model;
     uint64_t largest_bytes; /* of the largest sorted run: what the others take is over and above */
+    uint64_t values_files, values_bytes, values_garbage_bytes;
     uint64_t packed_runs, packed_raw, packed_stored; /* of the loaded ones: compressed; bytes of their pages */
     uint64_t memberships[MEMBERSHIP_KINDS];          /* files by what tells whether they may hold a key */
     struct young_runs_info young;
@@ -90,7 +91,12 @@ static struct totals add_up(const struct telling *t)
         young_runs_get_info(t->db->young, &sum.young);
     sum.filter_bytes += sum.young.bytes;
     sum.index_bytes += sum.routers;
-    sum.largest_bytes = version_largest_bytes(version);
+    sum.largest_bytes = version_largest_bytes(version, true);
+    sum.values_files = version->values_count;
+    for (size_t i = 0; i < version->values_count; i++) {
+        sum.values_bytes += version->values[i].log->file_size;
+        sum.values_garbage_bytes += version_garbage_bytes(&version->values[i]);
+    }
     return sum;
 }
 
@@ -125,7 +131,7 @@ static void tell_store(const struct telling *t, const struct totals *sum)
     uint64_t hidden = 2 * sum->deletions, entries = sum->entries + buffered_keys;
     tell(t, "store.keys", entries > hidden ? entries - hidden : 0);
     tell(t, "store.bytes_live", sum->data_bytes);
-    tell(t, "store.bytes_disk", sum->bytes);
+    tell(t, "store.bytes_disk", sum->bytes + sum->values_bytes);
     tell(t, "store.files", sum->files);
     tell(t, "lsm.memtables", tables);
     tell(t, "lsm.memtable_bytes", buffered);
@@ -155,8 +161,12 @@ static void tell_work(const struct telling *t, const struct totals *sum)
 {
     double user = (double)count(t, COUNT_USER_BYTES);
     tell_ratio(t, "lsm.write_amplification", (double)count(t, COUNT_WRITE_BYTES), user);
-    tell_ratio(t, "lsm.space_amplification", (double)sum->bytes, (double)sum->largest_bytes);
+    tell_ratio(t, "lsm.space_amplification", (double)(sum->bytes + sum->values_bytes), (double)sum->largest_bytes);
     tell(t, "lsm.sorted_runs", version_sorted_runs(t->view->version));
+    tell(t, "values.files", sum->values_files);
+    tell(t, "values.bytes", sum->values_bytes);
+    tell(t, "values.garbage_bytes", sum->values_garbage_bytes);
+    tell(t, "values.rewritten_bytes", count(t, COUNT_REWRITTEN_BYTES));
     tell(t, "lsm.flushes", count(t, COUNT_FLUSHES));
     tell(t, "lsm.flush_bytes", count(t, COUNT_FLUSH_BYTES));
     tell(t, "lsm.bulk_loads", count(t, COUNT_BULK_LOADS));

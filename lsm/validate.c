@@ -58,12 +58,17 @@ plsm_status validate(struct lsm *db, const struct version *version, const struct
     struct run_question q = *question;
     struct page_hold hold;
     struct entry entry;
+    struct buf record = {0};
     hold.heap = NULL;
     q.counts = &ignored;
     q.trace = NULL;
     plsm_status status = ask_runs(version, &q, &hold, &entry);
     if (status == PLSM_OK && entry.kind == BATCH_DELETE)
         status = PLSM_NOT_FOUND;
+    if (status == PLSM_OK && entry.separated) {
+        entry.key = q.key;
+        status = separated_resolve(version, &entry, q.no_value, SIM_POINT, &record);
+    }
     counter_add(&db->counters, COUNT_VALIDATED, 1);
     if (status != answered || (status == PLSM_OK && !same(&entry, q.no_value, out))) {
         bool wrong =
@@ -71,8 +76,9 @@ plsm_status validate(struct lsm *db, const struct version *version, const struct
         if (wrong) /* otherwise one of the two could not read */
             counter_add(&db->counters, COUNT_VALIDATION_WRONG, 1);
         if (status == PLSM_OK)
-            status = read_copy_out(&entry, q.no_value, out);
+            status = read_copy_out(version, q.key, &entry, q.no_value, out);
     }
+    buf_free(&record);
     page_hold_release(&hold);
     return status;
 }

@@ -41,10 +41,41 @@ plsm_status edit_remove(struct edit *edit, unsigned level, uint64_t number)
     return PLSM_OK;
 }
 
+plsm_status edit_add_values(struct edit *edit, struct value_log *log)
+{
+    plsm_status status = grow((void **)&edit->values, edit->values_count, &edit->values_capacity, sizeof *edit->values);
+    if (status != PLSM_OK) {
+        value_log_unref(log);
+        return status;
+    }
+    size_t at = edit->values_count++;
+    for (; at > 0 && edit->values[at - 1]->number > log->number; at--)
+        edit->values[at] = edit->values[at - 1];
+    edit->values[at] = log;
+    return PLSM_OK;
+}
+
+void edit_disown(const struct edit *edit)
+{
+    for (size_t i = 0; i < edit->added_count; i++) {
+        struct run *run = edit->added[i].run;
+        bool moved = false;
+        for (size_t j = 0; j < edit->removed_count; j++)
+            moved |= edit->removed[j].number == run->facts.number;
+        if (!moved)
+            atomic_store(&run->obsolete, true);
+    }
+    for (size_t i = 0; i < edit->values_count; i++)
+        atomic_store(&edit->values[i]->obsolete, true);
+}
+
 void edit_free(struct edit *edit)
 {
     for (size_t i = 0; i < edit->added_count; i++)
         run_unref(edit->added[i].run);
+    for (size_t i = 0; i < edit->values_count; i++)
+        value_log_unref(edit->values[i]);
+    mem_free(edit->values);
     mem_free(edit->added);
     mem_free(edit->removed);
     *edit = (struct edit){0};
@@ -77,6 +108,9 @@ void version_unref(struct version *version)
         mem_free(version->levels[level].runs);
         router_unref(version->levels[level].router);
     }
+    for (size_t i = 0; i < version->values_count; i++)
+        value_log_unref(version->values[i].log);
+    mem_free(version->values);
     mem_free(version);
 }
 
@@ -211,6 +245,73 @@ void version_settle(struct version *version)
         run_leave_young(l->runs[i]);
 }
 
+static struct version_values *find_values(const struct version *version, uint64_t number)
+{
+    size_t low = 0, high = version->values_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (version->values[middle].log->number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < version->values_count && version->values[low].log->number == number;
+    return found ? &version->values[low] : NULL;
+}
+
+const struct version_values *version_values_of(const struct version *version, uint64_t number)
+{
+    return find_values(version, number);
+}
+
+/* Adds up what the runs of a version point to. */
+static plsm_status count_values(struct version *version)
+{
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++) {
+            const struct run_facts *f = &version->levels[level].runs[i]->facts;
+            for (size_t j = 0; j < f->values_count; j++) {
+                struct version_values *values = find_values(version, f->values[j].log);
+                if (!values || f->values[j].bytes > version_garbage_bytes(values))
+                    return fail(PLSM_CORRUPT, "MANIFEST: run %llu points into value log %llu, which %s",
+                                (unsigned long long)f->number, (unsigned long long)f->values[j].log,
+                                values ? "is too small" : "does not exist");
+                values->live_bytes += f->values[j].bytes;
+            }
+        }
+    return PLSM_OK;
+}
+
+/* The value logs of `next`, whose runs are there: those of `base` and of the edit that some run points into. */
+static plsm_status apply_values(const struct version *base, const struct edit *edit, struct version *next)
+{
+    size_t most = base->values_count + edit->values_count, kept = 0;
+    next->values = most ? mem_zalloc(most * sizeof *next->values) : NULL;
+    if (most && !next->values)
+        return fail(PLSM_NO_MEMORY, "no memory for a version");
+    for (size_t i = 0, j = 0; i < base->values_count || j < edit->values_count;) {
+        struct value_log *old = i < base->values_count ? base->values[i].log : NULL;
+        struct value_log *added = j < edit->values_count ? edit->values[j] : NULL;
+        bool take_old = old && (!added || old->number < added->number);
+        struct value_log *log = take_old ? old : added;
+        if (next->values_count && next->values[next->values_count - 1].log->number >= log->number)
+            return fail(PLSM_CORRUPT, "MANIFEST: value log %llu is added twice", (unsigned long long)log->number);
+        value_log_ref(log);
+        next->values[next->values_count++].log = log;
+        i += take_old;
+        j += !take_old;
+    }
+    TRY(count_values(next));
+    for (size_t i = 0; i < next->values_count; i++) {
+        if (next->values[i].live_bytes > 0)
+            next->values[kept++] = next->values[i];
+        else
+            value_log_unref(next->values[i].log);
+    }
+    next->values_count = kept;
+    return PLSM_OK;
+}
+
 plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out)
 {
     plsm_status status = PLSM_OK;
@@ -219,6 +320,8 @@ plsm_status version_apply(const struct version *base, const struct edit *edit, s
         return fail(PLSM_NO_MEMORY, "no memory for a version");
     for (unsigned level = 0; level < LSM_LEVELS && status == PLSM_OK; level++)
         status = apply_level(&base->levels[level], edit, level, &next->levels[level]);
+    if (status == PLSM_OK)
+        status = apply_values(base, edit, next);
     if (status == PLSM_OK) {
         note_places(next);
     } else {
@@ -255,14 +358,24 @@ unsigned version_sorted_runs(const struct version *version)
     return deepest + levels;
 }
 
-uint64_t version_largest_bytes(const struct version *version)
+static uint64_t bytes_of(const struct run *run, bool values)
 {
-    const struct level *young = &version->levels[0];
-    uint64_t largest = version->last > 0 ? version->levels[version->last].bytes : 0;
+    uint64_t bytes = run->facts.file_size;
+    for (size_t i = 0; values && i < run->facts.values_count; i++)
+        bytes += run->facts.values[i].bytes;
+    return bytes;
+}
+
+uint64_t version_largest_bytes(const struct version *version, bool values)
+{
+    const struct level *young = &version->levels[0], *last = &version->levels[version->last];
+    uint64_t largest = 0;
+    for (size_t i = 0; i < last->count && version->last > 0; i++)
+        largest += bytes_of(last->runs[i], values);
     for (size_t first = 0, next = 0; first < young->count; first = next) {
         uint64_t bytes = 0;
         for (; next < young->count && young->runs[next]->facts.seq_max == young->runs[first]->facts.seq_max; next++)
-            bytes += young->runs[next]->facts.file_size;
+            bytes += bytes_of(young->runs[next], values);
         largest = bytes > largest ? bytes : largest;
     }
     return largest;

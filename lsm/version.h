@@ -4,6 +4,7 @@
 #define LSM_VERSION_H
 
 #include "lsm/router.h"
+#include "lsm/value_log.h"
 
 enum {
     LSM_LEVELS = 7,
@@ -30,6 +31,11 @@ struct version {
     uint64_t young_head_min, young_head_max; /* heads of the bounds of the runs in it: it knows nothing beyond */
     uint64_t young_keys;          /* of the runs that have a place there or may get one */
     uint64_t young_bytes_max;     /* larger sorted runs of level 0 are not to be in it */
+    struct version_values {
+        struct value_log *log;
+        uint64_t live_bytes; /* of records that runs of this version point to; the rest of them is garbage */
+    } *values;               /* by number */
+    size_t values_count;
 };
 
 /* A change from one version to the next, and of the store's counters: one MANIFEST record. */
@@ -44,6 +50,8 @@ struct edit {
         uint64_t number;
     } * removed;
     size_t removed_count, removed_capacity;
+    struct value_log **values; /* added, by number; references are held. They go with the last run that points there */
+    size_t values_count, values_capacity;
     uint64_t log_floor;   /* logs below are not needed any more; 0: unchanged */
     uint64_t next_number; /* run numbers from here on are free; 0: unchanged */
     uint64_t seq;         /* the largest sequence number in runs; 0: unchanged */
@@ -52,13 +60,17 @@ struct edit {
 /* Takes over one reference to `run`, also on failure. PLSM_NO_MEMORY. */
 plsm_status edit_add(struct edit *edit, unsigned level, struct run *run);
 plsm_status edit_remove(struct edit *edit, unsigned level, uint64_t number);
+/* Likewise. */
+plsm_status edit_add_values(struct edit *edit, struct value_log *log);
 void edit_free(struct edit *edit);
+/* The edit did not come to be: the files of what it would have added go with the last reference. */
+void edit_disown(const struct edit *edit);
 
 struct version *version_create(void); /* empty, one reference; NULL: no memory */
 void version_ref(struct version *version);
 void version_unref(struct version *version); /* accepts NULL */
 /* The version behind `base` after `edit`, with one reference. PLSM_CORRUPT when the edit removes a run that is not
- * there or makes runs of a level overlap. */
+ * there, makes runs of a level overlap, or adds a run that points into a value log that is not there. */
 plsm_status version_apply(const struct version *base, const struct edit *edit, struct version **out);
 /* How large a sorted run of level 0 may be for the table over young runs, in a store of `bytes`: a sixteenth of it, or
  * as large as a memtable makes it. The table takes three times the memory of a filter, and under the policies that
@@ -85,8 +97,20 @@ size_t version_overlapping(const struct version *version, unsigned level, plsm_s
 /* How many sorted runs a lookup may have to ask: deeper levels that hold anything, and in level 0 as many as the first
  * byte has of which there are most. */
 unsigned version_sorted_runs(const struct version *version);
-/* Bytes of the largest sorted run: the last level or, when that is larger, those of level 0 with one seq_max. */
-uint64_t version_largest_bytes(const struct version *version);
+/* Bytes of the largest sorted run, with `values` also what it points to in value logs: the last level or, when that is larger, those of level 0 with one seq_max. */
+uint64_t version_largest_bytes(const struct version *version, bool values);
+/* The value log of that number; NULL: there is none. */
+const struct version_values *version_values_of(const struct version *version, uint64_t number);
+static inline uint64_t version_garbage_bytes(const struct version_values *values)
+{
+    return value_log_bytes(values->log) - values->live_bytes;
+}
+/* Whether so much of a value log is garbage that the rest is worth being written anew: more than `ppm` millionths of
+ * it. Example: 900 of 1,000 bytes are garbage: yes at 500,000, no at 900,000. */
+static inline bool version_values_wasteful(const struct version_values *values, uint32_t ppm)
+{
+    return (double)version_garbage_bytes(values) * 1e6 > (double)value_log_bytes(values->log) * ppm;
+}
 static inline unsigned version_last_level(const struct version *version)
 {
     return version->last;

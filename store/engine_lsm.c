@@ -99,6 +99,8 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     lsm.filter_young = options->filter_young;
     lsm.background = (uint32_t)options->background;
     lsm.manifest_size = options->manifest_size;
+    lsm.separate_above = options->separate_above;
+    lsm.separate_garbage_ppm = (uint32_t)options->separate_garbage;
     lsm.log_mapped = options->log == STORE_LOG_MAPPED;
     set_groups(&lsm, options);
     TRY(set_simulation(&lsm, options));

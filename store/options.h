@@ -28,6 +28,7 @@ struct store_options {
     uint64_t l0_compact, l0_slowdown, l0_stop;
     uint64_t filter_bits, filter, filter_young, background, manifest_size;
     uint64_t log;                 /* enum store_log */
+    uint64_t separate_above, separate_garbage /* parts per million */;
     uint64_t base_fpr;            /* parts per million; 0: by filter_bits */
     uint64_t model[STORE_GROUPS]; /* enum lsm_model */
     uint64_t model_embed[STORE_GROUPS], model_cache[STORE_GROUPS], model_update[STORE_GROUPS];

@@ -338,6 +338,16 @@ START_TEST(test_classic)
 }
 END_TEST
 
+/* Values in value logs, which are collected early. */
+START_TEST(test_values)
+{
+#define VALUES "index=learned,separate_above=16,separate_garbage=0.2" OPTIONS
+    fail_everywhere(VALUES, setting("FAULT_SEED", 37), 17, IO_ONCE, NO_SPACE_STICKY);
+    fail_everywhere(VALUES, setting("FAULT_SEED", 38), 17, ALLOCATION, ALLOCATION);
+    fail_everywhere(VALUES, setting("FAULT_SEED", 39), 17, SHORT, SHORT);
+}
+END_TEST
+
 START_TEST(test_short)
 {
     fail_everywhere("index=learned" OPTIONS, setting("FAULT_SEED", 33), 1, SHORT, SHORT);
@@ -370,6 +380,7 @@ int main(void)
     tcase_add_test(tcase, test_allocations);
     tcase_add_test(tcase, test_allocations_traditional);
     tcase_add_test(tcase, test_classic);
+    tcase_add_test(tcase, test_values);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

@@ -110,6 +110,12 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
         snprintf(run->options[0] + used, sizeof run->options[0] - used, ",memory=%luK",
                  PICK(&random, 1024, 1024, 3000, 8192));
     }
+    if (random_below(&random, 3)) {
+        size_t used = strlen(run->options[0]);
+        snprintf(run->options[0] + used, sizeof run->options[0] - used, ",separate_above=%lu,separate_garbage=%s",
+                 PICK(&random, 1, 16, 16, 100, 1000, 4000, 100000),
+                 (const char *[]){"0", "0.1", "0.5", "0.5", "0.9", "1"}[random_below(&random, 6)]);
+    }
     bool simulate = random_below(&random, 2);
     run->equal_sides = simulate && way < MODES && way != LEARNED && !run->background;
     if (simulate) {

@@ -51,6 +51,8 @@ START_TEST(model)
         run_model(NULL, seed, 400, MODEL_SIZE_MAX);
     for (uint64_t seed = 101; seed <= 106; seed++)
         run_model("background=0,index=traditional", seed, 400, 600000);
+    for (uint64_t seed = 201; seed <= 202; seed++)
+        run_model("separate_above=1000,separate_garbage=0.2," FIXTURE_OPTIONS, seed, 400, 600000);
 }
 END_TEST
 

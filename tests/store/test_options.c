@@ -33,6 +33,8 @@ START_TEST(defaults)
         ck_assert_uint_eq(options.compression[i], 0);
     ck_assert_uint_eq(options.compression_page, 8 << 10);
     ck_assert_uint_eq(options.compression_dictionary, 8 << 10);
+    ck_assert_uint_eq(options.separate_above, 0);
+    ck_assert_uint_eq(options.separate_garbage, 500000);
     ck_assert_uint_eq(options.sim, STORE_SIM_OFF);
     ck_assert_uint_eq(options.sim_sleep, 0);
     const uint64_t figures[] = {
@@ -82,7 +84,8 @@ END_TEST
 START_TEST(values)
 {
     struct store_options options = parse("index=traditional,buffer_size=128k,cache_size=0,size_ratio=4,file_size=1M,"
-                                         "filter_bits=16,background=0,log=written,manifest_size=8192,engine=lsm,");
+                                         "filter_bits=16,background=0,log=written,manifest_size=8192,engine=lsm,"
+                                         "separate_above=1M,separate_garbage=0.25,");
     ck_assert_uint_eq(options.index, STORE_INDEX_TRADITIONAL);
     ck_assert_str_eq(store_index_name(&options), "traditional");
     ck_assert_uint_eq(options.buffer_size, 128 << 10);
@@ -93,6 +96,8 @@ START_TEST(values)
     ck_assert_uint_eq(options.background, 0);
     ck_assert_uint_eq(options.manifest_size, 8192);
     ck_assert_uint_eq(options.log, STORE_LOG_WRITTEN);
+    ck_assert_uint_eq(options.separate_above, 1 << 20);
+    ck_assert_uint_eq(options.separate_garbage, 250000);
     ck_assert_uint_eq(parse("cache_size=1T").cache_size, UINT64_C(1) << 40);
     ck_assert_uint_eq(parse("cache_size=3G").cache_size, UINT64_C(3) << 30);
     ck_assert_uint_eq(parse("filter_bits=4,filter_bits=0").filter_bits, 0); /* the last one counts */
@@ -198,6 +203,8 @@ START_TEST(help_names_every_option)
         "base_fpr=0",
         "background=1",
         "log=mapped",
+        "separate_above=0",
+        "separate_garbage=0.5",
         "manifest_size=4M",
         "model=auto",
         "model_embed=1",
