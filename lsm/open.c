@@ -42,6 +42,7 @@ void lsm_options_default(struct lsm_options *options)
         .model_level_bytes = 10 << 10,
         .model_store_bytes = 100 << 10,
         .train_every = 1,
+        .separate_above = 4 << 10,
         .separate_garbage_ppm = 500000,
         .verify_checksums = true,
     };

@@ -41,8 +41,8 @@
     NUMBER(background, 0, 1, "1", "1: flush and compact in threads of their own; 0: inside the writing call")          \
     WORD(log, "mapped|written|", "mapped",                                                                             \
          "how small records reach the log: stored to its mapped pages where that is safe, or written by a call each")  \
-    NUMBER(separate_above, 0, 1 << 20, "0", "values of so many bytes go into value logs beside the runs; 0: none does")\
-    FRACTION(separate_garbage, 1000000, "0.5", "garbage of a value log above which the rest of it is written anew")  \
+    NUMBER(separate_above, 0, 1 << 20, "4K", "values of so many bytes go into value logs beside the runs; 0: none")    \
+    FRACTION(separate_garbage, 1000000, "0.5", "garbage of a value log above which the rest of it is written anew")    \
     NUMBER(manifest_size, 4 << 10, UINT64_C(1) << 30, "4M", "bytes at which the MANIFEST is rewritten")                \
     GROUP_WORD(model, "auto|linear|plr|neural|trie|none|", "auto",                                                     \
                "kind of model: auto, linear, plr (piecewise linear), neural, trie, none")                              \

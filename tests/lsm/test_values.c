@@ -388,6 +388,74 @@ START_TEST(collecting)
 }
 END_TEST
 
+static void put_text(struct lsm *db, unsigned i, plsm_slice value)
+{
+    struct batch batch = {0};
+    char text[64];
+    plsm_slice key = key_of(i, text);
+    ck_assert_int_eq(batch_add(&batch, BATCH_PUT, *(const uint8_t *)key.data,
+                               slice((const uint8_t *)key.data + 1, key.size - 1), slice("m", 1), value),
+                     PLSM_OK);
+    ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
+    batch_free(&batch);
+}
+
+/* Values that compress and, every fourth, that do not; read under other options than they were written with. */
+START_TEST(compressing)
+{
+    enum { COUNT = 40, BYTES = 3000 };
+    static uint8_t values[COUNT][BYTES];
+    plsm_slice keys[COUNT];
+    char texts[COUNT][64];
+    static struct lsm_value outs[COUNT];
+    plsm_status statuses[COUNT];
+    for (enum codec codec = CODEC_LZ4; codec < CODECS; codec++) {
+        if (codec_available(codec) != PLSM_OK)
+            continue;
+        env = env_memory_create(6 + codec);
+        struct lsm_options o = options(1000);
+        struct random random;
+        random_seed(&random, codec);
+        o.groups[LSM_GROUP_LAST].codec = codec;
+        struct lsm *db = open_tree(&o);
+        for (unsigned i = 0; i < COUNT; i++) {
+            keys[i] = key_of(i, texts[i]);
+            for (unsigned at = 0; at < BYTES; at++)
+                values[i][at] = (uint8_t)(i % 4 == 0 ? random_next(&random) : at / 7 + i);
+            put_text(db, i, slice(values[i], BYTES));
+        }
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+        ck_assert_double_lt(statistic(db, "values.bytes"), COUNT * BYTES * 0.6);
+        ck_assert_double_gt(statistic(db, "values.bytes"), COUNT * BYTES * 0.25);
+        ck_assert_double_gt(statistic(db, "store.bytes_live"), COUNT * BYTES);
+        check(db);
+        ck_assert_int_eq(lsm_close(db), PLSM_OK);
+        o.groups[LSM_GROUP_LAST].codec = CODEC_NONE;
+        db = open_tree(&o);
+        ck_assert_int_eq(lsm_multi_get(db, NULL, keys, COUNT, false, outs, statuses), PLSM_OK);
+        for (unsigned i = 0; i < COUNT; i++) {
+            ck_assert(slice_equal(outs[i].value, slice(values[i], BYTES)));
+            ck_assert_int_eq(lsm_get(db, NULL, keys[i], false, &outs[0]), PLSM_OK);
+            ck_assert(slice_equal(outs[0].value, slice(values[i], BYTES)));
+            ck_assert(slice_equal(outs[0].meta, slice("m", 1)));
+        }
+        struct lsm_iterator *it = NULL;
+        ck_assert_int_eq(lsm_iterator_create(db, NULL, (plsm_slice){0}, (plsm_slice){0}, &it), PLSM_OK);
+        lsm_iterator_first(it);
+        for (unsigned i = 0; i < COUNT; i++, lsm_iterator_next(it))
+            ck_assert(slice_equal(lsm_iterator_entry(it)->value, slice(values[i], BYTES)));
+        lsm_iterator_destroy(it);
+        check(db);
+        for (unsigned i = 0; i < COUNT; i++) {
+            lsm_value_free(&outs[i]);
+            outs[i] = (struct lsm_value){0};
+        }
+        ck_assert_int_eq(lsm_close(db), PLSM_OK);
+        env_memory_destroy(env);
+    }
+}
+END_TEST
+
 /* Deleting everything leaves no value log, and nothing is read for it. */
 START_TEST(deleting)
 {
@@ -508,8 +576,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {pointers,   counting, picking,         separating,
-                                  collecting, deleting, beside_a_writer, damaged};
+    const TTest *const tests[] = {pointers,    counting, picking,         separating, collecting,
+                                  compressing, deleting, beside_a_writer, damaged};
     Suite *suite = suite_create("values");
     TCase *tcase = tcase_create("value logs");
     tcase_set_timeout(tcase, 300);

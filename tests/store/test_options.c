@@ -33,7 +33,7 @@ START_TEST(defaults)
         ck_assert_uint_eq(options.compression[i], 0);
     ck_assert_uint_eq(options.compression_page, 8 << 10);
     ck_assert_uint_eq(options.compression_dictionary, 8 << 10);
-    ck_assert_uint_eq(options.separate_above, 0);
+    ck_assert_uint_eq(options.separate_above, 4 << 10);
     ck_assert_uint_eq(options.separate_garbage, 500000);
     ck_assert_uint_eq(options.sim, STORE_SIM_OFF);
     ck_assert_uint_eq(options.sim_sleep, 0);
@@ -203,7 +203,7 @@ START_TEST(help_names_every_option)
         "base_fpr=0",
         "background=1",
         "log=mapped",
-        "separate_above=0",
+        "separate_above=4K",
         "separate_garbage=0.5",
         "manifest_size=4M",
         "model=auto",
