@@ -24,8 +24,9 @@ struct compaction {
 void compaction_free(struct compaction *c);
 
 /* Chooses the most urgent compaction; false when none is needed: by the policy of the options, then runs that are
- * mostly deletions, then runs with data older than compact_age, then value logs to be collected. `cursors` are keys per level: where to go on; `now_s`
- * is the time since 1970. The arrays are allocated; PLSM_NO_MEMORY through *status. Pure otherwise. */
+ * mostly deletions, then runs with data older than compact_age, then value logs to be collected. `cursors` are keys per
+ * level: where to go on; `now_s` is the time since 1970. The arrays are allocated; PLSM_NO_MEMORY through *status. Pure
+ * otherwise. */
 bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
                      uint64_t now_s, struct compaction *out, plsm_status *status);
 /* Into how many parts by keys a merge is split: compact_threads at most, each of buffer_size at least. Example: 2
@@ -35,8 +36,8 @@ size_t compaction_parts(const struct compaction *plan, const struct lsm_options 
 bool compaction_pick_range(const struct version *version, unsigned level, plsm_slice from, plsm_slice to,
                            struct compaction *out, plsm_status *status);
 
-/* Runs to be rewritten where they are, because they point into a value log of which too much is garbage; false: there is
- * none such (compact_values.c). */
+/* Runs to be rewritten where they are, because they point into a value log of which too much is garbage; false: there
+ * is none such (compact_values.c). */
 bool compaction_pick_values(const struct version *version, const struct lsm_options *options, struct compaction *out,
                             plsm_status *status);
 

@@ -299,7 +299,7 @@ uint64_t value_log_writer_size(const struct value_log_writer *w)
     return w->written + w->out.size;
 }
 
-/* Puts a value at `to`, where it has room: compressed if that saves an eighth. *codec and *stored say what came of it. */
+/* Puts a value at `to`, where it has room: compressed if that saves an eighth. *codec and *stored: what came of it. */
 static plsm_status store_value(struct value_log_writer *w, plsm_slice value, uint8_t *to, enum codec *codec,
                                size_t *stored)
 {

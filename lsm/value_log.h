@@ -93,8 +93,8 @@ struct value_read {
  * for the record. PLSM_CORRUPT (missing, another file, the pointer leads outside), PLSM_VERSION, PLSM_IO,
  * PLSM_NO_MEMORY. */
 plsm_status value_read_start(const struct value_read *read, struct env_piece *piece);
-/* Checks a record that was read: its checksum, that it is of this key and as large as the pointer says; decompresses the
- * value. *value is then inside of that memory. PLSM_CORRUPT with a message that names file and offset;
+/* Checks a record that was read: its checksum, that it is of this key and as large as the pointer says; decompresses
+ * the value. *value is then inside of that memory. PLSM_CORRUPT with a message that names file and offset;
  * PLSM_UNSUPPORTED: of a codec that this program was built without; PLSM_NO_MEMORY. */
 plsm_status value_read_finish(const struct value_read *read, plsm_slice *value);
 /* Both, with the reading between them. The kernel's cache serves what is read again: large values would push many pages
@@ -108,7 +108,8 @@ struct value_log_writer;
 /* Starts the file of value log `number`; values are compressed with `codec`. */
 plsm_status value_log_writer_create(struct run_context *context, uint64_t number, enum codec codec,
                                     struct value_log_writer **out);
-/* Appends a record, with the value compressed where that saves an eighth of it; *pointer leads to it. After an error only destroy may be called. */
+/* Appends a record, with the value compressed where that saves an eighth of it; *pointer leads to it. After an error
+ * only destroy may be called. */
 plsm_status value_log_writer_add(struct value_log_writer *w, plsm_slice key, plsm_slice value,
                                  struct value_pointer *pointer);
 /* Bytes of the file so far. */

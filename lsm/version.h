@@ -97,7 +97,8 @@ size_t version_overlapping(const struct version *version, unsigned level, plsm_s
 /* How many sorted runs a lookup may have to ask: deeper levels that hold anything, and in level 0 as many as the first
  * byte has of which there are most. */
 unsigned version_sorted_runs(const struct version *version);
-/* Bytes of the largest sorted run, with `values` also what it points to in value logs: the last level or, when that is larger, those of level 0 with one seq_max. */
+/* Bytes of the largest sorted run, with `values` also what it points to in value logs: the last level or, when that is
+ * larger, those of level 0 with one seq_max. */
 uint64_t version_largest_bytes(const struct version *version, bool values);
 /* The value log of that number; NULL: there is none. */
 const struct version_values *version_values_of(const struct version *version, uint64_t number);
