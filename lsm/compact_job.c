@@ -104,8 +104,8 @@ static plsm_status write_ranges(struct part *part, unsigned byte)
 
 /* Ends the run that is being written in front of a key where its first byte is another, or where the run is full: only
  * between keys, since all versions of one stay in one run. A sorted run of level 0 is one run, unless memory does not
- * suffice for its filter, so that lookups have few of them to look at. Range tombstones that reach over that place are cut behind the last key: at that key with a zero
- * byte more, the least key above it (if it can be that long). */
+ * suffice for its filter, so that lookups have few of them to look at. Range tombstones that reach over that place are
+ * cut behind the last key: at that key with a zero byte more, the least key above it (if it can be that long). */
 static plsm_status cut_output(struct part *part, plsm_slice key)
 {
     const struct job *job = part->job;
