@@ -1,4 +1,5 @@
-/* Keys and values of 8 bytes: what is left beside them is what the store itself takes. Every answer is checked. */
+/* Keys and values of 8 bytes: what is left beside them is what the store itself takes. Keys are numbers, big-endian, of
+ * each four in a row one at random, so that they can be made in their order. Every answer is checked. */
 #include "tools/bench/billion.h"
 
 #include <limits.h>
@@ -20,11 +21,11 @@
 
 enum {
     VALUE_BYTES = 8,
-    LOAD_BATCH = 10000,
+    PROGRESS_EVERY = 1024,
     UPDATE_BATCH = 1000,
     UPDATES_OF = 100, /* one key in so many is written again */
-    /* 26 at rest and 36 at most were measured with 10^7 keys, logs included; compactions hold old and new files. */
-    ROOM_PER_KEY = 45,
+    /* 18 at rest were measured with 10^7 keys; compactions of what is changed hold old files and new ones. */
+    ROOM_PER_KEY = 40,
 };
 static const uint64_t ROOM = UINT64_C(512) << 20, LOOKUPS = 1000000;
 
@@ -57,7 +58,7 @@ static const char *const names[] = {
     "open_ms", "files_bytes", "bytes_per_key", "resident_bytes", "get_cpu_ns", "get_p50_ns", "get_p99_ns",
     "get_p9999_ns", "absent_cpu_ns", "absent_p99_ns",
     /* of the store, over the lookups of keys that are there */
-    "mem.bytes", "mem.index", "mem.filter", "learn.index_bits_per_key", "filter.bits_per_key", "learn.level.accuracy",
+    "mem.bytes", "mem.index", "mem.filters", "learn.index_bits_per_key", "filter.bits_per_key", "learn.level.accuracy",
     "learn.file.accuracy", "learn.block.accuracy", "learn.fallback_rate", "io.pages_per_get", "cache.hit_rate",
     "lsm.write_amplification"};
 enum { FIGURES = sizeof names / sizeof *names };
@@ -91,6 +92,25 @@ static plsm_status close_store(struct billion *b)
     return db ? plsm_close(db) : PLSM_OK;
 }
 
+/* --- keys --------------------------------------------------------------------------------------------------------- */
+
+enum { KEY_BYTES = 8, NUMBERS_OF_KEY = 4 };
+
+/* Which of the four numbers the index stands for is there. */
+static uint64_t place_of(const struct billion *b, uint64_t index)
+{
+    uint64_t state = b->data.seed ^ index * 0x9e3779b97f4a7c15u;
+    return splitmix64(&state) % NUMBERS_OF_KEY;
+}
+
+static plsm_slice key_at(const struct billion *b, uint64_t index, bool absent, uint8_t buffer[KEY_BYTES])
+{
+    uint64_t place = place_of(b, index);
+    place = absent ? (place + 1 + index % (NUMBERS_OF_KEY - 1)) % NUMBERS_OF_KEY : place;
+    put_be64(buffer, index * NUMBERS_OF_KEY + place);
+    return slice(buffer, KEY_BYTES);
+}
+
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
 struct phase {
@@ -113,32 +133,37 @@ static plsm_status phase_end(const struct billion *b, const struct phase *phase,
     return PLSM_OK;
 }
 
-/* All keys into an empty store, in their order. The one place that knows how. */
-static plsm_status load_sorted(struct billion *b, plsm_batch *batch, struct progress *progress)
+static plsm_status put_sorted(struct billion *b, plsm_bulk *bulk, struct progress *progress)
 {
-    uint8_t buffer[SHAPE_MADE_MAX];
-    uint64_t keys = b->data.keys;
-    for (uint64_t i = 0; i < keys;) {
-        plsm_batch_clear(batch);
-        for (uint32_t n = 0; n < LOAD_BATCH && i < keys; n++, i++) {
-            plsm_slice key = data_key(&b->data, i, buffer);
-            TRY(plsm_batch_put(batch, PLSM_NAMES, key, (plsm_slice){0}, data_value(&b->data, key, 0)));
-        }
-        TRY(plsm_write(b->db, batch, PLSM_NONE));
-        progress_update(progress, i);
+    uint8_t buffer[KEY_BYTES];
+    for (uint64_t i = 0; i < b->data.keys; i++) {
+        plsm_slice key = key_at(b, i, false, buffer);
+        TRY(plsm_bulk_put(bulk, PLSM_NAMES, key, (plsm_slice){0}, data_value(&b->data, key, 0)));
+        if (i % PROGRESS_EVERY == 0)
+            progress_update(progress, i);
     }
-    return PLSM_OK;
+    return plsm_bulk_finish(bulk);
+}
+
+/* All keys into an empty store, in their order, synced. */
+static plsm_status load_sorted(struct billion *b, struct progress *progress)
+{
+    plsm_bulk *bulk = NULL;
+    TRY(plsm_bulk_create(b->db, &bulk));
+    plsm_status status = put_sorted(b, bulk, progress);
+    plsm_bulk_destroy(bulk);
+    return status;
 }
 
 static plsm_status update(struct billion *b, plsm_batch *batch, uint64_t count, struct progress *progress)
 {
-    uint8_t buffer[SHAPE_MADE_MAX];
+    uint8_t buffer[KEY_BYTES];
     struct random random;
     random_seed(&random, b->data.seed + 1);
     for (uint64_t i = 0; i < count;) {
         plsm_batch_clear(batch);
         for (uint32_t n = 0; n < UPDATE_BATCH && i < count; n++, i++) {
-            plsm_slice key = data_key(&b->data, random_below(&random, b->data.keys), buffer);
+            plsm_slice key = key_at(b, random_below(&random, b->data.keys), false, buffer);
             TRY(plsm_batch_put(batch, PLSM_NAMES, key, (plsm_slice){0}, data_value(&b->data, key, 1)));
         }
         TRY(plsm_write(b->db, batch, PLSM_NONE));
@@ -158,7 +183,7 @@ static plsm_status write_all(struct billion *b)
         return fail(PLSM_NO_MEMORY, "no memory for a batch");
     progress_start(&progress, "load", keys, false);
     phase_begin(&phase);
-    plsm_status status = load_sorted(b, batch, &progress);
+    plsm_status status = load_sorted(b, &progress);
     progress_end(&progress);
     if (status == PLSM_OK)
         status = phase_end(b, &phase, keys, &f[LOAD_KEYS_PER_S], &f[LOAD_CPU_NS]);
@@ -190,7 +215,7 @@ static plsm_status look_up(struct billion *b, plsm_slice key, bool absent, plsm_
 /* One lookup in LATENCY_EVERY is timed by itself. */
 static plsm_status look_up_many(struct billion *b, uint64_t count, uint64_t seed, bool absent, double *cpu_ns)
 {
-    uint8_t buffer[SHAPE_KEY_MAX];
+    uint8_t buffer[KEY_BYTES];
     struct random random;
     plsm_value value = {0};
     plsm_status status = PLSM_OK;
@@ -199,7 +224,7 @@ static plsm_status look_up_many(struct billion *b, uint64_t count, uint64_t seed
     uint64_t cpu = clock_thread_cpu_ns();
     for (uint64_t i = 0; i < count && status == PLSM_OK; i++) {
         uint64_t index = random_below(&random, b->data.keys);
-        plsm_slice key = absent ? data_absent_key(&b->data, index, buffer) : data_key(&b->data, index, buffer);
+        plsm_slice key = key_at(b, index, absent, buffer);
         uint64_t begun = i % LATENCY_EVERY == 0 ? env_now_ns(env_posix()) : 0;
         status = look_up(b, key, absent, &value);
         if (begun)
@@ -262,7 +287,7 @@ static plsm_status work(void *arg, const char *directory, void *result)
     b->options = options;
     b->figures = result;
     snprintf(b->path, sizeof b->path, "%s/store", directory);
-    plsm_status status = data_init(&b->data, options->shape, options->keys, 0, VALUE_BYTES, options->seed);
+    plsm_status status = data_init(&b->data, "counters", options->keys, 0, VALUE_BYTES, options->seed);
     if (status == PLSM_OK)
         status = run(b);
     data_free(&b->data);
@@ -273,10 +298,8 @@ static plsm_status work(void *arg, const char *directory, void *result)
 static void print_figures(const struct bench_plan *plan, const double *figures)
 {
     if (plan->json)
-        tool_print(
-            "{\"workload\":\"billion\",\"keys\":%llu,\"value_bytes\":%d,\"key_type\":\"%s\",\"cache_bytes\":%llu",
-            (unsigned long long)plan->row.keys, VALUE_BYTES, plan->row.shape,
-            (unsigned long long)plan->row.cache_bytes);
+        tool_print("{\"workload\":\"billion\",\"keys\":%llu,\"value_bytes\":%d,\"cache_bytes\":%llu",
+                   (unsigned long long)plan->row.keys, VALUE_BYTES, (unsigned long long)plan->row.cache_bytes);
     for (int i = 0; i < FIGURES; i++) {
         char text[32] = "null";
         if (isfinite(figures[i]))
@@ -297,9 +320,8 @@ enum tool_exit bench_billion(const struct tool *tool, const struct bench_plan *p
     const char *directory = rows_directory(plan->directory);
     if (!plan->json) {
         report_machine("");
-        tool_print("%llu keys of 8 bytes (%s) with values of 8; needs up to %s in %s; cache of %s\n\n",
-                   (unsigned long long)plan->row.keys, plan->row.shape,
-                   text_bytes(needed, billion_bytes(plan->row.keys)), directory,
+        tool_print("%llu keys of 8 bytes with values of 8; needs up to %s in %s; cache of %s\n\n",
+                   (unsigned long long)plan->row.keys, text_bytes(needed, billion_bytes(plan->row.keys)), directory,
                    text_bytes(cache, plan->row.cache_bytes));
         tool_flush();
     }

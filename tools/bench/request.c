@@ -93,7 +93,7 @@ static const struct bench_option {
     TEXT("engine", ENGINES | TARGETS),
     TEXT("index", ROWS | CONTEST | STALLS | GROWTH),
     TEXT("key-type", TABLES),
-    TEXT("shape", ENGINES | BILLION | TARGETS | REQUIREMENTS),
+    TEXT("shape", ENGINES | TARGETS | REQUIREMENTS),
     TEXT("shapes", COMPARE),
     TEXT("modes", COMPARE),
     TEXT("rows", CONTEST),
@@ -309,20 +309,6 @@ static bool read_seconds(const struct tool *tool, const struct given *given, uin
     return false;
 }
 
-/* The shape of the billion is one of 8 bytes, in order. */
-static bool choose_plan_shape(const struct tool *tool, const struct given *given, struct request *request)
-{
-    struct row_options *row = &request->plan.row;
-    if (request->kind != REQUEST_BILLION)
-        return choose_shape(tool, given, row->workload, &row->shape);
-    row->shape = text_or(given, "shape", "counters75");
-    if (strcmp(row->shape, "counters") == 0 || strcmp(row->shape, "counters10") == 0 ||
-        strcmp(row->shape, "counters75") == 0)
-        return true;
-    tool_usage(tool, "--shape %s: billion takes counters, counters10 or counters75", row->shape);
-    return false;
-}
-
 static bool check_row(const struct tool *tool, const struct row_options *row)
 {
     if (row_options_check(row) == PLSM_OK)
@@ -366,7 +352,7 @@ static bool read_engines(const struct tool *tool, const struct given *given, con
     }
     return read_keys(tool, text_or(given, "keys", command->keys), 1, &plan->row.keys, &count) &&
            read_state(tool, given, &plan->row.state) && read_seconds(tool, given, &plan->seconds) &&
-           check_row(tool, &plan->row) && choose_plan_shape(tool, given, request) &&
+           check_row(tool, &plan->row) && choose_shape(tool, given, plan->row.workload, &plan->row.shape) &&
            choose_variants(tool, plan, text_or(given, "index", command->index));
 }
 
