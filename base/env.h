@@ -113,15 +113,15 @@ enum { ENV_DESCRIPTORS_MAX = 512 };
 struct env *env_posix(void);
 
 /* Files opened with ENV_LOG. Their size, for whoever opens them to read, also after a crash, may be more than what was
- * appended: the rest is zeros, space taken in advance; only a truncate takes it away (closing does not). The handle that
- * appends sees what was appended. All else is as with ENV_APPEND: an append that has returned survives the death of the
- * process, and a sync makes it survive power loss. Without it any part of what was appended may be lost, each byte then
- * reads as zero: also one in front of others that are there.
- * env_posix appends small pieces through a shared mapping of preallocated space, which the kernel writes back as it does
- * what was written; large ones, and all where the file system is not known to serve such a mapping without asking for
- * space again, with pwrite. One thing differs: where the disk is gone or has turned read-only the kernel cannot refuse
- * a store to memory, and may end the process with SIGBUS. Nothing acknowledged is lost by that which an error from
- * write(2) would have saved; who wants to read on from memory then opens with ENV_APPEND. */
+ * appended: the rest is zeros, space taken in advance; only a truncate takes it away (closing does not). The handle
+ * that appends sees what was appended. All else is as with ENV_APPEND: an append that has returned survives the death
+ * of the process, and a sync makes it survive power loss. Without it any part of what was appended may be lost, and
+ * reads as zeros then: also a part in front of others that are there.
+ * env_posix appends small pieces through a shared mapping of preallocated space, which the kernel writes back as it
+ * does what was written; large ones, and all where the file system is not known to serve such a mapping without asking
+ * for space again, with pwrite. One thing differs: where the disk is gone or has turned read-only the kernel cannot
+ * refuse a store to memory, and may end the process with SIGBUS. Nothing acknowledged is lost by that which an error
+ * from write(2) would have saved; who wants to read on from memory then opens with ENV_APPEND. */
 
 /* Whole-buffer calls that loop over short counts. */
 

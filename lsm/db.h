@@ -178,8 +178,8 @@ plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bo
 void log_prepare(struct lsm *db);
 /* The same by the leader, with its first record: the one made in advance, or now. Outside of lock. */
 plsm_status log_next(struct lsm *db, uint64_t number, struct reclog_writer **out);
-/* Takes away a log that was made in advance and holds nothing. Where it stays, the next opening finds a log that was not
- * closed, and writes what the others hold into a run. At closing. */
+/* Takes away a log that was made in advance and holds nothing. Where it stays, the next opening finds a log that was
+ * not closed, and writes what the others hold into a run. At closing. */
 void log_drop_prepared(struct lsm *db);
 
 /* --- room.c: the leader's --- */

@@ -16,8 +16,8 @@ struct memtable {
     struct arena arena;
     struct tombstones *draft; /* what is to be published as `ranges` next; NULL: nothing */
     size_t draft_ranges;      /* for how many there is room */
-    /* Where the walk of the last addition ended: a place that stays in the tree until the next one, which begins there if
-     * its key begins with the same `place_depth` bytes. Keys in order seldom walk from the root then. */
+    /* Where the walk of the last addition ended: a place that stays in the tree until the next one, which begins there
+     * if its key begins with the same `place_depth` bytes. Keys in order seldom walk from the root then. */
     _Atomic uintptr_t *place; /* NULL: nowhere yet */
     size_t place_depth;
     plsm_slice place_key; /* of that addition, in the arena */

@@ -399,7 +399,8 @@ static plsm_status record_now(struct reader *r, uint64_t offset, bool *is_there)
 }
 
 /* At result->end stands no record. Looks for a later one that proves that there was one on disk. Where a writer is at
- * work the window may be older at its start than at its end, and a record have come to stand there meanwhile: *again. */
+ * work the window may be older at its start than at its end, and a record have come to stand there meanwhile: then
+ * *again. */
 static plsm_status judge_end(struct reader *r, struct reclog_result *result, bool *again)
 {
     size_t size;

@@ -100,8 +100,8 @@ static uint64_t pace_ns(struct lsm *db, uint64_t now_ns)
     return ns > queued ? ns : queued;
 }
 
-/* Slows the leader down while compaction is behind, or no memtable may be frozen until a flush ends, so that it never has to
- * stop for long. What is to be waited adds up, and time that passes anyway counts, until a sleep is worth it. Under
+/* Slows the leader down while compaction is behind, or no memtable may be frozen until a flush ends, so that it never
+ * has to stop for long. What is to be waited adds up, and time that passes anyway counts, until a sleep is worth it. Under
  * lock, which it gives up meanwhile. */
 static void pace(struct lsm *db)
 {

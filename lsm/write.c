@@ -230,7 +230,7 @@ static void lead(struct lsm *db, struct writer *leader)
     finish_group(db, leader, count, sync, status);
 }
 
-/* Waits until somebody has served this writer or it is the first. Under lock; returns whether the lock is still held. */
+/* Waits until somebody has served this writer or it is the first. Under lock; returns whether it is still held. */
 static bool wait_for_turn(struct lsm *db, struct writer *me)
 {
     if (db->writers->next == me && !me->sync && !db->syncing) {
