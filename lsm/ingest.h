@@ -9,9 +9,10 @@ struct ingest_rules {
     lsm_bulk_allow *allow;
     void *arg;
 };
-/* Copies the file of a run into the store and checks the copy; *out is it, with one reference, in no version yet and not
- * obsolete. Nothing stays of it after an error: PLSM_NOT_FOUND (no such file), PLSM_CORRUPT (no run, or a damaged one),
- * PLSM_VERSION, PLSM_INVALID (deletions, versions, or what `allow` refused), PLSM_NO_SPACE, PLSM_IO, PLSM_NO_MEMORY. */
+/* Copies the file of a run into the store and checks the copy; *out is it, with one reference, in no version yet and
+ * not obsolete. Nothing stays of it after an error: PLSM_NOT_FOUND (no such file), PLSM_CORRUPT (no run, or a damaged
+ * one), PLSM_VERSION, PLSM_INVALID (deletions, versions, or what `allow` refused), PLSM_NO_SPACE, PLSM_IO,
+ * PLSM_NO_MEMORY. */
 plsm_status ingest_run(struct lsm *db, const char *path, const struct ingest_rules *rules, struct run **out);
 
 /* Reads a whole run that is in no version and checks all that can be checked, and that each entry is a put without

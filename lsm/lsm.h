@@ -145,9 +145,9 @@ plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out);
 plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value);
 /* Adds all of a file that holds a run of another store; it is copied and checked first. All its keys must come behind
  * those before. `allow` refuses entries that the caller would not have written, by whatever it returns. PLSM_NOT_FOUND:
- * there is no such file; PLSM_CORRUPT, PLSM_VERSION: it is no run, or a damaged or newer one; PLSM_INVALID: the order is
- * wrong, or it holds more than plain puts. After these, and what `allow` returns, the load is as it was; after the errors
- * of lsm_bulk_put it is not. */
+ * there is no such file; PLSM_CORRUPT, PLSM_VERSION: it is no run, or a damaged or newer one; PLSM_INVALID: the order
+ * is wrong, or it holds more than plain puts. After these, and what `allow` returns, the load is as it was; after the
+ * errors of lsm_bulk_put it is not. */
 typedef plsm_status lsm_bulk_allow(void *arg, plsm_slice key, plsm_slice meta, plsm_slice value);
 plsm_status lsm_bulk_add_file(struct lsm_bulk *bulk, const char *path, lsm_bulk_allow *allow, void *arg);
 /* Called when all earlier writes are visible and no later one can come between, as lsm_prepare: may give changes that

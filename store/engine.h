@@ -73,6 +73,8 @@ struct engine {
                                  void *arg);
     plsm_status (*bulk_finish)(struct engine_bulk *bulk, engine_prepare *prepare, void *arg);
     void (*bulk_destroy)(struct engine_bulk *bulk);
+    /* plsm_tune of this engine; NULL: there is nothing to choose. */
+    plsm_status (*tune)(const plsm_workload *workload, plsm_setting *settings, size_t *count);
     bool (*bulk_bounds)(const struct engine_bulk *bulk, plsm_slice *smallest, plsm_slice *largest);
     plsm_status (*bulk_contains)(struct engine_bulk *bulk, plsm_slice key, bool *out);
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "lsm/lsm.h"
 #include "store/options.h"
+#include "store/tune.h"
 
 #include "base/banned.h"
 
@@ -423,6 +424,7 @@ const struct engine engine_lsm = {
     .bulk_create = tree_bulk_create,
     .bulk_put = tree_bulk_put,
     .bulk_add_file = tree_bulk_add_file,
+    .tune = tree_tune,
     .bulk_finish = tree_bulk_finish,
     .bulk_destroy = tree_bulk_destroy,
     .bulk_bounds = tree_bulk_bounds,

@@ -316,6 +316,31 @@ void plsm_statistics(plsm *db, void (*each)(void *arg, const plsm_statistic *sta
 /* Zeroes the counters (not what is measured from the state, such as sizes). */
 void plsm_statistics_reset(plsm *db);
 
+/* --- choosing settings ------------------------------------------------------------------------------------------ */
+
+/* A workload, for plsm_tune. Of the first four only the relations count. */
+typedef struct plsm_workload {
+    double puts, present, absent, scans; /* operations: puts; gets of keys that are there, and that are not; scans */
+    double scan_entries;                 /* of one scan */
+    uint64_t entries, entry_bytes;       /* what the store holds; bytes of key and value */
+    uint64_t memory_bytes;               /* for all that the store keeps in memory */
+    const char *device;                  /* "nvme", "ssd", "hdd", "cloud": as the option sim */
+} plsm_workload;
+
+/* A setting and what it would cost by the model of lsm/cost.h (after Monkey and Dostoevsky). */
+typedef struct plsm_setting {
+    char options[160];                                      /* for plsm_open */
+    double mean_us;                                         /* of an operation of the mix */
+    double put_us, present_us, absent_us, scan_us;          /* of each */
+    double write_amplification, pages_per_get, sorted_runs;
+} plsm_setting;
+
+/* Goes through settings of the policy, size_ratio, filter_bits, buffer_size and cache_size that fit the memory, and
+ * fills in the *count cheapest, cheapest first; *count becomes how many there are. A model: it ranks settings.
+ * PLSM_INVALID: no such device, nothing to do, or not even the smallest setting fits the memory. Opens and touches no
+ * store. */
+plsm_status plsm_tune(const plsm_workload *workload, plsm_setting *settings, size_t *count);
+
 /* --- looking inside --------------------------------------------------------------------------------------------- */
 
 /* For those who study what a store is made of, how right its models are, and where the time of lookups goes; `plsm

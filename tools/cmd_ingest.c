@@ -11,8 +11,9 @@ static enum tool_exit ingest(struct tool *tool, plsm *db, char **paths, int coun
         status = plsm_bulk_add_file(bulk, paths[i]);
     if (status == PLSM_OK)
         status = plsm_bulk_finish(bulk);
+    enum tool_exit code = status == PLSM_OK ? TOOL_OK : tool_error(tool, status);
     plsm_bulk_destroy(bulk);
-    return status == PLSM_OK ? TOOL_OK : tool_error(tool, status);
+    return code;
 }
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)

@@ -10,7 +10,7 @@
 static const struct command *const commands[] = {
     &command_create,  &command_get,     &command_put,     &command_delete, &command_scan,
     &command_load,    &command_ingest,  &command_dump,    &command_stats,  &command_check,
-    &command_compact, &command_retrain, &command_inspect, &command_bench,
+    &command_compact, &command_retrain, &command_inspect, &command_tune,   &command_bench,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

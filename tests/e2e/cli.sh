@@ -53,7 +53,7 @@ expect 0 "$PLSM" --version
 says out 'plsm '
 expect 2 "$PLSM" frobnicate
 says err frobnicate
-for command in create get put delete scan load ingest dump stats check compact retrain bench; do
+for command in create get put delete scan load ingest dump stats check compact retrain tune bench; do
     expect 0 "$PLSM" $command --help
     says out "Usage: plsm $command"
     says out Example
@@ -344,6 +344,23 @@ bad 'a\t1\nc\t2\nb\t3\n' 'record 3: its key b does not come behind' 0 --sorted
 bad 'a\t1\na\t2\n' 'record 2' 0 -s
 says err 'nothing is stored'
 expect 0 "$PLSM" load bad </dev/null
+
+# --- tune ----------------------------------------------------------------------------------------------------------
+expect 0 "$PLSM" tune --puts=50 --gets=40 --absent=5 --scans=5 --scan-entries=50 --entries=2m --entry-bytes=1k \
+    --memory=256m --device=ssd
+expect 0 "$PLSM" create -o "$(head -1 out)" tuned
+expect 0 "$PLSM" tune --gets=1 --json
+python3 -c 'import json; s = json.load(open("out"))["settings"]; assert s[0]["mean_us"] <= s[1]["mean_us"]' &&
+    pass || fail "tune --json is no JSON document"
+"$PLSM" stats n >observed
+expect 0 "$PLSM" tune --stats=observed --scans=1
+says out '12.3'
+expect 3 "$PLSM" tune --stats=nowhere
+expect 3 "$PLSM" tune --device=tape
+says err tape
+expect 3 "$PLSM" tune --memory=1k
+expect 2 "$PLSM" tune --puts=-1
+expect 2 "$PLSM" tune extra
 
 # --- stats, check, compact -----------------------------------------------------------------------------------------
 expect 0 "$PLSM" stats n
