@@ -40,6 +40,7 @@ static struct lsm_options options(struct env *env, bool background)
     o.file_size = 64 << 10;
     o.cache_size = 1 << 20;
     o.background = background;
+    o.separate_above = 0; /* pages are looked into here */
     return o;
 }
 

@@ -93,10 +93,14 @@ static void expect_all(struct lsm *db, const struct lsm_snapshot *snapshot, cons
     plsm_slice keys[KEYS];
     plsm_status statuses[KEYS];
     struct lsm_iterator *it = NULL;
+    struct lsm_pin pin;
     for (unsigned i = 0; i < KEYS; i++) {
         keys[i] = key_of(i, texts[i]);
         ck_assert_msg(lsm_get(db, snapshot, keys[i], false, &values[i]) == PLSM_OK, "%s", plsm_message());
         expect(keys[i], i, tags[i % 3], values[i].meta, values[i].value);
+        ck_assert_msg(lsm_get_pinned(db, snapshot, keys[i], &pin) == PLSM_OK, "%s", plsm_message());
+        expect(keys[i], i, tags[i % 3], pin.meta, pin.value);
+        lsm_pin_release(db, &pin);
         ck_assert_int_eq(lsm_get(db, snapshot, keys[i], true, &values[i]), PLSM_OK);
         ck_assert_uint_eq(values[i].value.size, 0);
         ck_assert_uint_eq(values[i].value_size, i % 3 == 0 ? 10 : VALUE_BYTES);
