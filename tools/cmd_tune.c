@@ -22,7 +22,8 @@ enum {
     LONG_DEVICE,
     LONG_STATS,
     LONG_JSON,
-    SHOWN = 6
+    SHOWN = 6,
+    ENTRY_BYTES = 116 /* where nothing is told */
 };
 
 /* What is asked for; below 0: not told. */
@@ -106,13 +107,12 @@ static plsm_status observe(struct request *r)
 {
     struct observed o = {0};
     TRY(read_stats(r->stats, &o));
-    if (o.keys < 1 || o.bytes_live < 1)
-        return fail(PLSM_INVALID, "%s: is no statistics of a store that holds anything (store.keys, store.bytes_live)",
-                    r->stats);
+    if (o.keys < 1)
+        return fail(PLSM_INVALID, "%s: is no statistics of a store that holds anything (store.keys)", r->stats);
     if (!r->entries)
         r->entries = (uint64_t)o.keys;
-    if (!r->entry_bytes)
-        r->entry_bytes = (uint64_t)(o.bytes_live / o.keys) + 1;
+    if (!r->entry_bytes) /* what is in memory alone is not counted there */
+        r->entry_bytes = o.bytes_live >= o.keys ? (uint64_t)(o.bytes_live / o.keys) : ENTRY_BYTES;
     double user_bytes = o.write_amplification > 0 ? o.write_bytes / o.write_amplification : 0;
     if (r->puts < 0)
         r->puts = user_bytes / (double)r->entry_bytes;
@@ -128,14 +128,13 @@ static plsm_status observe(struct request *r)
 
 static plsm_workload workload_of(const struct request *r)
 {
-    bool none = r->puts < 0 && r->present < 0 && r->absent < 0 && r->scans < 0; /* then half and half */
-    return (plsm_workload){.puts = none ? 50 : fmax(r->puts, 0),
-                           .present = none ? 50 : fmax(r->present, 0),
+    return (plsm_workload){.puts = fmax(r->puts, 0),
+                           .present = fmax(r->present, 0),
                            .absent = fmax(r->absent, 0),
                            .scans = fmax(r->scans, 0),
                            .scan_entries = r->scan_entries < 0 ? 100 : r->scan_entries,
                            .entries = r->entries ? r->entries : 10000000,
-                           .entry_bytes = r->entry_bytes ? r->entry_bytes : 116,
+                           .entry_bytes = r->entry_bytes ? r->entry_bytes : ENTRY_BYTES,
                            .memory_bytes = r->memory_bytes ? r->memory_bytes : UINT64_C(1) << 30,
                            .device = r->device ? r->device : "nvme"};
 }
@@ -218,6 +217,8 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
         return tool_option_exit(option);
     if (!tool_check_count(tool, argc - optind, 0, 0))
         return TOOL_USAGE;
+    if (!request.stats && request.puts < 0 && request.present < 0 && request.absent < 0 && request.scans < 0)
+        return tool_usage(tool, "the workload is missing: --puts, --gets, --absent, --scans, or --stats");
     return tune(tool, &request);
 }
 

@@ -354,11 +354,11 @@ python3 -c 'import json; s = json.load(open("out"))["settings"]; assert s[0]["me
     pass || fail "tune --json is no JSON document"
 "$PLSM" stats n >observed
 expect 0 "$PLSM" tune --stats=observed --scans=1
-says out '12.3'
+says out '12.4 k entries'
 expect 3 "$PLSM" tune --stats=nowhere
-expect 3 "$PLSM" tune --device=tape
+expect 3 "$PLSM" tune --gets=1 --device=tape
 says err tape
-expect 3 "$PLSM" tune --memory=1k
+expect 3 "$PLSM" tune --gets=1 --memory=1k
 expect 2 "$PLSM" tune --puts=-1
 expect 2 "$PLSM" tune extra
 
