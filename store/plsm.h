@@ -125,8 +125,8 @@ typedef struct plsm_pin {
     void *holder;     /* private, as all that follow */
     uint32_t held, frame;
 } plsm_pin;
-/* As plsm_get, but nothing is copied and nothing allocated: *out points to the value, which stays as it is until the pin
- * is released, whatever is written, flushed and compacted meanwhile. *out need not be set before; after an error it
+/* As plsm_get, but nothing is copied and nothing allocated: *out points to the value, which stays as it is until the
+ * pin is released, whatever is written, flushed and compacted meanwhile. *out need not be set before; after an error it
  * holds nothing. `no_value` of the options does not matter. Only where the page is not in the cache (a value that has a
  * page of its own, or a cache without room) is there a copy, which the pin owns. A pin keeps a page of the cache, or
  * all of a memtable, in memory: release it soon, and before plsm_close. */
