@@ -1,8 +1,8 @@
 /* The page cache. See cache.h.
  *
  * A frame's number is its place in one range of addresses, in 4 KiB and one more: first the small frames, as many as
- * the cache has pages, then the large ones, as many as fill it. So a hit needs not know which size it meets. Half of the
- * range at most is in use: `resident` counts the pages that were touched and not given back, and a frame that would
+ * the cache has pages, then the large ones, as many as fill it. So a hit needs not know which size it meets. Half of
+ * the range at most is in use: `resident` counts the pages that were touched and not given back, and a frame that would
  * exceed the limit is had only after free frames of the other size were given back to the kernel (they are bare then).
  *
  * Which state a frame is in: enum frame_list. Each size has a ceiling: frames from there on are given back once they

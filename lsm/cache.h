@@ -31,9 +31,9 @@ struct cache *cache_create(uint64_t bytes, size_t large_size, struct epoch *epoc
 /* One that is to be resized, up to `bytes_most`, which it holds at first. */
 struct cache *cache_create_elastic(uint64_t bytes_most, size_t large_size, struct epoch *epoch);
 void cache_destroy(struct cache *cache); /* accepts NULL; no reader may be left */
-/* From now on an elastic cache takes at most `bytes`, with what it knows of each page, but for frames that are pinned or
- * being filled, and until the readers of this moment have left: call it again then. Takes nothing but the cache's own
- * lock and allocates nothing; may be called inside an epoch bracket. */
+/* From now on an elastic cache takes at most `bytes`, with what it knows of each page, but for frames that are pinned
+ * or being filled, and until the readers of this moment have left: call it again then. Takes nothing but the cache's
+ * own lock and allocates nothing; may be called inside an epoch bracket. */
 void cache_resize(struct cache *cache, uint64_t bytes);
 
 /* The frame whose number stands in a slot, marked as used; NULL when the slot is empty. Inside an epoch bracket; valid
@@ -47,8 +47,8 @@ const uint8_t *cache_peek(const struct cache *cache, const cache_slot *slot);
  * long. */
 const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number);
 void cache_unpin(struct cache *cache, uint32_t number);
-/* Pins the frame of a page that was got inside the epoch bracket which is still open. Returns its number; 0: the page is
- * in no frame. */
+/* Pins the frame of a page that was got inside the epoch bracket which is still open. Returns its number; 0: the page
+ * is in no frame. */
 uint32_t cache_pin_page(struct cache *cache, const uint8_t *page);
 
 /* Brings the front of the page in a slot, if there is one, towards the processor's cache: for a scan that will be there

@@ -98,8 +98,8 @@ unsigned writers_depth(const struct version *version, const struct lsm_options *
 uint64_t pacing_ns(unsigned depth, unsigned slowdown, unsigned stop, uint64_t bytes);
 /* The same while no memtable may be frozen before a flush ends that is expected to take `expected_ns` and has taken
  * `passed_ns`: what is left of that time is spread over the `room` bytes left in the active memtable. A flush that
- * takes longer than expected is taken to need another eighth. Never more than 20 ms at once; 0 where nothing is expected.
- * Example: 32 MiB of room, 200 ms expected, 100 passed, 64 KiB: 195 us. */
+ * takes longer than expected is taken to need another eighth. Never more than 20 ms at once; 0 where nothing is
+ * expected. Example: 32 MiB of room, 200 ms expected, 100 passed, 64 KiB: 195 us. */
 uint64_t queue_pacing_ns(uint64_t bytes, uint64_t room, uint64_t expected_ns, uint64_t passed_ns);
 
 /* --- building plans: between the files of the policies --- */

@@ -188,13 +188,13 @@ struct lsm_pin {
     uint32_t frame; /* of the cache */
 };
 /* As lsm_get, but what *out then shows stays as it is, whatever is written, until it is released; *out need not be set
- * before, and holds nothing after an error. In a memtable or a frame of the cache it is kept there; where the page is in
- * neither (it is large, or the cache has no room) the pin owns a copy. Not done again by validation_ppm. */
+ * before, and holds nothing after an error. In a memtable or a frame of the cache it is kept there; where the page is
+ * in neither (it is large, or the cache has no room) the pin owns a copy. Not done again by validation_ppm. */
 plsm_status lsm_get_pinned(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, struct lsm_pin *out);
 void lsm_pin_release(struct lsm *db, struct lsm_pin *pin); /* before the store is closed; again does nothing */
-/* As lsm_get for `count` keys at one moment, many of them under way at once, so that waiting for memory and for the disk
- * overlaps: statuses[i] is what lsm_get would have returned for keys[i] and outs[i] its value. Returns PLSM_OK, or the
- * first status that is neither PLSM_OK nor PLSM_NOT_FOUND. */
+/* As lsm_get for `count` keys at one moment, many of them under way at once, so that waiting for memory and for the
+ * disk overlaps: statuses[i] is what lsm_get would have returned for keys[i] and outs[i] its value. Returns PLSM_OK, or
+ * the first status that is neither PLSM_OK nor PLSM_NOT_FOUND. */
 plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, const plsm_slice *keys, size_t count,
                           bool no_value, struct lsm_value *outs, plsm_status *statuses);
 /* Whether a key starts with `prefix` (which must hold at least the keyspace byte). Prefixes that end in '/' are looked

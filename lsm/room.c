@@ -101,8 +101,8 @@ static uint64_t pace_ns(struct lsm *db, uint64_t now_ns)
 }
 
 /* Slows the leader down while compaction is behind, or no memtable may be frozen until a flush ends, so that it never
- * has to stop for long. What is to be waited adds up, and time that passes anyway counts, until a sleep is worth it. Under
- * lock, which it gives up meanwhile. */
+ * has to stop for long. What is to be waited adds up, and time that passes anyway counts, until a sleep is worth it.
+ * Under lock, which it gives up meanwhile. */
 static void pace(struct lsm *db)
 {
     bool free = db->writers_depth < db->options.l0_slowdown && db->frozen_count < FROZEN_MAX;

@@ -103,7 +103,8 @@ static void expect_all(void)
         fixture_expect(db, number_key(i), number_value(i));
 }
 
-/* Files of every mode into a store of every mode, and again, over themselves; into the deepest level where it is free. */
+/* Files of every mode into a store of every mode, and again, over themselves; into the deepest level where it is free.
+ * */
 START_TEST(test_modes)
 {
     static const char *const modes[] = {"learned", "traditional", "classic", "learned,compression=lz4"};

@@ -3,8 +3,8 @@
  * Each writer owns a group of keys and writes one number to all of them in one batch, over and over, sometimes deleting
  * them all, sometimes by a bulk load. Whoever reads a snapshot must see one number in the whole group (or none of its
  * keys), never less than what was acknowledged before the snapshot was taken, and the same by gets and by scans. All
- * writers also count on one shared key with compare-and-set: no increment may be lost. Flushes, compactions and syncs go
- * on meanwhile.
+ * writers also count on one shared key with compare-and-set: no increment may be lost. Flushes, compactions and syncs
+ * go on meanwhile.
  *
  * THREADS_SECONDS: how long, per environment. */
 #include <check.h>
