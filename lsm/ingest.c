@@ -60,6 +60,25 @@ static plsm_status read_bounds(struct ingest *in)
     return PLSM_OK;
 }
 
+/* What only means something in the store that wrote the run does not come in. The checksum is looked at when the copy
+ * is opened. */
+static plsm_status read_extension(const struct ingest *in)
+{
+    struct run_extension e;
+    size_t size = sizeof in->footer + sizeof e;
+    if (in->footer.version < 2) /* there was none */
+        return PLSM_OK;
+    if (in->size < PAGE_SIZE + size)
+        return damaged(in, "it is too short");
+    TRY(env_read(in->from, in->size - size, &e, sizeof e));
+    if (e.ranges.size || e.values.size)
+        return fail(PLSM_INVALID,
+                    "%s: deletes ranges, or points into value logs: such a run has its place in the store "
+                    "that wrote it",
+                    env_path(in->from));
+    return PLSM_OK;
+}
+
 /* Header, footer and bounds; what they say of the run goes into in->facts. */
 static plsm_status read_frame(struct ingest *in)
 {
@@ -86,6 +105,7 @@ static plsm_status read_frame(struct ingest *in)
                     "%s: holds deletions or older versions of keys, or nothing: such a run has its place "
                     "in the store that wrote it",
                     env_path(in->from));
+    TRY(read_extension(in));
     in->facts = (struct run_facts){.file_size = in->size,
                                    .salt = h->salt,
                                    .entries = f->entries,
@@ -146,11 +166,6 @@ static plsm_status check(struct ingest *in, struct run *run, const struct ingest
 {
     struct run_body *body = NULL;
     TRY(run_open(run, &body));
-    if (body->extension.ranges.size || body->extension.values.size)
-        return fail(PLSM_INVALID,
-                    "%s: deletes ranges, or points into value logs: such a run has its place in the store "
-                    "that wrote it",
-                    env_path(in->from));
     plsm_status status = check_foreign_run(in->db, run, rules->allow, rules->arg);
     if (status != PLSM_CORRUPT && status != PLSM_INVALID && status != PLSM_TOO_LARGE)
         return status;

@@ -159,6 +159,20 @@ START_TEST(test_refused)
     assert_ok(plsm_close(other));
     files = list_runs(FROM "-mixed");
     assert_status(ingest(db, &files), PLSM_INVALID); /* a deletion */
+    assert_ok(plsm_open_env(env, FROM "-ranged", PLSM_CREATE, FIXTURE_OPTIONS, &other));
+    fixture_put(other, "b", "1");
+    assert_ok(plsm_flush(other));
+    plsm_snapshot *snapshot = plsm_snapshot_create(other); /* so that the deletion is kept */
+    assert_ok(plsm_delete_range(other, slice_of("b"), slice_of("c"), PLSM_NONE));
+    fixture_put(other, "a", "1");
+    assert_ok(plsm_flush(other));
+    plsm_snapshot_destroy(other, snapshot);
+    assert_ok(plsm_close(other));
+    files = list_runs(FROM "-ranged");
+    memcpy(files.names[0], files.names[--files.count], PATH_SIZE);
+    files.count = 1;
+    assert_status(ingest(db, &files), PLSM_INVALID);
+    ck_assert_ptr_nonnull(strstr(plsm_message(), "deletes ranges"));
     assert_ok(plsm_open_env(env, FROM "-large", PLSM_CREATE, FIXTURE_OPTIONS, &other));
     assert_ok(plsm_put(other, slice_of("a"), slice(large, PLSM_INLINE_MAX + 1), PLSM_NONE));
     assert_ok(plsm_flush(other));
