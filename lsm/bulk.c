@@ -95,11 +95,13 @@ void lsm_bulk_destroy(struct lsm_bulk *bulk)
     if (!bulk)
         return;
     struct lsm *db = bulk->db;
+    struct mem_account *before = budget_enter(&db->budget, BUDGET_COMPACTION);
     run_writer_destroy(bulk->writer);
+    buf_free(&bulk->last_key);
+    budget_leave(before);
     if (!bulk->ended)
         edit_disown(&bulk->edit);
     edit_free(&bulk->edit);
-    buf_free(&bulk->last_key);
     mem_free(bulk);
     garbage_collect(db);
 }
@@ -116,7 +118,9 @@ static plsm_status finish_run(struct lsm_bulk *bulk)
     uint64_t bytes = 0;
     if (!bulk->writer)
         return PLSM_OK;
+    struct mem_account *before = budget_enter(&bulk->db->budget, BUDGET_COMPACTION);
     plsm_status status = output_finish(bulk->db, bulk->writer, 0, 0, &bulk->edit, &bytes);
+    budget_leave(before);
     bulk->writer = NULL;
     bulk->bytes += bytes;
     return status;
@@ -139,17 +143,34 @@ static plsm_status cut(struct lsm_bulk *bulk)
     return status;
 }
 
+/* Whether the run that is being written ends in front of a key. */
+static bool ends_before(const struct lsm_bulk *bulk, plsm_slice key)
+{
+    const struct lsm *db = bulk->db;
+    return run_writer_size(bulk->writer) >= db->options.file_size ||
+           run_writer_entries(bulk->writer) >= budget_run_entries(db->budget.bytes) ||
+           *bulk->last_key.data != *(const uint8_t *)key.data;
+}
+
+static plsm_status remember(struct lsm_bulk *bulk, plsm_slice key)
+{
+    bulk->last_key.size = 0;
+    return buf_append(&bulk->last_key, key.data, key.size);
+}
+
 static plsm_status add(struct lsm_bulk *bulk, const struct entry *entry)
 {
-    if (bulk->writer && (run_writer_size(bulk->writer) >= bulk->db->options.file_size ||
-                         *bulk->last_key.data != *(const uint8_t *)entry->key.data))
+    if (bulk->writer && ends_before(bulk, entry->key))
         TRY(finish_run(bulk));
-    bulk->last_key.size = 0;
-    TRY(buf_append(&bulk->last_key, entry->key.data, entry->key.size));
-    if (!bulk->writer)
-        TRY(start_run(bulk));
+    struct mem_account *before = budget_enter(&bulk->db->budget, BUDGET_COMPACTION);
+    plsm_status status = remember(bulk, entry->key);
+    if (status == PLSM_OK && !bulk->writer)
+        status = start_run(bulk);
+    if (status == PLSM_OK)
+        status = run_writer_add(bulk->writer, entry);
+    budget_leave(before);
     bulk->user_bytes += entry->key.size + entry->meta.size + entry->value.size;
-    return run_writer_add(bulk->writer, entry);
+    return status;
 }
 
 /* Keys must ascend. */
@@ -178,9 +199,10 @@ static plsm_status add_run(struct lsm_bulk *bulk, struct run *run)
 {
     const struct run_facts *facts = &run->facts;
     plsm_status status = cut(bulk);
-    bulk->last_key.size = 0;
+    struct mem_account *before = budget_enter(&bulk->db->budget, BUDGET_COMPACTION);
     if (status == PLSM_OK)
-        status = buf_append(&bulk->last_key, facts->largest.data, facts->largest.size);
+        status = remember(bulk, facts->largest);
+    budget_leave(before);
     bulk->bytes += facts->file_size;
     bulk->user_bytes += facts->key_bytes + facts->value_bytes;
     if (status == PLSM_OK) {
@@ -304,7 +326,7 @@ static plsm_status write_also(struct lsm_bulk *bulk, const struct batch *also, u
     struct lsm *db = bulk->db;
     const uint8_t *at = also->bytes.data, *end = at + also->bytes.size;
     struct batch_change change;
-    struct memtable *table = memtable_create(&db->pool);
+    struct memtable *table = db_memtable_create(db);
     if (!table)
         return fail(PLSM_NO_MEMORY, "no memory for a memtable");
     plsm_status status = memtable_reserve(table, also->count, also->bytes.size);

@@ -10,6 +10,11 @@
 #include "lsm/output.h"
 #include "base/banned.h"
 
+/* A run of level 0 is as large as its sources together, up to what a filter and the offsets of packed units can hold,
+ * with room to spare. */
+#define RUN_BYTES_MOST (UINT64_C(8) << 30)
+#define RUN_ENTRIES_MOST (UINT64_C(1) << 28)
+
 enum { LOOK_ENTRIES = 1024 }; /* how often a compaction looks whether the store is closing, or a merge is due */
 
 /* A compaction being carried out. */
@@ -103,15 +108,18 @@ static plsm_status write_ranges(struct part *part, unsigned byte)
 }
 
 /* Ends the run that is being written in front of a key where its first byte is another, or where the run is full: only
- * between keys, since all versions of one stay in one run. A sorted run of level 0 is one run, unless memory does not
- * suffice for its filter, so that lookups have few of them to look at. Range tombstones that reach over that place are
- * cut behind the last key: at that key with a zero byte more, the least key above it (if it can be that long). */
+ * between keys, since all versions of one stay in one run. A sorted run of level 0 is one run, unless it is huge or
+ * memory does not suffice for its filter, so that lookups have few of them to look at. Range tombstones that reach over
+ * that place are cut behind the last key: at that key with a zero byte more, the least key above it (if it can be that
+ * long). */
 static plsm_status cut_output(struct part *part, plsm_slice key)
 {
     const struct job *job = part->job;
     uint64_t entries_max = budget_run_entries(job->db->budget.bytes) / job->db->options.compact_threads;
-    bool large = job->plan->output_level > 0 && run_writer_size(part->writer) >= job->db->options.file_size;
-    bool full = large || run_writer_entries(part->writer) >= entries_max;
+    uint64_t bytes_max = job->plan->output_level > 0 ? job->db->options.file_size : RUN_BYTES_MOST;
+    if (entries_max > RUN_ENTRIES_MOST)
+        entries_max = RUN_ENTRIES_MOST;
+    bool full = run_writer_size(part->writer) >= bytes_max || run_writer_entries(part->writer) >= entries_max;
     if (part->byte != *(const uint8_t *)key.data)
         return finish_output(part, (plsm_slice){0});
     if (!full || (part->last_key.size == LSM_KEY_MAX && job->ranges.list.count > 0))
@@ -164,6 +172,7 @@ static plsm_status merge_beside(struct job *job)
     struct lsm *db = job->db;
     plsm_status status = PLSM_OK;
     bool worked = !tier_policy(&db->options).partial;
+    struct mem_account *before = mem_account_use(NULL); /* versions outlive the merge */
     while (worked && status == PLSM_OK) {
         struct compaction plan = {0};
         struct version *version = version_newest(db);
@@ -175,6 +184,7 @@ static plsm_status merge_beside(struct job *job)
         compaction_free(&plan);
         version_unref(version);
     }
+    mem_account_use(before);
     return status;
 }
 

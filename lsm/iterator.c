@@ -167,11 +167,11 @@ void lsm_iterator_destroy(struct lsm_iterator *it)
     for (unsigned i = 0; i < it->count; i++)
         cursor_close(&it->cursors[i]);
     view_release(it->view);
+    buf_free(&it->record); /* values on their way to the caller are not charged */
     struct mem_account *before = budget_enter(&it->db->budget, BUDGET_ITERATORS);
     mem_free(it->cursors);
     mem_free(it->ranged);
     buf_free(&it->place);
-    buf_free(&it->record);
     mem_free(it);
     budget_leave(before);
 }

@@ -125,6 +125,8 @@ static plsm_status train(struct packer *p, struct buf *bytes)
     plsm_status status = codec_train(p->pages.data, sizes, count, p->dictionary_max, bytes);
     if (status == PLSM_OK)
         status = codec_dictionary_create(buf_slice(bytes), &dictionary);
+    if (status == PLSM_CORRUPT) /* of bytes that were made just now */
+        status = fail(PLSM_NO_MEMORY, "no memory for a dictionary");
     if (status == PLSM_OK)
         status = codec_dictionary_write(dictionary);
     if (status == PLSM_OK)

@@ -12,9 +12,10 @@
  *     model              the LIDX block (learn/model.h); its checksum is inside; size 0 when there is none
  *     bounds             smallest key, largest key of the entries: varint size and bytes each
  *     membership         what serves in place of the filter (learn/membership.h); size 0: the filter itself
- *     dictionary         what all units of a compressed run are packed with (base/codec.h); named by the extension;
- *                        size 0: none
- *     ranges             deletions of ranges (tombstones.h); size 0, and not there, when there are none
+ *     ranges             deletions of ranges (tombstones.h); this one and the next are named by the extension, and not
+ *                        there, size 0, where a run has none
+ *     values             which value logs the entries point into, and how much (run_values in run.h)
+ *     dictionary         what all units of a compressed run are packed with (base/codec.h)
  *   extension          directly in front of the footer: struct run_extension; runs of version 1 have none
  *   footer             the last 256 bytes: struct run_footer
  *

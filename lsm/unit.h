@@ -23,7 +23,7 @@
 #include "lsm/page.h"
 
 enum {
-    UNIT_ALIGN = 8, /* a run has u32 offsets: 32 GiB of it */
+    UNIT_ALIGN = 8, /* a run has u32 offsets: 32 GiB of it, of which 16 are used */
     UNIT_ALIGN_SHIFT = 3,
     UNIT_STREAM = 8,                                         /* bytes of a stream's two sizes */
     UNIT_PAGE_MAX = 32 << 10,                                /* of a page that is packed as a whole */

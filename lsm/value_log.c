@@ -67,7 +67,9 @@ struct value_pointer value_pointer_of(const struct entry *entry)
 
 struct value_log *value_log_create(struct run_context *context, uint64_t number, uint64_t salt, uint64_t file_size)
 {
+    struct mem_account *before = budget_enter(context->budget, BUDGET_INDEX);
     struct value_log *log = mem_zalloc(sizeof *log);
+    budget_leave(before);
     if (!log)
         return NULL;
     log->magic = VALUE_LOG_STRUCT_MAGIC;
@@ -91,7 +93,9 @@ void value_log_unref(struct value_log *log)
     if (!log || atomic_fetch_sub_explicit(&log->references, 1, memory_order_acq_rel) > 1)
         return;
     INVARIANT(log->magic == VALUE_LOG_STRUCT_MAGIC);
+    struct mem_account *before = budget_enter(log->context->budget, BUDGET_INDEX);
     env_close(atomic_load(&log->file));
+    budget_leave(before);
     if (atomic_load(&log->obsolete)) {
         log->context->discard(log->context->discard_arg, 'v', log->number);
         if (log->context->simulated)
@@ -99,7 +103,9 @@ void value_log_unref(struct value_log *log)
     }
     mutex_destroy(&log->opening);
     log->magic = 0;
+    before = budget_enter(log->context->budget, BUDGET_INDEX);
     mem_free(log);
+    budget_leave(before);
 }
 
 void value_log_path(const struct run_context *context, uint64_t number, char *path, size_t size)
@@ -157,7 +163,9 @@ static plsm_status get_file(struct value_log *log, struct env_file **out)
     mutex_lock(&log->opening);
     *out = atomic_load_explicit(&log->file, memory_order_acquire);
     if (!*out) {
+        struct mem_account *before = budget_enter(log->context->budget, BUDGET_INDEX);
         status = open_file(log, out);
+        budget_leave(before);
         if (status == PLSM_OK)
             atomic_store_explicit(&log->file, *out, memory_order_release);
     }

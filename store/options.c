@@ -111,10 +111,11 @@ const char *plsm_options_help(void)
 {
     return OPTIONS(
         NUMBER_HELP, WORD_HELP, FRACTION_HELP, NUMBER_HELP, WORD_HELP,
-        FRACTION_HELP) "Sizes take the suffixes K, M, G and T (powers of 1024). Options that begin with model, "
-                       "multi_get and\n"
-                       "compression take one value, or three for level 0, the levels between and the last level: "
-                       "model=none/plr/auto.\n";
+        FRACTION_HELP) "Sizes take the suffixes K, M, G and T (powers of 1024). The options model, "
+                       "model_embed,\n"
+                       "_cache, _update, _incremental, _batch, _confidence and _error, multi_get and compression take "
+                       "one value, or\n"
+                       "three for level 0, the levels between and the last level: model=none/plr/auto.\n";
 }
 
 static const struct option *find(const char *name, size_t name_size)

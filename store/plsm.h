@@ -68,7 +68,8 @@ typedef enum plsm_open_flags {
 
 /* Opens the store in directory `path`. `options` may be NULL. *out is owned by the caller, to plsm_close.
  * PLSM_NO_STORE: no store there (or path is no directory); PLSM_LOCKED: another process writes it; PLSM_INVALID: an
- * option is unknown or its value not allowed (nothing was touched); PLSM_VERSION, PLSM_CORRUPT, PLSM_IO,
+ * option is unknown or its value not allowed (nothing was touched); PLSM_UNSUPPORTED: `compression` of a library that
+ * was not there at build time (reads of what is packed with it return that, too); PLSM_VERSION, PLSM_CORRUPT, PLSM_IO,
  * PLSM_NO_MEMORY. */
 plsm_status plsm_open(const char *path, plsm_open_flags flags, const char *options, plsm **out);
 
@@ -127,9 +128,9 @@ typedef struct plsm_pin {
 } plsm_pin;
 /* As plsm_get, but nothing is copied and nothing allocated: *out points to the value, which stays as it is until the
  * pin is released, whatever is written, flushed and compacted meanwhile. *out need not be set before; after an error it
- * holds nothing. `no_value` of the options does not matter. Only where the page is not in the cache (a value that has a
- * page of its own, or a cache without room) is there a copy, which the pin owns. A pin keeps a page of the cache, or
- * all of a memtable, in memory: release it soon, and before plsm_close. */
+ * holds nothing. `no_value` of the options does not matter. Only where the value is not in the cache (it stands in a
+ * value log or has a page of its own, or the cache has no room) is there a copy, which the pin owns. A pin keeps a page
+ * of the cache, or all of a memtable, in memory: release it soon, and before plsm_close. */
 plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_pin *out);
 /* Lets go; the slices are not valid any more. Does nothing to one that holds nothing. */
 void plsm_pin_release(plsm *db, plsm_pin *pin);
@@ -194,7 +195,7 @@ plsm_status plsm_sync(plsm *db);
  * not once more by each level on their way down. All of them become visible at once, when the load is finished; until
  * then other threads read and write as ever. They count as written at that moment: newer than all that was written
  * before, also while the load was open. Where older keys lie in between theirs they stand above these until compaction
- * merges them. Memory is bounded, by about one file of the tree (the option file_size).
+ * merges them. Memory is bounded, by about two files of the tree (the option file_size), more where entries are tiny.
  *
  * plsm_bulk_create: PLSM_READ_ONLY, PLSM_NO_MEMORY; PLSM_UNSUPPORTED: the engine has none. Owned by the caller, to
  * plsm_bulk_destroy. */
@@ -208,8 +209,8 @@ plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice ke
  * closed, such as one filled by a bulk load on another machine. The file is copied, then read through: checksums,
  * order, index, model and filter must be right. All its keys must come behind those added before. PLSM_NOT_FOUND: there
  * is no such file; PLSM_CORRUPT, PLSM_VERSION: it is no such file, is damaged, or of a newer version; PLSM_INVALID: its
- * keys do not come behind, or it holds deletions, older versions, large values or other keyspaces than PLSM_NAMES.
- * After these the load is as it was; otherwise as plsm_bulk_put. */
+ * keys do not come behind, or it holds deletions, older versions, values in value logs, large values or other keyspaces
+ * than PLSM_NAMES. After these the load is as it was; otherwise as plsm_bulk_put. */
 plsm_status plsm_bulk_add_file(plsm_bulk *bulk, const char *path);
 /* Makes all of it visible at once; it then survives power loss, with everything written before. Ends the load, also
  * when it fails: then nothing of it is there (where the last write to the disk failed, the store turns read-only and

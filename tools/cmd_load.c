@@ -37,7 +37,8 @@ static plsm_status write_batch(struct load *load)
     if (plsm_batch_count(load->batch) > 0)
         TRY(plsm_write(load->db, load->batch, load->durability));
     plsm_batch_clear(load->batch);
-    load->committed = load->records;
+    if (!load->bulk) /* then what is in the load itself comes in at its end */
+        load->committed = load->records;
     return PLSM_OK;
 }
 
