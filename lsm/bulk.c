@@ -3,8 +3,9 @@
  * The runs are written as those of a compaction are, while anything else goes on, and nobody sees them. At the end they
  * come into the tree by one edit, as the leader of the write queue does it: so a load is one write among the others.
  *
- * Recency. A load is newer than all that was written before, so its runs must stand above what they overlap. Memtables
- * with keys inside their bounds are flushed first; then each run goes as deep as bulk_level allows.
+ * Recency. A load is newer than all that was written before, so its runs must stand above what they overlap. All
+ * memtables are flushed first: level 0 is ordered by sequence numbers, and a merge there may join a run of the load
+ * with older ones, so nothing older may come behind the load. Then each run goes as deep as bulk_level allows.
  *
  * Visibility. The pages were written before the sequence number of the load is known, and hold 0. So the runs carry it
  * in memory (run->seq), where snapshots of before are too; once these are gone, at the latest after reopening, 0 is
@@ -273,39 +274,6 @@ plsm_status lsm_bulk_contains(struct lsm_bulk *bulk, plsm_slice key, bool *out)
 
 /* --- bringing it in ----------------------------------------------------------------------------------------------- */
 
-/* Whether a memtable has a key, or deletes a range, inside the bounds of a run. */
-static plsm_status table_meets(const struct lsm_bulk *bulk, const struct memtable *table, bool *out)
-{
-    struct memtable_iterator it;
-    const struct tombstones *ranges = memtable_ranges(table);
-    plsm_status status = PLSM_OK;
-    memtable_iterator_init(&it, table);
-    for (size_t i = 0; i < bulk->edit.added_count && !*out && status == PLSM_OK; i++) {
-        const struct run_facts *facts = &bulk->edit.added[i].run->facts;
-        size_t at = ranges ? tombstones_reaching(ranges, facts->smallest) : 0;
-        *out = ranges && at < ranges->count && slice_compare(ranges->list[at].from, facts->largest) <= 0;
-        if (*out)
-            break;
-        memtable_iterator_seek(&it, facts->smallest);
-        *out = memtable_iterator_valid(&it) && slice_compare(memtable_iterator_key(&it), facts->largest) <= 0;
-        if (it.failed)
-            status = fail(PLSM_NO_MEMORY, "no memory for a bulk load");
-    }
-    memtable_iterator_destroy(&it);
-    return status;
-}
-
-static plsm_status memtables_meet(const struct lsm_bulk *bulk, bool *out)
-{
-    struct view *view = view_acquire(bulk->db);
-    plsm_status status = PLSM_OK;
-    *out = false;
-    for (unsigned i = 0; i < view->table_count && status == PLSM_OK; i++)
-        status = table_meets(bulk, view->tables[i], out);
-    view_release(view);
-    return status;
-}
-
 /* Flushes until at most `left` memtables are frozen. */
 static plsm_status flush_down_to(struct lsm *db, unsigned left)
 {
@@ -365,16 +333,13 @@ static plsm_status bring_in(void *arg, struct lsm *db, const struct batch **batc
     struct lsm_bulk *bulk = f->bulk;
     const struct batch *also = NULL;
     size_t count = bulk->edit.added_count;
-    bool meet = false;
     *batch = NULL;
     if (f->prepare)
         TRY(f->prepare(f->arg, &also));
-    TRY(memtables_meet(bulk, &meet));
     TRY(leader_sync_logs(db));
     TRY(flush_down_to(db, FROZEN_MAX - 1));
     TRY(leader_rotate(db));
-    if (meet)
-        TRY(flush_down_to(db, 0));
+    TRY(flush_down_to(db, 0));
     uint64_t seq = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1;
     for (size_t i = 0; i < count; i++)
         bulk->edit.added[i].run->seq = bulk->edit.added[i].run->facts.seq_max = seq;
@@ -390,16 +355,14 @@ static plsm_status bring_in(void *arg, struct lsm *db, const struct batch **batc
 plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, void *arg)
 {
     struct lsm *db = bulk->db;
-    bool meet = false, worked = false;
+    bool worked = false;
     TRY(usable(bulk));
     TRY(cut(bulk));
     if (bulk->edit.added_count == 0)
         return PLSM_OK;
     bulk->broken = true; /* unless it goes well */
     TRY(sync_names(db));
-    TRY(memtables_meet(bulk, &meet));
-    if (meet) /* most of it here, where writers need not wait */
-        TRY(lsm_flush(db));
+    TRY(lsm_flush(db)); /* most of it here, where writers need not wait */
     struct finishing finishing = {bulk, prepare, arg};
     TRY(lsm_write(db, NULL, bring_in, &finishing, false));
     bulk->broken = false;

@@ -151,6 +151,9 @@ struct memtable *db_memtable_create(struct lsm *db);
 struct view *view_alloc(void); /* NULL: no memory */
 void view_publish(struct lsm *db, struct view *fresh);
 struct view *view_acquire(struct lsm *db); /* with a reference */
+/* The same, and the sequence number to read at: of the snapshot, or the newest. The view is the newest then, too: in an
+ * older one the active memtable may hold what was written behind a bulk load which that view does not have. */
+struct view *view_acquire_at(struct lsm *db, const struct lsm_snapshot *snapshot, uint64_t *seq);
 void view_release(struct view *view);      /* accepts NULL */
 /* Sequence number below or at which only the newest version of a key is needed by anybody. */
 uint64_t snapshot_cutoff(struct lsm *db);

@@ -291,7 +291,8 @@ plsm_status flush_oldest(struct lsm *db)
     if (status == PLSM_OK) {
         uint64_t ns = env_now_ns(db->env) - start_ns;
         counter_add(&db->counters, COUNT_FLUSHES, 1);
-        db->flush_bytes_per_s = bytes * SECOND_NS / (ns ? ns : 1);
+        if (bytes >= db->options.buffer_size / 4) /* a small one is mostly waiting for the disk */
+            db->flush_bytes_per_s = bytes * SECOND_NS / (ns ? ns : 1);
         db->background_status = PLSM_OK;
     } else {
         db_background_failed(db, status);

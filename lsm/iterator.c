@@ -133,8 +133,7 @@ static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, p
     if (to.size)
         memcpy(it->bounds + from.size, to.data, to.size);
     it->to_head = to.size ? key_head(it->to) : UINT64_MAX;
-    it->view = view_acquire(db); /* the view before the sequence number: see db.h */
-    it->seq = snapshot ? snapshot->seq : atomic_load(&db->seq);
+    it->view = view_acquire_at(db, snapshot, &it->seq);
     struct cursor_options options = {.seq = it->seq, .no_value = no_value};
     plsm_status status = open_sources(it, &options);
     if (status == PLSM_OK)

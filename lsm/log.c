@@ -95,11 +95,9 @@ plsm_status log_next(struct lsm *db, uint64_t number, struct reclog_writer **out
 
 void log_drop_prepared(struct lsm *db)
 {
-    char path[4096];
     if (!db->prepared_log)
         return;
     reclog_close(db->prepared_log);
     db->prepared_log = NULL;
-    log_path(db, db->next_log, path, sizeof path);
-    env_remove(db->env, path);
+    garbage_add(db, 'l', db->next_log); /* a reader beside may have seen it */
 }

@@ -529,14 +529,12 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     return status;
 }
 
-static plsm_status open_reader(struct lsm *db, const struct inventory *inventory, struct manifest_state *state,
-                               struct replay *replay)
+static plsm_status open_reader(struct lsm *db, struct manifest_state *state, struct replay *replay)
 {
     db->version = state->version;
     state->version = NULL;
     version_tell_runs(db->version, true);
     TRY(version_train(db->version, &db->options, false));
-    TRY(replay_settled(db, inventory, state->log_floor, replay));
     db->active.table = replay->table;
     replay->table = NULL;
     TRY(publish(db));
@@ -544,6 +542,28 @@ static plsm_status open_reader(struct lsm *db, const struct inventory *inventory
     if (db->options.background && db->young)
         background_start(db, &status);
     return status;
+}
+
+/* Reads what the MANIFEST says, and for a reader also the logs: in one state of the store. The writer beside it may
+ * bring in a bulk load between the two, and go on in the logs behind it: then all is read again. */
+static plsm_status read_all(struct lsm *db, struct inventory *inventory, struct manifest_state *state,
+                            struct replay *replay)
+{
+    const unsigned tries_max = 100;
+    for (unsigned tries = 1;; tries++) {
+        TRY(read_state(db, inventory, state));
+        atomic_store(&db->seq, state->seq);
+        db->store_id = state->store_id;
+        if (!db->options.read_only)
+            return PLSM_OK;
+        plsm_status status = replay_settled(db, inventory, state->log_floor, replay);
+        if (status != PLSM_CONFLICT || !replay->overtaken || tries == tries_max)
+            return status;
+        version_unref(state->version);
+        state->version = NULL;
+        replay_free(replay);
+        inventory_free(inventory);
+    }
 }
 
 plsm_status lsm_open(const char *path, const struct lsm_options *options, struct lsm **out)
@@ -564,14 +584,9 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     if (status == PLSM_OK)
         status = lock_store(db);
     if (status == PLSM_OK)
-        status = read_state(db, &inventory, &state);
-    if (status == PLSM_OK) {
-        atomic_store(&db->seq, state.seq);
-        db->store_id = state.store_id;
-    }
+        status = read_all(db, &inventory, &state, &replay);
     if (status == PLSM_OK)
-        status = options->read_only ? open_reader(db, &inventory, &state, &replay)
-                                    : open_writer(db, &inventory, &state, &replay);
+        status = options->read_only ? open_reader(db, &state, &replay) : open_writer(db, &inventory, &state, &replay);
     version_unref(state.version);
     replay_free(&replay);
     inventory_free(&inventory);
@@ -596,7 +611,6 @@ static plsm_status shut_down(struct lsm *db)
     mutex_unlock(&db->lock);
     if (broken)
         return PLSM_OK; /* it was told; the next opening recovers from the logs */
-    log_drop_prepared(db);
     if (large)
         lsm_flush(db); /* if it fails the logs have it all */
     while (status == PLSM_OK && db->frozen_count > 0)
@@ -610,6 +624,7 @@ static plsm_status shut_down(struct lsm *db)
         status = reclog_close_clean(db->active.log);
         db->active.log = NULL;
     }
+    log_drop_prepared(db);
     if (status == PLSM_OK) {
         status = manifest_close(db->manifest, true);
         db->manifest = NULL;

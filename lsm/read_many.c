@@ -512,8 +512,8 @@ plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, c
     struct group g; /* of which the rest is set for each group of keys */
     INVARIANT(db->magic == LSM_STRUCT_MAGIC);
     /* All keys are read at one moment, but the bracket is renewed between groups: a view with a reference stays. */
-    struct view *view = view_acquire(db);
-    uint64_t seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
+    uint64_t seq = 0;
+    struct view *view = view_acquire_at(db, snapshot, &seq);
     g.db = db;
     g.view = view;
     g.no_value = no_value;

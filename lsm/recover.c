@@ -153,6 +153,8 @@ static plsm_status check_identity(struct replaying *r, uint64_t user, plsm_slice
         return fail(PLSM_CORRUPT, "%s: is not log %llu of this store: files were exchanged", r->path,
                     (unsigned long long)r->number);
     uint64_t size_before = get_u64(bytes + 16);
+    if (!size_before)
+        r->ignoring = false; /* an opening has settled what was before, up to the same loss */
     if (!size_before || !r->has_before)
         return PLSM_OK;
     if (r->db->options.read_only && size_before > r->end_before && !r->ignoring_before &&
@@ -197,6 +199,11 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
     }
     if (at != end || seq < r->out->seq_last || seq == 0 || seq > SEQ_MAX - ranges)
         return fail(PLSM_CORRUPT, "%s: record at offset %llu: is not a batch", r->path, (unsigned long long)offset);
+    if (r->db->options.read_only && seq > atomic_load(&r->db->seq) + 1) {
+        r->out->overtaken = true;
+        return fail(PLSM_CONFLICT, "%s: record at offset %llu: a bulk load came in before it", r->path,
+                    (unsigned long long)offset);
+    }
     TRY(flush_full(r->db, r->out));
     TRY(memtable_reserve_ranges(r->out->table, changes, payload.size, ranges));
     struct write_group group;
@@ -246,6 +253,8 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
             lost = true;
             lost_at = end_before;
             log_path(db, number - 1, lost_path, sizeof lost_path);
+        } else if (!r.ignoring) {
+            lost = false;
         }
         out->log_last = number;
         out->logs++;
@@ -271,7 +280,7 @@ plsm_status replay_settled(struct lsm *db, const struct inventory *inventory, ui
     plsm_status status = PLSM_OK;
     for (unsigned tries = 0; tries < tries_max; tries++) {
         status = replay_logs(db, inventory, floor, replay);
-        if (status != PLSM_CONFLICT)
+        if (status != PLSM_CONFLICT || replay->overtaken)
             break;
         struct replay again = {.grown_log = replay->grown_log, .grown_end = replay->grown_end};
         replay_free(replay);

@@ -30,12 +30,15 @@ struct replay {
     uint64_t seq_last;      /* of the last record replayed */
     uint64_t end_last;      /* size of the last of them */
     bool clean;             /* every log was closed in order */
+    bool overtaken;         /* readers: a bulk load, which is in no log, came in after the MANIFEST was read */
     uint64_t grown_log, grown_end; /* readers: the log that the next one says to be longer than it was read to be */
 };
 /* Replays the logs from `floor` on into memory. Sets db->seq. PLSM_CORRUPT when a log is missing or damaged below what
  * was synced. A tear ends the replay: what stands in later logs was never synced and came after it. PLSM_CONFLICT, only
  * of a store that is open for reading: a log was longer than it was read to be, by a writer beside or because its end
- * is lost; the same grown_log and grown_end in *out at the next call say that it is lost. *out is zero otherwise. */
+ * is lost; the same grown_log and grown_end in *out at the next call say that it is lost. *out is zero otherwise. Or,
+ * with *out->overtaken, a record does not follow the one before it: sequence numbers leave out nothing but bulk loads.
+ * */
 plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *out);
 /* The same of a store that is open for reading: a log may grow while it is read, until the writer goes on in the next
  * one, whose file may have been there before. What the next one says of it decides: when it had grown, all is read

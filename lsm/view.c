@@ -52,6 +52,18 @@ struct view *view_acquire(struct lsm *db)
     return view;
 }
 
+struct view *view_acquire_at(struct lsm *db, const struct lsm_snapshot *snapshot, uint64_t *seq)
+{
+    for (;;) {
+        struct view *view = view_acquire(db);
+        /* The view before the sequence number: see db.h. */
+        *seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
+        if (snapshot || view == atomic_load_explicit(&db->view, memory_order_acquire))
+            return view;
+        view_release(view);
+    }
+}
+
 struct lsm_snapshot *lsm_snapshot_create(struct lsm *db)
 {
     struct lsm_snapshot *s = mem_alloc(sizeof *s);

@@ -354,10 +354,65 @@ START_TEST(test_beside_compactions)
 }
 END_TEST
 
+static void fill(const char *prefix, unsigned count)
+{
+    enum { VALUE = 1000 };
+    uint8_t value[VALUE];
+    for (unsigned i = 0; i < count; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "%s%06u", prefix, i);
+        fixture_fill(value, sizeof value, i);
+        assert_ok(plsm_put(db, slice_of(key), slice(value, sizeof value), PLSM_NONE));
+    }
+}
+
+/* Small old runs, then a large memtable with a newer version of a key of theirs, then a load that makes it due to merge
+ * those runs: the merge is done before the memtable could be flushed, unless the load waits for that. */
+static void load_and_merge(const char *policy)
+{
+    enum { SMALL = 3, LARGE = 12000, WAIT_NS = 10 * 1000 * 1000, WAITS = 1000 };
+    char options[200];
+    env = env_memory_create(1);
+    snprintf(options, sizeof options, "background=1,buffer_size=16M,size_ratio=4,cache_size=1M,policy=%s", policy);
+    db = fixture_open(env, PLSM_CREATE, options);
+    fill("a", LARGE);
+    assert_ok(plsm_flush(db));
+    for (unsigned i = 0; i < SMALL; i++) {
+        fixture_put(db, "a", "1");
+        fixture_put(db, "b", "old");
+        fixture_put(db, "z", "1");
+        assert_ok(plsm_flush(db));
+    }
+    double merges = statistic(db->tree, "lsm.compactions");
+    fixture_put(db, "b", "new");
+    fill("c", LARGE);
+    assert_ok(plsm_bulk_create(db, &bulk));
+    put("m", "loaded");
+    put("n", "loaded");
+    assert_ok(plsm_bulk_finish(bulk));
+    plsm_bulk_destroy(bulk);
+    bulk = NULL;
+    for (unsigned i = 0; i < WAITS && statistic(db->tree, "lsm.compactions") == merges; i++)
+        env_sleep_ns(env, WAIT_NS);
+    ck_assert_double_gt(statistic(db->tree, "lsm.compactions"), merges);
+    assert_ok(plsm_flush(db));
+    fixture_expect(db, "b", "new");
+    fixture_expect(db, "m", "loaded");
+    stop();
+}
+
+START_TEST(test_merges_of_loads)
+{
+    load_and_merge("tiered");
+    load_and_merge("lazy");
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {test_order,        test_ends,           test_straight_down,
-                                  test_dropped,      test_recency,        test_snapshots,
-                                  test_large_values, test_deleted_ranges, test_beside_compactions};
+    const TTest *const tests[] = {test_order,          test_ends,           test_straight_down,
+                                  test_dropped,        test_recency,        test_snapshots,
+                                  test_large_values,   test_deleted_ranges, test_beside_compactions,
+                                  test_merges_of_loads};
     return fixture_run("bulk", tests, sizeof tests / sizeof *tests);
 }
