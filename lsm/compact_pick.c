@@ -23,12 +23,30 @@ static uint8_t first_byte(const struct run *run)
     return *(const uint8_t *)run->facts.smallest.data;
 }
 
+/* How many sorted runs of level 0 begin with each byte. */
+struct depths {
+    unsigned counts[256];
+    const struct run *before[256];
+};
+
+/* The next run, newest first; returns how many there are of its byte by now. Parts of one sorted run, such as a bulk
+ * load leaves in level 0, count once. */
+static unsigned count_sorted(struct depths *depths, const struct run *run)
+{
+    uint8_t byte = first_byte(run);
+    const struct run *before = depths->before[byte];
+    depths->counts[byte] += !before || before->facts.seq_max != run->facts.seq_max;
+    depths->before[byte] = run;
+    return depths->counts[byte];
+}
+
 unsigned level0_depth(const struct version *version)
 {
-    unsigned counts[256] = {0}, depth = 0;
+    struct depths depths = {0};
+    unsigned depth = 0;
     const struct level *level = &version->levels[0];
     for (size_t i = 0; i < level->count; i++) {
-        unsigned count = ++counts[first_byte(level->runs[i])];
+        unsigned count = count_sorted(&depths, level->runs[i]);
         depth = count > depth ? count : depth;
     }
     return depth;
@@ -123,14 +141,14 @@ static void add_lower(const struct version *version, struct compaction *c)
  * their bytes count: runs that another policy merged may hold more than all that is below. */
 static double level0_score(const struct version *version, const struct lsm_options *options, uint8_t *byte)
 {
-    unsigned counts[256] = {0};
+    struct depths depths = {0};
     uint64_t bytes[256] = {0};
     double best = 0;
     const struct level *level = &version->levels[0];
     for (size_t i = 0; i < level->count; i++) {
         uint8_t first = first_byte(level->runs[i]);
         bytes[first] += level->runs[i]->facts.file_size;
-        double by_count = (double)++counts[first] / options->l0_compact;
+        double by_count = (double)count_sorted(&depths, level->runs[i]) / options->l0_compact;
         double by_bytes = (double)bytes[first] / (2.0 * (double)level_bytes_max(options, 1));
         double score = by_count > by_bytes ? by_count : by_bytes;
         if (score > best) {
