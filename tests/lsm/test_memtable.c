@@ -33,7 +33,11 @@ static void fill_entry(struct entry *entry, plsm_slice key, uint64_t seq, struct
     if (kind == BATCH_DELETE)
         meta = value = 0;
     memtable_model_content(seq, entry_bytes, meta + value);
-    *entry = (struct entry){key, slice(entry_bytes, meta), slice(entry_bytes + meta, value), seq, kind};
+    *entry = (struct entry){.key = key,
+                            .meta = slice(entry_bytes, meta),
+                            .value = slice(entry_bytes + meta, value),
+                            .seq = seq,
+                            .kind = kind};
 }
 
 /* --- comparing ---------------------------------------------------------------------------------------------------- */
