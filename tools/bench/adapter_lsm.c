@@ -1,5 +1,4 @@
-/* plsm itself, through its public header like any other program. Reads pin values where they stand instead of
- * copying them, as those of RocksDB do. */
+/* plsm itself, through its public header like any other program. Values are copied out, as plsm_get always does. */
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
@@ -16,7 +15,7 @@ struct lsm_db {
 struct lsm_session {
     struct lsm_db *db;
     plsm_batch *batch;
-    plsm_pin pin;     /* of the last get */
+    plsm_value value;
     struct buf large; /* a value above PLSM_INLINE_MAX, as read */
     plsm_iterator *it;
     bool fresh;         /* the iterator stands on an entry that step has not given yet */
@@ -71,7 +70,7 @@ static void session_end(void *handle)
     if (!session)
         return;
     plsm_iterator_destroy(session->it);
-    plsm_pin_release(session->db->db, &session->pin);
+    plsm_value_free(&session->value);
     buf_free(&session->large);
     plsm_batch_destroy(session->batch);
     mem_free(session);
@@ -95,7 +94,6 @@ static plsm_status session_start(void *db, void **out)
 static plsm_status write_records(void *handle, const struct adapter_record *records, uint32_t count)
 {
     struct lsm_session *session = handle;
-    plsm_pin_release(session->db->db, &session->pin);
     if (count == 1 && records->deletion)
         return plsm_delete(session->db->db, records->key, session->db->durability);
     if (count == 1)
@@ -122,12 +120,11 @@ static plsm_status read_large(struct lsm_session *session, plsm_slice key, uint6
 static plsm_status get(void *handle, plsm_slice key, plsm_slice *value)
 {
     struct lsm_session *session = handle;
-    plsm_pin_release(session->db->db, &session->pin);
-    TRY(plsm_get_pinned(session->db->db, NULL, key, &session->pin));
-    if (session->pin.large)
-        return read_large(session, key, session->pin.size, value);
-    *value = session->pin.value;
-    return PLSM_OK;
+    plsm_status status = plsm_get(session->db->db, NULL, key, &session->value);
+    if (status == PLSM_OK && session->value.large)
+        return read_large(session, key, session->value.size, value);
+    *value = session->value.value;
+    return status;
 }
 
 static plsm_status seek(void *handle, plsm_slice from)
