@@ -100,18 +100,6 @@ enum tool_exit inspect_end(const struct tool *tool, plsm *db, enum tool_exit cod
     return code == TOOL_OK && problems ? TOOL_NEGATIVE : code;
 }
 
-enum tool_exit inspect_draw(const struct tool *tool, const char *path, unsigned width, unsigned height,
-                            plsm_status made, struct buf *script)
-{
-    enum tool_exit code = TOOL_ERROR;
-    if (made == PLSM_OK)
-        code = gnuplot_draw(tool, path, width, height, buf_slice(script));
-    else
-        tool_error(tool, PLSM_NO_MEMORY);
-    buf_free(script);
-    return code;
-}
-
 const char *inspect_keyspace(unsigned keyspace)
 {
     switch (keyspace) {

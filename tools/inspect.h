@@ -39,10 +39,6 @@ static inline double inspect_bits(uint64_t bytes)
     return 8.0 * (double)bytes;
 }
 
-/* Has gnuplot draw a script (gnuplot_draw), `made` being how its making ended, and frees it. */
-enum tool_exit inspect_draw(const struct tool *tool, const char *path, unsigned width, unsigned height,
-                            plsm_status made, struct buf *script);
-
 extern const struct command command_inspect_run, command_inspect_level, command_inspect_compaction,
     command_inspect_profile;
 

@@ -228,7 +228,7 @@ static enum tool_exit draw(const struct tool *tool, const struct costs *c, const
         tool_say(tool, "there are no runs to draw");
         return TOOL_ERROR;
     }
-    return inspect_draw(tool, path, WIDTH, HEIGHT, make_script(c, &script), &script);
+    return gnuplot_draw_made(tool, path, WIDTH, HEIGHT, make_script(c, &script), &script);
 }
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)

@@ -216,7 +216,7 @@ static enum tool_exit draw(const struct tool *tool, const struct levels *levels,
         tool_say(tool, "there are no levels to draw");
         return TOOL_ERROR;
     }
-    return inspect_draw(tool, path, WIDTH, HEIGHT, make_script(levels, &script), &script);
+    return gnuplot_draw_made(tool, path, WIDTH, HEIGHT, make_script(levels, &script), &script);
 }
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)

@@ -126,7 +126,7 @@ enum tool_exit inspect_picture_draw(const struct tool *tool, const struct inspec
 {
     struct buf script = {0};
     plsm_status made = p->no_memory ? PLSM_NO_MEMORY : make_script(p, &script);
-    return inspect_draw(tool, path, WIDTH, p->model ? HEIGHT : HEIGHT / 3, made, &script);
+    return gnuplot_draw_made(tool, path, WIDTH, p->model ? HEIGHT : HEIGHT / 3, made, &script);
 }
 
 void inspect_picture_free(struct inspect_picture *p)

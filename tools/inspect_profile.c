@@ -171,7 +171,7 @@ static enum tool_exit draw(const struct tool *tool, const struct profiles *profi
         tool_say(tool, "there are no keys to look up");
         return TOOL_ERROR;
     }
-    return inspect_draw(tool, path, WIDTH, HEIGHT, make_script(profiles, &script), &script);
+    return gnuplot_draw_made(tool, path, WIDTH, HEIGHT, make_script(profiles, &script), &script);
 }
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)

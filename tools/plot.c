@@ -141,3 +141,12 @@ enum tool_exit gnuplot_draw(const struct tool *tool, const char *path, unsigned 
         unlink(temporary);
     return code == 0 ? TOOL_OK : TOOL_ERROR;
 }
+
+enum tool_exit gnuplot_draw_made(const struct tool *tool, const char *path, unsigned width, unsigned height,
+                                 plsm_status made, struct buf *script)
+{
+    enum tool_exit code =
+        made == PLSM_OK ? gnuplot_draw(tool, path, width, height, buf_slice(script)) : tool_error(tool, made);
+    buf_free(script);
+    return code;
+}

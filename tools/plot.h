@@ -22,5 +22,8 @@ static inline double gnuplot_axis_end(double largest)
  * drawing fails; that is told, and TOOL_ERROR returned. */
 enum tool_exit gnuplot_draw(const struct tool *tool, const char *path, unsigned width, unsigned height,
                             plsm_slice script);
+/* The same; `made` is how the making of the script ended, which is freed. */
+enum tool_exit gnuplot_draw_made(const struct tool *tool, const char *path, unsigned width, unsigned height,
+                                 plsm_status made, struct buf *script);
 
 #endif

@@ -183,11 +183,7 @@ static plsm_status make_script(const struct table *table, struct buf *script)
 static enum tool_exit draw(const struct tool *tool, const struct table *table)
 {
     struct buf script = {0};
-    plsm_status status = make_script(table, &script);
-    enum tool_exit code = status == PLSM_OK ? gnuplot_draw(tool, table->plan->plot, 1600, 800, buf_slice(&script))
-                                            : tool_error(tool, status);
-    buf_free(&script);
-    return code;
+    return gnuplot_draw_made(tool, table->plan->plot, 1600, 800, make_script(table, &script), &script);
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */

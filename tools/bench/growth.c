@@ -115,11 +115,7 @@ static plsm_status make_script(const struct growth *growth, struct buf *script)
 static enum tool_exit draw(const struct tool *tool, const struct growth *growth)
 {
     struct buf script = {0};
-    plsm_status status = make_script(growth, &script);
-    enum tool_exit code = status == PLSM_OK ? gnuplot_draw(tool, growth->plan->plot, 1600, 1000, buf_slice(&script))
-                                            : tool_error(tool, status);
-    buf_free(&script);
-    return code;
+    return gnuplot_draw_made(tool, growth->plan->plot, 1600, 1000, make_script(growth, &script), &script);
 }
 
 static plsm_status measure(struct growth *growth, FILE *csv)
