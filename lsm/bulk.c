@@ -86,7 +86,7 @@ plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out)
     if (!bulk)
         return fail(PLSM_NO_MEMORY, "no memory for a bulk load");
     bulk->db = db;
-    output_job_start(db, db->options.file_size, env_wall_ns(db->env) / 1000000000, &bulk->output);
+    output_job_start(db, db->options.file_size, db_now_s(db), &bulk->output);
     *out = bulk;
     return PLSM_OK;
 }

@@ -44,11 +44,6 @@ struct version *version_newest(struct lsm *db)
     return version;
 }
 
-static uint64_t now_s(struct lsm *db)
-{
-    return env_wall_ns(db->env) / 1000000000;
-}
-
 /* Says where the output of a plan will lie, before anybody can put a bulk load there. Under edit_lock. */
 static void announce(struct lsm *db, const struct compaction *plan)
 {
@@ -77,7 +72,7 @@ static plsm_status compact_once(struct lsm *db, bool *worked)
     plsm_status status = PLSM_OK;
     mutex_lock(&db->edit_lock);
     struct version *version = version_newest(db);
-    *worked = compaction_pick(version, &db->options, db->compact_cursor, now_s(db), &plan, &status);
+    *worked = compaction_pick(version, &db->options, db->compact_cursor, db_now_s(db), &plan, &status);
     if (*worked && status == PLSM_OK)
         announce(db, &plan);
     mutex_unlock(&db->edit_lock);
@@ -95,7 +90,7 @@ static bool compact_needed(struct lsm *db)
 {
     struct compaction plan = {0};
     plsm_status status = PLSM_OK;
-    bool needed = compaction_pick(db->version, &db->options, db->compact_cursor, now_s(db), &plan, &status);
+    bool needed = compaction_pick(db->version, &db->options, db->compact_cursor, db_now_s(db), &plan, &status);
     compaction_free(&plan);
     return needed;
 }

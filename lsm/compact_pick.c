@@ -18,40 +18,6 @@ uint64_t level_bytes_max(const struct lsm_options *options, unsigned level)
     return bytes;
 }
 
-static uint8_t first_byte(const struct run *run)
-{
-    return *(const uint8_t *)run->facts.smallest.data;
-}
-
-/* How many sorted runs of level 0 begin with each byte. */
-struct depths {
-    unsigned counts[256];
-    const struct run *before[256];
-};
-
-/* The next run, newest first; returns how many there are of its byte by now. Parts of one sorted run, such as a bulk
- * load leaves in level 0, count once. */
-static unsigned count_sorted(struct depths *depths, const struct run *run)
-{
-    uint8_t byte = first_byte(run);
-    const struct run *before = depths->before[byte];
-    depths->counts[byte] += !before || before->facts.seq_max != run->facts.seq_max;
-    depths->before[byte] = run;
-    return depths->counts[byte];
-}
-
-unsigned level0_depth(const struct version *version)
-{
-    struct depths depths = {0};
-    unsigned depth = 0;
-    const struct level *level = &version->levels[0];
-    for (size_t i = 0; i < level->count; i++) {
-        unsigned count = count_sorted(&depths, level->runs[i]);
-        depth = count > depth ? count : depth;
-    }
-    return depth;
-}
-
 /* --- plans -------------------------------------------------------------------------------------------------------- */
 
 void compaction_free(struct compaction *c)
@@ -79,7 +45,7 @@ plsm_status compaction_begin(const struct version *version, struct compaction *o
 static bool continues(const struct compaction *c, const struct run *run)
 {
     const struct compaction_source *s = c->source_count ? &c->sources[c->source_count - 1] : NULL;
-    bool same = s && s->level == 0 && c->runs[c->run_count - 1]->facts.seq_max == run->facts.seq_max;
+    bool same = s && s->level == 0 && run_same_sorted(c->runs[c->run_count - 1], run);
     for (size_t i = 0; same && i < s->count; i++)
         same = !run_overlaps(c->runs[c->run_count - 1 - i], run->facts.smallest, run->facts.largest);
     return same;
@@ -141,14 +107,14 @@ static void add_lower(const struct version *version, struct compaction *c)
  * their bytes count: runs that another policy merged may hold more than all that is below. */
 static double level0_score(const struct version *version, const struct lsm_options *options, uint8_t *byte)
 {
-    struct depths depths = {0};
+    struct sorted_runs seen = {0};
     uint64_t bytes[256] = {0};
     double best = 0;
     const struct level *level = &version->levels[0];
     for (size_t i = 0; i < level->count; i++) {
-        uint8_t first = first_byte(level->runs[i]);
+        uint8_t first = run_first_byte(level->runs[i]);
         bytes[first] += level->runs[i]->facts.file_size;
-        double by_count = (double)count_sorted(&depths, level->runs[i]) / options->l0_compact;
+        double by_count = (double)sorted_runs_next(&seen, level->runs[i]) / options->l0_compact;
         double by_bytes = (double)bytes[first] / (2.0 * (double)level_bytes_max(options, 1));
         double score = by_count > by_bytes ? by_count : by_bytes;
         if (score > best) {
@@ -168,7 +134,7 @@ static plsm_status plan_level0(const struct version *version, uint8_t byte, stru
     TRY(compaction_begin(version, out));
     out->output_level = 1;
     for (size_t i = 0; i < level->count; i++) /* newest first */
-        if (first_byte(level->runs[i]) == byte)
+        if (run_first_byte(level->runs[i]) == byte)
             compaction_add_young(out, oldest = level->runs[i]);
     if (version_overlapping(version, 1, oldest->facts.smallest, oldest->facts.largest, &first) == 0 &&
         !deletes(oldest)) {
@@ -232,7 +198,7 @@ static bool plan_for_run(const struct version *version, const struct lsm_options
     if (level > 0)
         *status = plan_run(version, level, at, out);
     else if (tier_policy(options).partial)
-        *status = plan_level0(version, first_byte(run), out);
+        *status = plan_level0(version, run_first_byte(run), out);
     else
         return tiers_compaction_from(version, options, run, down, out, status);
     return true;
@@ -300,9 +266,9 @@ bool compaction_pick_range(const struct version *version, unsigned level, plsm_s
     out->level = level;
     out->output_level = level + 1;
     for (size_t i = 0; i < l->count; i++)
-        wanted[first_byte(l->runs[i])] |= run_overlaps(l->runs[i], from, to);
+        wanted[run_first_byte(l->runs[i])] |= run_overlaps(l->runs[i], from, to);
     for (size_t i = 0; i < l->count && level == 0; i++) /* older runs below must not be overtaken, so all of the byte */
-        if (wanted[first_byte(l->runs[i])])
+        if (wanted[run_first_byte(l->runs[i])])
             compaction_add_young(out, l->runs[i]);
     if (level > 0) {
         size_t first = 0, count = version_overlapping(version, level, from, to, &first);

@@ -96,25 +96,14 @@ struct tiers {
     unsigned levels[LSM_LEVELS]; /* of those behind the young ones */
 };
 
-static uint8_t first_byte(const struct run *run)
-{
-    return *(const uint8_t *)run->facts.smallest.data;
-}
-
-/* Whether `run` is a part of the same sorted run as `before` (NULL: none). Both of level 0, of one first byte. */
-static bool continues(const struct run *before, const struct run *run)
-{
-    return before && before->facts.seq_max == run->facts.seq_max;
-}
-
 /* What of a deeper level begins with a byte: a range of its runs. */
 static size_t runs_of_byte(const struct level *level, uint8_t byte, size_t *first)
 {
     size_t behind = runs_reaching(level->runs, level->count, slice(&byte, 1), (uint64_t)byte << 56);
-    while (behind < level->count && first_byte(level->runs[behind]) < byte)
+    while (behind < level->count && run_first_byte(level->runs[behind]) < byte)
         behind++; /* the range tombstones of one may end where the byte begins */
     *first = behind;
-    while (behind < level->count && first_byte(level->runs[behind]) == byte)
+    while (behind < level->count && run_first_byte(level->runs[behind]) == byte)
         behind++;
     return behind - *first;
 }
@@ -125,9 +114,9 @@ static void list_young(const struct version *version, struct tiers *t)
     const struct run *before = NULL;
     for (size_t i = 0; i < level->count; i++) {
         const struct run *run = level->runs[i];
-        if (first_byte(run) != t->byte)
+        if (run_first_byte(run) != t->byte)
             continue;
-        t->count += !continues(before, run);
+        t->count += !run_same_sorted(before, run);
         t->bytes[t->count - 1] += run->facts.file_size;
         before = run;
     }
@@ -171,9 +160,9 @@ static plsm_status plan_tiers(const struct version *version, const struct tiers 
     out->level = first < t->young ? 0 : t->levels[first - t->young];
     out->output_level = oldest ? lowest_level(version) : end > t->young ? t->levels[end - 1 - t->young] : 0;
     for (size_t i = 0; i < young->count; i++) {
-        if (first_byte(young->runs[i]) != t->byte)
+        if (run_first_byte(young->runs[i]) != t->byte)
             continue;
-        at += !continues(before, young->runs[i]);
+        at += !run_same_sorted(before, young->runs[i]);
         before = young->runs[i];
         if (at > first && at <= end)
             compaction_add_young(out, young->runs[i]);
@@ -197,7 +186,7 @@ static struct run *find_movable(const struct version *version, uint8_t byte)
     struct run *oldest = NULL;
     size_t first = 0;
     for (size_t i = 0; i < young->count; i++)
-        if (first_byte(young->runs[i]) == byte)
+        if (run_first_byte(young->runs[i]) == byte)
             oldest = young->runs[i];
     bool movable = oldest && oldest->facts.deletions == 0 && oldest->facts.ranges == 0;
     for (unsigned l = 1; l < LSM_LEVELS && movable; l++)
@@ -218,7 +207,7 @@ static plsm_status plan_move(const struct version *version, struct run *run, str
 static void note_bytes(const struct version *version, bool present[256])
 {
     for (size_t i = 0; i < version->levels[0].count; i++)
-        present[first_byte(version->levels[0].runs[i])] = true;
+        present[run_first_byte(version->levels[0].runs[i])] = true;
 }
 
 /* Which sorted run of level 0 with its first byte `run` is in; their number: none. */
@@ -228,9 +217,9 @@ static size_t tier_of(const struct version *version, const struct run *run)
     const struct run *before = NULL;
     size_t at = 0;
     for (size_t i = 0; i < level->count && before != run; i++) {
-        if (first_byte(level->runs[i]) != first_byte(run))
+        if (run_first_byte(level->runs[i]) != run_first_byte(run))
             continue;
-        at += !continues(before, level->runs[i]);
+        at += !run_same_sorted(before, level->runs[i]);
         before = level->runs[i];
     }
     return before == run ? at - 1 : at;
@@ -245,7 +234,7 @@ static size_t newer_than(const struct version *version, const struct tiers *t, c
         count = t->young < t->count ? t->young : t->count - 1;
     for (; inside; inside = inside->inside)
         for (size_t i = 0; i < inside->run_count; i++) {
-            if (first_byte(inside->runs[i]) != t->byte)
+            if (run_first_byte(inside->runs[i]) != t->byte)
                 continue;
             size_t at = tier_of(version, inside->runs[i]); /* of a deeper level: behind those of level 0 */
             count = at < count ? at : count;
@@ -315,7 +304,7 @@ bool tiers_compaction_from(const struct version *version, const struct lsm_optio
 {
     struct tiers t = {0};
     size_t at = tier_of(version, run), count = 0;
-    *status = list_tiers(version, first_byte(run), &t);
+    *status = list_tiers(version, run_first_byte(run), &t);
     if (*status == PLSM_OK && (down || at + 1 == t.count))
         count = t.count - at;
     else if (*status == PLSM_OK &&

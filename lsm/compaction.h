@@ -46,8 +46,6 @@ bool compaction_pick_values(const struct version *version, const struct lsm_opti
 /* What level `level` may hold before it is compacted: bytes. Level 1 as much as starts a compaction of level 0, each
  * deeper level size_ratio times more. Example: buffer_size 64 MiB, l0_compact 4, ratio 10: 256 MiB, 2.5 GiB, 25 GiB. */
 uint64_t level_bytes_max(const struct lsm_options *options, unsigned level);
-/* The largest number of sorted runs of level 0 whose keys begin with one byte: how many a read may have to look at. */
-unsigned level0_depth(const struct version *version);
 
 /* --- sorted runs: tiered, lazy, and whatever runs_per_level and runs_last_level say (compact_tiers.c) --- */
 

@@ -142,6 +142,12 @@ struct lsm {
     struct garbage garbage;
 };
 
+/* Seconds since 1970, as ages of runs are told. */
+static inline uint64_t db_now_s(const struct lsm *db)
+{
+    return env_wall_ns(db->env) / 1000000000;
+}
+
 /* An empty memtable, charged to the budget. NULL: no memory. */
 struct memtable *db_memtable_create(struct lsm *db);
 

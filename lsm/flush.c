@@ -97,7 +97,7 @@ static plsm_status write_table(struct lsm *db, const struct memtable *table, str
     const struct tombstones *ranges = memtable_ranges(table);
     f.merge.arena.account = mem_account_now();
     plsm_status status = ranges ? tombstone_merge_add(&f.merge, ranges, 0) : PLSM_OK;
-    output_job_start(db, memtable_bytes(table), env_wall_ns(db->env) / 1000000000, &f.job);
+    output_job_start(db, memtable_bytes(table), db_now_s(db), &f.job);
     tombstone_merge_join(&f.merge);
     f.ranges.list = &f.merge.list;
     for (size_t i = 0; i < f.merge.list.count; i++)

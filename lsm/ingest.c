@@ -91,10 +91,7 @@ static plsm_status read_frame(struct ingest *in)
     TRY(env_read(in->from, in->size - sizeof *f, f, sizeof *f));
     if (memcmp(h->magic, RUN_MAGIC, sizeof h->magic) != 0)
         return damaged(in, "wrong magic");
-    if (h->version < RUN_VERSION_OLDEST || h->version > RUN_VERSION)
-        return fail(PLSM_VERSION,
-                    "%s: has run format version %u, this program knows version %u to %u; use a newer plsm",
-                    env_path(in->from), h->version, RUN_VERSION_OLDEST, RUN_VERSION);
+    TRY(run_check_version(h->version, env_path(in->from)));
     if (h->checksum != checksum(h, offsetof(struct run_file_header, checksum), 0))
         return damaged(in, "the header has a wrong checksum");
     if (memcmp(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic) != 0 ||
@@ -112,18 +109,9 @@ static plsm_status read_frame(struct ingest *in)
                                    .key_bytes = f->key_bytes,
                                    .value_bytes = f->value_bytes,
                                    .filter_keys = f->filter_keys,
-                                   .oldest_s = env_wall_ns(in->db->env) / 1000000000,
+                                   .oldest_s = db_now_s(in->db),
                                    .units = f->units};
     return read_bounds(in);
-}
-
-static plsm_status append(struct ingest *in, const void *data, size_t size)
-{
-    TRY(env_append(in->to, data, size));
-    counter_add(&in->db->counters, COUNT_WRITES, 1);
-    counter_add(&in->db->counters, COUNT_WRITE_BYTES, size);
-    simulated_write(in->db->context.simulated, size);
-    return PLSM_OK;
 }
 
 /* All that is between header and footer. */
@@ -138,7 +126,7 @@ static plsm_status copy_middle(struct ingest *in)
         size_t size = end - offset < COPY_BYTES ? (size_t)(end - offset) : COPY_BYTES;
         status = env_read(in->from, offset, bytes, size);
         if (status == PLSM_OK)
-            status = append(in, bytes, size);
+            status = run_context_append(&in->db->context, in->to, bytes, size);
         offset += size;
     }
     mem_free(bytes);
@@ -155,9 +143,9 @@ static plsm_status copy(struct ingest *in)
     h->checksum = checksum(h, offsetof(struct run_file_header, checksum), 0);
     f->checksum = checksum(f, offsetof(struct run_footer, checksum), h->salt);
     TRY(env_open(in->db->env, in->path, ENV_APPEND, &in->to));
-    TRY(append(in, h, sizeof *h));
+    TRY(run_context_append(&in->db->context, in->to, h, sizeof *h));
     TRY(copy_middle(in));
-    TRY(append(in, f, sizeof *f));
+    TRY(run_context_append(&in->db->context, in->to, f, sizeof *f));
     return env_sync(in->to);
 }
 

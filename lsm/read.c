@@ -372,29 +372,43 @@ static inline __attribute__((always_inline)) plsm_status find_entry(struct lsm *
     return status;
 }
 
+/* Begins a lookup: enters the epoch, and returns the view that is asked. */
+static inline __attribute__((always_inline)) const struct view *
+begin_get(struct lsm *db, const struct lsm_snapshot *snapshot, struct run_question *q, struct page_hold *hold)
+{
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    hold->heap = NULL;
+    epoch_enter(db->epoch);
+    /* The view before the sequence number: see db.h. */
+    const struct view *view = atomic_load_explicit(&db->view, memory_order_acquire);
+    q->counts = counters_mine(&db->counters);
+    q->seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
+    return view;
+}
+
+static inline void end_get(struct lsm *db, const struct run_question *q, struct page_hold *hold, plsm_status status)
+{
+    page_hold_release(hold);
+    epoch_exit(db->epoch);
+    stripe_add(q->counts, COUNT_GETS, 1);
+    if (status == PLSM_OK)
+        stripe_add(q->counts, COUNT_GETS_FOUND, 1);
+}
+
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
                     struct lsm_value *out)
 {
     struct page_hold hold;
     struct entry entry;
     struct memtable *table;
-    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
-    hold.heap = NULL;
-    epoch_enter(db->epoch);
-    /* The view before the sequence number: see db.h. */
-    const struct view *view = atomic_load_explicit(&db->view, memory_order_acquire);
-    struct run_question q = {.key = key, .no_value = no_value, .counts = counters_mine(&db->counters)};
-    q.seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
+    struct run_question q = {.key = key, .no_value = no_value};
+    const struct view *view = begin_get(db, snapshot, &q, &hold);
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
         status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(view->version, key, &entry, no_value, out);
     if (__builtin_expect(db->options.validation_ppm > 0, 0) && !table && validation_due(db->options.validation_ppm))
         status = validate(db, view->version, &q, status, out);
-    page_hold_release(&hold);
-    epoch_exit(db->epoch);
-    stripe_add(q.counts, COUNT_GETS, 1);
-    if (status == PLSM_OK)
-        stripe_add(q.counts, COUNT_GETS_FOUND, 1);
+    end_get(db, &q, &hold, status);
     return status;
 }
 
@@ -469,23 +483,15 @@ plsm_status lsm_get_pinned(struct lsm *db, const struct lsm_snapshot *snapshot, 
     struct page_hold hold;
     struct entry entry;
     struct memtable *table;
-    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    struct run_question q = {.key = key};
+    const struct view *view = begin_get(db, snapshot, &q, &hold);
     *out = (struct lsm_pin){0};
-    hold.heap = NULL;
-    epoch_enter(db->epoch);
-    const struct view *view = atomic_load_explicit(&db->view, memory_order_acquire);
-    struct run_question q = {.key = key, .counts = counters_mine(&db->counters)};
-    q.seq = snapshot ? snapshot->seq : atomic_load_explicit(&db->seq, memory_order_acquire);
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
         status =
             entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : pin_entry(db, view->version, &q, &entry, table, &hold, out);
-    page_hold_release(&hold);
-    epoch_exit(db->epoch);
-    stripe_add(q.counts, COUNT_GETS, 1);
-    if (status == PLSM_OK)
-        stripe_add(q.counts, COUNT_GETS_FOUND, 1);
-    else
+    end_get(db, &q, &hold, status);
+    if (status != PLSM_OK)
         *out = (struct lsm_pin){0};
     return status;
 }

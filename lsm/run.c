@@ -97,9 +97,27 @@ void run_leave_young(struct run *run)
     run->young_place = YOUNG_PLACE_NONE;
 }
 
+plsm_status run_context_append(const struct run_context *context, struct env_file *file, const void *data, size_t size)
+{
+    TRY(env_append(file, data, size));
+    counter_add(context->counters, COUNT_WRITES, 1);
+    counter_add(context->counters, COUNT_WRITE_BYTES, size);
+    simulated_write(context->simulated, size);
+    return PLSM_OK;
+}
+
 void run_path(const struct run_context *context, uint64_t number, char *path, size_t size)
 {
     snprintf(path, size, "%s/run-%08llu", context->path, (unsigned long long)number);
+}
+
+plsm_status run_check_version(uint32_t version, const char *path)
+{
+    if (version < RUN_VERSION_OLDEST || version > RUN_VERSION)
+        return fail(PLSM_VERSION,
+                    "%s: has run format version %u, this program knows version %u to %u; use a newer plsm", path,
+                    version, RUN_VERSION_OLDEST, RUN_VERSION);
+    return PLSM_OK;
 }
 
 static plsm_status read_header(const struct run *run, const struct run_body *body)
@@ -109,10 +127,7 @@ static plsm_status read_header(const struct run *run, const struct run_body *bod
     TRY(env_read(body->file, 0, &h, sizeof h));
     if (memcmp(h.magic, RUN_MAGIC, sizeof h.magic) != 0)
         return fail(PLSM_CORRUPT, "%s: is not a run of a plsm store (wrong magic)", path);
-    if (h.version < RUN_VERSION_OLDEST || h.version > RUN_VERSION)
-        return fail(PLSM_VERSION,
-                    "%s: has run format version %u, this program knows version %u to %u; use a newer plsm", path,
-                    h.version, RUN_VERSION_OLDEST, RUN_VERSION);
+    TRY(run_check_version(h.version, path));
     if (h.checksum != checksum(&h, offsetof(struct run_file_header, checksum), 0))
         return fail(PLSM_CORRUPT, "%s: header: checksum mismatch", path);
     if (h.number != run->facts.number || h.salt != run->facts.salt)

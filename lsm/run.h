@@ -173,8 +173,13 @@ void run_ref(struct run *run);
 void run_unref(struct run *run); /* accepts NULL */
 /* The run gives its place in the table over young runs back; versions that name it keep it alive. */
 void run_leave_young(struct run *run);
+/* Appends to a file of the store that is being written, counts that, and charges it where I/O is simulated. Errors as
+ * env_append. */
+plsm_status run_context_append(const struct run_context *context, struct env_file *file, const void *data, size_t size);
 /* Writes the path of run `number` into `path`. */
 void run_path(const struct run_context *context, uint64_t number, char *path, size_t size);
+/* PLSM_VERSION, with a message that names the file, where the format of a run is not known. */
+plsm_status run_check_version(uint32_t version, const char *path);
 /* Loads what is needed to read. PLSM_CORRUPT, PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status run_open(struct run *run, struct run_body **out);
 /* The traditional index, loaded when it is not there yet. */
@@ -203,6 +208,18 @@ void run_traditional_free(struct run_traditional *t); /* accepts NULL */
 static inline bool run_overlaps(const struct run *run, plsm_slice smallest, plsm_slice largest)
 {
     return slice_compare(run->facts.smallest, largest) <= 0 && slice_compare(run->facts.largest, smallest) >= 0;
+}
+
+/* The keyspace of a run: all its keys begin with it. */
+static inline uint8_t run_first_byte(const struct run *run)
+{
+    return *(const uint8_t *)run->facts.smallest.data;
+}
+
+/* Whether `run` is a part of the same sorted run as `before` (NULL: none). Both of level 0, of one first byte. */
+static inline bool run_same_sorted(const struct run *before, const struct run *run)
+{
+    return before && before->facts.seq_max == run->facts.seq_max;
 }
 
 /* Whether `key` lies inside the bounds of a run; `head` is its key_head. */

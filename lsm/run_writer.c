@@ -45,10 +45,7 @@ static plsm_status write_out(struct run_writer *w)
 {
     if (w->out.size == 0)
         return PLSM_OK;
-    TRY(env_append(w->file, w->out.data, w->out.size));
-    counter_add(w->context->counters, COUNT_WRITES, 1);
-    counter_add(w->context->counters, COUNT_WRITE_BYTES, w->out.size);
-    simulated_write(w->context->simulated, w->out.size);
+    TRY(run_context_append(w->context, w->file, w->out.data, w->out.size));
     w->written += w->out.size;
     w->out.size = 0;
     return PLSM_OK;

@@ -342,20 +342,32 @@ size_t version_overlapping(const struct version *version, unsigned level, plsm_s
     return behind - *first;
 }
 
+unsigned sorted_runs_next(struct sorted_runs *seen, const struct run *run)
+{
+    uint8_t byte = run_first_byte(run);
+    seen->counts[byte] += !run_same_sorted(seen->before[byte], run);
+    seen->before[byte] = run;
+    return seen->counts[byte];
+}
+
+unsigned level0_depth(const struct version *version)
+{
+    struct sorted_runs seen = {0};
+    unsigned depth = 0;
+    const struct level *level = &version->levels[0];
+    for (size_t i = 0; i < level->count; i++) {
+        unsigned count = sorted_runs_next(&seen, level->runs[i]);
+        depth = count > depth ? count : depth;
+    }
+    return depth;
+}
+
 unsigned version_sorted_runs(const struct version *version)
 {
-    unsigned counts[256] = {0}, deepest = 0, levels = 0;
-    const struct run *before[256] = {NULL};
-    for (size_t i = 0; i < version->levels[0].count; i++) {
-        const struct run *run = version->levels[0].runs[i];
-        uint8_t byte = *(const uint8_t *)run->facts.smallest.data;
-        counts[byte] += !before[byte] || before[byte]->facts.seq_max != run->facts.seq_max;
-        before[byte] = run;
-        deepest = counts[byte] > deepest ? counts[byte] : deepest;
-    }
+    unsigned levels = 0;
     for (unsigned level = 1; level < LSM_LEVELS; level++)
         levels += version->levels[level].count > 0;
-    return deepest + levels;
+    return level0_depth(version) + levels;
 }
 
 static uint64_t bytes_of(const struct run *run, bool values)

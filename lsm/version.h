@@ -94,6 +94,16 @@ enum lsm_group version_group(const struct version *version, unsigned level);
  * [*first, *first + returned). */
 size_t version_overlapping(const struct version *version, unsigned level, plsm_slice smallest, plsm_slice largest,
                            size_t *first);
+/* Counts the sorted runs of level 0 by their first byte; zero it to start. */
+struct sorted_runs {
+    unsigned counts[256];
+    const struct run *before[256];
+};
+/* The next run of level 0, newest first; returns how many sorted runs there are of its byte by now. Parts of one sorted
+ * run, such as a bulk load leaves in level 0, count once. */
+unsigned sorted_runs_next(struct sorted_runs *seen, const struct run *run);
+/* The largest number of sorted runs of level 0 whose keys begin with one byte: how many a read may have to look at. */
+unsigned level0_depth(const struct version *version);
 /* How many sorted runs a lookup may have to ask: deeper levels that hold anything, and in level 0 as many as the first
  * byte has of which there are most. */
 unsigned version_sorted_runs(const struct version *version);
