@@ -9,7 +9,7 @@
 enum {
     RETRY_NS = 1000 * 1000 * 1000, /* after a failure that may pass */
     ADOPT_CHECK_NS = 1000 * 1000 * 1000,
-    AGE_CHECK_NS = 1000 * 1000 * 1000,
+    AGE_CHECK_NS = 1000 * 1000 * 1000, /* for old data, and for another mix of operations */
 };
 
 /* Takes the right to compact; false when the store is closing. Under lock. */
@@ -66,6 +66,42 @@ static void announce_end(struct lsm *db)
     mutex_unlock(&db->edit_lock);
 }
 
+static struct follow_totals totals_now(const struct lsm *db)
+{
+    return (struct follow_totals){.puts = atomic_load(&db->seq),
+                                  .lookups = counter_read(&db->counters, COUNT_GETS),
+                                  .found = counter_read(&db->counters, COUNT_GETS_FOUND),
+                                  .scans = counter_read(&db->counters, COUNT_SCANS),
+                                  .scan_entries = counter_read(&db->counters, COUNT_SCAN_ENTRIES)};
+}
+
+/* Whether it is time to look whether another policy suits better. Under lock. */
+static bool look_needed(const struct lsm *db)
+{
+    if (!db->follow.on)
+        return false;
+    struct follow_totals now = totals_now(db);
+    uint64_t entries = version_entries(db->version);
+    return entries > 0 && follow_due(&db->follow, &now, entries);
+}
+
+/* Takes up the policy that suits what is asked of the store, if it is time. By who has compacting. */
+static void look(struct lsm *db)
+{
+    uint64_t bytes = 0;
+    mutex_lock(&db->edit_lock);
+    mutex_lock(&db->lock);
+    if (look_needed(db)) {
+        struct follow_totals now = totals_now(db);
+        for (unsigned level = 0; level < LSM_LEVELS; level++)
+            bytes += db->version->levels[level].bytes;
+        db->options.policy = follow_look(&db->follow, &now, &db->options, version_entries(db->version), bytes);
+        db->writers_depth = writers_depth(db->version, &db->options);
+    }
+    mutex_unlock(&db->lock);
+    mutex_unlock(&db->edit_lock);
+}
+
 static plsm_status compact_once(struct lsm *db, bool *worked)
 {
     struct compaction plan = {0};
@@ -106,6 +142,7 @@ plsm_status compact_pending(struct lsm *db, bool once, bool *worked)
     if (!mine)
         return PLSM_OK;
     while (status == PLSM_OK && more) {
+        look(db);
         status = compact_once(db, &more);
         *worked |= more;
         more &= !once;
@@ -197,7 +234,7 @@ static void compactor(void *arg)
     mutex_lock(&db->lock);
     while (!db->closing) {
         bool healthy = db->broken == PLSM_OK;
-        bool compact = healthy && !db->manual_waiting && !db->compacting && compact_needed(db);
+        bool compact = healthy && !db->manual_waiting && !db->compacting && (look_needed(db) || compact_needed(db));
         bool train = healthy && db->training_due;
         if (!compact && !train) {
             if (healthy && may_adopt) {
@@ -208,7 +245,7 @@ static void compactor(void *arg)
                 later = outcome == ADOPTION_LATER;
                 continue; /* there may be other things to do by now */
             }
-            if (later || db->options.compact_age_s)
+            if (later || db->options.compact_age_s || db->follow.on)
                 condition_wait_ns(&db->work, &db->lock, later ? ADOPT_CHECK_NS : AGE_CHECK_NS);
             else
                 condition_wait(&db->work, &db->lock);

@@ -16,6 +16,8 @@ enum counter {
     COUNT_GETS, /* keys asked for */
     COUNT_GETS_FOUND,
     COUNT_MULTI_GETS,          /* calls of lsm_multi_get */
+    COUNT_SCANS,               /* times an iterator was placed */
+    COUNT_SCAN_ENTRIES,        /* steps of iterators */
     COUNT_FILTER_PROBES,       /* runs whose filter was asked, or the table of young runs for it */
     COUNT_YOUNG_PROBES,        /* of the table of young runs: one for all of them */
     COUNT_RUN_LOOKUPS,         /* lookups that reached the index of a run (its filter said maybe) */

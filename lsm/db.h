@@ -16,7 +16,7 @@
 #include "base/epoch.h"
 #include "base/sync.h"
 #include "lsm/arena.h"
-#include "lsm/compaction.h"
+#include "lsm/follow.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/reclog.h"
@@ -74,7 +74,8 @@ struct merging {
 
 struct lsm {
     uint32_t magic;
-    struct lsm_options options;
+    struct lsm_options options; /* as opened, but for `policy`, which is never LSM_POLICY_AUTO: that changes under
+                                   edit_lock and lock, by who has compacting */
     struct env *env;
     char *path;
     struct epoch *epoch;
@@ -127,6 +128,7 @@ struct lsm {
     condition work, progress; /* for the threads; for whoever waits for them */
     struct env_thread *flusher, *compactor;
     unsigned writers_depth;   /* of the version */
+    struct follow follow;     /* changed by who has compacting */
     struct buf compact_cursor[LSM_LEVELS]; /* where the next compaction of a level begins; owner: who has compacting */
 
     /* the leader's */

@@ -63,8 +63,6 @@ plsm_status sample_run(struct lsm *db, struct run *run, uint64_t count, struct r
  * random order. A run that is damaged is counted like a page. */
 plsm_status sample_view(struct lsm *db, const struct view *view, uint64_t count, struct random *random,
                         struct key_list *out, uint64_t *damaged);
-/* How many entries the runs of a version have. */
-uint64_t version_entries(const struct version *version);
 /* Makes a key that looks like `key` and is another one: one byte, not the first, becomes that of `like` in the same
  * place, or a neighbouring one. PLSM_NO_MEMORY. */
 plsm_status make_similar(struct random *random, plsm_slice key, plsm_slice like, struct buf *out);

@@ -80,15 +80,6 @@ plsm_status sample_run(struct lsm *db, struct run *run, uint64_t count, struct r
 
 /* --- of everything ------------------------------------------------------------------------------------------------ */
 
-uint64_t version_entries(const struct version *version)
-{
-    uint64_t entries = 0;
-    for (unsigned level = 0; level < LSM_LEVELS; level++)
-        for (size_t i = 0; i < version->levels[level].count; i++)
-            entries += version->levels[level].runs[i]->facts.entries;
-    return entries;
-}
-
 /* Every so many-th key of a memtable, from a random one on. */
 static plsm_status sample_memtable(const struct memtable *table, uint64_t count, struct random *random,
                                    struct key_list *out)

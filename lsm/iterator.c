@@ -36,6 +36,7 @@ struct lsm_iterator {
     plsm_slice from, to; /* into `bounds`; empty: open */
     uint64_t to_head;
     struct buf place;         /* the current key, when the direction changes */
+    uint64_t scans, steps;    /* to be counted */
     bool no_value, separated; /* separated: `shown` is the current entry, its value read from a value log */
     struct entry shown;
     struct buf record; /* its value */
@@ -162,6 +163,8 @@ void lsm_iterator_destroy(struct lsm_iterator *it)
 {
     if (!it)
         return;
+    counter_add(&it->db->counters, COUNT_SCANS, it->scans);
+    counter_add(&it->db->counters, COUNT_SCAN_ENTRIES, it->steps);
     merge_destroy(&it->merge);
     for (unsigned i = 0; i < it->count; i++)
         cursor_close(&it->cursors[i]);
@@ -259,6 +262,7 @@ static void settle(struct lsm_iterator *it, enum direction direction)
 
 void lsm_iterator_first(struct lsm_iterator *it)
 {
+    it->scans++;
     it->status = PLSM_OK;
     if (it->from.size)
         merge_seek(&it->merge, it->from);
@@ -269,6 +273,7 @@ void lsm_iterator_first(struct lsm_iterator *it)
 
 void lsm_iterator_last(struct lsm_iterator *it)
 {
+    it->scans++;
     it->status = PLSM_OK;
     if (it->to.size)
         merge_seek_before(&it->merge, it->to);
@@ -279,6 +284,7 @@ void lsm_iterator_last(struct lsm_iterator *it)
 
 void lsm_iterator_seek(struct lsm_iterator *it, plsm_slice key)
 {
+    it->scans++;
     it->status = PLSM_OK;
     merge_seek(&it->merge, it->from.size && slice_compare(key, it->from) < 0 ? it->from : key);
     settle(it, FORWARD);
@@ -286,6 +292,7 @@ void lsm_iterator_seek(struct lsm_iterator *it, plsm_slice key)
 
 void lsm_iterator_seek_before(struct lsm_iterator *it, plsm_slice key)
 {
+    it->scans++;
     it->status = PLSM_OK;
     merge_seek_before(&it->merge, it->to.size && slice_compare(key, it->to) > 0 ? it->to : key);
     settle(it, BACKWARD);
@@ -308,6 +315,7 @@ void lsm_iterator_next(struct lsm_iterator *it)
 {
     if (it->direction == NOWHERE)
         return;
+    it->steps++;
     if (it->direction == BACKWARD) {
         if (!remember_place(it))
             return;
@@ -325,6 +333,7 @@ void lsm_iterator_previous(struct lsm_iterator *it)
 {
     if (it->direction == NOWHERE)
         return;
+    it->steps++;
     if (it->direction == FORWARD) {
         if (!remember_place(it))
             return;

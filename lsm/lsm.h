@@ -40,8 +40,9 @@ enum lsm_model { LSM_MODEL_AUTO, LSM_MODEL_LINEAR, LSM_MODEL_PLR, LSM_MODEL_NEUR
 enum lsm_filter { LSM_FILTER_AUTO, LSM_FILTER_SMALL, LSM_FILTER_FUSE };
 
 /* How many sorted runs a level may hold before they are merged into the next (compact_tiers.h): one on each; T - 1 on
- * each, T being size_ratio; T - 1 on each and one on the last. Any store opens with any of them. */
-enum lsm_policy { LSM_POLICY_LEVELED, LSM_POLICY_TIERED, LSM_POLICY_LAZY };
+ * each, T being size_ratio; T - 1 on each and one on the last; whichever of these suits what is asked of the store
+ * (follow.h). Any store opens with any of them. */
+enum lsm_policy { LSM_POLICY_LEVELED, LSM_POLICY_TIERED, LSM_POLICY_LAZY, LSM_POLICY_AUTO };
 
 /* Levels are told apart in groups: what is right for the few young runs need not be for the last level. */
 enum lsm_group { LSM_GROUP_FIRST, LSM_GROUP_MIDDLE, LSM_GROUP_LAST, LSM_GROUPS };

@@ -179,6 +179,9 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     db->magic = LSM_STRUCT_MAGIC;
     counters_init(&db->counters);
     db->options = chosen;
+    db->follow.on = options->policy == LSM_POLICY_AUTO;
+    if (db->follow.on) /* until the runs are known */
+        db->options.policy = LSM_POLICY_LEVELED;
     budget_init(&db->budget, options->memory);
     if (options->base_fpr_ppm && options->filter_bits)
         db->options.filter_bits = filter_bits_for_rate(options->base_fpr_ppm);
@@ -501,6 +504,9 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
 {
     bool named = false;
     choose_numbers(db, inventory, state);
+    if (db->follow.on)
+        TRY(follow_first(state->version, &db->options, db_now_s(db), &db->options.policy));
+    db->follow.wanted = db->options.policy;
     db->version = state->version; /* flushing asks it for the last level */
     version_tell_runs(db->version, true);
     state->version = NULL;

@@ -163,6 +163,13 @@ static void tell_work(const struct telling *t, const struct totals *sum)
     tell_ratio(t, "lsm.write_amplification", (double)count(t, COUNT_WRITE_BYTES), user);
     tell_ratio(t, "lsm.space_amplification", (double)(sum->bytes + sum->values_bytes), (double)sum->largest_bytes);
     tell(t, "lsm.sorted_runs", version_sorted_runs(t->view->version));
+    mutex_lock(&t->db->lock);
+    struct tier_policy policy = tier_policy(&t->db->options);
+    uint64_t changes = t->db->follow.changes;
+    mutex_unlock(&t->db->lock);
+    tell(t, "lsm.runs_per_level", policy.runs_per_level);
+    tell(t, "lsm.runs_last_level", policy.runs_last_level);
+    tell(t, "lsm.policy_changes", changes);
     tell(t, "values.files", sum->values_files);
     tell(t, "values.bytes", sum->values_bytes);
     tell(t, "values.garbage_bytes", sum->values_garbage_bytes);
@@ -277,6 +284,8 @@ static void tell_io(const struct telling *t)
     tell_ratio(t, "io.pages_per_get", (double)count(t, COUNT_GET_PAGES), (double)count(t, COUNT_GETS));
     tell(t, "io.gets", count(t, COUNT_GETS));
     tell(t, "io.gets_found", count(t, COUNT_GETS_FOUND));
+    tell(t, "io.scans", count(t, COUNT_SCANS));
+    tell(t, "io.scan_entries", count(t, COUNT_SCAN_ENTRIES));
 }
 
 static void tell_side(const struct telling *t, const char *prefix, const struct simulated_account *account)

@@ -378,6 +378,15 @@ static uint64_t bytes_of(const struct run *run, bool values)
     return bytes;
 }
 
+uint64_t version_entries(const struct version *version)
+{
+    uint64_t entries = 0;
+    for (unsigned l = 0; l < LSM_LEVELS; l++)
+        for (size_t i = 0; i < version->levels[l].count; i++)
+            entries += version->levels[l].runs[i]->facts.entries;
+    return entries;
+}
+
 uint64_t version_largest_bytes(const struct version *version, bool values)
 {
     const struct level *young = &version->levels[0], *last = &version->levels[version->last];

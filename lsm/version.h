@@ -110,6 +110,8 @@ unsigned version_sorted_runs(const struct version *version);
 /* Bytes of the largest sorted run, with `values` also what it points to in value logs: the last level or, when that is
  * larger, those of level 0 with one seq_max. */
 uint64_t version_largest_bytes(const struct version *version, bool values);
+/* Of all runs. */
+uint64_t version_entries(const struct version *version);
 /* The value log of that number; NULL: there is none. */
 const struct version_values *version_values_of(const struct version *version, uint64_t number);
 static inline uint64_t version_garbage_bytes(const struct version_values *values)

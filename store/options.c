@@ -23,8 +23,9 @@
     NUMBER(cache_size, 0, UINT64_C(1) << 40, "256M", "bytes of the page cache; 0: none")                               \
     NUMBER(size_ratio, 2, 64, "10", "how many times larger each level is than the one above")                          \
     NUMBER(file_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes at which compaction starts a new run")                \
-    WORD(policy, "leveled|tiered|lazy|", "leveled",                                                                    \
-         "sorted runs a level may hold: leveled (one), tiered (size_ratio - 1), lazy (so many, but one on the last)")  \
+    WORD(policy, "leveled|tiered|lazy|auto|", "leveled",                                                               \
+         "sorted runs a level may hold: leveled (one), tiered (size_ratio - 1), lazy (so many, but one on the "        \
+         "last); auto: follows what is asked of the store")                                                            \
     NUMBER(runs_per_level, 0, 64, "0", "sorted runs on each level but the last; 0: as the policy says")                \
     NUMBER(runs_last_level, 0, 64, "0", "sorted runs on the last level; 0: as the policy says")                        \
     NUMBER(deletions_compact, 0, 100, "50", "percent of deletions above which a run is compacted early; 0: off")       \
@@ -320,7 +321,7 @@ plsm_status plsm_options_check(const char *options)
 
 const char *store_policy_name(const struct store_options *options)
 {
-    static const char *const names[] = {"leveled", "tiered", "lazy"};
+    static const char *const names[] = {"leveled", "tiered", "lazy", "auto"};
     return names[options->policy];
 }
 

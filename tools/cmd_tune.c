@@ -66,7 +66,7 @@ static bool take(struct request *r, int option, const char *text)
 /* --- what a store has counted ------------------------------------------------------------------------------------- */
 
 struct observed {
-    double keys, bytes_live, lookups, found, write_bytes, write_amplification;
+    double keys, bytes_live, lookups, found, scans, scan_entries, write_bytes, write_amplification;
 };
 
 static void take_line(struct observed *o, const char *name, double value)
@@ -78,6 +78,8 @@ static void take_line(struct observed *o, const char *name, double value)
                   {"store.bytes_live", &o->bytes_live},
                   {"io.gets", &o->lookups},
                   {"io.gets_found", &o->found},
+                  {"io.scans", &o->scans},
+                  {"io.scan_entries", &o->scan_entries},
                   {"io.write_bytes", &o->write_bytes},
                   {"lsm.write_amplification", &o->write_amplification}};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
@@ -102,7 +104,7 @@ static plsm_status read_stats(const char *path, struct observed *o)
     return failed ? fail(PLSM_IO, "%s: cannot be read", path) : PLSM_OK;
 }
 
-/* Fills in what was not told. Puts are those that the bytes written by users amount to. Scans are not counted. */
+/* Fills in what was not told. Puts are those that the bytes written by users amount to. */
 static plsm_status observe(struct request *r)
 {
     struct observed o = {0};
@@ -120,6 +122,10 @@ static plsm_status observe(struct request *r)
         r->present = o.found;
     if (r->absent < 0)
         r->absent = o.lookups > o.found ? o.lookups - o.found : 0;
+    if (r->scans < 0)
+        r->scans = o.scans;
+    if (r->scan_entries < 0 && o.scans > 0)
+        r->scan_entries = o.scan_entries / o.scans;
     if (r->puts + r->present + r->absent <= 0 && r->scans <= 0)
         return fail(PLSM_INVALID, "%s: nothing was counted yet; tell the mix with --puts, --gets, --absent, --scans",
                     r->stats);

@@ -79,7 +79,7 @@ static const char *options_at(const struct run *run, unsigned reopens)
 /* The policy differs between the modes, so that one that changes the mode at each reopen changes it too. */
 static void choose_policy(struct random *random, char *text, size_t size)
 {
-    static const char *const policies[] = {"leveled", "tiered", "tiered", "lazy"};
+    static const char *const policies[] = {"leveled", "tiered", "auto", "lazy"};
     size_t used = strlen(text);
     snprintf(text + used, size - used,
              ",policy=%s,runs_per_level=%lu,runs_last_level=%lu,deletions_compact=%lu,compact_age=%lu,"

@@ -62,9 +62,9 @@ END_TEST
 
 START_TEST(policies)
 {
-    static const char *const names[] = {"leveled", "tiered", "lazy"};
+    static const char *const names[] = {"leveled", "tiered", "lazy", "auto"};
     ck_assert_str_eq(store_policy_name(&(struct store_options){0}), "leveled");
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         char text[40];
         snprintf(text, sizeof text, "policy=%s", names[i]);
         struct store_options options = parse(text);
