@@ -65,6 +65,9 @@ typedef struct plsm_run_info {
     uint64_t fingerprint_bytes; /* in its pages, to find keys by */
     const char *layout;         /* of its pages: "packed", "classic"; NULL: not known. Static */
     bool versions;              /* some key has several entries */
+    uint64_t range_deletions;   /* pieces of deleted ranges */
+    uint64_t value_logs;        /* that it points into */
+    uint64_t value_log_bytes;   /* records there that it points to; value_bytes counts the values themselves */
     bool damaged;               /* header or footer: what follows is not known */
     char problem[PLSM_INSPECT_MESSAGE];
 
@@ -81,6 +84,13 @@ typedef struct plsm_run_info {
     const char *membership_kind;            /* "exact", "partitioned", "ribbon"; without one, the filter's. Static */
     bool membership_template;               /* with a check of size and common bytes in front */
 } plsm_run_info;
+
+/* A value log: a file of large values beside the runs. */
+typedef struct plsm_value_log_info {
+    uint64_t number;
+    uint64_t bytes, live_bytes; /* of records; those of them that runs point to: the rest is garbage */
+    uint64_t runs;              /* that point there */
+} plsm_value_log_info;
 
 /* Predictions against the truth. */
 typedef struct plsm_error_histogram {

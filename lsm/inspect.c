@@ -36,7 +36,11 @@ static void fill_facts(const struct run *run, plsm_run_info *info)
         .pages = f->units,
         .filter_keys = f->filter_keys,
         .versions = f->versions,
+        .range_deletions = f->ranges,
+        .value_logs = f->values_count,
     };
+    for (size_t i = 0; i < f->values_count; i++)
+        info->value_log_bytes += f->values[i].bytes;
 }
 
 static const char *compression_of(const struct run_body *body)
@@ -272,4 +276,33 @@ plsm_status lsm_inspect_runs(struct lsm *db, void (*each)(void *arg, const plsm_
     }
     view_release(view);
     return status;
+}
+
+/* --- all value logs ----------------------------------------------------------------------------------------------- */
+
+static uint64_t runs_pointing(const struct version *version, uint64_t number)
+{
+    uint64_t runs = 0;
+    for (unsigned l = 0; l < LSM_LEVELS; l++)
+        for (size_t i = 0; i < version->levels[l].count; i++) {
+            const struct run_facts *facts = &version->levels[l].runs[i]->facts;
+            for (size_t j = 0; j < facts->values_count; j++)
+                runs += facts->values[j].log == number;
+        }
+    return runs;
+}
+
+void lsm_inspect_values(struct lsm *db, void (*each)(void *arg, const plsm_value_log_info *log), void *arg)
+{
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    struct view *view = view_acquire(db);
+    for (size_t i = 0; i < view->version->values_count; i++) {
+        const struct version_values *values = &view->version->values[i];
+        plsm_value_log_info info = {.number = values->log->number,
+                                    .bytes = value_log_bytes(values->log),
+                                    .live_bytes = values->live_bytes,
+                                    .runs = runs_pointing(view->version, values->log->number)};
+        each(arg, &info);
+    }
+    view_release(view);
 }

@@ -14,6 +14,9 @@ struct lsm;
 /* Calls `each` for every run, level by level as lookups meet them. PLSM_NO_MEMORY. */
 plsm_status lsm_inspect_runs(struct lsm *db, void (*each)(void *arg, const plsm_run_info *run), void *arg);
 
+/* Calls `each` for every value log, by number. */
+void lsm_inspect_values(struct lsm *db, void (*each)(void *arg, const plsm_value_log_info *log), void *arg);
+
 /* Reads run `number`, asks its model, membership and filter for every key, and the latter two for absent ones: as many
  * as options->keys, made from keys of the run, and the misses that were sampled. `each` (may be NULL) gets every page.
  * PLSM_NOT_FOUND: there is no such run; PLSM_CORRUPT, PLSM_IO: of a page; PLSM_NO_MEMORY. */

@@ -119,6 +119,7 @@ struct engine {
 
     /* What plsm_inspect_* call, with whole internal keys; NULL: there is nothing like it inside of this engine. */
     plsm_status (*inspect_runs)(void *tree, void (*each)(void *arg, const plsm_run_info *run), void *arg);
+    void (*inspect_values)(void *tree, void (*each)(void *arg, const plsm_value_log_info *log), void *arg);
     plsm_status (*inspect_keys)(void *tree, uint64_t run, const plsm_inspect_options *options,
                                 void (*each)(void *arg, const plsm_page_info *page), void *arg, plsm_keys_info *out);
     plsm_status (*inspect_levels)(void *tree, const plsm_inspect_options *options,

@@ -387,6 +387,11 @@ static const char *tree_simulated_device(void *tree)
     return lsm_simulated_device(tree);
 }
 
+static void tree_inspect_values(void *tree, void (*each)(void *arg, const plsm_value_log_info *log), void *arg)
+{
+    lsm_inspect_values(tree, each, arg);
+}
+
 static plsm_status tree_inspect_runs(void *tree, void (*each)(void *arg, const plsm_run_info *run), void *arg)
 {
     return lsm_inspect_runs(tree, each, arg);
@@ -451,6 +456,7 @@ const struct engine engine_lsm = {
     .statistics_reset = tree_statistics_reset,
     .simulated_device = tree_simulated_device,
     .inspect_runs = tree_inspect_runs,
+    .inspect_values = tree_inspect_values,
     .inspect_keys = tree_inspect_keys,
     .inspect_levels = tree_inspect_levels,
     .inspect_profile = tree_inspect_profile,

@@ -45,6 +45,15 @@ static void tell_page(void *arg, const plsm_page_info *page)
     t->each_page(t->arg, &own);
 }
 
+plsm_status plsm_inspect_values(plsm *db, void (*each)(void *arg, const plsm_value_log_info *log), void *arg)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    if (!db->engine->inspect_values)
+        return unsupported(db);
+    db->engine->inspect_values(db->tree, each, arg);
+    return PLSM_OK;
+}
+
 plsm_status plsm_inspect_runs(plsm *db, void (*each)(void *arg, const plsm_run_info *run), void *arg)
 {
     INVARIANT(db->magic == STORE_MAGIC);

@@ -353,6 +353,9 @@ plsm_status plsm_tune(const plsm_workload *workload, plsm_setting *settings, siz
 /* Calls `each` for every run of sorted keys, level by level, newest first. Reads their heads, models and filters. */
 plsm_status plsm_inspect_runs(plsm *db, void (*each)(void *arg, const plsm_run_info *run), void *arg);
 
+/* Calls `each` for every value log, by number. Reads nothing. */
+plsm_status plsm_inspect_values(plsm *db, void (*each)(void *arg, const plsm_value_log_info *log), void *arg);
+
 /* Reads all of run `number`; asks its model, its membership and its filter for each key, and the latter two for
  * options->keys absent keys made from those, and for misses that were sampled. `each` (may be NULL) gets every page in
  * order. PLSM_NOT_FOUND: there is no such run (any more); PLSM_CORRUPT: a page, or the run itself, is damaged;

@@ -12,7 +12,8 @@ static const struct option *options_of(unsigned accepts, struct option *out)
 {
     size_t count = 0;
     out[count++] = (struct option){"json", no_argument, NULL, LONG_JSON};
-    out[count++] = (struct option){"plot", required_argument, NULL, LONG_PLOT};
+    if (accepts & INSPECT_PLOT)
+        out[count++] = (struct option){"plot", required_argument, NULL, LONG_PLOT};
     if (accepts & INSPECT_RUNS) {
         out[count++] = (struct option){"run", required_argument, NULL, LONG_RUN};
         out[count++] = (struct option){"all", no_argument, NULL, LONG_ALL};
@@ -157,6 +158,7 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
         {"level", &command_inspect_level},
         {"compaction", &command_inspect_compaction},
         {"profile", &command_inspect_profile},
+        {"values", &command_inspect_values},
     };
     for (size_t i = 0; argc > 1 && i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(argv[1], kinds[i].name) == 0) {
@@ -170,21 +172,23 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     if (option != TOOL_OPTION_END)
         return tool_option_exit(option);
     if (optind == argc)
-        return tool_usage(tool, "what to inspect is missing: run, level, compaction or profile");
-    return tool_usage(tool, "'%s' is none of run, level, compaction, profile", argv[optind]);
+        return tool_usage(tool, "what to inspect is missing: run, level, compaction, profile or values");
+    return tool_usage(tool, "'%s' is none of run, level, compaction, profile, values", argv[optind]);
 }
 
 const struct command command_inspect = {
     .name = "inspect",
-    .arguments = "run|level|compaction|profile STORE",
-    .summary = "Analyzes runs, levels, compactions and lookups",
+    .arguments = "run|level|compaction|profile|values STORE",
+    .summary = "Analyzes runs, levels, compactions, lookups and value logs",
     .help =
         "  run          what each run is made of; with --run or --all: where its model errs, what its filter passes\n"
         "  level        models, filters and accuracy per level\n"
         "  compaction   what training and filters cost when runs were written\n"
-        "  profile      where the time of a lookup goes\n\n"
-        "Each shows text or, with --json, one JSON document, and draws a picture with --plot=FILE.png or FILE.svg\n"
-        "(by gnuplot). 'plsm inspect run --help' and so on tell more. All work beside a running mount. Exit code 1\n"
+        "  profile      where the time of a lookup goes\n"
+        "  values       how much of each value log is garbage\n\n"
+        "Each shows text or, with --json, one JSON document, and all but values draw a picture with --plot=FILE.png\n"
+        "or FILE.svg (by gnuplot). 'plsm inspect run --help' and so on tell more. All work beside a running mount. "
+        "Exit code 1\n"
         "when something is damaged or wrong.\n\n"
         "Example:\n  plsm inspect run --all /var/lib/words\n",
     .run = run,

@@ -6,11 +6,12 @@
 #include "tools/plot.h"
 #include "tools/tool.h"
 
-/* Options besides --json and --plot. */
+/* Options besides --json. */
 enum inspect_accepts {
     INSPECT_RUNS = 1,   /* --run, --all */
     INSPECT_KEYS = 2,   /* --keys, --seed */
     INSPECT_ABSENT = 4, /* --absent */
+    INSPECT_PLOT = 8,   /* --plot */
 };
 
 struct inspect_request {
@@ -40,6 +41,6 @@ static inline double inspect_bits(uint64_t bytes)
 }
 
 extern const struct command command_inspect_run, command_inspect_level, command_inspect_compaction,
-    command_inspect_profile;
+    command_inspect_profile, command_inspect_values;
 
 #endif

@@ -237,7 +237,7 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     struct costs costs = {0};
     enum tool_exit code = TOOL_OK;
     plsm *db = NULL;
-    if (!inspect_begin(tool, argc, argv, 0, &request, &db, &code))
+    if (!inspect_begin(tool, argc, argv, INSPECT_PLOT, &request, &db, &code))
         return code;
     plsm_status status = plsm_inspect_runs(db, take_run, &costs);
     if (status == PLSM_OK)

@@ -226,7 +226,7 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     enum tool_exit code = TOOL_OK;
     bool problems = false;
     plsm *db = NULL;
-    if (!inspect_begin(tool, argc, argv, INSPECT_KEYS, &request, &db, &code))
+    if (!inspect_begin(tool, argc, argv, INSPECT_KEYS | INSPECT_PLOT, &request, &db, &code))
         return code;
     plsm_status status = plsm_inspect_levels(db, &request.options, take_level, &levels, &levels.lookups);
     if (status == PLSM_OK && !tell(&levels, request.json))

@@ -182,7 +182,7 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     plsm_status status = PLSM_OK;
     bool problems = false;
     plsm *db = NULL;
-    if (!inspect_begin(tool, argc, argv, INSPECT_KEYS | INSPECT_ABSENT, &request, &db, &code))
+    if (!inspect_begin(tool, argc, argv, INSPECT_KEYS | INSPECT_ABSENT | INSPECT_PLOT, &request, &db, &code))
         return code;
     profiles.count = request.options.absent ? PROFILES : 1;
     for (unsigned i = 0; i < profiles.count && status == PLSM_OK; i++) {

@@ -34,6 +34,9 @@ static void tell_facts(struct outline *o, const plsm_run_info *run)
     outline_number(o, "key_bytes", run->key_bytes);
     outline_number(o, "value_bytes", run->value_bytes);
     outline_number(o, "file_bytes", run->file_bytes);
+    outline_number(o, "range_deletions", run->range_deletions);
+    outline_number(o, "value_logs", run->value_logs);
+    outline_number(o, "value_log_bytes", run->value_log_bytes);
     outline_text(o, "problem", *run->problem ? run->problem : NULL);
     if (run->damaged)
         return;
@@ -351,7 +354,7 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     struct inspect_request request;
     enum tool_exit code = TOOL_OK;
     plsm *db = NULL;
-    if (!inspect_begin(tool, argc, argv, INSPECT_RUNS | INSPECT_KEYS, &request, &db, &code))
+    if (!inspect_begin(tool, argc, argv, INSPECT_RUNS | INSPECT_KEYS | INSPECT_PLOT, &request, &db, &code))
         return code;
     struct looking l = {.tool = tool, .request = &request, .db = db};
     plsm_status status = look(&l);

@@ -35,7 +35,7 @@ expect 2 "$PLSM" inspect
 has err 'missing'
 expect 2 "$PLSM" inspect frobnicate store
 has err 'frobnicate'
-for kind in run level compaction profile; do
+for kind in run level compaction profile values; do
     expect 0 "$PLSM" inspect $kind --help
     has out "Usage: plsm inspect $kind"
     has out Example
@@ -60,7 +60,7 @@ has err '.svg'
 
 # --- an empty store -------------------------------------------------------------------------------------------------
 expect 0 "$PLSM" create store
-for kind in run level compaction profile; do
+for kind in run level compaction profile values; do
     expect 0 "$PLSM" inspect $kind store
     silent err
     inspect_json 'len(d) > 0' $kind store
@@ -127,6 +127,18 @@ inspect_json 'sum(j["runs"] for j in d["jobs"]) == sum(l["runs"] for l in d["lev
     compaction store
 inspect_json 'all(0 < j["train_share"] + j["filter_share"] < 1 for j in d["jobs"] if j["entries"] > 1000)' \
     compaction store
+
+head -c 10000 /dev/urandom >large
+expect 0 "$PLSM" create large-values
+expect 0 "$PLSM" put large-values one <large
+expect 0 "$PLSM" put large-values two <large
+expect 0 "$PLSM" compact large-values
+expect 0 "$PLSM" inspect values large-values
+silent err
+has out '^ +value log +runs'
+inspect_json 'd["all"]["value_logs"] == len(d["value_logs"]) > 0 and d["all"]["live_bytes"] > 20000' values large-values
+inspect_json 'd["value_logs"] == [] and d["all"]["bytes"] == 0' values store
+expect 2 "$PLSM" inspect values --plot=x.png store
 
 expect 0 "$PLSM" inspect profile --keys=3000 --absent store
 silent err
@@ -233,7 +245,7 @@ has out '^ +damaged +[1-9]'
 cp noise "damaged/model-$(printf %08d "$run")"
 expect 1 "$PLSM" inspect run damaged
 for manifest in sealed/manifest-*; do cp noise "$manifest"; done
-for kind in run level compaction profile; do
+for kind in run level compaction profile values; do
     expect 3 "$PLSM" inspect $kind foreign
     has err 'foreign'
     expect 3 "$PLSM" inspect $kind noise

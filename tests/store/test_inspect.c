@@ -505,6 +505,57 @@ START_TEST(simulated)
 }
 END_TEST
 
+struct value_logs {
+    uint64_t count, bytes, live_bytes, runs;
+};
+
+static void take_value_log(void *arg, const plsm_value_log_info *log)
+{
+    struct value_logs *logs = arg;
+    ck_assert_uint_gt(log->number, 0);
+    ck_assert_uint_ge(log->bytes, log->live_bytes);
+    ck_assert_uint_gt(log->runs, 0);
+    logs->count++;
+    logs->bytes += log->bytes;
+    logs->live_bytes += log->live_bytes;
+    logs->runs += log->runs;
+}
+
+/* What runs say that they point to is what is alive; what was overwritten and merged away is garbage. */
+START_TEST(value_logs)
+{
+    static const uint8_t large[8000];
+    enum { KEYS = 100, OVERWRITTEN = 30 };
+    plsm *db = fixture_open(env, PLSM_CREATE, INSPECT_ONE_RUN ",separate_garbage=1,deletions_compact=0");
+    char text[16];
+    for (unsigned i = 0; i < KEYS + OVERWRITTEN; i++) {
+        if (i == KEYS)
+            assert_ok(plsm_flush(db));
+        assert_ok(plsm_put(db, inspect_counter(i % KEYS, text), slice(large, sizeof large), PLSM_NONE));
+    }
+    assert_ok(plsm_compact(db, (plsm_slice){0}, (plsm_slice){0}));
+    struct value_logs logs = {0};
+    assert_ok(plsm_inspect_values(db, take_value_log, &logs));
+    const plsm_run_info *run = inspect_only_run(db);
+    ck_assert_uint_eq(run->value_logs, logs.count);
+    ck_assert_uint_eq(run->value_log_bytes, logs.live_bytes);
+    ck_assert_uint_eq(logs.runs, logs.count);
+    ck_assert_uint_gt(logs.live_bytes, KEYS * sizeof large);
+    ck_assert_uint_gt(logs.bytes - logs.live_bytes, OVERWRITTEN * sizeof large);
+    ck_assert_uint_lt(logs.bytes - logs.live_bytes, (OVERWRITTEN + 1) * sizeof large);
+    ck_assert_uint_eq(run->range_deletions, 0);
+    plsm_slice first = slice_of("0"), behind = slice_of("1");
+    assert_ok(plsm_delete_range(db, first, behind, PLSM_NONE));
+    assert_ok(plsm_flush(db));
+    uint64_t ranges = 0;
+    const struct inspect_runs *runs = inspect_all_runs(db);
+    for (unsigned i = 0; i < runs->count; i++)
+        ranges += runs->list[i].range_deletions;
+    ck_assert_uint_eq(ranges, 1);
+    assert_ok(plsm_close(db));
+}
+END_TEST
+
 START_TEST(step_names)
 {
     for (unsigned i = 0; i < PLSM_STEPS; i++)
@@ -530,6 +581,7 @@ int main(void)
     tcase_add_loop_test(cases, levels_add_up, 0, 2);
     tcase_add_loop_test(cases, profile_adds_up, 0, 4);
     tcase_add_test(cases, simulated);
+    tcase_add_test(cases, value_logs);
     tcase_add_test(cases, step_names);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
