@@ -7,7 +7,7 @@ SBINDIR  ?= /sbin
 SANITIZE ?=
 BUILD    := build$(if $(SANITIZE),-$(SANITIZE))
 
-PKGS     := fuse3 libxxhash
+PKGS     := fuse3 libxxhash libcrypto
 # Used where they are there: reads of many pages at once, compression. WITHOUT=libzstd builds without one.
 OPTIONAL := $(foreach lib,$(filter-out $(WITHOUT),liburing liblz4 libzstd),$(shell pkg-config --exists $(lib) \
             2>/dev/null && echo $(lib)))
@@ -20,7 +20,7 @@ CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 $(WARNINGS) $(WERROR) -pthread -fno-strict-aliasing -fvisibility=hidden -MMD -MP $(CFLAGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
              $(shell pkg-config --cflags $(PKGS))
-LDLIBS    = $(shell pkg-config --libs libxxhash $(OPTIONAL)) -pthread -lm
+LDLIBS    = $(shell pkg-config --libs libxxhash libcrypto $(OPTIONAL)) -pthread -lm
 Q        := $(if $(V),,@)
 
 rooms     = base learn lsm store

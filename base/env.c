@@ -98,6 +98,12 @@ plsm_status env_rename(struct env *env, const char *from, const char *to)
     return env->ops->rename(env, from, to);
 }
 
+plsm_status env_link(struct env *env, const char *from, const char *to)
+{
+    return env->ops->link ? env->ops->link(env, from, to)
+                          : fail(PLSM_UNSUPPORTED, "%s: a file cannot have two names here", from);
+}
+
 plsm_status env_remove(struct env *env, const char *path)
 {
     return env->ops->remove(env, path);

@@ -187,6 +187,13 @@ static plsm_status fault_rename(struct env *env, const char *from, const char *t
                          : env_rename(base_of(env), from, to);
 }
 
+/* Counts as a rename: both give a file a name. */
+static plsm_status fault_link(struct env *env, const char *from, const char *to)
+{
+    struct verdict verdict = judge(env, ENV_CALL_RENAME, true, 0);
+    return verdict.fails ? injected(verdict, from, "cannot link (injected fault)") : env_link(base_of(env), from, to);
+}
+
 static plsm_status fault_remove(struct env *env, const char *path)
 {
     struct verdict verdict = judge(env, ENV_CALL_REMOVE, true, 0);
@@ -265,6 +272,7 @@ static const struct env_ops fault_ops = {
     .truncate = fault_truncate,
     .size = fault_size,
     .rename = fault_rename,
+    .link = fault_link,
     .remove = fault_remove,
     .make_dir = fault_make_dir,
     .sync_dir = fault_sync_dir,

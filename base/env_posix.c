@@ -363,6 +363,18 @@ static plsm_status posix_rename(struct env *env, const char *from, const char *t
     return fail(status, "%s (to %s)", plsm_message(), to);
 }
 
+static plsm_status posix_link(struct env *env, const char *from, const char *to)
+{
+    if (link(from, to) == 0)
+        return PLSM_OK;
+    int error = errno;
+    if (error == EEXIST)
+        return fail(PLSM_EXISTS, "%s: there already", to);
+    if (error == EXDEV || error == EPERM || error == EMLINK || error == EOPNOTSUPP || error == ENOSYS)
+        return fail(PLSM_UNSUPPORTED, "%s: cannot also be %s: %s", from, to, strerror(error));
+    return fail_errno(error, from, "cannot link");
+}
+
 static plsm_status posix_remove(struct env *env, const char *path)
 {
     if (unlink(path) == 0)
@@ -562,6 +574,7 @@ static const struct env_ops posix_ops = {
     .truncate = posix_truncate,
     .size = posix_size,
     .rename = posix_rename,
+    .link = posix_link,
     .remove = posix_remove,
     .make_dir = posix_make_dir,
     .sync_dir = posix_sync_dir,

@@ -126,6 +126,20 @@ plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *pr
 plsm_status lsm_sync(struct lsm *db);
 /* Writes what is in memory to runs and waits. */
 plsm_status lsm_flush(struct lsm *db);
+/* A file of a checkpoint: see struct engine_file in store/engine.h, which it is for. */
+struct lsm_file {
+    const char *name, *path; /* path NULL: lsm_file_make writes it */
+    uint64_t size, identity; /* 0: not known */
+    bool optional;
+    void *made_of;
+};
+/* Flushes, and calls `each` for all files of the tree as it is then: those of runs, their models beside them, value
+ * logs, a MANIFEST, and an empty log. They stay while it is called, and writers go on. Returns the first error of `each`, or those of
+ * lsm_flush. */
+plsm_status lsm_checkpoint(struct lsm *db, plsm_status (*each)(void *arg, const struct lsm_file *file), void *arg);
+/* Writes the file without a path into a directory and syncs it and its name. PLSM_NO_SPACE, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status lsm_file_make(const struct lsm_file *file, const char *directory);
+
 /* Compacts all that overlaps [from, to) (empty: open) down to the last level and waits. */
 plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to);
 

@@ -22,6 +22,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/checksum.h"
 #include "base/error.h"
 #include "lsm/reclog.h"
 #include "base/banned.h"
@@ -360,6 +361,16 @@ plsm_status manifest_create(const struct run_context *context, uint64_t number, 
     }
     *out = m;
     return PLSM_OK;
+}
+
+plsm_status manifest_identity(const struct manifest_state *state, uint64_t *out)
+{
+    struct buf payload = {0};
+    plsm_status status = encode_state(state, &payload);
+    if (status == PLSM_OK)
+        *out = checksum(payload.data, payload.size, 0);
+    buf_free(&payload);
+    return status;
 }
 
 plsm_status manifest_append(struct manifest *manifest, const struct edit *edit)

@@ -27,6 +27,8 @@ plsm_status manifest_read(struct run_context *context, uint64_t number, struct m
  * since the next opening could read the new one. */
 plsm_status manifest_create(const struct run_context *context, uint64_t number, const struct manifest_state *state,
                             struct manifest **out, bool *named);
+/* A number that states have in common only when what a MANIFEST says of them is the same (XXH3-64). PLSM_NO_MEMORY. */
+plsm_status manifest_identity(const struct manifest_state *state, uint64_t *out);
 /* Appends an edit and syncs: on PLSM_OK it survives power loss. After a failure that leaves manifest_broken true nobody
  * knows whether it does; otherwise it is not there and may be tried again. */
 plsm_status manifest_append(struct manifest *manifest, const struct edit *edit);

@@ -49,6 +49,20 @@ typedef plsm_status engine_prepare(void *arg, const struct batch **batch);
 
 struct engine_bulk;
 
+/* A file that a store is made of at one moment, for checkpoints. It does not change any more, and stays while the
+ * engine tells of it. */
+struct engine_file {
+    const char *name;  /* in the directory of the store */
+    const char *path;  /* where it is; NULL: `make` writes it */
+    uint64_t size;     /* 0: not known beforehand */
+    uint64_t identity; /* files of this name and identity serve alike; 0: not known */
+    bool optional;     /* need not be there */
+    /* Writes the file, under its name, into a directory, and syncs it. */
+    plsm_status (*make)(const struct engine_file *file, const char *directory);
+    void *arg; /* the engine's own */
+};
+typedef plsm_status engine_each_file(void *arg, const struct engine_file *file);
+
 enum { ENGINE_MANY = 128 };
 
 struct engine {
@@ -64,6 +78,10 @@ struct engine {
     plsm_status (*flush)(void *tree);
     plsm_status (*compact)(void *tree, plsm_slice from, plsm_slice to);
     plsm_status (*retrain)(void *tree, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg);
+
+    /* Writes what is in memory to files, and calls `each` for all files that a directory needs to be this store as it
+     * is then. Writers go on meanwhile. Returns the first error of `each`. */
+    plsm_status (*checkpoint)(void *tree, engine_each_file *each, void *arg);
 
     /* Bulk loads: see lsm_bulk_* in lsm/lsm.h. NULL: this engine has none. Limits and keyspaces are checked. */
     plsm_status (*bulk_create)(void *tree, struct engine_bulk **out);

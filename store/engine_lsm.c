@@ -157,6 +157,34 @@ static plsm_status tree_compact(void *tree, plsm_slice from, plsm_slice to)
     return lsm_compact(tree, from, to);
 }
 
+struct checkpoint_call {
+    engine_each_file *each;
+    void *arg;
+};
+
+static plsm_status make_file(const struct engine_file *file, const char *directory)
+{
+    return lsm_file_make(file->arg, directory);
+}
+
+static plsm_status pass_file(void *arg, const struct lsm_file *file)
+{
+    const struct checkpoint_call *call = arg;
+    return call->each(call->arg, &(struct engine_file){.name = file->name,
+                                                       .path = file->path,
+                                                       .size = file->size,
+                                                       .identity = file->identity,
+                                                       .optional = file->optional,
+                                                       .make = make_file,
+                                                       .arg = (void *)(uintptr_t)file});
+}
+
+static plsm_status tree_checkpoint(void *tree, engine_each_file *each, void *arg)
+{
+    struct checkpoint_call call = {each, arg};
+    return lsm_checkpoint(tree, pass_file, &call);
+}
+
 static plsm_status tree_retrain(void *tree, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes),
                                 void *arg)
 {
@@ -426,6 +454,7 @@ const struct engine engine_lsm = {
     .flush = tree_flush,
     .compact = tree_compact,
     .retrain = tree_retrain,
+    .checkpoint = tree_checkpoint,
     .bulk_create = tree_bulk_create,
     .bulk_put = tree_bulk_put,
     .bulk_add_file = tree_bulk_add_file,

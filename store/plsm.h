@@ -282,6 +282,65 @@ plsm_status plsm_new_id(plsm *db, uint64_t *id);
 plsm_status plsm_flush(plsm *db);
 plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to);
 
+/* --- checkpoints ------------------------------------------------------------------------------------------------ */
+
+/* A directory of checkpoints holds any number of states of one store or several, each under a name. Files that states
+ * have in common are there once, so that a checkpoint writes what is new since those before it, and one of an unchanged
+ * store its list of files alone. Files are hard links where both directories are on one file system (they do not change
+ * any more, but damage on the disk then hits both), otherwise copies; lists carry the SHA-256 of each file and of
+ * themselves. The format is that of store/checkpoint.h. */
+
+#define PLSM_CHECKPOINT_NAME_MAX 64u /* letters, digits, '.', '_' and '-', not beginning with '.' */
+
+typedef struct plsm_checkpoint_info {
+    char name[PLSM_CHECKPOINT_NAME_MAX + 1];
+    char engine[32];
+    uint64_t time_ns;            /* since 1970 */
+    uint64_t files, bytes;       /* that the state consists of */
+    uint64_t new_files, copied_bytes, linked_bytes; /* of them, brought in by this call; 0 in lists of checkpoints */
+} plsm_checkpoint_info;
+
+typedef struct plsm_checkpoint_options {
+    const char *name; /* of the new one: PLSM_EXISTS when it is taken. NULL: by the time, as 2026-11-27T10-30-00.123Z */
+    bool copy;        /* no hard links */
+    void (*progress)(void *arg, uint64_t done, uint64_t bytes); /* may be NULL */
+    void *arg;
+} plsm_checkpoint_options;
+
+/* Writes a checkpoint of everything acknowledged so far to `directory`, which is made when it is not there. It then
+ * survives power loss. Writers go on meanwhile. `options` and `out` may be NULL. After an error no checkpoint of that
+ * name is there. PLSM_INVALID: the name, or a directory with other things in it; PLSM_EXISTS; PLSM_LOCKED: somebody else
+ * is writing there; PLSM_READ_ONLY, PLSM_NO_SPACE, PLSM_CORRUPT: a file of the store has not the size it should have;
+ * PLSM_IO, PLSM_NO_MEMORY; PLSM_UNSUPPORTED by the engine. */
+plsm_status plsm_checkpoint(plsm *db, const char *directory, const plsm_checkpoint_options *options,
+                            plsm_checkpoint_info *out);
+/* Calls `each` for the checkpoints in a directory, oldest first. PLSM_NOT_FOUND: there is no such directory;
+ * PLSM_CORRUPT (a list is damaged: told when all others have been), PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status plsm_checkpoints(const char *directory, void (*each)(void *arg, const plsm_checkpoint_info *info),
+                             void *arg);
+/* Removes one and the files that no other needs. PLSM_NOT_FOUND; PLSM_LOCKED, PLSM_CORRUPT (a list is damaged, so what
+ * is needed is not known: nothing is removed), PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status plsm_checkpoint_remove(const char *directory, const char *name);
+
+typedef struct plsm_restore_options {
+    const char *name; /* of the checkpoint; NULL: by time_ns */
+    uint64_t time_ns; /* the newest that is not younger; 0: the newest of all */
+    bool copy;        /* no hard links */
+    void (*progress)(void *arg, uint64_t done, uint64_t bytes); /* may be NULL */
+    void *arg;
+} plsm_restore_options;
+/* Makes a store at `path` of a checkpoint, reading and checking every file. `path` must not exist, or be an empty
+ * directory. After an error it is as it was. `options` and `out` may be NULL. PLSM_NOT_FOUND: no such checkpoint;
+ * PLSM_EXISTS: `path` is there; PLSM_CORRUPT: a file is missing or altered; PLSM_NO_SPACE, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status plsm_restore(const char *directory, const plsm_restore_options *options, const char *path,
+                         plsm_checkpoint_info *out);
+/* Reads all files of a checkpoint (NULL: of all) and compares them with their digests; `report` (may be NULL) gets a
+ * line per problem. PLSM_CORRUPT when anything is wrong; otherwise as plsm_restore. */
+plsm_status plsm_checkpoint_check(const char *directory, const char *name, void (*report)(void *arg, const char *line),
+                                  void *arg);
+
+/* --- models --------------------------------------------------------------------------------------------------------- */
+
 /* Trains the models of the runs that have none that can be used (written in traditional mode, damaged, of another
  * version) or, with `all`, of all runs, and those of the levels; no data is rewritten. `progress` (may be NULL) gets
  * bytes done and in all. PLSM_READ_ONLY, PLSM_NO_SPACE, PLSM_CORRUPT (a damaged page), PLSM_IO, PLSM_NO_MEMORY;

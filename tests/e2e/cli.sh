@@ -345,6 +345,50 @@ bad 'a\t1\na\t2\n' 'record 2' 0 -s
 says err 'nothing is stored'
 expect 0 "$PLSM" load bad </dev/null
 
+# --- checkpoint, restore --------------------------------------------------------------------------------------------
+expect 0 "$PLSM" create kept
+expect 0 "$PLSM" put kept fruit apple
+expect 0 "$PLSM" checkpoint --name=first kept checkpoints
+says out 'first: 3 files'
+expect 0 "$PLSM" put kept fruit pear
+expect 0 "$PLSM" checkpoint --copy kept checkpoints
+expect 0 "$PLSM" checkpoint --name=third kept checkpoints
+says out 'new: 0 files, 0 B copied'
+expect 3 "$PLSM" checkpoint --name=first kept checkpoints
+says err 'first already'
+expect 3 "$PLSM" checkpoint --name=a/b kept checkpoints
+expect 3 "$PLSM" checkpoint kept kept
+says err 'no directory of checkpoints'
+expect 2 "$PLSM" checkpoint --list --copy checkpoints
+expect 2 "$PLSM" checkpoint kept
+expect 0 "$PLSM" checkpoint --list checkpoints
+says out 'name   '
+expect 0 "$PLSM" checkpoint --list --json checkpoints
+python3 -c 'import json; assert [c["name"] for c in json.load(open("out"))["checkpoints"]][::2] == ["first", "third"]' &&
+    pass || fail "checkpoint --list --json: $(head -c 300 out)"
+expect 0 "$PLSM" checkpoint --check checkpoints
+expect 0 "$PLSM" restore --name=first checkpoints restored
+expect 0 "$PLSM" get restored fruit
+is "$(cat out)" apple
+expect 0 "$PLSM" check restored
+expect 0 "$PLSM" restore --at="@$(date +%s)" checkpoints newest
+expect 0 "$PLSM" get newest fruit
+is "$(cat out)" pear
+expect 3 "$PLSM" restore --at=2001-02-03T04:05:06Z checkpoints never
+says err 'as old as that'
+expect 2 "$PLSM" restore --at=yesterday checkpoints never
+expect 3 "$PLSM" restore checkpoints newest
+says err 'something already'
+expect 0 "$PLSM" checkpoint --remove=first checkpoints
+expect 3 "$PLSM" restore --name=first checkpoints never
+for file in checkpoints/files/*; do break; done
+printf x | dd of="$file" bs=1 seek=3 conv=notrunc status=none
+expect 1 "$PLSM" checkpoint --check checkpoints
+says out altered
+expect 3 "$PLSM" restore checkpoints never
+says err altered
+[ -e never ] || [ -e never.restoring ] && fail "something is left of a restoration that failed" || pass
+
 # --- tune ----------------------------------------------------------------------------------------------------------
 expect 0 "$PLSM" tune --puts=50 --gets=40 --absent=5 --scans=5 --scan-entries=50 --entries=2m --entry-bytes=1k \
     --memory=256m --device=ssd
