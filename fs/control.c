@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/error.h"
+#include "fs/transport.h"
 #include "base/banned.h"
 
 static const uint64_t snapshot_ns = 1000000000;
@@ -48,6 +49,8 @@ static plsm_status print_mount(struct fs *fs, struct buf *text)
     size_t nodes = fs->nodes.count;
     mutex_unlock(&fs->nodes.lock);
     TRY(buf_printf(text, "fs.nodes %zu\n", nodes));
+    TRY(buf_printf(text, "fs.transport %s\nfs.threads %u\n", transport_name(fs->transport),
+                   transport_threads(fs->transport)));
     for (int op = 0; op < FS_OP_COUNT; op++) {
         const struct histogram *h = &fs->op_ns[op];
         TRY(buf_printf(text, "fs.%s.count %llu\n", op_names[op], (unsigned long long)histogram_count(h)));

@@ -13,6 +13,7 @@
 #include "store/plsm.h"
 
 struct fuse_session;
+struct transport;
 struct control_text;
 
 /* The operations that are timed: fs.OP.* in .stats. */
@@ -31,6 +32,7 @@ struct fs {
     plsm *db;
     struct mount_options options;
     struct fuse_session *session;
+    struct transport *transport; /* how requests come (fs/transport.h) */
     struct node_table nodes;
     uid_t owner; /* who mounted it: owns what has no attributes, and the control file */
     gid_t owner_group;
@@ -50,7 +52,7 @@ struct fs {
     uint64_t errors, error_logged_ns; /* error lock */
     char error_last[512];             /* error lock; empty: none yet */
 
-    bool initialised;   /* the kernel has its answer to INIT */
+    bool serving;       /* requests are answered */
     _Atomic bool ended; /* the loop is over */
 
     struct histogram op_ns[FS_OP_COUNT];
@@ -63,7 +65,7 @@ int fs_errno(struct fs *fs, plsm_status status);
 int fs_errno_of_change(struct fs *fs, plsm_status status);
 
 /* Runs until the file system is unmounted or a signal ends it; everything is published when it returns. `ready` is
- * called once the kernel has its answer to INIT. Returns 0 or an errno value. */
+ * called once requests are answered. Returns 0 or an errno value; where `serving` is not set, plsm_message says why. */
 int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg);
 
 #endif

@@ -25,6 +25,7 @@
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
 #include "fs/session.h"
+#include "fs/transport.h"
 #include "base/banned.h"
 
 #ifndef PLSM_RELEASE
@@ -152,6 +153,7 @@ static plsm_status start(struct fs *fs, char **store_path, char **mount_path)
     TRY(node_table_init(&fs->nodes));
     TRY(make_root(fs));
     TRY(make_session(fs));
+    TRY(transport_create(fs->session, &fs->options.transport, &fs->transport));
     return mountpoint_mount(*mount_path, mount_session, fs->session);
 }
 
@@ -197,6 +199,7 @@ static void log_fuse(enum fuse_log_level level, const char *format, va_list argu
 
 static void tear_down(struct fs *fs)
 {
+    transport_destroy(fs->transport);
     if (fs->session)
         fuse_session_destroy(fs->session);
     inode_destroy_all(fs);
@@ -236,9 +239,8 @@ static int run(struct mount_options *options, int pipe_fd)
             fuse_set_log_func(log_fuse);
         int error = fs_serve(fs, on_ready, &pipe_fd);
         code = error ? EXIT_MOUNT : 0;
-        if (error && !fs->initialised)
-            report(pipe_fd, code, "the kernel and libfuse do not understand each other");
-        fuse_session_unmount(fs->session);
+        if (error && !fs->serving)
+            report(pipe_fd, code, plsm_message());
     }
     tear_down(fs);
     status = plsm_close(fs->db); /* after the last edit is gone */

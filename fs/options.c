@@ -24,7 +24,9 @@ const char mount_usage[] =
     "  publish_interval=30   seconds after which what a program has written to a file that it keeps open is\n"
     "                        published in the store; 0: only when it is closed or synced\n"
     "  show_control          list .stats in the root (it can be read in any case)\n"
-    "  threads=N             at most N threads answer the kernel (default: the number of processors)\n"
+    "  transport=auto        how requests come: uring (FUSE over io_uring), dev (/dev/fuse), auto (the former where\n"
+    "                        the kernel offers it); uring turns the kernel's switch on where root mounts\n"
+    "  threads=N             N threads answer the kernel (default: the number of processors)\n"
     "  allow_other           let other users in too (root's mounts do so anyway)\n"
     "  default_permissions   always the case; accepted\n"
     "  dev nodev suid nosuid exec noexec sync async dirsync noatime ...   as mount(8) says\n"
@@ -32,11 +34,13 @@ const char mount_usage[] =
     "Options of the store (-o); a mount has the defaults buffer_size=8M,cache_size=16M:\n";
 
 enum action {
-    IGNORED,      /* accepted, without a meaning here */
-    KERNEL,       /* passed on to libfuse, which makes mount flags of it */
-    FLAG,         /* sets a bool */
+    IGNORED, /* accepted, without a meaning here */
+    KERNEL,  /* passed on to libfuse, which makes mount flags of it */
+    FLAG,    /* sets a bool */
+    /* with a value */
     SECONDS,      /* a number of seconds */
     THREAD_COUNT, /* a number of threads */
+    TRANSPORT,    /* the name of one */
 };
 
 static const struct mount_option {
@@ -52,6 +56,7 @@ static const struct mount_option {
     {"default_permissions", IGNORED, 0},
     {"publish_interval", SECONDS, 0},
     {"threads", THREAD_COUNT, 0},
+    {"transport", TRANSPORT, 0},
     {"dev", KERNEL, 0},
     {"nodev", KERNEL, 0},
     {"suid", KERNEL, 0},
@@ -114,11 +119,24 @@ static plsm_status parse_number(plsm_slice option, plsm_slice value, uint64_t le
     return PLSM_OK;
 }
 
+static plsm_status parse_transport(plsm_slice value, enum transport_kind *out)
+{
+    static const char *const names[] = {
+        [TRANSPORT_AUTO] = "auto", [TRANSPORT_URING] = "uring", [TRANSPORT_DEV] = "dev"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (slice_equal(slice_of(names[i]), value)) {
+            *out = (enum transport_kind)i;
+            return PLSM_OK;
+        }
+    }
+    return fail(PLSM_INVALID, "option transport: must be auto, uring or dev");
+}
+
 static plsm_status apply(const struct mount_option *known, plsm_slice option, plsm_slice value, bool has_value,
                          struct mount_options *out)
 {
     uint64_t number = 0;
-    bool takes_value = known->action == SECONDS || known->action == THREAD_COUNT;
+    bool takes_value = known->action >= SECONDS;
     if (takes_value != has_value && known->action != IGNORED)
         return fail(PLSM_INVALID, "option %.*s: %s", (int)option.size, (const char *)option.data,
                     takes_value ? "needs a value" : "takes no value");
@@ -135,9 +153,11 @@ static plsm_status apply(const struct mount_option *known, plsm_slice option, pl
         out->publish_interval_ns = number * 1000000000;
         break;
     case THREAD_COUNT:
-        TRY(parse_number(option, value, 1, 64, &number));
-        out->threads = (unsigned)number;
+        TRY(parse_number(option, value, 1, TRANSPORT_THREADS_MAX, &number));
+        out->transport.threads = (unsigned)number;
         break;
+    case TRANSPORT:
+        return parse_transport(value, &out->transport.kind);
     }
     return PLSM_OK;
 }

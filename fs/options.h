@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "fs/transport.h"
 
 struct mount_options {
     const char *store, *directory; /* from argv */
@@ -13,7 +14,7 @@ struct mount_options {
     bool read_only, create, show_control;
     bool allow_other; /* asked for; root gets it in any case */
     uint64_t publish_interval_ns; /* 0: never */
-    unsigned threads; /* 0: as many as processors */
+    struct transport_options transport;
     struct buf store_options;  /* for plsm_open, terminated; owned */
     struct buf kernel_options; /* for libfuse, terminated; owned */
 };

@@ -17,6 +17,7 @@
 #include "fs/inode.h"
 #include "fs/ops.h"
 #include "fs/session.h"
+#include "fs/transport.h"
 #include "base/banned.h"
 
 /* --- errors ------------------------------------------------------------------------------------------------------- */
@@ -80,7 +81,6 @@ int fs_errno_of_change(struct fs *fs, plsm_status status)
 
 static void init(void *userdata, struct fuse_conn_info *connection)
 {
-    struct fs *fs = userdata;
     unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                     FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ASYNC_DIO;
     /* The kernel knows of every change, so it need not guess from times whether its pages are still right. */
@@ -89,7 +89,6 @@ static void init(void *userdata, struct fuse_conn_info *connection)
     want |= FUSE_CAP_HANDLE_KILLPRIV;
     connection->want = want & connection->capable;
     connection->time_gran = 1;
-    fs->initialised = true;
 }
 
 /* timed_NAME: calls fs_NAME and notes how long that took. The request is gone afterwards. */
@@ -175,12 +174,6 @@ void session_block_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* Only has to interrupt the wait of the loop. */
-static void on_wake(int number)
-{
-    (void)number;
-}
-
 /* Asks for an ordinary unmount, which fails while files are open. */
 static bool unmount(const char *directory)
 {
@@ -214,70 +207,28 @@ static void wait_for_signal(void *arg)
         again = unmounted || !unmount(fs->options.directory);
         unmounted = true;
     }
-    fuse_session_exit(fs->session);
-    while (!fs->ended) { /* the loop may have looked just before, and sleep just after the first signal */
-        kill(getpid(), SIGUSR2);
-        env_sleep_ns(env_posix(), 20000000);
-    }
+    transport_stop(fs->transport);
 }
 
 /* --- the loop ----------------------------------------------------------------------------------------------------- */
 
-/* Answers the kernel's first message, INIT, before there are other threads. */
-static int answer_init(struct fs *fs)
+/* Fork first, threads after: the store's own threads were started in this process too. */
+static plsm_status begin(struct fs *fs, struct env_thread **ticker, struct env_thread **signals)
 {
-    struct fuse_buf buffer = {0};
-    int got = 0;
-    while (!fs->initialised && !fuse_session_exited(fs->session)) {
-        got = fuse_session_receive_buf(fs->session, &buffer);
-        if (got == -EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        fuse_session_process_buf(fs->session, &buffer);
-    }
-    free(buffer.mem); /* libfuse allocated it */
-    return fs->initialised ? 0 : got < 0 ? -got : EPROTO;
-}
-
-static int run_loop(struct fs *fs)
-{
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned threads = fs->options.threads ? fs->options.threads : processors > 0 ? (unsigned)processors : 1;
-    if (threads == 1)
-        return fuse_session_loop(fs->session);
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    if (!config)
-        return -ENOMEM;
-    fuse_loop_cfg_set_clone_fd(config, 1);
-    fuse_loop_cfg_set_max_threads(config, threads);
-    fuse_loop_cfg_set_idle_threads(config, threads);
-    int result = fuse_session_loop_mt(fs->session, config);
-    fuse_loop_cfg_destroy(config);
-    return result;
+    TRY(transport_open(fs->transport));
+    TRY(env_thread_start(env_posix(), inode_ticker, fs, ticker));
+    TRY(env_thread_start(env_posix(), wait_for_signal, fs, signals));
+    return transport_start(fs->transport);
 }
 
 int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
 {
     struct env_thread *ticker = NULL, *signals = NULL;
-    struct sigaction wake = {.sa_handler = on_wake};
-    sigset_t wake_set;
-    int error = answer_init(fs);
-    if (error)
-        return error;
-    ready(arg);
-    sigaction(SIGUSR2, &wake, NULL);
-    plsm_status status = env_thread_start(env_posix(), inode_ticker, fs, &ticker);
-    if (status == PLSM_OK)
-        status = env_thread_start(env_posix(), wait_for_signal, fs, &signals);
+    plsm_status status = begin(fs, &ticker, &signals);
     if (status == PLSM_OK) {
-        sigemptyset(&wake_set);
-        sigaddset(&wake_set, SIGUSR2);
-        sigprocmask(SIG_UNBLOCK, &wake_set, NULL);
-        int result = run_loop(fs);
-        if (result < 0)
-            syslog(LOG_ERR, "the loop ended: %s", strerror(-result));
-        sigprocmask(SIG_BLOCK, &wake_set, NULL);
+        fs->serving = true;
+        ready(arg);
+        transport_wait(fs->transport);
     }
     /* No longer mounted: nobody can reach what is not published but this process. */
     fs->ended = true;
@@ -290,8 +241,10 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
     condition_signal(&fs->ticker_wake);
     mutex_unlock(&fs->ticker_lock);
     env_thread_join(ticker);
+    transport_destroy(fs->transport);
+    fs->transport = NULL;
     fuse_session_unmount(fs->session);
-    if (status == PLSM_OK)
+    if (fs->serving)
         status = inode_publish_all(fs);
     return status == PLSM_OK ? 0 : fs_errno_of_change(fs, status);
 }

@@ -73,10 +73,11 @@ says()
     fi
 }
 
-# mount_store [OPTIONS [STORE [DIRECTORY]]]: with -o create by default.
+# mount_store [OPTIONS [STORE [DIRECTORY]]]: with -o create by default. E2E_OPTIONS (none): options for all of them, such
+# as transport=uring.
 mount_store()
 {
-    timeout 60 "$PLSMD" -o "${1:-create}" "${2:-$STORE}" "${3:-$DIR}" </dev/null >"$WORK/mount.out" 2>&1 && return 0
+    timeout 60 "$PLSMD" -o "${1:-create}${E2E_OPTIONS:+,$E2E_OPTIONS}" "${2:-$STORE}" "${3:-$DIR}" </dev/null >"$WORK/mount.out" 2>&1 && return 0
     echo "mount failed: $(cat "$WORK/mount.out")"
     return 1
 }

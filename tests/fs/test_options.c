@@ -34,11 +34,13 @@ START_TEST(test_accepted)
     ck_assert_str_eq((char *)o.kernel_options.data, "nodev,nosuid");
     ck_assert_str_eq((char *)o.store_options.data, "index=traditional,buffer_size=8M,cache_size=16M");
     mount_options_free(&o);
-    ck_assert_int_eq(PARSE(&o, "-fo", "ro,cache_size=1G,,threads=3,publish_interval=0,show_control,allow_other,create",
-                           "--", "-s", "-d"),
-                     PLSM_OK);
+    ck_assert_int_eq(
+        PARSE(&o, "-fo", "ro,cache_size=1G,,threads=3,publish_interval=0,show_control,allow_other,create,transport=dev",
+              "--", "-s", "-d"),
+        PLSM_OK);
     ck_assert(o.foreground && o.read_only && o.create && o.show_control && o.allow_other);
-    ck_assert_uint_eq(o.threads, 3);
+    ck_assert_uint_eq(o.transport.threads, 3);
+    ck_assert_int_eq(o.transport.kind, TRANSPORT_DEV);
     ck_assert_uint_eq(o.publish_interval_ns, 0);
     ck_assert_str_eq((char *)o.store_options.data, "cache_size=1G,buffer_size=8M");
     ck_assert_str_eq(o.store, "-s");
@@ -69,6 +71,8 @@ START_TEST(test_refused)
         {"threads=0", "from 1 to 64"},
         {"threads=65", "from 1 to 64"},
         {"threads=1x", "must be a number"},
+        {"transport", "transport: needs a value"},
+        {"transport=pigeon", "must be auto, uring or dev"},
         {"publish_interval=", "must be a number"},
         {"publish_interval=99999999999", "must be a number"},
         {"cache_size=much", "cache_size"},

@@ -1,0 +1,71 @@
+/* How requests come from the kernel and replies go back: FUSE over io_uring where the kernel offers it (Linux 6.14 and
+ * later, module parameter enable_uring of fuse), /dev/fuse otherwise. Knows of libfuse's session, of nothing else of a
+ * file system, so that any of them can use it:
+ *
+ *     transport_create(session, &options, &transport);
+ *     fuse_session_mount(session, directory);
+ *     transport_open(transport);      answers INIT; from here on no fork
+ *     transport_start(transport);     the mount works
+ *     transport_wait(transport);      until it is unmounted, or transport_stop
+ *     transport_destroy(transport);   before fuse_session_unmount, which waits for nobody then
+ *     fuse_session_unmount(session);
+ *
+ * Over io_uring each thread has a ring with entries of the queues of the processors it serves, and is pinned to one of
+ * them, so that a reply wakes its caller on the processor where both are; one thread more reads /dev/fuse, for FORGET
+ * and INTERRUPT. Over /dev/fuse each thread reads a clone of the device (FUSE_DEV_IOC_CLONE), so that they do not share
+ * a queue of replies.
+ *
+ * One rule for the file system: a request is answered by the thread that it is handed to, before its function returns.
+ * Notifications (fuse_lowlevel_notify_*) may be sent by any thread. SIGUSR2 is the transport's: the threads that start
+ * it must block it. */
+#ifndef FS_TRANSPORT_H
+#define FS_TRANSPORT_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+
+struct fuse_session;
+struct transport;
+
+enum transport_kind {
+    TRANSPORT_AUTO, /* io_uring where it is offered */
+    TRANSPORT_URING,
+    TRANSPORT_DEV,
+};
+
+struct transport_options {
+    enum transport_kind kind;
+    unsigned threads; /* 0: as many as processors that the process may run on */
+};
+
+enum { TRANSPORT_THREADS_MAX = 64 };
+
+/* Prepares a session, before it is mounted. With TRANSPORT_URING the kernel's switch is turned on where it is off and
+ * the process may do so, until transport_open has returned: the kernel looks at it only when a mount begins.
+ * PLSM_NO_MEMORY; PLSM_UNSUPPORTED: with TRANSPORT_URING, where it cannot be, with what to do about it. */
+plsm_status transport_create(struct fuse_session *session, const struct transport_options *options,
+                             struct transport **out);
+/* After the mount: answers INIT, the kernel's first message, and chooses. PLSM_IO: there was none, or libfuse and the
+ * kernel do not understand each other. PLSM_UNSUPPORTED: with TRANSPORT_URING, where the kernel did not offer it.
+ * PLSM_NO_MEMORY. */
+plsm_status transport_open(struct transport *transport);
+/* Starts the threads. PLSM_NO_MEMORY, PLSM_IO; threads that were started end at transport_destroy. */
+plsm_status transport_start(struct transport *transport);
+/* Returns when all of them have ended. */
+void transport_wait(struct transport *transport);
+/* Makes the threads end once they have answered what they have. Any thread, any time after transport_create. */
+void transport_stop(struct transport *transport);
+/* Ends what still runs. Accepts NULL. */
+void transport_destroy(struct transport *transport);
+
+/* What was chosen, from transport_open on: "uring" or "dev"; threads: those that serve requests. */
+const char *transport_name(const struct transport *transport);
+unsigned transport_threads(const struct transport *transport);
+
+/* Memory for a reply of at most `size` bytes to the request that the calling thread has in hand, valid until it is
+ * answered: a reply that begins there is not copied once more on its way into the ring. NULL: there is none, because
+ * the request itself is there, or for its size. */
+void *transport_reply_memory(size_t size);
+
+#endif
