@@ -1,6 +1,8 @@
-/* Where a lookup would look, without looking there: for those who study indexes. */
+/* Where a lookup would look, and where it finds: for those who study indexes. */
 #include "lsm/read.h"
 
+#include "base/alloc.h"
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/banned.h"
 
@@ -49,5 +51,58 @@ plsm_status lsm_locate(struct lsm *db, plsm_slice key, unsigned level, bool page
         status = page ? locate_page(run, key, out) : PLSM_OK;
     }
     epoch_exit(db->epoch);
+    return status;
+}
+
+/* Asks one run. */
+static plsm_status find_in_run(struct run *run, const struct run_question *q, struct entry *entry,
+                               struct lsm_found *out)
+{
+    struct run_search s;
+    struct page_hold hold;
+    hold.heap = NULL;
+    if (!run_search_init(&s, run, false))
+        TRY(run_search_load(&s, false));
+    run_search_prefetch_filter(&s, q);
+    if (!run_search_may_contain(&s, q))
+        return PLSM_NOT_FOUND;
+    TRY(run_search_locate(&s, q));
+    out->predicted = s.unit;
+    plsm_status status = run_search_find(&s, q, &hold, entry);
+    page_hold_release(&hold);
+    if (status == PLSM_OK) {
+        out->run = run->facts.number;
+        out->level = atomic_load_explicit(&run->level, memory_order_relaxed);
+        out->page = s.version_unit;
+        out->learned = s.learned;
+    }
+    return status;
+}
+
+plsm_status lsm_find(struct lsm *db, plsm_slice key, struct lsm_found *out)
+{
+    struct counter_stripe *uncounted = mem_zalloc(sizeof *uncounted);
+    struct run_question q = {.key = key, .hash = key_hash(key.data, key.size), .no_value = true, .counts = uncounted};
+    struct enclosing_runs e = {.key = key, .head = key_head(key)};
+    struct entry entry = {0};
+    plsm_status status = PLSM_NOT_FOUND;
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    *out = (struct lsm_found){0};
+    if (!uncounted)
+        return fail(PLSM_NO_MEMORY, "no memory for a lookup");
+    epoch_enter(db->epoch);
+    /* The view before the sequence number: see db.h. */
+    const struct view *view = atomic_load_explicit(&db->view, memory_order_acquire);
+    q.seq = atomic_load_explicit(&db->seq, memory_order_acquire);
+    for (unsigned i = 0; i < view->table_count && !out->in_memory; i++)
+        out->in_memory = memtable_get(view->tables[i], key, q.seq, &entry);
+    if (out->in_memory)
+        status = PLSM_OK;
+    for (struct run *run = NULL; status == PLSM_NOT_FOUND && (run = enclosing_runs_next(&e, view->version));)
+        status = find_in_run(run, &q, &entry, out);
+    if (status == PLSM_OK && entry.kind == BATCH_DELETE)
+        status = PLSM_NOT_FOUND;
+    epoch_exit(db->epoch);
+    mem_free(uncounted);
     return status;
 }

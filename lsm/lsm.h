@@ -254,6 +254,20 @@ struct lsm_place {
  * PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY: the run could not be opened. */
 plsm_status lsm_locate(struct lsm *db, plsm_slice key, unsigned level, bool page, struct lsm_place *out);
 
+/* Where a key stands. */
+struct lsm_found {
+    bool in_memory;     /* in a memtable: the rest is 0 */
+    unsigned level;
+    uint64_t run;       /* its number */
+    uint32_t page;      /* that holds the entry */
+    uint32_t predicted; /* page that the index named */
+    bool learned;       /* that was the answer of a model alone */
+};
+/* Finds the newest entry of a key as a lookup does, but counts nothing (simulated I/O is charged) and asks no table of
+ * young runs. PLSM_NOT_FOUND: there is none, or it is a deletion (what a range deletion hides may be told as found: ask
+ * for keys that are there). PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status lsm_find(struct lsm *db, plsm_slice key, struct lsm_found *out);
+
 /* Calls `each` with every statistic of the tree: an integer, or a real when is_real. Names as blueprint section 7. */
 void lsm_statistics(struct lsm *db,
                     void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real), void *arg);

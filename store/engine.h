@@ -127,6 +127,7 @@ struct engine {
     plsm_status (*iterator_status)(const struct engine_iterator *it);
 
     plsm_status (*locate)(void *tree, plsm_slice key, unsigned level, bool page, plsm_place *out);
+    plsm_status (*find)(void *tree, plsm_slice key, plsm_found *out); /* of a key that is there; NULL as locate */
     plsm_status (*check)(void *tree, void (*report)(void *arg, const char *line),
                          void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
     void (*statistics)(void *tree,

@@ -392,6 +392,19 @@ static plsm_status tree_locate(void *tree, plsm_slice key, unsigned level, bool 
     return status;
 }
 
+static plsm_status tree_find(void *tree, plsm_slice key, plsm_found *out)
+{
+    struct lsm_found found;
+    plsm_status status = lsm_find(tree, key, &found);
+    *out = (plsm_found){.in_memory = found.in_memory,
+                        .level = found.level,
+                        .file = found.run,
+                        .page = found.page,
+                        .predicted = found.predicted,
+                        .by_model = found.learned};
+    return status;
+}
+
 static plsm_status tree_check(void *tree, void (*report)(void *arg, const char *line),
                               void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
 {
@@ -480,6 +493,7 @@ const struct engine engine_lsm = {
     .iterator_previous = tree_iterator_previous,
     .iterator_status = tree_iterator_status,
     .locate = tree_locate,
+    .find = tree_find,
     .check = tree_check,
     .statistics = tree_statistics,
     .statistics_reset = tree_statistics_reset,

@@ -359,6 +359,19 @@ typedef struct plsm_place {
  * PLSM_TOO_LARGE as plsm_get; PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY; PLSM_UNSUPPORTED: the engine has no levels. */
 plsm_status plsm_locate(plsm *db, plsm_slice key, unsigned level, bool page, plsm_place *out);
 
+/* Where the newest entry of a key stands. */
+typedef struct plsm_found {
+    bool in_memory;     /* not yet in a file: the rest is 0 */
+    unsigned level;     /* of the tree */
+    uint64_t file;      /* its number */
+    uint32_t page;      /* of that file: there the entry is */
+    uint32_t predicted; /* page that the file's index named in front of looking */
+    bool by_model;      /* it was named by a model alone */
+} plsm_found;
+/* Looks a key up and tells where it is. PLSM_NOT_FOUND: it is not there; PLSM_INVALID and PLSM_TOO_LARGE as plsm_get;
+ * PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY; PLSM_UNSUPPORTED: the engine has no levels. */
+plsm_status plsm_find(plsm *db, plsm_slice key, plsm_found *out);
+
 /* Reads everything and checks every checksum, order, index, model and filter; `report` (may be NULL) gets a line per
  * problem. `progress` (may be NULL) gets bytes done and in all. PLSM_CORRUPT when anything is wrong. */
 plsm_status plsm_check(plsm *db, void (*report)(void *arg, const char *line),

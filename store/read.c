@@ -161,6 +161,22 @@ plsm_status plsm_locate(plsm *db, plsm_slice key, unsigned level, bool page, pls
     return db->engine->locate(db->tree, key_slice(&whole), level, page, out);
 }
 
+plsm_status plsm_find(plsm *db, plsm_slice key, plsm_found *out)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct store_key whole;
+    struct engine_value value = {0};
+    *out = (plsm_found){0};
+    TRY(key_check(PLSM_NAMES, key));
+    if (!db->engine->find)
+        return fail(PLSM_UNSUPPORTED, "the engine %s has no levels", db->engine->name);
+    key_join(&whole, PLSM_NAMES, key);
+    /* A range deletion may hide what stands in a file: only a lookup tells. */
+    plsm_status status = db->engine->get(db->tree, NULL, key_slice(&whole), true, &value);
+    engine_value_free(&value);
+    return status == PLSM_OK ? db->engine->find(db->tree, key_slice(&whole), out) : status;
+}
+
 /* What of [offset, offset + size) lies within a value of `whole` bytes. */
 static size_t clip(uint64_t whole, uint64_t offset, size_t size)
 {

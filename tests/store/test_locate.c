@@ -105,12 +105,55 @@ START_TEST(what_is_nowhere)
 }
 END_TEST
 
+/* What is in memory, on level 0, on the last level, deleted, and behind a deletion of a range. */
+START_TEST(finds_where_a_key_stands)
+{
+    struct env *env = env_memory_create(1);
+    char buffer[32];
+    plsm_found found;
+    plsm_place place;
+    load(env);
+    plsm *db = fixture_open(env, 0, _i ? "index=learned,background=0" : "index=traditional,background=0");
+    unsigned last = last_level(db);
+    for (int i = 1; i < KEYS; i += 7) {
+        assert_ok(plsm_find(db, key_of(i, buffer), &found));
+        assert_ok(plsm_locate(db, key_of(i, buffer), last, true, &place));
+        ck_assert(!found.in_memory);
+        ck_assert_uint_eq(found.level, last);
+        ck_assert_uint_eq(found.file, place.file);
+        ck_assert_uint_eq(found.page, place.page);
+        ck_assert_uint_eq(found.predicted, place.page);
+        ck_assert_int_eq(found.by_model, place.by_model);
+    }
+    assert_ok(plsm_find(db, key_of(0, buffer), &found)); /* overwritten in the young file */
+    ck_assert_uint_eq(found.level, 0);
+    assert_ok(plsm_put(db, key_of(5, buffer), slice_of("newer"), PLSM_NONE));
+    assert_ok(plsm_find(db, key_of(5, buffer), &found));
+    ck_assert(found.in_memory);
+    assert_ok(plsm_delete(db, key_of(6, buffer), PLSM_NONE));
+    ck_assert_int_eq(plsm_find(db, key_of(6, buffer), &found), PLSM_NOT_FOUND);
+    assert_ok(plsm_delete_range(db, slice_of("key00000070"), slice_of("key00000700"), PLSM_NONE));
+    ck_assert_int_eq(plsm_find(db, key_of(50, buffer), &found), PLSM_NOT_FOUND);
+    assert_ok(plsm_flush(db));
+    ck_assert_int_eq(plsm_find(db, key_of(6, buffer), &found), PLSM_NOT_FOUND);
+    ck_assert_int_eq(plsm_find(db, key_of(50, buffer), &found), PLSM_NOT_FOUND);
+    assert_ok(plsm_find(db, key_of(5, buffer), &found));
+    ck_assert(!found.in_memory);
+    ck_assert_uint_eq(found.level, 0);
+    ck_assert_int_eq(plsm_find(db, slice_of("zzz"), &found), PLSM_NOT_FOUND);
+    ck_assert_int_eq(plsm_find(db, slice("", 0), &found), PLSM_INVALID);
+    assert_ok(plsm_close(db));
+    env_memory_destroy(env);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("locate");
     TCase *tests = tcase_create("locate");
     tcase_add_test(tests, modes_agree_about_keys_that_are_there);
     tcase_add_loop_test(tests, what_is_nowhere, 0, 2);
+    tcase_add_loop_test(tests, finds_where_a_key_stands, 0, 2);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
