@@ -17,7 +17,8 @@ enum attr_flags {
     ATTR_ATIME = 8,
     ATTR_RDEV = 16,
     ATTR_WIDE_TIMES = 32,
-    ATTR_FLAGS_ALL = 63
+    ATTR_XATTRS = 128,
+    ATTR_FLAGS_ALL = 63 | ATTR_XATTRS
 };
 
 /* Modes with a code of their own, by code - 1. Part of the format: only append, 31 at most. These cover all but a few
@@ -103,6 +104,10 @@ size_t attr_encode(const struct attr *attr, uint8_t *to)
         flags |= ATTR_RDEV;
         at = put_varint(at, attr->rdev);
     }
+    if (attr->xattrs) {
+        flags |= ATTR_XATTRS;
+        at = put_varint(at, attr->xattrs);
+    }
     to[0] = (uint8_t)(ATTR_VERSION << ATTR_VERSION_SHIFT | code);
     to[1] = flags;
     INVARIANT(at - to <= ATTR_SIZE_MAX);
@@ -150,6 +155,8 @@ plsm_status attr_decode(plsm_slice meta, struct attr *attr)
         at = get_time(at, end, &attr->atime, wide);
     if (flags & ATTR_RDEV)
         at = at ? get_varint(at, end, &attr->rdev) : NULL;
+    if (flags & ATTR_XATTRS)
+        at = at ? get_varint(at, end, &attr->xattrs) : NULL;
     if (at != end || attr->mode > UINT16_MAX)
         return fail(PLSM_CORRUPT, "attributes of %zu bytes end too early, too late or hold a value out of range",
                     meta.size);

@@ -11,6 +11,7 @@
  *   [time   ctime]         otherwise equal to mtime
  *   [time   atime]         otherwise equal to mtime
  *   [varint rdev]          of device files, otherwise 0
+ *   [varint xattrs]        the id under which extended attributes are kept (fs/xattr.h), otherwise 0: there are none
  * A time is a u64: (seconds + 2^33) << 30 | nanoseconds, good for the years 1698 to 2242; with the flag ATTR_WIDE_TIMES
  * each time of this entry is an i64 of seconds and a u32 of nanoseconds instead.
  *
@@ -31,10 +32,11 @@ struct attr {
     uint32_t mode; /* type and permissions, as st_mode */
     uint32_t uid, gid;
     uint64_t rdev; /* as makedev() gives it */
+    uint64_t xattrs; /* id of the records of extended attributes; 0: it never had any */
     struct timespec mtime, ctime, atime;
 };
 
-enum { ATTR_SIZE_MAX = 2 + 3 + 10 + 5 + 5 + 3 * 12 + 10 };
+enum { ATTR_SIZE_MAX = 2 + 3 + 10 + 5 + 5 + 3 * 12 + 10 + 10 };
 
 /* Writes the meta of `attr` to `to`, which has ATTR_SIZE_MAX bytes of room; returns its size. Nanoseconds must be below
  * 10^9 and the mode within 16 bits. */

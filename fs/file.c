@@ -8,6 +8,7 @@
 #include "fs/control.h"
 #include "fs/inode.h"
 #include "fs/ops.h"
+#include "fs/xattr.h"
 #include "base/banned.h"
 
 static struct inode *inode_of(const struct fuse_file_info *fi)
@@ -72,6 +73,8 @@ int resize_content(struct fs *fs, struct inode *inode, uint64_t size)
     plsm_status status = inode_load(fs, inode);
     if (size > PLSM_VALUE_MAX)
         return EFBIG;
+    if (status == PLSM_OK)
+        status = xattr_drop_capability(fs, inode);
     inode->failed = PLSM_OK; /* cutting off what a failed write began is a way to go on after it */
     if (status == PLSM_OK && size == 0 && !inode->edit) {
         inode->written = inode->written || (!inode->fresh && inode->size > 0);
@@ -217,6 +220,8 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);
     plsm_status status = inode_load(fs, inode);
+    if (status == PLSM_OK)
+        status = xattr_drop_capability(fs, inode);
     if (status == PLSM_OK)
         status = inode_open_content(fs, inode);
     if (status == PLSM_OK) {

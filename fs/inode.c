@@ -293,34 +293,33 @@ void inode_note(struct fs *fs, struct inode *inode)
     mutex_unlock(&fs->nodes.lock);
 }
 
-static plsm_status publish_directory(struct fs *fs, struct inode *inode, plsm_slice key, plsm_slice meta)
+/* Adds to `batch` what gives an entry this meta; its content stays. */
+static plsm_status put_attributes(const struct inode *inode, plsm_slice key, plsm_slice meta, plsm_batch *batch)
 {
-    plsm_batch *batch = plsm_batch_create();
-    plsm_status status = PLSM_NO_MEMORY;
-    if (!batch)
-        return fail(PLSM_NO_MEMORY, "no memory for a batch");
     if (!inode->node->parent)
-        status = plsm_batch_put(batch, PLSM_INTERNAL, slice_of(ROOT_KEY), meta, slice(NULL, 0));
-    else if (inode->size > 0) /* the library gave the directory's key a value: keep it */
-        status = plsm_batch_set_meta(batch, key, meta);
-    else
-        status = plsm_batch_put(batch, PLSM_NAMES, key, meta, slice(NULL, 0));
-    if (status == PLSM_OK)
-        status = plsm_write(fs->db, batch, PLSM_NONE);
-    if (status == PLSM_OK)
-        atomic_fetch_and(&inode->node->flags, (uint8_t)~NODE_IMPLIED);
-    plsm_batch_destroy(batch);
-    return status;
+        return plsm_batch_put(batch, PLSM_INTERNAL, slice_of(ROOT_KEY), meta, slice(NULL, 0));
+    /* The library may have given a directory's key a value: keep it. */
+    if (!(inode->node->flags & NODE_DIRECTORY) || inode->size > 0)
+        return plsm_batch_set_meta(batch, key, meta);
+    return plsm_batch_put(batch, PLSM_NAMES, key, meta, slice(NULL, 0));
 }
 
-static plsm_status publish_attributes(struct fs *fs, plsm_slice key, plsm_slice meta)
+static plsm_status write_attributes(struct fs *fs, struct inode *inode, plsm_slice key, plsm_slice meta,
+                                    plsm_batch *batch)
+{
+    TRY(put_attributes(inode, key, meta, batch));
+    TRY(plsm_write(fs->db, batch, PLSM_NONE));
+    if (inode->node->parent)
+        atomic_fetch_and(&inode->node->flags, (uint8_t)~NODE_IMPLIED);
+    return PLSM_OK;
+}
+
+static plsm_status publish_attributes(struct fs *fs, struct inode *inode, plsm_slice key, plsm_slice meta)
 {
     plsm_batch *batch = plsm_batch_create();
     if (!batch)
         return fail(PLSM_NO_MEMORY, "no memory for a batch");
-    plsm_status status = plsm_batch_set_meta(batch, key, meta);
-    if (status == PLSM_OK)
-        status = plsm_write(fs->db, batch, PLSM_NONE);
+    plsm_status status = write_attributes(fs, inode, key, meta, batch);
     plsm_batch_destroy(batch);
     return status;
 }
@@ -347,12 +346,10 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode)
         TRY(inode_load(fs, inode));
         TRY(node_path(inode->node, &path));
         plsm_slice encoded = slice(meta, attr_encode(&inode->attr, meta));
-        if (inode->node->flags & NODE_DIRECTORY)
-            status = publish_directory(fs, inode, path_slice(&path), encoded);
-        else if (inode_content_dirty(inode))
+        if (inode_content_dirty(inode))
             status = publish_content(fs, inode, path_slice(&path), encoded);
         else
-            status = publish_attributes(fs, path_slice(&path), encoded);
+            status = publish_attributes(fs, inode, path_slice(&path), encoded);
         if (inode->node->parent)
             atomic_fetch_add(&inode->node->parent->publications, 1);
     }
@@ -361,6 +358,30 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode)
         inode_note(fs, inode);
     }
     return status;
+}
+
+plsm_status inode_write_xattrs(struct fs *fs, struct inode *inode, uint64_t xattrs, plsm_batch *batch)
+{
+    struct path path;
+    uint8_t meta[ATTR_SIZE_MAX];
+    struct attr attr;
+    uint64_t size = 0;
+    bool waits = inode_content_dirty(inode);
+    TRY(inode_load(fs, inode));
+    TRY(node_path(inode->node, &path));
+    attr = inode->attr;
+    if (waits) /* content and attributes are published together, later: only the id goes into those of the store */
+        TRY(read_entry(fs, inode->node, &path, &attr, &size));
+    attr.xattrs = xattrs;
+    attr.ctime = now_time();
+    TRY(write_attributes(fs, inode, path_slice(&path), slice(meta, attr_encode(&attr, meta)), batch));
+    inode->attr.xattrs = xattrs;
+    inode->attr.ctime = attr.ctime;
+    inode->attr_dirty = waits;
+    inode_note(fs, inode);
+    if (inode->node->parent)
+        atomic_fetch_add(&inode->node->parent->publications, 1);
+    return PLSM_OK;
 }
 
 void inode_discard(struct fs *fs, struct inode *inode)

@@ -83,6 +83,9 @@ void inode_touch(struct fs *fs, struct inode *inode, bool modified);
 void inode_note(struct fs *fs, struct inode *inode);
 /* Writes what is dirty to the store, with PLSM_NONE. After a failure it stays dirty. */
 plsm_status inode_publish(struct fs *fs, struct inode *inode);
+/* Writes `batch`, which changes records of extended attributes (fs/xattr.h), in one step with attributes that name their
+ * id and have a new ctime. Unpublished content stays so. After a failure nothing has changed. */
+plsm_status inode_write_xattrs(struct fs *fs, struct inode *inode, uint64_t xattrs, plsm_batch *batch);
 /* Forgets what could not be published; the kernel's cache is marked stale. */
 void inode_discard(struct fs *fs, struct inode *inode);
 static inline bool inode_content_dirty(const struct inode *inode)

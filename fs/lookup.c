@@ -8,6 +8,7 @@
 #include "fs/control.h"
 #include "fs/inode.h"
 #include "fs/ops.h"
+#include "fs/xattr.h"
 #include "base/banned.h"
 
 int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *stored, struct fuse_entry_param *out)
@@ -155,6 +156,10 @@ static int set_attributes(struct fs *fs, struct inode *inode, const struct stat 
         return status == PLSM_NOT_FOUND ? ESTALE : fs_errno(fs, status);
     if (inode->node->flags & (NODE_SYNTHETIC | NODE_VALUE))
         return EPERM;
+    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        status = xattr_drop_capability(fs, inode);
+    if (status != PLSM_OK)
+        return fs_errno_of_change(fs, status);
     old = inode->attr;
     bool resized = to_set & FUSE_SET_ATTR_SIZE;
     if (resized) {

@@ -111,7 +111,8 @@ static plsm_status make_session(struct fs *fs)
     if (status == PLSM_OK) {
         char *argv[] = {(char *)"plsmd", (char *)"-o", (char *)list.data, NULL};
         struct fuse_args args = FUSE_ARGS_INIT(3, argv);
-        fs->session = fuse_session_new(&args, session_operations(), sizeof *session_operations(), fs);
+        struct fuse_lowlevel_ops operations = session_operations(fs->options.xattr);
+        fs->session = fuse_session_new(&args, &operations, sizeof operations, fs);
         fuse_opt_free_args(&args);
         if (!fs->session)
             status = fail(PLSM_INVALID, "libfuse refuses the options %s", (const char *)list.data);

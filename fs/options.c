@@ -27,6 +27,7 @@ const char mount_usage[] =
     "  transport=auto        how requests come: uring (FUSE over io_uring), dev (/dev/fuse), auto (the former where\n"
     "                        the kernel offers it); uring turns the kernel's switch on where root mounts\n"
     "  threads=N             N threads answer the kernel (default: the number of processors)\n"
+    "  xattr                 keep extended attributes, and show user.plsm.* (where a file stands, its digest)\n"
     "  allow_other           let other users in too (root's mounts do so anyway)\n"
     "  default_permissions   always the case; accepted\n"
     "  dev nodev suid nosuid exec noexec sync async dirsync noatime ...   as mount(8) says\n"
@@ -51,6 +52,7 @@ static const struct mount_option {
     {"create", FLAG, offsetof(struct mount_options, create)},
     {"show_control", FLAG, offsetof(struct mount_options, show_control)},
     {"allow_other", FLAG, offsetof(struct mount_options, allow_other)},
+    {"xattr", FLAG, offsetof(struct mount_options, xattr)},
     {"ro", FLAG, offsetof(struct mount_options, read_only)},
     {"rw", IGNORED, 0},
     {"default_permissions", IGNORED, 0},

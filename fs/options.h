@@ -11,7 +11,7 @@
 struct mount_options {
     const char *store, *directory; /* from argv */
     bool foreground, help, version;
-    bool read_only, create, show_control;
+    bool read_only, create, show_control, xattr;
     bool allow_other; /* asked for; root gets it in any case */
     uint64_t publish_interval_ns; /* 0: never */
     struct transport_options transport;

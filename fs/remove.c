@@ -6,6 +6,7 @@
 #include "fs/inode.h"
 #include "fs/ops.h"
 #include "fs/remove.h"
+#include "fs/xattr.h"
 #include "base/banned.h"
 
 plsm_status prepare_gone(struct fs *fs, struct node *node, const struct entry *entry, struct inode **out)
@@ -66,6 +67,8 @@ static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct
             status = plsm_batch_put(batch, PLSM_NAMES, key, slice(meta, attr_encode(&attr, meta)), slice(NULL, 0));
     } else if (status == PLSM_OK) {
         status = plsm_batch_delete(batch, PLSM_NAMES, key);
+        if (status == PLSM_OK)
+            status = xattr_delete_all(fs, entry->attr.xattrs, batch);
     }
     if (status == PLSM_OK)
         status = plsm_write(fs->db, batch, PLSM_NONE);

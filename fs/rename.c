@@ -10,6 +10,7 @@
 #include "fs/inode.h"
 #include "fs/ops.h"
 #include "fs/remove.h"
+#include "fs/xattr.h"
 #include "base/banned.h"
 
 /* Where entries wait while two names are exchanged: moved there and away within one batch, so nobody ever sees it. A
@@ -308,6 +309,8 @@ static int run(struct renaming *r)
         status = prepare_gone(r->fs, to->node, &to->entry, &replaced);
     if (status == PLSM_OK)
         status = fill_batch(r);
+    if (status == PLSM_OK && !r->exchange && !to->error)
+        status = xattr_delete_all(r->fs, to->entry.attr.xattrs, r->batch);
     if (status == PLSM_OK)
         status = plsm_write(r->fs->db, r->batch, PLSM_NONE);
     finish_gone(r->fs, replaced, status == PLSM_OK);

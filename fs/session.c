@@ -136,6 +136,11 @@ TIMED(fsyncdir, (fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file
 TIMED(statfs, (fuse_req_t req, fuse_ino_t ino), (req, ino))
 TIMED(create, (fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi),
       (req, parent, name, mode, fi))
+TIMED(setxattr, (fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags),
+      (req, ino, name, value, size, flags))
+TIMED(getxattr, (fuse_req_t req, fuse_ino_t ino, const char *name, size_t size), (req, ino, name, size))
+TIMED(listxattr, (fuse_req_t req, fuse_ino_t ino, size_t size), (req, ino, size))
+TIMED(removexattr, (fuse_req_t req, fuse_ino_t ino, const char *name), (req, ino, name))
 
 static const struct fuse_lowlevel_ops operations = {
     .init = init,
@@ -143,13 +148,20 @@ static const struct fuse_lowlevel_ops operations = {
     FS_OPS(OPERATION)
 #undef OPERATION
         .forget_multi = fs_forget_multi,
-    /* Extended attributes, fallocate, copy_file_range, lseek and locks are left out: libfuse answers ENOSYS, and the
+    /* Fallocate, copy_file_range, lseek and locks are left out: libfuse answers ENOSYS, and the
      * kernel then says EOPNOTSUPP, copies itself, or keeps locks itself, without asking again. */
 };
 
-const struct fuse_lowlevel_ops *session_operations(void)
+struct fuse_lowlevel_ops session_operations(bool xattr)
 {
-    return &operations;
+    struct fuse_lowlevel_ops chosen = operations;
+    if (!xattr) { /* libfuse answers ENOSYS: the kernel never asks again, not even at each write */
+        chosen.setxattr = NULL;
+        chosen.getxattr = NULL;
+        chosen.listxattr = NULL;
+        chosen.removexattr = NULL;
+    }
+    return chosen;
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */

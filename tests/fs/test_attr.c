@@ -18,7 +18,8 @@ static bool times_equal(struct timespec a, struct timespec b)
 static bool attrs_equal(const struct attr *a, const struct attr *b)
 {
     return a->ino == b->ino && a->mode == b->mode && a->uid == b->uid && a->gid == b->gid && a->rdev == b->rdev &&
-           times_equal(a->mtime, b->mtime) && times_equal(a->ctime, b->ctime) && times_equal(a->atime, b->atime);
+           a->xattrs == b->xattrs && times_equal(a->mtime, b->mtime) && times_equal(a->ctime, b->ctime) &&
+           times_equal(a->atime, b->atime);
 }
 
 START_TEST(test_sizes)
@@ -35,6 +36,7 @@ START_TEST(test_sizes)
                          .uid = UINT32_MAX,
                          .gid = UINT32_MAX - 1,
                          .rdev = UINT64_MAX,
+                         .xattrs = UINT64_MAX,
                          .mtime = {INT64_MIN, 999999999},
                          .ctime = {INT64_MAX, 0},
                          .atime = {0, 1}};
@@ -133,7 +135,7 @@ START_TEST(test_garbage)
         for (size_t i = 0; i < sizeof meta; i++)
             meta[i] = (uint8_t)random_next(&r);
         meta[0] = (uint8_t)(round % 16 ? 0x20 | (meta[0] & 31) : meta[0]);
-        meta[1] &= round % 8 ? 63 : 255;
+        meta[1] &= round % 8 ? 63 | 128 : 255;
         if (attr_decode(slice(meta, random_below(&r, sizeof meta)), &attr) == PLSM_OK) {
             ck_assert_uint_le(attr_encode(&attr, again), ATTR_SIZE_MAX);
             good++;
