@@ -1,4 +1,4 @@
-/* Slices compared in words, and the growing buffer. */
+/* The growing buffer. */
 #include "base/bytes.h"
 
 #include <stdarg.h>
@@ -10,20 +10,6 @@
 #include "base/banned.h"
 
 enum { CAPACITY_MIN = 64 };
-
-size_t slice_common(plsm_slice a, plsm_slice b)
-{
-    const uint8_t *left = a.data, *right = b.data;
-    size_t shorter = a.size < b.size ? a.size : b.size, at = 0;
-    for (; at + 8 <= shorter; at += 8) {
-        uint64_t difference = get_u64(left + at) ^ get_u64(right + at);
-        if (difference)
-            return at + (size_t)__builtin_ctzll(difference) / 8;
-    }
-    while (at < shorter && left[at] == right[at])
-        at++;
-    return at;
-}
 
 plsm_status buf_reserve(struct buf *buf, size_t extra)
 {

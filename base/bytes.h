@@ -38,9 +38,6 @@ static inline bool slice_starts_with(plsm_slice whole, plsm_slice prefix)
     return whole.size >= prefix.size && (prefix.size == 0 || memcmp(whole.data, prefix.data, prefix.size) == 0);
 }
 
-/* How many leading bytes two slices share. */
-size_t slice_common(plsm_slice a, plsm_slice b);
-
 static inline void put_u16(void *to, uint16_t value) { memcpy(to, &value, sizeof value); }
 static inline void put_u32(void *to, uint32_t value) { memcpy(to, &value, sizeof value); }
 static inline void put_u64(void *to, uint64_t value) { memcpy(to, &value, sizeof value); }
@@ -50,6 +47,47 @@ static inline uint64_t get_u64(const void *from) { uint64_t value; memcpy(&value
 /* Big-endian: keys made of numbers sort as the numbers do. */
 static inline void put_be64(void *to, uint64_t value) { put_u64(to, __builtin_bswap64(value)); }
 static inline uint64_t get_be64(const void *from) { return __builtin_bswap64(get_u64(from)); }
+
+/* How many leading bytes two slices share. */
+static inline size_t slice_common(plsm_slice a, plsm_slice b)
+{
+    const uint8_t *left = (const uint8_t *)a.data, *right = (const uint8_t *)b.data;
+    size_t shorter = a.size < b.size ? a.size : b.size, at = 0;
+    for (; at + 8 <= shorter; at += 8) {
+        uint64_t difference = get_u64(left + at) ^ get_u64(right + at);
+        if (difference)
+            return at + (size_t)__builtin_ctzll(difference) / 8;
+    }
+    if (shorter >= 8) { /* the last word overlaps what is known to be equal */
+        uint64_t difference = get_u64(left + shorter - 8) ^ get_u64(right + shorter - 8);
+        return difference ? shorter - 8 + (size_t)__builtin_ctzll(difference) / 8 : shorter;
+    }
+    while (at < shorter && left[at] == right[at])
+        at++;
+    return at;
+}
+
+/* memcpy for what is short most of the time, keys above all: up to 32 bytes without a call. */
+static inline void copy_short(uint8_t *to, const void *from, size_t size)
+{
+    const uint8_t *bytes = (const uint8_t *)from;
+    if (size >= 16 && size <= 32) { /* two pieces that overlap */
+        uint8_t last[16];
+        memcpy(last, bytes + size - 16, 16);
+        memcpy(to, bytes, 16);
+        memcpy(to + size - 16, last, 16);
+    } else if (size >= 8 && size < 16) {
+        uint64_t last = get_u64(bytes + size - 8);
+        put_u64(to, get_u64(bytes));
+        put_u64(to + size - 8, last);
+    } else if (size >= 4 && size < 8) {
+        uint32_t last = get_u32(bytes + size - 4);
+        put_u32(to, get_u32(bytes));
+        put_u32(to + size - 4, last);
+    } else if (size) {
+        memcpy(to, bytes, size);
+    }
+}
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "formats are little-endian and read in place");
 
 enum { VARINT_SIZE_MAX = 10 };

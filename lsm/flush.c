@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "lsm/cursor.h"
 #include "lsm/output.h"
 #include "base/banned.h"
 
@@ -19,6 +18,8 @@ struct flush {
     struct output_values values;
     uint8_t byte; /* with which the keys of its run begin */
     uint64_t seq_max;
+    uint64_t newer_seq; /* of the version in front of this one, of the same key */
+    size_t range_at;    /* where the walk is among the range tombstones */
     struct tombstone_merge merge;
     struct output_ranges ranges;
 };
@@ -65,30 +66,19 @@ static plsm_status add_entry(struct flush *f, const struct entry *entry)
     return output_add(f->db, NULL, &f->values, f->writer, *entry, f->edit);
 }
 
-static plsm_status flush_entries(struct flush *f, const struct memtable *table)
+static plsm_status flush_entry(void *arg, const struct entry *version, bool newest)
 {
-    struct cursor_options options = {.seq = SEQ_MAX, .all_versions = true};
-    struct cursor cursor;
-    uint64_t cutoff = f->merge.cutoff, newer_seq = SEQ_MAX;
-    plsm_slice key = {0};
-    size_t at = 0;
-    plsm_status status = cursor_open_memtable(&cursor, table, &options);
-    for (cursor_first(&cursor); status == PLSM_OK && cursor.valid; cursor_next(&cursor)) {
-        struct entry entry = cursor.entry;
-        bool same = key.size && slice_equal(entry.key, key);
-        if (same && newer_seq <= cutoff) /* hidden from every reader there is or can be */
-            continue;
-        if (entry.seq > f->seq_max)
-            f->seq_max = entry.seq;
-        key = entry.key;
-        newer_seq = entry.seq;
-        if (!tombstone_judge(tombstones_next(&f->merge.list, &at, key), cutoff, 0, &entry))
-            status = add_entry(f, &entry);
-    }
-    if (status == PLSM_OK)
-        status = cursor.status;
-    cursor_close(&cursor);
-    return status;
+    struct flush *f = arg;
+    uint64_t cutoff = f->merge.cutoff;
+    struct entry entry = *version;
+    if (!newest && f->newer_seq <= cutoff) /* hidden from every reader there is or can be */
+        return PLSM_OK;
+    if (entry.seq > f->seq_max)
+        f->seq_max = entry.seq;
+    f->newer_seq = entry.seq;
+    const struct tombstone *range =
+        f->merge.list.count ? tombstones_next(&f->merge.list, &f->range_at, entry.key) : NULL;
+    return tombstone_judge(range, cutoff, 0, &entry) ? PLSM_OK : add_entry(f, &entry);
 }
 
 static plsm_status write_table(struct lsm *db, const struct memtable *table, struct edit *edit)
@@ -98,13 +88,14 @@ static plsm_status write_table(struct lsm *db, const struct memtable *table, str
     f.merge.arena.account = mem_account_now();
     plsm_status status = ranges ? tombstone_merge_add(&f.merge, ranges, 0) : PLSM_OK;
     output_job_start(db, memtable_bytes(table), db_now_s(db), &f.job);
+    f.job.stays = true;
     tombstone_merge_join(&f.merge);
     f.ranges.list = &f.merge.list;
     for (size_t i = 0; i < f.merge.list.count; i++)
         if (f.merge.list.list[i].seq > f.seq_max)
             f.seq_max = f.merge.list.list[i].seq;
     if (status == PLSM_OK)
-        status = flush_entries(&f, table);
+        status = memtable_walk(table, flush_entry, &f);
     if (status == PLSM_OK)
         status = finish_run(&f);
     if (status == PLSM_OK)

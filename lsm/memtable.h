@@ -56,6 +56,12 @@ bool memtable_get(const struct memtable *m, plsm_slice key, uint64_t seq, struct
 size_t memtable_bytes(const struct memtable *m);
 uint64_t memtable_count(const struct memtable *m);
 
+/* Calls `visit` for every version there is: keys in order, the versions of a key newest first, `newest` set for the
+ * first of them; what the entry's slices point to stays as long as the memtable. Ends with what `visit` returns when
+ * that is not PLSM_OK. For a memtable to which nobody adds any more. PLSM_NO_MEMORY. */
+typedef plsm_status memtable_visit(void *arg, const struct entry *entry, bool newest);
+plsm_status memtable_walk(const struct memtable *m, memtable_visit *visit, void *arg);
+
 /* Walks keys in order, both ways, while a writer may be adding: keys that were there when the iterator last sought are
  * met; newer ones may be. At each key all versions can be read. Hold a reference to the memtable meanwhile. An iterator
  * that stands nowhere (new, or moved over an end) stays there until it seeks. It may be moved in memory, not copied. */

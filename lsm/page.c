@@ -269,80 +269,112 @@ void page_builder_free(struct page_builder *b)
 
 plsm_slice page_builder_first(const struct page_builder *b)
 {
-    return slice(b->staged.data + b->entries[0].key, b->entries[0].key_size);
+    return slice(b->entries[0].key, b->entries[0].key_size);
 }
 
 plsm_slice page_builder_last(const struct page_builder *b)
 {
     const struct page_staged *last = &b->entries[b->count - 1];
-    return slice(b->staged.data + last->key, last->key_size);
-}
-
-size_t page_entry_other(const struct entry *entry)
-{
-    return 1 + (entry->kind == BATCH_DELETE ? 0 : varint_size(entry->value.size) + entry->value.size) +
-           (entry->meta.size ? 1 + entry->meta.size : 0) + (entry->seq ? varint_size(entry->seq) : 0);
+    return slice(last->key, last->key_size);
 }
 
 /* An upper bound of the finished page: all key sizes counted as if they were the largest. */
-static size_t page_size_bound(unsigned count, size_t prefix_size, size_t key_bytes, size_t key_size_max,
-                              size_t other_bytes)
+static inline size_t page_size_bound(unsigned count, size_t prefix_size, size_t key_bytes, size_t key_size_max,
+                                     size_t other_bytes)
 {
     return PAGE_HEADER + sizeof(uint64_t) + count + 1 + 2u * count + prefix_size + (key_bytes - count * prefix_size) +
            count * varint_size(key_size_max - prefix_size) + other_bytes;
 }
 
-bool page_builder_fits(const struct page_builder *b, const struct entry *entry)
+/* Keys are in order: what all of them share is the least that neighbours do. */
+static inline size_t prefix_with(const struct page_builder *b, size_t shared)
+{
+    return shared < b->prefix_size ? shared : b->prefix_size;
+}
+
+bool page_builder_fits(const struct page_builder *b, const struct entry *entry, size_t shared)
 {
     if (b->count == 0)
         return true;
     if (b->layout == PAGE_CLASSIC)
-        return PAGE_HEADER + b->classic_bytes + page_classic_growth(b, entry) <= PAGE_SIZE;
-    size_t prefix_size = slice_common(slice(b->staged.data + b->entries[0].key, b->prefix_size), entry->key);
+        return PAGE_HEADER + b->classic_bytes + page_classic_growth(b, entry, shared) <= PAGE_SIZE;
     size_t key_size_max = entry->key.size > b->key_size_max ? entry->key.size : b->key_size_max;
-    return page_size_bound(b->count + 1, prefix_size, b->key_bytes + entry->key.size, key_size_max,
+    return page_size_bound(b->count + 1, prefix_with(b, shared), b->key_bytes + entry->key.size, key_size_max,
                            b->other_bytes + page_entry_other(entry)) <= (b->size_max ? b->size_max : PAGE_SIZE);
 }
 
-plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash)
+static plsm_status grow_entries(struct page_builder *b)
 {
-    if (b->count == b->capacity) {
-        unsigned capacity = b->capacity ? 2 * b->capacity : 64;
-        struct page_staged *grown = mem_realloc(b->entries, capacity * sizeof *grown);
-        if (!grown)
-            return fail(PLSM_NO_MEMORY, "no memory to build a page");
-        b->entries = grown;
-        b->capacity = capacity;
+    unsigned capacity = b->capacity ? 2 * b->capacity : 64;
+    struct page_staged *grown = mem_realloc(b->entries, capacity * sizeof *grown);
+    if (!grown)
+        return fail(PLSM_NO_MEMORY, "no memory to build a page");
+    b->entries = grown;
+    b->capacity = capacity;
+    return PLSM_OK;
+}
+
+/* Follows bytes that were staged at [from, from + size) and are at `to` now. */
+static void follow(const uint8_t **at, uintptr_t from, size_t size, const uint8_t *to)
+{
+    uintptr_t offset = (uintptr_t)*at - from;
+    if (offset < size)
+        *at = to + offset;
+}
+
+/* Makes room for `size` bytes more in `staged`, which may move. */
+static plsm_status grow_staged(struct page_builder *b, size_t size)
+{
+    uintptr_t from = (uintptr_t)b->staged.data;
+    TRY(buf_reserve(&b->staged, size + 2 * PAGE_SIZE));
+    for (unsigned i = 0; i < b->count; i++) {
+        struct page_staged *entry = &b->entries[i];
+        follow(&entry->key, from, b->staged.size, b->staged.data);
+        follow(&entry->meta, from, b->staged.size, b->staged.data);
+        follow(&entry->value, from, b->staged.size, b->staged.data);
     }
-    size_t at = b->staged.size, growth = b->layout == PAGE_CLASSIC ? page_classic_growth(b, entry) : 0;
-    TRY(buf_reserve(&b->staged, entry->key.size + entry->meta.size + entry->value.size));
-    TRY(buf_append(&b->staged, entry->key.data, entry->key.size));
-    TRY(buf_append(&b->staged, entry->meta.data, entry->meta.size));
-    TRY(buf_append(&b->staged, entry->value.data, entry->value.size));
-    b->prefix_size = b->count == 0
-                         ? entry->key.size
-                         : slice_common(slice(b->staged.data + b->entries[0].key, b->prefix_size), entry->key);
-    b->entries[b->count++] = (struct page_staged){
-        .key = (uint32_t)at,
-        .key_size = (uint32_t)entry->key.size,
-        .meta_size = (uint32_t)entry->meta.size,
-        .value_size = (uint32_t)entry->value.size,
-        .seq = entry->seq,
-        .kind = (uint8_t)entry->kind,
-        .separated = entry->separated,
-        .fingerprint = (uint8_t)hash,
-    };
+    return PLSM_OK;
+}
+
+static inline const uint8_t *stage(struct page_builder *b, plsm_slice bytes)
+{
+    uint8_t *to = b->staged.data + b->staged.size;
+    copy_short(to, bytes.data, bytes.size);
+    b->staged.size += bytes.size;
+    return to;
+}
+
+plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash, size_t shared,
+                             bool stays)
+{
+    size_t size = entry->key.size + entry->meta.size + entry->value.size;
+    if (b->count == b->capacity)
+        TRY(grow_entries(b));
+    if (!stays && size > b->staged.capacity - b->staged.size)
+        TRY(grow_staged(b, size));
+    if (b->layout == PAGE_CLASSIC)
+        b->classic_bytes += page_classic_growth(b, entry, shared);
+    b->prefix_size = b->count == 0 ? entry->key.size : prefix_with(b, shared);
+    struct page_staged *staged = &b->entries[b->count++];
+    staged->key = stays ? entry->key.data : stage(b, entry->key);
+    staged->meta = stays ? entry->meta.data : stage(b, entry->meta);
+    staged->value = stays ? entry->value.data : stage(b, entry->value);
+    staged->seq = entry->seq;
+    staged->key_size = (uint32_t)entry->key.size;
+    staged->value_size = (uint32_t)entry->value.size;
+    staged->meta_size = (uint8_t)entry->meta.size;
+    staged->kind = (uint8_t)entry->kind;
+    staged->fingerprint = (uint8_t)hash;
+    staged->separated = entry->separated;
     b->key_bytes += entry->key.size;
     if (entry->key.size > b->key_size_max)
         b->key_size_max = entry->key.size;
     b->other_bytes += page_entry_other(entry);
-    b->classic_bytes += growth;
     return PLSM_OK;
 }
 
-uint8_t *page_entry_write(uint8_t *to, const struct page_builder *b, const struct page_staged *staged, size_t shared)
+uint8_t *page_entry_write(uint8_t *to, const struct page_staged *staged, size_t shared)
 {
-    const uint8_t *bytes = b->staged.data + staged->key;
     size_t key_size = staged->key_size - shared;
     *to++ = (uint8_t)(staged->kind | (staged->meta_size ? HAS_META : 0) | (staged->seq ? HAS_SEQ : 0) |
                       (staged->separated ? SEPARATED : 0));
@@ -350,12 +382,16 @@ uint8_t *page_entry_write(uint8_t *to, const struct page_builder *b, const struc
     if (staged->kind != BATCH_DELETE)
         to = put_varint(to, staged->value_size);
     if (staged->meta_size)
-        *to++ = (uint8_t)staged->meta_size;
+        *to++ = staged->meta_size;
     if (staged->seq)
         to = put_varint(to, staged->seq);
-    size_t rest = key_size + staged->meta_size + staged->value_size;
-    memcpy(to, bytes + shared, rest);
-    return to + rest;
+    copy_short(to, staged->key + shared, key_size);
+    to += key_size;
+    if (staged->meta_size)
+        memcpy(to, staged->meta, staged->meta_size);
+    to += staged->meta_size;
+    copy_short(to, staged->value, staged->value_size);
+    return to + staged->value_size;
 }
 
 static plsm_status finish_packed(const struct page_builder *b, uint64_t seed, struct buf *out)
@@ -372,12 +408,12 @@ static plsm_status finish_packed(const struct page_builder *b, uint64_t seed, st
     uint8_t *slot = page + (((size_t)(fingerprints - page) + b->count + 1u) & ~(size_t)1);
     slot[-1] = 0; /* the padding, where there is any; otherwise overwritten below */
     uint8_t *to = slot + 2u * b->count;
-    memcpy(to, b->staged.data + b->entries[0].key, b->prefix_size);
+    memcpy(to, b->entries[0].key, b->prefix_size);
     to += b->prefix_size;
     for (unsigned i = 0; i < b->count; i++) {
         fingerprints[i] = b->entries[i].fingerprint;
         put_u16(slot + 2 * i, (uint16_t)(to - page));
-        to = page_entry_write(to, b, &b->entries[i], b->prefix_size);
+        to = page_entry_write(to, &b->entries[i], b->prefix_size);
     }
     memset(to, 0, (size_t)(page + size - to));
     if (span > 1)

@@ -116,11 +116,12 @@ struct page_builder {
     enum page_layout layout;
     size_t size_max;       /* packed pages only: up to this, a multiple of PAGE_SIZE, entries go into one page, which
                               gets no checksum; 0: PAGE_SIZE, and a checksum */
-    struct buf staged;     /* the entries added so far: flag, sizes, whole key, meta, value */
-    struct page_staged {   /* where they are */
-        uint32_t key, key_size, meta_size, value_size;
+    struct buf staged;     /* key, meta and value of those of the entries added so far that do not stay elsewhere */
+    struct page_staged {   /* all of them */
+        const uint8_t *key, *meta, *value; /* in `staged`, or where the caller has them */
         uint64_t seq;
-        uint8_t kind, fingerprint;
+        uint32_t key_size, value_size;
+        uint8_t meta_size, kind, fingerprint;
         bool separated;
     } *entries;
     unsigned count, capacity;
@@ -131,10 +132,13 @@ struct page_builder {
     size_t classic_bytes;  /* of all entries and restart points, in the classic layout */
 };
 void page_builder_free(struct page_builder *b);
-/* Whether the entry still fits into one page together with those that are there; always true for the first. */
-bool page_builder_fits(const struct page_builder *b, const struct entry *entry);
-/* Adds an entry; keys must come in order. PLSM_NO_MEMORY. */
-plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash);
+/* Whether the entry still fits into one page together with those that are there; always true for the first. `shared` is
+ * slice_common of its key and the key before it; anything for the first. */
+bool page_builder_fits(const struct page_builder *b, const struct entry *entry, size_t shared);
+/* Adds an entry; keys must come in order; `shared` as above. `stays`: its key, meta and value stay where they are until
+ * the page is finished; otherwise they are copied. PLSM_NO_MEMORY. */
+plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash, size_t shared,
+                             bool stays);
 static inline bool page_builder_empty(const struct page_builder *b) { return b->count == 0; }
 plsm_slice page_builder_first(const struct page_builder *b);
 plsm_slice page_builder_last(const struct page_builder *b);

@@ -205,19 +205,17 @@ void page_classic_expand(const uint8_t *page, uint8_t *out)
 
 /* --- building ----------------------------------------------------------------------------------------------------- */
 
-static size_t shared_with_before(const struct page_builder *b, unsigned slot, plsm_slice key)
+static plsm_slice staged_key(const struct page_staged *staged)
 {
-    if (slot % PAGE_RESTART_INTERVAL == 0)
-        return 0;
-    const struct page_staged *before = &b->entries[slot - 1];
-    return slice_common(slice(b->staged.data + before->key, before->key_size), key);
+    return slice(staged->key, staged->key_size);
 }
 
-size_t page_classic_growth(const struct page_builder *b, const struct entry *entry)
+size_t page_classic_growth(const struct page_builder *b, const struct entry *entry, size_t shared)
 {
-    size_t shared = shared_with_before(b, b->count, entry->key), rest = entry->key.size - shared;
-    return varint_size(shared) + varint_size(rest) + rest + page_entry_other(entry) +
-           (b->count % PAGE_RESTART_INTERVAL == 0 ? sizeof(uint16_t) : 0);
+    bool restart = b->count % PAGE_RESTART_INTERVAL == 0;
+    shared = restart ? 0 : shared;
+    size_t rest = entry->key.size - shared;
+    return varint_size(shared) + varint_size(rest) + rest + page_entry_other(entry) + (restart ? sizeof(uint16_t) : 0);
 }
 
 void page_classic_write(const struct page_builder *b, uint64_t seed, uint8_t *page)
@@ -227,11 +225,12 @@ void page_classic_write(const struct page_builder *b, uint64_t seed, uint8_t *pa
     uint8_t *to = page + PAGE_HEADER, *restarts = page + PAGE_SIZE - 2 * restart_count(b->count);
     for (unsigned slot = 0; slot < b->count; slot++) {
         const struct page_staged *staged = &b->entries[slot];
-        size_t shared = shared_with_before(b, slot, slice(b->staged.data + staged->key, staged->key_size));
-        if (slot % PAGE_RESTART_INTERVAL == 0)
+        bool restart = slot % PAGE_RESTART_INTERVAL == 0;
+        size_t shared = restart ? 0 : slice_common(staged_key(staged - 1), staged_key(staged));
+        if (restart)
             put_u16(restarts + slot / PAGE_RESTART_INTERVAL * 2, (uint16_t)(to - page));
         to = put_varint(to, shared);
-        to = page_entry_write(to, b, staged, shared);
+        to = page_entry_write(to, staged, shared);
     }
     INVARIANT(to <= restarts);
     memset(to, 0, (size_t)(restarts - to));

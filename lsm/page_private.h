@@ -14,12 +14,16 @@ bool page_entry_sound(const struct entry *entry, size_t shared);
 /* Whether the value, which is there whole, is a pointer where it should be one. */
 bool page_value_sound(const struct entry *entry);
 /* Bytes of an entry beside its key and the key's size. */
-size_t page_entry_other(const struct entry *entry);
+static inline size_t page_entry_other(const struct entry *entry)
+{
+    return 1 + (entry->kind == BATCH_DELETE ? 0 : varint_size(entry->value.size) + entry->value.size) +
+           (entry->meta.size ? 1 + entry->meta.size : 0) + (entry->seq ? varint_size(entry->seq) : 0);
+}
 /* Writes a staged entry at `to`, without the first `shared` bytes of its key; returns the byte behind it. */
-uint8_t *page_entry_write(uint8_t *to, const struct page_builder *b, const struct page_staged *staged, size_t shared);
+uint8_t *page_entry_write(uint8_t *to, const struct page_staged *staged, size_t shared);
 
-/* By how many bytes an entry makes a classic page larger that holds what the builder has. */
-size_t page_classic_growth(const struct page_builder *b, const struct entry *entry);
+/* By how many bytes an entry makes a classic page larger that holds what the builder has; `shared` as in page.h. */
+size_t page_classic_growth(const struct page_builder *b, const struct entry *entry, size_t shared);
 /* Writes the builder's entries as a classic page of PAGE_SIZE bytes, into which they fit. */
 void page_classic_write(const struct page_builder *b, uint64_t seed, uint8_t *page);
 /* Checks the structure of a classic page whose header and checksum are right. PLSM_CORRUPT. */

@@ -240,7 +240,7 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
     if (w->facts.entries == 0)
         TRY(copy_key(&w->smallest, entry->key));
     w->facts.versions |= again;
-    if (!page_builder_fits(&w->page, entry))
+    if (!page_builder_fits(&w->page, entry, shared))
         TRY(finish_page(w));
     if (!again && w->plan.filter_bits)
         TRY(add_member(w, entry->key, hash, shared));
@@ -250,7 +250,8 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
     w->facts.deletions += entry->kind == BATCH_DELETE;
     w->facts.key_bytes += entry->key.size;
     w->facts.value_bytes += value_size + entry->meta.size;
-    return page_builder_add(&w->page, entry, hash);
+    /* A separated value is a pointer that was made just now. */
+    return page_builder_add(&w->page, entry, hash, shared, w->plan.stays && !entry->separated);
 }
 
 plsm_status run_writer_add_range(struct run_writer *w, const struct tombstone *t, plsm_slice from, plsm_slice to)

@@ -19,6 +19,7 @@ struct run_plan {
     bool train;             /* a model */
     uint64_t oldest_s;      /* as in run_facts */
     bool merged;            /* by a compaction */
+    bool stays;             /* keys, metas and values stay where they are until the run is finished */
     uint32_t job;           /* number of the first run of the same flush or compaction; 0: this is it */
 };
 

@@ -146,9 +146,10 @@ static void build_page(struct page_builder *builder, size_t size_max, unsigned f
         struct entry entry = {.key = slice_of(key), .kind = BATCH_PUT};
         size_t size = value_of(large ? i * LARGE_EVERY + 7 : i * LARGE_EVERY, 1, value);
         entry.value = slice(value, size);
-        if (!page_builder_fits(builder, &entry))
+        size_t shared = page_builder_empty(builder) ? 0 : slice_common(page_builder_last(builder), entry.key);
+        if (!page_builder_fits(builder, &entry, shared))
             break;
-        ck_assert_int_eq(page_builder_add(builder, &entry, key_hash(key, entry.key.size)), PLSM_OK);
+        ck_assert_int_eq(page_builder_add(builder, &entry, key_hash(key, entry.key.size), shared, false), PLSM_OK);
         if (large)
             break;
     }

@@ -63,8 +63,45 @@ static void check_here(const struct memtable_iterator *it, const struct memtable
     ck_assert(!memtable_iterator_version(it, &cursor, &entry));
 }
 
+/* Where a memtable_walk is in the model. */
+struct walked {
+    const struct memtable_model *model;
+    size_t key, left; /* versions of the key that are left */
+    uint64_t seen;
+    uint64_t stop_at; /* versions until it is stopped */
+};
+
+static plsm_status check_visit(void *arg, const struct entry *entry, bool newest)
+{
+    struct walked *w = arg;
+    if (w->seen++ == w->stop_at)
+        return PLSM_IO;
+    ck_assert(newest == (w->left == 0));
+    if (newest && w->seen > 1)
+        w->key++;
+    ck_assert_uint_lt(w->key, w->model->count);
+    const struct memtable_model_key *k = &w->model->keys[w->key];
+    w->left = (newest ? k->count : w->left) - 1;
+    check_version(entry, memtable_model_slice(k), &k->versions[w->left]);
+    return PLSM_OK;
+}
+
+static void check_whole_walk(const struct memtable *m, const struct memtable_model *model)
+{
+    struct walked w = {.model = model, .stop_at = UINT64_MAX};
+    ck_assert_int_eq(memtable_walk(m, check_visit, &w), PLSM_OK);
+    ck_assert_uint_eq(w.seen, model->versions);
+    ck_assert_uint_eq(w.left, 0);
+    if (model->versions == 0)
+        return;
+    w = (struct walked){.model = model, .stop_at = model->versions / 2};
+    ck_assert_int_eq(memtable_walk(m, check_visit, &w), PLSM_IO);
+    ck_assert_uint_eq(w.seen, model->versions / 2 + 1);
+}
+
 static void check_walks(const struct memtable *m, const struct memtable_model *model)
 {
+    check_whole_walk(m, model);
     struct memtable_iterator it;
     memtable_iterator_init(&it, m);
     ck_assert(!memtable_iterator_valid(&it));
@@ -295,6 +332,10 @@ START_TEST(deep_path)
     for (size_t size = DEPTH; size-- > 0;)
         add_one(m, &model, slice(key, size), DEPTH - size);
     check_walks(m, &model);
+    mem_fail_at(1);
+    struct walked walked = {.model = &model, .stop_at = UINT64_MAX};
+    ck_assert_int_eq(memtable_walk(m, check_visit, &walked), PLSM_NO_MEMORY);
+    mem_fail_at(0);
 
     struct memtable_iterator it;
     memtable_iterator_init(&it, m);

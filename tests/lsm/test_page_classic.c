@@ -197,6 +197,12 @@ static void check_page(const uint8_t *page, const struct entry *all, unsigned co
     free(expanded);
 }
 
+/* What the builder is to be told about the next key. */
+static size_t shared_with_last(const struct page_builder *builder, plsm_slice key)
+{
+    return page_builder_empty(builder) ? 0 : slice_common(page_builder_last(builder), key);
+}
+
 /* Packs the entries as a run's writer does and hands every unit on; returns how many classic pages there were. */
 static unsigned build(void (*each)(const uint8_t *page, const struct entry *all, unsigned count, struct random *random),
                       struct random *random)
@@ -205,7 +211,8 @@ static unsigned build(void (*each)(const uint8_t *page, const struct entry *all,
     struct buf out = {0};
     unsigned first = 0, classic = 0;
     for (unsigned i = 0; i <= entry_count; i++) {
-        if (i == entry_count || !page_builder_fits(&builder, &entries[i])) {
+        size_t shared = i < entry_count ? shared_with_last(&builder, entries[i].key) : 0;
+        if (i == entry_count || !page_builder_fits(&builder, &entries[i], shared)) {
             uint64_t seed = PAGE_SEED + first;
             ck_assert(slice_equal(page_builder_first(&builder), entries[first].key));
             ck_assert(slice_equal(page_builder_last(&builder), entries[i - 1].key));
@@ -233,8 +240,9 @@ static unsigned build(void (*each)(const uint8_t *page, const struct entry *all,
             first = i;
         }
         if (i < entry_count)
-            ck_assert_int_eq(
-                page_builder_add(&builder, &entries[i], key_hash(entries[i].key.data, entries[i].key.size)), PLSM_OK);
+            ck_assert_int_eq(page_builder_add(&builder, &entries[i], key_hash(entries[i].key.data, entries[i].key.size),
+                                              shared, i % 3 == 1),
+                             PLSM_OK);
     }
     page_builder_free(&builder);
     buf_free(&out);
@@ -339,7 +347,7 @@ START_TEST(no_memory_for_a_page)
         plsm_status status = PLSM_OK;
         mem_fail_at(nth);
         for (unsigned i = 0; i < entry_count && status == PLSM_OK; i++)
-            status = page_builder_add(&builder, &entries[i], 0);
+            status = page_builder_add(&builder, &entries[i], 0, shared_with_last(&builder, entries[i].key), false);
         if (status == PLSM_OK)
             status = page_builder_finish(&builder, PAGE_SEED, &out);
         done = mem_count() < nth;
@@ -470,7 +478,8 @@ START_TEST(every_rule_is_checked)
     for (unsigned i = 0; i < 20; i++) { /* entries of 3 + key + 3 bytes, restart points 0 and 16 */
         snprintf(key, sizeof key, "key%02u", i);
         struct entry entry = {.key = slice_of(key), .value = slice_of("val"), .kind = BATCH_PUT};
-        ck_assert_int_eq(page_builder_add(&builder, &entry, 0), PLSM_OK);
+        size_t shared = shared_with_last(&builder, entry.key);
+        ck_assert_int_eq(page_builder_add(&builder, &entry, 0, shared, false), PLSM_OK);
     }
     ck_assert_int_eq(page_builder_finish(&builder, 0, &out), PLSM_OK);
     page_builder_free(&builder);
@@ -536,7 +545,7 @@ START_TEST(every_rule_is_checked)
     struct entry entry = {.key = slice_of("key"), .kind = BATCH_DELETE};
     builder = (struct page_builder){0};
     out.size = 0;
-    ck_assert_int_eq(page_builder_add(&builder, &entry, 0), PLSM_OK);
+    ck_assert_int_eq(page_builder_add(&builder, &entry, 0, 0, true), PLSM_OK);
     ck_assert_int_eq(page_builder_finish(&builder, 0, &out), PLSM_OK);
     page_builder_free(&builder);
     for (unsigned layout = 0; layout < 256; layout++) {
