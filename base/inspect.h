@@ -80,7 +80,7 @@ typedef struct plsm_run_info {
     plsm_part_info membership;              /* what was made to serve in place of it */
     plsm_part_info young;                   /* its share of the table over young runs: serves where it is in there */
     plsm_model_info model;                  /* of model_file or else of model_block */
-    const char *filter_kind;                /* "fuse", "bloom"; NULL: none that can be read. Static */
+    const char *filter_kind;                /* "fuse", "bloom", "blocked"; NULL: none that can be read. Static */
     const char *membership_kind;            /* "exact", "partitioned", "ribbon"; without one, the filter's. Static */
     bool membership_template;               /* with a check of size and common bytes in front */
 } plsm_run_info;

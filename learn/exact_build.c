@@ -204,11 +204,36 @@ static int compare_to_last(const struct exact_numbers *n, plsm_slice key)
     return key.size > 0;
 }
 
-static inline bool read_number(const struct exact_numbers *n, plsm_slice key, uint64_t *number)
+/* Reads a number of more than one word of text: only the last word where the digits in front are those of the number
+ * before. */
+static inline bool read_long_number(struct exact_numbers *n, const uint8_t *bytes, size_t end, uint64_t *number)
+{
+    size_t front_size = n->form.width - 8;
+    const uint8_t *front = bytes + end - n->form.width;
+    uint64_t part = 0;
+    if (n->front_size != front_size || !exact_bytes_equal(front, n->front, front_size)) {
+        n->front_size = 0;
+        if (!exact_read_number(n->form.alphabet, n->form.width - 8, n->number_mask, bytes, end - 8, &n->front_value))
+            return false;
+        memcpy(n->front, front, front_size);
+        n->front_size = front_size;
+    }
+    uint64_t word = get_u64(bytes + end - 8);
+    bool decimal = n->form.alphabet == EXACT_DECIMAL;
+    if (decimal ? !exact_read_decimal(word, &part)
+                : !exact_read_hex(word, n->form.alphabet == EXACT_HEX_LOWER ? 'a' : 'A', &part))
+        return false;
+    *number = (decimal ? n->front_value * 100000000 : n->front_value << 32) + part;
+    return true;
+}
+
+static inline bool read_number(struct exact_numbers *n, plsm_slice key, uint64_t *number)
 {
     const uint8_t *bytes = key.data;
     size_t end = key.size - n->form.suffix.size;
-    return exact_read_number(n->form.alphabet, n->form.width, n->number_mask, bytes, end, number) &&
+    bool is_long = n->form.alphabet != EXACT_BINARY && n->form.width > 8;
+    return (is_long ? read_long_number(n, bytes, end, number)
+                    : exact_read_number(n->form.alphabet, n->form.width, n->number_mask, bytes, end, number)) &&
            exact_bytes_equal(bytes + end, n->form.suffix.data, n->form.suffix.size);
 }
 

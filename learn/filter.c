@@ -106,7 +106,9 @@ static inline uint32_t difference(const struct filter *filter, const uint8_t *fi
 bool filter_may_contain(const struct filter *filter, uint64_t hash)
 {
     if (filter->segment_length == 0)
-        return filter->bloom.bits ? bloom_may_contain(&filter->bloom, hash) : filter->keys != 0;
+        return filter->blocked.blocks ? blocked_may_contain(&filter->blocked, hash)
+               : filter->bloom.bits   ? bloom_may_contain(&filter->bloom, hash)
+                                      : filter->keys != 0;
     return difference(filter, filter->fingerprints, hash_mix(hash, filter->seed)) == 0;
 }
 
@@ -114,6 +116,8 @@ size_t filter_missing(const struct filter *filter, const uint64_t *hashes, size_
 {
     const struct filter f = *filter;
     size_t missing = 0;
+    if (f.blocked.blocks)
+        return blocked_missing(&f.blocked, hashes, count);
     for (size_t i = 0; f.segment_length == 0 && i < count; i++)
         missing += !filter_may_contain(filter, hashes[i]);
     for (size_t i = 0; f.segment_length != 0 && i < count; i++)
@@ -123,8 +127,11 @@ size_t filter_missing(const struct filter *filter, const uint64_t *hashes, size_
 
 void filter_prefetch(const struct filter *filter, uint64_t hash)
 {
-    if (filter->segment_length == 0)
+    if (filter->segment_length == 0) {
+        if (filter->blocked.blocks)
+            __builtin_prefetch(blocked_place(&filter->blocked, hash));
         return;
+    }
     struct slots s = slots_of(filter, hash_mix(hash, filter->seed));
     for (int i = 0; i < 3; i++)
         __builtin_prefetch(filter->fingerprints + ((uint64_t)s.at[i] * filter->bits >> 3));
@@ -147,6 +154,11 @@ plsm_status filter_open(plsm_slice bytes, struct filter *out)
     if (bytes.size > 0 && at[0] == BLOOM_FORMAT) {
         TRY(bloom_open(bytes, &out->bloom));
         out->keys = out->bloom.keys;
+        return PLSM_OK;
+    }
+    if (bytes.size > 0 && at[0] == BLOCKED_FORMAT) {
+        TRY(blocked_open(bytes, &out->blocked));
+        out->keys = out->blocked.keys;
         return PLSM_OK;
     }
     if (bytes.size < HEADER_SIZE)

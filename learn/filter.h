@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "learn/blocked.h"
 #include "learn/bloom.h"
 
 enum {
@@ -27,6 +28,7 @@ struct filter {
     uint32_t bits;
     uint64_t keys; /* distinct hashes it was built from */
     struct bloom bloom; /* with bits: the filter is this one, and has no segments */
+    struct blocked blocked; /* with blocks: the same */
 };
 
 /* Appends the serialized filter over `count` hashes (key_hash of keys; duplicates allowed) to `out`. count 0 gives a
@@ -37,7 +39,8 @@ plsm_status filter_build(uint64_t *hashes, size_t count, unsigned bits, struct b
 /* Serialized bytes of a filter over `keys` distinct hashes (of one that needs no second table size, as practically all
  * do), for whoever weighs it against something else. `bits` as for filter_build. */
 uint64_t filter_size(uint64_t keys, unsigned bits);
-/* Reads a serialized filter, also one of learn/bloom.h. PLSM_CORRUPT when its sizes do not fit together. */
+/* Reads a serialized filter, also one of learn/bloom.h or learn/blocked.h. PLSM_CORRUPT when its sizes do not fit
+ * together. */
 plsm_status filter_open(plsm_slice bytes, struct filter *out);
 /* False: no such key was in it. */
 bool filter_may_contain(const struct filter *filter, uint64_t hash);

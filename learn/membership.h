@@ -50,6 +50,7 @@ struct membership_wish {
     unsigned bits;         /* fingerprint bits of the plain filter, FILTER_BITS_MIN to FILTER_BITS_MAX */
     bool fuse_only;        /* nothing but the plain filter */
     bool bloom;            /* with fuse_only: the plain filter is that of learn/bloom.h */
+    bool blocked;          /* the plain filter is that of learn/blocked.h: for a run that will not be there for long */
     bool small;            /* ribbons rather than fuse filters */
     bool gapless;          /* an exact set only of keys nearly without gaps (EXACT_GAPLESS_PART) */
     bool tailored;         /* to what is asked for in vain: partitioned, or with a template */

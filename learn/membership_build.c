@@ -125,8 +125,10 @@ plsm_status membership_builder_add(struct membership_builder *b, plsm_slice key,
         template_start(b, key);
     else
         template_add(b, key, shared);
-    TRY(buf_append_u64(&b->hashes, hash));
-    if (directories)
+    TRY(buf_reserve(&b->hashes, sizeof hash));
+    put_u64(b->hashes.data + b->hashes.size, hash);
+    b->hashes.size += sizeof hash;
+    if (directories && memchr((const uint8_t *)key.data + shared, '/', key.size - shared))
         TRY(membership_directory_hashes(key, shared, 0, &b->directories));
     if (b->classified) {
         uint8_t class = (uint8_t)classifier_class(&b->classifier, key);
@@ -233,7 +235,12 @@ static plsm_status put_filter(struct membership_builder *b, struct buf *out, str
     size_t start = out->size, count = b->hashes.size / sizeof(uint64_t);
     uint64_t *hashes = (uint64_t *)(void *)b->hashes.data;
     struct filter filter;
-    TRY(b->wish.bloom ? bloom_build(hashes, count, out) : filter_build(hashes, count, b->wish.bits, out));
+    if (b->wish.bloom)
+        TRY(bloom_build(hashes, count, out));
+    else if (b->wish.blocked)
+        TRY(blocked_build(hashes, count, blocked_bits_for(b->wish.bits), out));
+    else
+        TRY(filter_build(hashes, count, b->wish.bits, out));
     TRY(filter_open(slice(out->data + start, out->size - start), &filter));
     size_t missing = filter_missing(&filter, hashes, count);
     result->missed += missing;

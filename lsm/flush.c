@@ -88,7 +88,7 @@ static plsm_status write_table(struct lsm *db, const struct memtable *table, str
     f.merge.arena.account = mem_account_now();
     plsm_status status = ranges ? tombstone_merge_add(&f.merge, ranges, 0) : PLSM_OK;
     output_job_start(db, memtable_bytes(table), db_now_s(db), &f.job);
-    f.job.stays = true;
+    f.job.flush = true;
     tombstone_merge_join(&f.merge);
     f.ranges.list = &f.merge.list;
     for (size_t i = 0; i < f.merge.list.count; i++)

@@ -214,7 +214,9 @@ static void tell_what_serves(struct lsm *db, const struct run_parts *parts, plsm
     info->membership.serves = parts->has_membership && !young && db->options.index == LSM_LEARNED;
     info->filter.serves = parts->has_filter && !young && (!info->membership.serves || by_filter);
     if (parts->has_filter)
-        info->filter_kind = parts->filter.bloom.bits ? "bloom" : membership_kind_name(MEMBERSHIP_FUSE);
+        info->filter_kind = parts->filter.blocked.blocks ? "blocked"
+                            : parts->filter.bloom.bits   ? "bloom"
+                                                         : membership_kind_name(MEMBERSHIP_FUSE);
     info->membership_kind = info->filter_kind;
     if (parts->has_membership) {
         info->membership_kind = membership_kind_name(parts->membership.kind);

@@ -64,7 +64,8 @@ plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job,
     plan.keys_expected = job->keys_expected;
     plan.oldest_s = job->oldest_s;
     plan.merged = job->merged;
-    plan.stays = job->stays;
+    plan.flush = job->flush;
+    plan.brief = job->flush && plan.young && level == 0;
     plan.fuse_only = options->index != LSM_LEARNED || options->filter == LSM_FILTER_FUSE;
     plan.small = options->filter == LSM_FILTER_SMALL;
     const struct lsm_group_options *group = &options->groups[plan.group];

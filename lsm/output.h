@@ -14,7 +14,7 @@ struct output_job {
     uint64_t bytes;         /* of the sorted run that it makes, about */
     uint64_t oldest_s;      /* of what it writes, as in run_facts */
     bool merged;            /* it is a compaction */
-    bool stays;             /* as in run_plan */
+    bool flush;             /* it is a flush */
 };
 void output_job_start(struct lsm *db, uint64_t bytes, uint64_t oldest_s, struct output_job *job);
 /* The fingerprint bits of a filter by Monkey: for a run of `level` in a sorted run of `bytes`. By the level, and in

@@ -176,6 +176,7 @@ static plsm_status start_members(struct run_writer *w, plsm_slice key)
                                    .small = plan->small,
                                    .tailored = plan->tailored,
                                    .gapless = plan->young && w->context->young,
+                                   .blocked = plan->brief,
                                    .bloom = w->page.layout == PAGE_CLASSIC};
     if (plan->tailored && w->context->samples)
         TRY(samples_classifier(w->context->samples, *(const uint8_t *)key.data, plan->filter_bits, plan->keys_expected,
@@ -251,7 +252,7 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
     w->facts.key_bytes += entry->key.size;
     w->facts.value_bytes += value_size + entry->meta.size;
     /* A separated value is a pointer that was made just now. */
-    return page_builder_add(&w->page, entry, hash, shared, w->plan.stays && !entry->separated);
+    return page_builder_add(&w->page, entry, hash, shared, w->plan.flush && !entry->separated);
 }
 
 plsm_status run_writer_add_range(struct run_writer *w, const struct tombstone *t, plsm_slice from, plsm_slice to)

@@ -19,7 +19,8 @@ struct run_plan {
     bool train;             /* a model */
     uint64_t oldest_s;      /* as in run_facts */
     bool merged;            /* by a compaction */
-    bool stays;             /* keys, metas and values stay where they are until the run is finished */
+    bool flush;             /* keys, metas and values stay where they are until the run is finished */
+    bool brief;             /* it will be merged soon: what takes time to make does not pay */
     uint32_t job;           /* number of the first run of the same flush or compaction; 0: this is it */
 };
 

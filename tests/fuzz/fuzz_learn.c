@@ -24,8 +24,8 @@
 
 #include "base/banned.h"
 
-enum { KINDS = 7, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8, TREE_KEYS = 1500, TREE_MISSES = 3000 };
-enum kind { FENCES, PLAIN_FENCES, MODEL, FILTER, BLOOM, RIBBON, MEMBERSHIP };
+enum { KINDS = 8, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8, TREE_KEYS = 1500, TREE_MISSES = 3000 };
+enum kind { FENCES, PLAIN_FENCES, MODEL, FILTER, BLOOM, BLOCKED, RIBBON, MEMBERSHIP };
 
 static struct buf blocks[KINDS][SHAPES];
 static struct buf plain_bytes;                               /* a filter that mutated memberships are opened over */
@@ -85,6 +85,7 @@ static void make_blocks(unsigned shape)
     must(fences_builder_finish(fences, &blocks[FENCES][shape]));
     must(fences_builder_finish(plain, &blocks[PLAIN_FENCES][shape]));
     must(bloom_build(hashes, PAGES >> 2 * shape, &blocks[BLOOM][shape]));
+    must(blocked_build(hashes, PAGES >> 2 * shape, 8 + 5 * shape, &blocks[BLOCKED][shape]));
     must(model_builder_finish(model, &wish, PAGES, 1, &blocks[MODEL][shape], &built));
     must(filter_build(hashes, PAGES, 4 + shape * 4, &blocks[FILTER][shape]));
     must(ribbon_build(hashes, shape == 0 ? 9 : PAGES, shape == 0 ? 16 : 4 + shape, &blocks[RIBBON][shape]));
@@ -244,6 +245,7 @@ static bool try_block(enum kind kind, plsm_slice bytes)
         break;
     case FILTER:
     case BLOOM:
+    case BLOCKED:
         if (filter_open(bytes, &filter) == PLSM_OK)
             right = ask_filter(&filter);
         break;

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "learn/blocked.h"
 #include "learn/bloom.h"
 #include "learn/fences.h"
 #include "learn/filter.h"
@@ -241,6 +242,99 @@ START_TEST(false_positives_are_as_promised)
 }
 END_TEST
 
+/* --- the blocked filter ------------------------------------------------------------------------------------------- */
+
+static void build_blocked(const uint64_t *hashes, size_t count, unsigned bits_per_key, struct buf *out)
+{
+    struct blocked blocked;
+    struct filter filter;
+    ck_assert_int_eq(blocked_build(hashes, count, bits_per_key, out), PLSM_OK);
+    ck_assert_msg(blocked_open(buf_slice(out), &blocked) == PLSM_OK, "%s", plsm_message());
+    ck_assert_int_eq(filter_open(buf_slice(out), &filter), PLSM_OK);
+    ck_assert_uint_eq(filter.keys, count);
+    ck_assert_uint_eq(blocked_missing(&blocked, hashes, count), 0);
+    ck_assert_uint_eq(filter_missing(&filter, hashes, count), 0);
+    for (size_t i = 0; i < count; i++) {
+        filter_prefetch(&filter, hashes[i]);
+        const uint8_t *place = blocked_place(&blocked, hashes[i]);
+        if (!blocked_may_contain(&blocked, hashes[i]) || !filter_may_contain(&filter, hashes[i]) || place < out->data ||
+            place + 32 > out->data + out->size)
+            ck_abort_msg("%zu keys: number %zu is denied", count, i);
+    }
+}
+
+START_TEST(nothing_is_denied_by_blocks)
+{
+    for (size_t count = 0; count <= 2000; count += count < 70 ? 1 : 191) {
+        uint64_t *hashes = random_hashes(count, SEED + count);
+        for (unsigned bits = BLOCKED_BITS_MIN; bits <= BLOCKED_BITS_MAX; bits += 4) {
+            struct buf bytes = {0};
+            build_blocked(hashes, count, bits, &bytes);
+            ck_assert_uint_eq(bytes.size, 32 + (count * bits + 255) / 256 * 32);
+            buf_free(&bytes);
+        }
+        free(hashes);
+    }
+    static const uint64_t extremes[] = {0, UINT64_MAX, 1, UINT64_C(1) << 63, UINT64_MAX - 1};
+    struct buf bytes = {0};
+    build_blocked(extremes, 5, 8, &bytes);
+    bytes.size = 0;
+    build_blocked(NULL, 0, 8, &bytes);
+    struct filter filter;
+    ck_assert_int_eq(filter_open(buf_slice(&bytes), &filter), PLSM_OK);
+    for (uint64_t i = 0; i < 1000; i++) {
+        filter_prefetch(&filter, i * 0x9e3779b97f4a7c15u);
+        ck_assert(!filter_may_contain(&filter, i * 0x9e3779b97f4a7c15u));
+    }
+    buf_free(&bytes);
+}
+END_TEST
+
+/* Expected, keys per block following Poisson's law: 3.3 %, 0.54 %, 0.13 %, 0.016 %. */
+START_TEST(false_positives_of_blocks)
+{
+    static const struct {
+        unsigned fingerprint_bits, bits;
+        double percent_min, percent_max;
+    } rows[] = {{4, 8, 3.1, 3.5}, {8, 12, 0.48, 0.6}, {11, 16, 0.11, 0.15}, {16, 24, 0.01, 0.025}};
+    enum { COUNT = 200000, PROBES = 2000000 };
+    uint64_t *hashes = random_hashes(COUNT, SEED);
+    uint64_t positives = 0;
+    struct buf bytes = {0};
+    struct blocked blocked;
+    struct random random;
+    ck_assert_uint_eq(blocked_bits_for(rows[_i].fingerprint_bits), rows[_i].bits);
+    build_blocked(hashes, COUNT, rows[_i].bits, &bytes);
+    ck_assert_int_eq(blocked_open(buf_slice(&bytes), &blocked), PLSM_OK);
+    random_seed(&random, SEED + 1);
+    for (uint64_t i = 0; i < PROBES; i++)
+        positives += blocked_may_contain(&blocked, random_next(&random));
+    double percent = 100.0 * (double)positives / PROBES;
+    printf("blocked filter of %u bits per key: %.4f %% false positives\n", rows[_i].bits, percent);
+    ck_assert_msg(percent > rows[_i].percent_min && percent < rows[_i].percent_max, "%.4f %% false positives", percent);
+    buf_free(&bytes);
+    free(hashes);
+}
+END_TEST
+
+/* --- damage ------------------------------------------------------------------------------------------------------- */
+
+static bool try_blocked(const uint8_t *bytes, size_t size)
+{
+    uint8_t *copy = malloc(size + !size);
+    struct blocked blocked;
+    struct random random;
+    random_seed(&random, SEED);
+    memcpy(copy, bytes, size);
+    plsm_status status = blocked_open(slice(copy, size), &blocked);
+    if (status != PLSM_OK && status != PLSM_CORRUPT)
+        ck_abort_msg("a damaged filter: %s", plsm_status_name(status));
+    for (int i = 0; status == PLSM_OK && i < 100; i++)
+        blocked_may_contain(&blocked, i == 0 ? UINT64_MAX : random_next(&random));
+    free(copy);
+    return status == PLSM_OK;
+}
+
 static bool try_bloom(const uint8_t *bytes, size_t size)
 {
     uint8_t *copy = malloc(size + !size);
@@ -279,6 +373,32 @@ START_TEST(damaged_filters_are_harmless)
         }
         for (size_t size = 0; size < bytes.size; size++)
             ck_assert(!try_bloom(bytes.data, size));
+        buf_free(&bytes);
+        free(hashes);
+    }
+}
+END_TEST
+
+START_TEST(damaged_blocks_are_harmless)
+{
+    static const size_t counts[] = {0, 1, 30};
+    for (unsigned c = 0; c < 3; c++) {
+        uint64_t *hashes = random_hashes(counts[c], SEED);
+        struct buf bytes = {0};
+        build_blocked(hashes, counts[c], 12, &bytes);
+        for (size_t at = 0; at < bytes.size; at++) {
+            uint8_t whole = bytes.data[at];
+            for (unsigned value = 0; value < 256; value++) {
+                bytes.data[at] = (uint8_t)value;
+                bool opened = try_blocked(bytes.data, bytes.size);
+                bool free_to_change = (at >= 8 && at < 16) || at >= 32; /* keys, bits */
+                if (opened && !free_to_change && value != whole)
+                    ck_abort_msg("byte %zu may not be %u", at, value);
+            }
+            bytes.data[at] = whole;
+        }
+        for (size_t size = 0; size < bytes.size; size++)
+            ck_assert(!try_blocked(bytes.data, size));
         buf_free(&bytes);
         free(hashes);
     }
@@ -325,8 +445,11 @@ int main(void)
     tcase_add_test(bloom, nothing_is_denied);
     tcase_add_test(bloom, an_empty_filter_says_no);
     tcase_add_loop_test(bloom, false_positives_are_as_promised, 0, 3);
+    tcase_add_test(bloom, nothing_is_denied_by_blocks);
+    tcase_add_loop_test(bloom, false_positives_of_blocks, 0, 4);
     tcase_add_loop_test(safe, damaged_fences_are_harmless, 0, 4);
     tcase_add_test(safe, damaged_filters_are_harmless);
+    tcase_add_test(safe, damaged_blocks_are_harmless);
     tcase_add_test(safe, failed_allocations_are_reported);
     suite_add_tcase(suite, fences);
     suite_add_tcase(suite, bloom);

@@ -1,0 +1,118 @@
+/* Serialized form, little-endian:
+ *    0  u8   format, 17
+ *    1  u8   bits that a key sets, 8
+ *    2  u16  0
+ *    4  u32  blocks; 0 in a filter without keys
+ *    8  u64  hashes it was built from
+ *   16  u64  0
+ *   24  u64  0
+ *   32       the blocks, 32 bytes each: 8 words of 32 bits
+ * The block of a hash is its upper half scaled to their number. In word i its bit is number (hash * MULTIPLIER >> (24 +
+ * 5 i)) mod 32. */
+#include "learn/blocked.h"
+
+#include "base/error.h"
+
+#include "base/banned.h"
+
+#define MULTIPLIER UINT64_C(0x9e3779b97f4a7c15) /* odd; 2^64 divided by the golden ratio (Knuth, volume 3, 6.4) */
+
+enum { HEADER_SIZE = 32, BLOCK_SIZE = 32, BLOCK_BITS = 256, KEY_BITS = 8, PAIRS = 4, FIRST_BIT = 24 };
+
+/* Two words of 32 bits at a time. */
+struct mask {
+    uint64_t pairs[PAIRS];
+};
+
+static inline struct mask mask_of(uint64_t hash)
+{
+    uint64_t bits = hash * MULTIPLIER >> FIRST_BIT;
+    struct mask mask;
+    for (unsigned i = 0; i < PAIRS; i++, bits >>= 10)
+        mask.pairs[i] = UINT64_C(1) << (bits & 31) | UINT64_C(1) << (32 | (bits >> 5 & 31));
+    return mask;
+}
+
+static inline size_t place_of(uint64_t hash, uint32_t block_count)
+{
+    return (size_t)((hash >> 32) * block_count >> 32) * BLOCK_SIZE;
+}
+
+unsigned blocked_bits_for(unsigned fingerprint_bits)
+{
+    unsigned bits = 3 * fingerprint_bits / 2;
+    return bits < BLOCKED_BITS_MIN ? BLOCKED_BITS_MIN : bits > BLOCKED_BITS_MAX ? BLOCKED_BITS_MAX : bits;
+}
+
+plsm_status blocked_build(const uint64_t *hashes, size_t count, unsigned bits_per_key, struct buf *out)
+{
+    if (count > UINT32_MAX)
+        return fail(PLSM_TOO_LARGE, "blocked filter: %zu keys in one run are too many", count);
+    uint64_t blocks = ((uint64_t)count * bits_per_key + BLOCK_BITS - 1) / BLOCK_BITS, bytes = blocks * BLOCK_SIZE;
+    if (buf_reserve(out, HEADER_SIZE + bytes))
+        return fail(PLSM_NO_MEMORY, "blocked filter: no memory for its %llu bytes", (unsigned long long)bytes);
+    uint8_t *at = out->data + out->size, *body = at + HEADER_SIZE;
+    memset(at, 0, HEADER_SIZE + bytes);
+    at[0] = BLOCKED_FORMAT;
+    at[1] = KEY_BITS;
+    put_u32(at + 4, (uint32_t)blocks);
+    put_u64(at + 8, count);
+    for (size_t k = 0; k < count; k++) {
+        struct mask mask = mask_of(hashes[k]);
+        uint8_t *block = body + place_of(hashes[k], (uint32_t)blocks);
+        for (unsigned i = 0; i < PAIRS; i++)
+            put_u64(block + 8 * i, get_u64(block + 8 * i) | mask.pairs[i]);
+    }
+    out->size += HEADER_SIZE + bytes;
+    return PLSM_OK;
+}
+
+plsm_status blocked_open(plsm_slice bytes, struct blocked *out)
+{
+    const uint8_t *at = bytes.data;
+    *out = (struct blocked){0};
+    if (bytes.size < HEADER_SIZE)
+        return fail(PLSM_CORRUPT, "blocked filter: %zu bytes are less than its header", bytes.size);
+    if (at[0] != BLOCKED_FORMAT || at[1] != KEY_BITS || get_u16(at + 2) != 0 || get_u64(at + 16) != 0 ||
+        get_u64(at + 24) != 0)
+        return fail(PLSM_CORRUPT, "blocked filter: unknown format %u with %u bits per key, or reserved bytes not zero",
+                    at[0], at[1]);
+    uint64_t keys = get_u64(at + 8);
+    uint32_t blocks = get_u32(at + 4);
+    if (bytes.size != HEADER_SIZE + (uint64_t)blocks * BLOCK_SIZE || (keys == 0) != (blocks == 0))
+        return fail(PLSM_CORRUPT, "blocked filter: %u blocks in %zu bytes", blocks, bytes.size);
+    *out = (struct blocked){.blocks = at + HEADER_SIZE, .block_count = blocks, .keys = keys};
+    return PLSM_OK;
+}
+
+/* Not 0: some bit of the hash is not set. */
+static inline uint64_t missing_bits(const struct blocked *blocked, uint64_t hash)
+{
+    struct mask mask = mask_of(hash);
+    const uint8_t *block = blocked->blocks + place_of(hash, blocked->block_count);
+    uint64_t missing = 0;
+    for (unsigned i = 0; i < PAIRS; i++)
+        missing |= mask.pairs[i] & ~get_u64(block + 8 * i);
+    return missing;
+}
+
+bool blocked_may_contain(const struct blocked *blocked, uint64_t hash)
+{
+    return blocked->block_count != 0 && missing_bits(blocked, hash) == 0;
+}
+
+size_t blocked_missing(const struct blocked *blocked, const uint64_t *hashes, size_t count)
+{
+    const struct blocked b = *blocked;
+    size_t missing = 0;
+    if (b.block_count == 0)
+        return count;
+    for (size_t i = 0; i < count; i++)
+        missing += missing_bits(&b, hashes[i]) != 0;
+    return missing;
+}
+
+const void *blocked_place(const struct blocked *blocked, uint64_t hash)
+{
+    return blocked->block_count ? blocked->blocks + place_of(hash, blocked->block_count) : NULL;
+}
