@@ -85,6 +85,51 @@ plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t b
     return arena_reserve(&m->arena, entries * fixed + node_bytes_max(m, entries) + bytes);
 }
 
+/* --- prefetching -------------------------------------------------------------------------------------------------- */
+
+/* Asks for what a walk will need next from a node or leaf whose first cache line has not arrived yet. `byte` is
+ * what it will branch on if it skips no prefix. */
+static inline void prefetch_for(uintptr_t at, uint8_t byte)
+{
+    const char *place = (const char *)(at & ~(uintptr_t)ART_TYPE_MASK);
+    __builtin_prefetch(place);
+    switch (art_type(at)) {
+    case ART_16:
+        __builtin_prefetch(place + 64);
+        __builtin_prefetch(place + 128);
+        break;
+    case ART_48:
+        __builtin_prefetch(place + offsetof(struct art_node48, index) + byte);
+        break;
+    case ART_256:
+        __builtin_prefetch(place + offsetof(struct art_node256, children) + byte * sizeof(uintptr_t));
+        break;
+    default:
+        __builtin_prefetch(place + 64);
+    }
+}
+
+void memtable_approach(const struct memtable *m, plsm_slice key, struct memtable_approach *approach)
+{
+    uintptr_t at = (uintptr_t)approach->node;
+    size_t depth = 0;
+    if (!approach->begun) {
+        approach->begun = true;
+        at = m->in_order ? 0 : art_load(&m->root); /* neighbours of the last key are in the cache */
+    } else if (at) {
+        const struct art_node *node = art_node(at);
+        const _Atomic uintptr_t *slot = NULL;
+        if (art_type(at) != ART_LEAF && node->depth < key.size) {
+            depth = node->depth;
+            slot = art_find(at, ((const uint8_t *)key.data)[depth++]);
+        }
+        at = slot ? art_load(slot) : 0;
+    }
+    if (at)
+        prefetch_for(at, depth < key.size ? ((const uint8_t *)key.data)[depth] : 0);
+    approach->node = (const void *)at;
+}
+
 /* --- adding ------------------------------------------------------------------------------------------------------- */
 
 static void publish(_Atomic uintptr_t *slot, uintptr_t child)
@@ -221,7 +266,8 @@ void memtable_add(struct memtable *m, const struct entry *entry)
     uint64_t count = atomic_load_explicit(&m->count, memory_order_relaxed);
     _Atomic uintptr_t *slot = &m->root, *next;
     size_t depth = 0;
-    if (m->place && begins_alike(key, m->place_key, m->place_depth)) {
+    m->in_order = m->place && begins_alike(key, m->place_key, m->place_depth);
+    if (m->in_order) {
         slot = m->place;
         depth = m->place_depth;
     }
@@ -282,28 +328,6 @@ const struct tombstones *memtable_ranges(const struct memtable *m)
 }
 
 /* --- finding ------------------------------------------------------------------------------------------------------ */
-
-/* Asks for what the lookup will need next from a node or leaf whose first cache line has not arrived yet. `byte` is
- * what it will branch on if it skips no prefix. */
-static inline void prefetch_for(uintptr_t at, uint8_t byte)
-{
-    const char *place = (const char *)(at & ~(uintptr_t)ART_TYPE_MASK);
-    __builtin_prefetch(place);
-    switch (art_type(at)) {
-    case ART_16:
-        __builtin_prefetch(place + 64);
-        __builtin_prefetch(place + 128);
-        break;
-    case ART_48:
-        __builtin_prefetch(place + offsetof(struct art_node48, index) + byte);
-        break;
-    case ART_256:
-        __builtin_prefetch(place + offsetof(struct art_node256, children) + byte * sizeof(uintptr_t));
-        break;
-    default:
-        __builtin_prefetch(place + 64);
-    }
-}
 
 /* Skips prefixes without looking at them but for their last bytes: the leaf holds the whole key and is compared. */
 static const struct art_leaf *find(const struct memtable *m, plsm_slice key)

@@ -37,6 +37,15 @@ plsm_status memtable_reserve(struct memtable *m, size_t entries, size_t bytes);
  * already there. Readers at a lower sequence number do not see it. Writer only. */
 void memtable_add(struct memtable *m, const struct entry *entry);
 
+/* The way to where a key is to be added, gone step by step while other keys are added: each step asks for the memory
+ * that the next one needs, so that the waits of several keys overlap ("asynchronous memory access chaining": Kocberber,
+ * Falsafi, Grot, VLDB 2015). A hint: the tree may change meanwhile. Zero it to start. Writer only. */
+struct memtable_approach {
+    const void *node; /* with its type in the low bits */
+    bool begun;
+};
+void memtable_approach(const struct memtable *m, plsm_slice key, struct memtable_approach *approach);
+
 /* The same with `ranges` deletions of ranges more, whose keys count in `bytes`. */
 plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t bytes, size_t ranges);
 /* Adds a deletion of [from, to), copied; `first` is the first sequence number of its group. Room must have been

@@ -10,6 +10,7 @@
 #include "base/checksum.h"
 #include "base/env_memory.h"
 #include "base/random.h"
+#include "learn/blocked.h"
 #include "lsm/cursor.h"
 #include "lsm/db.h"
 #include "lsm/page_classic.h"
@@ -268,7 +269,8 @@ static void check_layout(struct run *run, void *arg)
     ck_assert_uint_gt(index == LSM_CLASSIC ? classic_pages : packed_pages, 0);
     ck_assert_uint_eq(index == LSM_CLASSIC ? packed_pages : classic_pages, 0);
     ck_assert_uint_eq(get_u16(data + footer->blocks[RUN_FENCES].offset), index == LSM_CLASSIC ? 2 : 1);
-    ck_assert_uint_eq(data[footer->blocks[RUN_FILTER].offset], index == LSM_CLASSIC ? BLOOM_FORMAT : FILTER_FUSE);
+    unsigned format = atomic_load(&run->level) == 0 ? BLOCKED_FORMAT : FILTER_FUSE;
+    ck_assert_uint_eq(data[footer->blocks[RUN_FILTER].offset], index == LSM_CLASSIC ? BLOOM_FORMAT : format);
     ck_assert_uint_eq(footer->blocks[RUN_MODEL].size > 0, index == LSM_LEARNED);
 }
 
