@@ -24,12 +24,23 @@ static struct edit_slot *slot_find(plsm_edit *edit, uint64_t index)
     return NULL;
 }
 
+/* How many bytes of a buffer must be written: what is missing at the end of a piece is zeros anyway. */
+static size_t without_zeros(const uint8_t *data, size_t size)
+{
+    while (size >= 8 && get_u64(data + size - 8) == 0)
+        size -= 8;
+    while (size > 0 && data[size - 1] == 0)
+        size--;
+    return size;
+}
+
 static plsm_status slot_flush(plsm_edit *edit, struct edit_slot *slot)
 {
     if (!slot->used || !slot->dirty)
         return PLSM_OK;
     uint64_t left = edit->size - slot->index * EXTENT_SIZE;
-    TRY(edit_write_piece(edit, slot->index, slice(slot->data, left < EXTENT_SIZE ? (size_t)left : EXTENT_SIZE)));
+    size_t size = without_zeros(slot->data, left < EXTENT_SIZE ? (size_t)left : EXTENT_SIZE);
+    TRY(edit_write_piece(edit, slot->index, slice(slot->data, size)));
     slot->dirty = false;
     return PLSM_OK;
 }
@@ -64,8 +75,7 @@ static plsm_status slot_take(plsm_edit *edit, uint64_t index, struct edit_slot *
     return PLSM_OK;
 }
 
-/* The buffer of a piece, with its content; a hole gives zeros. */
-static plsm_status slot_get(plsm_edit *edit, uint64_t index, struct edit_slot **out)
+plsm_status edit_slot(plsm_edit *edit, uint64_t index, struct edit_slot **out)
 {
     struct edit_slot *slot = slot_find(edit, index);
     if (!slot) {
@@ -83,6 +93,13 @@ static plsm_status slot_get(plsm_edit *edit, uint64_t index, struct edit_slot **
     }
     *out = slot;
     return PLSM_OK;
+}
+
+void edit_drop_slots(plsm_edit *edit, uint64_t from, uint64_t to)
+{
+    for (size_t i = 0; i < EDIT_SLOTS; i++)
+        if (edit->slots[i].used && edit->slots[i].index >= from && edit->slots[i].index < to)
+            edit->slots[i].used = edit->slots[i].dirty = false;
 }
 
 /* A small value turns into pieces: all of it is piece 0. */
@@ -213,7 +230,7 @@ static plsm_status read_part(plsm_edit *edit, uint64_t offset, uint8_t *data, si
         return PLSM_OK;
     }
     if (!slot)
-        TRY(slot_get(edit, index, &slot));
+        TRY(edit_slot(edit, index, &slot));
     memcpy(data, slot->data + from, size);
     return PLSM_OK;
 }
@@ -255,12 +272,10 @@ static plsm_status write_part(plsm_edit *edit, uint64_t offset, const uint8_t *d
     uint64_t index = offset / EXTENT_SIZE;
     if (size == EXTENT_SIZE) {
         TRY(edit_write_piece(edit, index, slice(data, size)));
-        struct edit_slot *slot = slot_find(edit, index);
-        if (slot)
-            slot->used = slot->dirty = false;
+        edit_drop_slots(edit, index, index + 1);
     } else {
         struct edit_slot *slot = NULL;
-        TRY(slot_get(edit, index, &slot));
+        TRY(edit_slot(edit, index, &slot));
         memcpy(slot->data + offset % EXTENT_SIZE, data, size);
         slot->dirty = true;
     }
@@ -305,15 +320,9 @@ static plsm_status cut(plsm_edit *edit, uint64_t size)
 {
     uint64_t end = extents_of(size);
     size_t kept = (size_t)(size % EXTENT_SIZE);
-    if (kept) {
-        struct edit_slot *slot = NULL;
-        TRY(slot_get(edit, end - 1, &slot));
-        memset(slot->data + kept, 0, EXTENT_SIZE - kept);
-        slot->dirty = true;
-    }
-    for (size_t i = 0; i < EDIT_SLOTS; i++)
-        if (edit->slots[i].used && edit->slots[i].index >= end)
-            edit->slots[i].used = edit->slots[i].dirty = false;
+    if (kept)
+        TRY(edit_zero(edit, end - 1, kept, EXTENT_SIZE));
+    edit_drop_slots(edit, end, UINT64_MAX);
     ranges_remove(&edit->staging.written, end, UINT64_MAX);
     if (edit->base_limit > end)
         edit->base_limit = end;

@@ -25,7 +25,8 @@ struct staging {
     bool marked;         /* the marker is in the tree, with `lowest` */
     uint64_t lowest;
     struct ranges touched; /* pieces of this generation in the tree */
-    struct ranges written; /* those of them that are part of the content: what truncation cuts off is not */
+    struct ranges written; /* those of them that are part of the content: what was cut off or punched is not */
+    struct ranges replaced; /* pieces whose content is no longer the base's: written here, or punched */
 };
 
 struct plsm_edit {
@@ -64,9 +65,21 @@ plsm_status edit_write_piece(plsm_edit *edit, uint64_t index, plsm_slice bytes);
 /* Back to an empty small value: what was staged is deleted, the base let go. */
 void edit_reset(plsm_edit *edit);
 
+/* --- edit_space.c ----------------------------------------------------------------------------------------------- */
+
+/* The first run of pieces that are there from index `from` on, as *start and *end; both UINT64_MAX: there is none. */
+plsm_status edit_next_run(plsm_edit *edit, uint64_t from, uint64_t *start, uint64_t *end);
+
+/* Zeroes [from, to) of a piece, if it is there. */
+plsm_status edit_zero(plsm_edit *edit, uint64_t index, size_t from, size_t to);
+
 /* --- edit.c ----------------------------------------------------------------------------------------------------- */
 
 /* Writes all dirty buffers to the tree. */
 plsm_status edit_flush_slots(plsm_edit *edit);
+/* The buffer of a piece, with its content; a hole gives zeros. */
+plsm_status edit_slot(plsm_edit *edit, uint64_t index, struct edit_slot **out);
+/* Drops the buffers of pieces [from, to), dirty or not. */
+void edit_drop_slots(plsm_edit *edit, uint64_t from, uint64_t to);
 
 #endif

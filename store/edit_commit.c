@@ -38,7 +38,7 @@ static plsm_status prepare(void *arg, const struct batch **batch)
     return PLSM_OK;
 }
 
-/* Pieces of this generation that truncation has cut off again. */
+/* Pieces of this generation that were cut off or punched again. */
 static plsm_status add_cut_off(const struct staging *staging, struct batch *batch)
 {
     for (size_t i = 0; i < staging->touched.count; i++)
@@ -55,7 +55,7 @@ static plsm_status add_staged(struct publication *p)
     const struct staging *staging = &edit->staging;
     uint64_t deleted = 0, written = ranges_total(&staging->written);
     if (edit->base.id)
-        TRY(extents_add_superseded(edit->db, &edit->base, edit->base_limit, &staging->written, &p->batch, &deleted));
+        TRY(extents_add_superseded(edit->db, &edit->base, edit->base_limit, &staging->replaced, &p->batch, &deleted));
     if (deleted > edit->base.extents)
         return fail(PLSM_CORRUPT, "id %llu has more extents than the %llu it should have; run plsm check",
                     (unsigned long long)edit->base.id, (unsigned long long)edit->base.extents);
@@ -81,7 +81,7 @@ static void rebase(plsm_edit *edit, const struct reference *reference)
     edit->base_limit = extents_of(reference->size);
     edit->staging.generation = 0;
     edit->staging.marked = false;
-    edit->staging.touched.count = edit->staging.written.count = 0;
+    edit->staging.touched.count = edit->staging.written.count = edit->staging.replaced.count = 0;
 }
 
 static plsm_status try_publish(struct publication *p, plsm_slice meta)

@@ -12,6 +12,7 @@ static plsm_status staging_write(plsm *db, struct staging *staging, struct batch
     bool mark = !staging->marked || index < staging->lowest;
     TRY(ranges_reserve(&staging->touched));
     TRY(ranges_reserve(&staging->written));
+    TRY(ranges_reserve(&staging->replaced));
     batch_clear(batch);
     if (mark)
         TRY(extents_add_marker(batch, staging->id, staging->generation, index));
@@ -23,6 +24,7 @@ static plsm_status staging_write(plsm *db, struct staging *staging, struct batch
     }
     ranges_add(&staging->touched, index, index + 1);
     ranges_add(&staging->written, index, index + 1);
+    ranges_add(&staging->replaced, index, index + 1);
     atomic_fetch_add_explicit(&db->counters.extents_written, 1, memory_order_relaxed);
     return PLSM_OK;
 }
@@ -44,6 +46,7 @@ static void staging_drop(plsm *db, struct staging *staging)
         release(db, staging->id, tainted);
     ranges_free(&staging->touched);
     ranges_free(&staging->written);
+    ranges_free(&staging->replaced);
     *staging = (struct staging){0};
 }
 
@@ -117,23 +120,34 @@ plsm_status edit_load(plsm_edit *edit, uint64_t index, bool *found)
         *found = true;
         return extents_get(edit->db, edit->staging.id, index, edit->staging.generation, &edit->loaded);
     }
-    if (!edit->base.id || index >= edit->base_limit)
+    if (!edit->base.id || index >= edit->base_limit || ranges_has(&edit->staging.replaced, index))
         return PLSM_OK;
     return extents_load(edit->db, edit->snapshot, &edit->base, index, &edit->loaded, found);
+}
+
+/* Copies the pieces of a run to another staging, but for those that a dirty buffer will be written over. */
+static plsm_status copy_run(plsm_edit *edit, struct staging *fresh, uint64_t start, uint64_t end)
+{
+    for (uint64_t index = start; index < end; index++) {
+        bool found = false;
+        if (has_dirty_slot(edit, index))
+            continue;
+        TRY(edit_load(edit, index, &found));
+        if (found)
+            TRY(staging_write(edit->db, fresh, &edit->batch, index, edit->loaded.value));
+    }
+    return PLSM_OK;
 }
 
 plsm_status edit_detach(plsm_edit *edit)
 {
     struct staging fresh = {0};
     plsm_status status = staging_create(edit->db, &fresh);
-    uint64_t end = extents_of(edit->size);
-    for (uint64_t index = 0; status == PLSM_OK && index < end; index++) {
-        bool found = false;
-        if (has_dirty_slot(edit, index)) /* is newer, and will be written before the commit */
-            continue;
-        status = edit_load(edit, index, &found);
-        if (status == PLSM_OK && found)
-            status = staging_write(edit->db, &fresh, &edit->batch, index, edit->loaded.value);
+    uint64_t start = 0, end = 0;
+    while (status == PLSM_OK && end != UINT64_MAX) {
+        status = edit_next_run(edit, end, &start, &end);
+        if (status == PLSM_OK && start != UINT64_MAX)
+            status = copy_run(edit, &fresh, start, end);
     }
     if (status) {
         staging_drop(edit->db, &fresh);

@@ -56,6 +56,7 @@
 
 enum {
     EXTENT_KEY_SIZE = 24,
+    INDEX_KEY_SIZE = 17, /* keyspace, id, index */
     DELETE_BATCH = 4096, /* deletions in one batch: about 130 KB of log */
     EDIT_PREFIX_SIZE = 5,
     ORPHAN_PREFIX_SIZE = 7,
@@ -277,17 +278,27 @@ plsm_status extents_has_markers(plsm *db, const struct engine_snapshot *snapshot
 
 /* --- walking over pieces ---------------------------------------------------------------------------------------- */
 
+static plsm_status bad_key(size_t size)
+{
+    return fail(PLSM_CORRUPT, "a key of %zu bytes among the extents; run plsm check", size);
+}
+
+/* The whole internal key in front of all pieces of an id with that index and higher ones. */
+static void index_key(uint8_t out[INDEX_KEY_SIZE], uint64_t id, uint64_t index)
+{
+    out[0] = PLSM_EXTENTS;
+    put_be64(out + 1, id);
+    put_be64(out + 9, index);
+}
+
 /* Calls `each` for the pieces of an id with index in [from, to), in the newest state. */
 static plsm_status walk(plsm *db, uint64_t id, uint64_t from, uint64_t to,
                         plsm_status (*each)(void *arg, uint64_t index, uint64_t generation), void *arg)
 {
-    uint8_t first[17], last[17];
+    uint8_t first[INDEX_KEY_SIZE], last[INDEX_KEY_SIZE];
     struct engine_iterator *it = NULL;
-    first[0] = last[0] = PLSM_EXTENTS;
-    put_be64(first + 1, id);
-    put_be64(first + 9, from);
-    put_be64(last + 1, id);
-    put_be64(last + 9, to);
+    index_key(first, id, from);
+    index_key(last, id, to);
     TRY(db->engine->iterator_create(db->tree, NULL, slice(first, sizeof first), slice(last, sizeof last), true, &it));
     plsm_status status = PLSM_OK;
     struct engine_entry entry;
@@ -295,9 +306,53 @@ static plsm_status walk(plsm *db, uint64_t id, uint64_t from, uint64_t to,
          more = db->engine->iterator_next(it, &entry)) {
         const uint8_t *key = entry.key.data;
         if (entry.key.size != 1 + EXTENT_KEY_SIZE)
-            status = fail(PLSM_CORRUPT, "a key of %zu bytes among the extents; run plsm check", entry.key.size);
+            status = bad_key(entry.key.size);
         else
             status = each(arg, get_be64(key + 9), ~get_be64(key + 17));
+    }
+    if (status == PLSM_OK)
+        status = db->engine->iterator_status(it);
+    db->engine->iterator_destroy(it);
+    return status;
+}
+
+plsm_status extents_next_run(plsm *db, const struct engine_snapshot *snapshot, const struct reference *reference,
+                             uint64_t from, uint64_t limit, uint64_t *start, uint64_t *end)
+{
+    uint8_t first[INDEX_KEY_SIZE], last[INDEX_KEY_SIZE];
+    struct engine_iterator *it = NULL;
+    struct engine_entry entry;
+    uint64_t pieces = extents_of(reference->size);
+    if (limit > pieces)
+        limit = pieces;
+    *start = *end = UINT64_MAX;
+    if (from >= limit || reference->extents == 0)
+        return PLSM_OK;
+    if (reference->extents == pieces) {
+        *start = from;
+        *end = limit;
+        return PLSM_OK;
+    }
+    index_key(first, reference->id, from);
+    index_key(last, reference->id, limit);
+    TRY(db->engine->iterator_create(db->tree, snapshot, slice(first, sizeof first), slice(last, sizeof last), true,
+                                    &it));
+    plsm_status status = PLSM_OK;
+    for (bool more = db->engine->iterator_first(it, &entry); more && status == PLSM_OK;
+         more = db->engine->iterator_next(it, &entry)) {
+        const uint8_t *key = entry.key.data;
+        if (entry.key.size != 1 + EXTENT_KEY_SIZE) {
+            status = bad_key(entry.key.size);
+            break;
+        }
+        uint64_t index = get_be64(key + 9), generation = ~get_be64(key + 17);
+        if (generation > reference->generation)
+            continue; /* staged by the edit in progress */
+        if (*start == UINT64_MAX)
+            *start = index;
+        else if (index > *end)
+            break;
+        *end = index + 1;
     }
     if (status == PLSM_OK)
         status = db->engine->iterator_status(it);

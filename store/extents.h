@@ -23,6 +23,10 @@ plsm_status extents_get(plsm *db, uint64_t id, uint64_t index, uint64_t generati
 /* Reads piece `index` of a published value as `snapshot` (NULL: newest state) has it. *found is false for a hole. */
 plsm_status extents_load(plsm *db, const struct engine_snapshot *snapshot, const struct reference *reference,
                          uint64_t index, struct engine_value *out, bool *found);
+/* The first run of pieces of a published value, as `snapshot` (NULL: newest state) has it, from index `from` on and
+ * below `limit`: [*start, *end). Both UINT64_MAX: there is none. */
+plsm_status extents_next_run(plsm *db, const struct engine_snapshot *snapshot, const struct reference *reference,
+                             uint64_t from, uint64_t limit, uint64_t *start, uint64_t *end);
 /* Reads [offset, offset + size) of a published value, which must lie inside of it. */
 plsm_status extents_read(plsm *db, const struct engine_snapshot *snapshot, const struct reference *reference,
                          uint64_t offset, uint8_t *data, size_t size);

@@ -21,7 +21,7 @@ struct plsm_iterator {
     plsm_status status; /* of this layer: a key above the limit, a damaged reference */
     bool valid;
     struct engine_entry entry;
-    uint64_t size;
+    uint64_t size, stored;
 };
 
 plsm_status plsm_iterator_create(plsm *db, const plsm_read_options *options, plsm_slice from, plsm_slice to,
@@ -73,7 +73,7 @@ void plsm_iterator_destroy(plsm_iterator *it)
     mem_free(it);
 }
 
-/* Finds the size of a large value. */
+/* Finds the sizes of a large value. */
 static plsm_status read_size(plsm_iterator *it)
 {
     struct reference reference = {0};
@@ -87,6 +87,7 @@ static plsm_status read_size(plsm_iterator *it)
     if (status == PLSM_OK)
         status = reference_decode(bytes, &reference);
     it->size = reference.size;
+    it->stored = stored_of(reference.extents, reference.size);
     engine_value_free(&value);
     return status;
 }
@@ -96,7 +97,7 @@ static inline void settle(plsm_iterator *it, bool found)
 {
     it->status = PLSM_OK;
     it->valid = found;
-    it->size = it->entry.value.size;
+    it->size = it->stored = it->entry.value.size;
     if (found && __builtin_expect(it->entry.kind == BATCH_REFERENCE, 0)) {
         it->status = read_size(it);
         it->valid = it->status == PLSM_OK;
@@ -183,6 +184,11 @@ plsm_slice plsm_iterator_meta(const plsm_iterator *it)
 uint64_t plsm_iterator_size(const plsm_iterator *it)
 {
     return it->size;
+}
+
+uint64_t plsm_iterator_stored(const plsm_iterator *it)
+{
+    return it->stored;
 }
 
 bool plsm_iterator_large(const plsm_iterator *it)

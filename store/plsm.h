@@ -108,6 +108,7 @@ typedef struct plsm_value {
     plsm_slice value; /* empty when large or not asked for; valid until the next use of this struct */
     plsm_slice meta;  /* likewise */
     uint64_t size;    /* bytes of the value, also when it is large */
+    uint64_t stored;  /* those of them that take space: fewer where a large value has holes, counted in whole extents */
     bool large;       /* kept in extents: read it with plsm_read or plsm_edit_read */
     void *memory;     /* private */
     size_t capacity;  /* private */
@@ -243,7 +244,8 @@ plsm_status plsm_iterator_status(const plsm_iterator *it); /* PLSM_OK at an end 
 plsm_slice plsm_iterator_key(const plsm_iterator *it);
 plsm_slice plsm_iterator_value(const plsm_iterator *it); /* empty when large */
 plsm_slice plsm_iterator_meta(const plsm_iterator *it);
-uint64_t plsm_iterator_size(const plsm_iterator *it); /* of the value, also when large */
+uint64_t plsm_iterator_size(const plsm_iterator *it);   /* of the value, also when large */
+uint64_t plsm_iterator_stored(const plsm_iterator *it); /* bytes that take space, as in plsm_value */
 bool plsm_iterator_large(const plsm_iterator *it);
 
 /* --- values of any size, edited at offsets ---------------------------------------------------------------------- */
@@ -267,6 +269,17 @@ plsm_status plsm_edit_read(plsm_edit *edit, uint64_t offset, void *data, size_t 
  * this edit (plsm_edit_size tells how far it came when it extends the value); what is published is untouched. */
 plsm_status plsm_edit_write(plsm_edit *edit, uint64_t offset, const void *data, size_t size);
 plsm_status plsm_edit_truncate(plsm_edit *edit, uint64_t size); /* also upwards */
+/* Makes [offset, offset + size) read as zeros. The size of the value stays; what lies behind it is left out. Extents
+ * (128 KiB) that lie wholly in the range take no space any more, and their bytes are neither read nor written. Errors
+ * as plsm_edit_write. */
+plsm_status plsm_edit_punch(plsm_edit *edit, uint64_t offset, uint64_t size);
+/* Finds where data or a hole is, by whole extents: *out becomes the first offset from `offset` on that lies in an extent
+ * that is there or, with `hole`, in one that is not; the end of the value counts as a hole. All of a small value is
+ * data. PLSM_NOT_FOUND: `offset` is at the end of the value or behind it, or only a hole follows. */
+plsm_status plsm_edit_seek(plsm_edit *edit, uint64_t offset, bool hole, uint64_t *out);
+/* Bytes that take space, as in plsm_value, by what the edit holds now. Walks over the extents (without their bytes) of
+ * a value that has holes. */
+plsm_status plsm_edit_stored(plsm_edit *edit, uint64_t *out);
 /* The next commit goes to this key (the entry was renamed). Copied. */
 plsm_status plsm_edit_set_key(plsm_edit *edit, plsm_slice key);
 /* Publishes content and meta under the key; the edit stays open on what it published. After a failure the old value is

@@ -23,10 +23,11 @@ static plsm_status hand_out(plsm_status status, const struct engine_value *value
         struct reference reference;
         TRY(reference_decode(value->value, &reference));
         out->size = reference.size;
+        out->stored = stored_of(reference.extents, reference.size);
         out->large = true;
     } else {
         out->value = value->value;
-        out->size = value->value_size;
+        out->size = out->stored = value->value_size;
     }
     return PLSM_OK;
 }

@@ -39,6 +39,12 @@ static inline uint64_t extents_of(uint64_t size)
     return size / EXTENT_SIZE + (size % EXTENT_SIZE != 0);
 }
 
+/* Bytes that pieces of a value take: whole pieces, but no more than the value has. */
+static inline uint64_t stored_of(uint64_t pieces, uint64_t size)
+{
+    return pieces < extents_of(size) ? pieces * EXTENT_SIZE : size;
+}
+
 /* Whether every piece is there and of one generation, so that their keys are known without looking. */
 static inline bool reference_is_dense(const struct reference *reference)
 {

@@ -49,6 +49,8 @@ static void copy_value(struct model_value *to, const struct model_value *from)
     to->size = from->size;
     to->present = from->present;
     to->meta = from->meta;
+    to->large = from->large;
+    to->pieces = from->pieces;
 }
 
 static void clear_value(struct model_value *value)
@@ -57,6 +59,31 @@ static void clear_value(struct model_value *value)
     value->size = 0;
     value->present = false;
     value->meta = 0;
+    value->large = false;
+    value->pieces = 0;
+}
+
+/* The pieces that [from, to) lies in, or with `whole` those that lie in it. */
+static uint32_t pieces_of(size_t from, size_t to, bool whole)
+{
+    size_t first = whole ? (from + EXTENT_SIZE - 1) / EXTENT_SIZE : from / EXTENT_SIZE;
+    size_t end = whole ? to / EXTENT_SIZE : (to + EXTENT_SIZE - 1) / EXTENT_SIZE;
+    return first < end ? ((1u << end) - 1) & ~((1u << first) - 1) : 0;
+}
+
+/* The value is about to reach up to `end`. */
+static void grow(struct model_value *value, size_t end)
+{
+    if (!value->large && end > PLSM_INLINE_MAX) {
+        value->large = true;
+        value->pieces = value->size > 0;
+    }
+}
+
+static uint64_t stored(const struct model_value *value)
+{
+    uint64_t pieces = (uint64_t)__builtin_popcount(value->pieces);
+    return value->large ? stored_of(pieces, value->size) : value->size;
 }
 
 static uint64_t below(struct edit_model *model, uint64_t bound)
@@ -129,6 +156,10 @@ static void write_edit(struct edit_model *model, struct model_edit *e)
     fixture_fill(data, size, random_next(&model->random));
     assert_ok(plsm_edit_write(e->edit, offset, data, size));
     memcpy(e->value.data + offset, data, size);
+    if (size > 0)
+        grow(&e->value, offset + size);
+    if (e->value.large && size > 0)
+        e->value.pieces |= pieces_of(offset, offset + size, false);
     if (size > 0 && e->value.size < offset + size)
         e->value.size = offset + size;
 }
@@ -139,7 +170,51 @@ static void truncate_edit(struct edit_model *model, struct model_edit *e)
     assert_ok(plsm_edit_truncate(e->edit, size));
     if (size < e->value.size)
         memset(e->value.data + size, 0, e->value.size - size);
+    grow(&e->value, size);
+    e->value.pieces &= pieces_of(0, size, false);
+    e->value.large = e->value.large && size > 0;
     e->value.size = size;
+}
+
+static void punch_edit(struct edit_model *model, struct model_edit *e)
+{
+    size_t offset = place(model), end = below(model, 4) ? place(model) : model->size_max + 1000;
+    if (end < offset) {
+        size_t swap = end;
+        end = offset;
+        offset = swap;
+    }
+    assert_ok(plsm_edit_punch(e->edit, offset, end - offset));
+    if (end >= e->value.size) /* nothing is behind the last piece */
+        end = (e->value.size + EXTENT_SIZE - 1) / EXTENT_SIZE * EXTENT_SIZE;
+    if (offset < e->value.size) {
+        size_t bytes_end = end < e->value.size ? end : e->value.size;
+        memset(e->value.data + offset, 0, bytes_end - offset);
+        e->value.pieces &= ~pieces_of(offset, end, true);
+    }
+}
+
+/* Where data and holes are said to be. */
+static void seek_edit(struct edit_model *model, struct model_edit *e)
+{
+    uint64_t stored_bytes = 0;
+    size_t offset = place(model), size = e->value.size;
+    assert_ok(plsm_edit_stored(e->edit, &stored_bytes));
+    ck_assert_uint_eq(stored_bytes, stored(&e->value));
+    for (int hole = 0; hole < 2; hole++) {
+        uint64_t found = 0;
+        size_t expected = offset;
+        while (expected < size && (e->value.large ? !(e->value.pieces >> expected / EXTENT_SIZE & 1) : 0) != hole)
+            expected = (expected / EXTENT_SIZE + 1) * EXTENT_SIZE;
+        if (expected > size)
+            expected = size;
+        if (offset >= size || (expected == size && !hole)) {
+            assert_status(plsm_edit_seek(e->edit, offset, hole, &found), PLSM_NOT_FOUND);
+            continue;
+        }
+        assert_ok(plsm_edit_seek(e->edit, offset, hole, &found));
+        ck_assert_uint_eq(found, e->value.large || !hole ? expected : size);
+    }
 }
 
 static void read_edit(struct edit_model *model, struct model_edit *e)
@@ -169,6 +244,8 @@ static void commit_edit(struct edit_model *model, struct model_edit *e)
     assert_ok(plsm_edit_commit(e->edit, slice(&meta, 1), durability(model)));
     ck_assert(!plsm_edit_dirty(e->edit));
     e->value.present = true;
+    e->value.large = e->value.size > PLSM_INLINE_MAX;
+    e->value.pieces = e->value.large ? e->value.pieces : 0;
     e->value.meta = meta;
     copy_value(&model->keys[e->key], &e->value);
     model->committed_large += e->value.size > PLSM_INLINE_MAX;
@@ -251,8 +328,12 @@ void edit_model_step(struct edit_model *model)
         open_edit(model, e);
     } else if (what < 45) {
         write_edit(model, e);
-    } else if (what < 57) {
+    } else if (what < 53) {
         truncate_edit(model, e);
+    } else if (what < 59) {
+        punch_edit(model, e);
+    } else if (what < 63) {
+        seek_edit(model, e);
     } else if (what < 75) {
         read_edit(model, e);
     } else if (what < 90) {
@@ -274,6 +355,7 @@ struct model_digest edit_model_digest(const struct edit_model *model)
         digest.keys[i].present = 1;
         digest.keys[i].meta = value->meta;
         digest.keys[i].size = value->size;
+        digest.keys[i].stored = stored(value);
         digest.keys[i].sum = checksum(value->data, value->size, 0);
     }
     return digest;
@@ -294,6 +376,7 @@ struct model_digest edit_store_digest(plsm *db)
         digest.keys[i].present = 1;
         digest.keys[i].meta = found.meta.size ? *(const uint8_t *)found.meta.data : 0;
         digest.keys[i].size = size;
+        digest.keys[i].stored = found.stored;
         digest.keys[i].sum = checksum(data, size, 0);
         plsm_value_free(&found);
         mem_free(data);
@@ -306,7 +389,9 @@ void edit_model_verify(struct edit_model *model)
     struct model_digest expected = edit_model_digest(model), found = edit_store_digest(model->db);
     for (int i = 0; i < MODEL_KEYS; i++)
         ck_assert_msg(memcmp(&expected.keys[i], &found.keys[i], sizeof expected.keys[i]) == 0,
-                      "%s: present %d/%d, size %llu/%llu, meta %d/%d or the content differs", edit_model_key(i),
-                      expected.keys[i].present, found.keys[i].present, (unsigned long long)expected.keys[i].size,
-                      (unsigned long long)found.keys[i].size, expected.keys[i].meta, found.keys[i].meta);
+                      "%s: present %d/%d, size %llu/%llu, stored %llu/%llu, meta %d/%d or the content differs",
+                      edit_model_key(i), expected.keys[i].present, found.keys[i].present,
+                      (unsigned long long)expected.keys[i].size, (unsigned long long)found.keys[i].size,
+                      (unsigned long long)expected.keys[i].stored, (unsigned long long)found.keys[i].stored,
+                      expected.keys[i].meta, found.keys[i].meta);
 }

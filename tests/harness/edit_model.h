@@ -17,6 +17,8 @@ struct model_value {
     uint8_t *data; /* MODEL_SIZE_MAX bytes; zeros behind `size` */
     size_t size;
     uint8_t meta;
+    bool large;      /* kept in pieces */
+    uint32_t pieces; /* a bit for each that is there */
 };
 
 struct model_edit {
@@ -39,7 +41,7 @@ struct edit_model {
 /* What all keys hold, in few bytes. */
 struct model_digest {
     struct {
-        uint64_t sum, size;
+        uint64_t sum, size, stored;
         uint8_t present, meta;
     } keys[MODEL_KEYS];
 };

@@ -298,6 +298,68 @@ START_TEST(sizes_and_limits)
 }
 END_TEST
 
+/* Holes, in a value that could not be written out. */
+START_TEST(holes)
+{
+    start();
+    const uint64_t end = PLSM_VALUE_MAX, half = end / 2;
+    plsm_edit *edit = open_edit("k", PLSM_EDIT_NEW);
+    plsm_value found = {0};
+    uint64_t at = 0, stored = 1;
+    assert_status(plsm_edit_seek(edit, 0, false, &at), PLSM_NOT_FOUND);
+    assert_ok(plsm_edit_stored(edit, &stored));
+    ck_assert_uint_eq(stored, 0);
+    assert_ok(plsm_edit_truncate(edit, end));
+    assert_status(plsm_edit_seek(edit, 7, false, &at), PLSM_NOT_FOUND);
+    assert_ok(plsm_edit_seek(edit, 7, true, &at));
+    ck_assert_uint_eq(at, 7);
+    assert_ok(plsm_edit_write(edit, half, data, SIZE));
+    assert_ok(plsm_edit_punch(edit, 0, half));
+    commit(edit);
+    assert_ok(plsm_edit_seek(edit, 7, false, &at));
+    ck_assert_uint_eq(at, half);
+    assert_ok(plsm_edit_seek(edit, half + 3, true, &at));
+    ck_assert_uint_eq(at, half + 6 * EXTENT_SIZE);
+    assert_ok(plsm_get(db, NULL, slice_of("k"), &found));
+    ck_assert_uint_eq(found.size, end);
+    ck_assert_uint_eq(found.stored, 6 * EXTENT_SIZE);
+    /* Behind the cut there is nothing to zero, so nothing comes to be there. */
+    assert_ok(plsm_edit_truncate(edit, end - 5));
+    assert_ok(plsm_edit_punch(edit, half + EXTENT_SIZE + 1, 3 * EXTENT_SIZE));
+    assert_ok(plsm_edit_punch(edit, half + 6 * EXTENT_SIZE - 1, UINT64_MAX));
+    assert_ok(plsm_edit_punch(edit, end, 1));
+    assert_ok(plsm_edit_seek(edit, half, true, &at));
+    ck_assert_uint_eq(at, half + 2 * EXTENT_SIZE);
+    assert_ok(plsm_edit_stored(edit, &stored));
+    ck_assert_uint_eq(stored, 4 * EXTENT_SIZE);
+    commit(edit);
+    plsm_iterator *it = NULL;
+    assert_ok(plsm_iterator_create(db, NULL, slice(NULL, 0), slice(NULL, 0), &it));
+    plsm_iterator_first(it);
+    ck_assert_uint_eq(plsm_iterator_size(it), end - 5);
+    ck_assert_uint_eq(plsm_iterator_stored(it), 4 * EXTENT_SIZE);
+    plsm_iterator_destroy(it);
+    /* Everything punched out of a dense value. */
+    put_data("d");
+    plsm_edit *dense = open_edit("d", 0);
+    assert_ok(plsm_edit_seek(dense, 5, false, &at));
+    ck_assert_uint_eq(at, 5);
+    assert_ok(plsm_edit_seek(dense, 5, true, &at));
+    ck_assert_uint_eq(at, SIZE);
+    assert_ok(plsm_edit_punch(dense, 0, SIZE));
+    assert_ok(plsm_edit_stored(dense, &stored));
+    ck_assert_uint_eq(stored, 0);
+    commit(dense);
+    memset(data, 0, SIZE);
+    expect_key("d", SIZE);
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 4);
+    plsm_edit_close(dense);
+    plsm_edit_close(edit);
+    plsm_value_free(&found);
+    stop();
+}
+END_TEST
+
 /* References whose entry ends about where a page of 4 KiB does, read without their value: a listing and a look before a
  * write must get them whole. */
 START_TEST(long_names)
@@ -379,7 +441,14 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {base_stays_readable, two_names_never_share, abandoned_is_gone, tainted_ids_are_copied,
-                                  sizes_and_limits,    failed_allocations,    long_names,        model};
+    const TTest *const tests[] = {base_stays_readable,
+                                  two_names_never_share,
+                                  abandoned_is_gone,
+                                  tainted_ids_are_copied,
+                                  sizes_and_limits,
+                                  failed_allocations,
+                                  long_names,
+                                  holes,
+                                  model};
     return fixture_run("edit", tests, sizeof tests / sizeof tests[0]);
 }
