@@ -176,7 +176,7 @@ void attr_to_stat(const struct attr *attr, uint64_t size, struct stat *st)
                         .st_rdev = attr->rdev,
                         .st_size = directory ? 4096 : (off_t)size,
                         .st_blksize = 4096,
-                        .st_blocks = directory ? 0 : (blkcnt_t)((size + 511) / 512),
+                        .st_blocks = directory ? 0 : (blkcnt_t)((size - attr->holes + 511) / 512),
                         .st_atim = attr->atime,
                         .st_mtim = attr->mtime,
                         .st_ctim = attr->ctime};

@@ -34,6 +34,7 @@ struct attr {
     uint64_t rdev; /* as makedev() gives it */
     uint64_t xattrs; /* id of the records of extended attributes; 0: it never had any */
     struct timespec mtime, ctime, atime;
+    uint64_t holes; /* bytes of the content that take no space; not in the meta: whoever knows sets it */
 };
 
 enum { ATTR_SIZE_MAX = 2 + 3 + 10 + 5 + 5 + 3 * 12 + 10 + 10 };

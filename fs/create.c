@@ -158,6 +158,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     }
     if (inode) {
         mutex_lock(&inode->lock);
+        inode->mappable = (fi->flags & O_ACCMODE) == O_RDWR;
         inode->fresh = true; /* the store has it as empty since just now */
         mutex_unlock(&inode->lock);
     }

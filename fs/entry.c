@@ -67,7 +67,9 @@ static plsm_status find_plain(struct fs *fs, struct entry *entry, enum name_kind
             entry->node_flags = 0;
             entry->size = value->size;
             entry->no_meta = value->meta.size == 0;
-            return inode_decode(fs, key, value->meta, false, &entry->attr);
+            TRY(inode_decode(fs, key, value->meta, false, &entry->attr));
+            entry->attr.holes = value->size - value->stored;
+            return PLSM_OK;
         }
         /* "a%2F." stays a name of the directory when the file beside it goes, for programs that have read it. */
         if (status != PLSM_OK && status != PLSM_NOT_FOUND)

@@ -6,23 +6,17 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "fs/control.h"
-#include "fs/inode.h"
+#include "fs/file.h"
 #include "fs/ops.h"
 #include "fs/xattr.h"
 #include "base/banned.h"
 
-static struct inode *inode_of(const struct fuse_file_info *fi)
-{
-    return (struct inode *)(uintptr_t)fi->fh;
-}
-
-static int write_errno(struct fs *fs, plsm_status status)
+int write_errno(struct fs *fs, plsm_status status)
 {
     return status == PLSM_TOO_LARGE ? EFBIG : fs_errno_of_change(fs, status);
 }
 
-/* What a failure to get at a file's content means. */
-static int content_errno(struct fs *fs, const struct inode *inode, plsm_status status)
+int content_errno(struct fs *fs, const struct inode *inode, plsm_status status)
 {
     return status == PLSM_NOT_FOUND && inode_gone(inode) ? ESTALE : write_errno(fs, status);
 }
@@ -46,6 +40,7 @@ void close_handle(struct fs *fs, struct inode *inode, bool writes)
     mutex_lock(&inode->lock);
     mutex_lock(&fs->nodes.lock);
     bool last = --inode->handles == 0;
+    inode->mappable = inode->mappable && !last;
     mutex_unlock(&fs->nodes.lock);
     /* A reader that closes says nothing about what a writer is in the middle of. */
     plsm_status status = last || writes ? inode_publish(fs, inode) : PLSM_OK;
@@ -143,6 +138,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         error = EPERM;
     if (!error) {
         mutex_lock(&inode->lock);
+        inode->mappable = inode->mappable || (fi->flags & O_ACCMODE) == O_RDWR;
         if (inode_gone(inode) && !inode->edit && !inode->fresh)
             error = ESTALE;
         else if (fi->flags & O_TRUNC)
@@ -164,6 +160,15 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         close_handle(fs, inode, writes);
 }
 
+plsm_status read_content(struct fs *fs, struct inode *inode, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    *got = 0;
+    if (inode->fresh && !inode->edit)
+        return PLSM_OK;
+    TRY(inode_open_content(fs, inode));
+    return plsm_edit_read(inode->edit, offset, data, size, got);
+}
+
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
@@ -181,12 +186,7 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
     }
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);
-    plsm_status status = PLSM_OK;
-    if (!inode->fresh || inode->edit) {
-        status = inode_open_content(fs, inode);
-        if (status == PLSM_OK)
-            status = plsm_edit_read(inode->edit, (uint64_t)offset, data, size, &got);
-    }
+    plsm_status status = read_content(fs, inode, (uint64_t)offset, data, size, &got);
     mutex_unlock(&inode->lock);
     tree_unshare(&fs->nodes);
     if (status == PLSM_OK)
@@ -194,6 +194,18 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
     else
         fuse_reply_err(req, content_errno(fs, inode, status));
     mem_free(data);
+}
+
+plsm_status write_content(struct fs *fs, struct inode *inode, uint64_t offset, const void *data, size_t size)
+{
+    TRY(inode_load(fs, inode));
+    TRY(xattr_drop_capability(fs, inode));
+    TRY(inode_open_content(fs, inode));
+    plsm_status status = plsm_edit_write(inode->edit, offset, data, size);
+    inode->failed = status;
+    inode->written = true; /* also when it failed: flush has to tell */
+    inode_touch(fs, inode, true);
+    return status;
 }
 
 static void write_control(fuse_req_t req, struct fs *fs, plsm_slice data)
@@ -219,17 +231,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     struct inode *inode = inode_of(fi);
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);
-    plsm_status status = inode_load(fs, inode);
-    if (status == PLSM_OK)
-        status = xattr_drop_capability(fs, inode);
-    if (status == PLSM_OK)
-        status = inode_open_content(fs, inode);
-    if (status == PLSM_OK) {
-        status = plsm_edit_write(inode->edit, (uint64_t)offset, data, size);
-        inode->failed = status;
-        inode->written = true; /* also when it failed: flush has to tell */
-        inode_touch(fs, inode, true);
-    }
+    plsm_status status = write_content(fs, inode, (uint64_t)offset, data, size);
     mutex_unlock(&inode->lock);
     tree_unshare(&fs->nodes);
     if (status == PLSM_OK)

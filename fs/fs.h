@@ -20,7 +20,8 @@ struct control_text;
 #define FS_OPS(X)                                                                                                      \
     X(lookup) X(forget) X(getattr) X(setattr) X(readlink) X(mknod) X(mkdir) X(unlink) X(rmdir) X(symlink) X(rename)    \
     X(link) X(open) X(read) X(write) X(flush) X(release) X(fsync) X(opendir) X(readdir) X(readdirplus) X(releasedir)   \
-    X(fsyncdir) X(statfs) X(create) X(setxattr) X(getxattr) X(listxattr) X(removexattr)
+    X(fsyncdir) X(statfs) X(create) X(setxattr) X(getxattr) X(listxattr) X(removexattr) X(fallocate) X(lseek)          \
+    X(copy_file_range)
 enum fs_op {
 #define FS_OP_ENUM(name) FS_OP_##name,
     FS_OPS(FS_OP_ENUM)

@@ -176,6 +176,7 @@ static plsm_status read_entry(struct fs *fs, const struct node *node, const stru
         *size = value.size;
     } else if (status == PLSM_OK) {
         status = inode_decode(fs, key, value.meta, directory, attr);
+        attr->holes = value.size - value.stored;
         *size = value.size;
     }
     if (status == PLSM_OK && !node->parent)
@@ -226,10 +227,17 @@ void inode_touch(struct fs *fs, struct inode *inode, bool modified)
     inode_note(fs, inode);
 }
 
-/* The inode gives the edit's size while it has one. */
-static uint64_t size_of(const struct inode *inode)
+/* Attributes and size of a loaded inode as they are now. */
+static plsm_status tell(const struct inode *inode, struct attr *attr, uint64_t *size)
 {
-    return inode->edit ? plsm_edit_size(inode->edit) : inode->fresh ? 0 : inode->size;
+    uint64_t stored = 0;
+    *attr = inode->attr;
+    *size = inode_size(inode);
+    if (inode->edit)
+        TRY(plsm_edit_stored(inode->edit, &stored));
+    if (inode->edit || inode->fresh)
+        attr->holes = inode->edit ? *size - stored : 0;
+    return PLSM_OK;
 }
 
 plsm_status inode_stat(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size)
@@ -244,8 +252,8 @@ plsm_status inode_stat(struct fs *fs, struct node *node, struct attr *attr, uint
     }
     mutex_lock(&inode->lock);
     plsm_status status = inode_load(fs, inode);
-    *attr = inode->attr;
-    *size = size_of(inode);
+    if (status == PLSM_OK)
+        status = tell(inode, attr, size);
     mutex_unlock(&inode->lock);
     inode_put(fs, inode);
     return status;
@@ -257,11 +265,7 @@ bool inode_overlay(struct fs *fs, struct node *node, struct attr *attr, uint64_t
     if (!inode)
         return false;
     mutex_lock(&inode->lock);
-    bool knows = inode->loaded;
-    if (knows) {
-        *attr = inode->attr;
-        *size = size_of(inode);
-    }
+    bool knows = inode->loaded && tell(inode, attr, size) == PLSM_OK;
     mutex_unlock(&inode->lock);
     inode_put(fs, inode);
     return knows;
@@ -330,7 +334,7 @@ static plsm_status publish_content(struct fs *fs, struct inode *inode, plsm_slic
     TRY(plsm_edit_set_key(inode->edit, key)); /* a directory above may have been renamed */
     TRY(plsm_edit_commit(inode->edit, meta, PLSM_NONE));
     inode->size = plsm_edit_size(inode->edit);
-    return PLSM_OK;
+    return tell(inode, &inode->attr, &inode->size);
 }
 
 plsm_status inode_publish(struct fs *fs, struct inode *inode)

@@ -41,6 +41,7 @@ struct inode {
     struct attr attr;
     uint64_t size;
     plsm_edit *edit;            /* NULL until content is needed */
+    bool mappable;              /* opened for reading and writing since somebody has it open: see fs/space.c */
     bool loaded;                /* attr and size are valid */
     bool fresh;                 /* the content is known to be empty and `edit` is not yet open */
     bool written;               /* content to publish */
@@ -72,6 +73,12 @@ void inode_value_attr(const struct fs *fs, plsm_slice key, struct attr *attr);
 /* Decodes the meta of an entry, or makes up the default; the message of an error names the key. A key and its meta must
  * agree on being a directory. */
 plsm_status inode_decode(const struct fs *fs, plsm_slice key, plsm_slice meta, bool directory, struct attr *attr);
+
+/* The edit gives the size while there is one. */
+static inline uint64_t inode_size(const struct inode *inode)
+{
+    return inode->edit ? plsm_edit_size(inode->edit) : inode->fresh ? 0 : inode->size;
+}
 
 /* Reads attributes and size, once. */
 plsm_status inode_load(struct fs *fs, struct inode *inode);

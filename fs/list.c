@@ -209,8 +209,10 @@ static plsm_status fill_listed(struct scan *scan, bool *shown)
     entry->node_flags = slash ? NODE_DIRECTORY | (own ? 0 : NODE_IMPLIED) : 0;
     entry->size = own ? plsm_iterator_size(scan->it) : 0;
     entry->piece_size = (uint32_t)(end + (slash != NULL) - directory.size);
-    return inode_decode(fs, slice(bytes, end + (slash != NULL)), own ? plsm_iterator_meta(scan->it) : slice(NULL, 0),
-                        slash != NULL, &entry->attr);
+    TRY(inode_decode(fs, slice(bytes, end + (slash != NULL)), own ? plsm_iterator_meta(scan->it) : slice(NULL, 0),
+                     slash != NULL, &entry->attr));
+    entry->attr.holes = own ? entry->size - plsm_iterator_stored(scan->it) : 0;
+    return PLSM_OK;
 }
 
 /* Moves the iterator to the first key that shows, and fills scan->entry; *found false: the end. */

@@ -141,6 +141,14 @@ TIMED(setxattr, (fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 TIMED(getxattr, (fuse_req_t req, fuse_ino_t ino, const char *name, size_t size), (req, ino, name, size))
 TIMED(listxattr, (fuse_req_t req, fuse_ino_t ino, size_t size), (req, ino, size))
 TIMED(removexattr, (fuse_req_t req, fuse_ino_t ino, const char *name), (req, ino, name))
+TIMED(fallocate, (fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi),
+      (req, ino, mode, offset, length, fi))
+TIMED(lseek, (fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi),
+      (req, ino, offset, whence, fi))
+TIMED(copy_file_range,
+      (fuse_req_t req, fuse_ino_t from_ino, off_t from_offset, struct fuse_file_info *from_fi, fuse_ino_t to_ino,
+       off_t to_offset, struct fuse_file_info *to_fi, size_t size, int flags),
+      (req, from_ino, from_offset, from_fi, to_ino, to_offset, to_fi, size, flags))
 
 static const struct fuse_lowlevel_ops operations = {
     .init = init,
@@ -148,8 +156,7 @@ static const struct fuse_lowlevel_ops operations = {
     FS_OPS(OPERATION)
 #undef OPERATION
         .forget_multi = fs_forget_multi,
-    /* Fallocate, copy_file_range, lseek and locks are left out: libfuse answers ENOSYS, and the
-     * kernel then says EOPNOTSUPP, copies itself, or keeps locks itself, without asking again. */
+    /* Locks are left out: libfuse answers ENOSYS, and the kernel then keeps them itself, without asking again. */
 };
 
 struct fuse_lowlevel_ops session_operations(bool xattr)

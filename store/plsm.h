@@ -273,9 +273,9 @@ plsm_status plsm_edit_truncate(plsm_edit *edit, uint64_t size); /* also upwards 
  * (128 KiB) that lie wholly in the range take no space any more, and their bytes are neither read nor written. Errors
  * as plsm_edit_write. */
 plsm_status plsm_edit_punch(plsm_edit *edit, uint64_t offset, uint64_t size);
-/* Finds where data or a hole is, by whole extents: *out becomes the first offset from `offset` on that lies in an extent
- * that is there or, with `hole`, in one that is not; the end of the value counts as a hole. All of a small value is
- * data. PLSM_NOT_FOUND: `offset` is at the end of the value or behind it, or only a hole follows. */
+/* Finds where data or a hole is, by whole extents: *out becomes the first offset from `offset` on that lies in an
+ * extent that is there or, with `hole`, in one that is not; the end of the value counts as a hole. All of a small value
+ * is data. PLSM_NOT_FOUND: `offset` is at the end of the value or behind it, or only a hole follows. */
 plsm_status plsm_edit_seek(plsm_edit *edit, uint64_t offset, bool hole, uint64_t *out);
 /* Bytes that take space, as in plsm_value, by what the edit holds now. Walks over the extents (without their bytes) of
  * a value that has holes. */
