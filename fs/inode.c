@@ -445,6 +445,8 @@ void inode_ticker(void *arg)
         condition_wait_ns(&fs->ticker_wake, &fs->ticker_lock, TIMES_DELAY_NS / 2);
         mutex_unlock(&fs->ticker_lock);
         publish_due(fs, env_now_ns(env_posix()), interval_ns, TIMES_DELAY_NS);
+        if (!fs->options.read_only)
+            plsm_reclaim(fs->db); /* what fails here fails a write, too, and is told there */
         mutex_lock(&fs->ticker_lock);
     }
     mutex_unlock(&fs->ticker_lock);

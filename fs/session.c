@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "fs/inode.h"
 #include "fs/ops.h"
+#include "fs/readahead.h"
 #include "fs/session.h"
 #include "fs/transport.h"
 #include "base/banned.h"
@@ -209,14 +210,16 @@ static bool unmount(const char *directory)
     return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
 }
 
-/* The thread that waits for a signal. It unmounts while the loop still answers: so the kernel can write out what
- * programs have changed through mmap. Then the loop ends by itself; where files are open it is told to. */
+/* The thread that waits for a signal, and has time before. It unmounts while the loop still answers: so the kernel can
+ * write out what programs have changed through mmap. Then the loop ends by itself; where files are open it is told to.
+ */
 static void wait_for_signal(void *arg)
 {
     struct fs *fs = arg;
     sigset_t set = ending_set(false);
     int number = 0;
     bool unmounted = false, again = false;
+    readahead_widen(fs->options.directory);
     while (!again) {
         if (sigwait(&set, &number) != 0)
             continue;

@@ -59,6 +59,7 @@ static plsm_status add_staged(struct publication *p)
     if (deleted > edit->base.extents)
         return fail(PLSM_CORRUPT, "id %llu has more extents than the %llu it should have; run plsm check",
                     (unsigned long long)edit->base.id, (unsigned long long)edit->base.extents);
+    atomic_fetch_add_explicit(&edit->db->reclaimable, deleted * EXTENT_SIZE, memory_order_relaxed);
     uint64_t kept = edit->base.extents - deleted;
     p->reference = (struct reference){
         .id = staging->id,

@@ -424,6 +424,7 @@ static plsm_status deletion_add(void *arg, uint64_t index, uint64_t generation)
     if (generation < d->from_generation || generation > d->to_generation)
         return PLSM_OK;
     TRY(extents_add_delete(&d->batch, d->id, index, generation));
+    atomic_fetch_add_explicit(&d->db->reclaimable, EXTENT_SIZE, memory_order_relaxed);
     return d->batch.count < DELETE_BATCH ? PLSM_OK : deletion_write(d);
 }
 

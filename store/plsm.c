@@ -136,6 +136,18 @@ plsm_status plsm_flush(plsm *db)
     return db->engine->flush(db->tree);
 }
 
+plsm_status plsm_reclaim(plsm *db)
+{
+    TRY(refuse_writes(db));
+    if (atomic_load_explicit(&db->reclaimable, memory_order_relaxed) < PLSM_RECLAIM)
+        return PLSM_OK;
+    uint64_t bytes = atomic_exchange(&db->reclaimable, 0);
+    plsm_status status = db->engine->flush(db->tree);
+    if (status != PLSM_OK)
+        atomic_fetch_add(&db->reclaimable, bytes);
+    return status;
+}
+
 plsm_status plsm_retrain(plsm *db, bool all, void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg)
 {
     INVARIANT(db->magic == STORE_MAGIC);

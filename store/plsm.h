@@ -293,6 +293,11 @@ plsm_status plsm_new_id(plsm *db, uint64_t *id);
 
 /* Writes the memtable to a run; compacts [from, to) down to the last level (empty bounds: everything) and waits. */
 plsm_status plsm_flush(plsm *db);
+/* Gives the space of large values back that were deleted, replaced or cut off: once that is more than PLSM_RECLAIM
+ * bytes, writes the memtable to a run, so that compaction meets their deletions (few bytes, with which it would not be
+ * full for long). Does nothing before. For a thread that calls it every second or so. Errors as plsm_flush. */
+#define PLSM_RECLAIM (UINT64_C(64) << 20)
+plsm_status plsm_reclaim(plsm *db);
 plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to);
 
 /* --- checkpoints ------------------------------------------------------------------------------------------------ */

@@ -204,6 +204,30 @@ else:
 PY
     ok cmp "$WORK/value" "$DIR/large"
     rm "$DIR/tmp"
+    # copies within the mount and allocations: the old value stays as well
+    python3 - "$DIR" <<'PY' && pass || fail "copies within a mount on a full disk"
+import errno, os, sys
+os.chdir(sys.argv[1])
+source, target = os.open("fill/1", os.O_RDONLY), os.open("large", os.O_WRONLY)
+def fill():
+    at = 0
+    while at < 200 << 20:
+        done = 0
+        while done < 300000:
+            done += os.copy_file_range(source, target, 300000 - done, done, at + done)
+        at += done
+for expected, function in ((errno.ENOSPC, fill), (errno.ENOSPC, lambda: os.fsync(target)),
+                           (errno.ENOSPC, lambda: os.close(target)),
+                           (errno.ENOSPC, lambda: os.posix_fallocate(os.open("small", os.O_WRONLY), 0, 200 << 20))):
+    try:
+        function()
+    except OSError as e:
+        assert e.errno == expected, e
+    else:
+        sys.exit("should have failed")
+PY
+    ok cmp "$WORK/value" "$DIR/large"
+    is "$(cat "$DIR/small")" small
     broken=0
     while read -r i; do cmp -s "$WORK/value" "$DIR/fill/$i" || broken=$((broken + 1)); done <"$WORK/whole"
     is $broken 0 "of $(wc -l <"$WORK/whole") files"
@@ -259,4 +283,40 @@ is $wrong 0 "wrong contents from a damaged run"
 [ $errors -gt 0 ] && pass || fail "the damage in $run was not noticed"
 [ "$(awk '$1 == "fs.errors" { print $2 }' "$DIR/.stats")" -gt 0 ] && pass || fail "fs.errors"
 grep -q '^fs.error_last .*checksum' "$DIR/.stats" && pass || fail "$(grep error_last "$DIR/.stats")"
+must_unmount
+
+# a damaged extent of a large file: that part cannot be read, all else can
+must_mount rw,buffer_size=64K
+head -c 2000000 /dev/urandom >"$WORK/large"
+cp "$WORK/large" "$DIR/large"
+cp "$WORK/large" "$DIR/other"
+must_unmount
+python3 - "$STORE" "$WORK/large" <<'PY' || fail "the extent to damage is in no value log"
+import glob, sys
+at, piece = 5 * 131072 + 1000, 64
+with open(sys.argv[2], "rb") as f:
+    f.seek(at)
+    wanted = f.read(piece)
+for path in glob.glob(sys.argv[1] + "/values-*"): # the first of the two copies that is found
+    with open(path, "r+b") as f:
+        found = f.read().find(wanted)
+        if found >= 0:
+            f.seek(found)
+            f.write(bytes([wanted[0] ^ 1]))
+            sys.exit(0)
+sys.exit(1)
+PY
+must_mount rw
+bad=other good=large
+cat "$DIR/large" >/dev/null 2>&1 || { bad=large good=other; }
+says 'Input/output error' cat "$DIR/$bad"
+says 'Input/output error' dd if="$DIR/$bad" of=/dev/null bs=4096 skip=180 count=1 status=none
+ok cmp -n 655360 "$DIR/$bad" "$WORK/large"
+ok cmp -i 786432 "$DIR/$bad" "$WORK/large"
+ok cmp "$DIR/$good" "$WORK/large"
+echo still >"$DIR/still"
+is "$(cat "$DIR/still")" still
+grep -q '^fs.error_last .*values-.*checksum' "$DIR/.stats" && pass || fail "$(grep error_last "$DIR/.stats")"
+ok cp "$WORK/large" "$DIR/$bad"
+ok cmp "$DIR/$bad" "$WORK/large"
 must_unmount

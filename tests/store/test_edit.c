@@ -360,6 +360,40 @@ START_TEST(holes)
 }
 END_TEST
 
+static void take_flushes(void *arg, const plsm_statistic *statistic)
+{
+    if (strcmp(statistic->name, "lsm.flushes") == 0)
+        *(uint64_t *)arg = statistic->integer;
+}
+
+static uint64_t flushes(void)
+{
+    uint64_t count = UINT64_MAX;
+    plsm_statistics(db, take_flushes, &count);
+    ck_assert_uint_ne(count, UINT64_MAX);
+    return count;
+}
+
+/* The space of large values comes back without waiting for a memtable's worth of other writes. */
+START_TEST(reclaims)
+{
+    start();
+    uint64_t before = flushes(), after = 0;
+    assert_ok(plsm_reclaim(db));
+    ck_assert_uint_eq(flushes(), before);
+    for (uint64_t bytes = 0; bytes < PLSM_RECLAIM + SIZE; bytes += SIZE - EXTENT_SIZE)
+        put_data("k");
+    before = flushes();
+    assert_ok(plsm_reclaim(db));
+    after = flushes();
+    ck_assert_uint_gt(after, before);
+    assert_ok(plsm_reclaim(db));
+    ck_assert_uint_eq(flushes(), after);
+    expect_key("k", SIZE);
+    stop();
+}
+END_TEST
+
 /* References whose entry ends about where a page of 4 KiB does, read without their value: a listing and a look before a
  * write must get them whole. */
 START_TEST(long_names)
@@ -449,6 +483,7 @@ int main(void)
                                   failed_allocations,
                                   long_names,
                                   holes,
+                                  reclaims,
                                   model};
     return fixture_run("edit", tests, sizeof tests / sizeof tests[0]);
 }
