@@ -3,7 +3,7 @@
 #include "store/batch.h"
 
 #include "base/alloc.h"
-#include "store/internal.h"
+#include "store/shared.h"
 
 #include "base/banned.h"
 
@@ -36,7 +36,7 @@ void plsm_batch_clear(plsm_batch *batch)
     INVARIANT(batch->magic == BATCH_MAGIC);
     batch_clear(&batch->changes);
     batch->specials.size = batch->conditions.size = batch->bytes.size = 0;
-    batch->names = false;
+    batch->names = batch->links = false;
 }
 
 size_t plsm_batch_count(const plsm_batch *batch)
@@ -152,6 +152,42 @@ plsm_status plsm_batch_set_meta(plsm_batch *batch, plsm_slice key, plsm_slice me
     TRY(key_check_public(PLSM_NAMES, key));
     TRY(check_meta(meta));
     return add_special(batch, SPECIAL_SET_META, key, meta);
+}
+
+/* Adds a change of a shared value: `second` is its identifier and then `meta`. */
+static plsm_status add_shared(plsm_batch *batch, enum special_kind kind, plsm_slice key, uint64_t shared,
+                              plsm_slice meta)
+{
+    uint8_t second[SPECIAL_ID_SIZE + SHARED_META_MAX];
+    if (shared == 0)
+        return fail(PLSM_INVALID, "no shared value has the identifier 0: take one from plsm_new_id");
+    if (meta.size > SHARED_META_MAX)
+        return fail(PLSM_TOO_LARGE, "meta of %zu bytes: the limit of a shared value is %d", meta.size, SHARED_META_MAX);
+    put_u64(second, shared);
+    if (meta.size)
+        memcpy(second + SPECIAL_ID_SIZE, meta.data, meta.size);
+    return add_special(batch, kind, key, slice(second, SPECIAL_ID_SIZE + meta.size));
+}
+
+plsm_status plsm_batch_share(plsm_batch *batch, plsm_slice key, uint64_t shared)
+{
+    TRY(key_check_public(PLSM_NAMES, key));
+    TRY(add_shared(batch, SPECIAL_SHARE, key, shared, slice(NULL, 0)));
+    batch->links = true;
+    return PLSM_OK;
+}
+
+plsm_status plsm_batch_link(plsm_batch *batch, uint64_t shared, plsm_slice key, plsm_slice meta)
+{
+    TRY(key_check_public(PLSM_NAMES, key));
+    TRY(add_shared(batch, SPECIAL_LINK, key, shared, meta));
+    batch->links = true;
+    return PLSM_OK;
+}
+
+plsm_status plsm_batch_set_meta_shared(plsm_batch *batch, uint64_t shared, plsm_slice meta)
+{
+    return add_shared(batch, SPECIAL_SET_META_SHARED, slice(NULL, 0), shared, meta);
 }
 
 static plsm_status add_condition(plsm_batch *batch, enum condition_kind kind, plsm_keyspace keyspace, plsm_slice key,

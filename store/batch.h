@@ -9,13 +9,16 @@
 #define BATCH_MAGIC 0x62617463u
 
 /* A change that depends on what is in the store when the batch is written: no plain change, so it stands apart. */
-enum special_kind { SPECIAL_MOVE, SPECIAL_SET_META };
+enum special_kind { SPECIAL_MOVE, SPECIAL_SET_META, SPECIAL_SHARE, SPECIAL_LINK, SPECIAL_SET_META_SHARED };
+enum { SPECIAL_ID_SIZE = 8 };
 enum condition_kind { CONDITION_ABSENT, CONDITION_EQUAL };
 
 struct special {
     enum special_kind kind;
     uint32_t position;        /* plain changes before it */
-    size_t first, second;     /* offsets into `bytes`: the source or the key; the target or the meta */
+    /* Offsets into `bytes`: the source or the key, or nothing; the target, or the u64 identifier of a shared value,
+     * the meta, or the one and then the other. */
+    size_t first, second;
     uint32_t first_size, second_size;
 };
 
@@ -33,6 +36,7 @@ struct plsm_batch {
     struct buf conditions;     /* of struct batch_condition */
     struct buf bytes;          /* keys and values of the two above */
     bool names;                /* a plain change is in the keyspace of names */
+    bool links;                /* makes links: references are to be expected */
 };
 
 /* Whether meta and value are within the limits of an entry: PLSM_TOO_LARGE. */

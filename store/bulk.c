@@ -1,10 +1,11 @@
 /* Bulk loads. Large values are replaced as write.c says of a put: a name that holds a reference gets another value, so
- * its extents are an orphan from that moment on. While there may be references, the names inside the bounds of the load
- * are walked for them, when no write can come between; what makes them orphans is part of the load. */
+ * its extents are an orphan from that moment on, or a shared value has a name less. While there may be references, the
+ * names inside the bounds of the load are walked for them, when no write can come between; what makes them orphans is
+ * part of the load. */
 #include "base/alloc.h"
 #include "store/batch.h"
 #include "store/extents.h"
-#include "store/internal.h"
+#include "store/resolve.h"
 
 #include "base/banned.h"
 
@@ -14,8 +15,7 @@ struct plsm_bulk {
     uint32_t magic;
     plsm *db;
     struct engine_bulk *tree;
-    struct batch orphans;
-    struct retired retired;
+    struct resolve replaced; /* its `out` becomes part of the load */
 };
 
 plsm_status plsm_bulk_create(plsm *db, plsm_bulk **out)
@@ -29,6 +29,7 @@ plsm_status plsm_bulk_create(plsm *db, plsm_bulk **out)
         return fail(PLSM_NO_MEMORY, "no memory for a bulk load");
     bulk->magic = BULK_MAGIC;
     bulk->db = db;
+    bulk->replaced.db = db;
     plsm_status status = db->engine->bulk_create(db->tree, &bulk->tree);
     if (status != PLSM_OK) {
         mem_free(bulk);
@@ -44,8 +45,7 @@ void plsm_bulk_destroy(plsm_bulk *bulk)
         return;
     INVARIANT(bulk->magic == BULK_MAGIC);
     bulk->db->engine->bulk_destroy(bulk->tree);
-    batch_free(&bulk->orphans);
-    mem_free(bulk->retired.items);
+    resolve_free(&bulk->replaced);
     bulk->magic = 0;
     mem_free(bulk);
 }
@@ -77,21 +77,18 @@ plsm_status plsm_bulk_add_file(plsm_bulk *bulk, const char *path)
     return bulk->db->engine->bulk_add_file(bulk->tree, path, allow, NULL);
 }
 
-/* An entry of the names that is a reference: retired when the load has another value for its key. */
+/* An entry of the names that is a reference: let go of when the load has another value for its key. */
 static plsm_status replace(plsm_bulk *bulk, plsm_slice key)
 {
     const struct engine *engine = bulk->db->engine;
     struct engine_value value = {0};
-    struct reference reference;
     bool is_replaced = false;
     TRY(engine->bulk_contains(bulk->tree, key, &is_replaced));
     if (!is_replaced)
         return PLSM_OK;
     plsm_status status = engine->get(bulk->db->tree, NULL, key, false, &value);
     if (status == PLSM_OK)
-        status = reference_decode(value.value, &reference);
-    if (status == PLSM_OK)
-        status = retire_in_batch(&reference, &bulk->orphans, &bulk->retired);
+        status = resolve_let_go(&bulk->replaced, value.value);
     engine_value_free(&value);
     return status;
 }
@@ -105,8 +102,9 @@ static plsm_status find_replaced(void *arg, const struct batch **also)
     struct engine_iterator *it = NULL;
     struct engine_entry entry;
     plsm_slice smallest, largest;
-    batch_clear(&bulk->orphans);
-    bulk->retired.count = 0;
+    batch_clear(&bulk->replaced.out);
+    overlay_clear(&bulk->replaced.overlay);
+    bulk->replaced.retired.count = 0;
     if (!engine->bulk_bounds(bulk->tree, &smallest, &largest) || *(const uint8_t *)smallest.data > PLSM_NAMES)
         return PLSM_OK;
     TRY(engine->iterator_create(bulk->db->tree, NULL, smallest, slice(names_end, 1), true, &it));
@@ -121,7 +119,7 @@ static plsm_status find_replaced(void *arg, const struct batch **also)
     if (status == PLSM_OK)
         status = engine->iterator_status(it);
     engine->iterator_destroy(it);
-    *also = &bulk->orphans;
+    *also = &bulk->replaced.out;
     return status;
 }
 
@@ -131,7 +129,7 @@ plsm_status plsm_bulk_finish(plsm_bulk *bulk)
     bool look = store_write_begin(bulk->db);
     plsm_status status = bulk->db->engine->bulk_finish(bulk->tree, look ? find_replaced : NULL, bulk);
     if (status == PLSM_OK)
-        retire_finish(bulk->db, &bulk->retired);
+        retire_finish(bulk->db, &bulk->replaced.retired);
     store_write_end(bulk->db, look);
     return status;
 }

@@ -1,11 +1,12 @@
-/* plsm_check: the engine checks its files; this checks that names, records, pieces and markers fit together, all at one
- * snapshot, so that a running edit does not look like damage. */
+/* plsm_check: the engine checks its files; this checks that names, shared values, records, pieces and markers fit
+ * together, all at one snapshot, so that a running edit does not look like damage. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/bytes.h"
 #include "store/extents.h"
-#include "store/internal.h"
+#include "store/shared.h"
 
 #include "base/banned.h"
 
@@ -15,7 +16,9 @@ struct check {
     void (*report)(void *arg, const char *line);
     void *arg;
     uint64_t problems;
-    uint64_t names; /* that refer to extents */
+    uint64_t names;   /* and shared values, that refer to extents */
+    struct buf links; /* of u64: the shared value of each name that has one; sorted once all are there */
+    size_t linked;    /* bytes of it that are checked against the shared values */
     uint64_t records, records_with_pieces;
     uint64_t groups; /* ids with published pieces */
 
@@ -53,30 +56,80 @@ static plsm_status read_record(struct check *c, uint64_t id, struct reference *o
     return status == PLSM_NOT_FOUND ? PLSM_OK : status;
 }
 
-static plsm_status check_name(struct check *c, const struct engine_entry *entry)
+/* A name, or a shared value, that refers to extents. */
+static plsm_status check_reference(struct check *c, const char *what, plsm_slice name, plsm_slice value)
 {
     struct reference reference, record;
     bool found = false;
-    if (entry->kind != BATCH_REFERENCE)
-        return PLSM_OK;
-    int shown = (int)(entry->key.size < 100 ? entry->key.size : 100) - 1;
-    const char *name = (const char *)entry->key.data + 1;
+    int shown = (int)(name.size < 100 ? name.size : 100);
     c->names++;
-    if (reference_decode(entry->value, &reference)) {
-        problem(c, "name \"%.*s\": damaged reference", shown, name);
+    if (reference_decode(value, &reference)) {
+        problem(c, "%s \"%.*s\": damaged reference", what, shown, (const char *)name.data);
         return PLSM_OK;
     }
     TRY(read_record(c, reference.id, &record, &found));
     if (!found || memcmp(&record, &reference, sizeof record) != 0)
-        problem(c, "name \"%.*s\": refers to id %llu, whose record %s", shown, name, (unsigned long long)reference.id,
-                found ? "differs" : "is missing");
+        problem(c, "%s \"%.*s\": refers to id %llu, whose record %s", what, shown, (const char *)name.data,
+                (unsigned long long)reference.id, found ? "differs" : "is missing");
     return PLSM_OK;
+}
+
+static plsm_status check_name(struct check *c, const struct engine_entry *entry)
+{
+    if (entry->kind != BATCH_REFERENCE)
+        return PLSM_OK;
+    if (is_link(entry->value))
+        return buf_append_u64(&c->links, link_decode(entry->value));
+    plsm_slice name = slice((const uint8_t *)entry->key.data + 1, entry->key.size - 1);
+    return check_reference(c, "name", name, entry->value);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t left = get_u64(a), right = get_u64(b);
+    return left < right ? -1 : left > right;
+}
+
+/* Takes the links to `id`, and tells of those to smaller ones: their values are missing. */
+static uint64_t links_to(struct check *c, uint64_t id)
+{
+    uint64_t count = 0;
+    for (; c->linked < c->links.size; c->linked += sizeof(uint64_t)) {
+        uint64_t to = get_u64(c->links.data + c->linked);
+        if (to > id)
+            break;
+        if (to < id)
+            problem(c, "a name links to the shared value %llu, which is missing", (unsigned long long)to);
+        count += to == id;
+    }
+    return count;
+}
+
+/* Shared values come in the order of their identifiers. */
+static plsm_status check_shared(struct check *c, const struct engine_entry *entry, uint64_t id)
+{
+    char text[24];
+    uint32_t names = 0;
+    plsm_slice meta;
+    uint64_t links = links_to(c, id);
+    if (shared_meta_decode(id, entry->meta, &names, &meta))
+        problem(c, "shared value %llu: damaged meta", (unsigned long long)id);
+    else if (names != links)
+        problem(c, "shared value %llu: %llu names link to it instead of %u", (unsigned long long)id,
+                (unsigned long long)links, names);
+    if (entry->kind != BATCH_REFERENCE)
+        return PLSM_OK;
+    snprintf(text, sizeof text, "%llu", (unsigned long long)id);
+    return check_reference(c, "shared value", slice_of(text), entry->value);
 }
 
 static plsm_status check_record(struct check *c, const struct engine_entry *entry)
 {
     struct reference record;
     const uint8_t *key = entry->key.data;
+    uint64_t shared = 0;
+    if (shared_key_decode(entry->key, &shared))
+        return check_shared(c, entry, shared);
     if (entry->key.size != 9 || entry->value.size != REFERENCE_SIZE)
         return PLSM_OK; /* another room's */
     if (reference_decode(entry->value, &record) || record.id != get_be64(key + 1)) {
@@ -161,7 +214,10 @@ static plsm_status each_entry(struct check *c, plsm_keyspace keyspace,
 static plsm_status check_large_values(struct check *c)
 {
     TRY(each_entry(c, PLSM_NAMES, check_name));
+    if (c->links.size)
+        qsort(c->links.data, c->links.size / sizeof(uint64_t), sizeof(uint64_t), compare_ids);
     TRY(each_entry(c, PLSM_INODES, check_record));
+    links_to(c, UINT64_MAX);
     TRY(each_entry(c, PLSM_EXTENTS, check_piece));
     end_group(c);
     if (c->names != c->records)
@@ -186,11 +242,12 @@ plsm_status plsm_check(plsm *db, void (*report)(void *arg, const char *line),
         return fail(PLSM_NO_MEMORY, "no memory for a snapshot");
     plsm_status large = check_large_values(&c);
     db->engine->snapshot_destroy(db->tree, c.snapshot);
+    buf_free(&c.links);
     if (large && large != PLSM_CORRUPT)
         return large;
     if (large)
         problem(&c, "%s", plsm_message());
     if (status == PLSM_OK && c.problems)
-        status = fail(PLSM_CORRUPT, "%llu problems among the large values", (unsigned long long)c.problems);
+        status = fail(PLSM_CORRUPT, "%llu problems among large and shared values", (unsigned long long)c.problems);
     return status;
 }

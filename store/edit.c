@@ -7,6 +7,7 @@
 #include "store/edit.h"
 
 #include "base/alloc.h"
+#include "store/shared.h"
 
 #include "base/banned.h"
 
@@ -121,23 +122,32 @@ static plsm_status become_large(plsm_edit *edit)
 
 /* --- opening and closing ---------------------------------------------------------------------------------------- */
 
-static plsm_status get_entry(plsm_edit *edit, plsm_slice key, struct engine_value *value)
+/* Reads the shared value `shared`, or when that is 0 the key; what this links to is edited from now on. */
+static plsm_status get_entry(plsm_edit *edit, const struct engine_snapshot *snapshot, uint64_t shared,
+                             struct engine_value *value)
 {
+    plsm *db = edit->db;
     struct store_key whole;
-    key_join(&whole, PLSM_NAMES, key);
-    return edit->db->engine->get(edit->db->tree, edit->snapshot, key_slice(&whole), false, value);
+    struct sharing sharing = {0};
+    if (shared)
+        return shared_get(db, snapshot, shared, false, value, &sharing);
+    key_join(&whole, PLSM_NAMES, buf_slice(&edit->key));
+    TRY(shared_follow(db, snapshot, key_slice(&whole), false, value, &sharing));
+    edit->shared = sharing.id;
+    return PLSM_OK;
 }
 
-/* Takes over what the key holds. */
-static plsm_status load_base(plsm_edit *edit, plsm_slice key)
+/* Takes over what the key, or the shared value, holds. */
+static plsm_status load_base(plsm_edit *edit, uint64_t shared)
 {
     plsm *db = edit->db;
     struct engine_value value = {0};
-    plsm_status status = get_entry(edit, key, &value);
+    plsm_status status = get_entry(edit, NULL, shared, &value);
     if (status == PLSM_OK && value.kind == BATCH_REFERENCE) {
         /* Reference and pieces must be of one moment: take a snapshot and look again. */
         edit->snapshot = db->engine->snapshot_create(db->tree);
-        status = edit->snapshot ? get_entry(edit, key, &value) : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+        status = edit->snapshot ? get_entry(edit, edit->snapshot, shared, &value)
+                                : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
     }
     if (status)
         goto done;
@@ -155,10 +165,10 @@ done:
     return status;
 }
 
-plsm_status plsm_edit_open(plsm *db, plsm_slice key, plsm_edit_flags flags, plsm_edit **out)
+/* Opens a key, or the shared value `shared` when that is not 0. */
+static plsm_status open_edit(plsm *db, plsm_slice key, uint64_t shared, plsm_edit_flags flags, plsm_edit **out)
 {
     INVARIANT(db->magic == STORE_MAGIC);
-    TRY(key_check(PLSM_NAMES, key));
     if (flags & PLSM_EDIT_NEW)
         TRY(refuse_writes(db));
     plsm_edit *edit = mem_zalloc(sizeof *edit);
@@ -166,17 +176,31 @@ plsm_status plsm_edit_open(plsm *db, plsm_slice key, plsm_edit_flags flags, plsm
         return fail(PLSM_NO_MEMORY, "no memory to open a value");
     edit->magic = EDIT_MAGIC;
     edit->db = db;
+    edit->shared = shared;
     plsm_status status = buf_append(&edit->key, key.data, key.size);
     if (status == PLSM_OK && flags & PLSM_EDIT_NEW)
         edit->dirty = true;
     else if (status == PLSM_OK)
-        status = load_base(edit, key);
+        status = load_base(edit, shared);
     if (status) {
         plsm_edit_close(edit);
         return status;
     }
     *out = edit;
     return PLSM_OK;
+}
+
+plsm_status plsm_edit_open(plsm *db, plsm_slice key, plsm_edit_flags flags, plsm_edit **out)
+{
+    TRY(key_check(PLSM_NAMES, key));
+    return open_edit(db, key, 0, flags, out);
+}
+
+plsm_status plsm_edit_open_shared(plsm *db, uint64_t shared, plsm_edit_flags flags, plsm_edit **out)
+{
+    if (shared == 0)
+        return fail(PLSM_INVALID, "no shared value has the identifier 0");
+    return open_edit(db, slice(NULL, 0), shared, flags, out);
 }
 
 void plsm_edit_close(plsm_edit *edit)
@@ -207,7 +231,14 @@ plsm_status plsm_edit_set_key(plsm_edit *edit, plsm_slice key)
     if (key.size > edit->key.size)
         TRY(buf_reserve(&edit->key, key.size - edit->key.size));
     edit->key.size = 0;
+    edit->shared = 0;
     return buf_append(&edit->key, key.data, key.size);
+}
+
+void plsm_edit_set_shared(plsm_edit *edit, uint64_t shared)
+{
+    INVARIANT(edit->magic == EDIT_MAGIC && shared != 0);
+    edit->shared = shared;
 }
 
 /* --- reading and writing ---------------------------------------------------------------------------------------- */

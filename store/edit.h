@@ -32,7 +32,8 @@ struct staging {
 struct plsm_edit {
     uint32_t magic;
     plsm *db;
-    struct buf key; /* the user's key */
+    struct buf key;  /* the user's key */
+    uint64_t shared; /* the shared value that is edited instead (shared.h); 0: none */
     uint64_t size;
     bool dirty;
 

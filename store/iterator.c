@@ -1,7 +1,7 @@
 /* Iterators: a range of one keyspace is a range of the tree whose keys all start with that byte. */
 #include "base/alloc.h"
 #include "base/bytes.h"
-#include "store/internal.h"
+#include "store/shared.h"
 
 #include "base/banned.h"
 
@@ -10,19 +10,44 @@
 struct plsm_iterator {
     uint32_t magic;
     plsm_keyspace keyspace;
+    plsm *db;
     const struct engine *engine;
     void *tree;
     struct engine_iterator *inner;
     bool no_value;
-    /* The moment that is walked through. With no_value references under long keys are read again, at that moment: so an
-     * iterator that was given no snapshot has one of its own. Else NULL. */
+    /* The moment that is walked through. With no_value references under long keys are read again at that moment, and
+     * what links stand for is always: so an iterator that was given no snapshot has one of its own, with no_value or
+     * while there may be references. Else NULL. */
     const struct engine_snapshot *snapshot;
     struct engine_snapshot *own_snapshot;
     plsm_status status; /* of this layer: a key above the limit, a damaged reference */
     bool valid;
     struct engine_entry entry;
     uint64_t size, stored;
+    struct sharing sharing;     /* of an entry that is a link; then meta, value and kind of `entry` are */
+    struct engine_value shared; /* those of this shared value */
 };
+
+static plsm_status take_snapshot(plsm_iterator *it)
+{
+    it->snapshot = it->own_snapshot = it->engine->snapshot_create(it->tree);
+    return it->snapshot ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+}
+
+static plsm_status open_inner(plsm_iterator *it, plsm_slice first, plsm_slice last)
+{
+    plsm *db = it->db;
+    bool references = atomic_load(&db->references) || db->read_only;
+    if (!it->snapshot && (it->no_value || references))
+        TRY(take_snapshot(it));
+    TRY(it->engine->iterator_create(it->tree, it->snapshot, first, last, it->no_value, &it->inner));
+    if (it->snapshot || !atomic_load(&db->references))
+        return PLSM_OK; /* the flag is set before the first link is written: there is none at this iterator's moment */
+    it->engine->iterator_destroy(it->inner);
+    it->inner = NULL;
+    TRY(take_snapshot(it));
+    return it->engine->iterator_create(it->tree, it->snapshot, first, last, it->no_value, &it->inner);
+}
 
 plsm_status plsm_iterator_create(plsm *db, const plsm_read_options *options, plsm_slice from, plsm_slice to,
                                  plsm_iterator **out)
@@ -40,19 +65,12 @@ plsm_status plsm_iterator_create(plsm *db, const plsm_read_options *options, pls
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     it->magic = ITERATOR_MAGIC;
     it->keyspace = keyspace;
+    it->db = db;
     it->engine = db->engine;
     it->tree = db->tree;
     it->no_value = options && options->no_value;
     it->snapshot = options_snapshot(options);
-    plsm_status status = PLSM_OK;
-    if (it->no_value && !it->snapshot) {
-        it->snapshot = it->own_snapshot = db->engine->snapshot_create(db->tree);
-        if (!it->snapshot)
-            status = fail(PLSM_NO_MEMORY, "no memory for a snapshot");
-    }
-    if (status == PLSM_OK)
-        status = db->engine->iterator_create(db->tree, it->snapshot, key_slice(&first), key_slice(&last), it->no_value,
-                                             &it->inner);
+    plsm_status status = open_inner(it, key_slice(&first), key_slice(&last));
     if (status) {
         plsm_iterator_destroy(it);
         return status;
@@ -69,12 +87,26 @@ void plsm_iterator_destroy(plsm_iterator *it)
     it->engine->iterator_destroy(it->inner);
     if (it->own_snapshot)
         it->engine->snapshot_destroy(it->tree, it->own_snapshot);
+    engine_value_free(&it->shared);
     it->magic = 0;
     mem_free(it);
 }
 
-/* Finds the sizes of a large value. */
-static plsm_status read_size(plsm_iterator *it)
+/* Takes the shared value in place of the link to it. */
+static plsm_status follow(plsm_iterator *it, uint64_t id)
+{
+    plsm_status status = shared_get(it->db, it->snapshot, id, it->no_value, &it->shared, &it->sharing);
+    if (status != PLSM_OK)
+        return status == PLSM_NOT_FOUND ? shared_missing(id) : status;
+    it->entry.kind = it->shared.kind;
+    it->entry.meta = it->shared.meta;
+    it->entry.value = it->shared.value;
+    it->size = it->stored = it->shared.value_size;
+    return PLSM_OK;
+}
+
+/* Finds the size of a large value, and what a link stands for. */
+static plsm_status read_reference(plsm_iterator *it)
 {
     struct reference reference = {0};
     struct engine_value value = {0};
@@ -84,10 +116,15 @@ static plsm_status read_size(plsm_iterator *it)
         status = it->engine->get(it->tree, it->snapshot, it->entry.key, false, &value);
         bytes = value.value;
     }
-    if (status == PLSM_OK)
+    if (status == PLSM_OK && is_link(bytes)) {
+        status = follow(it, link_decode(bytes));
+        bytes = it->entry.value;
+    }
+    if (status == PLSM_OK && it->entry.kind == BATCH_REFERENCE) {
         status = reference_decode(bytes, &reference);
-    it->size = reference.size;
-    it->stored = stored_of(reference.extents, reference.size);
+        it->size = reference.size;
+        it->stored = stored_of(reference.extents, reference.size);
+    }
     engine_value_free(&value);
     return status;
 }
@@ -98,8 +135,9 @@ static inline void settle(plsm_iterator *it, bool found)
     it->status = PLSM_OK;
     it->valid = found;
     it->size = it->stored = it->entry.value.size;
+    it->sharing.id = 0;
     if (found && __builtin_expect(it->entry.kind == BATCH_REFERENCE, 0)) {
-        it->status = read_size(it);
+        it->status = read_reference(it);
         it->valid = it->status == PLSM_OK;
     }
 }
@@ -194,4 +232,14 @@ uint64_t plsm_iterator_stored(const plsm_iterator *it)
 bool plsm_iterator_large(const plsm_iterator *it)
 {
     return it->entry.kind == BATCH_REFERENCE;
+}
+
+uint32_t plsm_iterator_names(const plsm_iterator *it)
+{
+    return it->sharing.id ? it->sharing.names : 1;
+}
+
+uint64_t plsm_iterator_shared(const plsm_iterator *it)
+{
+    return it->sharing.id;
 }

@@ -110,6 +110,8 @@ typedef struct plsm_value {
     uint64_t size;    /* bytes of the value, also when it is large */
     uint64_t stored;  /* those of them that take space: fewer where a large value has holes, counted in whole extents */
     bool large;       /* kept in extents: read it with plsm_read or plsm_edit_read */
+    uint32_t names;   /* how many keys share the value (plsm_batch_link), this one included; 1 for nearly all */
+    uint64_t shared;  /* the identifier of a value that is or was shared; 0 for all others */
     void *memory;     /* private */
     size_t capacity;  /* private */
 } plsm_value;
@@ -117,6 +119,9 @@ void plsm_value_free(plsm_value *value);
 
 /* PLSM_OK, or PLSM_NOT_FOUND, PLSM_INVALID (empty key), PLSM_TOO_LARGE (key), PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_value *out);
+
+/* As plsm_get, of a shared value by its identifier. PLSM_NOT_FOUND: no key has it any more. */
+plsm_status plsm_get_shared(plsm *db, const plsm_read_options *options, uint64_t shared, plsm_value *out);
 
 /* A value where it stands: in the page cache or in a memtable. Belongs to one thread at a time. */
 typedef struct plsm_pin {
@@ -183,6 +188,19 @@ plsm_status plsm_batch_delete_range(plsm_batch *batch, plsm_keyspace keyspace, p
 plsm_status plsm_batch_move(plsm_batch *batch, plsm_slice from, plsm_slice to);
 /* Sets the meta of an existing entry and keeps its value, inline or large; PLSM_CONFLICT at write when it is absent. */
 plsm_status plsm_batch_set_meta(plsm_batch *batch, plsm_slice key, plsm_slice meta);
+/* Hard links: several keys with one value and one meta. plsm_batch_share makes an entry shared, under an identifier
+ * from plsm_new_id; plsm_batch_link gives a shared value another key, in place of what that key holds, and a new meta.
+ * Reading a key gives the content as ever. A put, a deletion, or a move onto a key takes this key from the others, and
+ * the value goes with the last one; moving a key keeps it among them. What changes the value for all its keys is
+ * plsm_batch_set_meta and the commit of an edit that was opened through one of them or by the identifier. The meta of a
+ * shared value has at most PLSM_META_SHARED_MAX bytes: PLSM_TOO_LARGE. At the write PLSM_CONFLICT: the key does not
+ * exist, or is shared under another identifier; the identifier is in use already, or no key has it; PLSM_TOO_LARGE: it
+ * has 2^32 - 1 keys. */
+#define PLSM_META_SHARED_MAX 251u
+plsm_status plsm_batch_share(plsm_batch *batch, plsm_slice key, uint64_t shared);
+plsm_status plsm_batch_link(plsm_batch *batch, uint64_t shared, plsm_slice key, plsm_slice meta);
+/* As plsm_batch_set_meta, of a shared value. */
+plsm_status plsm_batch_set_meta_shared(plsm_batch *batch, uint64_t shared, plsm_slice meta);
 /* Conditions on the state before the batch, checked when it is written: the write fails with PLSM_EXISTS or
  * PLSM_CONFLICT and changes nothing when one does not hold. */
 plsm_status plsm_batch_if_absent(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key);
@@ -247,6 +265,8 @@ plsm_slice plsm_iterator_meta(const plsm_iterator *it);
 uint64_t plsm_iterator_size(const plsm_iterator *it);   /* of the value, also when large */
 uint64_t plsm_iterator_stored(const plsm_iterator *it); /* bytes that take space, as in plsm_value */
 bool plsm_iterator_large(const plsm_iterator *it);
+uint32_t plsm_iterator_names(const plsm_iterator *it);  /* as in plsm_value */
+uint64_t plsm_iterator_shared(const plsm_iterator *it); /* likewise */
 
 /* --- values of any size, edited at offsets ---------------------------------------------------------------------- */
 
@@ -254,12 +274,17 @@ bool plsm_iterator_large(const plsm_iterator *it);
  * only, until plsm_edit_commit makes it the value of the key in one atomic step; then other readers see it. An edit
  * keeps what it was opened on readable, also when the key is overwritten, renamed or deleted meanwhile. Small values
  * are held in memory, large ones pass through a few extent buffers (at most PLSM_EDIT_MEMORY bytes). Bytes never
- * written read as zeros and take no space. */
+ * written read as zeros and take no space.
+ *
+ * Opened on a key of a shared value, without PLSM_EDIT_NEW, it is an edit of the shared value: all its keys show what
+ * it commits, whatever became of that one key. With PLSM_EDIT_NEW the commit takes the key from the others, as a put. */
 #define PLSM_EDIT_MEMORY (1u << 20)
 typedef enum plsm_edit_flags {
     PLSM_EDIT_NEW = 1, /* start empty, whatever the key holds; otherwise PLSM_NOT_FOUND when it is absent */
 } plsm_edit_flags;
 plsm_status plsm_edit_open(plsm *db, plsm_slice key, plsm_edit_flags flags, plsm_edit **out);
+/* The same of a shared value, by its identifier; PLSM_EDIT_NEW keeps its keys. */
+plsm_status plsm_edit_open_shared(plsm *db, uint64_t shared, plsm_edit_flags flags, plsm_edit **out);
 /* Drops what was not committed. Accepts NULL. */
 void plsm_edit_close(plsm_edit *edit);
 uint64_t plsm_edit_size(const plsm_edit *edit);
@@ -282,8 +307,10 @@ plsm_status plsm_edit_seek(plsm_edit *edit, uint64_t offset, bool hole, uint64_t
 plsm_status plsm_edit_stored(plsm_edit *edit, uint64_t *out);
 /* The next commit goes to this key (the entry was renamed). Copied. */
 plsm_status plsm_edit_set_key(plsm_edit *edit, plsm_slice key);
+/* The next commit goes to this shared value (the entry became one). */
+void plsm_edit_set_shared(plsm_edit *edit, uint64_t shared);
 /* Publishes content and meta under the key; the edit stays open on what it published. After a failure the old value is
- * intact and the commit may be tried again. */
+ * intact and the commit may be tried again. PLSM_CONFLICT: no key has the shared value any more. */
 plsm_status plsm_edit_commit(plsm_edit *edit, plsm_slice meta, plsm_durability durability);
 
 /* --- the rest --------------------------------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "store/extents.h"
-#include "store/internal.h"
+#include "store/shared.h"
 
 #include "base/banned.h"
 
@@ -13,13 +13,17 @@ void plsm_value_free(plsm_value *value)
 }
 
 /* What the engine found, as callers see it. */
-static plsm_status hand_out(plsm_status status, const struct engine_value *value, plsm_value *out)
+static plsm_status hand_out(plsm_status status, const struct engine_value *value, const struct sharing *sharing,
+                            plsm_value *out)
 {
-    *out = (plsm_value){.memory = value->memory, .capacity = value->capacity};
+    *out = (plsm_value){.memory = value->memory,
+                        .capacity = value->capacity,
+                        .names = sharing->id ? sharing->names : 1,
+                        .shared = sharing->id};
     if (status)
         return status;
     out->meta = value->meta;
-    if (value->kind == BATCH_REFERENCE) {
+    if (value->kind == BATCH_REFERENCE && !is_link(value->value)) {
         struct reference reference;
         TRY(reference_decode(value->value, &reference));
         out->size = reference.size;
@@ -40,9 +44,54 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
     plsm_keyspace keyspace = options_keyspace(options);
     TRY(key_check(keyspace, key));
     key_join(&whole, keyspace, key);
+    struct sharing sharing;
     plsm_status status =
-        db->engine->get(db->tree, options_snapshot(options), key_slice(&whole), options && options->no_value, &value);
-    return hand_out(status, &value, out);
+        shared_follow(db, options_snapshot(options), key_slice(&whole), options && options->no_value, &value, &sharing);
+    return hand_out(status, &value, &sharing, out);
+}
+
+plsm_status plsm_get_shared(plsm *db, const plsm_read_options *options, uint64_t shared, plsm_value *out)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct engine_value value = {.memory = out->memory, .capacity = out->capacity};
+    struct sharing sharing = {0};
+    plsm_status status =
+        shared_get(db, options_snapshot(options), shared, options && options->no_value, &value, &sharing);
+    return hand_out(status, &value, &sharing, out);
+}
+
+/* Pins the entry of a whole key, or what it links to. */
+static plsm_status pin_followed(plsm *db, const struct engine_snapshot *snapshot, plsm_slice key,
+                                struct engine_pin *pin)
+{
+    struct engine_snapshot *own = NULL;
+    uint8_t shared[SHARED_KEY_SIZE];
+    uint32_t names = 0;
+    plsm_status status = db->engine->get_pinned(db->tree, snapshot, key, pin);
+    if (status != PLSM_OK || pin->kind != BATCH_REFERENCE || !is_link(pin->value))
+        return status;
+    db->engine->unpin(db->tree, pin);
+    if (!snapshot) { /* both entries must be of one moment */
+        snapshot = own = db->engine->snapshot_create(db->tree);
+        if (!own)
+            return fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+    }
+    status = db->engine->get_pinned(db->tree, snapshot, key, pin);
+    if (status == PLSM_OK && pin->kind == BATCH_REFERENCE && is_link(pin->value)) {
+        uint64_t id = link_decode(pin->value);
+        db->engine->unpin(db->tree, pin);
+        status = db->engine->get_pinned(db->tree, snapshot, shared_key(shared, id), pin);
+        if (status == PLSM_OK) {
+            status = shared_meta_decode(id, pin->meta, &names, &pin->meta);
+            if (status != PLSM_OK)
+                db->engine->unpin(db->tree, pin);
+        } else if (status == PLSM_NOT_FOUND) {
+            status = shared_missing(id);
+        }
+    }
+    if (own)
+        db->engine->snapshot_destroy(db->tree, own);
+    return status;
 }
 
 plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_pin *out)
@@ -55,7 +104,7 @@ plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_sli
     *out = (plsm_pin){0};
     TRY(key_check(keyspace, key));
     key_join(&whole, keyspace, key);
-    TRY(db->engine->get_pinned(db->tree, options_snapshot(options), key_slice(&whole), &pin));
+    TRY(pin_followed(db, options_snapshot(options), key_slice(&whole), &pin));
     *out = (plsm_pin){.meta = pin.meta, .holder = pin.holder, .held = pin.held, .frame = pin.frame};
     if (pin.kind == BATCH_REFERENCE) {
         plsm_status status = reference_decode(pin.value, &reference);
@@ -88,10 +137,11 @@ static plsm_status get_none(plsm_status status, plsm_status *statuses, size_t co
     return status;
 }
 
-/* Up to ENGINE_MANY keys; `bytes` is scratch. */
+/* Up to ENGINE_MANY keys; `bytes` is scratch. *links: a link was met. Without a snapshot all must then be asked for
+ * again with one: what is linked to must be of the same moment. */
 static plsm_status get_some(plsm *db, const plsm_read_options *options, const plsm_slice *keys, size_t count,
                             const struct engine_snapshot *snapshot, struct buf *bytes, plsm_value *values,
-                            plsm_status *statuses)
+                            plsm_status *statuses, bool *links)
 {
     struct engine_value found[ENGINE_MANY];
     plsm_slice whole[ENGINE_MANY];
@@ -118,8 +168,15 @@ static plsm_status get_some(plsm *db, const plsm_read_options *options, const pl
         found[i] = (struct engine_value){.memory = values[which[i]].memory, .capacity = values[which[i]].capacity};
     }
     db->engine->multi_get(db->tree, snapshot, whole, allowed, options && options->no_value, found, results);
-    for (size_t i = 0; i < allowed; i++)
-        statuses[which[i]] = hand_out(results[i], &found[i], &values[which[i]]);
+    for (size_t i = 0; i < allowed; i++) {
+        struct sharing sharing = {0};
+        if (results[i] == PLSM_OK && found[i].kind == BATCH_REFERENCE && is_link(found[i].value)) {
+            *links = true;
+            if (snapshot)
+                results[i] = shared_follow(db, snapshot, whole[i], options && options->no_value, &found[i], &sharing);
+        }
+        statuses[which[i]] = hand_out(results[i], &found[i], &sharing, &values[which[i]]);
+    }
     for (size_t i = 0; i < count && first == PLSM_OK; i++)
         first = statuses[i] == PLSM_NOT_FOUND ? PLSM_OK : statuses[i];
     return first;
@@ -140,8 +197,15 @@ plsm_status plsm_multi_get(plsm *db, const plsm_read_options *options, const pls
             return get_none(fail(PLSM_NO_MEMORY, "no memory for a snapshot"), statuses, count);
     }
     for (size_t done = 0; done < count; done += most) {
-        plsm_status status = get_some(db, options, keys + done, count - done < most ? count - done : most, snapshot,
-                                      &bytes, values + done, statuses + done);
+        size_t some = count - done < most ? count - done : most;
+        bool links = false;
+        plsm_status status =
+            get_some(db, options, keys + done, some, snapshot, &bytes, values + done, statuses + done, &links);
+        if (links && !snapshot) { /* there is this call alone */
+            snapshot = own = db->engine->snapshot_create(db->tree);
+            status = own ? get_some(db, options, keys, some, own, &bytes, values, statuses, &links)
+                         : get_none(fail(PLSM_NO_MEMORY, "no memory for a snapshot"), statuses, some);
+        }
         first = first == PLSM_OK ? status : first;
     }
     if (own)
@@ -198,11 +262,12 @@ plsm_status plsm_read(plsm *db, const plsm_read_options *options, plsm_slice key
     *got = 0;
     TRY(key_check(keyspace, key));
     key_join(&whole, keyspace, key);
-    plsm_status status = db->engine->get(db->tree, snapshot, key_slice(&whole), false, &value);
+    struct sharing sharing;
+    plsm_status status = shared_follow(db, snapshot, key_slice(&whole), false, &value, &sharing);
     if (status == PLSM_OK && value.kind == BATCH_REFERENCE && !snapshot) {
         /* Reference and extents must be of one moment: take a snapshot and look again. */
         snapshot = own = db->engine->snapshot_create(db->tree);
-        status = own ? db->engine->get(db->tree, own, key_slice(&whole), false, &value)
+        status = own ? shared_follow(db, own, key_slice(&whole), false, &value, &sharing)
                      : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
     }
     if (status)

@@ -6,12 +6,14 @@
  *    first in the overlay (keys that this batch has changed), then in the tree.
  * 3. A put, delete or move that replaces a reference retires it: its extents become an orphan in the same batch.
  *    So does a deletion of a range with every reference in it, for which all names of the range are walked over.
+ *    Where the reference is a link, the shared value (shared.h) loses a name, and goes with the last one.
  *
  * A batch without moves and changes of meta, none of whose keys holds a reference now, goes to the tree as it is. */
 #include "store/resolve.h"
 
 #include "base/alloc.h"
 #include "base/checksum.h"
+#include "store/shared.h"
 
 #include "base/banned.h"
 
@@ -23,7 +25,7 @@ struct state {
     uint64_t place; /* its change in `out` plus 1; 0: it is from the tree */
 };
 
-static void overlay_clear(struct overlay *overlay)
+void overlay_clear(struct overlay *overlay)
 {
     mem_free(overlay->slots);
     *overlay = (struct overlay){0};
@@ -139,9 +141,10 @@ static plsm_status emit(struct resolve *r, enum batch_kind kind, plsm_slice key,
     if (r->out.bytes.size > PLSM_BATCH_MAX)
         return fail(PLSM_TOO_LARGE, "with what it moves this batch is above the limit of %llu bytes; write it in parts",
                     (unsigned long long)PLSM_BATCH_MAX);
-    if (bytes[0] != PLSM_NAMES)
-        return PLSM_OK;
-    return kind == BATCH_DELETE_RANGE ? buf_append_u64(&r->ranges, place) : overlay_set(r, place);
+    if (kind == BATCH_DELETE_RANGE)
+        return bytes[0] == PLSM_NAMES ? buf_append_u64(&r->ranges, place) : PLSM_OK;
+    /* Names, and the shared values that they link to, are looked at again. */
+    return bytes[0] == PLSM_NAMES || bytes[0] == PLSM_INODES ? overlay_set(r, place) : PLSM_OK;
 }
 
 /* Appends a change that takes its value, and its meta when `meta` is NULL, from a state, which may lie in r->out. */
@@ -160,6 +163,49 @@ static plsm_status retire(struct resolve *r, plsm_slice value)
     return retire_in_batch(&reference, &r->out, &r->retired);
 }
 
+/* What a shared value is at this point of the batch. */
+struct shared {
+    uint8_t key[SHARED_KEY_SIZE];
+    struct state state;
+    uint32_t names;
+    plsm_slice meta; /* the callers' */
+};
+
+static plsm_status look_up_shared(struct resolve *r, uint64_t id, bool no_value, struct shared *out)
+{
+    *out = (struct shared){0};
+    TRY(look_up(r, shared_key(out->key, id), no_value, &out->state));
+    return out->state.exists ? shared_meta_decode(id, out->state.meta, &out->names, &out->meta) : PLSM_OK;
+}
+
+/* Writes a shared value again, with another number of names or, when `meta` is not NULL, another meta. */
+static plsm_status emit_shared(struct resolve *r, struct shared *shared, uint32_t names, const plsm_slice *meta)
+{
+    uint8_t bytes[PLSM_META_MAX];
+    plsm_slice whole;
+    TRY(shared_meta(bytes, names, meta ? *meta : shared->meta, &whole));
+    return emit_state(r, slice(shared->key, SHARED_KEY_SIZE), &whole, &shared->state);
+}
+
+/* A name links to a shared value no more. */
+static plsm_status unlink_shared(struct resolve *r, uint64_t id)
+{
+    struct shared shared;
+    TRY(look_up_shared(r, id, false, &shared));
+    if (!shared.state.exists)
+        return shared_missing(id);
+    if (shared.names > 1)
+        return emit_shared(r, &shared, shared.names - 1, NULL);
+    if (shared.state.kind == BATCH_REFERENCE)
+        TRY(retire(r, shared.state.value));
+    return emit(r, BATCH_DELETE, slice(shared.key, SHARED_KEY_SIZE), slice(NULL, 0), slice(NULL, 0));
+}
+
+plsm_status resolve_let_go(struct resolve *r, plsm_slice value)
+{
+    return is_link(value) ? unlink_shared(r, link_decode(value)) : retire(r, value);
+}
+
 /* A key of the names is about to get another value or none. */
 static plsm_status replace(struct resolve *r, plsm_slice key)
 {
@@ -169,32 +215,38 @@ static plsm_status replace(struct resolve *r, plsm_slice key)
     TRY(look_up(r, key, true, &state));
     if (!state.exists || state.kind != BATCH_REFERENCE)
         return PLSM_OK;
-    return retire(r, state.value);
+    return resolve_let_go(r, state.value);
 }
 
-/* Retires the references that changes of this batch put into the range: where large values were moved to. */
-static plsm_status retire_moved(struct resolve *r, const struct batch_change *range)
+/* Lets go of the references that changes of this batch put into the range: where large values were moved to, and new
+ * links. */
+static plsm_status let_go_of_moved(struct resolve *r, const struct batch_change *range)
 {
-    for (size_t i = 0; i < r->overlay.capacity; i++) {
+    struct buf places = {0}; /* collected first: letting go of a link changes the overlay */
+    plsm_status status = PLSM_OK;
+    for (size_t i = 0; status == PLSM_OK && i < r->overlay.capacity; i++) {
         uint64_t place = r->overlay.slots[i].place;
         struct batch_change change = {0};
         if (place)
             change = change_at(r, place);
         if (place && change.kind == BATCH_REFERENCE && in_range(range, change.key) && range_over(r, change.key) < place)
-            TRY(retire(r, change.value));
+            status = buf_append_u64(&places, place);
     }
-    return PLSM_OK;
+    for (size_t i = 0; status == PLSM_OK && i < places.size; i += sizeof(uint64_t))
+        status = resolve_let_go(r, change_at(r, get_u64(places.data + i)).value);
+    buf_free(&places);
+    return status;
 }
 
-/* Retires a reference that the tree holds in a range, unless a change of this batch came before. */
-static plsm_status retire_entry(struct resolve *r, const struct engine_entry *entry)
+/* Lets go of a reference that the tree holds in a range, unless a change of this batch came before. */
+static plsm_status let_go_of_entry(struct resolve *r, const struct engine_entry *entry)
 {
     if (entry->kind != BATCH_REFERENCE || changed_at(r, entry->key) || range_over(r, entry->key))
         return PLSM_OK;
     if (entry->key.size <= ENGINE_KEY_WHOLE)
-        return retire(r, entry->value);
+        return resolve_let_go(r, entry->value);
     TRY(r->db->engine->get(r->db->tree, NULL, entry->key, true, &r->value));
-    return retire(r, r->value.value);
+    return resolve_let_go(r, r->value.value);
 }
 
 /* All names in a range are about to go. */
@@ -206,12 +258,12 @@ static plsm_status replace_range(struct resolve *r, const struct batch_change *r
     uint64_t looked = 0;
     if (!r->look)
         return PLSM_OK;
-    TRY(retire_moved(r, range));
+    TRY(let_go_of_moved(r, range));
     TRY(engine->iterator_create(r->db->tree, NULL, range->key, range->value, true, &it));
     plsm_status status = PLSM_OK;
     for (bool more = engine->iterator_first(it, &entry); more && status == PLSM_OK;
          more = engine->iterator_next(it, &entry)) {
-        status = retire_entry(r, &entry);
+        status = let_go_of_entry(r, &entry);
         looked++;
     }
     if (status == PLSM_OK)
@@ -252,6 +304,18 @@ static plsm_status apply_move(struct resolve *r, plsm_slice from_name, plsm_slic
     return emit(r, BATCH_DELETE, key_slice(&from), slice(NULL, 0), slice(NULL, 0));
 }
 
+static plsm_status no_shared(uint64_t id)
+{
+    return fail(PLSM_CONFLICT, "no key has the shared value %llu", (unsigned long long)id);
+}
+
+static plsm_status apply_set_meta_shared(struct resolve *r, uint64_t id, plsm_slice meta)
+{
+    struct shared shared;
+    TRY(look_up_shared(r, id, false, &shared));
+    return shared.state.exists ? emit_shared(r, &shared, shared.names, &meta) : no_shared(id);
+}
+
 static plsm_status apply_set_meta(struct resolve *r, plsm_slice name, plsm_slice meta)
 {
     struct store_key key;
@@ -260,14 +324,79 @@ static plsm_status apply_set_meta(struct resolve *r, plsm_slice name, plsm_slice
     TRY(look_up(r, key_slice(&key), false, &state));
     if (!state.exists)
         return absent("change of meta of", name);
+    if (state.kind == BATCH_REFERENCE && is_link(state.value))
+        return apply_set_meta_shared(r, link_decode(state.value), meta);
     return emit_state(r, key_slice(&key), &meta, &state);
+}
+
+/* Moves an entry to where names share it, and leaves a link. */
+static plsm_status apply_share(struct resolve *r, plsm_slice name, uint64_t id)
+{
+    struct store_key key;
+    struct state state;
+    struct shared shared;
+    uint8_t link[LINK_SIZE];
+    plsm_slice no_meta = {NULL, 0};
+    key_join(&key, PLSM_NAMES, name);
+    TRY(look_up_shared(r, id, true, &shared));
+    bool taken = shared.state.exists;
+    TRY(look_up(r, key_slice(&key), false, &state));
+    if (!state.exists)
+        return absent("sharing of", name);
+    bool is_shared = state.kind == BATCH_REFERENCE && is_link(state.value);
+    if (is_shared && link_decode(state.value) == id)
+        return PLSM_OK;
+    if (is_shared || taken)
+        return fail(PLSM_CONFLICT,
+                    is_shared ? "the key is shared under another identifier than %llu"
+                              : "the identifier %llu is that of another shared value",
+                    (unsigned long long)id);
+    shared.state = state;
+    TRY(emit_shared(r, &shared, 1, &state.meta));
+    link_encode(id, link);
+    return emit(r, BATCH_REFERENCE, key_slice(&key), no_meta, slice(link, sizeof link));
+}
+
+static plsm_status apply_link(struct resolve *r, plsm_slice name, uint64_t id, plsm_slice meta)
+{
+    struct store_key key;
+    struct shared shared;
+    uint8_t link[LINK_SIZE];
+    key_join(&key, PLSM_NAMES, name);
+    TRY(look_up_shared(r, id, false, &shared));
+    if (!shared.state.exists)
+        return no_shared(id);
+    if (shared.names == UINT32_MAX)
+        return fail(PLSM_TOO_LARGE, "the shared value %llu has as many keys as it can have", (unsigned long long)id);
+    TRY(emit_shared(r, &shared, shared.names + 1, &meta));
+    TRY(replace(r, key_slice(&key))); /* afterwards: it may be the last link to the same value */
+    link_encode(id, link);
+    return emit(r, BATCH_REFERENCE, key_slice(&key), slice(NULL, 0), slice(link, sizeof link));
 }
 
 static plsm_status apply_special(struct resolve *r, const struct special *special)
 {
     plsm_slice first = slice(r->in->bytes.data + special->first, special->first_size);
     plsm_slice second = slice(r->in->bytes.data + special->second, special->second_size);
-    return special->kind == SPECIAL_MOVE ? apply_move(r, first, second) : apply_set_meta(r, first, second);
+    uint64_t id = 0;
+    if (special->kind >= SPECIAL_SHARE) {
+        id = get_u64(second.data);
+        second = slice((const uint8_t *)second.data + SPECIAL_ID_SIZE, second.size - SPECIAL_ID_SIZE);
+    }
+    switch (special->kind) {
+    case SPECIAL_MOVE:
+        return apply_move(r, first, second);
+    case SPECIAL_SET_META:
+        return apply_set_meta(r, first, second);
+    case SPECIAL_SHARE:
+        return apply_share(r, first, id);
+    case SPECIAL_LINK:
+        return apply_link(r, first, id, second);
+    case SPECIAL_SET_META_SHARED:
+        return apply_set_meta_shared(r, id, second);
+    }
+    INVARIANT(false);
+    return PLSM_OK;
 }
 
 static plsm_status apply_all(struct resolve *r)
@@ -297,7 +426,9 @@ static plsm_status check_condition(struct resolve *r, const struct batch_conditi
     int shown = (int)(name.size < 200 ? name.size : 200);
     key_join(&key, test->keyspace, name);
     bool is_absent = test->kind == CONDITION_ABSENT;
-    plsm_status status = r->db->engine->get(r->db->tree, NULL, key_slice(&key), is_absent, &r->value);
+    struct sharing sharing;
+    plsm_status status = is_absent ? r->db->engine->get(r->db->tree, NULL, key_slice(&key), true, &r->value)
+                                   : shared_follow(r->db, NULL, key_slice(&key), false, &r->value, &sharing);
     if (status && status != PLSM_NOT_FOUND)
         return status;
     if (is_absent)

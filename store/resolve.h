@@ -16,6 +16,8 @@ struct overlay {
     size_t count, capacity; /* capacity is a power of two */
 };
 
+void overlay_clear(struct overlay *overlay);
+
 struct resolve {
     plsm *db;
     const plsm_batch *in;
@@ -30,6 +32,11 @@ struct resolve {
 /* Is an engine_prepare; `arg` is a struct resolve with the first three members set and the rest zero. */
 plsm_status resolve_prepare(void *arg, const struct batch **batch);
 void resolve_free(struct resolve *resolve);
+
+/* A name does not hold the reference `value` any more: adds to `out` what retires its extents, or takes a link from
+ * its shared value. For other batches that replace what names hold: of the struct only `db` is set, the rest zero, and
+ * it is called under the engine's write serialisation. `value` may lie in `out`. */
+plsm_status resolve_let_go(struct resolve *resolve, plsm_slice value);
 
 /* Whether a batch needs resolve_prepare at all. */
 static inline bool resolve_is_needed(const plsm_batch *batch, bool look)

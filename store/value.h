@@ -10,7 +10,10 @@
  *       24     8  extents: how many pieces the published value has
  *       32     8  uniform: the generation that all of these pieces have, or 0 when they differ or there is none
  *
- * All numbers little-endian. */
+ * All numbers little-endian.
+ *
+ * Of kind BATCH_REFERENCE as well, in the keyspace of names, is a link: its value is the u64 identifier of a value that
+ * several names may share (shared.h). The two differ in size. */
 #ifndef STORE_VALUE_H
 #define STORE_VALUE_H
 

@@ -90,6 +90,8 @@ void retire_finish(plsm *db, struct retired *retired)
 
 plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability)
 {
+    if (batch->links)
+        store_expect_references(db);
     bool look = store_write_begin(db);
     bool sync = durability == PLSM_SYNC;
     plsm_status status = PLSM_OK;
