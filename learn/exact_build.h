@@ -47,8 +47,9 @@ struct exact_numbers {
     /* the group at hand */
     size_t key_size, prefix_size;
     uint64_t last;                   /* the last number */
-    uint8_t front[EXACT_WIDTH_MAX];  /* the digits in front of its last word of text, `front_size`, and what they are: */
-    size_t front_size;               /* keys in order have them in common most of the time; 0: not known */
+    /* The digits in front of its last word of text: keys in order mostly have them in common. Size 0: not known. */
+    uint8_t front[EXACT_WIDTH_MAX];
+    size_t front_size;
     uint64_t front_value;
     uint64_t delta, repeat;          /* a token that may still grow; repeat 0: none */
     struct exact_run open;           /* the run at hand, without that token */

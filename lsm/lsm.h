@@ -134,8 +134,8 @@ struct lsm_file {
     void *made_of;
 };
 /* Flushes, and calls `each` for all files of the tree as it is then: those of runs, their models beside them, value
- * logs, a MANIFEST, and an empty log. They stay while it is called, and writers go on. Returns the first error of `each`, or those of
- * lsm_flush. */
+ * logs, a MANIFEST, and an empty log. They stay while it is called, and writers go on. Returns the first error of
+ * `each`, or those of lsm_flush. */
 plsm_status lsm_checkpoint(struct lsm *db, plsm_status (*each)(void *arg, const struct lsm_file *file), void *arg);
 /* Writes the file without a path into a directory and syncs it and its name. PLSM_NO_SPACE, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status lsm_file_make(const struct lsm_file *file, const char *directory);

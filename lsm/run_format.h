@@ -5,8 +5,9 @@
  *                      footer) packed, each a multiple of 8 bytes (unit.h)
  *   blocks             in this order, each 8-byte aligned, with offset, size and checksum in the footer:
  *     fences             the traditional index (learn/fences.h, learn/plain_fences.h): always there
- *     filter             the traditional filter (learn/filter.h, bloom.h, blocked.h): keys and, where the first key byte is
- *                        LSM_DIRECTORY_BYTE, their directories (learn/membership.h); size 0 when the store keeps none
+ *     filter             the traditional filter (learn/filter.h, bloom.h, blocked.h): keys and, where the first key
+ *                        byte is LSM_DIRECTORY_BYTE, their directories (learn/membership.h); size 0 when the store
+ *                        keeps none
  *     offsets            u32 per unit and one more: where each starts, in 4 KiB; size 0 when all units are one block;
  *                        in a compressed run always there, in 8 bytes
  *     model              the LIDX block (learn/model.h); its checksum is inside; size 0 when there is none

@@ -61,7 +61,8 @@ struct checkpoint_directory {
     char message[512];
 };
 
-/* Reads the lists; with `create` makes what is missing and takes the lock. PLSM_NOT_FOUND, PLSM_INVALID, PLSM_LOCKED... */
+/* Reads the lists; with `create` makes what is missing and takes the lock. Errors as plsm_checkpoint and
+ * plsm_checkpoints have them. */
 plsm_status checkpoint_directory_open(struct env *env, const char *path, bool create, struct checkpoint_directory *out);
 void checkpoint_directory_close(struct checkpoint_directory *d);
 const struct checkpoint_list *checkpoint_directory_find(const struct checkpoint_directory *d, const char *name);

@@ -277,7 +277,8 @@ uint64_t plsm_iterator_shared(const plsm_iterator *it); /* likewise */
  * written read as zeros and take no space.
  *
  * Opened on a key of a shared value, without PLSM_EDIT_NEW, it is an edit of the shared value: all its keys show what
- * it commits, whatever became of that one key. With PLSM_EDIT_NEW the commit takes the key from the others, as a put. */
+ * it commits, whatever became of that one key. With PLSM_EDIT_NEW the commit takes the key from the others, as a put.
+ */
 #define PLSM_EDIT_MEMORY (1u << 20)
 typedef enum plsm_edit_flags {
     PLSM_EDIT_NEW = 1, /* start empty, whatever the key holds; otherwise PLSM_NOT_FOUND when it is absent */
@@ -354,9 +355,9 @@ typedef struct plsm_checkpoint_options {
 
 /* Writes a checkpoint of everything acknowledged so far to `directory`, which is made when it is not there. It then
  * survives power loss. Writers go on meanwhile. `options` and `out` may be NULL. After an error no checkpoint of that
- * name is there. PLSM_INVALID: the name, or a directory with other things in it; PLSM_EXISTS; PLSM_LOCKED: somebody else
- * is writing there; PLSM_READ_ONLY, PLSM_NO_SPACE, PLSM_CORRUPT: a file of the store has not the size it should have;
- * PLSM_IO, PLSM_NO_MEMORY; PLSM_UNSUPPORTED by the engine. */
+ * name is there. PLSM_INVALID: the name, or a directory with other things in it; PLSM_EXISTS; PLSM_LOCKED: somebody
+ * else is writing there; PLSM_READ_ONLY, PLSM_NO_SPACE, PLSM_CORRUPT: a file of the store has not the size it should
+ * have; PLSM_IO, PLSM_NO_MEMORY; PLSM_UNSUPPORTED by the engine. */
 plsm_status plsm_checkpoint(plsm *db, const char *directory, const plsm_checkpoint_options *options,
                             plsm_checkpoint_info *out);
 /* Calls `each` for the checkpoints in a directory, oldest first. PLSM_NOT_FOUND: there is no such directory;
@@ -384,7 +385,7 @@ plsm_status plsm_restore(const char *directory, const plsm_restore_options *opti
 plsm_status plsm_checkpoint_check(const char *directory, const char *name, void (*report)(void *arg, const char *line),
                                   void *arg);
 
-/* --- models --------------------------------------------------------------------------------------------------------- */
+/* --- models ------------------------------------------------------------------------------------------------------ */
 
 /* Trains the models of the runs that have none that can be used (written in traditional mode, damaged, of another
  * version) or, with `all`, of all runs, and those of the levels; no data is rewritten. `progress` (may be NULL) gets

@@ -364,7 +364,7 @@ expect 2 "$PLSM" checkpoint kept
 expect 0 "$PLSM" checkpoint --list checkpoints
 says out 'name   '
 expect 0 "$PLSM" checkpoint --list --json checkpoints
-python3 -c 'import json; assert [c["name"] for c in json.load(open("out"))["checkpoints"]][::2] == ["first", "third"]' &&
+python3 -c 'import json; assert [c["name"] for c in json.load(open("out")).popitem()[1]][::2] == ["first", "third"]' &&
     pass || fail "checkpoint --list --json: $(head -c 300 out)"
 expect 0 "$PLSM" checkpoint --check checkpoints
 expect 0 "$PLSM" restore --name=first checkpoints restored
