@@ -10,9 +10,10 @@
  *     transport_destroy(transport);   before fuse_session_unmount, which waits for nobody then
  *     fuse_session_unmount(session);
  *
- * Over io_uring each thread has a ring with entries of the queues of the processors it serves, and is pinned to one of
- * them, so that a reply wakes its caller on the processor where both are; one thread more reads /dev/fuse, for FORGET
- * and INTERRUPT. Over /dev/fuse each thread reads a clone of the device (FUSE_DEV_IOC_CLONE), so that they do not share
+ * Over io_uring each thread has a ring with an entry of the queue of each processor it serves, and is pinned to one of
+ * them, so that a reply wakes its caller on the processor where both are. A processor has as many entries as threads,
+ * and the kernel takes the one used last: a thread that waits for a disk keeps nobody waiting while another is free,
+ * and none is woken without need. One thread more reads /dev/fuse, for FORGET and INTERRUPT. Over /dev/fuse each thread reads a clone of the device (FUSE_DEV_IOC_CLONE), so that they do not share
  * a queue of replies.
  *
  * One rule for the file system: a request is answered by the thread that it is handed to, before its function returns.
@@ -36,7 +37,7 @@ enum transport_kind {
 
 struct transport_options {
     enum transport_kind kind;
-    unsigned threads; /* 0: as many as processors that the process may run on */
+    unsigned threads; /* 0: one for each processor that the process may run on, over io_uring two */
 };
 
 enum { TRANSPORT_THREADS_MAX = 64 };

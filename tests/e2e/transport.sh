@@ -107,7 +107,7 @@ for kind in dev uring; do
     is "$(switch)" "$before" "the kernel's switch is as it was"
     [ "$(daemon_of)" ] || { fail "no daemon"; exit 1; }
     is "$(statistic fs.transport)" $kind
-    is "$(statistic fs.threads)" "$(nproc)"
+    is "$(statistic fs.threads)" $(($(nproc) * ($([ $kind = dev ] && echo 1 || echo 2))))
     echo kept >"$DIR/kept"
     check_use "$options"
     check_ends "$options"

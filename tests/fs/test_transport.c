@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -403,9 +404,28 @@ static int end_reader(pid_t pid)
     return -1;
 }
 
-static void check_interrupts(void)
+/* From each processor, while a request waits that one of them sent. */
+static void check_others_go_on(void)
+{
+    cpu_set_t allowed, one;
+    struct stat st;
+    ck_assert_int_eq(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed))
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+        ck_assert_int_eq(stat(path_of("pattern"), &st), 0);
+    }
+    ck_assert_int_eq(sched_setaffinity(0, sizeof allowed, &allowed), 0);
+}
+
+static void check_interrupts(bool others)
 {
     pid_t pid = start_reader("waiting");
+    if (others)
+        check_others_go_on();
     kill(pid, SIGUSR1);
     ck_assert_int_eq(end_reader(pid), EINTR);
     pid = start_reader("waiting");
@@ -467,7 +487,7 @@ static void check_transport(enum transport_kind kind, const char *name)
         check_large();
         check_parallel();
         if (kind == TRANSPORT_URING || served.threads > 1) /* somebody must read the interruption */
-            check_interrupts();
+            check_interrupts(counts[i] == 0);
         check_ends(kind, counts[i]);
     }
 }
