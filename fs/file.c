@@ -8,6 +8,7 @@
 #include "fs/control.h"
 #include "fs/file.h"
 #include "fs/ops.h"
+#include "fs/transport.h"
 #include "fs/xattr.h"
 #include "base/banned.h"
 
@@ -179,7 +180,8 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
     }
     struct inode *inode = inode_of(fi);
     size_t got = 0;
-    char *data = mem_alloc(size);
+    /* From memory of the transport a reply is not copied once more. */
+    char *given = transport_reply_memory(size), *own = given ? NULL : mem_alloc(size), *data = given ? given : own;
     if (!data) {
         fuse_reply_err(req, ENOMEM);
         return;
@@ -193,7 +195,7 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
         fuse_reply_buf(req, data, got);
     else
         fuse_reply_err(req, content_errno(fs, inode, status));
-    mem_free(data);
+    mem_free(own);
 }
 
 plsm_status write_content(struct fs *fs, struct inode *inode, uint64_t offset, const void *data, size_t size)

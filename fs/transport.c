@@ -112,8 +112,6 @@ static void run_device(struct worker *worker)
         }
         memcpy(&in, message, sizeof in);
         channel.channel.unique = is_answered(in.opcode) ? in.unique : 0;
-        channel.channel.memory = got <= HEADER_ROOM ? message + HEADER_ROOM : NULL;
-        channel.channel.memory_size = got <= HEADER_ROOM ? size - HEADER_ROOM : 0;
         transport_handle(transport, &channel.channel, message, (size_t)got);
         INVARIANT(channel.channel.unique == 0); /* answered: the rule of fs/transport.h */
     }

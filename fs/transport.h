@@ -65,8 +65,8 @@ const char *transport_name(const struct transport *transport);
 unsigned transport_threads(const struct transport *transport);
 
 /* Memory for a reply of at most `size` bytes to the request that the calling thread has in hand, valid until it is
- * answered: a reply that begins there is not copied once more on its way into the ring. NULL: there is none, because
- * the request itself is there, or for its size. */
+ * answered: a reply that begins there is not copied once more on its way into the ring. NULL: there is none, since the
+ * request itself is there, for its size, or since there is no ring. */
 void *transport_reply_memory(size_t size);
 
 #endif
