@@ -197,16 +197,21 @@ $(BUILD)/install/plsm.h: store/plsm.h base/inspect.h base/slice.h base/status.h
 	    while ((getline line < file) > 0) if (line ~ /^#include "/) { split(line, part, "\""); put(part[2]) } \
 	    else print line } BEGIN { put("store/plsm.h") }' > $@
 
-$(BUILD)/install/plsm.pc: Makefile tools/tool.h
+$(BUILD)/install/plsm.pc: Makefile tools/tool.h always
 	@mkdir -p $(@D)
 	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' 'Name: plsm' \
 	    'Description: ordered key-value store with learned indexes' 'Version: $(VERSION)' 'Cflags: -I$${includedir}' \
 	    'Libs: -L$${libdir} -lplsm' 'Libs.private: $(LDLIBS)' > $@
 
-# mount(8) looks for helpers in /sbin alone; the helper finds the daemon by the path written into it.
-$(BUILD)/install/mount.plsm: mount.plsm Makefile
+# mount(8) looks for helpers in /sbin alone, and at a remount by the kernel's name of the type, fuse.plsm; the helper
+# finds the daemon by the path written into it.
+$(BUILD)/install/mount.plsm: mount.plsm Makefile always
 	@mkdir -p $(@D)
 	$(Q)sed 's|@LIBEXECDIR@|$(LIBEXECDIR)|' mount.plsm > $@
+
+# PREFIX may be another one than the last time.
+.PHONY: always
+always:
 
 .PHONY: install uninstall fuzz-binaries check-unit-threads
 INSTALL_FILES = $(addprefix $(BUILD)/install/,$(SONAME) libplsm.a plsm.h plsm.pc mount.plsm)
@@ -216,6 +221,7 @@ install: all $(INSTALL_FILES)
 	install -m 755 $(BUILD)/plsm "$(DESTDIR)$(BINDIR)/plsm"
 	install -m 755 $(BUILD)/plsmd "$(DESTDIR)$(LIBEXECDIR)/plsmd"
 	install -m 755 $(BUILD)/install/mount.plsm "$(DESTDIR)$(SBINDIR)/mount.plsm"
+	ln -sf mount.plsm "$(DESTDIR)$(SBINDIR)/mount.fuse.plsm"
 	install -m 644 $(BUILD)/install/libplsm.a "$(DESTDIR)$(LIBDIR)/libplsm.a"
 	install -m 755 $(BUILD)/install/$(SONAME) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
 	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libplsm.so"
@@ -225,7 +231,7 @@ install: all $(INSTALL_FILES)
 	install -m 644 man/mount.plsm.8 "$(DESTDIR)$(MANDIR)/man8/mount.plsm.8"
 
 uninstall:
-	rm -f $(addprefix "$(DESTDIR)",$(BINDIR)/plsm $(LIBEXECDIR)/plsmd $(SBINDIR)/mount.plsm $(LIBDIR)/libplsm.a \
+	rm -f $(addprefix "$(DESTDIR)",$(BINDIR)/plsm $(LIBEXECDIR)/plsmd $(SBINDIR)/mount.plsm $(SBINDIR)/mount.fuse.plsm $(LIBDIR)/libplsm.a \
 	    $(LIBDIR)/$(SONAME) $(LIBDIR)/libplsm.so $(LIBDIR)/pkgconfig/plsm.pc $(INCLUDEDIR)/plsm.h \
 	    $(MANDIR)/man1/plsm.1 $(MANDIR)/man8/mount.plsm.8)
 

@@ -77,7 +77,7 @@ static plsm_status write_new(struct fs *fs, const struct entry *entry, const str
     if (status == PLSM_OK)
         status = plsm_batch_put(batch, PLSM_NAMES, key, slice(meta, attr_encode(attr, meta)), value);
     if (status == PLSM_OK)
-        status = plsm_write(fs->db, batch, PLSM_NONE);
+        status = plsm_write(fs->db, batch, fs->names_durability);
     plsm_batch_destroy(batch);
     return status;
 }

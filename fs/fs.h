@@ -37,6 +37,10 @@ struct fs {
     struct node_table nodes;
     uid_t owner; /* who mounted it: owns what has no attributes, and the control file */
     gid_t owner_group;
+    /* of entries without attributes */
+    uint32_t default_uid, default_gid, default_file_mode, default_directory_mode;
+    /* with which names, and content and attributes, are written: PLSM_SYNC with the options dirsync and sync */
+    plsm_durability names_durability, content_durability;
 
     struct inode *inodes; /* list of all; table lock */
     struct inode *dirty;  /* list of those with something unpublished; table lock */

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/banned.h"
 
-enum { MODE_DEFAULT_FILE = S_IFREG | 0644, MODE_DEFAULT_DIRECTORY = S_IFDIR | 0755, MODE_VALUE = S_IFREG | 0444 };
 static const uint64_t ino_unassigned = UINT64_C(1) << 63;
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
@@ -117,16 +116,16 @@ void inode_destroy_all(struct fs *fs)
 void inode_default(const struct fs *fs, plsm_slice key, bool directory, struct attr *attr)
 {
     *attr = (struct attr){.ino = key_hash(key.data, key.size) | ino_unassigned,
-                          .mode = directory ? MODE_DEFAULT_DIRECTORY : MODE_DEFAULT_FILE,
-                          .uid = fs->owner,
-                          .gid = fs->owner_group};
+                          .mode = directory ? fs->default_directory_mode : fs->default_file_mode,
+                          .uid = fs->default_uid,
+                          .gid = fs->default_gid};
 }
 
 void inode_value_attr(const struct fs *fs, plsm_slice key, struct attr *attr)
 {
     inode_default(fs, key, false, attr);
     attr->ino ^= 1; /* the directory may have the number of the key itself */
-    attr->mode = MODE_VALUE;
+    attr->mode &= ~(uint32_t)0222;
 }
 
 void inode_synthetic_attr(const struct fs *fs, plsm_slice key, struct attr *attr)
@@ -312,7 +311,7 @@ static plsm_status write_attributes(struct fs *fs, struct inode *inode, plsm_sli
                                     plsm_batch *batch)
 {
     TRY(put_attributes(inode, key, meta, batch));
-    TRY(plsm_write(fs->db, batch, PLSM_NONE));
+    TRY(plsm_write(fs->db, batch, fs->content_durability));
     if (inode->node->parent)
         atomic_fetch_and(&inode->node->flags, (uint8_t)~NODE_IMPLIED);
     return PLSM_OK;
@@ -332,7 +331,7 @@ static plsm_status publish_content(struct fs *fs, struct inode *inode, plsm_slic
 {
     TRY(inode_open_content(fs, inode));
     TRY(plsm_edit_set_key(inode->edit, key)); /* a directory above may have been renamed */
-    TRY(plsm_edit_commit(inode->edit, meta, PLSM_NONE));
+    TRY(plsm_edit_commit(inode->edit, meta, fs->content_durability));
     inode->size = plsm_edit_size(inode->edit);
     return tell(inode, &inode->attr, &inode->size);
 }

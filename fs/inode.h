@@ -7,6 +7,7 @@
  *     copy of the descriptor before they write, and readers of the store should not see the file empty between;
  *   - by the release of a handle that could write, and by the last release of any;
  *   - by a rename that replaces another file or is an exchange: the old value goes when the new one is in the store;
+ *   - by each write in a mount with the option sync;
  *   - by fsync, by truncate(2) on a path, and by the ticker when older than publish_interval.
  * Nothing is published while the last write has failed: flush and fsync repeat its error, and the old value stays where
  * the file is closed then (cp, dd on a full disk). A write that succeeds after it says that the writer goes on.
@@ -15,9 +16,10 @@
  * otherwise they are written at once. The times of a directory, which change with each name made in it, are written
  * within TIMES_DELAY_NS, and at fsync and unmount: a kill of the daemon can lose that much of them, nothing else.
  *
- * Entries without meta, put through the library, have the attributes of inode_default: mode 0644 (directories 0755),
- * the owner of the mount, times of 0, and an inode number that is a hash of the key with bit 63 set. The first change
- * of attributes or name makes them permanent. The root's stand in the key "fs.root" of the keyspace PLSM_INTERNAL.
+ * Entries without meta, put through the library, have the attributes of inode_default: mode 0644 (directories 0755)
+ * and the owner of the mount unless the options umask, fmask, dmask, uid and gid say otherwise, times of 0, and an
+ * inode number that is a hash of the key with bit 63 set. The first change of attributes or name makes them permanent.
+ * The root's stand in the key "fs.root" of the keyspace PLSM_INTERNAL.
  *
  * All functions need the tree lock, shared or exclusive, and those that take an inode its lock, unless they say
  * otherwise. */
@@ -88,10 +90,10 @@ plsm_status inode_open_content(struct fs *fs, struct inode *inode);
 void inode_touch(struct fs *fs, struct inode *inode, bool modified);
 /* After a change of `written`, `truncated` or `attr_dirty`: keeps the list of dirty inodes right. */
 void inode_note(struct fs *fs, struct inode *inode);
-/* Writes what is dirty to the store, with PLSM_NONE. After a failure it stays dirty. */
+/* Writes what is dirty to the store, with fs->content_durability. After a failure it stays dirty. */
 plsm_status inode_publish(struct fs *fs, struct inode *inode);
-/* Writes `batch`, which changes records of extended attributes (fs/xattr.h), in one step with attributes that name their
- * id and have a new ctime. Unpublished content stays so. After a failure nothing has changed. */
+/* Writes `batch`, which changes records of extended attributes (fs/xattr.h), in one step with attributes that name
+ * their id and have a new ctime. Unpublished content stays so. After a failure nothing has changed. */
 plsm_status inode_write_xattrs(struct fs *fs, struct inode *inode, uint64_t xattrs, plsm_batch *batch);
 /* Forgets what could not be published; the kernel's cache is marked stale. */
 void inode_discard(struct fs *fs, struct inode *inode);

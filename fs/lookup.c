@@ -170,7 +170,7 @@ static int set_attributes(struct fs *fs, struct inode *inode, const struct stat 
     inode_touch(fs, inode, resized);
     apply_attributes(&inode->attr, st, to_set, inode->attr.ctime);
     /* Attributes of a file with unpublished content wait for it (fs/inode.h). */
-    if (resized ? by_handle : inode_content_dirty(inode))
+    if ((resized ? by_handle : inode_content_dirty(inode)) && !fs->options.sync)
         return 0;
     status = inode_publish(fs, inode);
     if (status == PLSM_OK)

@@ -2,7 +2,8 @@
  *
  * It forks first. The child opens the store, mounts it and answers the kernel's first message; only then does it report
  * through a pipe, leave the terminal and go on, and the parent exits with 0. Whatever fails before is one line on the
- * caller's terminal. Exit codes are those of mount(8) helpers: 1 wrong usage or not permitted, 32 the mount failed. */
+ * caller's terminal. Exit codes are those of mount(8): 1 wrong usage, 2 the system refused what is needed for any mount
+ * (memory, a process), 32 the mount failed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -32,7 +33,7 @@
 #define PLSM_RELEASE "0.1.0"
 #endif
 
-enum { EXIT_USAGE = 1, EXIT_MOUNT = 32 };
+enum { EXIT_USAGE = 1, EXIT_SYSTEM = 2, EXIT_MOUNT = 32 };
 
 /* A daemon that was unmounted a moment ago may still be writing its last bytes. */
 static const uint64_t lock_wait_ns = 10000000000, lock_retry_ns = 50000000;
@@ -49,6 +50,13 @@ static plsm_status open_store(struct fs *fs)
         status = plsm_open(options->store, (plsm_open_flags)flags, (const char *)options->store_options.data, &fs->db);
         if (status != PLSM_LOCKED || env_now_ns(env_posix()) - start_ns > lock_wait_ns)
             break;
+        char *elsewhere = mountpoint_of_store(options->store);
+        if (elsewhere) { /* this one is not about to end */
+            status = fail(status, "%s: the store is mounted on %s already; unmount it first: fusermount3 -u %s",
+                          options->store, elsewhere, elsewhere);
+            mem_free(elsewhere);
+            break;
+        }
         env_sleep_ns(env_posix(), lock_retry_ns);
     }
     if (status == PLSM_NO_STORE)
@@ -104,8 +112,9 @@ static plsm_status make_session(struct fs *fs)
     if (status == PLSM_OK)
         status = append_escaped(&list, "fsname", fs->options.store);
     if (status == PLSM_OK)
-        status = buf_printf(&list, ",subtype=plsm,default_permissions%s%s", fs->options.read_only ? ",ro" : "",
-                            fs->options.allow_other || geteuid() == 0 ? ",allow_other" : "");
+        status = buf_printf(&list, ",subtype=plsm,default_permissions%s%s%s", fs->options.read_only ? ",ro" : "",
+                            fs->options.allow_other || geteuid() == 0 ? ",allow_other" : "",
+                            fs->options.debug ? ",debug" : "");
     if (status == PLSM_OK)
         status = buf_append(&list, "", 1);
     if (status == PLSM_OK) {
@@ -212,6 +221,19 @@ static void tear_down(struct fs *fs)
     mutex_destroy(&fs->error_lock);
 }
 
+static void set_defaults(struct fs *fs, const struct mount_options *options)
+{
+    fs->options = *options;
+    fs->owner = getuid();
+    fs->owner_group = getgid();
+    fs->default_uid = options->uid == OPTION_ID_UNSET ? fs->owner : options->uid;
+    fs->default_gid = options->gid == OPTION_ID_UNSET ? fs->owner_group : options->gid;
+    fs->default_file_mode = S_IFREG | (0666 & ~options->file_mask);
+    fs->default_directory_mode = S_IFDIR | (0777 & ~options->directory_mask);
+    fs->names_durability = options->sync || options->dirsync ? PLSM_SYNC : PLSM_NONE;
+    fs->content_durability = options->sync ? PLSM_SYNC : PLSM_NONE;
+}
+
 /* Mounts and serves; returns the exit code. `pipe_fd` -1: in the foreground. */
 static int run(struct mount_options *options, int pipe_fd)
 {
@@ -219,18 +241,16 @@ static int run(struct mount_options *options, int pipe_fd)
     char *store_path = NULL, *mount_path = NULL;
     int code = 0;
     if (!fs) {
-        report(pipe_fd, EXIT_MOUNT, "no memory");
-        return EXIT_MOUNT;
+        report(pipe_fd, EXIT_SYSTEM, "no memory");
+        return EXIT_SYSTEM;
     }
-    fs->options = *options;
-    fs->owner = getuid();
-    fs->owner_group = getgid();
+    set_defaults(fs, options);
     mutex_init(&fs->ticker_lock);
     condition_init(&fs->ticker_wake);
     mutex_init(&fs->control_lock);
     mutex_init(&fs->error_lock);
     session_block_signals();
-    openlog("plsmd", LOG_PID, LOG_DAEMON);
+    openlog("plsmd", LOG_PID | (pipe_fd < 0 ? LOG_PERROR : 0), LOG_DAEMON);
     plsm_status status = start(fs, &store_path, &mount_path);
     if (status != PLSM_OK) {
         code = EXIT_MOUNT;
@@ -284,12 +304,12 @@ static int daemonise(struct mount_options *options)
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
         fprintf(stderr, "mount.plsm: pipe: %s\n", strerror(errno));
-        return EXIT_MOUNT;
+        return EXIT_SYSTEM;
     }
     pid_t child = fork();
     if (child < 0) {
         fprintf(stderr, "mount.plsm: fork: %s\n", strerror(errno));
-        return EXIT_MOUNT;
+        return EXIT_SYSTEM;
     }
     if (child == 0) {
         close(ends[0]);
@@ -299,6 +319,19 @@ static int daemonise(struct mount_options *options)
     int code = wait_for_report(child, ends[0]);
     close(ends[0]);
     return code;
+}
+
+/* mount(8) passes its own -f, "fake": do all but the mount. */
+static bool called_by_mount(void)
+{
+    char path[32], name[16] = "";
+    snprintf(path, sizeof path, "/proc/%ld/comm", (long)getppid());
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    bool read = fgets(name, sizeof name, file) != NULL;
+    fclose(file);
+    return read && strcmp(name, "mount\n") == 0;
 }
 
 int main(int argc, char **argv)
@@ -313,6 +346,12 @@ int main(int argc, char **argv)
         printf("%s%s", mount_usage, plsm_options_help());
     } else if (options.version) {
         printf("mount.plsm %s\n", PLSM_RELEASE);
+    } else if (options.foreground && !options.debug && called_by_mount()) {
+        code = 0;
+    } else if (options.remount) {
+        status = mountpoint_remount(options.directory, options.read_only, (const char *)options.kernel_options.data);
+        code = status == PLSM_OK ? 0 : EXIT_MOUNT;
+        report(-1, code, plsm_message());
     } else {
         code = options.foreground ? run(&options, -1) : daemonise(&options);
     }

@@ -64,30 +64,65 @@ static void unescape(char *text)
     *to = 0;
 }
 
-/* Whether the topmost mount on `path` is one of plsm. Lines are: id parent major:minor root mount-point options
- * [fields...] - type source options (proc(5)). */
-static bool is_plsm_mount(const char *path)
+/* One line of /proc/self/mountinfo; the texts are in the line. */
+struct mount_line {
+    char *directory, *source, *options; /* the last: of the superblock */
+    bool is_plsm;
+};
+
+/* Lines are: id parent major:minor root mount-point options [fields...] - type source options (proc(5)). */
+static bool parse_line(char *line, struct mount_line *out)
+{
+    char *field = line, *type = strstr(line, " - ");
+    for (int i = 0; i < 4 && field; i++)
+        field = strchr(field, ' ') ? strchr(field, ' ') + 1 : NULL;
+    char *end = field ? strchr(field, ' ') : NULL;
+    char *source = type ? strchr(type + 3, ' ') : NULL, *options = source ? strchr(source + 1, ' ') : NULL;
+    if (!end || !options)
+        return false;
+    *end = *source = *options = 0;
+    *out = (struct mount_line){field, source + 1, options + 1, strcmp(type + 3, "fuse.plsm") == 0};
+    out->options[strcspn(out->options, "\n")] = 0;
+    unescape(out->directory);
+    unescape(out->source);
+    return true;
+}
+
+/* Finds the topmost mount on `directory`, or, with `source` instead, a plsm mount of that store. What it says of it is
+ * copied (allocated, to be freed with mem_free; NULL on failure): the superblock's options, or the directory. */
+static char *find_mount(const char *directory, const char *source)
 {
     FILE *file = fopen("/proc/self/mountinfo", "re");
     char *line = NULL;
     size_t capacity = 0;
-    bool found = false;
+    struct buf found = {0};
+    struct mount_line m;
     while (file && getline(&line, &capacity, file) > 0) {
-        char *field = line, *type = strstr(line, " - ");
-        for (int i = 0; i < 4 && field; i++)
-            field = strchr(field, ' ') ? strchr(field, ' ') + 1 : NULL;
-        char *end = field ? strchr(field, ' ') : NULL;
-        if (!end || !type)
+        if (!parse_line(line, &m) || (directory ? strcmp(m.directory, directory) : strcmp(m.source, source)) != 0)
             continue;
-        *end = 0;
-        unescape(field);
-        if (strcmp(field, path) == 0)
-            found = strncmp(type + 3, "fuse.plsm ", 10) == 0;
+        if (!m.is_plsm && !directory)
+            continue;
+        const char *said = directory ? m.options : m.directory;
+        buf_free(&found); /* what is mounted later covers this */
+        if (m.is_plsm && buf_append(&found, said, strlen(said) + 1) != PLSM_OK)
+            buf_free(&found);
     }
     free(line);
     if (file)
         fclose(file);
-    return found;
+    return (char *)found.data;
+}
+
+static bool is_plsm_mount(const char *path)
+{
+    char *options = find_mount(path, NULL);
+    mem_free(options);
+    return options != NULL;
+}
+
+char *mountpoint_of_store(const char *store)
+{
+    return find_mount(NULL, store);
 }
 
 /* Takes away a mount that nobody answers any more. */
@@ -170,4 +205,88 @@ plsm_status mountpoint_mount(const char *path, int (*mount)(void *arg, const cha
             *c = ';';
     return fail(PLSM_PERMISSION, "%s: cannot mount: %s", path,
                 said[0] ? said : "the kernel refused it (in a container: CAP_SYS_ADMIN is needed)");
+}
+
+/* --- remount ------------------------------------------------------------------------------------------------------ */
+
+static const struct mount_flag {
+    const char *name;
+    unsigned long flag;
+    bool clears;
+    unsigned long of_statvfs; /* the same in statvfs(3) */
+} mount_flags[] = {
+    {"nodev", MS_NODEV, false, ST_NODEV},       {"dev", MS_NODEV, true, 0},
+    {"nosuid", MS_NOSUID, false, ST_NOSUID},    {"suid", MS_NOSUID, true, 0},
+    {"noexec", MS_NOEXEC, false, ST_NOEXEC},    {"exec", MS_NOEXEC, true, 0},
+    {"noatime", MS_NOATIME, false, ST_NOATIME}, {"sync", MS_SYNCHRONOUS, false, ST_SYNCHRONOUS},
+    {"dirsync", MS_DIRSYNC, false, 0},
+};
+
+/* Whether the store was opened for reading only, which no remount can change: the control file tells. */
+static bool store_is_read_only(const char *path)
+{
+    struct buf name = {0};
+    char line[512];
+    bool read_only = false;
+    FILE *file = buf_printf(&name, "%s/.stats", path) == PLSM_OK && buf_append(&name, "", 1) == PLSM_OK
+                     ? fopen((char *)name.data, "re")
+                     : NULL;
+    while (file && fgets(line, sizeof line, file))
+        read_only = read_only || strcmp(line, "store.read_only 1\n") == 0;
+    if (file)
+        fclose(file);
+    buf_free(&name);
+    return read_only;
+}
+
+/* The flags that `list` changes in those of the mount. What the daemon has to do something for cannot be changed. */
+static plsm_status new_flags(const char *path, const char *list, const char *super_options, unsigned long *flags)
+{
+    struct statvfs space;
+    if (statvfs(path, &space) != 0)
+        return fail_errno(errno, path, "mount point");
+    *flags = strstr(super_options, "dirsync") ? MS_DIRSYNC : 0;
+    for (size_t i = 0; i < sizeof mount_flags / sizeof mount_flags[0]; i++)
+        if (space.f_flag & mount_flags[i].of_statvfs)
+            *flags |= mount_flags[i].flag;
+    unsigned long durable = *flags & (MS_SYNCHRONOUS | MS_DIRSYNC);
+    while (*list) {
+        size_t size = strcspn(list, ",");
+        for (size_t i = 0; i < sizeof mount_flags / sizeof mount_flags[0]; i++)
+            if (slice_equal(slice(list, size), slice_of(mount_flags[i].name)))
+                *flags = mount_flags[i].clears ? *flags & ~mount_flags[i].flag : *flags | mount_flags[i].flag;
+        list += size + (list[size] == ',');
+    }
+    if ((*flags & (MS_SYNCHRONOUS | MS_DIRSYNC)) != durable)
+        return fail(PLSM_UNSUPPORTED, "%s: a remount cannot turn on sync or dirsync; unmount it and mount it again",
+                    path);
+    return PLSM_OK;
+}
+
+plsm_status mountpoint_remount(const char *directory, bool read_only, const char *list)
+{
+    char *path = NULL, *super_options = NULL;
+    unsigned long flags = 0;
+    TRY(absolute_path(directory, "mount point", &path));
+    super_options = find_mount(path, NULL);
+    plsm_status status = PLSM_OK;
+    if (!super_options)
+        status = fail(PLSM_NOT_FOUND, "%s: no plsm store is mounted there, so there is nothing to remount", directory);
+    else if (geteuid() != 0)
+        status = fail(PLSM_PERMISSION, "%s: only root can remount; unmount it and mount it again: fusermount3 -u %s",
+                      directory, directory);
+    else if (!read_only && store_is_read_only(path))
+        status =
+            fail(PLSM_READ_ONLY,
+                 "%s: the store was opened read-only, which a remount cannot change; unmount it and mount it again",
+                 directory);
+    if (status == PLSM_OK)
+        status = new_flags(path, list, super_options, &flags);
+    if (status == PLSM_OK && mount(NULL, path, NULL, MS_REMOUNT | (read_only ? MS_RDONLY : 0) | flags, NULL) != 0)
+        status = errno == EBUSY
+                     ? fail(PLSM_LOCKED, "%s: cannot be made read-only: files are open for writing", directory)
+                     : fail_errno(errno, directory, "remount");
+    mem_free(path);
+    mem_free(super_options);
+    return status;
 }

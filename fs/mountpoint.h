@@ -14,6 +14,15 @@ plsm_status absolute_path(const char *given, const char *what, char **out);
  * and the caller's to free with mem_free. Fails with a message for the user. */
 plsm_status mountpoint_prepare(const char *directory, char **path);
 
+/* Where a store, by its absolute path, is mounted in this mount namespace: allocated, the caller's to free with
+ * mem_free; NULL: nowhere. The mount may be dead. */
+char *mountpoint_of_store(const char *store);
+
+/* Makes the mount on `directory` read-only or not, and changes its flags by a list of mount options as libfuse takes
+ * them ("nosuid,exec"); flags that are not in it stay. The daemon goes on as it is. Fails with a message for the user:
+ * no plsm store is mounted there, not root, the store itself was opened read-only, files are open for writing. */
+plsm_status mountpoint_remount(const char *directory, bool read_only, const char *list);
+
 /* Mounts by `mount` (with `arg`), which returns 0 or not, and collects what it and fusermount3 say on standard error
  * into one line. */
 plsm_status mountpoint_mount(const char *path, int (*mount)(void *arg, const char *path), void *arg);

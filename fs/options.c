@@ -13,7 +13,8 @@ const char mount_usage[] =
     "Mounts the plsm store in the directory STORE on DIRECTORY: file names are keys, contents are values.\n"
     "End it with: fusermount3 -u DIRECTORY (or umount as root).\n"
     "\n"
-    "  -f             stay in the foreground\n"
+    "  -f             stay in the foreground; messages go to standard error too\n"
+    "  -d             the same, and tell each request of the kernel\n"
     "  -h, --help     this text\n"
     "  -V, --version  the version\n"
     "  -s -n -v       accepted, as mount(8) passes them\n"
@@ -21,8 +22,13 @@ const char mount_usage[] =
     "Options of the mount (-o):\n"
     "  create                make the store when there is none\n"
     "  ro, rw                read-only (also beside a process that writes), or read and write (default)\n"
+    "  remount               change ro, rw and the flags below of the mount that is there\n"
     "  publish_interval=30   seconds after which what a program has written to a file that it keeps open is\n"
     "                        published in the store; 0: only when it is closed or synced\n"
+    "  sync, dirsync         what is changed survives power loss before the call returns: all, or names only\n"
+    "  xattr                 keep extended attributes, and show user.plsm.* (where a file stands, its digest)\n"
+    "  uid=N gid=N           owner of what has none in the store (default: who mounts)\n"
+    "  umask=022             permissions that such files and directories lack; fmask=, dmask=: of one kind\n"
     "  show_control          list .stats in the root (it can be read in any case)\n"
     "  transport=auto        how requests come: uring (FUSE over io_uring), dev (/dev/fuse), auto (the former where\n"
     "                        the kernel offers it); uring turns the kernel's switch on where root mounts\n"
@@ -30,44 +36,56 @@ const char mount_usage[] =
     "  xattr                 keep extended attributes, and show user.plsm.* (where a file stands, its digest)\n"
     "  allow_other           let other users in too (root's mounts do so anyway)\n"
     "  default_permissions   always the case; accepted\n"
-    "  dev nodev suid nosuid exec noexec sync async dirsync noatime ...   as mount(8) says\n"
+    "  dev nodev suid nosuid exec noexec noatime relatime user nofail ...   as mount(8) says\n"
     "\n"
     "Options of the store (-o); a mount has the defaults buffer_size=8M,cache_size=16M:\n";
 
 enum action {
-    IGNORED, /* accepted, without a meaning here */
-    KERNEL,  /* passed on to libfuse, which makes mount flags of it */
-    FLAG,    /* sets a bool */
-    /* with a value */
+    IGNORED,     /* accepted, without a meaning here */
+    KERNEL,      /* passed on to libfuse, which makes mount flags of it */
+    FLAG,        /* sets a bool */
+    NO_FLAG,     /* clears it */
+    KERNEL_FLAG, /* sets a bool and is passed on */
+    KERNEL_NO_FLAG,
     SECONDS,      /* a number of seconds */
     THREAD_COUNT, /* a number of threads */
+    ID,           /* a number of a user or group */
+    MASK,         /* permissions, octal */
+    MASK_BOTH,    /* those of files and of directories */
     TRANSPORT,    /* the name of one */
+    OF_A_MOUNT,   /* what mount(8) found in the mount table: only with remount */
 };
 
 static const struct mount_option {
     const char *name;
     enum action action;
-    size_t offset; /* of the bool, in struct mount_options */
+    size_t offset; /* of the member, in struct mount_options */
 } table[] = {
     {"create", FLAG, offsetof(struct mount_options, create)},
     {"show_control", FLAG, offsetof(struct mount_options, show_control)},
     {"allow_other", FLAG, offsetof(struct mount_options, allow_other)},
     {"xattr", FLAG, offsetof(struct mount_options, xattr)},
     {"ro", FLAG, offsetof(struct mount_options, read_only)},
-    {"rw", IGNORED, 0},
+    {"rw", NO_FLAG, offsetof(struct mount_options, read_only)},
+    {"remount", FLAG, offsetof(struct mount_options, remount)},
     {"default_permissions", IGNORED, 0},
     {"publish_interval", SECONDS, 0},
     {"threads", THREAD_COUNT, 0},
     {"transport", TRANSPORT, 0},
+    {"uid", ID, offsetof(struct mount_options, uid)},
+    {"gid", ID, offsetof(struct mount_options, gid)},
+    {"umask", MASK_BOTH, 0},
+    {"fmask", MASK, offsetof(struct mount_options, file_mask)},
+    {"dmask", MASK, offsetof(struct mount_options, directory_mask)},
     {"dev", KERNEL, 0},
     {"nodev", KERNEL, 0},
     {"suid", KERNEL, 0},
     {"nosuid", KERNEL, 0},
     {"exec", KERNEL, 0},
     {"noexec", KERNEL, 0},
-    {"sync", KERNEL, 0},
-    {"async", KERNEL, 0},
-    {"dirsync", KERNEL, 0},
+    {"sync", KERNEL_FLAG, offsetof(struct mount_options, sync)},
+    {"async", KERNEL_NO_FLAG, offsetof(struct mount_options, sync)},
+    {"dirsync", KERNEL_FLAG, offsetof(struct mount_options, dirsync)},
     {"noatime", KERNEL, 0},
     /* Reading changes no times here, so these mean nothing; the rest is for mount(8) and fstab(5). */
     {"atime", IGNORED, 0},
@@ -87,8 +105,20 @@ static const struct mount_option {
     {"user", IGNORED, 0},
     {"nouser", IGNORED, 0},
     {"users", IGNORED, 0},
+    {"nousers", IGNORED, 0},
     {"owner", IGNORED, 0},
+    {"noowner", IGNORED, 0},
     {"group", IGNORED, 0},
+    {"nogroup", IGNORED, 0},
+    {"uhelper", IGNORED, 0},
+    {"helper", IGNORED, 0},
+    {"silent", IGNORED, 0},
+    {"loud", IGNORED, 0},
+    {"user_id", OF_A_MOUNT, 0},
+    {"group_id", OF_A_MOUNT, 0},
+    {"max_read", OF_A_MOUNT, 0},
+    {"fsname", OF_A_MOUNT, 0},
+    {"subtype", OF_A_MOUNT, 0},
 };
 
 static const struct mount_option *find(plsm_slice name)
@@ -106,19 +136,23 @@ static plsm_status append_option(struct buf *list, plsm_slice option)
     return buf_append(list, option.data, option.size);
 }
 
-static plsm_status parse_number(plsm_slice option, plsm_slice value, uint64_t least, uint64_t most, uint64_t *out)
+/* A number in that base, 8 or 10, from `least` to `most`. */
+static plsm_status parse_number(plsm_slice option, plsm_slice value, unsigned base, uint64_t least, uint64_t most,
+                                uint64_t *out)
 {
-    const char *digits = value.data;
-    bool good = value.size > 0 && value.size < 10;
+    const char *digits = value.data, last = (char)('0' + base - 1);
+    bool good = value.size > 0 && value.size <= 10;
     *out = 0;
     for (size_t i = 0; i < value.size && good; i++) {
-        good = digits[i] >= '0' && digits[i] <= '9';
-        *out = *out * 10 + (uint64_t)(digits[i] - '0');
+        good = digits[i] >= '0' && digits[i] <= last;
+        *out = *out * base + (uint64_t)(digits[i] - '0');
     }
-    if (!good || *out < least || *out > most)
-        return fail(PLSM_INVALID, "option %.*s: must be a number from %llu to %llu", (int)option.size,
-                    (const char *)option.data, (unsigned long long)least, (unsigned long long)most);
-    return PLSM_OK;
+    if (good && *out >= least && *out <= most)
+        return PLSM_OK;
+    return fail(PLSM_INVALID,
+                base == 8 ? "option %.*s: must be an octal number from %llo to %llo"
+                          : "option %.*s: must be a number from %llu to %llu",
+                (int)option.size, (const char *)option.data, (unsigned long long)least, (unsigned long long)most);
 }
 
 static plsm_status parse_transport(plsm_slice value, enum transport_kind *out)
@@ -134,32 +168,65 @@ static plsm_status parse_transport(plsm_slice value, enum transport_kind *out)
     return fail(PLSM_INVALID, "option transport: must be auto, uring or dev");
 }
 
-static plsm_status apply(const struct mount_option *known, plsm_slice option, plsm_slice value, bool has_value,
-                         struct mount_options *out)
+static plsm_status apply_value(const struct mount_option *known, plsm_slice option, plsm_slice value,
+                               struct mount_options *out)
 {
     uint64_t number = 0;
-    bool takes_value = known->action >= SECONDS;
-    if (takes_value != has_value && known->action != IGNORED)
-        return fail(PLSM_INVALID, "option %.*s: %s", (int)option.size, (const char *)option.data,
-                    takes_value ? "needs a value" : "takes no value");
     switch (known->action) {
-    case IGNORED:
-        break;
-    case KERNEL:
-        return append_option(&out->kernel_options, option);
-    case FLAG:
-        *(bool *)((char *)out + known->offset) = true;
-        break;
     case SECONDS:
-        TRY(parse_number(option, value, 0, 86400, &number));
+        TRY(parse_number(option, value, 10, 0, 86400, &number));
         out->publish_interval_ns = number * 1000000000;
         break;
     case THREAD_COUNT:
-        TRY(parse_number(option, value, 1, TRANSPORT_THREADS_MAX, &number));
+        TRY(parse_number(option, value, 10, 1, TRANSPORT_THREADS_MAX, &number));
         out->transport.threads = (unsigned)number;
         break;
     case TRANSPORT:
         return parse_transport(value, &out->transport.kind);
+    case ID:
+        TRY(parse_number(option, value, 10, 0, UINT32_MAX - 1, &number));
+        *(uint32_t *)((char *)out + known->offset) = (uint32_t)number;
+        break;
+    case MASK:
+        TRY(parse_number(option, value, 8, 0, 0777, &number));
+        *(uint32_t *)((char *)out + known->offset) = (uint32_t)number;
+        break;
+    default:
+        TRY(parse_number(option, value, 8, 0, 0777, &number));
+        out->file_mask = out->directory_mask = (uint32_t)number;
+        break;
+    }
+    return PLSM_OK;
+}
+
+static plsm_status apply(const struct mount_option *known, plsm_slice option, plsm_slice value, bool has_value,
+                         struct mount_options *out)
+{
+    bool *flag = (bool *)((char *)out + known->offset);
+    bool takes_value = known->action >= SECONDS && known->action <= TRANSPORT;
+    if (takes_value != has_value && known->action != IGNORED && known->action != OF_A_MOUNT)
+        return fail(PLSM_INVALID, "option %.*s: %s", (int)option.size, (const char *)option.data,
+                    takes_value ? "needs a value" : "takes no value");
+    if (takes_value)
+        return apply_value(known, option, value, out);
+    switch (known->action) {
+    case FLAG:
+        *flag = true;
+        break;
+    case NO_FLAG:
+        *flag = false;
+        break;
+    case KERNEL:
+        return append_option(&out->kernel_options, option);
+    case KERNEL_FLAG:
+    case KERNEL_NO_FLAG:
+        *flag = known->action == KERNEL_FLAG;
+        return append_option(&out->kernel_options, option);
+    case OF_A_MOUNT:
+        out->of_a_mount = out->of_a_mount ? out->of_a_mount : known->name;
+        break;
+    default:
+        break;
     }
     return PLSM_OK;
 }
@@ -213,6 +280,9 @@ static plsm_status parse_dash(char **argv, struct mount_options *out, int *used)
         case 'f':
             out->foreground = true;
             break;
+        case 'd':
+            out->foreground = out->debug = true;
+            break;
         case 'h':
             out->help = true;
             break;
@@ -257,6 +327,8 @@ static plsm_status parse_arguments(int argc, char **argv, struct mount_options *
     }
     if (out->help || out->version)
         return PLSM_OK;
+    if (out->of_a_mount && !out->remount)
+        return fail(PLSM_INVALID, "unknown option: %s", out->of_a_mount);
     if (!out->store || !out->directory || !*out->store || !*out->directory)
         return fail(PLSM_INVALID, "%s is missing", out->store && *out->store ? "DIRECTORY" : "STORE");
     return PLSM_OK;
@@ -282,7 +354,11 @@ static plsm_status default_option(struct buf *list, const char *name, const char
 
 plsm_status mount_options_parse(int argc, char **argv, struct mount_options *out)
 {
-    *out = (struct mount_options){.publish_interval_ns = UINT64_C(30) * 1000000000};
+    *out = (struct mount_options){.publish_interval_ns = UINT64_C(30) * 1000000000,
+                                  .uid = OPTION_ID_UNSET,
+                                  .gid = OPTION_ID_UNSET,
+                                  .file_mask = 022,
+                                  .directory_mask = 022};
     TRY(parse_arguments(argc, argv, out));
     TRY(default_option(&out->store_options, "buffer_size", "8M"));
     TRY(default_option(&out->store_options, "cache_size", "16M"));

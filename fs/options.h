@@ -10,14 +10,22 @@
 
 struct mount_options {
     const char *store, *directory; /* from argv */
-    bool foreground, help, version;
+    bool foreground, debug, help, version;
     bool read_only, create, show_control, xattr;
+    bool remount;       /* change the flags of a mount that is there */
+    bool sync, dirsync; /* changes are durable before they are answered: all of them, or those of names */
     bool allow_other; /* asked for; root gets it in any case */
     uint64_t publish_interval_ns; /* 0: never */
     struct transport_options transport;
+    /* Of entries without attributes of their own (fs/inode.h). */
+    uint32_t uid, gid;                  /* OPTION_ID_UNSET: of who mounts */
+    uint32_t file_mask, directory_mask; /* permissions that they lack */
+    const char *of_a_mount;    /* an option only good with remount; NULL: none given; static */
     struct buf store_options;  /* for plsm_open, terminated; owned */
     struct buf kernel_options; /* for libfuse, terminated; owned */
 };
+
+#define OPTION_ID_UNSET UINT32_MAX
 
 /* Reads the command line. PLSM_INVALID: a message that names what is wrong. Free with mount_options_free in any case.
  * */

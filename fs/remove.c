@@ -71,7 +71,7 @@ static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct
             status = xattr_delete_all(fs, entry->attr.xattrs, batch);
     }
     if (status == PLSM_OK)
-        status = plsm_write(fs->db, batch, PLSM_NONE);
+        status = plsm_write(fs->db, batch, fs->names_durability);
     plsm_batch_destroy(batch);
     return status;
 }

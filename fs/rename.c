@@ -312,7 +312,7 @@ static int run(struct renaming *r)
     if (status == PLSM_OK && !r->exchange && !to->error)
         status = xattr_delete_all(r->fs, to->entry.attr.xattrs, r->batch);
     if (status == PLSM_OK)
-        status = plsm_write(r->fs->db, r->batch, PLSM_NONE);
+        status = plsm_write(r->fs->db, r->batch, r->fs->names_durability);
     finish_gone(r->fs, replaced, status == PLSM_OK);
     if (status == PLSM_TOO_LARGE)
         return r->name_too_long ? ENAMETOOLONG : EXDEV; /* too much for one batch: mv(1) copies instead */

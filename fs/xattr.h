@@ -8,10 +8,10 @@
  *   key     "fs.xattr" (8 bytes), id (8 bytes, big-endian), name (1 to 255 bytes, none of them NUL)
  *   meta    empty
  *   value   the value of the attribute, 0 to 65,536 bytes
- * The id stands in the attributes of the file (`xattrs` in fs/attr.h), whose meta follows it wherever it is moved; it is
- * given at the first attribute and never again: the inode number, or a new identifier where that is only made up from
- * the key. So an entry without the id has none, which costs no read. The first attribute is written in one batch with
- * the meta that holds the id, and all go in one batch with the name. Another layout will have another prefix.
+ * The id stands in the attributes of the file (`xattrs` in fs/attr.h), whose meta follows it wherever it is moved; it
+ * is given at the first attribute and never again: the inode number, or a new identifier where that is only made up
+ * from the key. So an entry without the id has none, which costs no read. The first attribute is written in one batch
+ * with the meta that holds the id, and all go in one batch with the name. Another layout will have another prefix.
  *
  * user.plsm.NAME are made up when asked for by name, read-only, and not listed, so that no copy takes them along
  * (fs/xattr_virtual.c): level, run, page, prediction, sha256.

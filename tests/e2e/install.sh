@@ -23,7 +23,8 @@ ok() # NAME COMMAND...
 root=$work/root
 install=(make -s DESTDIR="$root" PREFIX=/opt/plsm SBINDIR=/sbin)
 ok "make install" "${install[@]}" install
-for file in opt/plsm/bin/plsm opt/plsm/libexec/plsmd sbin/mount.plsm opt/plsm/lib/libplsm.a opt/plsm/lib/libplsm.so \
+for file in opt/plsm/bin/plsm opt/plsm/libexec/plsmd sbin/mount.plsm sbin/mount.fuse.plsm opt/plsm/lib/libplsm.a \
+    opt/plsm/lib/libplsm.so \
     opt/plsm/lib/pkgconfig/plsm.pc opt/plsm/include/plsm.h opt/plsm/share/man/man1/plsm.1 \
     opt/plsm/share/man/man8/mount.plsm.8; do
     ok "$file is installed" test -e "$root/$file"

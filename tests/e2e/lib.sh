@@ -28,7 +28,7 @@ lib_finish()
             umount -l "$mounted" 2>/dev/null
     done
     for pid in $(pgrep -x plsmd); do # ours only: they have a path below $WORK as their last argument
-        [[ $(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | tail -1) == "$WORK"/* ]] || continue
+        [[ $({ tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | tail -1) == "$WORK"/* ]] || continue
         for ((i = 0; i < 200; i++)); do
             kill -0 "$pid" 2>/dev/null || break
             sleep 0.05
@@ -89,7 +89,7 @@ daemon_of()
     local directory=${1:-$DIR} pid args
     for pid in $(pgrep -x plsmd); do
         args=()
-        mapfile -d '' -t args <"/proc/$pid/cmdline" 2>/dev/null
+        { mapfile -d '' -t args <"/proc/$pid/cmdline"; } 2>/dev/null
         [ ${#args[@]} -gt 0 ] && [ "${args[-1]}" = "$directory" ] && echo "$pid"
     done
 }

@@ -8,7 +8,7 @@ root=$([ "$(id -u)" -eq 0 ] && echo yes || echo no)
 counted() { awk -v name="fs.$1.count" '$1 == name { print $2 }' "$DIR/.stats"; }
 attributes() { getfattr -d -m - --absolute-names "$1" 2>/dev/null | grep '^[a-z]' | sort; }
 
-# --- off --------------------------------------------------------------------------------------------------------------
+# --- off -------------------------------------------------------------------------------------------------------------
 must_mount
 echo text >"$DIR/a"
 says 'Operation not supported' setfattr -n user.x -v y "$DIR/a"
@@ -17,7 +17,7 @@ ls -l "$DIR" >/dev/null
 for i in 1 2 3; do echo $i >>"$DIR/a"; done
 is "$(counted getxattr) $(counted setxattr) $(counted listxattr)" '0 0 0' "without the option the daemon is not asked"
 
-# --- on: what attr(5) says --------------------------------------------------------------------------------------------
+# --- on: what attr(5) says -------------------------------------------------------------------------------------------
 must_unmount
 must_mount xattr
 python3 - "$DIR" "$root" <<'PY' && pass || fail "what attr(5) says"
@@ -145,7 +145,7 @@ if [ "$root" = yes ] && command -v setcap >/dev/null; then
     done
 fi
 
-# --- copies -----------------------------------------------------------------------------------------------------------
+# --- copies ----------------------------------------------------------------------------------------------------------
 mkdir "$DIR/from" && echo one >"$DIR/from/1"
 setfattr -n user.dir -v d "$DIR/from"
 setfattr -n user.one -v 1 "$DIR/from/1"
@@ -165,7 +165,7 @@ ok tar -C "$DIR/tar" --xattrs --xattrs-include='*' -xf "$WORK/tar"
 is "$(attributes "$DIR/tar/1")" "$wanted" "tar"
 is "$(attributes "$DIR/tar")" 'user.dir="d"' "tar, the directory"
 
-# --- what plsm tells of a file ----------------------------------------------------------------------------------------
+# --- what plsm tells of a file ---------------------------------------------------------------------------------------
 virtual() { getfattr --only-values -n "user.plsm.$2" --absolute-names "$1" 2>/dev/null; }
 is "$(virtual "$DIR/from/1" level)" memory
 not getfattr -n user.plsm.page "$DIR/from/1"
@@ -191,7 +191,7 @@ must_mount xattr,index=traditional
 is "$(virtual "$DIR/cp/1500" page)" "$page"
 is "$(virtual "$DIR/cp/1500" prediction)" "$page index"
 
-# --- they stay, and go with their file --------------------------------------------------------------------------------
+# --- they stay, and go with their file -------------------------------------------------------------------------------
 must_unmount
 must_mount ro,xattr
 is "$(attributes "$DIR/tar/1")" "$wanted" "after a remount"

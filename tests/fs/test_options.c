@@ -49,6 +49,31 @@ START_TEST(test_accepted)
     ck_assert_int_eq(PARSE(&o, "s", "d", "-o", "memory=64M"), PLSM_OK); /* then sizes follow from it */
     ck_assert_str_eq((char *)o.store_options.data, "memory=64M");
     mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "s", "d"), PLSM_OK);
+    ck_assert_uint_eq(o.uid, OPTION_ID_UNSET);
+    ck_assert_uint_eq(o.gid, OPTION_ID_UNSET);
+    ck_assert_uint_eq(o.file_mask, 022);
+    ck_assert_uint_eq(o.directory_mask, 022);
+    ck_assert(!o.xattr && !o.sync && !o.dirsync && !o.remount && !o.debug);
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "-d", "s", "d", "-o", "uid=1000,gid=4294967294,umask=077,fmask=0137,sync,dirsync,xattr"),
+                     PLSM_OK);
+    ck_assert_uint_eq(o.uid, 1000);
+    ck_assert_uint_eq(o.gid, UINT32_MAX - 1);
+    ck_assert_uint_eq(o.file_mask, 0137);
+    ck_assert_uint_eq(o.directory_mask, 077);
+    ck_assert(o.xattr && o.sync && o.dirsync && o.debug && o.foreground);
+    ck_assert_str_eq((char *)o.kernel_options.data, "sync,dirsync");
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "s", "d", "-o", "ro,sync,rw,async"), PLSM_OK); /* the last one counts */
+    ck_assert(!o.read_only && !o.sync);
+    mount_options_free(&o);
+    /* as mount(8) calls it for "mount -o remount,ro DIRECTORY" */
+    ck_assert_int_eq(PARSE(&o, "s", "d", "-o", "ro,remount,nosuid,user_id=0,group_id=0,max_read=4096,subtype=plsm"),
+                     PLSM_OK);
+    ck_assert(o.remount && o.read_only);
+    ck_assert_str_eq((char *)o.kernel_options.data, "nosuid");
+    mount_options_free(&o);
     ck_assert_int_eq(PARSE(&o, "-h"), PLSM_OK);
     ck_assert(o.help);
     mount_options_free(&o);
@@ -79,6 +104,16 @@ START_TEST(test_refused)
         {"index=psychic", "index"},
         {"buffer_siz=1M", "unknown option"},
         {"=x", "unknown option"},
+        {"uid", "needs a value"},
+        {"uid=me", "must be a number"},
+        {"gid=4294967295", "must be a number"},
+        {"uid=99999999999", "must be a number"},
+        {"umask=8", "octal number from 0 to 777"},
+        {"umask=1000", "octal number"},
+        {"dmask=-1", "octal number"},
+        {"fmask=", "octal number"},
+        {"xattr=1", "takes no value"},
+        {"user_id=0", "unknown option: user_id"},
     };
     struct mount_options o;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
