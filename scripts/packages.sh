@@ -5,7 +5,7 @@
 packages_build="gcc libc6-dev make pkg-config libfuse3-dev fuse3 libssl-dev libxxhash-dev liburing-dev liblz4-dev libzstd-dev"
 # What the tests need beyond that. clang: the build must pass both compilers. mandoc: checks the manual pages.
 packages_test="check clang rsync mandoc man-db attr perl openssl e2fsprogs util-linux mount procps python3 tar diffutils \
-    findutils grep gnuplot-nox"
+    findutils grep gnuplot-nox git sqlite3 zip unzip xz-utils cpio patch ed file inotify-tools vim-tiny libcap2-bin"
 # Many real files of all sizes below /usr/include and /usr/share, for a download of 43 MB and nothing to configure:
 # 14,328 headers, 11,751 sources, 1,900 scripts and help texts, and fonts.
 packages_input="libboost1.74-dev golang-1.19-src vim-runtime fonts-noto-core"

@@ -50,6 +50,7 @@ def run(top, journal_path, seed):
     states, _ = read_journal(journal_path)
     now = {name: s[-1] for name, s in states.items()}
     number = seed * 1000000
+    held = []  # files that were synced and are not closed: what they have must survive all the same
     with open(journal_path, "a") as journal:
 
         def note(what, changes):
@@ -58,7 +59,7 @@ def run(top, journal_path, seed):
 
         while True:
             number += 1
-            kind = r.randrange(10)
+            kind = r.randrange(14)
             directory = f"d{r.randrange(6)}"
             name = f"{directory}/f{r.randrange(60)}"
             size = r.choice((0, 10, 100, 1000, 5000, 50000, 150000, 400000)) + r.randrange(50)
@@ -71,7 +72,36 @@ def run(top, journal_path, seed):
                         data = content(size, number)
                         for at in range(0, size, 65536):
                             f.write(data[at : at + 65536])
-                elif kind < 8:
+                elif kind == 6:
+                    changes = {name: (size, number)}
+                    note("try", changes)
+                    f = open(os.path.join(top, name), "wb")
+                    f.write(content(size, number))
+                    f.flush()
+                    os.fsync(f.fileno())
+                    held.append(f)
+                    if len(held) > 5:
+                        held.pop(0).close()
+                elif kind == 7:
+                    if now.get(name) is None:
+                        continue
+                    old, of = now[name]
+                    changes = {name: (old + size, of)}
+                    note("try", changes)
+                    with open(os.path.join(top, name), "ab") as f:
+                        f.write(content(old + size, of)[old:])
+                elif kind < 10:
+                    state = now.get(name)
+                    try:
+                        with open(os.path.join(top, name), "rb") as f:
+                            data = f.read()
+                    except FileNotFoundError:
+                        data = None
+                    if data != (content(*state) if state else None):
+                        print(f"{name}: read {data and len(data)} bytes, not {state}")
+                        return 1
+                    continue
+                elif kind < 12:
                     changes = {name: None}
                     if now.get(name) is None:
                         continue
