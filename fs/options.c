@@ -33,7 +33,6 @@ const char mount_usage[] =
     "  transport=auto        how requests come: uring (FUSE over io_uring), dev (/dev/fuse), auto (the former where\n"
     "                        the kernel offers it); uring turns the kernel's switch on where root mounts\n"
     "  threads=N             N threads answer the kernel (default: one per processor, two with uring)\n"
-    "  xattr                 keep extended attributes, and show user.plsm.* (where a file stands, its digest)\n"
     "  allow_other           let other users in too (root's mounts do so anyway)\n"
     "  default_permissions   always the case; accepted\n"
     "  dev nodev suid nosuid exec noexec noatime relatime user nofail ...   as mount(8) says\n"
