@@ -1,5 +1,6 @@
 /* Open files: reading, writing, and when what was written is published (fs/inode.h). */
 #include <errno.h>
+#include <fcntl.h>
 #include <syslog.h>
 
 #include "base/alloc.h"
@@ -8,6 +9,7 @@
 #include "fs/control.h"
 #include "fs/file.h"
 #include "fs/ops.h"
+#include "fs/push.h"
 #include "fs/transport.h"
 #include "fs/xattr.h"
 #include "base/banned.h"
@@ -72,6 +74,7 @@ int resize_content(struct fs *fs, struct inode *inode, uint64_t size)
     if (status == PLSM_OK)
         status = xattr_drop_capability(fs, inode);
     inode->failed = PLSM_OK; /* cutting off what a failed write began is a way to go on after it */
+    atomic_fetch_and(&inode->node->flags, (uint8_t)~NODE_FILLED); /* the kernel drops its pages */
     if (status == PLSM_OK && size == 0 && !inode->edit) {
         inode->written = inode->written || (!inode->fresh && inode->size > 0);
         inode->fresh = true;
@@ -93,6 +96,7 @@ static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
 {
     bool written = inode->written;
     int error = resize_content(fs, inode, 0);
+    uint32_t mode = inode->attr.mode;
     if (error)
         return error;
     if (inode->written && !written) {
@@ -104,6 +108,9 @@ static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
     if (!by_root && inode->attr.mode & S_IXGRP)
         inode->attr.mode &= ~(uint32_t)S_ISGID;
     inode_touch(fs, inode, true);
+    /* The kernel leaves these bits to us and so believes its own. */
+    if (inode->attr.mode != mode && fs->session)
+        fuse_lowlevel_notify_inval_inode(fs->session, (fuse_ino_t)(uintptr_t)inode->node, -1, 0);
     return 0;
 }
 
@@ -116,6 +123,7 @@ static void open_control(fuse_req_t req, struct fs *fs, struct fuse_file_info *f
     }
     fi->fh = (uintptr_t)text;
     fi->direct_io = 1; /* each open has a text of its own: nothing to cache */
+    fi->noflush = 1;
     if (fuse_reply_open(req, fi) != 0)
         control_release(fs, text);
 }
@@ -144,6 +152,8 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
             error = ESTALE;
         else if (fi->flags & O_TRUNC)
             error = truncate_at_open(fs, inode, fuse_req_ctx(req)->uid == 0);
+        else if (!writes && !(fi->flags & O_DIRECT))
+            push_content(fs, inode);
         mutex_unlock(&inode->lock);
     }
     tree_unshare(&fs->nodes);
@@ -191,6 +201,8 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
     plsm_status status = read_content(fs, inode, (uint64_t)offset, data, size, &got);
     mutex_unlock(&inode->lock);
     tree_unshare(&fs->nodes);
+    if (!(inode->node->flags & NODE_FILLED))
+        atomic_fetch_or(&inode->node->flags, NODE_FILLED);
     if (status == PLSM_OK)
         fuse_reply_buf(req, data, got);
     else

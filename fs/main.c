@@ -163,6 +163,7 @@ static plsm_status start(struct fs *fs, char **store_path, char **mount_path)
     TRY(node_table_init(&fs->nodes));
     TRY(make_root(fs));
     TRY(make_session(fs));
+    fs->options.transport.init_flags = session_init_flags();
     TRY(transport_create(fs->session, &fs->options.transport, &fs->transport));
     return mountpoint_mount(*mount_path, mount_session, fs->session);
 }

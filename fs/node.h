@@ -14,8 +14,8 @@
  *   2. the lock of an inode (fs/inode.h). Two at once only under the exclusive tree lock.
  *   3. the table lock, private to node.c and inode.c: lookup counts, the hash table, the list of dirty inodes. Held for
  *      a few instructions, never across a call of the store.
- * `parent`, `piece` and `flags` change under the exclusive tree lock, except that NODE_IMPLIED and NODE_STALE are set
- * and cleared under the shared one too (atomically). */
+ * `parent`, `piece` and `flags` change under the exclusive tree lock, except that NODE_IMPLIED, NODE_STALE and
+ * NODE_FILLED are set and cleared under the shared one too (atomically). */
 #ifndef FS_NODE_H
 #define FS_NODE_H
 
@@ -39,6 +39,7 @@ enum node_flags {
     NODE_GONE = 16,     /* unlinked or replaced: no longer in the table */
     NODE_STALE = 32,    /* the kernel may have cached content that could not be published: drop it at the next open */
     NODE_PINS = 64,     /* gone, and holds its inode until the kernel forgets it (inode_pin) */
+    NODE_FILLED = 128,  /* the kernel has been given content, and most likely still has it (fs/push.h) */
 };
 
 struct node {

@@ -1,6 +1,7 @@
 /* The session with the kernel: what is negotiated, the loop, its end, and errors. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -90,6 +91,11 @@ static void init(void *userdata, struct fuse_conn_info *connection)
     want |= FUSE_CAP_HANDLE_KILLPRIV;
     connection->want = want & connection->capable;
     connection->time_gran = 1;
+}
+
+uint32_t session_init_flags(void)
+{
+    return FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV;
 }
 
 /* timed_NAME: calls fs_NAME and notes how long that took. The request is gone afterwards. */

@@ -183,6 +183,7 @@ struct init_channel {
     struct transport *transport;
     int fd;
     int error;       /* of the reply, or of sending it */
+    uint32_t flags;  /* to be added to the reply */
     bool take_uring; /* it is offered, and to be taken */
 };
 
@@ -205,6 +206,7 @@ static ssize_t reply_to_init(struct channel *channel, const struct iovec *parts,
         init->transport->payload_bytes = most;
     if (size < sizeof out)
         init->take_uring = false;
+    out.flags |= init->error == 0 ? init->flags : 0;
     if (init->take_uring && init->error == 0) {
         out.flags |= FUSE_INIT_EXT;
         out.flags2 |= RING_OFFERED_FLAGS2;
@@ -216,14 +218,13 @@ static ssize_t reply_to_init(struct channel *channel, const struct iovec *parts,
     return written;
 }
 
-static bool is_offered(const void *message, size_t size)
+/* What the kernel says in INIT; older ones say less. */
+static struct fuse_init_in read_offer(const void *message, size_t size)
 {
-    struct fuse_in_header in;
     struct fuse_init_in init = {0};
-    if (size < sizeof in + sizeof init)
-        return false;
-    memcpy(&init, (const uint8_t *)message + sizeof in, sizeof init);
-    return init.flags & FUSE_INIT_EXT && init.flags2 & RING_OFFERED_FLAGS2;
+    size -= sizeof(struct fuse_in_header);
+    memcpy(&init, (const uint8_t *)message + sizeof(struct fuse_in_header), size < sizeof init ? size : sizeof init);
+    return init;
 }
 
 /* That this process may run on, as far as there can be threads for them. */
@@ -246,7 +247,9 @@ static plsm_status answer_init(struct transport *transport, int fd, void *messag
     if (got < (ssize_t)sizeof in)
         return fail(PLSM_IO, "the kernel did not begin the mount: %s", got < 0 ? strerror(errno) : "too short");
     memcpy(&in, message, sizeof in);
-    bool offered = is_offered(message, (size_t)got);
+    struct fuse_init_in offer = read_offer(message, (size_t)got);
+    bool offered = offer.flags & FUSE_INIT_EXT && offer.flags2 & RING_OFFERED_FLAGS2;
+    init.flags = offer.flags & transport->options.init_flags;
     init.take_uring = offered && transport->options.kind != TRANSPORT_DEV && ring_possible();
     if (transport->options.kind == TRANSPORT_URING && !init.take_uring)
         return fail(PLSM_UNSUPPORTED, "transport=uring: %s",

@@ -23,6 +23,7 @@
 #define FS_TRANSPORT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 
@@ -38,6 +39,9 @@ enum transport_kind {
 struct transport_options {
     enum transport_kind kind;
     unsigned threads; /* 0: one for each processor that the process may run on, over io_uring two */
+    /* Flags (FUSE_* of linux/fuse.h) added to the reply to INIT where the kernel offers them: libfuse 3.14 takes
+     * FUSE_CAP_PARALLEL_DIROPS and FUSE_CAP_HANDLE_KILLPRIV for wishes and does not pass them on. */
+    uint32_t init_flags;
 };
 
 enum { TRANSPORT_THREADS_MAX = 64 };

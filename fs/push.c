@@ -1,0 +1,37 @@
+#include "fs/push.h"
+
+#include <fuse_lowlevel.h>
+
+#include "fs/ops.h"
+#include "base/banned.h"
+
+/* Whether this handle is the only one, and the store has what it will read. */
+static bool may_push(struct fs *fs, const struct inode *inode)
+{
+    if (!fs->session || inode->edit || inode->fresh || inode_content_dirty(inode) ||
+        inode->node->flags & (NODE_FILLED | NODE_STALE | NODE_GONE))
+        return false;
+    mutex_lock(&fs->nodes.lock);
+    bool only = inode->handles == 1;
+    mutex_unlock(&fs->nodes.lock);
+    return only;
+}
+
+void push_content(struct fs *fs, struct inode *inode)
+{
+    struct path path;
+    plsm_pin pin;
+    if (!may_push(fs, inode) || node_path(inode->node, &path) != PLSM_OK)
+        return;
+    if (inode->loaded && (inode->size == 0 || inode->size > PUSH_SIZE_MAX))
+        return;
+    if (plsm_get_pinned(fs->db, NULL, path_slice(&path), &pin) != PLSM_OK)
+        return;
+    if (!pin.large && pin.size > 0 && pin.size <= PUSH_SIZE_MAX) {
+        struct fuse_bufvec content = FUSE_BUFVEC_INIT(pin.value.size);
+        content.buf[0].mem = (void *)(uintptr_t)pin.value.data; /* only read from */
+        if (fuse_lowlevel_notify_store(fs->session, (fuse_ino_t)(uintptr_t)inode->node, 0, &content, 0) == 0)
+            atomic_fetch_or(&inode->node->flags, NODE_FILLED);
+    }
+    plsm_pin_release(fs->db, &pin);
+}

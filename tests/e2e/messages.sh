@@ -1,0 +1,97 @@
+#!/bin/bash
+# How many messages the kernel sends for everyday commands: each costs a wake-up, so they are what the speed of a mount
+# is made of. The bounds are the fewest with which the kernel can be answered rightly; more is a fault.
+cd "$(dirname "$0")/../.." || exit 3
+. tests/e2e/lib.sh
+
+# What .stats has counted so far, a name and a number per line; reading it sends the same messages each time.
+counted()
+{
+    sleep 0.05 # a message is counted behind its reply; cat reads with one number of messages however long the text
+    cat "$DIR/.stats" | sed -n 's/^fs\.\([a-z_]*\)\.count \([0-9]*\)$/\1 \2/p'
+}
+# What was sent between two such lists, less what reading one sends, as "name=number ...".
+sent()
+{
+    join <(sort "$1") <(sort "$2") | join -a 1 - <(sort "${3:-/dev/null}") |
+        awk '$3 - $2 - $4 > 0 { printf "%s%s=%d", n++ ? " " : "", $1, $3 - $2 - $4 }'
+}
+calibrate()
+{
+    counted >"$WORK/one"
+    counted >"$WORK/two"
+    join <(sort "$WORK/one") <(sort "$WORK/two") | awk '{ print $1, $3 - $2 }' >"$WORK/own"
+}
+# sends "NAME=MOST ..." COMMAND: run by bash in the mount; no message but these, and no more of each. Releases and
+# forgets are sent behind the command's back.
+sends()
+{
+    local bounds=" $1 " got item most over=
+    counted >"$WORK/one"
+    (cd "$DIR" && eval "$2") >"$WORK/out" 2>&1 </dev/null
+    counted >"$WORK/two"
+    got=$(sent "$WORK/one" "$WORK/two" "$WORK/own")
+    [ -z "${E2E_SHOW-}" ] || echo "$2: ${got:-none}"
+    for item in $got; do
+        most=${bounds##* "${item%=*}"=}
+        [ "$most" != "$bounds" ] && [ "${item#*=}" -le "${most%% *}" ] || over+=" $item"
+    done
+    [ -z "$over" ] && pass || fail "$2: more messages than ${1:-none}:$over"
+}
+# Makes the kernel forget names and content.
+cold()
+{
+    if [ -w /proc/sys/vm/drop_caches ]; then
+        drop_caches
+    else
+        remount "$options"
+        calibrate
+    fi
+}
+
+mkdir "$WORK/tree"
+for i in {1..20}; do echo "$i" >"$WORK/tree/f$i"; done
+tar -C "$WORK" -cf "$WORK/tree.tar" tree
+
+# Where a directory has changed, the kernel asks for its permissions anew before it goes through it again: one getattr.
+# The shell closes a copy of the descriptor before it writes, so it flushes twice. cp asks for the new name twice: first
+# whether it is there, then, as it makes it with O_EXCL, the kernel believes no negative entry.
+options=create
+must_mount
+calibrate
+echo hello >"$DIR/key"
+mkdir "$DIR/d"
+for i in {1..100}; do echo "$i" >"$DIR/d/f$i"; done
+cold
+sends 'lookup=1 open=1 release=1' 'cat key'
+is "$(cat "$WORK/out")" hello
+sends 'open=1 release=1' 'cat key'
+cold
+sends 'lookup=1' 'stat key'
+sends '' 'stat key'
+sends 'lookup=1 getattr=1 create=1 write=1 flush=2 release=1' 'echo x >new'
+sends 'open=1 write=1 flush=2 release=1' 'echo x >new'
+sends 'open=1 write=1 flush=2 release=1' 'echo y >>new'
+is "$(cat "$DIR/new")" $'x\ny'
+sends 'lookup=1' 'test -e absent'
+sends '' 'test -e absent'
+cold
+sends 'lookup=1 opendir=1 readdirplus=2 releasedir=1' 'ls -l d'
+is "$(grep -c ^- "$WORK/out")" 100
+sends 'getattr=1 opendir=1 readdirplus=2 releasedir=1' 'ls -l d'
+sends 'lookup=2 getattr=1 create=1 write=1 flush=1 release=1' "cp '$WORK/tree/f1' copy"
+sends 'getattr=2 unlink=1 forget=1' 'rm copy'
+sends 'lookup=2 getattr=2 rename=1 forget=1' 'mv new moved'
+cold
+sends 'lookup=1 opendir=2 readdirplus=2 releasedir=2 open=100 release=100' 'grep -r zzz d'
+cold
+sends 'lookup=1 getattr=1 opendir=1 readdirplus=2 releasedir=1 open=100 release=100' 'tar cf - d | cat'
+is "$(tar tf "$WORK/out" | wc -l)" 101
+sends 'getattr=1 opendir=1 readdirplus=2 releasedir=1 open=100 release=100' 'tar cf - d | cat'
+sends 'lookup=22 getattr=22 mkdir=1 create=20 write=20 setattr=63 flush=20 release=20' "tar xf '$WORK/tree.tar'"
+ok diff -r "$WORK/tree" "$DIR/tree"
+cold
+sends 'lookup=1 opendir=1 readdirplus=2 releasedir=1' 'du -s d'
+sends 'getattr=21 opendir=2 readdirplus=3 releasedir=2 unlink=20 rmdir=1 lookup=1 forget=30' 'rm -r tree'
+must_unmount
+check_store
