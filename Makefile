@@ -1,4 +1,4 @@
-# plsm: make | make test | make check-* | make bench | make install   (V=1 shows the commands)
+# plsm: make | make test | make check-* | make bench | make bench-mount | make install   (V=1 shows the commands)
 # SANITIZE=address,undefined or SANITIZE=thread builds into build-address,undefined/ or build-thread/.
 
 CC       ?= gcc
@@ -104,7 +104,7 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_env_memory crash/test_crash c
 THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=47 CORRUPT_STRIDE=17 MODEL_SETS=24 MODEL_LISTS=4
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
-.PHONY: unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak endure tidy
+.PHONY: bench-mount unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak endure tidy
 test: all $(TEST_BIN)
 	$(Q)tests/run.sh all tests/e2e/real.sh $(LONGEST) tests/lint.sh $(filter-out tests/e2e/real.sh,$(E2E)) \
 	    $(filter-out $(LONGEST),$(TEST_BIN))
@@ -156,6 +156,23 @@ bench: $(BUILD)/plsm
 # Eight processes on a mount whose daemon is killed every minute, for ENDURE_MINUTES (60).
 endure: all
 	$(Q)tests/endure.sh
+
+# The mount beside ext4, tmpfs and the thinnest file system that FUSE allows: tables with what is asked, and a CSV file.
+# FILES, MANY, ROUNDS, DISK (a directory on the disk that is measured; beside the build otherwise), BENCH: more options
+# of tests/bench-mount/bench.py.
+FILES  ?= 20000
+MANY   ?= 100000
+ROUNDS ?= 3
+BENCH_MOUNT = $(addprefix $(BUILD)/bench-mount/,null_fs rows)
+$(BUILD)/bench-mount/%: $(BUILD)/tests/bench-mount/%.o $(BUILD)/libplsm.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK  $@")
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs fuse3) $(LDLIBS)
+
+bench-mount: all $(BENCH_MOUNT)
+	$(Q)mkdir -p $(BUILD)/bench
+	$(Q)python3 tests/bench-mount/bench.py --build=$(BUILD) $(if $(DISK),--disk=$(DISK)) --files=$(FILES) --many=$(MANY) \
+	    --rounds=$(ROUNDS) --csv=$(BUILD)/bench/mount.csv $(BENCH)
 
 tidy:
 	$(Q)if command -v cppcheck >/dev/null; then cppcheck -q --std=c11 --enable=warning,performance,portability \
@@ -245,4 +262,5 @@ clean:
 .SECONDARY: # objects of tests are not thrown away
 
 -include $(LIB_OBJ:.o=.d) $(LIB_SRC:%.c=$(BUILD)/pic/%.d) $(FS_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(HARNESS_OBJ:.o=.d) \
-    $(TEST_BIN:%=%.d) $(FUZZERS:%=%.d)
+    $(TEST_BIN:%=%.d) $(FUZZERS:%=%.d) \
+         $(BENCH_MOUNT:$(BUILD)/bench-mount/%=$(BUILD)/tests/bench-mount/%.d)
