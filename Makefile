@@ -104,7 +104,8 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_env_memory crash/test_crash c
 THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=47 CORRUPT_STRIDE=17 MODEL_SETS=24 MODEL_LISTS=4
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
-.PHONY: bench-mount unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak endure tidy
+.PHONY: bench-mount unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak \
+    endure tidy
 test: all $(TEST_BIN)
 	$(Q)tests/run.sh all tests/e2e/real.sh $(LONGEST) tests/lint.sh $(filter-out tests/e2e/real.sh,$(E2E)) \
 	    $(filter-out $(LONGEST),$(TEST_BIN))

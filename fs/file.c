@@ -10,6 +10,7 @@
 #include "fs/file.h"
 #include "fs/ops.h"
 #include "fs/push.h"
+#include "fs/sync.h"
 #include "fs/transport.h"
 #include "fs/xattr.h"
 #include "base/banned.h"
@@ -219,7 +220,7 @@ plsm_status write_content(struct fs *fs, struct inode *inode, uint64_t offset, c
     inode->failed = status;
     inode->written = true; /* also when it failed: flush has to tell */
     inode_touch(fs, inode, true);
-    return status;
+    return status == PLSM_OK ? inode_changed(fs, inode) : status;
 }
 
 static void write_control(fuse_req_t req, struct fs *fs, plsm_slice data)
@@ -264,6 +265,10 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, 0);
         return;
     }
+    if (fs->options.publish_write) {
+        fuse_reply_err(req, ENOSYS); /* writes have told all: the kernel does not ask again */
+        return;
+    }
     struct inode *inode = inode_of(fi);
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);
@@ -289,16 +294,18 @@ void fs_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_in
 {
     struct fs *fs = fs_of(req);
     plsm_status status = PLSM_OK;
-    if (ino != CONTROL_NODE) {
-        struct inode *inode = inode_of(fi);
-        tree_share(&fs->nodes);
-        mutex_lock(&inode->lock);
-        status = inode_publish(fs, inode);
-        mutex_unlock(&inode->lock);
-        tree_unshare(&fs->nodes);
-        /* Without the locks: others go on while the disk works. */
-        if (status == PLSM_OK && !fs->options.read_only)
-            status = plsm_sync(fs->db);
+    if (ino == CONTROL_NODE) {
+        fuse_reply_err(req, 0);
+        return;
     }
-    fuse_reply_err(req, write_errno(fs, status));
+    struct inode *inode = inode_of(fi);
+    tree_share(&fs->nodes);
+    mutex_lock(&inode->lock);
+    status = inode_publish(fs, inode);
+    mutex_unlock(&inode->lock);
+    tree_unshare(&fs->nodes);
+    if (status == PLSM_OK)
+        sync_and_reply(fs, req);
+    else
+        fuse_reply_err(req, write_errno(fs, status));
 }

@@ -15,6 +15,8 @@
 struct fuse_session;
 struct transport;
 struct control_text;
+struct env_thread;
+struct sync_waiter;
 
 /* The operations that are timed: fs.OP.* in .stats. */
 #define FS_OPS(X)                                                                                                      \
@@ -52,6 +54,14 @@ struct fs {
 
     mutex control_lock;
     struct control_text *control_newest; /* control lock */
+
+    /* the thread that syncs (fs/sync.h) */
+    mutex sync_lock;
+    condition sync_wake;
+    struct sync_waiter *sync_waiters; /* sync lock, as the rest */
+    unsigned sync_waiting;            /* how many those are */
+    struct env_thread *sync_thread;   /* NULL until there was something to sync */
+    bool sync_stop;
 
     mutex error_lock;
     uint64_t errors, error_logged_ns; /* error lock */

@@ -8,7 +8,8 @@
  *   - by the release of a handle that could write, and by the last release of any;
  *   - by a rename that replaces another file or is an exchange: the old value goes when the new one is in the store;
  *   - by each write in a mount with the option sync;
- *   - by fsync, by truncate(2) on a path, and by the ticker when older than publish_interval.
+ *   - by fsync, by truncate(2) on a path, and by the ticker when older than publish_interval;
+ *   - with publish=write, by each write, and by ftruncate(2). Then no flush is needed, and the kernel is told so.
  * Nothing is published while the last write has failed: flush and fsync repeat its error, and the old value stays where
  * the file is closed then (cp, dd on a full disk). A write that succeeds after it says that the writer goes on.
  *
@@ -95,6 +96,11 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode);
 /* Writes `batch`, which changes records of extended attributes (fs/xattr.h), in one step with attributes that name
  * their id and have a new ctime. Unpublished content stays so. After a failure nothing has changed. */
 plsm_status inode_write_xattrs(struct fs *fs, struct inode *inode, uint64_t xattrs, plsm_batch *batch);
+/* After a change of content: with publish=write, publishes it. */
+static inline plsm_status inode_changed(struct fs *fs, struct inode *inode)
+{
+    return fs->options.publish_write ? inode_publish(fs, inode) : PLSM_OK;
+}
 /* Forgets what could not be published; the kernel's cache is marked stale. */
 void inode_discard(struct fs *fs, struct inode *inode);
 static inline bool inode_content_dirty(const struct inode *inode)

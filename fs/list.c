@@ -18,6 +18,7 @@
 #include "fs/control.h"
 #include "fs/inode.h"
 #include "fs/ops.h"
+#include "fs/sync.h"
 #include "base/banned.h"
 
 enum { MARKS_BYTES = 1 << 20 };
@@ -437,7 +438,8 @@ void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file
         inode_put(fs, inode);
     }
     tree_unshare(&fs->nodes);
-    if (status == PLSM_OK && !fs->options.read_only)
-        status = plsm_sync(fs->db);
-    fuse_reply_err(req, fs_errno_of_change(fs, status));
+    if (status == PLSM_OK)
+        sync_and_reply(fs, req);
+    else
+        fuse_reply_err(req, fs_errno_of_change(fs, status));
 }

@@ -207,7 +207,7 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
     struct inode *inode = inode_get(fs, node);
     if (inode) {
         mutex_lock(&inode->lock);
-        error = set_attributes(fs, inode, st, to_set, fi != NULL);
+        error = set_attributes(fs, inode, st, to_set, fi && !fs->options.publish_write);
         mutex_unlock(&inode->lock);
         if (!error)
             error = fs_errno(fs, inode_stat(fs, node, &attr, &size));

@@ -220,6 +220,8 @@ static void tear_down(struct fs *fs)
     condition_destroy(&fs->ticker_wake);
     mutex_destroy(&fs->control_lock);
     mutex_destroy(&fs->error_lock);
+    mutex_destroy(&fs->sync_lock);
+    condition_destroy(&fs->sync_wake);
 }
 
 static void set_defaults(struct fs *fs, const struct mount_options *options)
@@ -250,6 +252,8 @@ static int run(struct mount_options *options, int pipe_fd)
     condition_init(&fs->ticker_wake);
     mutex_init(&fs->control_lock);
     mutex_init(&fs->error_lock);
+    mutex_init(&fs->sync_lock);
+    condition_init(&fs->sync_wake);
     session_block_signals();
     openlog("plsmd", LOG_PID | (pipe_fd < 0 ? LOG_PERROR : 0), LOG_DAEMON);
     plsm_status status = start(fs, &store_path, &mount_path);

@@ -23,6 +23,8 @@ const char mount_usage[] =
     "  create                make the store when there is none\n"
     "  ro, rw                read-only (also beside a process that writes), or read and write (default)\n"
     "  remount               change ro, rw and the flags below of the mount that is there\n"
+    "  publish=close|write   when what is written to a file becomes the value of its key: when it is closed or\n"
+    "                        synced (default), or with each write, which then saves a message at closing\n"
     "  publish_interval=30   seconds after which what a program has written to a file that it keeps open is\n"
     "                        published in the store; 0: only when it is closed or synced\n"
     "  sync, dirsync         what is changed survives power loss before the call returns: all, or names only\n"
@@ -53,6 +55,7 @@ enum action {
     MASK_BOTH,    /* those of files and of directories */
     TRANSPORT,    /* the name of one */
     OF_A_MOUNT,   /* what mount(8) found in the mount table: only with remount */
+    PUBLISH,      /* close or write */
 };
 
 static const struct mount_option {
@@ -68,6 +71,7 @@ static const struct mount_option {
     {"rw", NO_FLAG, offsetof(struct mount_options, read_only)},
     {"remount", FLAG, offsetof(struct mount_options, remount)},
     {"default_permissions", IGNORED, 0},
+    {"publish", PUBLISH, 0},
     {"publish_interval", SECONDS, 0},
     {"threads", THREAD_COUNT, 0},
     {"transport", TRANSPORT, 0},
@@ -175,6 +179,12 @@ static plsm_status apply_value(const struct mount_option *known, plsm_slice opti
     case SECONDS:
         TRY(parse_number(option, value, 10, 0, 86400, &number));
         out->publish_interval_ns = number * 1000000000;
+        break;
+    case PUBLISH:
+        out->publish_write = slice_equal(value, slice_of("write"));
+        if (!out->publish_write && !slice_equal(value, slice_of("close")))
+            return fail(PLSM_INVALID, "option %.*s: must be close or write", (int)option.size,
+                        (const char *)option.data);
         break;
     case THREAD_COUNT:
         TRY(parse_number(option, value, 10, 1, TRANSPORT_THREADS_MAX, &number));

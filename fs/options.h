@@ -15,6 +15,7 @@ struct mount_options {
     bool remount;       /* change the flags of a mount that is there */
     bool sync, dirsync; /* changes are durable before they are answered: all of them, or those of names */
     bool allow_other; /* asked for; root gets it in any case */
+    bool publish_write; /* each write is published, not what is there when the file is closed */
     uint64_t publish_interval_ns; /* 0: never */
     struct transport_options transport;
     /* Of entries without attributes of their own (fs/inode.h). */

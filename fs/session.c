@@ -19,6 +19,7 @@
 #include "fs/ops.h"
 #include "fs/readahead.h"
 #include "fs/session.h"
+#include "fs/sync.h"
 #include "fs/transport.h"
 #include "base/banned.h"
 
@@ -269,6 +270,7 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
     condition_signal(&fs->ticker_wake);
     mutex_unlock(&fs->ticker_lock);
     env_thread_join(ticker);
+    sync_end(fs); /* its replies need the transport */
     transport_destroy(fs->transport);
     fs->transport = NULL;
     fuse_session_unmount(fs->session);

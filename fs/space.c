@@ -89,6 +89,8 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
         tree_share(&fs->nodes);
         mutex_lock(&inode->lock);
         error = allocate(fs, inode, mode, (uint64_t)offset, (uint64_t)length);
+        if (!error)
+            error = write_errno(fs, inode_changed(fs, inode));
         mutex_unlock(&inode->lock);
         tree_unshare(&fs->nodes);
     }
@@ -199,7 +201,7 @@ static plsm_status put_hole(struct fs *fs, struct copy *c, uint64_t bytes)
     to->failed = status;
     to->written = true;
     inode_touch(fs, to, true);
-    return status;
+    return status == PLSM_OK ? inode_changed(fs, to) : status;
 }
 
 static plsm_status copy_part(struct fs *fs, struct copy *c, uint64_t *copied)

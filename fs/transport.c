@@ -82,6 +82,27 @@ static ssize_t reply_to_device(struct channel *channel, const struct iovec *part
     return writev(((struct device_channel *)channel)->fd, parts, count);
 }
 
+bool transport_defer(struct transport_ticket *ticket)
+{
+    struct channel *channel = in_hand;
+    if (!channel || channel->unique == 0 || channel->reply != reply_to_device)
+        return false;
+    *ticket =
+        (struct transport_ticket){.unique = channel->unique, .fd = ((struct device_channel *)(void *)channel)->fd};
+    channel->unique = 0;
+    return true;
+}
+
+void transport_resume(const struct transport_ticket *ticket)
+{
+    static _Thread_local struct device_channel resumed;
+    resumed = (struct device_channel){
+        .channel = {.unique = ticket->unique, .reply = reply_to_device},
+        .fd = ticket->fd,
+    };
+    in_hand = &resumed.channel;
+}
+
 static bool is_answered(uint32_t opcode)
 {
     return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&

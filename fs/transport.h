@@ -16,12 +16,14 @@
  * and none is woken without need. One thread more reads /dev/fuse, for FORGET and INTERRUPT. Over /dev/fuse each thread reads a clone of the device (FUSE_DEV_IOC_CLONE), so that they do not share
  * a queue of replies.
  *
- * One rule for the file system: a request is answered by the thread that it is handed to, before its function returns.
+ * One rule for the file system: a request is answered by the thread that it is handed to, before its function returns,
+ * unless transport_defer allowed otherwise.
  * Notifications (fuse_lowlevel_notify_*) may be sent by any thread. SIGUSR2 is the transport's: the threads that start
  * it must block it. */
 #ifndef FS_TRANSPORT_H
 #define FS_TRANSPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +69,18 @@ void transport_destroy(struct transport *transport);
 /* What was chosen, from transport_open on: "uring" or "dev"; threads: those that serve requests. */
 const char *transport_name(const struct transport *transport);
 unsigned transport_threads(const struct transport *transport);
+
+/* A request that is answered later. */
+struct transport_ticket {
+    uint64_t unique;
+    int fd;
+};
+/* Takes the request that the calling thread has in hand away from it: any thread may answer it later, before
+ * transport_destroy, after it has called transport_resume with this ticket. False: it must be answered at once, as over
+ * io_uring, where the reply is the thread's next wait for a request. */
+bool transport_defer(struct transport_ticket *ticket);
+/* The next reply of the calling thread is to that request. */
+void transport_resume(const struct transport_ticket *ticket);
 
 /* Memory for a reply of at most `size` bytes to the request that the calling thread has in hand, valid until it is
  * answered: a reply that begins there is not copied once more on its way into the ring. NULL: there is none, since the

@@ -1,6 +1,6 @@
 /* The thinnest file system that FUSE allows, for bench-mount to measure the mount against: files in memory, nothing
- * behind them, nothing checked that the kernel checks, every reply cached for as long as the kernel likes. What it takes
- * is what the round trips take.
+ * behind them, nothing checked that the kernel checks, every reply cached for as long as the kernel likes. What it
+ * takes is what the round trips take.
  *
  *     null_fs [-t THREADS] DIRECTORY      serves in the foreground until it is unmounted
  *

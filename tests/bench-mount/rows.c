@@ -1,5 +1,5 @@
-/* One row of bench-mount: the same system call, or few, over many files of 100 bytes, by some threads at once, each in a
- * directory of its own.
+/* One row of bench-mount: the same system call, or few, over many files of 100 bytes, by some threads at once, each in
+ * a directory of its own.
  *
  *     rows ROW DIRECTORY THREADS FILES     prints operations and seconds
  *

@@ -22,7 +22,7 @@ START_TEST(test_accepted)
     ck_assert_int_eq(PARSE(&o, "s", "d"), PLSM_OK);
     ck_assert_str_eq(o.store, "s");
     ck_assert_str_eq(o.directory, "d");
-    ck_assert(!o.foreground && !o.read_only && !o.create && !o.show_control && !o.allow_other);
+    ck_assert(!o.foreground && !o.read_only && !o.create && !o.show_control && !o.allow_other && !o.publish_write);
     ck_assert_uint_eq(o.publish_interval_ns, UINT64_C(30000000000));
     ck_assert_str_eq((char *)o.store_options.data, "buffer_size=8M,cache_size=16M");
     ck_assert_str_eq((char *)o.kernel_options.data, "");
@@ -45,6 +45,12 @@ START_TEST(test_accepted)
     ck_assert_str_eq((char *)o.store_options.data, "cache_size=1G,buffer_size=8M");
     ck_assert_str_eq(o.store, "-s");
     ck_assert_str_eq(o.directory, "-d");
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "s", "d", "-o", "publish=write"), PLSM_OK);
+    ck_assert(o.publish_write);
+    mount_options_free(&o);
+    ck_assert_int_eq(PARSE(&o, "s", "d", "-o", "publish=write,publish=close"), PLSM_OK);
+    ck_assert(!o.publish_write);
     mount_options_free(&o);
     ck_assert_int_eq(PARSE(&o, "s", "d", "-o", "memory=64M"), PLSM_OK); /* then sizes follow from it */
     ck_assert_str_eq((char *)o.store_options.data, "memory=64M");
@@ -99,6 +105,8 @@ START_TEST(test_refused)
         {"transport", "transport: needs a value"},
         {"transport=pigeon", "must be auto, uring or dev"},
         {"publish_interval=", "must be a number"},
+        {"publish", "needs a value"},
+        {"publish=open", "must be close or write"},
         {"publish_interval=99999999999", "must be a number"},
         {"cache_size=much", "cache_size"},
         {"index=psychic", "index"},

@@ -1,0 +1,17 @@
+/* fsync: a thread of its own syncs the store and answers all that asked meanwhile at once. So as many writers as there
+ * are share one sync, not as many as threads answer the kernel, and these go on answering others. Where the transport
+ * wants its answer at once (transport_defer) the thread that has the request syncs. */
+#ifndef FS_SYNC_H
+#define FS_SYNC_H
+
+#include <fuse_lowlevel.h>
+
+#include "fs/fs.h"
+
+/* Answers an fsync once everything published so far survives power loss. Needs no lock; returns at once. */
+void sync_and_reply(struct fs *fs, fuse_req_t req);
+
+/* At the end, when no requests come any more: answers what waits, ends the thread. */
+void sync_end(struct fs *fs);
+
+#endif
