@@ -165,7 +165,7 @@ FILES  ?= 20000
 MANY   ?= 100000
 ROUNDS ?= 3
 BENCH_MOUNT = $(addprefix $(BUILD)/bench-mount/,null_fs rows)
-$(BUILD)/bench-mount/%: $(BUILD)/tests/bench-mount/%.o $(BUILD)/libplsm.a
+$(BUILD)/bench-mount/%: $(BUILD)/tests/bench-mount/%.o $(FS_PARTS_LIB) $(BUILD)/libplsm.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs fuse3) $(LDLIBS)

@@ -170,8 +170,8 @@ def measure_rows(place, threads, files, rows, results, options):
             drop_caches()
         measure_row(place, f"{name}, {threads}t", row, top, threads, files, rows, results)
     for writers in [1, 8] if threads == 1 else []:
-        measure_row(place, f"create+fsync, {writers}w", "create_fsync", top, writers, options.synced // writers, rows,
-                    results)
+        files = max(2, options.synced // writers)
+        measure_row(place, f"create+fsync, {writers}w", "create_fsync", top, writers, files, rows, results)
         shutil.rmtree(top)
         os.mkdir(top)
     shutil.rmtree(top)
@@ -331,8 +331,9 @@ def make_source(directory, files):
 
 def make_places(options, work, memory):
     files = max(options.files * 3, options.many, options.rows * 2)
-    places = [Mount(f"{work}/plsm", f"{work}/store", f"{options.build}/plsmd", options.options),
-              Daemon("null_fs", f"{work}/null", [f"{options.build}/bench-mount/null_fs"]), Place("ext4", f"{work}/disk")]
+    mount_options = ",".join(filter(None, [f"transport={options.transport}", options.options]))
+    places = [Mount(f"{work}/plsm", f"{work}/store", f"{options.build}/plsmd", mount_options),
+              Daemon("null_fs", f"{work}/null", [f"{options.build}/bench-mount/null_fs", options.transport]), Place("ext4", f"{work}/disk")]
     if IS_ROOT and memory and shutil.which("mkfs.ext4"):
         places.append(Loop("ext4 loop", f"{work}/loop", f"{memory}/image", files))
     if memory:
@@ -371,6 +372,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help="places, with slashes between: plsm/null_fs")
     parser.add_argument("--options", default="", help="more options of the mount")
+    parser.add_argument("--transport", default="auto", help="of plsm and null_fs: auto, dev or uring")
     parser.add_argument("--csv", help="where the figures go")
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)

@@ -2,14 +2,16 @@
  * behind them, nothing checked that the kernel checks, every reply cached for as long as the kernel likes. What it
  * takes is what the round trips take.
  *
- *     null_fs [-t THREADS] DIRECTORY      serves in the foreground until it is unmounted
+ *     null_fs auto|dev|uring DIRECTORY      serves in the foreground until it is unmounted, by the mount's transport
  *
  * Directories are arrays of their entries in the order of making; a cookie is an index in one. One lock is held while
  * nodes are looked at, never while the kernel is spoken to. */
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,8 @@
 #include <unistd.h>
 
 #include "base/checksum.h"
+#include "base/error.h"
+#include "fs/transport.h"
 #include "base/banned.h"
 
 #define CACHE_SECONDS 86400.0
@@ -400,27 +404,37 @@ static const struct fuse_lowlevel_ops operations = {
     .statfs = null_statfs,
 };
 
-static int serve(struct fuse_session *session, unsigned threads)
+/* By the transport that the mount has. */
+static plsm_status serve(struct fuse_session *session, const struct transport_options *options, const char *directory)
 {
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    if (!config)
-        return 1;
-    fuse_loop_cfg_set_clone_fd(config, 1);
-    fuse_loop_cfg_set_max_threads(config, threads);
-    fuse_loop_cfg_set_idle_threads(config, threads);
-    int result = fuse_session_loop_mt(session, config);
-    fuse_loop_cfg_destroy(config);
-    return result != 0;
+    struct transport *transport = NULL;
+    plsm_status status = transport_create(session, options, &transport);
+    if (status == PLSM_OK && fuse_session_mount(session, directory) != 0)
+        status = fail(PLSM_IO, "cannot mount on %s", directory);
+    if (status == PLSM_OK)
+        status = transport_open(transport);
+    if (status == PLSM_OK)
+        status = transport_start(transport);
+    if (status == PLSM_OK)
+        transport_wait(transport);
+    transport_destroy(transport);
+    fuse_session_unmount(session);
+    return status;
+}
+
+static enum transport_kind kind_of(const char *name)
+{
+    return strcmp(name, "uring") == 0 ? TRANSPORT_URING : strcmp(name, "dev") == 0 ? TRANSPORT_DEV : TRANSPORT_AUTO;
 }
 
 int main(int argc, char **argv)
 {
-    bool has_threads = argc == 4 && strcmp(argv[1], "-t") == 0;
-    long threads = has_threads ? strtol(argv[2], NULL, 10) : sysconf(_SC_NPROCESSORS_ONLN);
-    if ((argc != 2 && !has_threads) || threads < 1) {
-        fprintf(stderr, "usage: null_fs [-t THREADS] DIRECTORY\n");
+    if (argc != 3) {
+        fprintf(stderr, "usage: null_fs auto|dev|uring DIRECTORY\n");
         return 1;
     }
+    struct transport_options transport = {.kind = kind_of(argv[1]),
+                                          .init_flags = FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV};
     /* The options of a mount that users share, as plsm has them. */
     char name[] = "null_fs", flag[] = "-o", options[] = "default_permissions,fsname=null_fs,subtype=null_fs";
     char shared[] = "default_permissions,allow_other,fsname=null_fs,subtype=null_fs";
@@ -429,14 +443,16 @@ int main(int argc, char **argv)
     root.attr =
         (struct stat){.st_ino = 1, .st_mode = S_IFDIR | 0755, .st_nlink = 1, .st_uid = getuid(), .st_gid = getgid()};
     root.attr.st_mtim = root.attr.st_ctim = root.attr.st_atim = now();
+    sigset_t kick;
+    sigemptyset(&kick);
+    sigaddset(&kick, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &kick, NULL);
     struct fuse_session *session = fuse_session_new(&args, &operations, sizeof operations, NULL);
-    int code = 1;
-    if (session && fuse_session_mount(session, argv[argc - 1]) == 0) {
-        code = serve(session, (unsigned)threads);
-        fuse_session_unmount(session);
-    }
+    plsm_status status = session ? serve(session, &transport, argv[2]) : fail(PLSM_NO_MEMORY, "no session");
+    if (status != PLSM_OK)
+        fprintf(stderr, "null_fs: %s\n", plsm_message());
     if (session)
         fuse_session_destroy(session);
     fuse_opt_free_args(&args);
-    return code;
+    return status != PLSM_OK;
 }
