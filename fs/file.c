@@ -247,8 +247,6 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);
     plsm_status status = write_content(fs, inode, (uint64_t)offset, data, size);
-    if (status == PLSM_OK && fs->options.sync)
-        status = inode_publish(fs, inode);
     mutex_unlock(&inode->lock);
     tree_unshare(&fs->nodes);
     if (status == PLSM_OK)

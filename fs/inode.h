@@ -96,10 +96,10 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode);
 /* Writes `batch`, which changes records of extended attributes (fs/xattr.h), in one step with attributes that name
  * their id and have a new ctime. Unpublished content stays so. After a failure nothing has changed. */
 plsm_status inode_write_xattrs(struct fs *fs, struct inode *inode, uint64_t xattrs, plsm_batch *batch);
-/* After a change of content: with publish=write, publishes it. */
+/* After a change of content: with publish=write or sync, publishes it. */
 static inline plsm_status inode_changed(struct fs *fs, struct inode *inode)
 {
-    return fs->options.publish_write ? inode_publish(fs, inode) : PLSM_OK;
+    return fs->options.publish_write || fs->options.sync ? inode_publish(fs, inode) : PLSM_OK;
 }
 /* Forgets what could not be published; the kernel's cache is marked stale. */
 void inode_discard(struct fs *fs, struct inode *inode);
