@@ -13,13 +13,12 @@
  * Over io_uring each thread has a ring with an entry of the queue of each processor it serves, and is pinned to one of
  * them, so that a reply wakes its caller on the processor where both are. A processor has as many entries as threads,
  * and the kernel takes the one used last: a thread that waits for a disk keeps nobody waiting while another is free,
- * and none is woken without need. One thread more reads /dev/fuse, for FORGET and INTERRUPT. Over /dev/fuse each thread reads a clone of the device (FUSE_DEV_IOC_CLONE), so that they do not share
- * a queue of replies.
+ * and none is woken without need. One thread more reads /dev/fuse, for FORGET and INTERRUPT. Over /dev/fuse each thread
+ * reads a clone of the device (FUSE_DEV_IOC_CLONE), so that they do not share a queue of replies.
  *
  * One rule for the file system: a request is answered by the thread that it is handed to, before its function returns,
- * unless transport_defer allowed otherwise.
- * Notifications (fuse_lowlevel_notify_*) may be sent by any thread. SIGUSR2 is the transport's: the threads that start
- * it must block it. */
+ * unless transport_defer allowed otherwise. Notifications (fuse_lowlevel_notify_*) may be sent by any thread. SIGUSR2
+ * is the transport's: the threads that start it must block it. */
 #ifndef FS_TRANSPORT_H
 #define FS_TRANSPORT_H
 

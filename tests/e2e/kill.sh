@@ -13,8 +13,8 @@ options()
 {
     echo "rw,index=$(pick learned traditional classic),buffer_size=$(pick 64K 256K 1M 8M),cache_size=$(pick 0 1M 16M),$(
         )file_size=$(pick 256K 4M 64M),size_ratio=$(pick 2 4 10),l0_compact=$(pick 1 2 4),l0_slowdown=8,l0_stop=20,$(
-        )policy=$(pick leveled tiered lazy),background=$(pick 0 1),threads=$(pick 1 2 4),transport=$(pick "${transports[@]}"),$(
-        )publish_interval=$(pick 0 1 30)"
+        )policy=$(pick leveled tiered lazy),background=$(pick 0 1),threads=$(pick 1 2 4),$(
+        )transport=$(pick "${transports[@]}"),publish_interval=$(pick 0 1 30)"
 }
 
 ok "$PLSM" create "$STORE"
