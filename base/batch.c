@@ -11,8 +11,7 @@ _Static_assert(BATCH_PUT == 0 && BATCH_DELETE == 1 && BATCH_REFERENCE == 2 && BA
 
 static uint8_t *put_bytes(uint8_t *to, plsm_slice bytes)
 {
-    if (bytes.size)
-        memcpy(to, bytes.data, bytes.size);
+    copy_short(to, bytes.data, bytes.size);
     return to + bytes.size;
 }
 
@@ -55,7 +54,7 @@ void batch_free(struct batch *batch)
 }
 
 /* Reads a varint size and that many bytes; returns the byte behind them, or NULL when they are not there. */
-static const uint8_t *get_sized(const uint8_t *from, const uint8_t *end, plsm_slice *bytes)
+static inline const uint8_t *get_sized(const uint8_t *from, const uint8_t *end, plsm_slice *bytes)
 {
     uint64_t size = 0;
     from = get_varint(from, end, &size);
@@ -70,19 +69,23 @@ bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *cha
     const uint8_t *from = *at;
     if (from == end || *from >= BATCH_KIND_COUNT)
         return false;
-    struct batch_change read = {.kind = (enum batch_kind) * from++};
-    from = get_sized(from, end, &read.key);
-    if (!from || read.key.size == 0) /* the keyspace byte is always there */
+    enum batch_kind kind = (enum batch_kind) * from++;
+    plsm_slice key = {0}, meta = {0}, value = {0};
+    from = get_sized(from, end, &key);
+    if (!from || key.size == 0) /* the keyspace byte is always there */
         return false;
-    if (read.kind != BATCH_DELETE) {
+    if (kind != BATCH_DELETE) {
         if (from == end || *from > (size_t)(end - from) - 1)
             return false;
-        read.meta = slice(from + 1, *from);
-        from = get_sized(from + 1 + read.meta.size, end, &read.value);
+        meta = slice(from + 1, *from);
+        from = get_sized(from + 1 + meta.size, end, &value);
         if (!from)
             return false;
     }
-    *change = read;
+    change->kind = kind;
+    change->key = key;
+    change->meta = meta;
+    change->value = value;
     *at = from;
     return true;
 }

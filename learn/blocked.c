@@ -17,20 +17,11 @@
 
 #define MULTIPLIER UINT64_C(0x9e3779b97f4a7c15) /* odd; 2^64 divided by the golden ratio (Knuth, volume 3, 6.4) */
 
-enum { HEADER_SIZE = 32, BLOCK_SIZE = 32, BLOCK_BITS = 256, KEY_BITS = 8, PAIRS = 4, FIRST_BIT = 24 };
+enum { HEADER_SIZE = 32, BLOCK_SIZE = 32, BLOCK_BITS = 256, KEY_BITS = 8, FIRST_BIT = 24 };
 
-/* Two words of 32 bits at a time. */
-struct mask {
-    uint64_t pairs[PAIRS];
-};
-
-static inline struct mask mask_of(uint64_t hash)
+static inline uint64_t bits_of(uint64_t hash)
 {
-    uint64_t bits = hash * MULTIPLIER >> FIRST_BIT;
-    struct mask mask;
-    for (unsigned i = 0; i < PAIRS; i++, bits >>= 10)
-        mask.pairs[i] = UINT64_C(1) << (bits & 31) | UINT64_C(1) << (32 | (bits >> 5 & 31));
-    return mask;
+    return hash * MULTIPLIER >> FIRST_BIT;
 }
 
 static inline size_t place_of(uint64_t hash, uint32_t block_count)
@@ -58,10 +49,10 @@ plsm_status blocked_build(const uint64_t *hashes, size_t count, unsigned bits_pe
     put_u32(at + 4, (uint32_t)blocks);
     put_u64(at + 8, count);
     for (size_t k = 0; k < count; k++) {
-        struct mask mask = mask_of(hashes[k]);
+        uint64_t bits = bits_of(hashes[k]);
         uint8_t *block = body + place_of(hashes[k], (uint32_t)blocks);
-        for (unsigned i = 0; i < PAIRS; i++)
-            put_u64(block + 8 * i, get_u64(block + 8 * i) | mask.pairs[i]);
+        for (unsigned i = 0; i < KEY_BITS; i++, bits >>= 5)
+            put_u32(block + 4 * i, get_u32(block + 4 * i) | UINT32_C(1) << (bits & 31));
     }
     out->size += HEADER_SIZE + bytes;
     return PLSM_OK;
@@ -85,20 +76,20 @@ plsm_status blocked_open(plsm_slice bytes, struct blocked *out)
     return PLSM_OK;
 }
 
-/* Not 0: some bit of the hash is not set. */
-static inline uint64_t missing_bits(const struct blocked *blocked, uint64_t hash)
+/* Whether all bits of the hash are set; without a branch. */
+static inline bool holds(const struct blocked *blocked, uint64_t hash)
 {
-    struct mask mask = mask_of(hash);
+    uint64_t bits = bits_of(hash);
     const uint8_t *block = blocked->blocks + place_of(hash, blocked->block_count);
-    uint64_t missing = 0;
-    for (unsigned i = 0; i < PAIRS; i++)
-        missing |= mask.pairs[i] & ~get_u64(block + 8 * i);
-    return missing;
+    uint32_t all = 1;
+    for (unsigned i = 0; i < KEY_BITS; i++, bits >>= 5)
+        all &= get_u32(block + 4 * i) >> (bits & 31);
+    return all;
 }
 
 bool blocked_may_contain(const struct blocked *blocked, uint64_t hash)
 {
-    return blocked->block_count != 0 && missing_bits(blocked, hash) == 0;
+    return blocked->block_count != 0 && holds(blocked, hash);
 }
 
 size_t blocked_missing(const struct blocked *blocked, const uint64_t *hashes, size_t count)
@@ -108,7 +99,7 @@ size_t blocked_missing(const struct blocked *blocked, const uint64_t *hashes, si
     if (b.block_count == 0)
         return count;
     for (size_t i = 0; i < count; i++)
-        missing += missing_bits(&b, hashes[i]) != 0;
+        missing += !holds(&b, hashes[i]);
     return missing;
 }
 

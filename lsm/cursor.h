@@ -69,6 +69,9 @@ void cursor_seek(struct cursor *c, plsm_slice key);        /* first key >= key *
 void cursor_seek_before(struct cursor *c, plsm_slice key); /* last key < key */
 void cursor_next(struct cursor *c);
 void cursor_previous(struct cursor *c);
+/* The same as cursor_next where that is simple: the next entry of a run is on the same page, a visible put of common
+ * size, and its head is below `head_end`. False: it is not, and the cursor stands where it stood. */
+bool cursor_along(struct cursor *c, uint64_t head_end);
 
 /* Key order of two valid cursors. */
 static inline int cursor_compare(const struct cursor *a, const struct cursor *b)

@@ -479,6 +479,38 @@ void cursor_run_seek_before(struct cursor *c, plsm_slice key)
     }
 }
 
+/* Of a memtable's cursor, `slot` and `count` are 0. */
+bool cursor_along(struct cursor *c, uint64_t head_end)
+{
+    unsigned slot = c->slot + 1;
+    if (slot >= c->count || c->run->facts.versions || c->run->seq > c->options.seq)
+        return false;
+    const uint8_t *at = c->page + get_u16(c->slots + 2 * slot);
+    size_t size = at[1], value_size = at[2], prefix_size = c->prefix.size;
+    if (at[0] != BATCH_PUT || ((size | value_size) & 0x80) || size > KEY_MOVE || at + 3 + KEY_MOVE > c->page_end ||
+        prefix_size + KEY_MOVE > LSM_KEY_MAX)
+        return false;
+    unsigned key_at = c->key_at ^ 1;
+    uint8_t *key = c->keys[key_at];
+    if (__builtin_expect(!c->prefix_ready[key_at], 0)) {
+        memcpy(key, c->prefix.data, prefix_size);
+        c->prefix_ready[key_at] = true;
+    }
+    memcpy(key + prefix_size, at + 3, KEY_MOVE);
+    uint64_t head = key_head(slice(key, prefix_size + size));
+    if (head >= head_end)
+        return false;
+    c->slot = slot;
+    c->backward = false;
+    c->key_at = key_at;
+    c->head = head;
+    c->entry = (struct entry){.key = slice(key, prefix_size + size),
+                              .value = slice(at + 3 + size, value_size),
+                              .seq = c->run->seq,
+                              .kind = BATCH_PUT};
+    return true;
+}
+
 void cursor_run_next(struct cursor *c)
 {
     plsm_slice shown = c->entry.key;

@@ -311,11 +311,8 @@ static bool remember_place(struct lsm_iterator *it)
     return it->status == PLSM_OK;
 }
 
-void lsm_iterator_next(struct lsm_iterator *it)
+static void step_forward(struct lsm_iterator *it)
 {
-    if (it->direction == NOWHERE)
-        return;
-    it->steps++;
     if (it->direction == BACKWARD) {
         if (!remember_place(it))
             return;
@@ -327,6 +324,23 @@ void lsm_iterator_next(struct lsm_iterator *it)
     }
     merge_next(&it->merge);
     settle(it, FORWARD);
+}
+
+const struct entry *lsm_iterator_next(struct lsm_iterator *it)
+{
+    if (it->direction == NOWHERE)
+        return NULL;
+    it->steps++;
+    /* What most steps of a long scan are: along the page of the only source that is left. */
+    if (it->direction == FORWARD && it->merge.heap_count == 1 && !it->ranged) {
+        struct cursor *only = &it->merge.cursors[it->merge.heap[0]];
+        if (cursor_along(only, it->to_head)) {
+            it->separated = false;
+            return &only->entry;
+        }
+    }
+    step_forward(it);
+    return it->direction == NOWHERE ? NULL : lsm_iterator_entry(it);
 }
 
 void lsm_iterator_previous(struct lsm_iterator *it)

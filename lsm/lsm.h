@@ -230,7 +230,7 @@ void lsm_iterator_first(struct lsm_iterator *it);
 void lsm_iterator_last(struct lsm_iterator *it);
 void lsm_iterator_seek(struct lsm_iterator *it, plsm_slice key);
 void lsm_iterator_seek_before(struct lsm_iterator *it, plsm_slice key);
-void lsm_iterator_next(struct lsm_iterator *it);
+const struct entry *lsm_iterator_next(struct lsm_iterator *it); /* its entry then; NULL: it is not valid */
 void lsm_iterator_previous(struct lsm_iterator *it);
 bool lsm_iterator_valid(const struct lsm_iterator *it);
 plsm_status lsm_iterator_status(const struct lsm_iterator *it);

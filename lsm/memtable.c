@@ -115,7 +115,7 @@ void memtable_approach(const struct memtable *m, plsm_slice key, struct memtable
     size_t depth = 0;
     if (!approach->begun) {
         approach->begun = true;
-        at = m->in_order ? 0 : art_load(&m->root); /* neighbours of the last key are in the cache */
+        at = art_load(&m->root);
     } else if (at) {
         const struct art_node *node = art_node(at);
         const _Atomic uintptr_t *slot = NULL;
@@ -128,6 +128,11 @@ void memtable_approach(const struct memtable *m, plsm_slice key, struct memtable
     if (at)
         prefetch_for(at, depth < key.size ? ((const uint8_t *)key.data)[depth] : 0);
     approach->node = (const void *)at;
+}
+
+bool memtable_in_order(const struct memtable *m)
+{
+    return m->in_order;
 }
 
 /* --- adding ------------------------------------------------------------------------------------------------------- */
@@ -164,8 +169,7 @@ static struct art_leaf *leaf_create(struct memtable *m, const struct entry *entr
     struct art_version *version = (struct art_version *)((uint8_t *)leaf + at);
     version_fill(version, NULL, entry);
     leaf->key_size = (uint16_t)entry->key.size;
-    if (entry->key.size)
-        memcpy(leaf->key, entry->key.data, entry->key.size);
+    copy_short(leaf->key, entry->key.data, entry->key.size);
     atomic_init(&leaf->newest, version);
     m->place_key = art_leaf_key(leaf);
     return leaf;
@@ -256,7 +260,7 @@ static void add_ended(struct memtable *m, struct art_node *node, const struct en
 /* Whether the first `size` bytes of both keys are there and the same. */
 static bool begins_alike(plsm_slice a, plsm_slice b, size_t size)
 {
-    return a.size >= size && b.size >= size && (size == 0 || memcmp(a.data, b.data, size) == 0);
+    return a.size >= size && b.size >= size && slice_common(slice(a.data, size), slice(b.data, size)) == size;
 }
 
 void memtable_add(struct memtable *m, const struct entry *entry)

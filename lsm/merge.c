@@ -167,6 +167,12 @@ static void move(struct merge *m, void (*step)(struct cursor *))
 
 void merge_next(struct merge *m)
 {
+    if (m->heap_count == 1) { /* nobody else can have a version of the key */
+        cursor_next(&m->cursors[m->heap[0]]);
+        if (!m->cursors[m->heap[0]].valid)
+            top_moved(m);
+        return;
+    }
     move(m, cursor_next);
 }
 

@@ -28,19 +28,37 @@ static void add_change(struct write_group *g, const struct batch_change *change)
     g->begun = true;
 }
 
+/* Lets those on the way take a step; not the one that comes next. */
+static void approach(struct write_group *g, struct pending *ring, size_t added, size_t read)
+{
+    for (size_t distance = AHEAD - 1; distance < AHEAD; distance -= PACE) { /* wraps below 0 */
+        struct pending *p = &ring[(added + distance) % AHEAD];
+        if (added + distance < read && (p->approach.node || !p->approach.begun))
+            memtable_approach(g->table, p->change.key, &p->approach);
+    }
+}
+
 void write_group_add(struct write_group *g, plsm_slice batch)
 {
     const uint8_t *at = batch.data, *end = at + batch.size;
     struct pending ring[AHEAD];
     size_t read = 0, added = 0;
-    do {
-        while (read < added + AHEAD && batch_next(&at, end, &ring[read % AHEAD].change))
+    for (;;) {
+        /* Keys that come in order find the way in the cache. */
+        bool ahead = !memtable_in_order(g->table);
+        if (read == added && !ahead) {
+            struct batch_change change;
+            if (!batch_next(&at, end, &change))
+                break;
+            add_change(g, &change);
+            continue;
+        }
+        while (ahead && read < added + AHEAD && batch_next(&at, end, &ring[read % AHEAD].change))
             ring[read++ % AHEAD].approach = (struct memtable_approach){0};
-        for (size_t i = added + AHEAD; read > added + 1 && i > added; i -= PACE)
-            if (i - 1 < read)
-                memtable_approach(g->table, ring[(i - 1) % AHEAD].change.key, &ring[(i - 1) % AHEAD].approach);
-        if (added < read)
-            add_change(g, &ring[added++ % AHEAD].change);
-    } while (added < read);
+        if (added == read)
+            break;
+        approach(g, ring, added, read);
+        add_change(g, &ring[added++ % AHEAD].change);
+    }
     INVARIANT(at == end);
 }

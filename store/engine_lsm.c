@@ -369,8 +369,10 @@ static bool tree_iterator_seek_before(struct engine_iterator *it, plsm_slice key
 
 static bool tree_iterator_next(struct engine_iterator *it, struct engine_entry *out)
 {
-    lsm_iterator_next(own(it));
-    return arrive(own(it), out);
+    const struct entry *entry = lsm_iterator_next(own(it));
+    if (entry)
+        *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->kind};
+    return entry != NULL;
 }
 
 static bool tree_iterator_previous(struct engine_iterator *it, struct engine_entry *out)
