@@ -85,6 +85,8 @@ plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t b
     return arena_reserve(&m->arena, entries * fixed + node_bytes_max(m, entries) + bytes);
 }
 
+enum { IN_ORDER_MOST = 8, IN_ORDER = 4, IN_ORDER_MISS = 3 }; /* of counters, every tenth begins elsewhere */
+
 /* --- prefetching -------------------------------------------------------------------------------------------------- */
 
 /* Asks for what a walk will need next from a node or leaf whose first cache line has not arrived yet. `byte` is
@@ -132,7 +134,7 @@ void memtable_approach(const struct memtable *m, plsm_slice key, struct memtable
 
 bool memtable_in_order(const struct memtable *m)
 {
-    return m->in_order;
+    return m->in_order >= IN_ORDER;
 }
 
 /* --- adding ------------------------------------------------------------------------------------------------------- */
@@ -270,10 +272,12 @@ void memtable_add(struct memtable *m, const struct entry *entry)
     uint64_t count = atomic_load_explicit(&m->count, memory_order_relaxed);
     _Atomic uintptr_t *slot = &m->root, *next;
     size_t depth = 0;
-    m->in_order = m->place && begins_alike(key, m->place_key, m->place_depth);
-    if (m->in_order) {
+    if (m->place && begins_alike(key, m->place_key, m->place_depth)) {
         slot = m->place;
         depth = m->place_depth;
+        m->in_order += m->in_order < IN_ORDER_MOST;
+    } else {
+        m->in_order -= m->in_order < IN_ORDER_MISS ? m->in_order : IN_ORDER_MISS;
     }
     for (;; slot = next) {
         uintptr_t at = art_load(slot);

@@ -45,7 +45,8 @@ struct memtable_approach {
     bool begun;
 };
 void memtable_approach(const struct memtable *m, plsm_slice key, struct memtable_approach *approach);
-/* Whether the last key that was added is a neighbour of the one before: then such a way does not pay. Writer only. */
+/* Whether most keys that were added lately are neighbours of those before: then such a way does not pay. Writer only.
+ */
 bool memtable_in_order(const struct memtable *m);
 
 /* The same with `ranges` deletions of ranges more, whose keys count in `bytes`. */

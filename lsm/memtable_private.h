@@ -20,7 +20,7 @@ struct memtable {
      * if its key begins with the same `place_depth` bytes. Keys in order seldom walk from the root then. */
     _Atomic uintptr_t *place; /* NULL: nowhere yet */
     size_t place_depth;
-    bool in_order; /* the last addition began there */
+    int in_order; /* 0 to IN_ORDER_MOST: up with an addition that began there, down faster with one that did not */
     plsm_slice place_key; /* of that addition, in the arena */
     size_t nodes[ART_TYPE_COUNT]; /* in the tree, by type: bounds what the next additions can need */
 };
