@@ -453,6 +453,53 @@ def test_many_threads():
     assert not errors, errors
 
 
+def test_what_is_opened_is_the_newest():
+    """Opening a file may bring its content along: it must never be older than what was closed before."""
+    files, rounds, errors = 3, 150, []
+    closed = [0] * files
+    done = [False] * files
+
+    def guarded(function, f):
+        try:
+            function(f)
+        except Exception as e:  # told by the main thread
+            errors.append(e)
+        done[f] = done[f] or function is writer
+
+    def writer(f):
+        for i in range(1, rounds + 1):
+            if i % 5 == 0:
+                write(f"v{f}.new", b"%08d" % i)
+                os.rename(f"v{f}.new", f"v{f}")
+            else:
+                fd = os.open(f"v{f}", os.O_WRONLY | (os.O_TRUNC if i % 7 == 0 else 0))
+                os.write(fd, b"%08d" % i)
+                os.close(fd)
+            closed[f] = i
+            if i % 11 == 0:
+                os.truncate(f"v{f}", 4)
+                assert len(read(f"v{f}")) == 4
+                os.truncate(f"v{f}", 8)
+                assert read(f"v{f}") == b"%04d" % (i // 10000) + bytes(4)
+                write(f"v{f}", b"%08d" % i)
+
+    def reader(f):
+        while not done[f]:
+            at_least, data = closed[f], read(f"v{f}")
+            if len(data) == 8 and data[4:] != bytes(4):
+                assert int(data) >= at_least, (data, at_least)
+
+    for f in range(files):
+        write(f"v{f}", b"%08d" % 0)
+    threads = [threading.Thread(target=guarded, args=(t, f)) for f in range(files) for t in (writer, reader, reader)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors, errors
+    assert [int(read(f"v{f}")) for f in range(files)] == [rounds] * files
+
+
 def main():
     top = os.path.join(sys.argv[1], "posix")
     passed = failed = 0
