@@ -102,10 +102,8 @@ void inode_destroy_all(struct fs *fs)
         next = inode->all_next;
         inode->node->inode = NULL;
         /* Nodes that are gone are in no table: this is the last way to them. */
-        if (inode_gone(inode)) {
-            mem_free(inode->node->piece);
-            mem_free(inode->node);
-        }
+        if (inode_gone(inode))
+            node_free(inode->node);
         destroy(inode);
     }
     fs->inodes = fs->dirty = NULL;

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/banned.h"
 
-enum { BUCKETS_MIN = 1024 };
+enum { BUCKETS_MIN = 1024, NODE_BYTES = offsetof(struct node, flags) + 1 };
 
 /* --- the tree lock: many readers, writers first ------------------------------------------------------------------- */
 
@@ -74,8 +74,7 @@ void node_table_destroy(struct node_table *table)
         struct node *next = NULL;
         for (struct node *node = table->buckets[i]; node; node = next) {
             next = node->hash_next;
-            mem_free(node->piece);
-            mem_free(node);
+            node_free(node);
         }
     }
     mem_free(table->buckets);
@@ -83,6 +82,19 @@ void node_table_destroy(struct node_table *table)
     mutex_destroy(&table->tree.lock);
     condition_destroy(&table->tree.changed);
     *table = (struct node_table){0};
+}
+
+/* Where a node has the piece that it was made with. */
+static char *first_piece(struct node *node)
+{
+    return (char *)node + NODE_BYTES;
+}
+
+void node_free(struct node *node)
+{
+    if (node->piece != first_piece(node))
+        mem_free(node->piece);
+    mem_free(node);
 }
 
 /* A synthetic directory and a file may have the same piece: which of them it is belongs to the name. */
@@ -162,20 +174,21 @@ struct node *node_enter(struct node_table *table, struct node *parent, plsm_slic
     INVARIANT(piece.size <= UINT16_MAX);
     mutex_lock(&table->lock);
     struct node *node = find(table, parent, piece, flags, hash);
+    if (node && node->lookups == UINT32_MAX) {
+        node = NULL; /* the kernel would have to have looked it up as often without forgetting it once */
+        goto done;
+    }
     if (node) {
         node->lookups++;
         goto done;
     }
-    node = mem_zalloc(sizeof *node);
-    char *copy = node_piece(piece);
-    if (!node || !copy) {
-        mem_free(node);
-        mem_free(copy);
-        node = NULL;
+    node = mem_zalloc(NODE_BYTES + piece.size < sizeof *node ? sizeof *node : NODE_BYTES + piece.size);
+    if (!node)
         goto done;
-    }
+    if (piece.size)
+        memcpy(first_piece(node), piece.data, piece.size);
     node->parent = parent;
-    node->piece = copy;
+    node->piece = first_piece(node);
     node->piece_size = (uint16_t)piece.size;
     node->hash = hash;
     node->lookups = 1;
@@ -201,8 +214,7 @@ void node_release_locked(struct node_table *table, struct node *node)
         struct node *parent = node->parent;
         if (!(node->flags & NODE_GONE))
             unlink_node(table, node);
-        mem_free(node->piece);
-        mem_free(node);
+        node_free(node);
         parent->children--;
         node = parent;
     }
@@ -212,7 +224,7 @@ void node_forget(struct node_table *table, struct node *node, uint64_t lookups)
 {
     mutex_lock(&table->lock);
     INVARIANT(node->lookups >= lookups);
-    node->lookups -= lookups;
+    node->lookups -= (uint32_t)lookups;
     node_release_locked(table, node);
     mutex_unlock(&table->lock);
 }
@@ -245,7 +257,8 @@ void node_remove(struct node_table *table, struct node *node)
 static void place(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size)
 {
     struct node *old = node->parent;
-    mem_free(node->piece);
+    if (node->piece != first_piece(node))
+        mem_free(node->piece);
     node->piece = piece;
     node->piece_size = (uint16_t)piece_size;
     node->parent = parent;

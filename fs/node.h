@@ -46,15 +46,15 @@ struct node {
     struct node *parent; /* NULL: the root */
     struct node *hash_next;
     struct inode *inode; /* table lock */
-    uint64_t lookups;    /* table lock */
+    char *piece;         /* behind the node, in its own memory; owned, after a move */
+    uint32_t lookups;    /* table lock */
     uint32_t children;   /* table lock; nodes whose parent this is */
     uint32_t hash;
     _Atomic uint32_t publications; /* of inodes in this directory; see fill_entry in fs/ops.h */
-    char *piece;                   /* owned */
     uint16_t piece_size;
-    _Atomic uint8_t flags;
+    _Atomic uint8_t flags; /* last: the piece begins behind it */
 };
-static_assert(sizeof(struct node) <= 64, "a million nodes with their names take less than 100 MB");
+static_assert(offsetof(struct node, flags) < 51, "a million nodes with names of 20 bytes take less than 100 MB");
 
 struct tree_lock {
     mutex lock;
@@ -92,6 +92,8 @@ struct node *node_enter(struct node_table *table, struct node *parent, plsm_slic
  * which the result stays valid. */
 struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
+/* Frees a node that is in no table and that nothing holds. */
+void node_free(struct node *node);
 /* For inode.c, with the table lock held: frees the node, and ancestors, when nothing holds them any more. */
 void node_release_locked(struct node_table *table, struct node *node);
 
