@@ -53,9 +53,9 @@ enum action {
     ID,           /* a number of a user or group */
     MASK,         /* permissions, octal */
     MASK_BOTH,    /* those of files and of directories */
+    PUBLISH,      /* close or write */
     TRANSPORT,    /* the name of one */
     OF_A_MOUNT,   /* what mount(8) found in the mount table: only with remount */
-    PUBLISH,      /* close or write */
 };
 
 static const struct mount_option {
