@@ -170,7 +170,7 @@ void attr_to_stat(const struct attr *attr, uint64_t size, struct stat *st)
                         .st_mode = attr->mode,
                         /* Directories do not count their subdirectories: 1 tells find(1) and others not to infer
                          * from the link count how many there are. */
-                        .st_nlink = 1,
+                        .st_nlink = 1 + (nlink_t)attr->other_names,
                         .st_uid = attr->uid,
                         .st_gid = attr->gid,
                         .st_rdev = attr->rdev,

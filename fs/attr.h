@@ -16,7 +16,7 @@
  * each time of this entry is an i64 of seconds and a u32 of nanoseconds instead.
  *
  * So the file of an ordinary user takes about 15 bytes and one of root's 13. The size is not here: the store tells
- * it. An entry without meta (put through the library) has the attributes that the caller makes up; see fs/inode.h. */
+ * it, as it does how many names a file has. An entry without meta (put through the library) has the attributes that the caller makes up; see fs/inode.h. */
 #ifndef FS_ATTR_H
 #define FS_ATTR_H
 
@@ -35,6 +35,7 @@ struct attr {
     uint64_t xattrs; /* id of the records of extended attributes; 0: it never had any */
     struct timespec mtime, ctime, atime;
     uint64_t holes; /* bytes of the content that take no space; not in the meta: whoever knows sets it */
+    uint32_t other_names; /* hard links beside this name: not in the meta, the store tells it too */
 };
 
 enum { ATTR_SIZE_MAX = 2 + 3 + 10 + 5 + 5 + 3 * 12 + 10 + 10 };

@@ -62,6 +62,13 @@ static plsm_status new_attr(struct fs *fs, fuse_req_t req, struct node *parent, 
     return plsm_new_id(fs->db, &attr->ino);
 }
 
+plsm_status if_nothing_there(plsm_batch *batch, plsm_slice file)
+{
+    plsm_slice directory = slice(file.data, file.size + 1);
+    TRY(plsm_batch_if_absent(batch, PLSM_NAMES, file));
+    return directory.size <= PLSM_KEY_MAX ? plsm_batch_if_absent(batch, PLSM_NAMES, directory) : PLSM_OK;
+}
+
 /* Writes the new entry: nothing may be there, neither a file nor a directory. */
 static plsm_status write_new(struct fs *fs, const struct entry *entry, const struct attr *attr, plsm_slice value)
 {
@@ -71,9 +78,7 @@ static plsm_status write_new(struct fs *fs, const struct entry *entry, const str
     plsm_batch *batch = plsm_batch_create();
     if (!batch)
         return fail(PLSM_NO_MEMORY, "no memory for a batch");
-    plsm_status status = plsm_batch_if_absent(batch, PLSM_NAMES, file);
-    if (status == PLSM_OK && directory.size <= PLSM_KEY_MAX)
-        status = plsm_batch_if_absent(batch, PLSM_NAMES, directory);
+    plsm_status status = if_nothing_there(batch, file);
     if (status == PLSM_OK)
         status = plsm_batch_put(batch, PLSM_NAMES, key, slice(meta, attr_encode(attr, meta)), value);
     if (status == PLSM_OK)
@@ -112,7 +117,7 @@ static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *
                                   .node_flags = directory ? NODE_DIRECTORY : 0,
                                   .attr = entry.attr,
                                   .size = value.size,
-                                  .publications = parent->publications};
+                                  .publications = publications_in(fs, parent)};
     return fill_entry(fs, parent, &stored, reply);
 }
 
@@ -176,9 +181,4 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         close_handle(fs, inode, true);
         inode_forget(fs, node_of(fs, reply.ino), 1);
     }
-}
-
-void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
-{
-    fuse_reply_err(req, EPERM); /* what link(2) says of file systems that have none */
 }

@@ -68,6 +68,8 @@ static plsm_status find_plain(struct fs *fs, struct entry *entry, enum name_kind
             entry->size = value->size;
             entry->no_meta = value->meta.size == 0;
             TRY(inode_decode(fs, key, value->meta, false, &entry->attr));
+            entry->shared = value->shared;
+            entry->attr.other_names = value->names - 1;
             entry->attr.holes = value->size - value->stored;
             return PLSM_OK;
         }
@@ -169,7 +171,7 @@ int entry_find(struct fs *fs, struct node *parent, const char *name, struct entr
     out->parent_size = out->key.size;
     out->node_flags = 0;
     out->no_meta = false;
-    out->size = 0;
+    out->size = out->shared = 0;
     bool canonical = raw.kind == NAME_VALUE || is_canonical(path_slice(&out->key), &raw, shown);
     if (creatable)
         *creatable = canonical && raw.kind == NAME_PLAIN;

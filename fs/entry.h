@@ -13,6 +13,7 @@ struct entry {
     bool no_meta;          /* its attributes are made up: make them permanent when it changes or moves */
     struct attr attr;
     uint64_t size;
+    uint64_t shared;       /* the shared value that it is a name of (fs/link.h); 0: of none */
 };
 
 static inline plsm_slice entry_piece(const struct entry *entry)

@@ -146,25 +146,35 @@ plsm_status inode_decode(const struct fs *fs, plsm_slice key, plsm_slice meta, b
     return status;
 }
 
-/* Reads the entry of a node whose path is known; PLSM_NOT_FOUND only for files. */
-static plsm_status read_entry(struct fs *fs, const struct node *node, const struct path *path, struct attr *attr,
-                              uint64_t *size)
+plsm_status inode_read_entry(struct fs *fs, const struct node *node, bool no_value, plsm_value *value)
+{
+    struct path path;
+    plsm_read_options options = {.no_value = no_value};
+    if (node_is_shared(node))
+        return plsm_get_shared(fs->db, &options, node_shared(node), value);
+    if (!node->parent) {
+        options.keyspace = PLSM_INTERNAL;
+        return plsm_get(fs->db, &options, slice_of(ROOT_KEY), value);
+    }
+    TRY(node_path(node, &path));
+    return plsm_get(fs->db, &options, path_slice(&path), value);
+}
+
+/* Reads attributes and size of a node; PLSM_NOT_FOUND only for files. */
+static plsm_status read_attributes(struct fs *fs, const struct node *node, struct attr *attr, uint64_t *size)
 {
     plsm_value value = {0};
-    plsm_read_options options = {.no_value = true};
-    plsm_slice key = path_slice(path);
+    struct path path;
     bool directory = node->flags & NODE_DIRECTORY;
     plsm_status status = PLSM_OK;
     *size = 0;
+    TRY(node_path(node, &path)); /* for what is made up from it, and for messages */
+    plsm_slice key = node->parent ? path_slice(&path) : slice_of(ROOT_KEY);
     if (node->flags & NODE_SYNTHETIC) {
         inode_synthetic_attr(fs, key, attr);
         return PLSM_OK;
     }
-    if (!node->parent) {
-        key = slice_of(ROOT_KEY);
-        options.keyspace = PLSM_INTERNAL;
-    }
-    status = plsm_get(fs->db, &options, key, &value);
+    status = inode_read_entry(fs, node, true, &value);
     if (status == PLSM_NOT_FOUND && directory) {
         inode_default(fs, key, true, attr);
         status = PLSM_OK;
@@ -174,6 +184,7 @@ static plsm_status read_entry(struct fs *fs, const struct node *node, const stru
     } else if (status == PLSM_OK) {
         status = inode_decode(fs, key, value.meta, directory, attr);
         attr->holes = value.size - value.stored;
+        attr->other_names = value.names - 1;
         *size = value.size;
     }
     if (status == PLSM_OK && !node->parent)
@@ -184,13 +195,11 @@ static plsm_status read_entry(struct fs *fs, const struct node *node, const stru
 
 plsm_status inode_load(struct fs *fs, struct inode *inode)
 {
-    struct path path;
     if (inode->loaded)
         return PLSM_OK;
     if (inode_gone(inode))
         return fail(PLSM_NOT_FOUND, "the file is gone");
-    TRY(node_path(inode->node, &path));
-    TRY(read_entry(fs, inode->node, &path, &inode->attr, &inode->size));
+    TRY(read_attributes(fs, inode->node, &inode->attr, &inode->size));
     inode->loaded = true;
     return PLSM_OK;
 }
@@ -203,13 +212,17 @@ plsm_status inode_open_content(struct fs *fs, struct inode *inode)
     /* The key of a file that is gone does not matter any more: nothing is committed. */
     if (inode_gone(inode) && !inode->fresh)
         return fail(PLSM_NOT_FOUND, "the file is gone");
+    plsm_edit_flags flags = inode->fresh ? PLSM_EDIT_NEW : 0;
     TRY(node_path(inode->node, &path));
-    TRY(plsm_edit_open(fs->db, path_slice(&path), inode->fresh ? PLSM_EDIT_NEW : 0, &inode->edit));
+    if (node_is_shared(inode->node))
+        TRY(plsm_edit_open_shared(fs->db, node_shared(inode->node), flags, &inode->edit));
+    else
+        TRY(plsm_edit_open(fs->db, path_slice(&path), flags, &inode->edit));
     inode->fresh = false;
     return PLSM_OK;
 }
 
-static struct timespec now_time(void)
+struct timespec inode_now(void)
 {
     uint64_t ns = env_wall_ns(env_posix());
     return (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
@@ -217,7 +230,7 @@ static struct timespec now_time(void)
 
 void inode_touch(struct fs *fs, struct inode *inode, bool modified)
 {
-    inode->attr.ctime = now_time();
+    inode->attr.ctime = inode_now();
     if (modified)
         inode->attr.mtime = inode->attr.ctime;
     inode->attr_dirty = true;
@@ -240,13 +253,9 @@ static plsm_status tell(const struct inode *inode, struct attr *attr, uint64_t *
 plsm_status inode_stat(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size)
 {
     struct inode *inode = get_existing(fs, node);
-    struct path path;
-    if (!inode) {
-        if (node->flags & NODE_GONE)
-            return fail(PLSM_NOT_FOUND, "the file is gone");
-        TRY(node_path(node, &path));
-        return read_entry(fs, node, &path, attr, size);
-    }
+    if (!inode)
+        return node->flags & NODE_GONE ? fail(PLSM_NOT_FOUND, "the file is gone")
+                                       : read_attributes(fs, node, attr, size);
     mutex_lock(&inode->lock);
     plsm_status status = inode_load(fs, inode);
     if (status == PLSM_OK)
@@ -299,6 +308,8 @@ static plsm_status put_attributes(const struct inode *inode, plsm_slice key, pls
 {
     if (!inode->node->parent)
         return plsm_batch_put(batch, PLSM_INTERNAL, slice_of(ROOT_KEY), meta, slice(NULL, 0));
+    if (node_is_shared(inode->node))
+        return plsm_batch_set_meta_shared(batch, node_shared(inode->node), meta);
     /* The library may have given a directory's key a value: keep it. */
     if (!(inode->node->flags & NODE_DIRECTORY) || inode->size > 0)
         return plsm_batch_set_meta(batch, key, meta);
@@ -328,7 +339,10 @@ static plsm_status publish_attributes(struct fs *fs, struct inode *inode, plsm_s
 static plsm_status publish_content(struct fs *fs, struct inode *inode, plsm_slice key, plsm_slice meta)
 {
     TRY(inode_open_content(fs, inode));
-    TRY(plsm_edit_set_key(inode->edit, key)); /* a directory above may have been renamed */
+    if (node_is_shared(inode->node))
+        plsm_edit_set_shared(inode->edit, node_shared(inode->node)); /* it may have become so */
+    else
+        TRY(plsm_edit_set_key(inode->edit, key)); /* a directory above may have been renamed */
     TRY(plsm_edit_commit(inode->edit, meta, fs->content_durability));
     inode->size = plsm_edit_size(inode->edit);
     return tell(inode, &inode->attr, &inode->size);
@@ -372,9 +386,9 @@ plsm_status inode_write_xattrs(struct fs *fs, struct inode *inode, uint64_t xatt
     TRY(node_path(inode->node, &path));
     attr = inode->attr;
     if (waits) /* content and attributes are published together, later: only the id goes into those of the store */
-        TRY(read_entry(fs, inode->node, &path, &attr, &size));
+        TRY(read_attributes(fs, inode->node, &attr, &size));
     attr.xattrs = xattrs;
-    attr.ctime = now_time();
+    attr.ctime = inode_now();
     TRY(write_attributes(fs, inode, path_slice(&path), slice(meta, attr_encode(&attr, meta)), batch));
     inode->attr.xattrs = xattrs;
     inode->attr.ctime = attr.ctime;

@@ -83,10 +83,13 @@ static inline uint64_t inode_size(const struct inode *inode)
     return inode->edit ? plsm_edit_size(inode->edit) : inode->fresh ? 0 : inode->size;
 }
 
+/* Reads the store's entry of a node that is not gone, by its path or its identifier (fs/link.h). */
+plsm_status inode_read_entry(struct fs *fs, const struct node *node, bool no_value, plsm_value *value);
 /* Reads attributes and size, once. */
 plsm_status inode_load(struct fs *fs, struct inode *inode);
 /* Opens the edit, once, so that the content stays even when the name goes. */
 plsm_status inode_open_content(struct fs *fs, struct inode *inode);
+struct timespec inode_now(void);
 /* Sets ctime (and mtime) to now and marks the attributes dirty. */
 void inode_touch(struct fs *fs, struct inode *inode, bool modified);
 /* After a change of `written`, `truncated` or `attr_dirty`: keeps the list of dirty inodes right. */

@@ -39,7 +39,7 @@ struct listing {
 struct listed {
     struct shown_name name;
     struct attr attr;
-    uint64_t size;
+    uint64_t size, shared; /* as in struct entry */
     uint8_t node_flags;
     uint32_t piece_size; /* bytes of the key behind the directory's: the piece of its node */
     struct path resume;  /* the key where the listing goes on */
@@ -48,7 +48,7 @@ struct listed {
 struct scan {
     struct fs *fs;
     struct path directory;
-    uint32_t publications; /* in the directory, before the iterator was made */
+    uint32_t publications; /* publications_in the directory, before the iterator was made */
     plsm_iterator *it;
     struct listed entry;
     uint8_t piece[PLSM_KEY_MAX + 1];
@@ -181,6 +181,7 @@ static plsm_status fill_listed(struct scan *scan, bool *shown)
     memcpy(entry->resume.bytes, bytes, end);
     entry->resume.bytes[end] = slash ? '0' : 0;
     entry->resume.size = end + 1;
+    entry->shared = 0;
     *shown = true;
     if (key.size == directory.size) {
         fill_value(scan, key);
@@ -213,6 +214,10 @@ static plsm_status fill_listed(struct scan *scan, bool *shown)
     TRY(inode_decode(fs, slice(bytes, end + (slash != NULL)), own ? plsm_iterator_meta(scan->it) : slice(NULL, 0),
                      slash != NULL, &entry->attr));
     entry->attr.holes = own ? entry->size - plsm_iterator_stored(scan->it) : 0;
+    if (own && !slash) {
+        entry->shared = plsm_iterator_shared(scan->it);
+        entry->attr.other_names = plsm_iterator_names(scan->it) - 1;
+    }
     return PLSM_OK;
 }
 
@@ -299,6 +304,7 @@ static int add_listed(struct answer *answer, const struct scan *scan, uint64_t c
                                   .node_flags = listed->node_flags,
                                   .attr = listed->attr,
                                   .size = listed->size,
+                                  .shared = listed->shared,
                                   .publications = scan->publications};
     int error = fill_entry(answer->fs, answer->node, &stored, &entry);
     if (error)
@@ -344,7 +350,7 @@ static int fill_answer(struct answer *answer, struct listing *listing, uint64_t 
         return ENAMETOOLONG;
     struct mark mark = find_mark(listing, cookie);
     uint64_t at = mark.size ? mark.cookie : dots;
-    scan->publications = answer->node->publications;
+    scan->publications = publications_in(answer->fs, answer->node);
     plsm_status status =
         scan_open(scan, slice(listing->keys.data ? listing->keys.data + mark.offset : NULL, mark.size));
     while (status == PLSM_OK && room && !error) {

@@ -15,10 +15,11 @@ int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *st
 {
     struct attr attr = stored->attr;
     uint64_t size = stored->size;
-    struct node *node = node_enter(&fs->nodes, parent, stored->piece, stored->node_flags);
+    struct node *node = stored->shared ? node_enter_shared(&fs->nodes, stored->shared)
+                                       : node_enter(&fs->nodes, parent, stored->piece, stored->node_flags);
     if (!node)
         return ENOMEM;
-    if (!inode_overlay(fs, node, &attr, &size) && parent->publications != stored->publications) {
+    if (!inode_overlay(fs, node, &attr, &size) && publications_in(fs, parent) != stored->publications) {
         plsm_status status = inode_stat(fs, node, &attr, &size);
         if (status != PLSM_OK) {
             inode_forget(fs, node, 1);
@@ -57,13 +58,14 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
         return;
     }
     tree_share(&fs->nodes);
-    struct stored_entry stored = {.publications = parent->publications};
+    struct stored_entry stored = {.publications = publications_in(fs, parent)};
     int error = entry_find(fs, parent, name, &entry, NULL);
     if (!error) {
         stored.piece = entry_piece(&entry);
         stored.node_flags = entry.node_flags;
         stored.attr = entry.attr;
         stored.size = entry.size;
+        stored.shared = entry.shared;
         error = fill_entry(fs, parent, &stored, &reply);
     }
     tree_unshare(&fs->nodes);
@@ -225,12 +227,10 @@ void fs_readlink(fuse_req_t req, fuse_ino_t ino)
     struct fs *fs = fs_of(req);
     struct node *node = node_of(fs, ino);
     plsm_value value = {0};
-    struct path path;
     char *target = NULL;
     tree_share(&fs->nodes);
-    plsm_status status = node->flags & NODE_GONE ? fail(PLSM_NOT_FOUND, "gone") : node_path(node, &path);
-    if (status == PLSM_OK)
-        status = plsm_get(fs->db, NULL, path_slice(&path), &value);
+    plsm_status status =
+        node->flags & NODE_GONE ? fail(PLSM_NOT_FOUND, "gone") : inode_read_entry(fs, node, false, &value);
     tree_unshare(&fs->nodes);
     if (status == PLSM_OK && !value.large)
         target = strndup(value.value.data ? value.value.data : "", value.value.size);

@@ -63,6 +63,8 @@ plsm_status node_table_init(struct node_table *table)
     condition_init(&table->tree.changed);
     table->root.lookups = 1; /* the kernel never looks it up and never forgets it */
     table->root.flags = NODE_DIRECTORY;
+    table->shared.lookups = 1;
+    table->shared.flags = NODE_SHARED_PARENT;
     return PLSM_OK;
 }
 
@@ -285,4 +287,30 @@ void node_restore(struct node_table *table, struct node *node, struct node *pare
     node->flags &= (uint8_t)~NODE_GONE;
     place(table, node, parent, piece, piece_size);
     mutex_unlock(&table->lock);
+}
+
+uint64_t node_shared(const struct node *node)
+{
+    return node_is_shared(node) ? get_be64(node->piece) : 0;
+}
+
+struct node *node_enter_shared(struct node_table *table, uint64_t shared)
+{
+    uint8_t piece[NODE_SHARED_SIZE];
+    put_be64(piece, shared);
+    return node_enter(table, &table->shared, slice(piece, sizeof piece), 0);
+}
+
+struct node *node_find_shared(struct node_table *table, uint64_t shared)
+{
+    uint8_t piece[NODE_SHARED_SIZE];
+    put_be64(piece, shared);
+    return node_find(table, &table->shared, slice(piece, sizeof piece), 0);
+}
+
+void node_share(struct node_table *table, struct node *node, uint64_t shared, char *piece)
+{
+    INVARIANT(!node_is_shared(node) && !(node->flags & (NODE_GONE | NODE_DIRECTORY)));
+    put_be64(piece, shared);
+    node_move(table, node, &table->shared, piece, NODE_SHARED_SIZE);
 }

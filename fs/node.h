@@ -40,6 +40,7 @@ enum node_flags {
     NODE_STALE = 32,    /* the kernel may have cached content that could not be published: drop it at the next open */
     NODE_PINS = 64,     /* gone, and holds its inode until the kernel forgets it (inode_pin) */
     NODE_FILLED = 128,  /* the kernel has been given content, and most likely still has it (fs/push.h) */
+    NODE_SHARED_PARENT = NODE_DIRECTORY | NODE_VALUE, /* both, of `shared` in the table alone */
 };
 
 struct node {
@@ -69,6 +70,7 @@ struct node_table {
     struct node **buckets;
     size_t bucket_count, count;
     struct node root;
+    struct node shared; /* the parent of the nodes of shared values (fs/link.h); no directory, and never shown */
 };
 
 /* A key; with room for a component more than a key may have, so that limits are checked once, at the end. */
@@ -112,5 +114,20 @@ void node_restore(struct node_table *table, struct node *node, struct node *pare
  * no other node may have that name. */
 void node_move(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size);
 char *node_piece(plsm_slice piece); /* a copy for node_move; NULL: no memory */
+
+/* Whether a node is a shared value, whatever its names are: then its piece is be64 of the identifier. */
+static inline bool node_is_shared(const struct node *node)
+{
+    return node->parent && (node->parent->flags & NODE_SHARED_PARENT) == NODE_SHARED_PARENT;
+}
+/* This identifier; 0: it is a name. The path of such a node is no key. */
+uint64_t node_shared(const struct node *node);
+/* As node_enter and node_find, of the node of a shared value. */
+struct node *node_enter_shared(struct node_table *table, uint64_t shared);
+struct node *node_find_shared(struct node_table *table, uint64_t shared);
+/* The entry of a node has become shared: it is no longer found by its name. `piece` has NODE_SHARED_SIZE bytes of room
+ * and is owned by the node from here on. Exclusive tree lock. */
+enum { NODE_SHARED_SIZE = 8 };
+void node_share(struct node_table *table, struct node *node, uint64_t shared, char *piece);
 
 #endif

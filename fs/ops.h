@@ -35,6 +35,8 @@ void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
 void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+
+/* fs/link.c */
 void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
 
 /* fs/remove.c */
@@ -78,8 +80,15 @@ struct stored_entry {
     uint8_t node_flags;
     struct attr attr;
     uint64_t size;
-    uint32_t publications; /* of its directory, read before the store was */
+    uint64_t shared;       /* as in struct entry */
+    uint32_t publications; /* publications_in its directory, read before the store was */
 };
+
+/* Changes when an inode that a name in `parent` stands for is published. */
+static inline uint32_t publications_in(const struct fs *fs, const struct node *parent)
+{
+    return parent->publications + fs->nodes.shared.publications;
+}
 
 /* Fills what lookup, readdirplus, mkdir, create and so on answer with, and counts the lookup. Returns 0 or an errno
  * value.
@@ -89,6 +98,9 @@ struct stored_entry {
  * write. That is what `publications` is for: when it has changed, the entry is read again. */
 int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *stored, struct fuse_entry_param *out);
 
+/* The conditions that nothing has a new name: neither a file, with the key `file`, nor a directory. Behind the key there
+ * must be a '/'. */
+plsm_status if_nothing_there(plsm_batch *batch, plsm_slice file);
 /* Before a name in `parent` goes: makes a directory that exists only through what lies in it permanent, in `batch`, so
  * that it does not vanish with its last entry. */
 plsm_status keep_directory(struct fs *fs, struct node *parent, plsm_batch *batch);

@@ -8,7 +8,7 @@
 /* Whether this handle is the only one, and the store has what it will read. */
 static bool may_push(struct fs *fs, const struct inode *inode)
 {
-    if (!fs->session || inode->edit || inode->fresh || inode_content_dirty(inode) ||
+    if (!fs->session || node_is_shared(inode->node) || inode->edit || inode->fresh || inode_content_dirty(inode) ||
         inode->node->flags & (NODE_FILLED | NODE_STALE | NODE_GONE))
         return false;
     mutex_lock(&fs->nodes.lock);

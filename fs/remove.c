@@ -24,7 +24,8 @@ plsm_status prepare_gone(struct fs *fs, struct node *node, const struct entry *e
         inode->size = entry->size;
         inode->loaded = true;
     }
-    if (inode->handles && !(node->flags & NODE_DIRECTORY) && !inode->fresh)
+    bool goes = inode->attr.other_names == 0;
+    if (goes && inode->handles && !(node->flags & NODE_DIRECTORY) && !inode->fresh)
         status = inode_open_content(fs, inode); /* who has it open goes on reading it */
     mutex_unlock(&inode->lock);
     if (status == PLSM_OK) {
@@ -39,7 +40,11 @@ void finish_gone(struct fs *fs, struct inode *inode, bool gone)
 {
     if (!inode)
         return;
-    if (gone) {
+    if (gone && inode->attr.other_names > 0) {
+        mutex_lock(&inode->lock);
+        inode->attr.other_names--;
+        mutex_unlock(&inode->lock);
+    } else if (gone) {
         mutex_lock(&inode->lock);
         node_remove(&fs->nodes, inode->node);
         inode_pin(fs, inode);
@@ -51,7 +56,7 @@ void finish_gone(struct fs *fs, struct inode *inode, bool gone)
 }
 
 /* Deletes an entry; the value of a directory's key instead is emptied. */
-static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct entry *entry)
+static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct entry *entry, struct inode *inode)
 {
     plsm_batch *batch = plsm_batch_create();
     plsm_slice key = path_slice(&entry->key);
@@ -61,13 +66,15 @@ static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct
     if (!batch)
         return fail(PLSM_NO_MEMORY, "no memory for a batch");
     plsm_status status = keep_directory(fs, parent, batch);
+    if (status == PLSM_OK)
+        status = touch_other_names(entry, inode, inode_now(), batch);
     if (status == PLSM_OK && entry->node_flags & NODE_VALUE) {
         status = inode_stat(fs, parent, &attr, &size);
         if (status == PLSM_OK)
             status = plsm_batch_put(batch, PLSM_NAMES, key, slice(meta, attr_encode(&attr, meta)), slice(NULL, 0));
     } else if (status == PLSM_OK) {
         status = plsm_batch_delete(batch, PLSM_NAMES, key);
-        if (status == PLSM_OK)
+        if (status == PLSM_OK && entry->attr.other_names == 0)
             status = xattr_delete_all(fs, entry->attr.xattrs, batch);
     }
     if (status == PLSM_OK)
@@ -80,7 +87,7 @@ static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct
 static int remove_vanished(struct fs *fs, struct node *parent, const struct entry *entry)
 {
     struct inode *inode = NULL;
-    struct node *node = node_find(&fs->nodes, parent, entry_piece(entry), entry->node_flags);
+    struct node *node = entry_node(fs, parent, entry);
     if (!node || !(node->flags & NODE_SYNTHETIC))
         return ENOENT;
     plsm_status status = prepare_gone(fs, node, entry, &inode);
@@ -110,10 +117,10 @@ static int remove_name(struct fs *fs, struct node *parent, const char *name, boo
     if (status == PLSM_OK && !empty)
         return ENOTEMPTY;
     if (status == PLSM_OK)
-        status = prepare_gone(fs, node_find(&fs->nodes, parent, entry_piece(&entry), entry.node_flags), &entry, &inode);
+        status = prepare_gone(fs, entry_node(fs, parent, &entry), &entry, &inode);
     if (status != PLSM_OK)
         return fs_errno_of_change(fs, status);
-    status = delete_entry(fs, parent, &entry);
+    status = delete_entry(fs, parent, &entry, inode);
     finish_gone(fs, inode, status == PLSM_OK);
     if (status == PLSM_OK) {
         directory_kept(parent);

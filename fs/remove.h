@@ -4,9 +4,10 @@
 
 #include "fs/entry.h"
 #include "fs/inode.h"
+#include "fs/link.h"
 
 /* Before the name of `node` (NULL: none) goes: sees to it that who has it open keeps attributes and content. *inode is
- * for finish_gone, which must follow with whether the name has gone. */
+ * for finish_gone, which must follow with whether the name has gone. (The file may have other names: fs/link.h.) */
 plsm_status prepare_gone(struct fs *fs, struct node *node, const struct entry *entry, struct inode **inode);
 void finish_gone(struct fs *fs, struct inode *inode, bool gone);
 

@@ -237,21 +237,27 @@ static plsm_status fill_batch(struct renaming *r)
     return carry_side(r, &r->from, path_slice(&target)); /* replaces a file or an empty directory that is there */
 }
 
+/* Whether there is a node that is known by the name of this side. */
+static bool is_named(const struct side *side)
+{
+    return side->node && !node_is_shared(side->node);
+}
+
 /* The names are written: tells the nodes. */
 static void move_nodes(struct renaming *r)
 {
     struct node_table *nodes = &r->fs->nodes;
-    if (r->exchange && r->from.node && r->to.node) {
+    bool back = r->exchange && is_named(&r->to);
+    if (back)
         node_remove(nodes, r->to.node); /* out of the way, and back under its new name */
+    if (is_named(&r->from)) {
         node_move(nodes, r->from.node, r->to.parent, r->from.piece, r->from.piece_size);
+        r->from.piece = NULL;
+    }
+    if (back) {
         node_restore(nodes, r->to.node, r->from.parent, r->to.piece, r->to.piece_size);
         r->to.piece = NULL;
-    } else if (r->from.node) {
-        node_move(nodes, r->from.node, r->to.parent, r->from.piece, r->from.piece_size);
-    } else {
-        return;
     }
-    r->from.piece = NULL;
 }
 
 /* The entry has its own key now, and a new ctime. Files have that in the store already. */
@@ -296,9 +302,11 @@ static int run(struct renaming *r)
     struct inode *replaced = NULL;
     plsm_status status = PLSM_OK;
     struct side *from = &r->from, *to = &r->to;
-    from->node = node_find(&r->fs->nodes, from->parent, entry_piece(&from->entry), from->entry.node_flags);
+    if (!to->error && from->entry.shared && from->entry.shared == to->entry.shared)
+        return 0; /* two names of one file: POSIX wants both to stay */
+    from->node = entry_node(r->fs, from->parent, &from->entry);
     if (!to->error)
-        to->node = node_find(&r->fs->nodes, to->parent, entry_piece(&to->entry), to->entry.node_flags);
+        to->node = entry_node(r->fs, to->parent, &to->entry);
     if (!to->error)
         status = publish_side(r, from);
     if (status == PLSM_OK && r->exchange)
@@ -307,9 +315,11 @@ static int run(struct renaming *r)
         return fs_errno_of_change(r->fs, status);
     if (!r->exchange)
         status = prepare_gone(r->fs, to->node, &to->entry, &replaced);
+    if (status == PLSM_OK && !to->error && !r->exchange)
+        status = touch_other_names(&to->entry, replaced, r->now, r->batch);
     if (status == PLSM_OK)
         status = fill_batch(r);
-    if (status == PLSM_OK && !r->exchange && !to->error)
+    if (status == PLSM_OK && !r->exchange && !to->error && to->entry.attr.other_names == 0)
         status = xattr_delete_all(r->fs, to->entry.attr.xattrs, r->batch);
     if (status == PLSM_OK)
         status = plsm_write(r->fs->db, r->batch, r->fs->names_durability);

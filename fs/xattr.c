@@ -263,12 +263,13 @@ static void get_virtual(fuse_req_t req, struct node *node, const char *name, siz
     struct buf text = {0};
     bool known = false;
     tree_share(&fs->nodes);
+    uint64_t shared = node_shared(node);
     plsm_status status = node->flags & (NODE_SYNTHETIC | NODE_GONE) ? PLSM_NOT_FOUND : node_path(node, &path);
     tree_unshare(&fs->nodes);
     if (status == PLSM_OK && path.size == 0)
         status = PLSM_NOT_FOUND; /* the root is no name */
     if (status == PLSM_OK)       /* without the lock: a digest takes its time */
-        status = xattr_virtual(fs, path_slice(&path), name, size == 0, &text, &known);
+        status = xattr_virtual(fs, path_slice(&path), shared, name, size == 0, &text, &known);
     if (status == PLSM_NOT_FOUND || (status == PLSM_OK && !known))
         fuse_reply_err(req, ENODATA);
     else if (status != PLSM_OK)

@@ -33,9 +33,10 @@ plsm_status xattr_delete_all(struct fs *fs, uint64_t id, plsm_batch *batch);
  * the option. */
 plsm_status xattr_drop_capability(struct fs *fs, struct inode *inode);
 
-/* The value of user.plsm.NAME for the entry with that key, to `out` (appended). *known false: there is no such one.
+/* The value of user.plsm.NAME for the entry with that key, or for a shared value when `shared` is not 0 (fs/link.h; it
+ * has a digest, but stands at none of its names), to `out` (appended). *known false: there is no such one.
  * `no_value`: only its size matters, any bytes will do. PLSM_NOT_FOUND: this entry does not have it. */
-plsm_status xattr_virtual(struct fs *fs, plsm_slice key, const char *name, bool no_value, struct buf *out,
-                          bool *known);
+plsm_status xattr_virtual(struct fs *fs, plsm_slice key, uint64_t shared, const char *name, bool no_value,
+                          struct buf *out, bool *known);
 
 #endif

@@ -31,11 +31,11 @@ static plsm_status print_place(struct fs *fs, plsm_slice key, enum place what, s
 }
 
 /* Reads what is published, through an edit: that stays the same however long it takes. */
-static plsm_status digest_content(struct fs *fs, plsm_slice key, EVP_MD_CTX *context, uint8_t *buffer)
+static plsm_status digest_content(struct fs *fs, plsm_slice key, uint64_t shared, EVP_MD_CTX *context, uint8_t *buffer)
 {
     plsm_edit *edit = NULL;
     size_t got = READ_SIZE;
-    TRY(plsm_edit_open(fs->db, key, 0, &edit));
+    TRY(shared ? plsm_edit_open_shared(fs->db, shared, 0, &edit) : plsm_edit_open(fs->db, key, 0, &edit));
     plsm_status status = PLSM_OK;
     for (uint64_t at = 0; got == READ_SIZE && status == PLSM_OK; at += got) {
         status = plsm_edit_read(edit, at, buffer, READ_SIZE, &got);
@@ -46,10 +46,10 @@ static plsm_status digest_content(struct fs *fs, plsm_slice key, EVP_MD_CTX *con
     return status;
 }
 
-static plsm_status print_sha256(struct fs *fs, plsm_slice key, bool no_value, struct buf *out)
+static plsm_status print_sha256(struct fs *fs, plsm_slice key, uint64_t shared, bool no_value, struct buf *out)
 {
     uint8_t digest[EVP_MAX_MD_SIZE] = {0};
-    if (((const char *)key.data)[key.size - 1] == '/')
+    if (!shared && ((const char *)key.data)[key.size - 1] == '/')
         return fail(PLSM_NOT_FOUND, "a directory has no content");
     if (!no_value) {
         EVP_MD_CTX *context = EVP_MD_CTX_new();
@@ -58,7 +58,7 @@ static plsm_status print_sha256(struct fs *fs, plsm_slice key, bool no_value, st
         if (!context || !buffer || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
             status = fail(PLSM_NO_MEMORY, "no memory for a digest");
         if (status == PLSM_OK)
-            status = digest_content(fs, key, context, buffer);
+            status = digest_content(fs, key, shared, context, buffer);
         if (status == PLSM_OK && EVP_DigestFinal_ex(context, digest, NULL) != 1)
             status = fail(PLSM_NO_MEMORY, "libcrypto cannot digest");
         EVP_MD_CTX_free(context);
@@ -70,7 +70,8 @@ static plsm_status print_sha256(struct fs *fs, plsm_slice key, bool no_value, st
     return PLSM_OK;
 }
 
-plsm_status xattr_virtual(struct fs *fs, plsm_slice key, const char *name, bool no_value, struct buf *out, bool *known)
+plsm_status xattr_virtual(struct fs *fs, plsm_slice key, uint64_t shared, const char *name, bool no_value,
+                          struct buf *out, bool *known)
 {
     static const struct {
         const char *name;
@@ -80,9 +81,9 @@ plsm_status xattr_virtual(struct fs *fs, plsm_slice key, const char *name, bool 
     *known = true;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
         if (strcmp(name, places[i].name) == 0)
-            return print_place(fs, key, places[i].what, out);
+            return shared ? PLSM_NOT_FOUND : print_place(fs, key, places[i].what, out);
     if (strcmp(name, "sha256") == 0)
-        return print_sha256(fs, key, no_value, out);
+        return print_sha256(fs, key, shared, no_value, out);
     *known = false;
     return PLSM_OK;
 }

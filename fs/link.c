@@ -1,0 +1,135 @@
+#include "fs/link.h"
+
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "fs/control.h"
+#include "fs/ops.h"
+#include "base/banned.h"
+
+struct node *entry_node(struct fs *fs, struct node *parent, const struct entry *entry)
+{
+    return entry->shared ? node_find_shared(&fs->nodes, entry->shared)
+                         : node_find(&fs->nodes, parent, entry_piece(entry), entry->node_flags);
+}
+
+plsm_status touch_other_names(const struct entry *entry, struct inode *inode, struct timespec now, plsm_batch *batch)
+{
+    uint8_t meta[ATTR_SIZE_MAX];
+    struct attr attr = entry->attr;
+    if (!entry->shared || attr.other_names == 0)
+        return PLSM_OK;
+    if (inode) {
+        mutex_lock(&inode->lock);
+        inode->attr.ctime = now;
+        attr = inode->attr;
+        mutex_unlock(&inode->lock);
+    }
+    attr.ctime = now;
+    return plsm_batch_set_meta_shared(batch, entry->shared, slice(meta, attr_encode(&attr, meta)));
+}
+
+/* Writes the name, and makes the file a shared value where it is none. `attr` is the file's. */
+static plsm_status write_link(struct fs *fs, const struct node *node, uint64_t shared, plsm_slice name,
+                              const struct attr *attr)
+{
+    uint8_t meta[ATTR_SIZE_MAX];
+    struct path path;
+    plsm_batch *batch = plsm_batch_create();
+    if (!batch)
+        return fail(PLSM_NO_MEMORY, "no memory for a batch");
+    plsm_status status = if_nothing_there(batch, name);
+    if (status == PLSM_OK && !node_is_shared(node)) {
+        status = node_path(node, &path);
+        if (status == PLSM_OK)
+            status = plsm_batch_share(batch, path_slice(&path), shared);
+    }
+    if (status == PLSM_OK)
+        status = plsm_batch_link(batch, shared, name, slice(meta, attr_encode(attr, meta)));
+    if (status == PLSM_OK)
+        status = plsm_write(fs->db, batch, PLSM_NONE);
+    plsm_batch_destroy(batch);
+    return status;
+}
+
+/* Gives a file another name; with the lock of its inode, which is loaded. Content that is not published stays so. */
+static plsm_status link_inode(struct fs *fs, struct inode *inode, plsm_slice name, uint64_t *shared)
+{
+    struct node *node = inode->node;
+    char *piece = NULL;
+    plsm_status status = PLSM_OK;
+    struct attr attr = inode->attr;
+    attr.ctime = inode_now();
+    *shared = node_shared(node);
+    if (!*shared) {
+        piece = mem_alloc(NODE_SHARED_SIZE);
+        status = piece ? plsm_new_id(fs->db, shared) : fail(PLSM_NO_MEMORY, "no memory for a name");
+    }
+    if (status == PLSM_OK)
+        status = write_link(fs, node, *shared, name, &attr);
+    if (status != PLSM_OK) {
+        mem_free(piece);
+        return status;
+    }
+    inode->attr.ctime = attr.ctime;
+    inode->attr.other_names++;
+    if (piece)
+        node_share(&fs->nodes, node, *shared, piece);
+    return PLSM_OK;
+}
+
+/* The exclusive tree lock is held. Returns 0 or an errno value, and fills the reply. */
+static int add_name(struct fs *fs, struct node *node, struct node *parent, const char *name,
+                    struct fuse_entry_param *reply)
+{
+    struct entry entry;
+    bool creatable = false;
+    uint64_t shared = 0;
+    if (node->flags & NODE_GONE)
+        return ENOENT;
+    if (node->flags & (NODE_DIRECTORY | NODE_VALUE) || name_reserved(parent, name))
+        return EPERM;
+    int error = entry_find(fs, parent, name, &entry, &creatable);
+    if (error != ENOENT)
+        return error ? error : EEXIST;
+    if (!creatable)
+        return EINVAL;
+    entry.key.bytes[entry.key.size] = '/';
+    struct inode *inode = inode_get(fs, node);
+    if (!inode)
+        return ENOMEM;
+    mutex_lock(&inode->lock);
+    plsm_status status = inode_load(fs, inode);
+    if (status == PLSM_OK)
+        status = link_inode(fs, inode, path_slice(&entry.key), &shared);
+    struct stored_entry stored = {
+        .shared = shared, .attr = inode->attr, .size = inode->size, .publications = publications_in(fs, parent)};
+    mutex_unlock(&inode->lock);
+    if (status == PLSM_OK) {
+        touch_directory(fs, parent);
+        error = fill_entry(fs, parent, &stored, reply);
+    } else {
+        error = status == PLSM_TOO_LARGE ? EMLINK : fs_errno_of_change(fs, status);
+    }
+    inode_put(fs, inode);
+    return error;
+}
+
+void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    struct fs *fs = fs_of(req);
+    struct fuse_entry_param reply = {0};
+    if (ino == CONTROL_NODE) {
+        fuse_reply_err(req, EPERM);
+        return;
+    }
+    tree_exclude(&fs->nodes);
+    int error = add_name(fs, node_of(fs, ino), node_of(fs, parent), name, &reply);
+    tree_unexclude(&fs->nodes);
+    if (error)
+        fuse_reply_err(req, error);
+    else if (fuse_reply_entry(req, &reply) != 0)
+        inode_forget(fs, node_of(fs, reply.ino), 1);
+}
