@@ -168,8 +168,6 @@ void attr_to_stat(const struct attr *attr, uint64_t size, struct stat *st)
     bool directory = S_ISDIR(attr->mode);
     *st = (struct stat){.st_ino = attr->ino,
                         .st_mode = attr->mode,
-                        /* Directories do not count their subdirectories: 1 tells find(1) and others not to infer
-                         * from the link count how many there are. */
                         .st_nlink = 1 + (nlink_t)attr->other_names,
                         .st_uid = attr->uid,
                         .st_gid = attr->gid,

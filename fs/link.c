@@ -9,6 +9,8 @@
 #include "fs/ops.h"
 #include "base/banned.h"
 
+enum { LINKS_NAME_MAX = 200 }; /* longer components may show as more than one name (fs/escape.h) */
+
 struct node *entry_node(struct fs *fs, struct node *parent, const struct entry *entry)
 {
     return entry->shared ? node_find_shared(&fs->nodes, entry->shared)
@@ -29,6 +31,49 @@ plsm_status touch_other_names(const struct entry *entry, struct inode *inode, st
     }
     attr.ctime = now;
     return plsm_batch_set_meta_shared(batch, entry->shared, slice(meta, attr_encode(&attr, meta)));
+}
+
+/* Counts the directories behind a directory's key; false: there is too much to look at. */
+static bool count_below(plsm_iterator *it, plsm_slice key, uint32_t *count)
+{
+    unsigned cost = 0;
+    uint8_t behind[NAME_SIZE_MAX + PLSM_KEY_MAX + 1];
+    plsm_iterator_first(it);
+    while (plsm_iterator_valid(it)) {
+        plsm_slice at = plsm_iterator_key(it);
+        const char *bytes = at.data, *slash = memchr(bytes + key.size, '/', at.size - key.size);
+        size_t end = slash ? (size_t)(slash - bytes) : at.size;
+        cost += slash ? LINKS_COST_SEEK : 1;
+        if (cost > LINKS_COST_MAX || end - key.size > LINKS_NAME_MAX)
+            return false;
+        if (!slash) {
+            plsm_iterator_next(it);
+            continue;
+        }
+        ++*count;
+        memcpy(behind, bytes, end);
+        behind[end] = '/' + 1;
+        plsm_iterator_seek(it, slice(behind, end + 1));
+    }
+    return plsm_iterator_status(it) == PLSM_OK;
+}
+
+uint32_t count_directories(struct fs *fs, const struct node *node)
+{
+    struct path path;
+    uint8_t end[PLSM_KEY_MAX];
+    plsm_iterator *it = NULL;
+    plsm_read_options options = {.no_value = true};
+    uint32_t count = 1;
+    if ((node->flags & (NODE_DIRECTORY | NODE_SYNTHETIC | NODE_GONE)) != NODE_DIRECTORY ||
+        node_path(node, &path) != PLSM_OK)
+        return 0;
+    plsm_slice key = path_slice(&path);
+    if (plsm_iterator_create(fs->db, &options, key, prefix_end(key, end), &it) != PLSM_OK)
+        return 0;
+    bool counted = count_below(it, key, &count);
+    plsm_iterator_destroy(it);
+    return counted ? count : 0;
 }
 
 /* Writes the name, and makes the file a shared value where it is none. `attr` is the file's. */

@@ -1,7 +1,7 @@
 /* Hard links: several names of one file.
  *
- * In the store. A file with one name is the entry of its key. When it gets a second one, its content and attributes move
- * to a shared value (plsm_batch_share and plsm_batch_link in store/plsm.h; the format stands in store/shared.h), under
+ * In the store. A file with one name is the entry of its key. When it gets a second one, its content and attributes
+ * move to a shared value (plsm_batch_share and plsm_batch_link in store/plsm.h; the format: store/shared.h), under
  * an identifier of its own, and both names become links to that, in one batch. How many there are is counted there.
  * With one name left the value stays shared; the last name takes it along. So names, content and count are right after
  * every crash. A file that is unlinked but open keeps its content in the edit that has it open, as files with one name
@@ -26,5 +26,13 @@ struct node *entry_node(struct fs *fs, struct node *parent, const struct entry *
 /* Before a name goes in `batch`, or is moved over: when the file has others, its ctime becomes `now`, in the same
  * batch. `inode` is its inode, loaded; NULL: it has none. Exclusive tree lock, without the inode's. */
 plsm_status touch_other_names(const struct entry *entry, struct inode *inode, struct timespec now, plsm_batch *batch);
+
+/* What a directory adds to attr.other_names: 1, for its own ".", and 1 for each directory in it, as find(1) and tests
+ * of conformance expect. They are counted in the store, up to LINKS_COST_MAX (one for each entry looked at,
+ * LINKS_COST_SEEK for each directory skipped); where that does not do, and where names are long, it is 0, so that the
+ * link count is 1, which says that they are not counted. It is no number that has to be kept right in the entry: keys
+ * put through the library make directories, too. 0 of files and of what is gone. Tree lock. */
+enum { LINKS_COST_MAX = 256, LINKS_COST_SEEK = 4 };
+uint32_t count_directories(struct fs *fs, const struct node *node);
 
 #endif

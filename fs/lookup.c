@@ -6,7 +6,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "fs/control.h"
-#include "fs/inode.h"
+#include "fs/link.h"
 #include "fs/ops.h"
 #include "fs/xattr.h"
 #include "base/banned.h"
@@ -28,6 +28,7 @@ int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *st
     }
     *out = (struct fuse_entry_param){
         .ino = (fuse_ino_t)(uintptr_t)node, .attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
+    attr.other_names += count_directories(fs, node);
     attr_to_stat(&attr, size, &out->attr);
     return 0;
 }
@@ -111,6 +112,8 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     } else {
         tree_share(&fs->nodes);
         status = inode_stat(fs, node, &attr, &size);
+        if (status == PLSM_OK)
+            attr.other_names += count_directories(fs, node);
         tree_unshare(&fs->nodes);
     }
     if (status == PLSM_OK)
@@ -213,6 +216,8 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
         mutex_unlock(&inode->lock);
         if (!error)
             error = fs_errno(fs, inode_stat(fs, node, &attr, &size));
+        if (!error)
+            attr.other_names += count_directories(fs, node);
         inode_put(fs, inode);
     }
     tree_unshare(&fs->nodes);

@@ -98,8 +98,8 @@ static inline uint32_t publications_in(const struct fs *fs, const struct node *p
  * write. That is what `publications` is for: when it has changed, the entry is read again. */
 int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *stored, struct fuse_entry_param *out);
 
-/* The conditions that nothing has a new name: neither a file, with the key `file`, nor a directory. Behind the key there
- * must be a '/'. */
+/* The conditions that nothing has a new name: neither a file, with the key `file`, nor a directory. Behind the key
+ * there must be a '/'. */
 plsm_status if_nothing_there(plsm_batch *batch, plsm_slice file);
 /* Before a name in `parent` goes: makes a directory that exists only through what lies in it permanent, in `batch`, so
  * that it does not vanish with its last entry. */
