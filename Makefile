@@ -105,7 +105,7 @@ THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=47 CORRUPT_STRIDE=17 MODEL_S
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
 .PHONY: bench-mount unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak \
-    endure tidy
+    endure conformance tidy
 test: all $(TEST_BIN)
 	$(Q)tests/run.sh all tests/e2e/real.sh $(LONGEST) tests/lint.sh $(filter-out tests/e2e/real.sh,$(E2E)) \
 	    $(filter-out $(LONGEST),$(TEST_BIN))
@@ -145,6 +145,11 @@ fuzz:
 # New seeds all the time, and kill -9, for SOAK_MINUTES (60).
 soak: all $(TEST_BIN) $(FUZZERS)
 	$(Q)tests/soak.sh
+
+# What others test file systems with, on a fresh mount, as root: copies built elsewhere. PJDFSTEST: the directory of
+# pjdfstest, built; FSX: the program fsx (FSX_OPERATIONS, FSX_SEED).
+conformance: all
+	$(Q)PJDFSTEST="$(PJDFSTEST)" FSX="$(FSX)" tests/conformance.sh
 
 # The machine's floors, then plsm and, where their headers were there at build time, RocksDB, LevelDB, LMDB and
 # WiredTiger side by side; the figures as CSV and a picture in build/bench. BENCH: further options, such as --keys=100k.

@@ -15,9 +15,9 @@
  * A time is a u64: (seconds + 2^33) << 30 | nanoseconds, good for the years 1698 to 2242; with the flag ATTR_WIDE_TIMES
  * each time of this entry is an i64 of seconds and a u32 of nanoseconds instead.
  *
- * So the file of an ordinary user takes about 15 bytes and one of root's 13. The size is not here: the store tells it, as
- * it does how many names a file has. An entry without meta (put through the library) has the attributes that the caller
- * makes up; see fs/inode.h. */
+ * So the file of an ordinary user takes about 15 bytes and one of root's 13. The size is not here: the store tells it,
+ * as it does how many names a file has. An entry without meta (put through the library) has the attributes that the
+ * caller makes up; see fs/inode.h. */
 #ifndef FS_ATTR_H
 #define FS_ATTR_H
 
