@@ -131,6 +131,42 @@ static plsm_status check_conditions(const struct model *model, const struct op *
     return PLSM_OK;
 }
 
+/* Gives all keys of a shared value a meta, or tells whether there are any. */
+static bool plan_shared_meta(const struct model *model, uint64_t shared, const struct op *op, struct change *changes,
+                             size_t *count)
+{
+    bool any = false;
+    for (unsigned key = 0; key < WORKLOAD_KEYS; key++) {
+        struct content now = planned(model, key, changes, *count);
+        if (!now.present || now.shared != shared)
+            continue;
+        any = true;
+        if (!op)
+            continue;
+        now.meta_size = op->meta_size;
+        now.meta_seed = op->seed ^ 0x5a5a5a5au;
+        plan_change(changes, count, key, now);
+    }
+    return any;
+}
+
+static plsm_status plan_link(const struct model *model, const struct op *op, struct change *changes, size_t *count)
+{
+    uint64_t shared = workload_shared(op->key);
+    struct content now = planned(model, op->key, changes, *count);
+    if (!now.present || (now.shared && now.shared != shared))
+        return PLSM_CONFLICT;
+    if (!now.shared && plan_shared_meta(model, shared, NULL, changes, count))
+        return PLSM_CONFLICT;
+    if (!now.shared && now.meta_size > PLSM_META_SHARED_MAX)
+        return PLSM_TOO_LARGE;
+    now.shared = shared;
+    plan_change(changes, count, op->key, now);
+    plan_shared_meta(model, shared, op, changes, count);
+    plan_change(changes, count, op->other, planned(model, op->key, changes, *count));
+    return PLSM_OK;
+}
+
 plsm_status model_plan(const struct model *model, const struct op *ops, size_t count, struct change *changes,
                        size_t *change_count)
 {
@@ -163,9 +199,20 @@ plsm_status model_plan(const struct model *model, const struct op *ops, size_t c
         case OP_BATCH_SET_META:
             if (!now.present)
                 return PLSM_CONFLICT;
+            if (now.shared && op->meta_size > PLSM_META_SHARED_MAX)
+                return PLSM_TOO_LARGE;
+            if (now.shared) {
+                plan_shared_meta(model, now.shared, op, changes, change_count);
+                break;
+            }
             now.meta_size = op->meta_size;
             now.meta_seed = op->seed ^ 0x5a5a5a5au;
             plan_change(changes, change_count, op->key, now);
+            break;
+        case OP_BATCH_LINK:
+            status = plan_link(model, op, changes, change_count);
+            if (status != PLSM_OK)
+                return status;
             break;
         default:
             break;

@@ -13,6 +13,7 @@ struct content {
     bool present;
     uint8_t meta_size;
     uint32_t size, seed, meta_seed;
+    uint64_t shared; /* with which identifier it is shared; 0: it is not, and never was */
 };
 
 struct change {

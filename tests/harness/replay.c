@@ -184,6 +184,9 @@ static plsm_status add_to_batch(struct replay *replay, plsm_batch *batch, const 
         return plsm_batch_move(batch, key, workload_key(op->other));
     case OP_BATCH_SET_META:
         return plsm_batch_set_meta(batch, key, meta_of(op, meta));
+    case OP_BATCH_LINK:
+        TRY(plsm_batch_share(batch, key, workload_shared(op->key)));
+        return plsm_batch_link(batch, workload_shared(op->key), workload_key(op->other), meta_of(op, meta));
     case OP_BATCH_IF_ABSENT:
         return plsm_batch_if_absent(batch, keyspace, key);
     default:
@@ -528,6 +531,7 @@ bool replay_step(struct replay *replay, const struct op *op)
     case OP_BATCH_DELETE_RANGE:
     case OP_BATCH_MOVE:
     case OP_BATCH_SET_META:
+    case OP_BATCH_LINK:
     case OP_BATCH_IF_ABSENT:
     case OP_BATCH_IF_EQUAL:
         if (replay->batch_count < WORKLOAD_BATCH)

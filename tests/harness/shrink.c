@@ -21,7 +21,7 @@ static bool try_without(struct op *ops, size_t *count, size_t from, size_t to, s
 static void shrink_values(struct op *ops, size_t count, shrink_fails *fails, void *arg, time_t deadline)
 {
     for (size_t i = 0; i < count && time(NULL) < deadline; i++) {
-        if (ops[i].kind > OP_BATCH_SET_META)
+        if (ops[i].kind > OP_BATCH_LINK)
             continue;
         struct op before = ops[i];
         ops[i].size = ops[i].meta_size = ops[i].sync = 0;

@@ -15,6 +15,7 @@ static const char *const kind_names[OP_COUNT] = {
     "batch_delete_range",
     "batch_move",
     "set_meta",
+    "link",
     "if_absent",
     "if_equal",
     "batch_write",
@@ -48,6 +49,7 @@ const struct workload_profile workload_everything = {
                [OP_BATCH_DELETE_RANGE] = 16,
                [OP_BATCH_MOVE] = 12,
                [OP_BATCH_SET_META] = 12,
+               [OP_BATCH_LINK] = 6,
                [OP_BATCH_IF_ABSENT] = 4,
                [OP_BATCH_IF_EQUAL] = 4,
                [OP_BATCH_WRITE] = 40,
@@ -85,6 +87,7 @@ const struct workload_profile workload_writes = {
                [OP_BATCH_DELETE_RANGE] = 16,
                [OP_BATCH_MOVE] = 10,
                [OP_BATCH_SET_META] = 10,
+               [OP_BATCH_LINK] = 8,
                [OP_BATCH_WRITE] = 60,
                [OP_BULK] = 14,
                [OP_SYNC] = 10,
@@ -279,6 +282,11 @@ void workload_range(const struct op *op, uint8_t *buffers, plsm_slice *from, pls
         *to = to->size ? *to : slice("u", 1);
 }
 
+uint64_t workload_shared(unsigned number)
+{
+    return (UINT64_C(1) << 48) + number; /* no counter of a test comes that far */
+}
+
 /* --- values ------------------------------------------------------------------------------------------------------- */
 
 /* The eight bytes at position 8 * n. One value in seven is all zeros, as sectors are that a crash lost; two are text of
@@ -389,6 +397,12 @@ static void fill_op(struct op *op, const struct workload_profile *profile, struc
         if (op->other == op->key)
             op->other = name_near((uint16_t)((op->key + 2) % profile->keys));
         break;
+    case OP_BATCH_LINK: /* with a meta unlike all others: by it who looks at the store knows that it was made */
+        op->key = name_near(op->key);
+        op->other = name_near(op->other);
+        op->meta_size = (uint8_t)(8 + random_below(random, PLSM_META_SHARED_MAX - 7));
+        op->seed = (op->seed - op->seed % 7 + 3) ^ 0x5a5a5a5au;
+        break;
     case OP_BATCH_SET_META:
         op->key = name_near(op->key);
         /* fallthrough */
@@ -466,7 +480,8 @@ void workload_print_op(FILE *out, size_t number, const struct op *op)
         op->kind == OP_COMPACT || op->kind == OP_BULK || op->kind == OP_ITERATOR_OPEN || op->kind == OP_ITERATOR_SEEK ||
         op->kind == OP_ITERATOR_SEEK_BEFORE)
         print_key(out, op->key);
-    if (op->kind == OP_BATCH_MOVE || op->kind == OP_COMPACT || op->kind == OP_BULK || op->kind == OP_ITERATOR_OPEN)
+    if (op->kind == OP_BATCH_MOVE || op->kind == OP_BATCH_LINK || op->kind == OP_COMPACT || op->kind == OP_BULK ||
+        op->kind == OP_ITERATOR_OPEN)
         print_key(out, op->other);
     fprintf(out, "   {%u, %u, %u, %u, %u, %u, %u, %uu}\n", op->kind, op->slot, op->sync, op->meta_size, op->key,
             op->other, op->size, op->seed);

@@ -22,6 +22,7 @@ enum op_kind {
     OP_BATCH_DELETE_RANGE,
     OP_BATCH_MOVE, /* key -> other */
     OP_BATCH_SET_META,
+    OP_BATCH_LINK, /* key is shared under workload_shared(key), and other links to it */
     OP_BATCH_IF_ABSENT,
     OP_BATCH_IF_EQUAL, /* size 0 and seed 0: to the value that is there; otherwise to one that is not */
     OP_BATCH_WRITE,
@@ -100,6 +101,10 @@ plsm_slice workload_probe(unsigned number, unsigned change, uint8_t *buffer);
 void workload_range(const struct op *op, uint8_t *buffers, plsm_slice *from, plsm_slice *to);
 /* The puts of an OP_BULK, in key order; returns how many. */
 size_t workload_bulk(const struct op *op, struct op puts[WORKLOAD_BATCH]);
+
+/* Under which identifier an OP_BATCH_LINK shares a key. Where the key is a name of another shared value already, or the
+ * value has moved to another key, the batch is refused. */
+uint64_t workload_shared(unsigned number);
 
 /* The bytes of a value or meta: a pure function of seed and position. Some seeds give zeros only, some text. */
 void workload_fill(uint32_t seed, uint8_t *data, size_t size);
