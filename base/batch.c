@@ -15,30 +15,50 @@ static uint8_t *put_bytes(uint8_t *to, plsm_slice bytes)
     return to + bytes.size;
 }
 
-plsm_status batch_add(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key, plsm_slice meta,
-                      plsm_slice value)
+static inline plsm_status add(struct batch *batch, const struct batch_change *change, uint8_t keyspace)
 {
-    INVARIANT(kind < BATCH_KIND_COUNT && meta.size <= UINT8_MAX);
-    size_t size = 1 + varint_size(key.size + 1) + 1 + key.size;
-    if (kind != BATCH_DELETE)
-        size += 1 + meta.size + varint_size(value.size) + value.size;
+    bool has_value = change->kind != BATCH_DELETE;
+    size_t key_size = change->key.size, size = 1 + varint_size(key_size + 1) + 1 + key_size;
+    if (change->timed)
+        size += varint_size(change->expires_s);
+    if (has_value)
+        size += 1 + change->meta.size + varint_size(change->value.size) + change->value.size;
     TRY(buf_reserve(&batch->bytes, size));
     uint8_t *at = batch->bytes.data + batch->bytes.size;
-    *at++ = (uint8_t)kind;
-    at = put_varint(at, key.size + 1);
+    *at++ = (uint8_t)(change->kind | (change->timed ? BATCH_TIMED : 0));
+    if (change->timed)
+        at = put_varint(at, change->expires_s);
+    at = put_varint(at, key_size + 1);
     *at++ = keyspace;
-    at = put_bytes(at, key);
-    if (kind != BATCH_DELETE) {
-        *at++ = (uint8_t)meta.size;
-        at = put_bytes(at, meta);
-        at = put_varint(at, value.size);
-        at = put_bytes(at, value);
+    at = put_bytes(at, change->key);
+    if (has_value) {
+        *at++ = (uint8_t)change->meta.size;
+        at = put_bytes(at, change->meta);
+        at = put_varint(at, change->value.size);
+        at = put_bytes(at, change->value);
     }
     INVARIANT(at == batch->bytes.data + batch->bytes.size + size);
     batch->bytes.size += size;
     batch->count++;
-    batch->ranges += kind == BATCH_DELETE_RANGE;
+    batch->ranges += change->kind == BATCH_DELETE_RANGE;
     return PLSM_OK;
+}
+
+plsm_status batch_add(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key, plsm_slice meta,
+                      plsm_slice value)
+{
+    INVARIANT(kind < BATCH_KIND_COUNT && meta.size <= UINT8_MAX);
+    struct batch_change change = {.kind = kind, .key = key, .meta = meta, .value = value};
+    return add(batch, &change, keyspace);
+}
+
+plsm_status batch_add_timed(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key,
+                            plsm_slice meta, plsm_slice value, uint64_t expires_s)
+{
+    INVARIANT((kind == BATCH_PUT || kind == BATCH_REFERENCE) && meta.size <= UINT8_MAX);
+    struct batch_change change = {
+        .kind = kind, .timed = true, .expires_s = expires_s, .key = key, .meta = meta, .value = value};
+    return add(batch, &change, keyspace);
 }
 
 void batch_clear(struct batch *batch)
@@ -67,10 +87,20 @@ static inline const uint8_t *get_sized(const uint8_t *from, const uint8_t *end, 
 bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *change)
 {
     const uint8_t *from = *at;
-    if (from == end || *from >= BATCH_KIND_COUNT)
+    if (from == end)
         return false;
     enum batch_kind kind = (enum batch_kind) * from++;
     plsm_slice key = {0}, meta = {0}, value = {0};
+    uint64_t expires_s = 0;
+    bool timed = kind >= BATCH_KIND_COUNT;
+    if (__builtin_expect(timed, 0)) {
+        kind &= ~(unsigned)BATCH_TIMED;
+        if (kind != BATCH_PUT && kind != BATCH_REFERENCE)
+            return false;
+        from = get_varint(from, end, &expires_s);
+        if (!from)
+            return false;
+    }
     from = get_sized(from, end, &key);
     if (!from || key.size == 0) /* the keyspace byte is always there */
         return false;
@@ -83,6 +113,8 @@ bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *cha
             return false;
     }
     change->kind = kind;
+    change->timed = timed;
+    change->expires_s = expires_s;
     change->key = key;
     change->meta = meta;
     change->value = value;

@@ -2,7 +2,8 @@
  * that a batch goes from the caller to the log without being copied into another form.
  *
  * Encoding, one change after another:
- *   u8      kind (enum batch_kind)
+ *   u8      kind (enum batch_kind), and BATCH_TIMED where the change says itself when what it puts expires
+ *   varint  with BATCH_TIMED: that time, seconds since 1970; 0: never
  *   varint  key size, then the key: the keyspace byte, then the user's key
  *   for all but deletions of one key:
  *   u8      meta size, then meta
@@ -27,6 +28,8 @@ enum batch_kind {
     BATCH_KIND_COUNT
 };
 
+enum { BATCH_TIMED = 16 }; /* beside BATCH_PUT and BATCH_REFERENCE only */
+
 struct batch {
     struct buf bytes;
     uint32_t count; /* changes */
@@ -35,6 +38,8 @@ struct batch {
 
 struct batch_change {
     enum batch_kind kind;
+    bool timed;         /* it says when it expires, or that it never does */
+    uint64_t expires_s; /* since 1970; 0: never */
     plsm_slice key, meta, value; /* into the batch's bytes */
 };
 
@@ -42,6 +47,10 @@ struct batch_change {
  * Limits are the caller's to check. PLSM_NO_MEMORY leaves the batch as it was. */
 plsm_status batch_add(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key, plsm_slice meta,
                       plsm_slice value);
+/* The same for a put or a reference that expires at a second since 1970 (0: never, whatever the store does with puts
+ * that do not say). */
+plsm_status batch_add_timed(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key,
+                            plsm_slice meta, plsm_slice value, uint64_t expires_s);
 void batch_clear(struct batch *batch); /* empties it, keeps its memory */
 void batch_free(struct batch *batch);
 

@@ -476,7 +476,13 @@ static uint64_t memory_cpu_ns(struct env *env)
 
 static uint64_t memory_wall_ns(struct env *env)
 {
-    return env_wall_ns(env_posix());
+    uint64_t seconds = atomic_load_explicit(&memory_of(env)->wall_s, memory_order_relaxed);
+    return seconds ? seconds * 1000000000 : env_wall_ns(env_posix());
+}
+
+void env_memory_set_wall_s(struct env *env, uint64_t seconds)
+{
+    atomic_store_explicit(&memory_of(env)->wall_s, seconds, memory_order_relaxed);
 }
 
 static void memory_sleep_ns(struct env *env, uint64_t ns)

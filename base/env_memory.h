@@ -24,6 +24,10 @@ enum env_crash {
 struct env *env_memory_create(uint64_t seed);
 void env_memory_destroy(struct env *env); /* accepts NULL */
 
+/* Sets the time that env_wall_ns tells, in seconds since 1970; it then stands still until it is set again. 0, and
+ * before the first call: the machine's. A file system after a crash begins with that of the one it was made from. */
+void env_memory_set_wall_s(struct env *env, uint64_t seconds);
+
 /* Storage calls recorded so far; the position to hand to env_memory_crash. */
 uint64_t env_memory_calls(struct env *env);
 /* The file system after a crash behind journal entry `calls` (0: before the first); with `calls` less than all, an

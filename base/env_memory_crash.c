@@ -389,6 +389,8 @@ struct env *env_memory_crash(struct env *base, uint64_t calls, enum env_crash ki
     bool done = false;
     mutex_lock(&env->lock);
     uint64_t all = env->entry_count - env->base_count;
+    if (image)
+        env_memory_set_wall_s(image, atomic_load_explicit(&env->wall_s, memory_order_relaxed));
     replay.end = env->base_count + (size_t)(calls < all ? calls : all);
     replay.shadows = calloc(env->node_count, sizeof *replay.shadows);
     replay.next = calloc(replay.end * 2 + 1, sizeof *replay.next);

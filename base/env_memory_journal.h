@@ -10,6 +10,8 @@
 #ifndef BASE_ENV_MEMORY_JOURNAL_H
 #define BASE_ENV_MEMORY_JOURNAL_H
 
+#include <stdatomic.h>
+
 #include "base/env_memory.h"
 #include "base/random.h"
 #include "base/sync.h"
@@ -62,6 +64,7 @@ struct journal_entry {
 
 struct memory_env {
     struct env env;
+    _Atomic uint64_t wall_s; /* what env_wall_ns tells; 0: the machine's time */
     mutex lock; /* of everything here and below */
     struct random random;
     struct node **nodes; /* nodes[0] is the root */

@@ -49,8 +49,9 @@ struct art_version {
     uint64_t seq;
     uint32_t value_size;
     uint8_t kind, meta_size;
-    uint8_t bytes[]; /* meta, then value */
+    uint8_t bytes[]; /* meta, then value, then with ART_VERSION_EXPIRES in `kind` a u64: since 1970, in seconds */
 };
+enum { ART_VERSION_EXPIRES = 16 };
 
 struct art_leaf {
     _Atomic(const struct art_version *) newest; /* never NULL once the leaf can be reached */

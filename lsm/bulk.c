@@ -184,12 +184,12 @@ static plsm_status check_order(const struct lsm_bulk *bulk, plsm_slice key)
                 (const char *)key.data + 1);
 }
 
-plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value)
+plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value, uint64_t expires_s)
 {
     TRY(usable(bulk));
     INVARIANT(key.size >= 1 && key.size <= LSM_KEY_MAX && meta.size <= LSM_META_MAX && value.size <= LSM_VALUE_MAX);
     TRY(check_order(bulk, key));
-    struct entry entry = {.key = key, .meta = meta, .value = value, .kind = BATCH_PUT};
+    struct entry entry = {.key = key, .meta = meta, .value = value, .expires_s = expires_s, .kind = BATCH_PUT};
     plsm_status status = add(bulk, &entry);
     bulk->broken = status != PLSM_OK;
     return status;
@@ -299,8 +299,12 @@ static plsm_status write_also(struct lsm_bulk *bulk, const struct batch *also, u
         return fail(PLSM_NO_MEMORY, "no memory for a memtable");
     plsm_status status = memtable_reserve(table, also->count, also->bytes.size);
     while (status == PLSM_OK && batch_next(&at, end, &change)) {
-        struct entry entry = {
-            .key = change.key, .meta = change.meta, .value = change.value, .seq = seq, .kind = change.kind};
+        struct entry entry = {.key = change.key,
+                              .meta = change.meta,
+                              .value = change.value,
+                              .seq = seq,
+                              .expires_s = change.expires_s,
+                              .kind = change.kind};
         memtable_add(table, &entry);
     }
     if (status == PLSM_OK)

@@ -46,7 +46,7 @@ static void problem(struct check *c, const char *format, ...)
 
 /* What the entries of a run add up to, compared with its facts. */
 struct sums {
-    uint64_t entries, deletions, key_bytes, value_bytes;
+    uint64_t entries, deletions, expiring, key_bytes, value_bytes;
     bool versions;
     struct run_values *values; /* as many as the run's facts have, for the same value logs: what its entries point to */
     bool values_strange;       /* some point elsewhere */
@@ -67,7 +67,7 @@ static void compare_sums(struct check *c, const struct run *run, const struct su
 {
     const struct run_facts *f = &run->facts;
     if (sums->entries != f->entries || sums->deletions != f->deletions || sums->key_bytes != f->key_bytes ||
-        sums->value_bytes != f->value_bytes || sums->versions != f->versions)
+        sums->expiring != f->expiring || sums->value_bytes != f->value_bytes || sums->versions != f->versions)
         problem(c, "%s: holds %llu entries (%llu deletions), the MANIFEST says %llu (%llu), or their sizes differ",
                 path, (unsigned long long)sums->entries, (unsigned long long)sums->deletions,
                 (unsigned long long)f->entries, (unsigned long long)f->deletions);
@@ -225,6 +225,7 @@ static plsm_status check_run(struct check *c, struct run *run)
             status = check_foreign_entry(c, &cursor.entry, path);
         sums.entries++;
         sums.deletions += cursor.entry.kind == BATCH_DELETE;
+        sums.expiring += cursor.entry.expires_s > 0 && cursor.entry.kind == BATCH_PUT;
         sums.key_bytes += key.size;
         sums.value_bytes += cursor.entry.meta.size;
         if (!cursor.entry.separated)

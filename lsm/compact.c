@@ -227,6 +227,16 @@ static void flusher(void *arg)
     mutex_unlock(&db->lock);
 }
 
+/* Whether some run will be worth rewriting when time has passed. */
+static bool expires(const struct version *version)
+{
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++)
+            if (version->levels[level].runs[i]->facts.due_s > 0)
+                return true;
+    return false;
+}
+
 static void compactor(void *arg)
 {
     struct lsm *db = arg;
@@ -245,7 +255,7 @@ static void compactor(void *arg)
                 later = outcome == ADOPTION_LATER;
                 continue; /* there may be other things to do by now */
             }
-            if (later || db->options.compact_age_s || db->follow.on)
+            if (later || db->options.compact_age_s || db->follow.on || expires(db->version))
                 condition_wait_ns(&db->work, &db->lock, later ? ADOPT_CHECK_NS : AGE_CHECK_NS);
             else
                 condition_wait(&db->work, &db->lock);

@@ -23,6 +23,7 @@ struct job {
     const struct compaction *plan;
     struct version *version; /* the one it was picked from */
     uint64_t cutoff, seq_max;
+    uint64_t now_s;                /* puts whose time has come by then are deletions */
     struct tombstone_merge ranges; /* the range tombstones of all sources, numbered as these */
     size_t older; /* index in level 0 of the first run that is older than all sources; its count: none */
     struct output_job output;
@@ -146,6 +147,7 @@ static plsm_status take(struct part *part, struct entry entry, unsigned source)
         return PLSM_OK;
     if (tombstone_judge(tombstones_next(&job->ranges.list, &part->ranges_at, entry.key), job->cutoff, source, &entry))
         return PLSM_OK;
+    output_expire(job->db, job->now_s, &entry);
     if (seq <= job->cutoff && entry.kind == BATCH_DELETE && !exists_below(part, entry.key))
         return PLSM_OK;
     if (!part->writer) {
@@ -533,7 +535,7 @@ static plsm_status move_cursor(struct lsm *db, const struct compaction *plan)
 
 plsm_status compaction_run(struct lsm *db, struct version *version, const struct compaction *plan)
 {
-    struct job job = {.db = db, .plan = plan, .version = version, .cutoff = snapshot_cutoff(db)};
+    struct job job = {.db = db, .plan = plan, .version = version, .cutoff = snapshot_cutoff(db), .now_s = db_now_s(db)};
     job.older = find_older(version, plan);
     plsm_status status = remove_sources(&job);
     if (status == PLSM_OK && plan->trivial) {

@@ -236,6 +236,25 @@ static bool pick_aged(const struct version *version, const struct lsm_options *o
     return false;
 }
 
+/* A run of which half has expired: rewritten where it is. What was below a put stays hidden by a deletion then, which
+ * goes on its way as all deletions do. */
+static bool pick_expired(const struct version *version, uint64_t now_s, struct compaction *out, plsm_status *status)
+{
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++) {
+            uint64_t due_s = version->levels[level].runs[i]->facts.due_s;
+            if (due_s == 0 || due_s > now_s)
+                continue;
+            *status = compaction_begin(version, out);
+            if (*status != PLSM_OK)
+                return true;
+            out->level = out->output_level = level;
+            compaction_add_level(out, level, version->levels[level].runs + i, 1);
+            return true;
+        }
+    return false;
+}
+
 bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
                      uint64_t now_s, struct compaction *out, plsm_status *status)
 {
@@ -245,7 +264,7 @@ bool compaction_pick(const struct version *version, const struct lsm_options *op
     bool found = (partial ? pick_leveled(version, options, cursors, out, status)
                           : tiers_compaction(version, options, NULL, out, status)) ||
                  pick_deletions(version, options, out, status) || pick_aged(version, options, now_s, out, status) ||
-                 compaction_pick_values(version, options, out, status);
+                 pick_expired(version, now_s, out, status) || compaction_pick_values(version, options, out, status);
     if (*status != PLSM_OK)
         compaction_free(out);
     return found;

@@ -56,6 +56,7 @@ enum counter {
     COUNT_COMPACTION_PARTS, /* of them, each merged by itself */
     COUNT_TRIVIAL_MOVES,
     COUNT_RUNS_COVERED, /* runs that compactions did not read: range tombstones covered all of them */
+    COUNT_EXPIRED,      /* puts that flushes and compactions left out, or made deletions, since their time had come */
     COUNT_SYNCS,      /* log syncs */
     COUNT_STALL_NS,   /* writers waited or were paced */
     COUNT_BUILD_NS,   /* flushes and compactions, all in all */

@@ -17,7 +17,7 @@ struct flush {
     struct run_writer *writer;
     struct output_values values;
     uint8_t byte; /* with which the keys of its run begin */
-    uint64_t seq_max;
+    uint64_t seq_max, now_s;
     uint64_t newer_seq; /* of the version in front of this one, of the same key */
     size_t range_at;    /* where the walk is among the range tombstones */
     struct tombstone_merge merge;
@@ -76,6 +76,7 @@ static plsm_status flush_entry(void *arg, const struct entry *version, bool newe
     if (entry.seq > f->seq_max)
         f->seq_max = entry.seq;
     f->newer_seq = entry.seq;
+    output_expire(f->db, f->now_s, &entry);
     const struct tombstone *range =
         f->merge.list.count ? tombstones_next(&f->merge.list, &f->range_at, entry.key) : NULL;
     return tombstone_judge(range, cutoff, 0, &entry) ? PLSM_OK : add_entry(f, &entry);
@@ -83,11 +84,11 @@ static plsm_status flush_entry(void *arg, const struct entry *version, bool newe
 
 static plsm_status write_table(struct lsm *db, const struct memtable *table, struct edit *edit)
 {
-    struct flush f = {.db = db, .edit = edit, .merge = {.cutoff = snapshot_cutoff(db)}};
+    struct flush f = {.db = db, .edit = edit, .now_s = db_now_s(db), .merge = {.cutoff = snapshot_cutoff(db)}};
     const struct tombstones *ranges = memtable_ranges(table);
     f.merge.arena.account = mem_account_now();
     plsm_status status = ranges ? tombstone_merge_add(&f.merge, ranges, 0) : PLSM_OK;
-    output_job_start(db, memtable_bytes(table), db_now_s(db), &f.job);
+    output_job_start(db, memtable_bytes(table), f.now_s, &f.job);
     f.job.flush = true;
     tombstone_merge_join(&f.merge);
     f.ranges.list = &f.merge.list;

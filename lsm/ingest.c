@@ -62,7 +62,7 @@ static plsm_status read_bounds(struct ingest *in)
 
 /* What only means something in the store that wrote the run does not come in. The checksum is looked at when the copy
  * is opened. */
-static plsm_status read_extension(const struct ingest *in)
+static plsm_status read_extension(struct ingest *in)
 {
     struct run_extension e;
     size_t size = sizeof in->footer + sizeof e;
@@ -76,6 +76,8 @@ static plsm_status read_extension(const struct ingest *in)
                     "%s: deletes ranges, or points into value logs: such a run has its place in the store "
                     "that wrote it",
                     env_path(in->from));
+    in->facts.expiring = e.expiring;
+    in->facts.due_s = e.due_s;
     return PLSM_OK;
 }
 
@@ -102,7 +104,6 @@ static plsm_status read_frame(struct ingest *in)
                     "%s: holds deletions or older versions of keys, or nothing: such a run has its place "
                     "in the store that wrote it",
                     env_path(in->from));
-    TRY(read_extension(in));
     in->facts = (struct run_facts){.file_size = in->size,
                                    .salt = h->salt,
                                    .entries = f->entries,
@@ -111,6 +112,7 @@ static plsm_status read_frame(struct ingest *in)
                                    .filter_keys = f->filter_keys,
                                    .oldest_s = db_now_s(in->db),
                                    .units = f->units};
+    TRY(read_extension(in));
     return read_bounds(in);
 }
 

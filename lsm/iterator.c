@@ -1,4 +1,5 @@
-/* Iterators for users: a merge over all sources of one view, without deletions, inside bounds, both ways.
+/* Iterators for users: a merge over all sources of one view, without deletions and what has expired, inside bounds,
+ * both ways.
  *
  * A version under a range tombstone of its own source or a newer one is left out. After some in a row all older sources
  * seek over the fragment, so a million keys that were deleted together cost as much as a few. */
@@ -28,7 +29,7 @@ struct lsm_iterator {
     struct cursor *cursors;
     unsigned count;
     struct merge merge;
-    uint64_t seq;
+    uint64_t seq, now_s; /* of its creation, since 1970: entries whose time had come are not shown; 0: they are */
     struct ranged_source *ranged; /* newest first; NULL: no source has range tombstones */
     unsigned ranged_count;
     enum direction direction; /* NOWHERE: not valid */
@@ -135,6 +136,7 @@ static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, p
         memcpy(it->bounds + from.size, to.data, to.size);
     it->to_head = to.size ? key_head(it->to) : UINT64_MAX;
     it->view = view_acquire_at(db, snapshot, &it->seq);
+    it->now_s = db_now_s(db); /* after the view: what this one has lost had expired by then */
     struct cursor_options options = {.seq = it->seq, .no_value = no_value};
     plsm_status status = open_sources(it, &options);
     if (status == PLSM_OK)
@@ -157,6 +159,11 @@ plsm_status lsm_iterator_create_no_value(struct lsm *db, const struct lsm_snapsh
                                          plsm_slice to, struct lsm_iterator **out)
 {
     return create(db, snapshot, from, to, true, out);
+}
+
+void lsm_iterator_show_expired(struct lsm_iterator *it)
+{
+    it->now_s = 0;
 }
 
 void lsm_iterator_destroy(struct lsm_iterator *it)
@@ -227,7 +234,7 @@ static void show(struct lsm_iterator *it, enum direction direction)
         it->direction = NOWHERE;
 }
 
-/* After the merge moved: skips deletions and stops at the bound. */
+/* After the merge moved: skips deletions and what has expired, and stops at the bound. */
 static void settle(struct lsm_iterator *it, enum direction direction)
 {
     unsigned covered = 0; /* keys in a row */
@@ -243,7 +250,7 @@ static void settle(struct lsm_iterator *it, enum direction direction)
             return;
         if (__builtin_expect(it->ranged != NULL, 0))
             range = covering(it, &number);
-        if (top->entry.kind != BATCH_DELETE && !range) {
+        if (top->entry.kind != BATCH_DELETE && !range && !entry_expired(&top->entry, it->now_s)) {
             show(it, direction);
             return;
         }

@@ -157,7 +157,8 @@ struct lsm_bulk;
 plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out);
 /* Adds an entry; its size must be within the limits. PLSM_INVALID: its key does not come behind the one before it, and
  * nothing is changed; after PLSM_IO, PLSM_NO_SPACE and PLSM_NO_MEMORY only destroy is of use. */
-plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value);
+plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value,
+                         uint64_t expires_s);
 /* Adds all of a file that holds a run of another store; it is copied and checked first. All its keys must come behind
  * those before. `allow` refuses entries that the caller would not have written, by whatever it returns. PLSM_NOT_FOUND:
  * there is no such file; PLSM_CORRUPT, PLSM_VERSION: it is no run, or a damaged or newer one; PLSM_INVALID: the order
@@ -184,6 +185,7 @@ plsm_status lsm_bulk_contains(struct lsm_bulk *bulk, plsm_slice key, bool *out);
 struct lsm_value {
     plsm_slice value, meta; /* into memory; valid until the next use */
     uint64_t value_size;    /* also when the value itself was not asked for */
+    uint64_t expires_s;     /* since 1970; 0: never */
     enum batch_kind kind;   /* BATCH_PUT or BATCH_REFERENCE */
     void *memory;
     size_t capacity;
@@ -194,9 +196,14 @@ void lsm_value_free(struct lsm_value *value);
 plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
                     struct lsm_value *out);
 
+/* The same, but an entry whose time has come is found, too: for who deletes such. */
+plsm_status lsm_get_any(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
+                        struct lsm_value *out);
+
 /* A found entry where it stands: nothing is copied. */
 struct lsm_pin {
     plsm_slice value, meta; /* valid until it is released */
+    uint64_t expires_s;
     enum batch_kind kind;   /* BATCH_PUT or BATCH_REFERENCE */
     enum { LSM_PIN_NOTHING, LSM_PIN_MEMTABLE, LSM_PIN_FRAME, LSM_PIN_COPY } held;
     void *holder;   /* a memtable, or memory of the pin's own */
@@ -225,6 +232,8 @@ plsm_status lsm_iterator_create(struct lsm *db, const struct lsm_snapshot *snaps
 /* The same, but values of large entries need not be there (their sizes are): for listings. */
 plsm_status lsm_iterator_create_no_value(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice from,
                                          plsm_slice to, struct lsm_iterator **out);
+/* Shows entries whose time has come, too; before the first move. */
+void lsm_iterator_show_expired(struct lsm_iterator *it);
 void lsm_iterator_destroy(struct lsm_iterator *it); /* accepts NULL */
 void lsm_iterator_first(struct lsm_iterator *it);
 void lsm_iterator_last(struct lsm_iterator *it);

@@ -15,6 +15,8 @@
  *                                     point there. It is gone once no run does
  *  10  values: varints                count, then for each value log, by number: its number, bytes of the records
  *                                     that the run added next points to (as in its file, lsm/run_format.h)
+ *  11  expiry: varints               of the run added last in this record: its puts that expire, and the second from
+ *                                     which on half of its entries have (expiry.h); left out where none expires
  *
  * The record's user field is 1 for the snapshot that begins the file, 0 for an edit. */
 #include "lsm/manifest.h"
@@ -37,6 +39,7 @@ enum tag {
     TAG_AGE,
     TAG_VALUE_LOG = 9,
     TAG_RUN_VALUES = 10,
+    TAG_EXPIRY = 11,
 };
 enum { USER_EDIT = 0, USER_SNAPSHOT = 1, RUN_NUMBERS = 12 };
 
@@ -95,7 +98,12 @@ static plsm_status put_run(struct buf *out, unsigned level, const struct run_fac
         TRY(buf_append_varint(out, numbers[i]));
     TRY(buf_append_slice(out, f->smallest));
     TRY(buf_append_slice(out, f->largest));
-    return f->oldest_s ? put_number(out, TAG_AGE, f->oldest_s) : PLSM_OK;
+    if (f->oldest_s)
+        TRY(put_number(out, TAG_AGE, f->oldest_s));
+    if (f->expiring == 0)
+        return PLSM_OK;
+    TRY(put_number(out, TAG_EXPIRY, f->expiring));
+    return buf_append_varint(out, f->due_s);
 }
 
 static plsm_status encode_edit(const struct edit *edit, struct buf *out)
@@ -255,6 +263,15 @@ static plsm_status decode(struct run_context *context, plsm_slice payload, struc
                 edit->added[edit->added_count - 1].run->facts.oldest_s = n[0];
             else
                 at = NULL;
+            break;
+        case TAG_EXPIRY:
+            at = get_numbers(at, end, n, 2);
+            if (edit->added_count) {
+                edit->added[edit->added_count - 1].run->facts.expiring = n[0];
+                edit->added[edit->added_count - 1].run->facts.due_s = n[1];
+            } else {
+                at = NULL;
+            }
             break;
         case TAG_REMOVED:
             at = get_numbers(at, end, n, 2);

@@ -75,7 +75,8 @@ plsm_status memtable_reserve(struct memtable *m, size_t entries, size_t bytes)
 plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t bytes, size_t ranges)
 {
     /* Leaf and version are one piece each at most, rounded up by their alignment. */
-    size_t fixed = sizeof(struct art_leaf) + sizeof(struct art_version) + 3 * (ART_LEAF_ALIGNMENT - 1);
+    size_t fixed =
+        sizeof(struct art_leaf) + sizeof(struct art_version) + sizeof(uint64_t) + 3 * (ART_LEAF_ALIGNMENT - 1);
     if (entries > SIZE_MAX / 16384 || bytes > SIZE_MAX / 4)
         return fail(PLSM_NO_MEMORY, "no memory for %zu entries of %zu bytes in the memtable", entries, bytes);
     const struct tombstones *there = memtable_ranges(m);
@@ -146,7 +147,8 @@ static void publish(_Atomic uintptr_t *slot, uintptr_t child)
 
 static size_t version_bytes(const struct entry *entry)
 {
-    return offsetof(struct art_version, bytes) + entry->meta.size + entry->value.size;
+    return offsetof(struct art_version, bytes) + entry->meta.size + entry->value.size +
+           (entry->expires_s ? sizeof(uint64_t) : 0);
 }
 
 static void version_fill(struct art_version *version, const struct art_version *older, const struct entry *entry)
@@ -160,6 +162,10 @@ static void version_fill(struct art_version *version, const struct art_version *
         memcpy(version->bytes, entry->meta.data, entry->meta.size);
     if (entry->value.size)
         memcpy(version->bytes + entry->meta.size, entry->value.data, entry->value.size);
+    if (__builtin_expect(entry->expires_s != 0, 0)) {
+        version->kind |= ART_VERSION_EXPIRES;
+        put_u64(version->bytes + entry->meta.size + entry->value.size, entry->expires_s);
+    }
 }
 
 /* Leaf and first version stand together: a lookup that finds the one has most likely loaded the other. */

@@ -36,8 +36,13 @@ static inline void version_entry(const struct art_leaf *leaf, const struct art_v
     out->meta = slice(version->bytes, version->meta_size);
     out->value = slice(version->bytes + version->meta_size, version->value_size);
     out->seq = version->seq;
+    out->expires_s = 0;
     out->kind = (enum batch_kind)version->kind;
     out->separated = false;
+    if (__builtin_expect(version->kind & ART_VERSION_EXPIRES, 0)) {
+        out->kind = (enum batch_kind)(version->kind & ~ART_VERSION_EXPIRES);
+        out->expires_s = get_u64(version->bytes + version->meta_size + version->value_size);
+    }
 }
 
 #endif

@@ -154,6 +154,14 @@ static plsm_status bring_back(struct lsm *db, const struct version *version, str
     return PLSM_OK;
 }
 
+void output_expire(struct lsm *db, uint64_t now_s, struct entry *entry)
+{
+    if (__builtin_expect(!entry_expired(entry, now_s), 1) || entry->kind != BATCH_PUT)
+        return;
+    *entry = (struct entry){.key = entry->key, .seq = entry->seq, .kind = BATCH_DELETE};
+    counter_add(&db->counters, COUNT_EXPIRED, 1);
+}
+
 plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
                        struct run_writer *writer, struct entry entry, struct edit *edit)
 {

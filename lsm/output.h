@@ -31,6 +31,9 @@ struct output_values {
     uint64_t bytes;                  /* of the value logs that are finished */
     struct buf record;               /* one that is written anew */
 };
+/* Makes a put whose time has come by `now_s` the deletion that it stands for, and counts it. A reference stays: what it
+ * leads to is given back by whoever deletes it. */
+void output_expire(struct lsm *db, uint64_t now_s, struct entry *entry);
 /* Adds an entry to the run. Its value goes into a value log when it is large enough for that by the options; a value
  * that is in a value log of `version` (NULL: none is) of which too much is garbage is written anew. Value logs that
  * become full are added to the edit. */

@@ -14,7 +14,7 @@
 #include "lsm/value_log.h"
 #include "base/banned.h"
 
-enum { HAS_META = 4, HAS_SEQ = 8, SEPARATED = 32, KIND_MASK = 3 };
+enum { HAS_META = 4, HAS_SEQ = 8, EXPIRES = 16, SEPARATED = 32, KIND_MASK = 3 };
 
 static const struct page_header *header(const uint8_t *page)
 {
@@ -45,7 +45,7 @@ const uint8_t *page_entry_parse(const uint8_t *at, const uint8_t *end, struct en
     uint8_t flags = *at++;
     entry->kind = (enum batch_kind)(flags & KIND_MASK);
     entry->separated = flags & SEPARATED;
-    entry->seq = 0;
+    entry->seq = entry->expires_s = 0;
     if (!(at = get_varint(at, end, &key_size)))
         return NULL;
     if (entry->kind != BATCH_DELETE && !(at = get_varint(at, end, &value_size)))
@@ -56,6 +56,8 @@ const uint8_t *page_entry_parse(const uint8_t *at, const uint8_t *end, struct en
         meta_size = *at++;
     }
     if ((flags & HAS_SEQ) && !(at = get_varint(at, end, &entry->seq)))
+        return NULL;
+    if ((flags & EXPIRES) && (!(at = get_varint(at, end, &entry->expires_s)) || entry->expires_s == 0))
         return NULL;
     size_t left = (size_t)(end - at);
     if (key_size > left || meta_size > left - key_size)
@@ -70,7 +72,8 @@ bool page_entry_sound(const struct entry *entry, size_t shared)
 {
     size_t key_size = shared + entry->key.size;
     return key_size >= 1 && key_size <= LSM_KEY_MAX && entry->value.size <= LSM_VALUE_MAX && entry->seq <= SEQ_MAX &&
-           (unsigned)entry->kind < ENTRY_KINDS && (!entry->separated || entry->kind == BATCH_PUT);
+           (unsigned)entry->kind < ENTRY_KINDS && (!entry->separated || entry->kind == BATCH_PUT) &&
+           (!entry->expires_s || entry->kind != BATCH_DELETE);
 }
 
 bool page_value_sound(const struct entry *entry)
@@ -360,6 +363,7 @@ plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, 
     staged->meta = stays ? entry->meta.data : stage(b, entry->meta);
     staged->value = stays ? entry->value.data : stage(b, entry->value);
     staged->seq = entry->seq;
+    staged->expires_s = entry->expires_s;
     staged->key_size = (uint32_t)entry->key.size;
     staged->value_size = (uint32_t)entry->value.size;
     staged->meta_size = (uint8_t)entry->meta.size;
@@ -377,7 +381,7 @@ uint8_t *page_entry_write(uint8_t *to, const struct page_staged *staged, size_t 
 {
     size_t key_size = staged->key_size - shared;
     *to++ = (uint8_t)(staged->kind | (staged->meta_size ? HAS_META : 0) | (staged->seq ? HAS_SEQ : 0) |
-                      (staged->separated ? SEPARATED : 0));
+                      (staged->expires_s ? EXPIRES : 0) | (staged->separated ? SEPARATED : 0));
     to = put_varint(to, key_size);
     if (staged->kind != BATCH_DELETE)
         to = put_varint(to, staged->value_size);
@@ -385,6 +389,8 @@ uint8_t *page_entry_write(uint8_t *to, const struct page_staged *staged, size_t 
         *to++ = staged->meta_size;
     if (staged->seq)
         to = put_varint(to, staged->seq);
+    if (staged->expires_s)
+        to = put_varint(to, staged->expires_s);
     copy_short(to, staged->key + shared, key_size);
     to += key_size;
     if (staged->meta_size)

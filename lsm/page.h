@@ -18,12 +18,13 @@
  *       u16  slot[count]: offset of each entry, in key order, versions of one key newest first
  *       -    the common prefix
  *       -    the entries, each:
- *              u8      kind (bits 0-1), has meta (bit 2), has sequence number (bit 3), separated (bit 5): the value is
- *                      a pointer into a value log (value_log.h)
+ *              u8      kind (bits 0-1), has meta (bit 2), has sequence number (bit 3), expires (bit 4), separated (bit
+ *                      5): the value is a pointer into a value log (value_log.h)
  *              varint  key size without the prefix
  *              varint  value size            (not for deletions)
  *              u8      meta size             (if bit 2)
  *              varint  sequence number       (if bit 3; otherwise 0: seen by every reader)
+ *              varint  second since 1970 from which on it is as if deleted (if bit 4; not 0, and not of deletions)
  *              -       key without the prefix, meta, value
  *       -    zeros to the end of the unit */
 #ifndef LSM_PAGE_H
@@ -119,7 +120,7 @@ struct page_builder {
     struct buf staged;     /* key, meta and value of those of the entries added so far that do not stay elsewhere */
     struct page_staged {   /* all of them */
         const uint8_t *key, *meta, *value; /* in `staged`, or where the caller has them */
-        uint64_t seq;
+        uint64_t seq, expires_s;
         uint32_t key_size, value_size;
         uint8_t meta_size, kind, fingerprint;
         bool separated;

@@ -17,7 +17,8 @@ bool page_value_sound(const struct entry *entry);
 static inline size_t page_entry_other(const struct entry *entry)
 {
     return 1 + (entry->kind == BATCH_DELETE ? 0 : varint_size(entry->value.size) + entry->value.size) +
-           (entry->meta.size ? 1 + entry->meta.size : 0) + (entry->seq ? varint_size(entry->seq) : 0);
+           (entry->meta.size ? 1 + entry->meta.size : 0) + (entry->seq ? varint_size(entry->seq) : 0) +
+           (entry->expires_s ? varint_size(entry->expires_s) : 0);
 }
 /* Writes a staged entry at `to`, without the first `shared` bytes of its key; returns the byte behind it. */
 uint8_t *page_entry_write(uint8_t *to, const struct page_staged *staged, size_t shared);

@@ -37,6 +37,7 @@ plsm_status read_start_value(const struct version *version, plsm_slice key, cons
     out->meta = slice(memory + size, meta_size);
     out->value_size = read->pointer.size;
     out->kind = entry->kind;
+    out->expires_s = entry->expires_s;
     read->record = memory;
     return PLSM_OK;
 }
@@ -72,6 +73,7 @@ plsm_status read_copy_out(const struct version *version, plsm_slice key, const s
     out->meta = slice(memory + value_size, meta_size);
     out->value_size = entry->value.size;
     out->kind = entry->kind;
+    out->expires_s = entry->expires_s;
     return PLSM_OK;
 }
 
@@ -405,9 +407,25 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     const struct view *view = begin_get(db, snapshot, &q, &hold);
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
-        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(view->version, key, &entry, no_value, out);
+        status =
+            read_is_gone(db, &q, &entry) ? PLSM_NOT_FOUND : read_copy_out(view->version, key, &entry, no_value, out);
     if (__builtin_expect(db->options.validation_ppm > 0, 0) && !table && validation_due(db->options.validation_ppm))
         status = validate(db, view->version, &q, status, out);
+    end_get(db, &q, &hold, status);
+    return status;
+}
+
+plsm_status lsm_get_any(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice key, bool no_value,
+                        struct lsm_value *out)
+{
+    struct page_hold hold;
+    struct entry entry;
+    struct memtable *table;
+    struct run_question q = {.key = key, .no_value = no_value};
+    const struct view *view = begin_get(db, snapshot, &q, &hold);
+    plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
+    if (status == PLSM_OK)
+        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(view->version, key, &entry, no_value, out);
     end_get(db, &q, &hold, status);
     return status;
 }
@@ -456,7 +474,8 @@ static plsm_status pin_entry(struct lsm *db, const struct version *version, cons
                              const struct entry *entry, struct memtable *table, struct page_hold *hold,
                              struct lsm_pin *pin)
 {
-    *pin = (struct lsm_pin){.value = entry->value, .meta = entry->meta, .kind = entry->kind};
+    *pin = (struct lsm_pin){
+        .value = entry->value, .meta = entry->meta, .expires_s = entry->expires_s, .kind = entry->kind};
     if (__builtin_expect(entry->separated, 0))
         return pin_separated(version, q->key, entry, pin);
     if (table) {
@@ -489,7 +508,7 @@ plsm_status lsm_get_pinned(struct lsm *db, const struct lsm_snapshot *snapshot, 
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
         status =
-            entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : pin_entry(db, view->version, &q, &entry, table, &hold, out);
+            read_is_gone(db, &q, &entry) ? PLSM_NOT_FOUND : pin_entry(db, view->version, &q, &entry, table, &hold, out);
     end_get(db, &q, &hold, status);
     if (status != PLSM_OK)
         *out = (struct lsm_pin){0};

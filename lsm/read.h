@@ -47,6 +47,19 @@ static inline bool read_ends_at_cover(const struct range_cover *cover, const str
 plsm_status read_covered(const struct version *version, const struct run_question *q, struct page_hold *hold,
                          struct entry *entry, bool *covered);
 
+/* Whether what was found is no value, but a deletion, or an entry whose time has come. The clock is looked at here,
+ * when something that expires was found; after the view was, so what that one has lost had expired too. */
+static inline bool read_is_gone(struct lsm *db, struct run_question *q, const struct entry *entry)
+{
+    if (entry->kind == BATCH_DELETE)
+        return true;
+    if (__builtin_expect(entry->expires_s == 0, 1))
+        return false;
+    if (q->now_s == 0)
+        q->now_s = db_now_s(db);
+    return entry_expired(entry, q->now_s);
+}
+
 /* Whether nearly all keys that this thread asked for of late were on the last level, `run` being the one there that may
  * have the next. Then its page is worth a look before its filter is, where it is in memory. */
 bool read_expects_last(const struct run *run);

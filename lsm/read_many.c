@@ -49,15 +49,19 @@ struct group {
     size_t value_numbers[GROUP];     /* whose they are, among the caller's */
     unsigned values_count;
     bool no_value;
+    uint64_t now_s; /* as in run_question: one for all keys */
     struct lsm_value *outs;
     plsm_status *statuses;
 };
 
 /* Takes what was found: a value that is in a value log is read later, together with the others of the group. */
-static plsm_status take(struct group *g, const struct ask *a, const struct entry *entry)
+static plsm_status take(struct group *g, struct ask *a, const struct entry *entry)
 {
     const struct version *version = g->view->version;
-    if (entry->kind == BATCH_DELETE)
+    a->q.now_s = g->now_s;
+    bool gone = read_is_gone(g->db, &a->q, entry);
+    g->now_s = a->q.now_s;
+    if (gone)
         return PLSM_NOT_FOUND;
     if (!entry->separated || g->no_value)
         return read_copy_out(version, a->q.key, entry, g->no_value, &g->outs[a->number]);
@@ -522,6 +526,7 @@ plsm_status lsm_multi_get(struct lsm *db, const struct lsm_snapshot *snapshot, c
     g.pages = NULL;
     g.unpacked_count = 0;
     g.values_count = 0;
+    g.now_s = 0;
     for (size_t first = 0; first < count; first += GROUP) {
         epoch_enter(db->epoch);
         read_group(&g, keys, first, count - first < GROUP ? (unsigned)(count - first) : GROUP, seq);

@@ -74,6 +74,8 @@ struct run_facts {
     uint64_t salt; /* of the file: a file of another store, or of another run, is not taken for it */
     uint64_t entries, deletions, key_bytes, value_bytes, filter_keys, seq_max;
     uint64_t oldest_s; /* since 1970: when the oldest of its entries were flushed; 0: before this was kept */
+    uint64_t expiring; /* puts among its entries that expire */
+    uint64_t due_s;    /* since 1970: from when on about half of its entries have expired; 0: never (expiry.h) */
     uint32_t units;
     bool versions;
     uint64_t ranges; /* fragments of range tombstones (tombstones.h) */
@@ -374,6 +376,7 @@ struct run_question {
     uint64_t seq;  /* the newest version at or below this is wanted */
     bool no_value;
     struct counter_stripe *counts; /* of the calling thread */
+    uint64_t now_s; /* since 1970, once something was found that expires; 0: nobody asked for it yet */
     struct simulated_trace *trace; /* where a get leaves what it found, for simulated I/O; NULL */
 };
 

@@ -76,7 +76,9 @@ struct run_extension {
     uint64_t raw_bytes; /* of the pages of a compressed run before they were packed, without zeros at their ends */
     uint32_t codecs;    /* a bit (1 << enum codec) for each that its units are packed with */
     uint32_t merged;    /* 1: a compaction wrote it; 0: a flush */
-    uint64_t reserved[4];
+    uint64_t expiring;  /* puts that expire (page.h) */
+    uint64_t due_s;     /* as in run_facts (run.h) */
+    uint64_t reserved[2];
     uint64_t checksum; /* of the bytes before, seeded with the salt */
 };
 _Static_assert(sizeof(struct run_extension) == 128, "run extension layout");

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/checksum.h"
 #include "base/error.h"
+#include "lsm/expiry.h"
 #include "lsm/packer.h"
 #include "lsm/value_log.h"
 #include "base/banned.h"
@@ -35,6 +36,7 @@ struct run_writer {
     struct buf ranges_from, ranges_to; /* where the first begins and the last ends */
     uint64_t ranges_seq;               /* of the newest deletion of the first */
     struct buf values;                 /* struct run_values each, by number of the value log */
+    struct expiry_sample expiries;
     struct run_facts facts;
     struct run_extension extension;
     struct run_footer footer;
@@ -247,6 +249,8 @@ plsm_status run_writer_add(struct run_writer *w, const struct entry *entry)
         TRY(add_member(w, entry->key, hash, shared));
     if (!again && w->model)
         TRY(model_builder_key(w->model, entry->key, shared));
+    if (__builtin_expect(entry->expires_s != 0, 0) && entry->kind == BATCH_PUT)
+        expiry_sample_add(&w->expiries, entry->expires_s);
     w->facts.entries++;
     w->facts.deletions += entry->kind == BATCH_DELETE;
     w->facts.key_bytes += entry->key.size;
@@ -451,6 +455,8 @@ plsm_status run_writer_finish(struct run_writer *w, uint64_t seq_max, struct run
     f->write_us = (uint32_t)((env_cpu_ns(w->context->env) - w->start_ns) / 1000);
     memcpy(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic);
     f->checksum = checksum(f, offsetof(struct run_footer, checksum), w->facts.salt);
+    w->facts.expiring = w->extension.expiring = w->expiries.count;
+    w->facts.due_s = w->extension.due_s = expiry_due_s(&w->expiries, w->facts.entries);
     w->extension.merged = w->plan.merged;
     w->extension.checksum = checksum(&w->extension, offsetof(struct run_extension, checksum), w->facts.salt);
     TRY(buf_append(&w->out, &w->extension, sizeof w->extension));

@@ -32,7 +32,7 @@ static uint64_t count(const struct telling *t, enum counter which)
 
 /* Sums over all runs. */
 struct totals {
-    uint64_t files, bytes, entries, deletions, ranges, data_bytes, filter_keys, filter_bytes;
+    uint64_t files, bytes, entries, deletions, expiring, ranges, data_bytes, filter_keys, filter_bytes;
     uint64_t index_bytes, index_entries, run_metadata_max, router_max, routers;
     uint64_t loaded, with_model;
     uint64_t largest_bytes; /* of the largest sorted run: what the others take is over and above */
@@ -51,6 +51,7 @@ static void add_run(struct totals *sum, const struct run *run)
     sum->bytes += f->file_size;
     sum->entries += f->entries;
     sum->deletions += f->deletions;
+    sum->expiring += f->expiring;
     sum->ranges += f->ranges;
     sum->data_bytes += f->key_bytes + f->value_bytes;
     if (!body)
@@ -186,6 +187,8 @@ static void tell_work(const struct telling *t, const struct totals *sum)
     tell(t, "lsm.trivial_moves", count(t, COUNT_TRIVIAL_MOVES));
     tell(t, "lsm.range_deletions", sum->ranges);
     tell(t, "lsm.files_covered", count(t, COUNT_RUNS_COVERED));
+    tell(t, "lsm.expiring", sum->expiring);
+    tell(t, "lsm.expired", count(t, COUNT_EXPIRED));
     tell(t, "lsm.stall_ms", count(t, COUNT_STALL_NS) / 1000000);
     tell(t, "lsm.log_bytes", count(t, COUNT_LOG_BYTES));
     tell(t, "lsm.log_syncs", count(t, COUNT_SYNCS));

@@ -46,8 +46,8 @@ static plsm_status ask_runs(const struct version *version, const struct run_ques
 static bool same(const struct entry *entry, bool no_value, const struct lsm_value *out)
 {
     bool value_there = !(no_value && entry->kind == BATCH_PUT);
-    return entry->kind == out->kind && entry->value.size == out->value_size && slice_equal(entry->meta, out->meta) &&
-           (!value_there || slice_equal(entry->value, out->value));
+    return entry->kind == out->kind && entry->expires_s == out->expires_s && entry->value.size == out->value_size &&
+           slice_equal(entry->meta, out->meta) && (!value_there || slice_equal(entry->value, out->value));
 }
 
 plsm_status validate(struct lsm *db, const struct version *version, const struct run_question *question,
@@ -63,7 +63,7 @@ plsm_status validate(struct lsm *db, const struct version *version, const struct
     q.counts = &ignored;
     q.trace = NULL;
     plsm_status status = ask_runs(version, &q, &hold, &entry);
-    if (status == PLSM_OK && entry.kind == BATCH_DELETE)
+    if (status == PLSM_OK && read_is_gone(db, &q, &entry))
         status = PLSM_NOT_FOUND;
     if (status == PLSM_OK && entry.separated) {
         entry.key = q.key;

@@ -21,8 +21,12 @@ static void add_change(struct write_group *g, const struct batch_change *change)
         g->seq += g->begun;
         memtable_add_range(g->table, change->key, change->value, g->seq, g->first);
     } else {
-        struct entry entry = {
-            .key = change->key, .meta = change->meta, .value = change->value, .seq = g->seq, .kind = change->kind};
+        struct entry entry = {.key = change->key,
+                              .meta = change->meta,
+                              .value = change->value,
+                              .seq = g->seq,
+                              .expires_s = change->expires_s,
+                              .kind = change->kind};
         memtable_add(g->table, &entry);
     }
     g->begun = true;

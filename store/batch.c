@@ -53,7 +53,7 @@ size_t plsm_batch_bytes(const plsm_batch *batch)
 static plsm_status check_room(const plsm_batch *batch, size_t size)
 {
     INVARIANT(batch->magic == BATCH_MAGIC);
-    enum { OVERHEAD = 2 + 2 * VARINT_SIZE_MAX };
+    enum { OVERHEAD = 2 + 3 * VARINT_SIZE_MAX };
     if (plsm_batch_bytes(batch) + size + OVERHEAD > PLSM_BATCH_MAX)
         return fail(PLSM_TOO_LARGE, "a batch holds at most %llu bytes; write it in parts",
                     (unsigned long long)PLSM_BATCH_MAX);
@@ -92,6 +92,17 @@ plsm_status plsm_batch_put(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice
     TRY(check_room(batch, key.size + meta.size + value.size));
     TRY(batch_add(&batch->changes, BATCH_PUT, (uint8_t)keyspace, key, meta, value));
     batch->names |= keyspace == PLSM_NAMES;
+    return PLSM_OK;
+}
+
+plsm_status plsm_batch_put_expiring(plsm_batch *batch, plsm_slice key, plsm_slice meta, plsm_slice value,
+                                    uint64_t expires_s)
+{
+    TRY(key_check_public(PLSM_NAMES, key));
+    TRY(batch_check_entry(meta, value));
+    TRY(check_room(batch, key.size + meta.size + value.size));
+    TRY(batch_add_timed(&batch->changes, BATCH_PUT, PLSM_NAMES, key, meta, value, expires_s));
+    batch->names = true;
     return PLSM_OK;
 }
 

@@ -50,14 +50,27 @@ void plsm_bulk_destroy(plsm_bulk *bulk)
     mem_free(bulk);
 }
 
-plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value)
+static plsm_status put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value,
+                       uint64_t expires_s)
 {
     struct store_key whole;
     INVARIANT(bulk->magic == BULK_MAGIC);
     TRY(key_check_public(keyspace, key));
     TRY(batch_check_entry(meta, value));
     key_join(&whole, keyspace, key);
-    return bulk->db->engine->bulk_put(bulk->tree, key_slice(&whole), meta, value);
+    return bulk->db->engine->bulk_put(bulk->tree, key_slice(&whole), meta, value, expires_s);
+}
+
+plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value)
+{
+    bool named = keyspace == PLSM_NAMES && key.size > 0;
+    return put(bulk, keyspace, key, meta, value, named ? store_lifetime(bulk->db, key).expires_s : 0);
+}
+
+plsm_status plsm_bulk_put_expiring(plsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value,
+                                   uint64_t expires_s)
+{
+    return put(bulk, PLSM_NAMES, key, meta, value, expires_s);
 }
 
 /* What a file may bring in is names with small values: what stands under identifiers is of the other store. */
@@ -86,7 +99,7 @@ static plsm_status replace(plsm_bulk *bulk, plsm_slice key)
     TRY(engine->bulk_contains(bulk->tree, key, &is_replaced));
     if (!is_replaced)
         return PLSM_OK;
-    plsm_status status = engine->get(bulk->db->tree, NULL, key, false, &value);
+    plsm_status status = engine->get_any(bulk->db->tree, NULL, key, false, &value);
     if (status == PLSM_OK)
         status = resolve_let_go(&bulk->replaced, value.value);
     engine_value_free(&value);
@@ -108,6 +121,7 @@ static plsm_status find_replaced(void *arg, const struct batch **also)
     if (!engine->bulk_bounds(bulk->tree, &smallest, &largest) || *(const uint8_t *)smallest.data > PLSM_NAMES)
         return PLSM_OK;
     TRY(engine->iterator_create(bulk->db->tree, NULL, smallest, slice(names_end, 1), true, &it));
+    engine->iterator_show_expired(it);
     plsm_status status = PLSM_OK;
     for (bool valid = engine->iterator_first(it, &entry); status == PLSM_OK && valid;
          valid = engine->iterator_next(it, &entry)) {

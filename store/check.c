@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "store/expiry.h"
 #include "store/extents.h"
 #include "store/shared.h"
 
@@ -57,7 +58,8 @@ static plsm_status read_record(struct check *c, uint64_t id, struct reference *o
 }
 
 /* A name, or a shared value, that refers to extents. */
-static plsm_status check_reference(struct check *c, const char *what, plsm_slice name, plsm_slice value)
+static plsm_status check_reference(struct check *c, const char *what, plsm_slice name, plsm_slice value,
+                                   uint64_t expires_s)
 {
     struct reference reference, record;
     bool found = false;
@@ -71,6 +73,11 @@ static plsm_status check_reference(struct check *c, const char *what, plsm_slice
     if (!found || memcmp(&record, &reference, sizeof record) != 0)
         problem(c, "%s \"%.*s\": refers to id %llu, whose record %s", what, shown, (const char *)name.data,
                 (unsigned long long)reference.id, found ? "differs" : "is missing");
+    bool noted = true;
+    if (expires_s)
+        TRY(expiry_has_note(c->db, c->snapshot, expires_s, reference.id, name, &noted));
+    if (!noted)
+        problem(c, "%s \"%.*s\": expires, and nothing notes that", what, shown, (const char *)name.data);
     return PLSM_OK;
 }
 
@@ -81,7 +88,7 @@ static plsm_status check_name(struct check *c, const struct engine_entry *entry)
     if (is_link(entry->value))
         return buf_append_u64(&c->links, link_decode(entry->value));
     plsm_slice name = slice((const uint8_t *)entry->key.data + 1, entry->key.size - 1);
-    return check_reference(c, "name", name, entry->value);
+    return check_reference(c, "name", name, entry->value, entry->expires_s);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -120,7 +127,7 @@ static plsm_status check_shared(struct check *c, const struct engine_entry *entr
     if (entry->kind != BATCH_REFERENCE)
         return PLSM_OK;
     snprintf(text, sizeof text, "%llu", (unsigned long long)id);
-    return check_reference(c, "shared value", slice_of(text), entry->value);
+    return check_reference(c, "shared value", slice_of(text), entry->value, 0);
 }
 
 static plsm_status check_record(struct check *c, const struct engine_entry *entry)
@@ -201,6 +208,7 @@ static plsm_status each_entry(struct check *c, plsm_keyspace keyspace,
     struct engine_entry entry;
     bool no_value = keyspace == PLSM_EXTENTS; /* only their sizes matter */
     TRY(engine->iterator_create(c->db->tree, c->snapshot, slice(&from, 1), slice(&to, 1), no_value, &it));
+    engine->iterator_show_expired(it); /* large values are there until they are deleted */
     plsm_status status = PLSM_OK;
     for (bool more = engine->iterator_first(it, &entry); more && status == PLSM_OK;
          more = engine->iterator_next(it, &entry))

@@ -224,6 +224,12 @@ bool plsm_edit_dirty(const plsm_edit *edit)
     return edit->dirty;
 }
 
+void plsm_edit_set_expires(plsm_edit *edit, uint64_t expires_s)
+{
+    INVARIANT(edit->magic == EDIT_MAGIC);
+    edit->lifetime = (struct lifetime){.timed = true, .expires_s = expires_s};
+}
+
 plsm_status plsm_edit_set_key(plsm_edit *edit, plsm_slice key)
 {
     INVARIANT(edit->magic == EDIT_MAGIC);

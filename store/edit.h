@@ -36,6 +36,7 @@ struct plsm_edit {
     uint64_t shared; /* the shared value that is edited instead (shared.h); 0: none */
     uint64_t size;
     bool dirty;
+    struct lifetime lifetime; /* of what is committed, where the caller says */
 
     bool large;       /* false: the content is in `small`, and all below is empty */
     struct buf small; /* at most PLSM_INLINE_MAX bytes */

@@ -1,6 +1,7 @@
 /* Publishing an edit: one atomic batch. What it holds and why that is enough stands at the head of extents.c. */
 #include "base/alloc.h"
 #include "store/edit.h"
+#include "store/expiry.h"
 #include "store/resolve.h"
 #include "store/shared.h"
 
@@ -12,6 +13,7 @@ struct publication {
     plsm_slice meta;       /* the callers' */
     const struct buf *all; /* the content, when it goes into the tree as one entry; else NULL */
     struct reference reference;
+    struct lifetime lifetime;
     struct resolve resolve; /* its `out` is the batch */
     struct engine_value value;
     bool moved; /* refused: the key does not refer to the edit's id */
@@ -25,7 +27,7 @@ static void clear(struct publication *p)
     p->moved = false;
 }
 
-/* Adds the entry itself. A shared value keeps the names that it has now. */
+/* Adds the entry itself. A shared value keeps the names that it has now, and does not expire. */
 static plsm_status add_entry(struct publication *p)
 {
     uint8_t bytes[REFERENCE_SIZE], head[PLSM_META_MAX];
@@ -36,6 +38,11 @@ static plsm_status add_entry(struct publication *p)
     if (p->edit->shared) {
         TRY(shared_meta_decode(p->edit->shared, p->value.meta, &names, &old));
         TRY(shared_meta(head, names, p->meta, &meta));
+    }
+    if (p->lifetime.expires_s && !p->edit->shared) {
+        TRY(expiry_add_note(&p->resolve.out, p->lifetime.expires_s, p->reference.id, buf_slice(&p->edit->key)));
+        return batch_add_timed(&p->resolve.out, BATCH_REFERENCE, PLSM_NAMES, buf_slice(&p->edit->key), meta, value,
+                               p->lifetime.expires_s);
     }
     return batch_add(&p->resolve.out, p->all ? BATCH_PUT : BATCH_REFERENCE, p->key.bytes[0],
                      slice(p->key.bytes + 1, p->key.size - 1), meta, value);
@@ -49,7 +56,7 @@ static plsm_status prepare(void *arg, const struct batch **batch)
     const struct reference *base = &p->edit->base;
     struct reference now = {0};
     bool in_place = !p->all && base->id;
-    plsm_status status = db->engine->get(db->tree, NULL, key_slice(&p->key), true, &p->value);
+    plsm_status status = db->engine->get_any(db->tree, NULL, key_slice(&p->key), true, &p->value);
     if (status && status != PLSM_NOT_FOUND)
         return status;
     if (status && p->edit->shared)
@@ -164,12 +171,13 @@ static void publication_destroy(struct publication *p)
     mem_free(p);
 }
 
-static plsm_status commit_large(plsm_edit *edit, plsm_slice meta, plsm_durability durability)
+static plsm_status commit_large(plsm_edit *edit, plsm_slice meta, struct lifetime lifetime, plsm_durability durability)
 {
     plsm *db = edit->db;
     struct publication *p = publication_create(edit, meta);
     if (!p)
         return fail(PLSM_NO_MEMORY, "no memory to commit a large value");
+    p->lifetime = lifetime;
     store_expect_references(db);
     plsm_status status = try_publish(p);
     if (status == PLSM_CONFLICT && p->moved) {
@@ -179,6 +187,8 @@ static plsm_status commit_large(plsm_edit *edit, plsm_slice meta, plsm_durabilit
     }
     if (status == PLSM_OK) {
         rebase(edit, &p->reference);
+        if (lifetime.expires_s)
+            expiry_expect(db, lifetime.expires_s);
         edit->dirty = false;
         status = publication_finish(p, durability);
         atomic_fetch_add_explicit(&db->counters.large_commits, 1, memory_order_relaxed);
@@ -188,11 +198,11 @@ static plsm_status commit_large(plsm_edit *edit, plsm_slice meta, plsm_durabilit
 }
 
 /* Publishes content that fits into one entry. */
-static plsm_status publish_small(plsm_edit *edit, const struct buf *content, plsm_slice meta,
+static plsm_status publish_small(plsm_edit *edit, const struct buf *content, plsm_slice meta, struct lifetime lifetime,
                                  plsm_durability durability)
 {
     if (!edit->shared)
-        return store_put(edit->db, buf_slice(&edit->key), meta, buf_slice(content), durability);
+        return store_put(edit->db, buf_slice(&edit->key), meta, buf_slice(content), lifetime, durability);
     struct publication *p = publication_create(edit, meta);
     if (!p)
         return fail(PLSM_NO_MEMORY, "no memory to commit a shared value");
@@ -205,10 +215,10 @@ static plsm_status publish_small(plsm_edit *edit, const struct buf *content, pls
 }
 
 /* Content that fits goes into the tree as one entry, also when it was larger before. */
-static plsm_status commit_small(plsm_edit *edit, plsm_slice meta, plsm_durability durability)
+static plsm_status commit_small(plsm_edit *edit, plsm_slice meta, struct lifetime lifetime, plsm_durability durability)
 {
     if (!edit->large)
-        return publish_small(edit, &edit->small, meta, durability);
+        return publish_small(edit, &edit->small, meta, lifetime, durability);
     struct buf content = {0};
     size_t got = 0;
     plsm_status status = buf_reserve(&content, (size_t)edit->size);
@@ -216,7 +226,7 @@ static plsm_status commit_small(plsm_edit *edit, plsm_slice meta, plsm_durabilit
         status = plsm_edit_read(edit, 0, content.data, (size_t)edit->size, &got);
     content.size = got;
     if (status == PLSM_OK)
-        status = publish_small(edit, &content, meta, durability);
+        status = publish_small(edit, &content, meta, lifetime, durability);
     if (status == PLSM_OK) {
         edit_reset(edit);
         edit->small = content;
@@ -233,10 +243,11 @@ plsm_status plsm_edit_commit(plsm_edit *edit, plsm_slice meta, plsm_durability d
     TRY(refuse_writes(edit->db));
     if (meta.size > PLSM_META_MAX)
         return fail(PLSM_TOO_LARGE, "meta of %zu bytes: the limit is %u", meta.size, PLSM_META_MAX);
+    struct lifetime lifetime = edit->lifetime.timed ? edit->lifetime : store_lifetime(edit->db, buf_slice(&edit->key));
     if (edit->size > PLSM_INLINE_MAX)
-        TRY(commit_large(edit, meta, durability));
+        TRY(commit_large(edit, meta, lifetime, durability));
     else
-        TRY(commit_small(edit, meta, durability));
+        TRY(commit_small(edit, meta, lifetime, durability));
     edit->dirty = false;
     atomic_fetch_add_explicit(&edit->db->counters.commits, 1, memory_order_relaxed);
     return PLSM_OK;

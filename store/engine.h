@@ -18,6 +18,7 @@ struct store_options;
 struct engine_value {
     plsm_slice value, meta;
     uint64_t value_size; /* also when the value itself was not asked for */
+    uint64_t expires_s;  /* since 1970; 0: never */
     enum batch_kind kind;
     void *memory;
     size_t capacity;
@@ -25,11 +26,13 @@ struct engine_value {
 
 struct engine_entry {
     plsm_slice key, meta, value; /* valid until the iterator moves */
+    uint64_t expires_s;
     enum batch_kind kind;
 };
 
 struct engine_pin {
     plsm_slice value, meta;
+    uint64_t expires_s;
     enum batch_kind kind;
     uint32_t held; /* the engine's own, with what follows; 0: nothing */
     uint32_t frame;
@@ -85,7 +88,8 @@ struct engine {
 
     /* Bulk loads: see lsm_bulk_* in lsm/lsm.h. NULL: this engine has none. Limits and keyspaces are checked. */
     plsm_status (*bulk_create)(void *tree, struct engine_bulk **out);
-    plsm_status (*bulk_put)(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value);
+    plsm_status (*bulk_put)(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value,
+                            uint64_t expires_s);
     plsm_status (*bulk_add_file)(struct engine_bulk *bulk, const char *path,
                                  plsm_status (*allow)(void *arg, plsm_slice key, plsm_slice meta, plsm_slice value),
                                  void *arg);
@@ -99,6 +103,10 @@ struct engine {
     /* References are returned also with `no_value`. */
     plsm_status (*get)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                        struct engine_value *out);
+    /* The same, but an entry whose time has come is found, too. References whose time has come stay in the tree until
+     * they are deleted; other entries may be gone. */
+    plsm_status (*get_any)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
+                           struct engine_value *out);
     /* The entry where it stands, until unpin: as plsm_get_pinned. *out need not be set, and holds nothing after an
      * error. */
     plsm_status (*get_pinned)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key,
@@ -116,6 +124,8 @@ struct engine {
      * are there when the key is not above ENGINE_KEY_WHOLE. */
     plsm_status (*iterator_create)(void *tree, const struct engine_snapshot *snapshot, plsm_slice from, plsm_slice to,
                                    bool no_value, struct engine_iterator **out);
+    /* Before the first move: entries whose time has come are shown, too. */
+    void (*iterator_show_expired)(struct engine_iterator *it);
     void (*iterator_destroy)(struct engine_iterator *it);
     /* Moves return whether the iterator then stands on an entry, and fill it in when it does: one call per step. */
     bool (*iterator_first)(struct engine_iterator *it, struct engine_entry *out);

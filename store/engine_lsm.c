@@ -205,9 +205,10 @@ static plsm_status tree_bulk_create(void *tree, struct engine_bulk **out)
     return status;
 }
 
-static plsm_status tree_bulk_put(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value)
+static plsm_status tree_bulk_put(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value,
+                                 uint64_t expires_s)
 {
-    return lsm_bulk_put(own_bulk(bulk), key, meta, value);
+    return lsm_bulk_put(own_bulk(bulk), key, meta, value, expires_s);
 }
 
 static plsm_status
@@ -237,22 +238,38 @@ static plsm_status tree_bulk_contains(struct engine_bulk *bulk, plsm_slice key, 
     return lsm_bulk_contains(own_bulk(bulk), key, out);
 }
 
+/* What a lookup came to. The memory may have moved also when it failed. */
+static inline plsm_status hand_out(plsm_status status, const struct lsm_value *value, bool no_value,
+                                   struct engine_value *out)
+{
+    *out = (struct engine_value){.memory = value->memory, .capacity = value->capacity};
+    if (status)
+        return status;
+    if (!no_value || value->kind == BATCH_REFERENCE)
+        out->value = value->value;
+    out->meta = value->meta;
+    out->value_size = value->value_size;
+    out->expires_s = value->expires_s;
+    out->kind = value->kind;
+    return PLSM_OK;
+}
+
 static plsm_status tree_get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                             struct engine_value *out)
 {
     struct lsm_value value = {.memory = out->memory, .capacity = out->capacity};
     bool skip = no_value && key.size <= ENGINE_KEY_WHOLE; /* a reference under a longer key would be cut */
     plsm_status status = lsm_get(tree, (const struct lsm_snapshot *)snapshot, key, skip, &value);
-    /* The memory may have moved also when the call failed. */
-    *out = (struct engine_value){.memory = value.memory, .capacity = value.capacity};
-    if (status)
-        return status;
-    if (!no_value || value.kind == BATCH_REFERENCE)
-        out->value = value.value;
-    out->meta = value.meta;
-    out->value_size = value.value_size;
-    out->kind = value.kind;
-    return PLSM_OK;
+    return hand_out(status, &value, no_value, out);
+}
+
+static plsm_status tree_get_any(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
+                                struct engine_value *out)
+{
+    struct lsm_value value = {.memory = out->memory, .capacity = out->capacity};
+    bool skip = no_value && key.size <= ENGINE_KEY_WHOLE;
+    plsm_status status = lsm_get_any(tree, (const struct lsm_snapshot *)snapshot, key, skip, &value);
+    return hand_out(status, &value, no_value, out);
 }
 
 static plsm_status tree_get_pinned(void *tree, const struct engine_snapshot *snapshot, plsm_slice key,
@@ -260,7 +277,7 @@ static plsm_status tree_get_pinned(void *tree, const struct engine_snapshot *sna
 {
     struct lsm_pin pin;
     plsm_status status = lsm_get_pinned(tree, (const struct lsm_snapshot *)snapshot, key, &pin);
-    *out = (struct engine_pin){pin.value, pin.meta, pin.kind, pin.held, pin.frame, pin.holder};
+    *out = (struct engine_pin){pin.value, pin.meta, pin.expires_s, pin.kind, pin.held, pin.frame, pin.holder};
     return status;
 }
 
@@ -283,16 +300,8 @@ static plsm_status tree_multi_get(void *tree, const struct engine_snapshot *snap
     }
     plsm_status status =
         lsm_multi_get(tree, (const struct lsm_snapshot *)snapshot, keys, count, skip, values, statuses);
-    for (size_t i = 0; i < count; i++) {
-        outs[i] = (struct engine_value){.memory = values[i].memory, .capacity = values[i].capacity};
-        if (statuses[i] != PLSM_OK)
-            continue;
-        if (!no_value || values[i].kind == BATCH_REFERENCE)
-            outs[i].value = values[i].value;
-        outs[i].meta = values[i].meta;
-        outs[i].value_size = values[i].value_size;
-        outs[i].kind = values[i].kind;
-    }
+    for (size_t i = 0; i < count; i++)
+        hand_out(statuses[i], &values[i], no_value, &outs[i]);
     return status;
 }
 
@@ -328,6 +337,11 @@ static plsm_status tree_iterator_create(void *tree, const struct engine_snapshot
     return PLSM_OK;
 }
 
+static void tree_iterator_show_expired(struct engine_iterator *it)
+{
+    lsm_iterator_show_expired(own(it));
+}
+
 static void tree_iterator_destroy(struct engine_iterator *it)
 {
     lsm_iterator_destroy(own(it));
@@ -339,7 +353,7 @@ static bool arrive(const struct lsm_iterator *it, struct engine_entry *out)
     if (!lsm_iterator_valid(it))
         return false;
     const struct entry *entry = lsm_iterator_entry(it);
-    *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->kind};
+    *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->expires_s, entry->kind};
     return true;
 }
 
@@ -479,6 +493,7 @@ const struct engine engine_lsm = {
     .bulk_bounds = tree_bulk_bounds,
     .bulk_contains = tree_bulk_contains,
     .get = tree_get,
+    .get_any = tree_get_any,
     .get_pinned = tree_get_pinned,
     .unpin = tree_unpin,
     .multi_get = tree_multi_get,
@@ -486,6 +501,7 @@ const struct engine engine_lsm = {
     .snapshot_create = tree_snapshot_create,
     .snapshot_destroy = tree_snapshot_destroy,
     .iterator_create = tree_iterator_create,
+    .iterator_show_expired = tree_iterator_show_expired,
     .iterator_destroy = tree_iterator_destroy,
     .iterator_first = tree_iterator_first,
     .iterator_last = tree_iterator_last,

@@ -3,7 +3,8 @@
  * Internal keys of the store start with a NUL byte, so that other rooms may keep keys of their own in that keyspace:
  *   "\0id"                            u64: no identifier from here on was ever given (ids.c)
  *   "\0edit" be64 id, be64 generation empty: an edit may have written pieces of that generation (extents.c)
- *   "\0orphan" be64 id                the reference whose pieces are being deleted (extents.c) */
+ *   "\0orphan" be64 id                the reference whose pieces are being deleted (extents.c)
+ *   "\0expire" be64 second, be64 id   the name of a large value that expires then (expiry.c) */
 #ifndef STORE_INTERNAL_H
 #define STORE_INTERNAL_H
 
@@ -26,6 +27,7 @@ enum { INTERNAL_PREFIX = 0 }; /* the first byte of the store's own keys in PLSM_
 /* Counters of this room, all relaxed: they are for `.stats` only. */
 struct store_counters {
     _Atomic uint64_t commits, large_commits, extents_written, copies, retired, retire_failures, lookups_before_write;
+    _Atomic uint64_t expired; /* large values */
     uint64_t recovered_edits, recovered_orphans; /* at open */
 };
 
@@ -48,6 +50,14 @@ struct plsm {
     _Atomic uint64_t reclaimable; /* bytes of extents whose deletion was written since the last plsm_reclaim */
     /* A batch that plsm_put and plsm_delete reuse, so that they need not allocate one per call; NULL: in use. */
     struct batch *_Atomic spare;
+    _Atomic uint64_t next_expiry_s; /* when a large value expires next; UINT64_MAX: none does (expiry.c) */
+    atomic_bool reaping;
+};
+
+/* How long a put is to live. */
+struct lifetime {
+    bool timed;         /* false: nobody says, so for ever */
+    uint64_t expires_s; /* since 1970; 0: for ever */
 };
 
 /* plsm_open on any environment: how tests put a crashing disk below a whole store. */
@@ -105,7 +115,10 @@ void store_write_end(plsm *db, bool look);
 /* Writes a batch, resolving what must be; retires what it replaces. */
 plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability);
 /* Puts one key with a meta; the limits have been checked. */
-plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, plsm_durability durability);
+plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, struct lifetime lifetime,
+                      plsm_durability durability);
+/* By the option ttl; directories, which end in '/', live for ever (expiry.c). */
+struct lifetime store_lifetime(const plsm *db, plsm_slice name);
 /* Called before the first reference is written: from here on all writers look at what they replace. */
 void store_expect_references(plsm *db);
 

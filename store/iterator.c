@@ -113,7 +113,7 @@ static plsm_status read_reference(plsm_iterator *it)
     plsm_status status = PLSM_OK;
     plsm_slice bytes = it->entry.value;
     if (it->no_value && it->entry.key.size > ENGINE_KEY_WHOLE) {
-        status = it->engine->get(it->tree, it->snapshot, it->entry.key, false, &value);
+        status = it->engine->get_any(it->tree, it->snapshot, it->entry.key, false, &value);
         bytes = value.value;
     }
     if (status == PLSM_OK && is_link(bytes)) {
@@ -242,4 +242,9 @@ uint32_t plsm_iterator_names(const plsm_iterator *it)
 uint64_t plsm_iterator_shared(const plsm_iterator *it)
 {
     return it->sharing.id;
+}
+
+uint64_t plsm_iterator_expires(const plsm_iterator *it)
+{
+    return it->entry.expires_s;
 }

@@ -30,6 +30,7 @@
     NUMBER(runs_last_level, 0, 64, "0", "sorted runs on the last level; 0: as the policy says")                        \
     NUMBER(deletions_compact, 0, 100, "50", "percent of deletions above which a run is compacted early; 0: off")       \
     NUMBER(compact_age, 0, UINT32_MAX, "0", "seconds after which data is compacted down to the last level; 0: never")  \
+    NUMBER(ttl, 0, UINT32_MAX, "0", "seconds after which values that are put expire, unless they say when; 0: never")  \
     NUMBER(compact_threads, 1, 16, "2", "parts that a large compaction is split into, in threads of their own")        \
     NUMBER(l0_compact, 1, 64, "4", "runs in level 0 that start a compaction")                                          \
     NUMBER(l0_slowdown, 1, 1024, "8", "runs in level 0 from which on writers are slowed down")                         \

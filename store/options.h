@@ -24,7 +24,7 @@ struct store_options {
     uint64_t memory, buffer_size, cache_size, size_ratio, file_size;
     uint64_t buffer_size_given, cache_size_given; /* 1: by the user, not by default */
     uint64_t policy;                              /* enum lsm_policy */
-    uint64_t runs_per_level, runs_last_level, deletions_compact, compact_age, compact_threads;
+    uint64_t runs_per_level, runs_last_level, deletions_compact, compact_age, ttl, compact_threads;
     uint64_t l0_compact, l0_slowdown, l0_stop;
     uint64_t filter_bits, filter, filter_young, background, manifest_size;
     uint64_t log;                 /* enum store_log */

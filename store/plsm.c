@@ -1,6 +1,7 @@
 /* Opening and closing a store, and what is passed on to its engine as it is. */
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "store/expiry.h"
 #include "store/extents.h"
 #include "store/internal.h"
 
@@ -79,11 +80,14 @@ plsm_status plsm_open_env(struct env *env, const char *path, plsm_open_flags fla
     owners_init(&db->owners);
     struct batch *spare = mem_zalloc(sizeof *spare);
     atomic_init(&db->spare, spare);
+    atomic_init(&db->next_expiry_s, UINT64_MAX);
 
     plsm_status status = spare ? db->engine->open(env, path, flags, &parsed, &db->tree)
                                : fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     if (status == PLSM_OK && !db->read_only) {
         status = extents_recover(db);
+        if (status == PLSM_OK)
+            status = expiry_recover(db);
         if (status)
             db->engine->close(db->tree);
     }
@@ -105,6 +109,8 @@ plsm_status plsm_close(plsm *db)
     if (!db)
         return PLSM_OK;
     INVARIANT(db->magic == STORE_MAGIC);
+    if (!db->read_only)
+        expiry_reap(db);
     plsm_status status = db->engine->close(db->tree);
     free_handle(db);
     return status;
@@ -133,6 +139,7 @@ plsm_status plsm_sync(plsm *db)
 plsm_status plsm_flush(plsm *db)
 {
     TRY(refuse_writes(db));
+    expiry_reap(db);
     return db->engine->flush(db->tree);
 }
 
@@ -160,6 +167,7 @@ plsm_status plsm_retrain(plsm *db, bool all, void (*progress)(void *arg, uint64_
 plsm_status plsm_compact(plsm *db, plsm_slice from, plsm_slice to)
 {
     TRY(refuse_writes(db));
+    expiry_reap(db);
     if (from.size == 0 && to.size == 0)
         return db->engine->compact(db->tree, from, to);
     struct store_key first, last;

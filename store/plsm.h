@@ -56,6 +56,27 @@ typedef enum plsm_durability {
     PLSM_SYNC = 1, /* survives power loss, with everything written before it */
 } plsm_durability;
 
+/* --- entries that expire ----------------------------------------------------------------------------------------
+ *
+ * A put may say when it expires, as a second since 1970; 0 is never. By the option ttl=SECONDS, puts of names that do
+ * not say so (plsm_put, plsm_batch_put, plsm_bulk_put, commits of edits) expire so many seconds after they are written;
+ * names that end in '/' (directories) do not. What the store keeps beside the names never expires, nor does a value that
+ * several names share: sharing it (plsm_batch_share) ends its time. A move and a change
+ * of meta keep the time; every other write of a key decides it anew.
+ *
+ * From that second on the entry is as if it had been deleted: no read, iterator, condition, move, change of meta or
+ * edit finds it, and what the key held before stays hidden. The clock is the system's, as it is when the read is made:
+ * an iterator goes by the moment of its creation, so that one scan agrees with itself; plsm_multi_get by one moment for
+ * up to multi_get_max keys; conditions, moves and changes of meta by the moment of the write. A snapshot is no
+ * exception: it keeps the state of what was written, not the time, so what has expired since it was taken is not found
+ * in it either. Thus nothing need be kept for snapshots that has expired, and no reader finds an entry that another one
+ * could not. Where the clock is set back, entries whose time had come may be found again as long as they have not been
+ * removed; never those before them.
+ *
+ * The space comes back as after deletions: flushes and compactions leave out small values that have expired, and a file
+ * half of which has is compacted for that. Large values (in extents) are deleted when the next write, flush,
+ * compaction, close or opening comes. An edit that was opened before keeps its content. */
+
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
 /* Options are text, "name=value,name=value", the same for the library, `plsm -o` and `mount.plsm -o`. plsm_options_help
@@ -75,6 +96,9 @@ plsm_status plsm_open(const char *path, plsm_open_flags flags, const char *optio
 
 /* Writes everything out, syncs it and closes; accepts NULL. The handle is gone also when an error is returned. */
 plsm_status plsm_close(plsm *db);
+
+/* The time by which entries expire: the system's, in seconds since 1970. */
+uint64_t plsm_now_s(const plsm *db);
 
 /* Checks options without opening anything: PLSM_INVALID and a message that names the offending one. */
 plsm_status plsm_options_check(const char *options);
@@ -112,6 +136,7 @@ typedef struct plsm_value {
     bool large;       /* kept in extents: read it with plsm_read or plsm_edit_read */
     uint32_t names;   /* how many keys share the value (plsm_batch_link), this one included; 1 for nearly all */
     uint64_t shared;  /* the identifier of a value that is or was shared; 0 for all others */
+    uint64_t expires_s; /* when it expires, in seconds since 1970; 0: never */
     void *memory;     /* private */
     size_t capacity;  /* private */
 } plsm_value;
@@ -129,6 +154,7 @@ typedef struct plsm_pin {
     plsm_slice meta;  /* likewise */
     uint64_t size;    /* bytes of the value, also when it is large */
     bool large;       /* kept in extents: read it with plsm_read */
+    uint64_t expires_s; /* when it expires, in seconds since 1970; 0: never */
     void *holder;     /* private, as all that follow */
     uint32_t held, frame;
 } plsm_pin;
@@ -162,6 +188,9 @@ plsm_status plsm_has_prefix(plsm *db, const plsm_read_options *options, plsm_sli
 /* One key; a batch of one. A value above PLSM_INLINE_MAX goes into extents. PLSM_INVALID, PLSM_TOO_LARGE,
  * PLSM_NO_SPACE, PLSM_READ_ONLY, PLSM_IO, PLSM_NO_MEMORY. Deleting an absent key is PLSM_OK. */
 plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability);
+/* The same for a value that expires at a second since 1970; 0: never, whatever the option ttl says. */
+plsm_status plsm_put_expiring(plsm *db, plsm_slice key, plsm_slice value, uint64_t expires_s,
+                              plsm_durability durability);
 plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability);
 /* Deletes all keys in [from, to), in one step that costs about as much as one put however many there are: a deletion of
  * the range is written, reads go by it at once, and compaction removes what it hides, whole files of it without reading
@@ -179,14 +208,18 @@ size_t plsm_batch_count(const plsm_batch *batch); /* changes in it */
 size_t plsm_batch_bytes(const plsm_batch *batch);
 plsm_status plsm_batch_put(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta,
                            plsm_slice value);
+/* The same for a name that expires at a second since 1970; 0: never, whatever the option ttl says. */
+plsm_status plsm_batch_put_expiring(plsm_batch *batch, plsm_slice key, plsm_slice meta, plsm_slice value,
+                                    uint64_t expires_s);
 plsm_status plsm_batch_delete(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key);
 /* As plsm_delete_range, in its place among the changes: what the batch puts before it is deleted, what it puts behind
  * it stays. PLSM_INVALID: the range has keys of the store itself (PLSM_EXTENTS; PLSM_INTERNAL from below "\1" on). */
 plsm_status plsm_batch_delete_range(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice from, plsm_slice to);
-/* Moves an entry, value (inline or large) and meta, to another key: read when the batch is written, in its order. Where
- * the source does not exist by then the write fails with PLSM_CONFLICT. */
+/* Moves an entry, value (inline or large), meta and the time at which it expires, to another key: read when the batch
+ * is written, in its order. Where the source does not exist by then the write fails with PLSM_CONFLICT. */
 plsm_status plsm_batch_move(plsm_batch *batch, plsm_slice from, plsm_slice to);
-/* Sets the meta of an existing entry and keeps its value, inline or large; PLSM_CONFLICT at write when it is absent. */
+/* Sets the meta of an existing entry and keeps its value, inline or large, and the time at which it expires;
+ * PLSM_CONFLICT at write when it is absent. */
 plsm_status plsm_batch_set_meta(plsm_batch *batch, plsm_slice key, plsm_slice meta);
 /* Hard links: several keys with one value and one meta. plsm_batch_share makes an entry shared, under an identifier
  * from plsm_new_id; plsm_batch_link gives a shared value another key, in place of what that key holds, and a new meta.
@@ -224,12 +257,16 @@ plsm_status plsm_bulk_create(plsm *db, plsm_bulk **out);
  * plsm_edit_open). After these the load is as it was; after PLSM_NO_SPACE, PLSM_IO and PLSM_NO_MEMORY it can only be
  * destroyed. */
 plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value);
+/* The same for a name that expires at a second since 1970; 0: never, whatever the option ttl says. */
+plsm_status plsm_bulk_put_expiring(plsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value,
+                                   uint64_t expires_s);
 /* Adds all entries of a file that another store has written: a file run-NUMBER in the directory of a store that is
  * closed, such as one filled by a bulk load on another machine. The file is copied, then read through: checksums,
- * order, index, model and filter must be right. All its keys must come behind those added before. PLSM_NOT_FOUND: there
- * is no such file; PLSM_CORRUPT, PLSM_VERSION: it is no such file, is damaged, or of a newer version; PLSM_INVALID: its
- * keys do not come behind, or it holds deletions, older versions, values in value logs, large values or other keyspaces
- * than PLSM_NAMES. After these the load is as it was; otherwise as plsm_bulk_put. */
+ * order, index, model and filter must be right. Entries that expire keep their times, others get none by ttl. All its
+ * keys must come behind those added before. PLSM_NOT_FOUND: there is no such file; PLSM_CORRUPT, PLSM_VERSION: it is no
+ * such file, is damaged, or of a newer version; PLSM_INVALID: its keys do not come behind, or it holds deletions, older
+ * versions, values in value logs, large values or other keyspaces than PLSM_NAMES. After these the load is as it was;
+ * otherwise as plsm_bulk_put. */
 plsm_status plsm_bulk_add_file(plsm_bulk *bulk, const char *path);
 /* Makes all of it visible at once; it then survives power loss, with everything written before. Ends the load, also
  * when it fails: then nothing of it is there (where the last write to the disk failed, the store turns read-only and
@@ -267,6 +304,7 @@ uint64_t plsm_iterator_stored(const plsm_iterator *it); /* bytes that take space
 bool plsm_iterator_large(const plsm_iterator *it);
 uint32_t plsm_iterator_names(const plsm_iterator *it);  /* as in plsm_value */
 uint64_t plsm_iterator_shared(const plsm_iterator *it); /* likewise */
+uint64_t plsm_iterator_expires(const plsm_iterator *it); /* in seconds since 1970; 0: never */
 
 /* --- values of any size, edited at offsets ---------------------------------------------------------------------- */
 
@@ -310,6 +348,8 @@ plsm_status plsm_edit_stored(plsm_edit *edit, uint64_t *out);
 plsm_status plsm_edit_set_key(plsm_edit *edit, plsm_slice key);
 /* The next commit goes to this shared value (the entry became one). */
 void plsm_edit_set_shared(plsm_edit *edit, uint64_t shared);
+/* What is committed from here on expires at a second since 1970; 0: never, whatever the option ttl says. */
+void plsm_edit_set_expires(plsm_edit *edit, uint64_t expires_s);
 /* Publishes content and meta under the key; the edit stays open on what it published. After a failure the old value is
  * intact and the commit may be tried again. PLSM_CONFLICT: no key has the shared value any more. */
 plsm_status plsm_edit_commit(plsm_edit *edit, plsm_slice meta, plsm_durability durability);

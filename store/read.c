@@ -23,6 +23,7 @@ static plsm_status hand_out(plsm_status status, const struct engine_value *value
     if (status)
         return status;
     out->meta = value->meta;
+    out->expires_s = value->expires_s;
     if (value->kind == BATCH_REFERENCE && !is_link(value->value)) {
         struct reference reference;
         TRY(reference_decode(value->value, &reference));
@@ -105,7 +106,8 @@ plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_sli
     TRY(key_check(keyspace, key));
     key_join(&whole, keyspace, key);
     TRY(pin_followed(db, options_snapshot(options), key_slice(&whole), &pin));
-    *out = (plsm_pin){.meta = pin.meta, .holder = pin.holder, .held = pin.held, .frame = pin.frame};
+    *out = (plsm_pin){
+        .meta = pin.meta, .expires_s = pin.expires_s, .holder = pin.holder, .held = pin.held, .frame = pin.frame};
     if (pin.kind == BATCH_REFERENCE) {
         plsm_status status = reference_decode(pin.value, &reference);
         if (status != PLSM_OK) {

@@ -13,14 +13,16 @@
 
 #include "base/alloc.h"
 #include "base/checksum.h"
+#include "store/expiry.h"
 #include "store/shared.h"
 
 #include "base/banned.h"
 
 /* What a key holds at some point of the batch. */
 struct state {
-    bool exists;
+    bool exists; /* something is there; for those who ask for no more, its time has not come */
     enum batch_kind kind;
+    uint64_t expires_s;
     plsm_slice meta, value;
     uint64_t place; /* its change in `out` plus 1; 0: it is from the tree */
 };
@@ -87,7 +89,7 @@ static plsm_status overlay_set(struct resolve *r, uint64_t place)
 static void state_of_change(const struct resolve *r, uint64_t place, struct state *out)
 {
     struct batch_change change = change_at(r, place);
-    *out = (struct state){change.kind != BATCH_DELETE, change.kind, change.meta, change.value, place};
+    *out = (struct state){change.kind != BATCH_DELETE, change.kind, change.expires_s, change.meta, change.value, place};
 }
 
 static bool in_range(const struct batch_change *range, plsm_slice key)
@@ -113,8 +115,9 @@ static uint64_t changed_at(const struct resolve *r, plsm_slice key)
     return r->overlay.count > 0 ? overlay_slot(r, key, key_hash(key.data, key.size))->place : 0;
 }
 
-/* The state of a whole internal key at this point of the batch; valid until the next look or change. */
-static plsm_status look_up(struct resolve *r, plsm_slice key, bool no_value, struct state *out)
+/* The state of a whole internal key at this point of the batch, whether its time has come or not; valid until the next
+ * look or change. */
+static plsm_status look_at(struct resolve *r, plsm_slice key, bool no_value, struct state *out)
 {
     *out = (struct state){0};
     uint64_t place = changed_at(r, key);
@@ -124,36 +127,62 @@ static plsm_status look_up(struct resolve *r, plsm_slice key, bool no_value, str
         state_of_change(r, place, out);
         return PLSM_OK;
     }
-    plsm_status status = r->db->engine->get(r->db->tree, NULL, key, no_value, &r->value);
+    plsm_status status = r->db->engine->get_any(r->db->tree, NULL, key, no_value, &r->value);
     if (status == PLSM_NOT_FOUND)
         return PLSM_OK;
     if (status == PLSM_OK)
-        *out = (struct state){true, r->value.kind, r->value.meta, r->value.value, 0};
+        *out = (struct state){true, r->value.kind, r->value.expires_s, r->value.meta, r->value.value, 0};
     return status;
 }
 
+/* The same as readers see it. */
+static plsm_status look_up(struct resolve *r, plsm_slice key, bool no_value, struct state *out)
+{
+    TRY(look_at(r, key, no_value, out));
+    out->exists = out->exists && (out->expires_s == 0 || out->expires_s > plsm_now_s(r->db));
+    return PLSM_OK;
+}
+
 /* Appends a change of an internal key; the slices must not lie in r->out. */
-static plsm_status emit(struct resolve *r, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value)
+static plsm_status emit_change(struct resolve *r, const struct batch_change *change)
 {
     uint64_t place = r->out.bytes.size + 1;
-    const uint8_t *bytes = key.data;
-    TRY(batch_add(&r->out, kind, bytes[0], slice(bytes + 1, key.size - 1), meta, value));
+    const uint8_t *bytes = change->key.data;
+    plsm_slice key = slice(bytes + 1, change->key.size - 1);
+    TRY(change->timed
+            ? batch_add_timed(&r->out, change->kind, bytes[0], key, change->meta, change->value, change->expires_s)
+            : batch_add(&r->out, change->kind, bytes[0], key, change->meta, change->value));
     if (r->out.bytes.size > PLSM_BATCH_MAX)
         return fail(PLSM_TOO_LARGE, "with what it moves this batch is above the limit of %llu bytes; write it in parts",
                     (unsigned long long)PLSM_BATCH_MAX);
-    if (kind == BATCH_DELETE_RANGE)
+    if (change->kind == BATCH_DELETE_RANGE)
         return bytes[0] == PLSM_NAMES ? buf_append_u64(&r->ranges, place) : PLSM_OK;
     /* Names, and the shared values that they link to, are looked at again. */
     return bytes[0] == PLSM_NAMES || bytes[0] == PLSM_INODES ? overlay_set(r, place) : PLSM_OK;
 }
 
-/* Appends a change that takes its value, and its meta when `meta` is NULL, from a state, which may lie in r->out. */
+/* The same of one that does not say when it expires. */
+static plsm_status emit(struct resolve *r, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value)
+{
+    struct batch_change change = {.kind = kind, .key = key, .meta = meta, .value = value};
+    return emit_change(r, &change);
+}
+
+/* Appends a change that takes its value and its time, and its meta when `meta` is NULL, from a state, which may lie in
+ * r->out. */
 static plsm_status emit_state(struct resolve *r, plsm_slice key, const plsm_slice *meta, struct state *state)
 {
-    TRY(buf_reserve(&r->out.bytes, key.size + PLSM_META_MAX + state->value.size + 2 * VARINT_SIZE_MAX + 4));
+    TRY(buf_reserve(&r->out.bytes, key.size + PLSM_META_MAX + state->value.size + 3 * VARINT_SIZE_MAX + 4));
     if (state->place)
-        state_of_change(r, state->place, state); /* out may have moved; now it will not */
-    return emit(r, state->kind, key, meta ? *meta : state->meta, state->value);
+        state_of_change(r, state->place, state);           /* out may have moved; now it will not */
+    bool named = *(const uint8_t *)key.data == PLSM_NAMES; /* what becomes a shared value does not expire any more */
+    struct batch_change change = {.kind = state->kind,
+                                  .timed = named && state->expires_s > 0,
+                                  .expires_s = state->expires_s,
+                                  .key = key,
+                                  .meta = meta ? *meta : state->meta,
+                                  .value = state->value};
+    return emit_change(r, &change);
 }
 
 static plsm_status retire(struct resolve *r, plsm_slice value)
@@ -206,13 +235,23 @@ plsm_status resolve_let_go(struct resolve *r, plsm_slice value)
     return is_link(value) ? unlink_shared(r, link_decode(value)) : retire(r, value);
 }
 
+/* A large value that expires is about to stand under another name. */
+static plsm_status note_move(struct resolve *r, plsm_slice name, const struct state *state)
+{
+    struct reference reference;
+    if (state->kind != BATCH_REFERENCE || state->expires_s == 0)
+        return PLSM_OK;
+    TRY(reference_decode(state->value, &reference));
+    return expiry_add_note(&r->out, state->expires_s, reference.id, name);
+}
+
 /* A key of the names is about to get another value or none. */
 static plsm_status replace(struct resolve *r, plsm_slice key)
 {
     if (!r->look)
         return PLSM_OK;
     struct state state;
-    TRY(look_up(r, key, true, &state));
+    TRY(look_at(r, key, true, &state));
     if (!state.exists || state.kind != BATCH_REFERENCE)
         return PLSM_OK;
     return resolve_let_go(r, state.value);
@@ -245,7 +284,7 @@ static plsm_status let_go_of_entry(struct resolve *r, const struct engine_entry 
         return PLSM_OK;
     if (entry->key.size <= ENGINE_KEY_WHOLE)
         return resolve_let_go(r, entry->value);
-    TRY(r->db->engine->get(r->db->tree, NULL, entry->key, true, &r->value));
+    TRY(r->db->engine->get_any(r->db->tree, NULL, entry->key, true, &r->value));
     return resolve_let_go(r, r->value.value);
 }
 
@@ -260,6 +299,7 @@ static plsm_status replace_range(struct resolve *r, const struct batch_change *r
         return PLSM_OK;
     TRY(let_go_of_moved(r, range));
     TRY(engine->iterator_create(r->db->tree, NULL, range->key, range->value, true, &it));
+    engine->iterator_show_expired(it);
     plsm_status status = PLSM_OK;
     for (bool more = engine->iterator_first(it, &entry); more && status == PLSM_OK;
          more = engine->iterator_next(it, &entry)) {
@@ -277,7 +317,7 @@ static plsm_status apply_plain(struct resolve *r, const struct batch_change *cha
 {
     if (*(const uint8_t *)change->key.data == PLSM_NAMES)
         TRY(change->kind == BATCH_DELETE_RANGE ? replace_range(r, change) : replace(r, change->key));
-    return emit(r, change->kind, change->key, change->meta, change->value);
+    return emit_change(r, change);
 }
 
 static plsm_status absent(const char *what, plsm_slice key)
@@ -301,6 +341,7 @@ static plsm_status apply_move(struct resolve *r, plsm_slice from_name, plsm_slic
     if (!state.exists)
         return absent("move of", from_name);
     TRY(emit_state(r, key_slice(&to), NULL, &state));
+    TRY(note_move(r, to_name, &state));
     return emit(r, BATCH_DELETE, key_slice(&from), slice(NULL, 0), slice(NULL, 0));
 }
 
@@ -456,7 +497,7 @@ static plsm_status meets_reference(struct resolve *r, bool *meets)
             break;
         }
         struct state state;
-        TRY(look_up(r, change.key, true, &state));
+        TRY(look_at(r, change.key, true, &state));
         looked++;
         *meets = state.exists && state.kind == BATCH_REFERENCE;
     }

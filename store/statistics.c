@@ -45,6 +45,7 @@ void plsm_statistics(plsm *db, void (*each)(void *arg, const plsm_statistic *sta
     pass(&p, "store.large.retire_failures", false, counted(&c->retire_failures), 0);
     pass(&p, "store.large.recovered_edits", false, c->recovered_edits, 0);
     pass(&p, "store.large.recovered_orphans", false, c->recovered_orphans, 0);
+    pass(&p, "store.large.expired", false, counted(&c->expired), 0);
     pass(&p, "store.lookups_before_write", false, counted(&c->lookups_before_write), 0);
     db->engine->statistics(db->tree, pass, &p);
 }
@@ -53,8 +54,8 @@ void plsm_statistics_reset(plsm *db)
 {
     INVARIANT(db->magic == STORE_MAGIC);
     struct store_counters *c = &db->counters;
-    _Atomic uint64_t *all[] = {&c->commits, &c->large_commits,   &c->extents_written,     &c->copies,
-                               &c->retired, &c->retire_failures, &c->lookups_before_write};
+    _Atomic uint64_t *all[] = {&c->commits, &c->large_commits,   &c->extents_written,      &c->copies,
+                               &c->retired, &c->retire_failures, &c->lookups_before_write, &c->expired};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         atomic_store_explicit(all[i], 0, memory_order_relaxed);
     db->engine->statistics_reset(db->tree);

@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "store/batch.h"
 #include "store/edit.h"
+#include "store/expiry.h"
 #include "store/extents.h"
 #include "store/internal.h"
 #include "store/resolve.h"
@@ -92,6 +93,8 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
 {
     if (batch->links)
         store_expect_references(db);
+    if (__builtin_expect(atomic_load_explicit(&db->next_expiry_s, memory_order_relaxed) != UINT64_MAX, 0))
+        expiry_reap(db);
     bool look = store_write_begin(db);
     bool sync = durability == PLSM_SYNC;
     plsm_status status = PLSM_OK;
@@ -116,33 +119,47 @@ plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durabi
     INVARIANT(batch->magic == BATCH_MAGIC);
     if (plsm_batch_count(batch) == 0 && batch_condition_count(batch) == 0)
         return durability == PLSM_SYNC ? plsm_sync(db) : PLSM_OK;
-    return store_write(db, batch, durability);
+    if (db->options.ttl == 0 || !batch->names)
+        return store_write(db, batch, durability);
+    plsm_batch timed = *batch; /* shares all but the changes */
+    timed.changes = (struct batch){0};
+    plsm_status status = expiry_default(db, &batch->changes, &timed.changes);
+    if (status == PLSM_OK)
+        status = store_write(db, &timed, durability);
+    batch_free(&timed.changes);
+    return status;
+}
+
+static inline plsm_status add_one(struct batch *batch, const struct batch_change *change)
+{
+    if (__builtin_expect(change->timed, 0))
+        return batch_add_timed(batch, change->kind, PLSM_NAMES, change->key, change->meta, change->value,
+                               change->expires_s);
+    return batch_add(batch, change->kind, PLSM_NAMES, change->key, change->meta, change->value);
 }
 
 /* Writes one change of the names that fits into SMALL_BYTES: its batch stands on the stack, so that threads share
  * nothing here. */
-static plsm_status write_small(plsm *db, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value,
-                               plsm_durability durability)
+static plsm_status write_small(plsm *db, const struct batch_change *change, plsm_durability durability)
 {
     uint8_t bytes[SMALL_BYTES];
     plsm_batch batch = {.magic = BATCH_MAGIC, .names = true};
     batch.changes.bytes = (struct buf){.data = bytes, .capacity = sizeof bytes};
-    TRY(batch_add(&batch.changes, kind, PLSM_NAMES, key, meta, value));
+    TRY(add_one(&batch.changes, change));
     INVARIANT(batch.changes.bytes.data == bytes);
     return store_write(db, &batch, durability);
 }
 
 /* Writes one change of the names. */
-static plsm_status write_one(plsm *db, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value,
-                             plsm_durability durability)
+static plsm_status write_one(plsm *db, const struct batch_change *change, plsm_durability durability)
 {
-    if (key.size + meta.size + value.size <= SMALL_BYTES - CHANGE_OVERHEAD)
-        return write_small(db, kind, key, meta, value, durability);
+    if (change->key.size + change->meta.size + change->value.size <= SMALL_BYTES - CHANGE_OVERHEAD)
+        return write_small(db, change, durability);
     plsm_batch batch = {.magic = BATCH_MAGIC, .names = true};
     struct batch *spare = atomic_exchange_explicit(&db->spare, NULL, memory_order_acquire);
     if (spare)
         batch.changes = *spare;
-    plsm_status status = batch_add(&batch.changes, kind, PLSM_NAMES, key, meta, value);
+    plsm_status status = add_one(&batch.changes, change);
     if (status == PLSM_OK)
         status = store_write(db, &batch, durability);
     batch_clear(&batch.changes);
@@ -157,16 +174,25 @@ static plsm_status write_one(plsm *db, enum batch_kind kind, plsm_slice key, pls
     return status;
 }
 
-plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, plsm_durability durability)
+plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, struct lifetime lifetime,
+                      plsm_durability durability)
 {
-    return write_one(db, BATCH_PUT, key, meta, value, durability);
+    struct batch_change change = {.kind = BATCH_PUT,
+                                  .timed = lifetime.timed,
+                                  .expires_s = lifetime.expires_s,
+                                  .key = key,
+                                  .meta = meta,
+                                  .value = value};
+    return write_one(db, &change, durability);
 }
 
 /* A value that does not fit into the tree as one entry. */
-static plsm_status put_large(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability)
+static plsm_status put_large(plsm *db, plsm_slice key, plsm_slice value, struct lifetime lifetime,
+                             plsm_durability durability)
 {
     plsm_edit *edit = NULL;
     TRY(plsm_edit_open(db, key, PLSM_EDIT_NEW, &edit));
+    edit->lifetime = lifetime;
     plsm_status status = plsm_edit_write(edit, 0, value.data, value.size);
     if (status == PLSM_OK)
         status = plsm_edit_commit(edit, slice(NULL, 0), durability);
@@ -174,20 +200,34 @@ static plsm_status put_large(plsm *db, plsm_slice key, plsm_slice value, plsm_du
     return status;
 }
 
+static plsm_status put(plsm *db, plsm_slice key, plsm_slice value, struct lifetime lifetime, plsm_durability durability)
+{
+    if (value.size > PLSM_INLINE_MAX)
+        return put_large(db, key, value, lifetime, durability);
+    return store_put(db, key, slice(NULL, 0), value, lifetime, durability);
+}
+
 plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability)
 {
     TRY(refuse_writes(db));
     TRY(key_check(PLSM_NAMES, key));
-    if (value.size > PLSM_INLINE_MAX)
-        return put_large(db, key, value, durability);
-    return write_one(db, BATCH_PUT, key, slice(NULL, 0), value, durability);
+    return put(db, key, value, store_lifetime(db, key), durability);
+}
+
+plsm_status plsm_put_expiring(plsm *db, plsm_slice key, plsm_slice value, uint64_t expires_s,
+                              plsm_durability durability)
+{
+    TRY(refuse_writes(db));
+    TRY(key_check(PLSM_NAMES, key));
+    return put(db, key, value, (struct lifetime){.timed = true, .expires_s = expires_s}, durability);
 }
 
 plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability)
 {
     TRY(refuse_writes(db));
     TRY(key_check(PLSM_NAMES, key));
-    return write_one(db, BATCH_DELETE, key, slice(NULL, 0), slice(NULL, 0), durability);
+    struct batch_change change = {.kind = BATCH_DELETE, .key = key};
+    return write_one(db, &change, durability);
 }
 
 plsm_status plsm_delete_range(plsm *db, plsm_slice from, plsm_slice to, plsm_durability durability)

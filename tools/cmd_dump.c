@@ -64,7 +64,8 @@ const struct command command_dump = {
     .summary = "Writes all keys and values as records that load reads",
     .help =
         "One record a line: KEY, a tab, VALUE, with the escapes \\t \\n \\\\ \\0 \\xHH; exact for any bytes. Modes,\n"
-        "owners and times of files written through a mount are not part of it: to keep those, copy files.\n\n"
+        "owners and times of files written through a mount are not part of it: to keep those, copy files. Nor are the\n"
+        "times at which values expire; what has expired is left out.\n\n"
         "  -0, --null   KEY NUL VALUE NUL, without escapes; an error when a key or value holds a NUL byte\n\n"
         "Example:\n  plsm dump /var/lib/words | gzip > words.gz\n",
     .run = run,

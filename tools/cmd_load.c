@@ -277,7 +277,7 @@ const struct command command_load = {
     .summary = "Stores the records on standard input",
     .help = "One record a line: KEY, a tab, VALUE, with the escapes \\t \\n \\\\ \\0 \\xHH, as dump writes them. A key "
             "that is\n"
-            "there gets the new value. Records before a bad one are stored.\n\n"
+            "there gets the new value. Records before a bad one are stored. -o ttl=SECONDS has them expire.\n\n"
             "  -0, --null     KEY NUL VALUE NUL, without escapes\n"
             "  -c, --create   make the store when there is none\n"
             "  -s, --sorted   the keys ascend (as by LC_ALL=C sort, or from dump): written straight into the files of "

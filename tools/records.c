@@ -33,13 +33,19 @@ static void put_out(struct records *records, bool *stopped)
     records->text.size = 0;
 }
 
-static plsm_status write_large(struct records *records, plsm_slice key, uint64_t size, bool *stopped)
+static plsm_status write_large(struct records *records, plsm_slice key, uint64_t size, bool *stopped, bool *gone)
 {
     uint8_t *piece = mem_alloc(PIECE_SIZE);
     plsm_status status = piece ? PLSM_OK : PLSM_NO_MEMORY;
     for (uint64_t offset = 0; status == PLSM_OK && offset < size && !*stopped;) {
         size_t got = 0;
         status = plsm_read(records->db, NULL, key, offset, piece, PIECE_SIZE, &got);
+        if (status == PLSM_NOT_FOUND && offset == 0) { /* it has expired meanwhile: no record */
+            records->text.size = 0;
+            *gone = true;
+            status = PLSM_OK;
+            break;
+        }
         if (status == PLSM_OK && got == 0)
             status = fail(PLSM_CORRUPT, "a value ends at byte %llu of %llu; run plsm check", (unsigned long long)offset,
                           (unsigned long long)size);
@@ -57,15 +63,18 @@ plsm_status records_write(struct records *records, const plsm_iterator *it, bool
 {
     plsm_slice key = plsm_iterator_key(it);
     const char *between = records->null ? "" : "\t", *behind = records->null ? "" : "\n";
+    bool gone = false;
     records->text.size = 0;
     TRY(append(records, key, key));
     if (!records->keys_only) {
         TRY(buf_append(&records->text, between, 1));
         if (plsm_iterator_large(it))
-            TRY(write_large(records, key, plsm_iterator_size(it), stopped));
+            TRY(write_large(records, key, plsm_iterator_size(it), stopped, &gone));
         else
             TRY(append(records, plsm_iterator_value(it), key));
     }
+    if (gone)
+        return PLSM_OK;
     TRY(buf_append(&records->text, behind, 1));
     put_out(records, stopped);
     return PLSM_OK;

@@ -88,7 +88,7 @@ static void subject_create(struct subject *subject, const char *options, uint32_
 {
     *subject = (struct subject){.options = options, .model = model_create()};
     struct env *env = env_memory_create(seed);
-    struct replay replay = {0};
+    struct replay replay = {.clock = env};
     ck_assert_msg(replay_start(&replay, env, STORE, options, subject->model), "%s", replay.failure);
     write_store(&replay, subject, seed);
     /* As the death of the process would leave it: with a log to replay. */

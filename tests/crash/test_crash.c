@@ -81,7 +81,7 @@ static void record(struct recording *recording, const char *options, uint64_t se
     recording->model = model_create();
     recording->ops = workload_create(&workload_writes, seed, OPERATIONS_MAX);
     recording->marks = calloc(OPERATIONS_MAX + 1, sizeof *recording->marks);
-    struct replay replay = {0};
+    struct replay replay = {.clock = recording->env};
     ck_assert_msg(replay_start(&replay, recording->env, STORE, recorded, recording->model), "%s", replay.failure);
     struct mark mark = {.calls = env_memory_calls(recording->env)};
     recording->marks[0] = mark;
@@ -174,8 +174,11 @@ static bool no_orphans(struct replay *replay, struct env *image)
 static bool open_image(struct replay *replay, const struct recording *recording, struct env *image, struct legal legal,
                        uint64_t *moment)
 {
+    struct model *model = model_create();
+    model_set_clock(model, model_clock(recording->model), 1);
     replay->must_exist = legal.must_exist;
-    if (!replay_start(replay, image, STORE, recording->image_options, model_create()) || !no_orphans(replay, image))
+    replay->clock = image;
+    if (!replay_start(replay, image, STORE, recording->image_options, model) || !no_orphans(replay, image))
         return false;
     *moment = find_moment(replay->db, recording->model, legal.low, legal.high, replay->failure, sizeof replay->failure);
     if (*moment == UINT64_MAX)
@@ -233,7 +236,7 @@ static bool use_image(struct replay *replay, struct env *image, uint64_t seed)
                replay_step(replay, &(struct op){.kind = OP_SCAN});
     enum env_crash kind = (enum env_crash)(seed / 2 % ENV_CRASH_COUNT);
     struct env *second = env_memory_crash(image, env_memory_calls(image), kind, seed);
-    struct replay again = {.must_exist = true};
+    struct replay again = {.must_exist = true, .clock = second};
     bool passed = replay_start(&again, second, STORE, replay->options, replay->model) &&
                   replay_step(&again, &(struct op){.kind = OP_SCAN});
     if (!passed)

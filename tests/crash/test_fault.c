@@ -65,9 +65,11 @@ static const struct workload_profile profile = {
                [OP_ITERATOR_SEEK] = 4,
                [OP_ITERATOR_NEXT] = 10,
                [OP_ITERATOR_PREVIOUS] = 10,
-               [OP_SCAN] = 1},
+               [OP_SCAN] = 1,
+               [OP_ADVANCE] = 5},
     .keys = 120,
     .sync_percent = 15,
+    .life_percent = 30,
     .large_percent = 3,
     .value_max = 8 << 10,
 };
@@ -99,6 +101,7 @@ static void setup(struct state *state, const char *options, uint64_t seed)
     state->memory = env_memory_create(seed);
     state->fault = env_fault_create(state->memory);
     state->model = model_create();
+    state->replay.clock = state->memory;
     state->ops = workload_create(&profile, seed, OPERATIONS);
     ck_assert_ptr_nonnull(state->fault);
 }
@@ -198,7 +201,7 @@ static bool survive_power_loss(struct state *state, char *failure, size_t size)
 {
     struct env *image =
         env_memory_crash(state->memory, env_memory_calls(state->memory), ENV_CRASH_DROP, state->seed + state->nth);
-    struct replay again = {.must_exist = state->replay.created};
+    struct replay again = {.must_exist = state->replay.created, .clock = image};
     plsm_value value = {0};
     bool passed = replay_start(&again, image, STORE, state->options, state->model);
     if (!passed)

@@ -116,6 +116,10 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
                  PICK(&random, 1, 16, 16, 100, 1000, 4000, 100000),
                  (const char *[]){"0", "0.1", "0.5", "0.5", "0.9", "1"}[random_below(&random, 6)]);
     }
+    if (number % 5 == 3 && !run->posix) { /* its time cannot be set, so nobody knows the second of a put */
+        size_t used = strlen(run->options[0]);
+        snprintf(run->options[0] + used, sizeof run->options[0] - used, ",ttl=%lu", PICK(&random, 1, 5, 20, 100));
+    }
     bool simulate = random_below(&random, 2);
     run->equal_sides = simulate && way < MODES && way != LEARNED && !run->background;
     if (simulate) {
@@ -192,8 +196,8 @@ static bool answers_were_valid(plsm *db, char *failure, size_t size)
 static enum verdict run_list(void *arg, char *failure, size_t size)
 {
     const struct run *run = arg;
-    struct replay replay = {.compact_beside = run->background};
     struct env *memory = run->posix ? NULL : env_memory_create(run->seed);
+    struct replay replay = {.compact_beside = run->background, .clock = memory};
     char *directory = run->posix ? temporary_create() : NULL;
     char path[4200];
     snprintf(path, sizeof path, "%s/store", directory ? directory : "");

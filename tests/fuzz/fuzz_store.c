@@ -53,7 +53,7 @@ static void subject_create(struct subject *subject, unsigned number)
         (struct subject){.options = options[number % (sizeof options / sizeof *options)], .model = model_create()};
     struct env *env = env_memory_create(number);
     struct op *ops = workload_create(&workload_writes, 100 + number, count);
-    struct replay replay = {0};
+    struct replay replay = {.clock = env};
     bool passed = replay_start(&replay, env, STORE, subject->options, subject->model);
     for (size_t i = 0; i < count && passed; i++)
         passed = replay_step(&replay, &ops[i]);

@@ -24,6 +24,7 @@ struct failed_write {
 
 struct model {
     uint64_t writes;
+    uint64_t clock_s, tick_s, ttl_s;
     struct history keys[WORKLOAD_KEYS];
     struct failed_write *failed;
     size_t failed_count, failed_capacity;
@@ -47,6 +48,7 @@ struct model *model_create(void)
     workload_init();
     struct model *model = grow(NULL, sizeof *model);
     memset(model, 0, sizeof *model);
+    model->tick_s = 1;
     return model;
 }
 
@@ -65,13 +67,46 @@ uint64_t model_now(const struct model *model)
     return model->writes;
 }
 
-const struct content *model_get(const struct model *model, unsigned key, uint64_t at)
+void model_set_clock(struct model *model, uint64_t clock_s, uint64_t tick_s)
+{
+    model->clock_s = clock_s;
+    model->tick_s = tick_s;
+}
+
+uint64_t model_clock(const struct model *model)
+{
+    return model->clock_s;
+}
+
+uint64_t model_tick(const struct model *model)
+{
+    return model->tick_s;
+}
+
+void model_set_ttl(struct model *model, uint64_t ttl_s)
+{
+    model->ttl_s = ttl_s;
+}
+
+/* What there is of a content at a second. */
+static const struct content *living(const struct content *content, uint64_t clock_s)
+{
+    return content->expires_s && content->expires_s <= clock_s ? &absent : content;
+}
+
+/* Whatever its time. */
+static const struct content *get_any(const struct model *model, unsigned key, uint64_t at)
 {
     const struct history *history = &model->keys[key];
     size_t i = history->count;
     while (i > 0 && history->versions[i - 1].write > at)
         i--;
     return i > 0 ? &history->versions[i - 1].content : &absent;
+}
+
+const struct content *model_get(const struct model *model, unsigned key, uint64_t at)
+{
+    return living(get_any(model, key, at), model->clock_s);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
@@ -81,7 +116,7 @@ static struct content planned(const struct model *model, unsigned key, const str
 {
     for (size_t i = 0; i < count; i++)
         if (changes[i].key == key)
-            return changes[i].content;
+            return *living(&changes[i].content, model->clock_s);
     return *model_get(model, key, model->writes);
 }
 
@@ -95,9 +130,19 @@ static void plan_change(struct change *changes, size_t *count, unsigned key, str
         ++*count;
 }
 
-static struct content content_of(const struct op *op)
+static uint64_t expires_of(const struct model *model, uint64_t clock_s, const struct op *op)
+{
+    plsm_slice key = workload_key(op->key);
+    bool directory = ((const uint8_t *)key.data)[key.size - 1] == '/';
+    if (op->life || model->ttl_s == 0 || workload_keyspace(op->key) != PLSM_NAMES || directory)
+        return workload_expires(op, clock_s, model->tick_s);
+    return clock_s + model->ttl_s;
+}
+
+static struct content content_of(const struct model *model, uint64_t clock_s, const struct op *op)
 {
     return (struct content){.present = true,
+                            .expires_s = expires_of(model, clock_s, op),
                             .size = op->size,
                             .seed = op->seed,
                             .meta_size = op->kind == OP_PUT ? 0 : op->meta_size,
@@ -170,6 +215,12 @@ static plsm_status plan_link(const struct model *model, const struct op *op, str
 plsm_status model_plan(const struct model *model, const struct op *ops, size_t count, struct change *changes,
                        size_t *change_count)
 {
+    return model_plan_at(model, model->clock_s, ops, count, changes, change_count);
+}
+
+plsm_status model_plan_at(const struct model *model, uint64_t clock_s, const struct op *ops, size_t count,
+                          struct change *changes, size_t *change_count)
+{
     *change_count = 0;
     plsm_status status = check_conditions(model, ops, count);
     if (status != PLSM_OK)
@@ -180,7 +231,7 @@ plsm_status model_plan(const struct model *model, const struct op *ops, size_t c
         switch (op->kind) {
         case OP_PUT:
         case OP_BATCH_PUT:
-            plan_change(changes, change_count, op->key, content_of(op));
+            plan_change(changes, change_count, op->key, content_of(model, clock_s, op));
             break;
         case OP_DELETE:
         case OP_BATCH_DELETE:
@@ -218,6 +269,8 @@ plsm_status model_plan(const struct model *model, const struct op *ops, size_t c
             break;
         }
     }
+    for (size_t i = 0; i < *change_count; i++) /* what expires at once is none */
+        changes[i].content = *living(&changes[i].content, model->clock_s);
     return PLSM_OK;
 }
 
@@ -251,8 +304,8 @@ bool model_matches(const struct content *content, const struct observed *observe
 {
     if (!content->present || !observed->found)
         return content->present == observed->found;
-    return content->size == observed->size && content->meta_size == observed->meta.size &&
-           (content->size > PLSM_INLINE_MAX) == observed->large &&
+    return content->size == observed->size && content->expires_s == observed->expires_s &&
+           content->meta_size == observed->meta.size && (content->size > PLSM_INLINE_MAX) == observed->large &&
            (observed->large ||
             (observed->value.size == content->size && workload_matches(content->seed, observed->value))) &&
            workload_matches(content->meta_seed, observed->meta);
@@ -282,7 +335,7 @@ static void search_strike(struct model_search *search, uint64_t from, uint64_t t
 {
     from = from < search->low ? search->low : from;
     to = to > search->high + 1 ? search->high + 1 : to;
-    if (from >= to || model_matches(content, observed))
+    if (from >= to || model_matches(living(content, search->model->clock_s), observed))
         return;
     for (uint64_t moment = from; moment < to; moment++) {
         search->left -= search->possible[moment - search->low];
@@ -341,7 +394,7 @@ bool model_explain(struct model *model, unsigned key, const struct observed *obs
     size_t explanations = as_acknowledged, explained_by = 0;
     for (size_t i = 0; i < model->failed_count; i++) {
         const struct content *content = failed_content(&model->failed[i], key);
-        if (content && model->failed[i].after >= last && model_matches(content, observed)) {
+        if (content && model->failed[i].after >= last && model_matches(living(content, model->clock_s), observed)) {
             explanations++;
             explained_by = i;
         }
@@ -386,12 +439,12 @@ bool model_possible(const struct model *model, unsigned key, uint64_t low, const
     for (size_t i = 0; i < history->count; i++) {
         if (history->versions[i].write <= low)
             shown = history->versions[i].write;
-        else if (model_matches(&history->versions[i].content, observed))
+        else if (model_matches(living(&history->versions[i].content, model->clock_s), observed))
             return true;
     }
     for (size_t i = 0; i < model->failed_count; i++) {
         const struct content *content = failed_content(&model->failed[i], key);
-        if (content && model->failed[i].after >= shown && model_matches(content, observed))
+        if (content && model->failed[i].after >= shown && model_matches(living(content, model->clock_s), observed))
             return true;
     }
     return false;
@@ -401,6 +454,9 @@ void model_copy_state(struct model *model, const struct model *from, uint64_t at
 {
     struct change changes[WORKLOAD_KEYS];
     size_t count = 0;
+    model->clock_s = from->clock_s;
+    model->tick_s = from->tick_s;
+    model->ttl_s = from->ttl_s;
     for (unsigned key = 0; key < WORKLOAD_KEYS; key++) {
         const struct content *content = model_get(from, key, at);
         if (content->present)
@@ -418,7 +474,7 @@ size_t model_failed_writes(const struct model *model)
 
 static bool rank_present(const struct model_cursor *cursor, unsigned rank)
 {
-    return model_get(cursor->model, workload_at_rank(rank), cursor->at)->present;
+    return living(get_any(cursor->model, workload_at_rank(rank), cursor->at), cursor->clock_s)->present;
 }
 
 /* The first present key at or behind `rank`. */
@@ -440,7 +496,7 @@ static void settle_backward(struct model_cursor *cursor, unsigned rank)
 void model_cursor_open(struct model_cursor *cursor, const struct model *model, uint64_t at, plsm_keyspace keyspace,
                        plsm_slice from, plsm_slice to)
 {
-    *cursor = (struct model_cursor){.model = model, .at = at, .rank = WORKLOAD_KEYS};
+    *cursor = (struct model_cursor){.model = model, .at = at, .clock_s = model->clock_s, .rank = WORKLOAD_KEYS};
     cursor->low = workload_lower_bound(keyspace, from);
     cursor->high = to.size ? workload_lower_bound(keyspace, to) : workload_lower_bound(keyspace + 1, slice(NULL, 0));
 }
@@ -453,6 +509,11 @@ bool model_cursor_valid(const struct model_cursor *cursor)
 unsigned model_cursor_key(const struct model_cursor *cursor)
 {
     return workload_at_rank(cursor->rank);
+}
+
+const struct content *model_cursor_content(const struct model_cursor *cursor)
+{
+    return living(get_any(cursor->model, model_cursor_key(cursor), cursor->at), cursor->clock_s);
 }
 
 void model_cursor_first(struct model_cursor *cursor)

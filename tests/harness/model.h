@@ -14,6 +14,7 @@ struct content {
     uint8_t meta_size;
     uint32_t size, seed, meta_seed;
     uint64_t shared; /* with which identifier it is shared; 0: it is not, and never was */
+    uint64_t expires_s; /* 0: never */
 };
 
 struct change {
@@ -26,7 +27,15 @@ struct model *model_create(void);
 void model_destroy(struct model *model);
 /* How many writes have been made: the newest moment. */
 uint64_t model_now(const struct model *model);
+/* As it is by the model's clock: absent where its time has come. */
 const struct content *model_get(const struct model *model, unsigned key, uint64_t at);
+/* The time, in seconds since 1970; 0 at first, when nothing has expired. Ticks of a workload take so many seconds (1 at
+ * first). */
+void model_set_clock(struct model *model, uint64_t clock_s, uint64_t tick_s);
+uint64_t model_clock(const struct model *model);
+uint64_t model_tick(const struct model *model);
+/* Puts of names that do not say when they expire do so many seconds later; 0: never. */
+void model_set_ttl(struct model *model, uint64_t ttl_s);
 
 /* What a batch (operations OP_PUT ... OP_BATCH_IF_EQUAL) does to the newest state: fills `changes` (room for
  * MODEL_CHANGES) and *change_count, one change per key, or returns the error that plsm_write must return. When several
@@ -34,6 +43,9 @@ const struct content *model_get(const struct model *model, unsigned key, uint64_
 enum { MODEL_CHANGES = WORKLOAD_KEYS };
 plsm_status model_plan(const struct model *model, const struct op *ops, size_t count, struct change *changes,
                        size_t *change_count);
+/* The same with puts that were made at another second than this. */
+plsm_status model_plan_at(const struct model *model, uint64_t clock_s, const struct op *ops, size_t count,
+                          struct change *changes, size_t *change_count);
 /* Makes the changes as one write, or notes them as a write that failed. */
 void model_apply(struct model *model, const struct change *changes, size_t count);
 void model_apply_failed(struct model *model, const struct change *changes, size_t count);
@@ -43,6 +55,7 @@ struct observed {
     bool found, large;
     plsm_slice value, meta; /* value: empty when large, then `size` tells */
     uint64_t size;
+    uint64_t expires_s;
 };
 bool model_matches(const struct content *content, const struct observed *observed);
 
@@ -69,7 +82,7 @@ size_t model_failed_writes(const struct model *model);
 /* A cursor over the state at a moment: keys of one keyspace from rank `low` to rank `high` (exclusive). */
 struct model_cursor {
     const struct model *model;
-    uint64_t at;
+    uint64_t at, clock_s; /* of its opening */
     unsigned low, high;
     unsigned rank; /* WORKLOAD_KEYS: nowhere */
 };
@@ -78,6 +91,7 @@ void model_cursor_open(struct model_cursor *cursor, const struct model *model, u
                        plsm_slice from, plsm_slice to);
 bool model_cursor_valid(const struct model_cursor *cursor);
 unsigned model_cursor_key(const struct model_cursor *cursor); /* number of the key it stands on */
+const struct content *model_cursor_content(const struct model_cursor *cursor);
 void model_cursor_first(struct model_cursor *cursor);
 void model_cursor_last(struct model_cursor *cursor);
 void model_cursor_seek(struct model_cursor *cursor, plsm_slice key);

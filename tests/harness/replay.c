@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "base/env_memory.h"
 #include "store/internal.h"
 
 #include "base/banned.h"
@@ -72,8 +73,33 @@ bool replay_stop(struct replay *replay)
     return (status == PLSM_OK || forgiven(replay, status, "close")) && joined;
 }
 
+enum { CLOCK_START_S = 1000000, TICK_LONG_S = 100000 /* longer than any test takes */ };
+
+/* Whoever begins, begins at the model's time. */
+static void start_clock(struct replay *replay)
+{
+    uint64_t clock_s = model_clock(replay->model);
+    if (!replay->clock) {
+        model_set_clock(replay->model, env_wall_ns(replay->env) / 1000000000, TICK_LONG_S);
+        return;
+    }
+    model_set_clock(replay->model, clock_s ? clock_s : CLOCK_START_S, 1);
+    env_memory_set_wall_s(replay->clock, model_clock(replay->model));
+}
+
+static bool step_advance(struct replay *replay, const struct op *op)
+{
+    if (!replay->clock)
+        return true;
+    model_set_clock(replay->model, model_clock(replay->model) + 1 + op->seed % 6, 1);
+    env_memory_set_wall_s(replay->clock, model_clock(replay->model));
+    return true;
+}
+
 static bool open_store(struct replay *replay, plsm_open_flags flags)
 {
+    const char *ttl = replay->options ? strstr(replay->options, "ttl=") : NULL;
+    model_set_ttl(replay->model, ttl ? strtoul(ttl + 4, NULL, 10) : 0);
     plsm_status status = plsm_open_env(replay->env, replay->path, flags, replay->options, &replay->db);
     if (status != PLSM_OK) {
         replay->db = NULL;
@@ -93,6 +119,7 @@ bool replay_start(struct replay *replay, struct env *env, const char *path, cons
     replay->probes = malloc(3 * (PLSM_KEY_MAX + 1));
     if (!replay->scratch || !replay->probes)
         abort();
+    start_clock(replay);
     return open_store(replay, replay->must_exist ? 0 : PLSM_CREATE);
 }
 
@@ -164,6 +191,11 @@ static plsm_status add_range(struct replay *replay, plsm_batch *batch, const str
     return plsm_batch_delete_range(batch, workload_keyspace(op->key), from, to);
 }
 
+static uint64_t expires_of(const struct replay *replay, const struct op *op)
+{
+    return workload_expires(op, model_clock(replay->model), model_tick(replay->model));
+}
+
 static plsm_status add_to_batch(struct replay *replay, plsm_batch *batch, const struct op *op)
 {
     plsm_keyspace keyspace = workload_keyspace(op->key);
@@ -173,6 +205,8 @@ static plsm_status add_to_batch(struct replay *replay, plsm_batch *batch, const 
     case OP_PUT:
         return plsm_batch_put(batch, keyspace, key, slice(NULL, 0), value_of(replay, op));
     case OP_BATCH_PUT:
+        if (op->life)
+            return plsm_batch_put_expiring(batch, key, meta_of(op, meta), value_of(replay, op), expires_of(replay, op));
         return plsm_batch_put(batch, keyspace, key, meta_of(op, meta), value_of(replay, op));
     case OP_DELETE:
     case OP_BATCH_DELETE:
@@ -218,6 +252,9 @@ static plsm_status write_single(struct replay *replay, const struct op *op)
     }
     if (op->kind == OP_DELETE)
         return plsm_delete(replay->db, workload_key(op->key), durability);
+    if (op->life)
+        return plsm_put_expiring(replay->db, workload_key(op->key), value_of(replay, op), expires_of(replay, op),
+                                 durability);
     return plsm_put(replay->db, workload_key(op->key), value_of(replay, op), durability);
 }
 
@@ -286,7 +323,8 @@ static bool finish_bulk(struct replay *replay)
 {
     struct change changes[MODEL_CHANGES];
     size_t change_count;
-    plsm_status expected = model_plan(replay->model, replay->bulk_puts, replay->bulk_count, changes, &change_count);
+    plsm_status expected = model_plan_at(replay->model, replay->bulk_clock_s, replay->bulk_puts, replay->bulk_count,
+                                         changes, &change_count);
     if (expected != PLSM_OK)
         return fails(replay, "bulk puts have conditions");
     plsm_status status = plsm_bulk_finish(replay->bulk);
@@ -306,11 +344,14 @@ static bool step_bulk(struct replay *replay, const struct op *op)
     if (status != PLSM_OK)
         return forgiven(replay, status, "bulk_create");
     replay->bulk_count = workload_bulk(op, replay->bulk_puts);
+    replay->bulk_clock_s = model_clock(replay->model);
     for (size_t i = 0; i < replay->bulk_count && status == PLSM_OK; i++) {
         const struct op *put = &replay->bulk_puts[i];
         uint8_t meta[PLSM_META_MAX];
-        status = plsm_bulk_put(replay->bulk, workload_keyspace(put->key), workload_key(put->key), meta_of(put, meta),
-                               value_of(replay, put));
+        status = put->life ? plsm_bulk_put_expiring(replay->bulk, workload_key(put->key), meta_of(put, meta),
+                                                    value_of(replay, put), expires_of(replay, put))
+                           : plsm_bulk_put(replay->bulk, workload_keyspace(put->key), workload_key(put->key),
+                                           meta_of(put, meta), value_of(replay, put));
     }
     if (status != PLSM_OK || op->slot == 1)
         drop_bulk(replay);
@@ -339,10 +380,14 @@ static bool step_get(struct replay *replay, const struct op *op)
     plsm_status status = plsm_get(replay->db, &options, workload_key(op->key), &replay->value);
     if (status != PLSM_OK && status != PLSM_NOT_FOUND)
         return forgiven(replay, status, "get");
-    struct observed observed = {status == PLSM_OK, false, slice(NULL, 0), slice(NULL, 0), 0};
+    struct observed observed = {.found = status == PLSM_OK};
     if (observed.found)
-        observed =
-            (struct observed){true, replay->value.large, replay->value.value, replay->value.meta, replay->value.size};
+        observed = (struct observed){true,
+                                     replay->value.large,
+                                     replay->value.value,
+                                     replay->value.meta,
+                                     replay->value.size,
+                                     replay->value.expires_s};
     return model_matches(content, &observed) ||
            fails(replay, "get at moment %lu: expected %s (%u bytes, meta %u), got %s (%lu bytes, meta %zu)",
                  (unsigned long)at, content->present ? "a value" : "none", content->size, content->meta_size,
@@ -409,11 +454,15 @@ static bool compare_iterator(struct replay *replay, unsigned slot)
     if (!model_cursor_valid(cursor))
         return true;
     unsigned key = model_cursor_key(cursor);
-    struct observed observed = {true, plsm_iterator_large(it), plsm_iterator_value(it), plsm_iterator_meta(it),
-                                plsm_iterator_size(it)};
+    struct observed observed = {true,
+                                plsm_iterator_large(it),
+                                plsm_iterator_value(it),
+                                plsm_iterator_meta(it),
+                                plsm_iterator_size(it),
+                                plsm_iterator_expires(it)};
     if (!slice_equal(plsm_iterator_key(it), workload_key(key)))
         return fails(replay, "iterator stands on another key (%zu bytes) than key %u", plsm_iterator_key(it).size, key);
-    return model_matches(model_get(cursor->model, key, cursor->at), &observed) ||
+    return model_matches(model_cursor_content(cursor), &observed) ||
            fails(replay, "iterator has a wrong value (%lu bytes, meta %zu) for key %u", (unsigned long)observed.size,
                  observed.meta.size, key);
 }
@@ -572,6 +621,8 @@ bool replay_step(struct replay *replay, const struct op *op)
         return true;
     case OP_SCAN:
         return step_scan(replay);
+    case OP_ADVANCE:
+        return step_advance(replay, op);
     default:
         return step_iterator(replay, op);
     }

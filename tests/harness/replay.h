@@ -14,6 +14,7 @@ struct replay {
     const char *options;
     struct model *model;
     plsm *db;        /* NULL while it cannot be opened (tolerant) */
+    struct env *clock; /* env_memory_create: whose time the list sets; NULL: the machine's time, and nothing expires */
     bool must_exist; /* replay_start does not create it */
 
     /* Faults are about: an operation may also fail with an error that faults explain, and what a failed write left is
@@ -34,6 +35,7 @@ struct replay {
     plsm_bulk *bulk; /* a load left open, and the puts in it */
     struct op bulk_puts[WORKLOAD_BATCH];
     size_t bulk_count;
+    uint64_t bulk_clock_s; /* when they were made */
     struct {
         plsm_snapshot *handle;
         uint64_t at;

@@ -13,6 +13,7 @@ plsm_status observe(plsm *db, unsigned key, plsm_value *value, struct observed *
         observed->meta = value->meta;
         observed->size = value->size;
         observed->large = value->large;
+        observed->expires_s = value->expires_s;
     }
     return status == PLSM_NOT_FOUND ? PLSM_OK : status;
 }
@@ -112,8 +113,8 @@ static bool verify_many(plsm *db, const struct model *model, uint64_t at, plsm_k
     *status = plsm_multi_get(db, &options, keys, count, values, statuses);
     for (unsigned i = 0; i < count && right; i++) {
         const struct content *content = model_get(model, numbers[i], at);
-        struct observed observed = {statuses[i] == PLSM_OK, values[i].large, values[i].value, values[i].meta,
-                                    values[i].size};
+        struct observed observed = {statuses[i] == PLSM_OK, values[i].large, values[i].value,
+                                    values[i].meta,         values[i].size,  values[i].expires_s};
         if ((statuses[i] == PLSM_OK || statuses[i] == PLSM_NOT_FOUND) && !model_matches(content, &observed))
             right = wrong(failure, size, "get of many", numbers[i], content, &observed);
     }
@@ -128,8 +129,12 @@ static bool verify_walk(plsm_iterator *it, struct model_cursor *cursor, bool for
     while (plsm_iterator_valid(it) && model_cursor_valid(cursor)) {
         unsigned key = model_cursor_key(cursor);
         const struct content *content = model_get(cursor->model, key, cursor->at);
-        struct observed observed = {true, plsm_iterator_large(it), plsm_iterator_value(it), plsm_iterator_meta(it),
-                                    plsm_iterator_size(it)};
+        struct observed observed = {true,
+                                    plsm_iterator_large(it),
+                                    plsm_iterator_value(it),
+                                    plsm_iterator_meta(it),
+                                    plsm_iterator_size(it),
+                                    plsm_iterator_expires(it)};
         if (!slice_equal(plsm_iterator_key(it), workload_key(key)) || !model_matches(content, &observed))
             return wrong(failure, size, forward ? "scan" : "scan backward", key, content, &observed);
         forward ? plsm_iterator_next(it) : plsm_iterator_previous(it);

@@ -38,6 +38,7 @@ static const char *const kind_names[OP_COUNT] = {
     "next",
     "previous",
     "scan",
+    "advance",
 };
 
 const struct workload_profile workload_everything = {
@@ -71,9 +72,11 @@ const struct workload_profile workload_everything = {
                [OP_ITERATOR_SEEK_BEFORE] = 40,
                [OP_ITERATOR_NEXT] = 120,
                [OP_ITERATOR_PREVIOUS] = 120,
-               [OP_SCAN] = 4},
+               [OP_SCAN] = 4,
+               [OP_ADVANCE] = 12},
     .keys = WORKLOAD_KEYS,
     .sync_percent = 4,
+    .life_percent = 30,
     .large_percent = 2,
     .value_max = 100 << 10,
 };
@@ -93,9 +96,11 @@ const struct workload_profile workload_writes = {
                [OP_SYNC] = 10,
                [OP_FLUSH] = 8,
                [OP_COMPACT] = 8,
-               [OP_REOPEN] = 2},
+               [OP_REOPEN] = 2,
+               [OP_ADVANCE] = 12},
     .keys = 160,
     .sync_percent = 8,
+    .life_percent = 30,
     .large_percent = 1,
     .value_max = 6 << 10,
 };
@@ -349,6 +354,27 @@ static uint32_t pick_size(struct random *random, uint32_t max)
     return size < max ? size : max;
 }
 
+/* By the seed of the value, so that no other choice depends on it. */
+static uint8_t pick_life(uint32_t seed, unsigned percent)
+{
+    uint64_t state = seed, chance = splitmix64(&state);
+    if (chance % 100 >= percent)
+        return 0;
+    switch (chance >> 8 & 15) {
+    case 0:
+        return 1;
+    case 1:
+        return WORKLOAD_FOREVER;
+    default:
+        return (uint8_t)(2 + (chance >> 16) % 30);
+    }
+}
+
+uint64_t workload_expires(const struct op *op, uint64_t clock_s, uint64_t tick_s)
+{
+    return op->life == 0 || op->life == WORKLOAD_FOREVER ? 0 : clock_s + (op->life - 1u) * tick_s;
+}
+
 size_t workload_bulk(const struct op *op, struct op puts[WORKLOAD_BATCH])
 {
     unsigned first = workload_rank(op->key), last = workload_rank(op->other), step = 1 + op->meta_size % 4u;
@@ -366,6 +392,8 @@ size_t workload_bulk(const struct op *op, struct op puts[WORKLOAD_BATCH])
                                     .meta_size = (uint8_t)random_below(&random, 2) ? 0 : (uint8_t)(rank % 40),
                                     .size = size,
                                     .seed = (uint32_t)random_next(&random)};
+        if (op->life && workload_keyspace(at_rank[rank]) == PLSM_NAMES)
+            puts[count - 1].life = pick_life(puts[count - 1].seed, 30);
     }
     return count;
 }
@@ -386,6 +414,9 @@ static void fill_op(struct op *op, const struct workload_profile *profile, struc
     op->size = pick_size(random, profile->value_max);
     op->sync = random_below(random, 100) < profile->sync_percent;
     op->slot = (uint8_t)random_below(random, WORKLOAD_SLOTS);
+    bool named = workload_keyspace(op->key) == PLSM_NAMES;
+    if (op->kind == OP_BULK || (named && (op->kind == OP_PUT || op->kind == OP_BATCH_PUT)))
+        op->life = pick_life(op->seed, profile->life_percent);
     switch (op->kind) {
     case OP_PUT:
         if (workload_keyspace(op->key) == PLSM_NAMES && random_below(random, 100) < profile->large_percent)
@@ -483,13 +514,13 @@ void workload_print_op(FILE *out, size_t number, const struct op *op)
     if (op->kind == OP_BATCH_MOVE || op->kind == OP_BATCH_LINK || op->kind == OP_COMPACT || op->kind == OP_BULK ||
         op->kind == OP_ITERATOR_OPEN)
         print_key(out, op->other);
-    fprintf(out, "   {%u, %u, %u, %u, %u, %u, %u, %uu}\n", op->kind, op->slot, op->sync, op->meta_size, op->key,
-            op->other, op->size, op->seed);
+    fprintf(out, "   {%u, %u, %u, %u, %u, %u, %u, %uu, %u}\n", op->kind, op->slot, op->sync, op->meta_size, op->key,
+            op->other, op->size, op->seed, op->life);
 }
 
 void workload_print(FILE *out, const struct op *ops, size_t count)
 {
-    fprintf(out, "operations: number, name, key, {kind, slot, sync, meta_size, key, other, size, seed}\n");
+    fprintf(out, "operations: number, name, key, {kind, slot, sync, meta_size, key, other, size, seed, life}\n");
     for (size_t i = 0; i < count; i++)
         workload_print_op(out, i, &ops[i]);
 }

@@ -48,6 +48,7 @@ enum op_kind {
     OP_ITERATOR_NEXT,
     OP_ITERATOR_PREVIOUS,
     OP_SCAN, /* the whole store, forward and backward */
+    OP_ADVANCE, /* time goes on by 1 + seed % 6 ticks */
     OP_COUNT
 };
 
@@ -65,6 +66,7 @@ struct op {
     uint8_t meta_size; /* puts and set_meta; for bounds and prefixes: how the key is changed (workload_probe) */
     uint16_t key, other;
     uint32_t size, seed; /* of the value */
+    uint8_t life;        /* puts of names: see workload_expires; of an OP_BULK not 0: its puts have lives, too */
 };
 
 /* What is likely: a weight per kind, 0 for never. */
@@ -72,6 +74,7 @@ struct workload_profile {
     unsigned weight[OP_COUNT];
     unsigned keys;          /* how much of the key space is used */
     unsigned sync_percent;  /* of the writes */
+    unsigned life_percent;  /* of the puts of names: say when they expire */
     unsigned large_percent; /* of the single puts: values above PLSM_INLINE_MAX */
     uint32_t value_max;     /* of the others; most are much smaller */
 };
@@ -99,6 +102,10 @@ plsm_slice workload_probe(unsigned number, unsigned change, uint8_t *buffer);
 /* The range that an operation deletes: mostly a few keys, sometimes many, open, or turned round (then none). The bounds
  * are written into `buffers` (two keys). */
 void workload_range(const struct op *op, uint8_t *buffers, plsm_slice *from, plsm_slice *to);
+/* When a put with a life expires, by a clock with seconds per tick: that many ticks less one from now, so with a life
+ * of 1 at once; 0: with WORKLOAD_FOREVER, which says so. A put without a life (0) does not say. */
+enum { WORKLOAD_FOREVER = 255 };
+uint64_t workload_expires(const struct op *op, uint64_t clock_s, uint64_t tick_s);
 /* The puts of an OP_BULK, in key order; returns how many. */
 size_t workload_bulk(const struct op *op, struct op puts[WORKLOAD_BATCH]);
 

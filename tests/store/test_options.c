@@ -72,12 +72,13 @@ START_TEST(policies)
         ck_assert_str_eq(store_policy_name(&options), names[i]);
     }
     struct store_options options = parse("runs_per_level=3,runs_last_level=2,deletions_compact=7,compact_age=86400,"
-                                         "compact_threads=16");
+                                         "compact_threads=16,ttl=60");
     ck_assert_uint_eq(options.runs_per_level, 3);
     ck_assert_uint_eq(options.runs_last_level, 2);
     ck_assert_uint_eq(options.deletions_compact, 7);
     ck_assert_uint_eq(options.compact_age, 86400);
     ck_assert_uint_eq(options.compact_threads, 16);
+    ck_assert_uint_eq(options.ttl, 60);
 }
 END_TEST
 
@@ -192,6 +193,7 @@ START_TEST(help_names_every_option)
         "runs_last_level=0",
         "deletions_compact=50",
         "compact_age=0",
+        "ttl=0",
         "compact_threads=2",
         "l0_compact=4",
         "l0_slowdown=8",
