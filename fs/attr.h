@@ -37,6 +37,7 @@ struct attr {
     struct timespec mtime, ctime, atime;
     uint64_t holes; /* bytes of the content that take no space; not in the meta: whoever knows sets it */
     uint32_t other_names; /* hard links beside this name: not in the meta, the store tells it too */
+    uint64_t expires_s; /* of the entry: not in its meta; 0: never */
 };
 
 enum { ATTR_SIZE_MAX = 2 + 3 + 10 + 5 + 5 + 3 * 12 + 10 + 10 };

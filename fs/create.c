@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "fs/inode.h"
 #include "fs/ops.h"
+#include "fs/remove.h"
 #include "base/banned.h"
 
 plsm_status keep_directory(struct fs *fs, struct node *parent, plsm_batch *batch)
@@ -87,7 +88,20 @@ static plsm_status write_new(struct fs *fs, const struct entry *entry, const str
     return status;
 }
 
-/* Makes an entry; the tree lock is shared. Returns 0 or an errno value and fills the reply. */
+/* Whether the kernel knows a file of that name, which is not in the store: it has expired. */
+static bool expired_before(struct fs *fs, struct node *parent, const struct entry *entry)
+{
+    if (!atomic_load(&fs->expires))
+        return false;
+    struct node *node = node_enter(&fs->nodes, parent, entry_piece(entry), 0);
+    bool known = node && node->expires;
+    if (node)
+        inode_forget(fs, node, 1);
+    return known;
+}
+
+/* Makes an entry; the tree lock is shared. Returns 0 or an errno value and fills the reply; EAGAIN: a file of that name
+ * has expired, drop_expired and try again. */
 static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *name, mode_t mode, dev_t rdev,
                 plsm_slice value, struct fuse_entry_param *reply)
 {
@@ -102,6 +116,8 @@ static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *
         return error;
     if (!creatable)
         return EINVAL;
+    if (expired_before(fs, parent, &entry))
+        return EAGAIN;
     entry.key.bytes[entry.key.size] = '/';
     if (directory && entry.key.size >= PLSM_KEY_MAX)
         return ENAMETOOLONG;
@@ -121,13 +137,27 @@ static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *
     return fill_entry(fs, parent, &stored, reply);
 }
 
+static int make_in_place(struct fs *fs, fuse_req_t req, struct node *parent, const char *name, mode_t mode, dev_t rdev,
+                         plsm_slice value, struct fuse_entry_param *reply)
+{
+    int error = make(fs, req, parent, name, mode, rdev, value, reply);
+    while (error == EAGAIN) {
+        tree_unshare(&fs->nodes);
+        error = drop_expired(fs, parent, name);
+        tree_share(&fs->nodes);
+        if (!error)
+            error = make(fs, req, parent, name, mode, rdev, value, reply);
+    }
+    return error;
+}
+
 static void make_and_reply(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode, dev_t rdev,
                            plsm_slice value)
 {
     struct fs *fs = fs_of(req);
     struct fuse_entry_param reply;
     tree_share(&fs->nodes);
-    int error = make(fs, req, node_of(fs, parent_ino), name, mode, rdev, value, &reply);
+    int error = make_in_place(fs, req, node_of(fs, parent_ino), name, mode, rdev, value, &reply);
     tree_unshare(&fs->nodes);
     if (error)
         fuse_reply_err(req, error);
@@ -156,7 +186,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     struct fuse_entry_param reply = {0};
     struct inode *inode = NULL;
     tree_share(&fs->nodes);
-    int error = make(fs, req, node_of(fs, parent), name, S_IFREG | (mode & 07777), 0, slice(NULL, 0), &reply);
+    int error = make_in_place(fs, req, node_of(fs, parent), name, S_IFREG | (mode & 07777), 0, slice(NULL, 0), &reply);
     if (!error) {
         inode = open_handle(fs, node_of(fs, reply.ino));
         error = inode ? 0 : ENOMEM;

@@ -71,6 +71,7 @@ static plsm_status find_plain(struct fs *fs, struct entry *entry, enum name_kind
             entry->shared = value->shared;
             entry->attr.other_names = value->names - 1;
             entry->attr.holes = value->size - value->stored;
+            entry->attr.expires_s = value->expires_s;
             return PLSM_OK;
         }
         /* "a%2F." stays a name of the directory when the file beside it goes, for programs that have read it. */

@@ -153,6 +153,8 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
             error = ESTALE;
         else if (fi->flags & O_TRUNC)
             error = truncate_at_open(fs, inode, fuse_req_ctx(req)->uid == 0);
+        else if (node->expires && !inode->fresh && inode_open_content(fs, inode) != PLSM_OK)
+            error = ESTALE; /* it has expired; opened before, it would keep its content */
         else if (!writes && !(fi->flags & O_DIRECT))
             push_content(fs, inode);
         mutex_unlock(&inode->lock);

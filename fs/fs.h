@@ -43,6 +43,8 @@ struct fs {
     uint32_t default_uid, default_gid, default_file_mode, default_directory_mode;
     /* with which names, and content and attributes, are written: PLSM_SYNC with the options dirsync and sync */
     plsm_durability names_durability, content_durability;
+    uint64_t ttl_s;       /* the store's option: files expire so many seconds after they are published */
+    _Atomic bool expires; /* some file does */
 
     struct inode *inodes; /* list of all; table lock */
     struct inode *dirty;  /* list of those with something unpublished; table lock */

@@ -185,6 +185,7 @@ static plsm_status read_attributes(struct fs *fs, const struct node *node, struc
         status = inode_decode(fs, key, value.meta, directory, attr);
         attr->holes = value.size - value.stored;
         attr->other_names = value.names - 1;
+        attr->expires_s = value.expires_s;
         *size = value.size;
     }
     if (status == PLSM_OK && !node->parent)
@@ -333,7 +334,8 @@ static plsm_status publish_attributes(struct fs *fs, struct inode *inode, plsm_s
         return fail(PLSM_NO_MEMORY, "no memory for a batch");
     plsm_status status = write_attributes(fs, inode, key, meta, batch);
     plsm_batch_destroy(batch);
-    return status;
+    /* Those of a file that has expired meanwhile went with it. */
+    return status == PLSM_CONFLICT && inode->node->expires ? PLSM_OK : status;
 }
 
 static plsm_status publish_content(struct fs *fs, struct inode *inode, plsm_slice key, plsm_slice meta)
@@ -345,6 +347,7 @@ static plsm_status publish_content(struct fs *fs, struct inode *inode, plsm_slic
         TRY(plsm_edit_set_key(inode->edit, key)); /* a directory above may have been renamed */
     TRY(plsm_edit_commit(inode->edit, meta, fs->content_durability));
     inode->size = plsm_edit_size(inode->edit);
+    inode->attr.expires_s = fs->ttl_s ? plsm_now_s(fs->db) + fs->ttl_s : 0;
     return tell(inode, &inode->attr, &inode->size);
 }
 

@@ -218,6 +218,7 @@ static plsm_status fill_listed(struct scan *scan, bool *shown)
         entry->shared = plsm_iterator_shared(scan->it);
         entry->attr.other_names = plsm_iterator_names(scan->it) - 1;
     }
+    entry->attr.expires_s = own && !slash ? plsm_iterator_expires(scan->it) : 0;
     return PLSM_OK;
 }
 

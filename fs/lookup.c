@@ -11,6 +11,21 @@
 #include "fs/xattr.h"
 #include "base/banned.h"
 
+/* How long the kernel may keep a name and its attributes. What may not last without a change that comes through it is
+ * kept no longer than it lasts: a file that expires until then, one that is not published yet, and a directory that is
+ * there only by what is in it, as long as files live. */
+static double cache_seconds(struct fs *fs, const struct node *node, const struct attr *attr)
+{
+    uint64_t now_ns = attr->expires_s ? env_wall_ns(env_posix()) : 0;
+    double left_s = (double)attr->expires_s - (double)now_ns / 1e9;
+    uint8_t flags = node->flags;
+    if (flags & NODE_DIRECTORY && !(flags & NODE_IMPLIED))
+        return CACHE_SECONDS;
+    if (attr->expires_s == 0)
+        left_s = fs->ttl_s ? (double)fs->ttl_s : CACHE_SECONDS;
+    return left_s < 0 ? 0 : left_s < CACHE_SECONDS ? left_s : CACHE_SECONDS;
+}
+
 int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *stored, struct fuse_entry_param *out)
 {
     struct attr attr = stored->attr;
@@ -26,8 +41,13 @@ int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *st
             return fs_errno_of_change(fs, status);
         }
     }
+    double seconds = cache_seconds(fs, node, &attr);
+    if ((attr.expires_s || fs->ttl_s) && !(node->flags & NODE_DIRECTORY)) {
+        atomic_store(&node->expires, true);
+        atomic_store(&fs->expires, true);
+    }
     *out = (struct fuse_entry_param){
-        .ino = (fuse_ino_t)(uintptr_t)node, .attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
+        .ino = (fuse_ino_t)(uintptr_t)node, .attr_timeout = seconds, .entry_timeout = seconds};
     attr.other_names += count_directories(fs, node);
     attr_to_stat(&attr, size, &out->attr);
     return 0;
@@ -91,13 +111,13 @@ void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
     fuse_reply_none(req);
 }
 
-static void reply_attr(fuse_req_t req, const struct node *node, const struct attr *attr, uint64_t size)
+static void reply_attr(fuse_req_t req, struct fs *fs, const struct node *node, const struct attr *attr, uint64_t size)
 {
     struct stat st;
     attr_to_stat(attr, size, &st);
     if (node && node->flags & NODE_GONE)
         st.st_nlink = 0;
-    fuse_reply_attr(req, &st, node ? CACHE_SECONDS : 0);
+    fuse_reply_attr(req, &st, node ? cache_seconds(fs, node, attr) : 0);
 }
 
 void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -117,7 +137,7 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         tree_unshare(&fs->nodes);
     }
     if (status == PLSM_OK)
-        reply_attr(req, node, &attr, size);
+        reply_attr(req, fs, node, &attr, size);
     else
         fuse_reply_err(req, status == PLSM_NOT_FOUND ? ESTALE : fs_errno(fs, status));
 }
@@ -203,7 +223,7 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
         if (error)
             fuse_reply_err(req, error);
         else
-            reply_attr(req, NULL, &attr, size);
+            reply_attr(req, fs, NULL, &attr, size);
         return;
     }
     struct node *node = node_of(fs, ino);
@@ -224,7 +244,7 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
     if (error)
         fuse_reply_err(req, error);
     else
-        reply_attr(req, node, &attr, size);
+        reply_attr(req, fs, node, &attr, size);
 }
 
 void fs_readlink(fuse_req_t req, fuse_ino_t ino)

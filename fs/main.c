@@ -59,6 +59,12 @@ static plsm_status open_store(struct fs *fs)
         }
         env_sleep_ns(env_posix(), lock_retry_ns);
     }
+    if (status == PLSM_OK) {
+        plsm_abilities abilities;
+        plsm_get_abilities(fs->db, &abilities);
+        fs->ttl_s = abilities.ttl_s;
+        fs->expires = fs->ttl_s > 0;
+    }
     if (status == PLSM_NO_STORE)
         return fail(status, "%s: no store there; create one with `plsm create %s` or mount with -o create",
                     options->store, options->store);

@@ -53,9 +53,10 @@ struct node {
     uint32_t hash;
     _Atomic uint32_t publications; /* of inodes in this directory; see fill_entry in fs/ops.h */
     uint16_t piece_size;
+    _Atomic bool expires;  /* a file whose entry expires: its name may be free without having been removed */
     _Atomic uint8_t flags; /* last: the piece begins behind it */
 };
-static_assert(offsetof(struct node, flags) < 51, "a million nodes with names of 20 bytes take less than 100 MB");
+static_assert(offsetof(struct node, flags) < 52, "a million nodes with names of 19 bytes take less than 100 MB");
 
 struct tree_lock {
     mutex lock;

@@ -8,7 +8,7 @@
 #include "fs/entry.h"
 #include "fs/fs.h"
 
-/* How long the kernel may keep names and attributes: all changes come through it, so for ever. */
+/* How long the kernel may keep names and attributes: all changes come through it, so for ever; but for what expires. */
 #define CACHE_SECONDS 86400.0
 
 static inline struct fs *fs_of(fuse_req_t req)

@@ -55,6 +55,30 @@ void finish_gone(struct fs *fs, struct inode *inode, bool gone)
     inode_put(fs, inode);
 }
 
+plsm_status remove_expired(struct fs *fs, struct node *parent, const struct entry *entry)
+{
+    struct node *node = node_find(&fs->nodes, parent, entry_piece(entry), 0);
+    if (!node || !node->expires)
+        return PLSM_OK;
+    struct inode *inode = inode_get(fs, node);
+    if (!inode)
+        return fail(PLSM_NO_MEMORY, "no memory for an inode");
+    finish_gone(fs, inode, true); /* who has it open has its content open too (fs_open) */
+    return PLSM_OK;
+}
+
+int drop_expired(struct fs *fs, struct node *parent, const char *name)
+{
+    struct entry entry;
+    plsm_status status = PLSM_OK;
+    tree_exclude(&fs->nodes);
+    int error = entry_find(fs, parent, name, &entry, NULL);
+    if (error == ENOENT)
+        status = remove_expired(fs, parent, &entry);
+    tree_unexclude(&fs->nodes);
+    return error && error != ENOENT ? error : fs_errno_of_change(fs, status);
+}
+
 /* Deletes an entry; the value of a directory's key instead is emptied. */
 static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct entry *entry, struct inode *inode)
 {

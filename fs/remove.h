@@ -11,6 +11,12 @@
 plsm_status prepare_gone(struct fs *fs, struct node *node, const struct entry *entry, struct inode **inode);
 void finish_gone(struct fs *fs, struct inode *inode, bool gone);
 
+/* The node of a file that has expired, whose name `entry` was not found under, goes as if it had been unlinked; does
+ * nothing when there is none. */
+plsm_status remove_expired(struct fs *fs, struct node *parent, const struct entry *entry);
+/* The same by name; takes the exclusive tree lock itself. Returns 0 or an errno value. */
+int drop_expired(struct fs *fs, struct node *parent, const char *name);
+
 /* After the batch with keep_directory was written. */
 static inline void directory_kept(struct node *parent)
 {

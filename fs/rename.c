@@ -188,6 +188,11 @@ static int find_sides(struct renaming *r, unsigned flags)
     to->error = entry_find(r->fs, to->parent, to->name, &to->entry, &creatable);
     if (to->error && to->error != ENOENT)
         return to->error;
+    if (to->error && atomic_load(&r->fs->expires)) {
+        plsm_status status = remove_expired(r->fs, to->parent, &to->entry);
+        if (status != PLSM_OK)
+            return fs_errno(r->fs, status);
+    }
     if (from->entry.node_flags & (NODE_SYNTHETIC | NODE_VALUE))
         return EPERM;
     /* The kernel refuses to move a directory into itself too. */

@@ -127,12 +127,14 @@ void plsm_get_abilities(plsm *db, plsm_abilities *out)
         .key_size_max = PLSM_KEY_MAX,
         .value_size_max = PLSM_VALUE_MAX,
         .read_only = db->read_only || db->engine->is_read_only(db->tree),
+        .ttl_s = db->options.ttl,
     };
 }
 
 plsm_status plsm_sync(plsm *db)
 {
     TRY(refuse_writes(db));
+    expiry_reap(db);
     return db->engine->sync(db->tree);
 }
 

@@ -74,8 +74,8 @@ typedef enum plsm_durability {
  * removed; never those before them.
  *
  * The space comes back as after deletions: flushes and compactions leave out small values that have expired, and a file
- * half of which has is compacted for that. Large values (in extents) are deleted when the next write, flush,
- * compaction, close or opening comes. An edit that was opened before keeps its content. */
+ * half of which has is compacted for that. Large values (in extents) are deleted when the next write, sync,
+ * flush, compaction, close or opening comes. An edit that was opened before keeps its content. */
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
@@ -114,6 +114,7 @@ typedef struct plsm_abilities {
     uint32_t key_size_max;
     uint64_t value_size_max;
     bool read_only; /* opened with PLSM_READ, or turned read-only by a failed write */
+    uint64_t ttl_s; /* the option ttl */
 } plsm_abilities;
 void plsm_get_abilities(plsm *db, plsm_abilities *out);
 
