@@ -14,8 +14,8 @@
  * not deleted when the reference goes or gets another time: a note is believed only where its name still holds its id
  * with its time, which is looked at when no write can come between, and goes when that second comes.
  *
- * Who looks: every write, sync, flush, compaction, opening and close, where the earliest note's second has come. Without
- * notes that is one comparison. Nothing is found by readers meanwhile. */
+ * Who looks: every write, sync, flush, compaction, opening and close, where the earliest note's second has come.
+ * Without notes that is one comparison. Nothing is found by readers meanwhile. */
 #include "store/expiry.h"
 
 #include "base/alloc.h"
