@@ -57,7 +57,8 @@ const uint8_t *page_entry_parse(const uint8_t *at, const uint8_t *end, struct en
     }
     if ((flags & HAS_SEQ) && !(at = get_varint(at, end, &entry->seq)))
         return NULL;
-    if ((flags & EXPIRES) && (!(at = get_varint(at, end, &entry->expires_s)) || entry->expires_s == 0))
+    if (__builtin_expect(flags & EXPIRES, 0) &&
+        (entry->kind == BATCH_DELETE || !(at = get_varint(at, end, &entry->expires_s)) || entry->expires_s == 0))
         return NULL;
     size_t left = (size_t)(end - at);
     if (key_size > left || meta_size > left - key_size)
@@ -72,8 +73,7 @@ bool page_entry_sound(const struct entry *entry, size_t shared)
 {
     size_t key_size = shared + entry->key.size;
     return key_size >= 1 && key_size <= LSM_KEY_MAX && entry->value.size <= LSM_VALUE_MAX && entry->seq <= SEQ_MAX &&
-           (unsigned)entry->kind < ENTRY_KINDS && (!entry->separated || entry->kind == BATCH_PUT) &&
-           (!entry->expires_s || entry->kind != BATCH_DELETE);
+           (unsigned)entry->kind < ENTRY_KINDS && (!entry->separated || entry->kind == BATCH_PUT);
 }
 
 bool page_value_sound(const struct entry *entry)

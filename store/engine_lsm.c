@@ -239,8 +239,8 @@ static plsm_status tree_bulk_contains(struct engine_bulk *bulk, plsm_slice key, 
 }
 
 /* What a lookup came to. The memory may have moved also when it failed. */
-static inline plsm_status hand_out(plsm_status status, const struct lsm_value *value, bool no_value,
-                                   struct engine_value *out)
+static inline __attribute__((always_inline)) plsm_status hand_out(plsm_status status, const struct lsm_value *value,
+                                                                  bool no_value, struct engine_value *out)
 {
     *out = (struct engine_value){.memory = value->memory, .capacity = value->capacity};
     if (status)

@@ -194,11 +194,9 @@ plsm_status expiry_recover(plsm *db)
 
 /* --- what the store says ---------------------------------------------------------------------------------------- */
 
-struct lifetime store_lifetime(const plsm *db, plsm_slice name)
+struct lifetime lifetime_by_ttl(const plsm *db, plsm_slice name)
 {
     const uint8_t *bytes = name.data;
-    if (db->options.ttl == 0)
-        return (struct lifetime){0};
     bool directory = bytes[name.size - 1] == '/';
     return (struct lifetime){.timed = true, .expires_s = directory ? 0 : plsm_now_s(db) + db->options.ttl};
 }

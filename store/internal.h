@@ -117,8 +117,13 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
 /* Puts one key with a meta; the limits have been checked. */
 plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, struct lifetime lifetime,
                       plsm_durability durability);
-/* By the option ttl; directories, which end in '/', live for ever (expiry.c). */
-struct lifetime store_lifetime(const plsm *db, plsm_slice name);
+/* By the option ttl, which is not 0; directories, which end in '/', live for ever (expiry.c). */
+struct lifetime lifetime_by_ttl(const plsm *db, plsm_slice name);
+/* How long a name that is put without saying it lives. */
+static inline struct lifetime store_lifetime(const plsm *db, plsm_slice name)
+{
+    return __builtin_expect(db->options.ttl != 0, 0) ? lifetime_by_ttl(db, name) : (struct lifetime){0};
+}
 /* Called before the first reference is written: from here on all writers look at what they replace. */
 void store_expect_references(plsm *db);
 

@@ -151,7 +151,7 @@ static plsm_status write_small(plsm *db, const struct batch_change *change, plsm
 }
 
 /* Writes one change of the names. */
-static plsm_status write_one(plsm *db, const struct batch_change *change, plsm_durability durability)
+static inline plsm_status write_one(plsm *db, const struct batch_change *change, plsm_durability durability)
 {
     if (change->key.size + change->meta.size + change->value.size <= SMALL_BYTES - CHANGE_OVERHEAD)
         return write_small(db, change, durability);
