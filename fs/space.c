@@ -16,6 +16,7 @@
 #include "fs/control.h"
 #include "fs/file.h"
 #include "fs/ops.h"
+#include "fs/xattr.h"
 #include "base/banned.h"
 
 enum {
@@ -61,6 +62,8 @@ static int allocate(struct fs *fs, struct inode *inode, int mode, uint64_t offse
     plsm_status status = inode_load(fs, inode);
     if (status == PLSM_OK && !(mode & FALLOC_FL_PUNCH_HOLE))
         status = check_room(fs, inode, offset, end);
+    if (status == PLSM_OK)
+        status = xattr_drop_capability(fs, inode);
     if (status == PLSM_OK && clears)
         status = punch(fs, inode, offset, size);
     if (status != PLSM_OK)
