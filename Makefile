@@ -105,7 +105,7 @@ THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=47 CORRUPT_STRIDE=17 MODEL_S
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
 .PHONY: bench-mount unit-binaries check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak \
-    endure conformance tidy
+    endure stress conformance tidy
 test: all $(TEST_BIN)
 	$(Q)tests/run.sh all tests/e2e/real.sh $(LONGEST) tests/lint.sh $(filter-out tests/e2e/real.sh,$(E2E)) \
 	    $(filter-out $(LONGEST),$(TEST_BIN))
@@ -162,6 +162,10 @@ bench: $(BUILD)/plsm
 # Eight processes on a mount whose daemon is killed every minute, for ENDURE_MINUTES (60).
 endure: all
 	$(Q)tests/endure.sh
+
+# dbench, stress-ng and fio, as far as they are installed, STRESS_SECONDS (5) for each stressor.
+stress: all
+	$(Q)tests/stress.sh
 
 # The mount beside ext4, tmpfs and the thinnest file system that FUSE allows: tables with what is asked, and a CSV file.
 # FILES, MANY, ROUNDS, DISK (a directory on the disk that is measured; beside the build otherwise), BENCH: more options
