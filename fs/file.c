@@ -129,6 +129,14 @@ static void open_control(fuse_req_t req, struct fs *fs, struct fuse_file_info *f
         control_release(fs, text);
 }
 
+/* After a failed write to the disk. Told at the open: what a close tells many programs do not hear. */
+static bool turned_read_only(struct fs *fs)
+{
+    plsm_abilities abilities;
+    plsm_get_abilities(fs->db, &abilities);
+    return abilities.read_only;
+}
+
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
@@ -146,6 +154,8 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         error = ENOMEM;
     else if (writes && node->flags & NODE_VALUE)
         error = EPERM;
+    else if (writes && turned_read_only(fs))
+        error = EROFS;
     if (!error) {
         mutex_lock(&inode->lock);
         inode->mappable = inode->mappable || (fi->flags & O_ACCMODE) == O_RDWR;

@@ -39,8 +39,8 @@ fi
 # Of the class "filesystem" those that work in the directory they are started in. Not those for what FUSE or a mount of
 # root's does not have (binderfs, bind-mount, fanotify, fiemap, verity, chattr), nor those that touch no file there.
 stressors="access chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify fallocate fcntl filename flock fpunch \
-fsize fstat getdent handle hdd inotify io iomix lease link locka lockf lockofd mknod open rename symlink sync-file touch \
-utime xattr mmap seek sendfile splice readahead"
+fsize fstat getdent handle hdd inotify io iomix lease link locka lockf lockofd mknod open rename symlink sync-file \
+touch utime xattr mmap seek sendfile splice readahead"
 if ! want stress-ng; then
     true
 elif command -v stress-ng >/dev/null; then

@@ -171,7 +171,139 @@ says 'File name too long' mv key "$(printf 'n%.0s' {1..256})"
 says 'File name too long' ln -s x "$(printf 'n%.0s' {1..256})"
 is "$(cat key)" value
 cd /
+# any byte but NUL and '/', keys as long as they may be, and one more
+cat >"$WORK/names.py" <<'PY'
+import errno, os, sys
+
+os.chdir(sys.argv[1])
+odd = [b"a\nb", b"\n", b"\xff\xfe\x80", b"\xc3", b"\xed\xa0\x80", b"\x01\x7f", b"-rf", b" ", b"\\n", b"*"]
+if sys.argv[2] == "make":
+    os.mkdir(b"odd")
+    for i, name in enumerate(odd):
+        with open(b"odd/" + name, "wb") as f:
+            f.write(b"%d" % i)
+    os.rename(b"odd/" + odd[0], b"odd/" + odd[0] + b"\n")
+    os.rename(b"odd/" + odd[0] + b"\n", b"odd/" + odd[0])
+    component = "x" * 250
+    for level in range(32):
+        os.mkdir(component)
+        os.chdir(component)
+    # 32 * 251 bytes of directories, and a name: 8,192 in all
+    name = "y" * (8192 - 32 * 251)
+    with open(name, "w") as f:
+        f.write("deep")
+    for call in (lambda: open(name + "z", "w"), lambda: os.mkdir(name), lambda: os.symlink("x", name + "z"),
+                 lambda: os.rename(name, name + "z"), lambda: os.mkdir(component)):
+        try:
+            call()
+        except OSError as e:
+            assert e.errno in (errno.ENAMETOOLONG, errno.EEXIST), e
+        else:
+            sys.exit("should have been too long")
+    os.chdir(sys.argv[1])
+    # a directory cannot get a name under which what is in it would be too long
+    try:
+        os.rename(component, component + "12345")
+    except OSError as e:
+        assert e.errno == errno.ENAMETOOLONG, e
+    else:
+        sys.exit("the rename should have failed")
+assert sorted(os.listdir(b"odd")) == sorted(odd)
+for i, name in enumerate(odd):
+    with open(b"odd/" + name, "rb") as f:
+        assert f.read() == b"%d" % i
+for level in range(32):
+    os.chdir("x" * 250)
+with open("y" * (8192 - 32 * 251)) as f:
+    assert f.read() == "deep"
+PY
+ok python3 "$WORK/names.py" "$DIR" make
+remount
+ok python3 "$WORK/names.py" "$DIR" check
+ok rm -r "$DIR"/xxx* "$DIR/odd"
 must_unmount
+
+# --- a disk that fails, and a quota -----------------------------------------------------------------------------------
+# The daemon's calls fail while the file $WORK/fault is there, with the error it names.
+if command -v cc >/dev/null; then
+    cat >"$WORK/fault.c" <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static int fault(int fd, const char *kind)
+{
+    char text[16] = "";
+    struct stat st;
+    FILE *f = fopen(getenv("FAULT"), "r");
+    if (!f)
+        return 0;
+    if (!fgets(text, sizeof text, f) || strncmp(text, kind, strlen(kind)) || fstat(fd, &st) || !S_ISREG(st.st_mode))
+        text[0] = 0;
+    fclose(f);
+    errno = kind[1] == 'I' ? EIO : EDQUOT;
+    return text[0];
+}
+#define CALL(type, name, parameters, arguments, kind)                          \
+    type name parameters                                                       \
+    {                                                                          \
+        type(*real) parameters = (type(*) parameters)dlsym(RTLD_NEXT, #name);  \
+        return fault(fd, kind) ? -1 : real arguments;                          \
+    }
+CALL(int, fdatasync, (int fd), (fd), "EIO")
+CALL(int, fsync, (int fd), (fd), "EIO")
+CALL(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), "EDQUOT")
+CALL(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t at), (fd, data, size, at), "EDQUOT")
+CALL(ssize_t, pwrite64, (int fd, const void *data, size_t size, off_t at), (fd, data, size, at), "EDQUOT")
+CALL(int, fallocate, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size), "EDQUOT")
+CALL(int, fallocate64, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size), "EDQUOT")
+END
+    ok cc -shared -fPIC -o "$WORK/fault.so" "$WORK/fault.c" -ldl
+    mount_failing() { LD_PRELOAD=$WORK/fault.so FAULT=$WORK/fault must_mount "$@"; }
+    mount_failing create,log=written "$WORK/failing"
+    mkdir "$DIR/d" && (cd "$DIR/d" && seq 2000 | xargs touch)
+    echo kept >"$DIR/d/file"
+    seq 30000 >"$DIR/large"
+    echo EDQUOT >"$WORK/fault"
+    # in the middle of a rename of a directory, of a copy, of a change: all or nothing
+    says 'No space left' mv "$DIR/d" "$DIR/e"
+    is "$(ls "$DIR") $(ls "$DIR/d" | wc -l)" $'d\nlarge 2001' "a rename of a directory is all or nothing"
+    says 'No space left' mv "$DIR/d/file" "$DIR/large"
+    says 'No space left' cp "$DIR/large" "$DIR/copy"
+    says 'No space left' dd if="$WORK/fault.c" of="$DIR/d/file" status=none
+    says 'No space left' mkdir "$DIR/new"
+    is "$(cat "$DIR/d/file") $(tail -n 1 "$DIR/large")" 'kept 30000'
+    rm "$WORK/fault"
+    ok mv "$DIR/d" "$DIR/e"
+    is "$(cat "$DIR/e/file") $(ls "$DIR/e" | wc -l)" 'kept 2001' "goes on when there is room"
+    is "$(awk '$1 == "store.read_only" { print $2 }' "$DIR/.stats")" 0
+    # a sync that fails is not tried again: read-only from then on, and the rest is readable
+    sync "$DIR/e/file"
+    echo unsynced >"$DIR/unsynced"
+    echo EIO >"$WORK/fault"
+    says 'Input/output error' sync "$DIR/e/file"
+    rm "$WORK/fault"
+    says 'Read-only file system' touch "$DIR/e/new"
+    says 'Read-only file system' mv "$DIR/e" "$DIR/f"
+    says 'Read-only file system' rm "$DIR/e/file"
+    says 'Read-only file system' sh -c "echo new >>'$DIR/e/file'"
+    is "$(cat "$DIR/e/file") $(tail -n 1 "$DIR/large") $(ls "$DIR/e" | wc -l)" 'kept 30000 2001' "the rest is readable"
+    is "$(awk '$1 == "store.read_only" { print $2 }' "$DIR/.stats")" 1
+    must_unmount
+    must_mount rw "$WORK/failing" # opened again, it is whole and can be written
+    is "$(cat "$DIR/e/file") $(tail -n 1 "$DIR/large") $(ls "$DIR/e" | wc -l)" 'kept 30000 2001'
+    ok touch "$DIR/e/new"
+    must_unmount
+    check_store "$WORK/failing"
+else
+    echo "skipped: a disk that fails (needs cc)"
+fi
 
 # --- a full disk ------------------------------------------------------------------------------------------------------
 if [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null; then
