@@ -60,9 +60,9 @@ typedef enum plsm_durability {
  *
  * A put may say when it expires, as a second since 1970; 0 is never. By the option ttl=SECONDS, puts of names that do
  * not say so (plsm_put, plsm_batch_put, plsm_bulk_put, commits of edits) expire so many seconds after they are written;
- * names that end in '/' (directories) do not. What the store keeps beside the names never expires, nor does a value that
- * several names share: sharing it (plsm_batch_share) ends its time. A move and a change
- * of meta keep the time; every other write of a key decides it anew.
+ * names that end in '/' (directories) do not. What the store keeps beside the names never expires, nor does a value
+ * that several names share: sharing it (plsm_batch_share) ends its time. A move and a change of meta keep the time;
+ * every other write of a key decides it anew.
  *
  * From that second on the entry is as if it had been deleted: no read, iterator, condition, move, change of meta or
  * edit finds it, and what the key held before stays hidden. The clock is the system's, as it is when the read is made:
