@@ -2,8 +2,8 @@
  *
  * Small content is one buffer. Beyond PLSM_INLINE_MAX it becomes pieces of EXTENT_SIZE, of which a few are buffered
  * here; the buffer used longest ago makes room, and is written to the tree first when it is dirty. A whole piece that
- * is written or read at once passes by the buffers. Which id and generation pieces go to is edit_staging.c's matter,
- * and publishing is edit_commit.c's. */
+ * is written or read at once passes by the buffers. Single pages are gathered: edit_patch.c. Which id and generation
+ * pieces go to is edit_staging.c's matter, and publishing is edit_commit.c's. */
 #include "store/edit.h"
 
 #include "base/alloc.h"
@@ -35,19 +35,25 @@ static size_t without_zeros(const uint8_t *data, size_t size)
     return size;
 }
 
+plsm_status edit_write_buffer(plsm_edit *edit, uint64_t index, const uint8_t *data)
+{
+    uint64_t left = edit->size - index * EXTENT_SIZE;
+    return edit_write_piece(edit, index,
+                            slice(data, without_zeros(data, left < EXTENT_SIZE ? (size_t)left : EXTENT_SIZE)));
+}
+
 static plsm_status slot_flush(plsm_edit *edit, struct edit_slot *slot)
 {
     if (!slot->used || !slot->dirty)
         return PLSM_OK;
-    uint64_t left = edit->size - slot->index * EXTENT_SIZE;
-    size_t size = without_zeros(slot->data, left < EXTENT_SIZE ? (size_t)left : EXTENT_SIZE);
-    TRY(edit_write_piece(edit, slot->index, slice(slot->data, size)));
+    TRY(edit_write_buffer(edit, slot->index, slot->data));
     slot->dirty = false;
     return PLSM_OK;
 }
 
 plsm_status edit_flush_slots(plsm_edit *edit)
 {
+    TRY(patches_apply(edit));
     for (size_t i = 0; i < EDIT_SLOTS; i++)
         TRY(slot_flush(edit, &edit->slots[i]));
     return PLSM_OK;
@@ -76,21 +82,28 @@ static plsm_status slot_take(plsm_edit *edit, uint64_t index, struct edit_slot *
     return PLSM_OK;
 }
 
+plsm_status edit_fill(plsm_edit *edit, uint64_t index, uint8_t *data)
+{
+    bool found = false;
+    TRY(edit_load(edit, index, &found));
+    size_t size = found ? edit->loaded.value.size : 0;
+    if (size)
+        memcpy(data, edit->loaded.value.data, size);
+    memset(data + size, 0, EXTENT_SIZE - size);
+    return PLSM_OK;
+}
+
 plsm_status edit_slot(plsm_edit *edit, uint64_t index, struct edit_slot **out)
 {
     struct edit_slot *slot = slot_find(edit, index);
     if (!slot) {
-        bool found = false;
         TRY(slot_take(edit, index, &slot));
-        plsm_status status = edit_load(edit, index, &found);
+        plsm_status status = patch_is_whole(edit, index) ? PLSM_OK : edit_fill(edit, index, slot->data);
         if (status) {
             slot->used = false;
             return status;
         }
-        size_t size = found ? edit->loaded.value.size : 0;
-        if (size)
-            memcpy(slot->data, edit->loaded.value.data, size);
-        memset(slot->data + size, 0, EXTENT_SIZE - size);
+        slot->dirty = patch_take(edit, index, slot->data);
     }
     *out = slot;
     return PLSM_OK;
@@ -101,6 +114,7 @@ void edit_drop_slots(plsm_edit *edit, uint64_t from, uint64_t to)
     for (size_t i = 0; i < EDIT_SLOTS; i++)
         if (edit->slots[i].used && edit->slots[i].index >= from && edit->slots[i].index < to)
             edit->slots[i].used = edit->slots[i].dirty = false;
+    patches_drop(edit, from, to);
 }
 
 /* A small value turns into pieces: all of it is piece 0. */
@@ -249,23 +263,30 @@ void plsm_edit_set_shared(plsm_edit *edit, uint64_t shared)
 
 /* --- reading and writing ---------------------------------------------------------------------------------------- */
 
+/* Reads a part of one piece that has no buffer, past the buffers. */
+static plsm_status read_past(plsm_edit *edit, uint64_t index, size_t from, uint8_t *data, size_t size)
+{
+    bool found = false;
+    TRY(edit_load(edit, index, &found));
+    size_t there = found && edit->loaded.value.size > from ? edit->loaded.value.size - from : 0;
+    if (there > size)
+        there = size;
+    if (there)
+        memcpy(data, (const uint8_t *)edit->loaded.value.data + from, there);
+    memset(data + there, 0, size - there);
+    patch_read(edit, index, from, data, size);
+    return PLSM_OK;
+}
+
 /* Reads a part of one piece. */
 static plsm_status read_part(plsm_edit *edit, uint64_t offset, uint8_t *data, size_t size)
 {
     uint64_t index = offset / EXTENT_SIZE, left = edit->size - index * EXTENT_SIZE;
     size_t from = (size_t)(offset % EXTENT_SIZE);
     struct edit_slot *slot = slot_find(edit, index);
-    if (!slot && from == 0 && size == (left < EXTENT_SIZE ? (size_t)left : EXTENT_SIZE)) {
-        bool found = false;
-        TRY(edit_load(edit, index, &found));
-        size_t there = found ? edit->loaded.value.size : 0;
-        if (there > size)
-            there = size;
-        if (there)
-            memcpy(data, edit->loaded.value.data, there);
-        memset(data + there, 0, size - there);
-        return PLSM_OK;
-    }
+    bool whole = from == 0 && size == (left < EXTENT_SIZE ? (size_t)left : EXTENT_SIZE);
+    if (!slot && (whole || patch_has(edit, index)))
+        return read_past(edit, index, from, data, size);
     if (!slot)
         TRY(edit_slot(edit, index, &slot));
     memcpy(data, slot->data + from, size);
@@ -311,10 +332,15 @@ static plsm_status write_part(plsm_edit *edit, uint64_t offset, const uint8_t *d
         TRY(edit_write_piece(edit, index, slice(data, size)));
         edit_drop_slots(edit, index, index + 1);
     } else {
-        struct edit_slot *slot = NULL;
-        TRY(edit_slot(edit, index, &slot));
-        memcpy(slot->data + offset % EXTENT_SIZE, data, size);
-        slot->dirty = true;
+        bool taken = false;
+        struct edit_slot *slot = slot_find(edit, index);
+        if (!slot)
+            TRY(patch_write(edit, offset, data, size, &taken));
+        if (!taken) {
+            TRY(edit_slot(edit, index, &slot));
+            memcpy(slot->data + offset % EXTENT_SIZE, data, size);
+            slot->dirty = true;
+        }
     }
     if (edit->size < offset + size)
         edit->size = offset + size;

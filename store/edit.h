@@ -18,6 +18,19 @@ struct edit_slot {
     bool used, dirty;
 };
 
+/* Pages of a piece that are to be laid over the rest of it: see edit_patch.c. */
+enum { PATCH_PAGE = 4096, PATCH_PAGES = EXTENT_SIZE / PATCH_PAGE };
+_Static_assert(PATCH_PAGES == 32, "a bit for each page in `present`");
+struct patch {
+    uint64_t index;
+    uint32_t present;            /* a bit for each page that is there */
+    uint8_t *pages[PATCH_PAGES]; /* PATCH_PAGE bytes, or NULL */
+};
+struct patches {
+    struct patch **items; /* by index */
+    size_t count, capacity;
+};
+
 /* Where an edit writes pieces to. */
 struct staging {
     uint64_t id;         /* owned while it is not 0 */
@@ -50,6 +63,7 @@ struct plsm_edit {
     /* staging.id is base.id (in place), or base.id is 0 (fresh). */
     struct staging staging;
     struct edit_slot slots[EDIT_SLOTS];
+    struct patches patches;
     uint64_t clock;
     struct engine_value loaded; /* the piece read last */
     struct batch batch;         /* carries one piece to the tree */
@@ -77,11 +91,34 @@ plsm_status edit_zero(plsm_edit *edit, uint64_t index, size_t from, size_t to);
 
 /* --- edit.c ----------------------------------------------------------------------------------------------------- */
 
-/* Writes all dirty buffers to the tree. */
+/* Fills EXTENT_SIZE bytes with a piece as it is in the tree; a hole gives zeros. */
+plsm_status edit_fill(plsm_edit *edit, uint64_t index, uint8_t *data);
+/* Writes EXTENT_SIZE bytes to the tree as a piece, without what is behind the end or zeros there. */
+plsm_status edit_write_buffer(plsm_edit *edit, uint64_t index, const uint8_t *data);
+/* Writes all dirty buffers and patches to the tree. */
 plsm_status edit_flush_slots(plsm_edit *edit);
 /* The buffer of a piece, with its content; a hole gives zeros. */
 plsm_status edit_slot(plsm_edit *edit, uint64_t index, struct edit_slot **out);
-/* Drops the buffers of pieces [from, to), dirty or not. */
+/* Drops the buffers and patches of pieces [from, to), dirty or not. */
 void edit_drop_slots(plsm_edit *edit, uint64_t from, uint64_t to);
+
+/* --- edit_patch.c ----------------------------------------------------------------------------------------------- */
+
+/* Keeps a write within one piece, which has no buffer. *taken is false when it is not of whole pages inside of the
+ * value, or when there is no room: then it must go to a buffer. Fails only where making room does. */
+plsm_status patch_write(plsm_edit *edit, uint64_t offset, const uint8_t *data, size_t size, bool *taken);
+bool patch_has(const plsm_edit *edit, uint64_t index);
+/* Whether it has every page, so that the piece below does not matter. */
+bool patch_is_whole(const plsm_edit *edit, uint64_t index);
+/* The first piece from `from` on that has one; UINT64_MAX: none. */
+uint64_t patch_next(const plsm_edit *edit, uint64_t from);
+/* Lays the pages of a piece over what was read of it: `size` bytes from `from` on. */
+void patch_read(const plsm_edit *edit, uint64_t index, size_t from, uint8_t *data, size_t size);
+/* Lays the pages of a piece over all of it and forgets them; returns whether there were any. */
+bool patch_take(plsm_edit *edit, uint64_t index, uint8_t *data);
+/* Writes the pieces that have a patch. What fails, and those behind it, keep theirs. */
+plsm_status patches_apply(plsm_edit *edit);
+void patches_drop(plsm_edit *edit, uint64_t from, uint64_t to);
+void patches_free(plsm_edit *edit);
 
 #endif

@@ -1,7 +1,7 @@
 /* Holes of an edit: making them, finding them, and what space the rest takes.
  *
- * A hole is a piece that is not there. What is there comes from three places: dirty buffers, pieces staged here, and
- * pieces of the base that were neither replaced here nor lie behind base_limit. */
+ * A hole is a piece that is not there. What is there comes from four places: dirty buffers, patches, pieces staged
+ * here, and pieces of the base that were neither replaced here nor lie behind base_limit. */
 #include "store/edit.h"
 
 #include "base/banned.h"
@@ -63,6 +63,9 @@ plsm_status edit_next_run(plsm_edit *edit, uint64_t from, uint64_t *start, uint6
         if (slot->used && slot->dirty && slot->index >= from)
             earlier(&best, slot->index, slot->index + 1);
     }
+    uint64_t patched = patch_next(edit, from);
+    if (patched != UINT64_MAX)
+        earlier(&best, patched, patched + 1);
     *start = best.start;
     *end = best.end;
     return PLSM_OK;

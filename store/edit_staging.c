@@ -174,6 +174,7 @@ void edit_reset(plsm_edit *edit)
     drop_snapshot(edit);
     edit->base = (struct reference){0};
     edit->base_limit = 0;
+    patches_free(edit);
     for (size_t i = 0; i < EDIT_SLOTS; i++)
         mem_free(edit->slots[i].data);
     memset(edit->slots, 0, sizeof edit->slots);

@@ -47,6 +47,7 @@ struct plsm {
     _Atomic bool references;
     /* Writes under way that started while `references` was false. */
     _Atomic uint64_t blind_writes;
+    _Atomic uint64_t patch_pages; /* kept by all edits: store/edit_patch.c */
     _Atomic uint64_t reclaimable; /* bytes of extents whose deletion was written since the last plsm_reclaim */
     /* A batch that plsm_put and plsm_delete reuse, so that they need not allocate one per call; NULL: in use. */
     struct batch *_Atomic spare;

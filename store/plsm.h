@@ -312,13 +312,15 @@ uint64_t plsm_iterator_expires(const plsm_iterator *it); /* in seconds since 197
 /* An edit is a value opened for reading and writing at offsets, as a file is. What is written is seen through this edit
  * only, until plsm_edit_commit makes it the value of the key in one atomic step; then other readers see it. An edit
  * keeps what it was opened on readable, also when the key is overwritten, renamed or deleted meanwhile. Small values
- * are held in memory, large ones pass through a few extent buffers (at most PLSM_EDIT_MEMORY bytes). Bytes never
- * written read as zeros and take no space.
+ * are held in memory, large ones pass through a few extent buffers (at most PLSM_EDIT_MEMORY bytes). Whole pages of
+ * 4 KiB that are written here and there are gathered, at most PLSM_EDITS_MEMORY bytes by all edits of a store, so that
+ * each extent is written once for many of them. Bytes never written read as zeros and take no space.
  *
  * Opened on a key of a shared value, without PLSM_EDIT_NEW, it is an edit of the shared value: all its keys show what
  * it commits, whatever became of that one key. With PLSM_EDIT_NEW the commit takes the key from the others, as a put.
  */
 #define PLSM_EDIT_MEMORY (1u << 20)
+#define PLSM_EDITS_MEMORY (16u << 20)
 typedef enum plsm_edit_flags {
     PLSM_EDIT_NEW = 1, /* start empty, whatever the key holds; otherwise PLSM_NOT_FOUND when it is absent */
 } plsm_edit_flags;

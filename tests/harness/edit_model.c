@@ -151,6 +151,10 @@ static void write_edit(struct edit_model *model, struct model_edit *e)
         offset -= offset % EXTENT_SIZE;
         size = EXTENT_SIZE * (1 + (size_t)below(model, 4));
     }
+    if (below(model, 3) == 0) { /* whole pages */
+        offset -= offset % 4096;
+        size = 4096 * (1 + (size_t)below(model, 5));
+    }
     if (size > model->size_max - offset)
         size = model->size_max - offset;
     fixture_fill(data, size, random_next(&model->random));
