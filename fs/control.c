@@ -1,183 +1,484 @@
-#include "fs/control.h"
-
+/* Nodes of the control surface, and the operations on them. */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "base/alloc.h"
-#include "base/bytes.h"
+#include "base/checksum.h"
 #include "base/env.h"
 #include "base/error.h"
-#include "fs/transport.h"
+#include "fs/control_private.h"
+#include "fs/control_ops.h"
+#include "fs/ops.h"
 #include "base/banned.h"
 
-static const uint64_t snapshot_ns = 1000000000;
-
-struct control_text {
-    struct buf text;
-    uint64_t taken_ns, taken_wall_ns;
-    unsigned users; /* control lock */
+static const struct control_file {
+    const char *name;
+    enum control_kind kind;
+    mode_t mode;
+} top_files[] = {
+    {"/", CONTROL_STATS_TEXT, S_IFREG | 0600},
+    {"batch", CONTROL_BATCH, S_IFREG | 0600},
+    {"batch.error", CONTROL_BATCH_ERROR, S_IFREG | 0400},
+    {"ctl", CONTROL_CTL, S_IFREG | 0600},
+    {"levels", CONTROL_LEVELS, S_IFDIR | 0500},
+    {"metrics", CONTROL_METRICS, S_IFREG | 0400},
+    {"range", CONTROL_RANGES, S_IFDIR | 0500},
+    {"snapshots", CONTROL_SNAPSHOTS, S_IFDIR | 0700},
+    {"stats.json", CONTROL_STATS_JSON, S_IFREG | 0400},
 };
+enum { TOP_FILES = sizeof top_files / sizeof *top_files };
 
-static const char *const op_names[FS_OP_COUNT] = {
-#define FS_OP_NAME(name) [FS_OP_##name] = #name,
-    FS_OPS(FS_OP_NAME)
-#undef FS_OP_NAME
-};
+/* Inode numbers of what is not in the store: below 2^16, where no identifier is (plsm_new_id). */
+enum { INO_FIRST = 2 };
+enum { COMMANDS_WAITING_MAX = 64 };
 
-/* Where a list of lines goes; remembers that one did not fit. */
-struct lines {
-    struct buf *text;
-    plsm_status status;
-};
+/* --- what a node is ----------------------------------------------------------------------------------------------- */
 
-static void print_statistic(void *arg, const plsm_statistic *statistic)
+static const struct control_file *find_top(plsm_slice name)
 {
-    struct lines *lines = arg;
-    plsm_status status = PLSM_OK;
-    if (statistic->is_text)
-        status = buf_printf(lines->text, "%s %s\n", statistic->name, statistic->text);
-    else if (statistic->is_integer)
-        status = buf_printf(lines->text, "%s %llu\n", statistic->name, (unsigned long long)statistic->integer);
-    else
-        status = buf_printf(lines->text, "%s %.6g\n", statistic->name, statistic->real);
-    if (status != PLSM_OK)
-        lines->status = status;
+    for (int i = 0; i < TOP_FILES; i++)
+        if (slice_equal(name, slice_of(top_files[i].name)))
+            return &top_files[i];
+    return NULL;
 }
 
-static plsm_status print_mount(struct fs *fs, struct buf *text)
+enum control_kind control_kind(const struct control *control, const struct node *node)
 {
-    mutex_lock(&fs->nodes.lock);
-    size_t nodes = fs->nodes.count;
-    mutex_unlock(&fs->nodes.lock);
-    TRY(buf_printf(text, "fs.nodes %zu\n", nodes));
-    TRY(buf_printf(text, "fs.transport %s\nfs.threads %u\n", transport_name(fs->transport),
-                   transport_threads(fs->transport)));
-    for (int op = 0; op < FS_OP_COUNT; op++) {
-        const struct histogram *h = &fs->op_ns[op];
-        TRY(buf_printf(text, "fs.%s.count %llu\n", op_names[op], (unsigned long long)histogram_count(h)));
-        TRY(buf_printf(text, "fs.%s.p50_us %.3f\n", op_names[op], (double)histogram_quantile(h, 0.5) / 1000));
-        TRY(buf_printf(text, "fs.%s.p99_us %.3f\n", op_names[op], (double)histogram_quantile(h, 0.99) / 1000));
-    }
-    mutex_lock(&fs->error_lock);
-    plsm_status status = buf_printf(text, "fs.errors %llu\n", (unsigned long long)fs->errors);
-    if (status == PLSM_OK && fs->error_last[0])
-        status = buf_printf(text, "fs.error_last %s\n", fs->error_last);
-    mutex_unlock(&fs->error_lock);
-    return status;
-}
-
-static void put_locked(struct control_text *text)
-{
-    if (text && --text->users == 0) {
-        buf_free(&text->text);
-        mem_free(text);
+    struct range range;
+    const struct control_file *file = NULL;
+    if (node == &control->nodes.root)
+        return CONTROL_TOP;
+    switch (control_kind(control, node->parent)) {
+    case CONTROL_TOP:
+        file = find_top(control_name(node));
+        return file ? file->kind : CONTROL_NONE;
+    case CONTROL_LEVELS:
+        return CONTROL_LEVEL;
+    case CONTROL_RANGES:
+        return !range_parse(control_name(node), &range) ? CONTROL_NONE : range.tsv ? CONTROL_TSV : CONTROL_RANGE;
+    case CONTROL_RANGE:
+        return CONTROL_ENTRY;
+    default:
+        return CONTROL_NONE;
     }
 }
 
-/* Makes a snapshot the newest one and gives the caller a use of it. */
-static plsm_status take(struct fs *fs, struct control_text **out)
+void control_top_list(void (*each)(void *arg, const char *name), void *arg)
 {
-    struct control_text *text = mem_zalloc(sizeof *text);
-    if (!text)
-        return fail(PLSM_NO_MEMORY, "no memory for .stats");
-    struct lines lines = {.text = &text->text};
-    text->users = 2;
-    text->taken_ns = env_now_ns(env_posix());
-    text->taken_wall_ns = env_wall_ns(env_posix());
-    plsm_statistics(fs->db, print_statistic, &lines);
-    if (lines.status == PLSM_OK)
-        lines.status = print_mount(fs, &text->text);
-    if (lines.status != PLSM_OK) {
-        buf_free(&text->text);
-        mem_free(text);
-        return lines.status;
-    }
-    mutex_lock(&fs->control_lock);
-    put_locked(fs->control_newest);
-    fs->control_newest = text;
-    mutex_unlock(&fs->control_lock);
-    *out = text;
-    return PLSM_OK;
+    for (int i = 1; i < TOP_FILES; i++)
+        each(arg, top_files[i].name);
 }
 
-static void fill_attr(const struct fs *fs, const struct control_text *text, struct attr *attr, uint64_t *size)
+bool control_top_is_directory(const char *name)
 {
-    struct timespec taken = {(time_t)(text->taken_wall_ns / 1000000000), (long)(text->taken_wall_ns % 1000000000)};
-    *attr = (struct attr){.ino = CONTROL_INO,
-                          .mode = S_IFREG | 0600,
-                          .uid = fs->owner,
-                          .gid = fs->owner_group,
-                          .mtime = taken,
-                          .ctime = taken,
-                          .atime = taken};
+    const struct control_file *file = find_top(slice_of(name));
+    return file && S_ISDIR(file->mode);
+}
+
+static bool is_text(enum control_kind kind)
+{
+    return kind == CONTROL_STATS_TEXT || kind == CONTROL_STATS_JSON || kind == CONTROL_METRICS || kind == CONTROL_CTL ||
+           kind == CONTROL_BATCH || kind == CONTROL_BATCH_ERROR || kind == CONTROL_LEVEL;
+}
+
+static bool is_directory(enum control_kind kind)
+{
+    return kind == CONTROL_TOP || kind == CONTROL_LEVELS || kind == CONTROL_RANGES || kind == CONTROL_RANGE ||
+           kind == CONTROL_SNAPSHOTS;
+}
+
+void control_fixed_attr(struct control *control, enum control_kind kind, plsm_slice name, struct attr *attr)
+{
+    mode_t mode = kind == CONTROL_TOP ? S_IFDIR | 0700 : kind == CONTROL_RANGE ? S_IFDIR | 0500 : S_IFREG | 0400;
+    uint64_t ino = INO_FIRST;
+    for (int i = 0; i < TOP_FILES; i++)
+        if (top_files[i].kind == kind) {
+            mode = top_files[i].mode;
+            ino = (uint64_t)(INO_FIRST + 1 + i);
+        }
+    if (kind == CONTROL_LEVEL || kind == CONTROL_RANGE || kind == CONTROL_TSV)
+        ino = key_hash(name.data, name.size) >> 2 | UINT64_C(1) << 62;
+    *attr = (struct attr){.ino = ino, .mode = mode, .uid = control->fs->owner, .gid = control->fs->owner_group};
+    uint64_t wall_ns = env_wall_ns(env_posix());
+    attr->mtime = (struct timespec){(time_t)(wall_ns / 1000000000), (long)(wall_ns % 1000000000)};
+    attr->ctime = attr->atime = attr->mtime;
+}
+
+/* Attributes and size of a node of this kind and name; `parent` is its directory's name. With `fresh` a text is made
+ * anew. */
+static plsm_status stat_kind(struct control *control, enum control_kind kind, plsm_slice parent, plsm_slice name,
+                             bool fresh, struct attr *attr, uint64_t *size)
+{
+    struct control_text *text = NULL;
+    struct path key;
+    *size = 0;
+    control_fixed_attr(control, kind, name, attr);
+    if (kind == CONTROL_ENTRY)
+        return range_find(control, parent, name, &key, attr, size);
+    if (!is_text(kind))
+        return kind == CONTROL_NONE ? PLSM_NOT_FOUND : PLSM_OK;
+    TRY(control_text_take(control, kind, name, fresh, &text));
     *size = text->text.size;
-}
-
-plsm_status control_lookup(struct fs *fs, struct attr *attr, uint64_t *size)
-{
-    struct control_text *text = NULL;
-    TRY(take(fs, &text));
-    fill_attr(fs, text, attr, size);
-    control_release(fs, text);
+    attr->mtime =
+        (struct timespec){(time_t)(text->taken_wall_ns / 1000000000), (long)(text->taken_wall_ns % 1000000000)};
+    attr->ctime = attr->atime = attr->mtime;
+    control_text_put(control, text);
     return PLSM_OK;
 }
 
-plsm_status control_stat(struct fs *fs, struct attr *attr, uint64_t *size)
+static plsm_status stat_node(struct control *control, const struct node *node, struct attr *attr, uint64_t *size)
 {
-    mutex_lock(&fs->control_lock);
-    bool there = fs->control_newest != NULL;
-    if (there)
-        fill_attr(fs, fs->control_newest, attr, size);
-    mutex_unlock(&fs->control_lock);
-    return there ? PLSM_OK : control_lookup(fs, attr, size);
+    plsm_slice parent = node->parent ? control_name(node->parent) : slice(NULL, 0);
+    return stat_kind(control, control_kind(control, node), parent, control_name(node), false, attr, size);
 }
 
-struct control_text *control_open(struct fs *fs)
+plsm_status control_stat(struct fs *fs, const char *name, struct attr *attr, uint64_t *size)
 {
-    struct control_text *text = NULL;
-    mutex_lock(&fs->control_lock);
-    if (fs->control_newest && env_now_ns(env_posix()) - fs->control_newest->taken_ns < snapshot_ns) {
-        text = fs->control_newest;
-        text->users++;
+    enum control_kind kind = strcmp(name, CONTROL_STATS) == 0 ? CONTROL_STATS_TEXT : CONTROL_TOP;
+    return stat_kind(fs->control, kind, slice(NULL, 0), slice(NULL, 0), false, attr, size);
+}
+
+/* --- names and attributes ----------------------------------------------------------------------------------------- */
+
+static void reply_error(fuse_req_t req, struct fs *fs, plsm_status status)
+{
+    fuse_reply_err(req, fs_errno(fs, status));
+}
+
+void control_lookup(fuse_req_t req, struct node *parent, const char *name)
+{
+    struct fs *fs = fs_of(req);
+    struct control *control = fs->control;
+    struct fuse_entry_param entry = {0};
+    struct attr attr;
+    uint64_t size = 0;
+    struct node *node = NULL;
+    if (!parent) { /* in the root: .plsm, or .stats */
+        bool top = strcmp(name, CONTROL_DIRECTORY) == 0;
+        node = top ? &control->nodes.root : node_enter(&control->nodes, &control->nodes.root, slice_of("/"), 0);
+    } else if (control_kind(control, parent) == CONTROL_SNAPSHOTS) {
+        snapshots_lookup(req, control, name);
+        return;
+    } else if (is_directory(control_kind(control, parent)) && strlen(name) <= NAME_SIZE_MAX && name[0] != '/') {
+        node = node_enter(&control->nodes, parent, slice_of(name), 0);
+    } else {
+        fuse_reply_err(req, strlen(name) > NAME_SIZE_MAX ? ENAMETOOLONG : ENOENT);
+        return;
     }
-    mutex_unlock(&fs->control_lock);
-    return text || take(fs, &text) == PLSM_OK ? text : NULL;
+    if (!node) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    enum control_kind kind = control_kind(control, node);
+    plsm_slice above = parent ? control_name(parent) : slice(NULL, 0);
+    plsm_status status = stat_kind(control, kind, above, control_name(node), true, &attr, &size);
+    if (status == PLSM_OK) {
+        entry.ino = (fuse_ino_t)((uintptr_t)node | TAG_CONTROL);
+        /* No timeouts for files: each lookup makes a new text, of another size. */
+        entry.entry_timeout = entry.attr_timeout = is_directory(kind) ? CACHE_SECONDS : 0;
+        attr_to_stat(&attr, size, &entry.attr);
+        if (fuse_reply_entry(req, &entry) == 0)
+            return;
+    } else {
+        reply_error(req, fs, status);
+    }
+    control_forget(fs, node, 1);
 }
 
-void control_release(struct fs *fs, struct control_text *text)
+void control_forget(struct fs *fs, struct node *node, uint64_t lookups)
 {
-    mutex_lock(&fs->control_lock);
-    put_locked(text);
-    mutex_unlock(&fs->control_lock);
+    if (node->parent) /* .plsm itself stays */
+        node_forget(&fs->control->nodes, node, lookups);
 }
 
-void control_destroy(struct fs *fs)
+static void reply_attr(fuse_req_t req, struct node *node)
 {
-    put_locked(fs->control_newest);
-    fs->control_newest = NULL;
+    struct fs *fs = fs_of(req);
+    struct attr attr;
+    uint64_t size = 0;
+    struct stat st;
+    plsm_status status = stat_node(fs->control, node, &attr, &size);
+    if (status != PLSM_OK) {
+        reply_error(req, fs, status);
+        return;
+    }
+    attr_to_stat(&attr, size, &st);
+    fuse_reply_attr(req, &st, is_directory(control_kind(fs->control, node)) ? CACHE_SECONDS : 0);
 }
 
-plsm_slice control_read(const struct control_text *text, uint64_t offset, size_t size)
+void control_getattr(fuse_req_t req, struct node *node)
 {
-    if (offset >= text->text.size)
+    reply_attr(req, node);
+}
+
+void control_setattr(fuse_req_t req, struct node *node, int to_set)
+{
+    /* "echo reset > .stats" truncates it, which means nothing. */
+    if (to_set & ~(FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_CTIME | FUSE_SET_ATTR_MTIME))
+        fuse_reply_err(req, EPERM);
+    else
+        reply_attr(req, node);
+}
+
+void control_mkdir(fuse_req_t req, struct node *parent, const char *name)
+{
+    struct control *control = fs_of(req)->control;
+    if (control_kind(control, parent) == CONTROL_SNAPSHOTS)
+        snapshots_mkdir(req, control, name);
+    else
+        fuse_reply_err(req, EPERM);
+}
+
+void control_rmdir(fuse_req_t req, struct node *parent, const char *name)
+{
+    struct control *control = fs_of(req)->control;
+    if (control_kind(control, parent) == CONTROL_SNAPSHOTS)
+        snapshots_rmdir(req, control, name);
+    else
+        fuse_reply_err(req, EPERM);
+}
+
+/* --- open files --------------------------------------------------------------------------------------------------- */
+
+static struct control_handle *handle_of(const struct fuse_file_info *fi)
+{
+    return (struct control_handle *)(uintptr_t)fi->fh;
+}
+
+static void put_handle(struct control *control, struct control_handle *handle)
+{
+    if (atomic_fetch_sub(&handle->users, 1) > 1)
+        return;
+    control_text_put(control, handle->text);
+    control_batch_free(control, handle->batch);
+    control_stream_close(handle->stream);
+    plsm_edit_close(handle->edit);
+    buf_free(&handle->line);
+    mutex_destroy(&handle->lock);
+    mem_free(handle);
+}
+
+static plsm_status open_kind(struct control *control, const struct node *node, struct control_handle *handle,
+                             bool reads)
+{
+    struct path key;
+    struct attr attr;
+    uint64_t size = 0;
+    if (is_text(handle->kind) && reads)
+        return control_text_take(control, handle->kind, control_name(node), false, &handle->text);
+    if (handle->kind == CONTROL_TSV)
+        return control_stream_open(control, control_name(node), &handle->stream);
+    if (handle->kind == CONTROL_ENTRY) {
+        TRY(range_find(control, control_name(node->parent), control_name(node), &key, &attr, &size));
+        return plsm_edit_open(control->fs->db, path_slice(&key), 0, &handle->edit);
+    }
+    return PLSM_OK;
+}
+
+void control_open(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
+{
+    struct fs *fs = fs_of(req);
+    struct control *control = fs->control;
+    struct control_handle *handle = mem_zalloc(sizeof *handle);
+    if (!handle) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    mutex_init(&handle->lock);
+    handle->users = 1;
+    handle->kind = control_kind(control, node);
+    plsm_status status = open_kind(control, node, handle, (fi->flags & O_ACCMODE) != O_WRONLY);
+    fi->fh = (uintptr_t)handle;
+    fi->direct_io = 1; /* what is in it is of this handle alone: nothing to cache */
+    if (status != PLSM_OK)
+        reply_error(req, fs, status);
+    if (status != PLSM_OK || fuse_reply_open(req, fi) != 0)
+        put_handle(control, handle);
+}
+
+static plsm_slice text_at(const struct control_text *text, uint64_t offset, size_t size)
+{
+    if (!text || offset >= text->text.size)
         return slice(NULL, 0);
     size_t left = text->text.size - (size_t)offset;
     return slice(text->text.data + offset, size < left ? size : left);
 }
 
-int control_write(struct fs *fs, plsm_slice data)
+void control_read(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    if (!slice_equal(data, slice_of("reset")) && !slice_equal(data, slice_of("reset\n")))
-        return EINVAL;
+    struct fs *fs = fs_of(req);
+    struct control_handle *handle = handle_of(fi);
+    size_t got = 0;
+    if (!handle->stream && !handle->edit) {
+        plsm_slice text = text_at(handle->text, (uint64_t)offset, size);
+        fuse_reply_buf(req, text.data, text.size);
+        return;
+    }
+    uint8_t *data = mem_alloc(size ? size : 1);
+    plsm_status status = data ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to read a control file");
+    mutex_lock(&handle->lock);
+    if (status == PLSM_OK && handle->stream)
+        status = control_stream_read(handle->stream, (uint64_t)offset, data, size, &got);
+    else if (status == PLSM_OK)
+        status = plsm_edit_read(handle->edit, (uint64_t)offset, data, size, &got);
+    mutex_unlock(&handle->lock);
+    if (status == PLSM_OK)
+        fuse_reply_buf(req, (const char *)data, got);
+    else
+        reply_error(req, fs, status);
+    mem_free(data);
+}
+
+static void reset_statistics(struct fs *fs)
+{
+    struct control *control = fs->control;
     plsm_statistics_reset(fs->db);
     for (int op = 0; op < FS_OP_COUNT; op++)
         histogram_reset(&fs->op_ns[op]);
-    mutex_lock(&fs->control_lock);
-    put_locked(fs->control_newest); /* shows the counters of before */
-    fs->control_newest = NULL;
-    mutex_unlock(&fs->control_lock);
+    _Atomic uint64_t *const counts[] = {&control->count_commands, &control->count_batches, &control->count_changes,
+                                        &control->count_refused,  &control->count_ranges,  &control->count_snapshots};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        atomic_store(counts[i], 0);
+    control_texts_forget(control);
     mutex_lock(&fs->error_lock);
     fs->errors = 0;
     fs->error_last[0] = 0;
     mutex_unlock(&fs->error_lock);
-    return 0;
+}
+
+void control_reset(struct control *control)
+{
+    reset_statistics(control->fs);
+}
+
+void control_write(fuse_req_t req, plsm_slice data, struct fuse_file_info *fi)
+{
+    struct control *control = fs_of(req)->control;
+    struct control_handle *handle = handle_of(fi);
+    if (handle->kind == CONTROL_STATS_TEXT) {
+        if (slice_equal(data, slice_of("reset")) || slice_equal(data, slice_of("reset\n"))) {
+            control_reset(control);
+            fuse_reply_write(req, data.size);
+        } else {
+            fuse_reply_err(req, EINVAL);
+        }
+        return;
+    }
+    atomic_fetch_add(&handle->users, 1);
+    mutex_lock(&handle->lock);
+    if (handle->kind == CONTROL_CTL)
+        control_command_write(control, handle, req, data);
+    else if (handle->kind == CONTROL_BATCH)
+        control_batch_write(control, handle, req, data);
+    else
+        fuse_reply_err(req, EBADF);
+    mutex_unlock(&handle->lock);
+    put_handle(control, handle);
+}
+
+static void finish_written(fuse_req_t req, struct fuse_file_info *fi, plsm_durability durability)
+{
+    struct control *control = fs_of(req)->control;
+    struct control_handle *handle = handle_of(fi);
+    atomic_fetch_add(&handle->users, 1);
+    mutex_lock(&handle->lock);
+    if (handle->kind == CONTROL_CTL)
+        control_command_flush(control, handle, req);
+    else if (handle->kind == CONTROL_BATCH)
+        control_batch_commit(control, handle, req, durability);
+    else
+        fuse_reply_err(req, 0);
+    mutex_unlock(&handle->lock);
+    put_handle(control, handle);
+}
+
+void control_flush(fuse_req_t req, struct fuse_file_info *fi)
+{
+    finish_written(req, fi, PLSM_NONE);
+}
+
+void control_fsync(fuse_req_t req, struct fuse_file_info *fi)
+{
+    finish_written(req, fi, PLSM_SYNC);
+}
+
+void control_release(fuse_req_t req, struct fuse_file_info *fi)
+{
+    put_handle(fs_of(req)->control, handle_of(fi));
+    fuse_reply_err(req, 0);
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static void queue_init(struct queue *queue)
+{
+    mutex_init(&queue->lock);
+    condition_init(&queue->wake);
+    queue->last = &queue->first;
+}
+
+static void queue_stop(struct queue *queue)
+{
+    mutex_lock(&queue->lock);
+    queue->stop = true;
+    condition_signal(&queue->wake);
+    mutex_unlock(&queue->lock);
+    env_thread_join(queue->thread);
+    queue->thread = NULL;
+}
+
+static void queue_destroy(struct queue *queue)
+{
+    mutex_destroy(&queue->lock);
+    condition_destroy(&queue->wake);
+}
+
+plsm_status control_create(struct fs *fs)
+{
+    struct control *control = mem_zalloc(sizeof *control);
+    if (!control)
+        return fail(PLSM_NO_MEMORY, "no memory for the control surface");
+    plsm_status status = node_table_init(&control->nodes);
+    if (status != PLSM_OK) {
+        mem_free(control);
+        return status;
+    }
+    control->fs = fs;
+    mutex_init(&control->lock);
+    queue_init(&control->commands);
+    control->commands.waiting_max = COMMANDS_WAITING_MAX;
+    queue_init(&control->kernel);
+    fs->control = control;
+    return PLSM_OK;
+}
+
+plsm_status control_start(struct fs *fs)
+{
+    struct control *control = fs->control;
+    TRY(env_thread_start(env_posix(), control_run_kernel, control, &control->kernel.thread));
+    return env_thread_start(env_posix(), control_run_commands, control, &control->commands.thread);
+}
+
+void control_stop(struct fs *fs)
+{
+    queue_stop(&fs->control->commands);
+    queue_stop(&fs->control->kernel);
+}
+
+void control_destroy(struct fs *fs)
+{
+    struct control *control = fs->control;
+    if (!control)
+        return;
+    control_texts_forget(control);
+    control_levels_free(control);
+    snapshots_free(control);
+    for (int i = 0; i < RESULTS; i++)
+        mem_free(control->results[i]);
+    node_table_destroy(&control->nodes);
+    queue_destroy(&control->commands);
+    queue_destroy(&control->kernel);
+    mutex_destroy(&control->lock);
+    mem_free(control);
+    fs->control = NULL;
 }

@@ -1,35 +1,63 @@
-/* The control file .stats in the root: one "name value" per line, from the store and from this mount. Writing "reset"
- * into it zeroes the counters.
+/* The control surface: .stats and .plsm in the root of the mount.
  *
- * Its text is taken as a snapshot at each lookup, so that stat tells the exact size of what a following open reads (tar
- * and rsync rely on it); an open takes over that snapshot when it is younger than SNAPSHOT_NS. It belongs to whoever
- * mounted, mode 0600; the kernel checks that. Its name and `.plsm` are reserved. Thread-safe, no lock needed. */
+ *   .stats               statistics, a "name value" per line; writing "reset" zeroes the counters
+ *   .plsm/stats.json     the same as one JSON object
+ *   .plsm/metrics        the same in the text format of OpenMetrics
+ *   .plsm/ctl            commands, one per line: flush, compact [FROM [TO]], retrain [all], reset. The write returns
+ *                     when
+ *                        they are done. Reading it lists them and how the last ones went
+ *   .plsm/batch          changes (base/changes.h), committed together by each close; reading it tells the format
+ *   .plsm/batch.error    why the last batch was refused; empty: it was not
+ *   .plsm/levels/        what the analyzers see: levels and each run, as text and JSON
+ *   .plsm/range/A..B/    the keys in [A, B), each a read-only file; an empty bound is open
+ *   .plsm/range/A..B.tsv the same as records, as `plsm dump` writes them, of one moment
+ *   .plsm/snapshots/     mkdir NAME takes a snapshot, rmdir drops it; inside is the mount, read-only, as it was then.
+ *                        They last until the file system is unmounted
+ *
+ * The two names are reserved: making, removing and renaming them is EPERM. Listings of the root leave them out unless
+ * the mount has show_control. They belong to whoever mounted, modes 0400 to 0700, so that nobody else but root gets at
+ * them, also with allow_other.
+ *
+ * Texts are made at lookup, so that stat tells the exact size of what a following open reads (tar and rsync rely on
+ * it);
+ * an open takes over that text while it is younger than a second. What reads from them bypasses the kernel's cache.
+ * The size of a .tsv is not known in advance: it shows as 0, and is read to its end.
+ *
+ * Names in range/ are escaped: in the name of an entry "/" is %2F, "%" is %25, NUL is %00, "." and ".." as a whole are
+ * %2E and %2E%2E. What is then over 255 bytes is cut, and ends in %~ and 16 hexadecimal digits, a hash of the key.
+ * In bounds any byte may be written as %XX. "." must be where a bound holds "..", and in a final ".tsv" of the bound
+ * TO.
+ * "%00.." is everything.
+ *
+ * Threads: anything here may be called by any thread of the loop. What takes long runs in threads of its own, which
+ * answer the request when it is done: commands of ctl one after the other in one, messages to the kernel (fs/commit.h)
+ * in another. */
 #ifndef FS_CONTROL_H
 #define FS_CONTROL_H
 
-#include <stddef.h>
 #include <stdint.h>
 
 #include "fs/attr.h"
 #include "fs/fs.h"
 
+struct fuse_lowlevel_ops;
+
 #define CONTROL_STATS ".stats"
 #define CONTROL_DIRECTORY ".plsm"
-/* The kernel's identifier of the control file: no node has this address. */
-enum { CONTROL_NODE = 2, CONTROL_INO = 2 };
 
-/* Takes a snapshot and gives the attributes that show it. PLSM_NO_MEMORY. */
-plsm_status control_lookup(struct fs *fs, struct attr *attr, uint64_t *size);
-/* The attributes for the newest snapshot. */
-plsm_status control_stat(struct fs *fs, struct attr *attr, uint64_t *size);
-/* A handle; NULL: no memory. Close it with control_release (accepts NULL). */
-struct control_text *control_open(struct fs *fs);
-void control_release(struct fs *fs, struct control_text *text);
-/* What is at `offset`, up to `size` bytes; valid until the handle is released. */
-plsm_slice control_read(const struct control_text *text, uint64_t offset, size_t size);
-/* At the end: frees the newest snapshot. */
+/* Before the session is made; PLSM_NO_MEMORY. */
+plsm_status control_create(struct fs *fs);
+/* Starts its threads. */
+plsm_status control_start(struct fs *fs);
+/* Ends them, when the loop has ended: what waits is refused. Accepts what was never started. */
+void control_stop(struct fs *fs);
+/* Frees everything; the snapshots with it. */
 void control_destroy(struct fs *fs);
-/* 0, or EINVAL for anything but "reset". */
-int control_write(struct fs *fs, plsm_slice data);
+
+/* Attributes and size of one of the two names, for listings. */
+plsm_status control_stat(struct fs *fs, const char *name, struct attr *attr, uint64_t *size);
+
+/* The operations of a mount, with those on control nodes sent here, and all others to `inner`. One mount a process. */
+struct fuse_lowlevel_ops control_route(const struct fuse_lowlevel_ops *inner);
 
 #endif

@@ -35,7 +35,7 @@ size_t component_start(plsm_slice directory)
 /* Looks up entry->key as a directory: its own entry, or any key below it. */
 static plsm_status find_directory(struct fs *fs, struct entry *entry, plsm_value *value)
 {
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
     plsm_slice key = path_slice(&entry->key);
     bool below = false;
     entry->node_flags = NODE_DIRECTORY;
@@ -46,7 +46,7 @@ static plsm_status find_directory(struct fs *fs, struct entry *entry, plsm_value
         return inode_decode(fs, key, value->meta, true, &entry->attr);
     }
     if (status == PLSM_NOT_FOUND)
-        status = plsm_has_prefix(fs->db, NULL, key, &below);
+        status = plsm_has_prefix(fs->db, &options, key, &below);
     if (status == PLSM_OK && !below)
         return PLSM_NOT_FOUND;
     entry->node_flags |= NODE_IMPLIED;
@@ -58,7 +58,7 @@ static plsm_status find_directory(struct fs *fs, struct entry *entry, plsm_value
 /* Looks up entry->key as a file, then as a directory. */
 static plsm_status find_plain(struct fs *fs, struct entry *entry, enum name_kind kind, plsm_value *value)
 {
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
     plsm_slice key = path_slice(&entry->key);
     plsm_status status = PLSM_OK;
     if (key.size > entry->parent_size) {
@@ -88,7 +88,7 @@ static plsm_status find_plain(struct fs *fs, struct entry *entry, enum name_kind
 plsm_status entry_exists(struct fs *fs, plsm_slice key, bool *exists)
 {
     plsm_value value = {0};
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
     plsm_status status = plsm_get(fs->db, &options, key, &value);
     plsm_value_free(&value);
     *exists = status == PLSM_OK;
@@ -102,7 +102,7 @@ static plsm_status find_piece(struct fs *fs, struct entry *entry)
     size_t start = component_start(key);
     uint8_t end[PLSM_KEY_MAX];
     plsm_iterator *it = NULL;
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
     plsm_status status = PLSM_OK;
     bool found = false;
     TRY(plsm_iterator_create(fs->db, &options, key, prefix_end(key, end), &it));
@@ -150,7 +150,7 @@ static bool is_canonical(plsm_slice directory, const struct raw_name *raw, plsm_
 static plsm_status find_value(struct fs *fs, struct entry *entry, plsm_value *value)
 {
     plsm_slice key = path_slice(&entry->key);
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
     if (key.size == 0 || entry->key.bytes[key.size - 1] != '/')
         return PLSM_NOT_FOUND;
     TRY(plsm_get(fs->db, &options, key, value));
@@ -196,7 +196,7 @@ plsm_status entry_empty_directory(struct fs *fs, plsm_slice key, bool *empty)
 {
     uint8_t end[PLSM_KEY_MAX];
     plsm_iterator *it = NULL;
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
     TRY(plsm_iterator_create(fs->db, &options, key, prefix_end(key, end), &it));
     plsm_iterator_first(it);
     if (plsm_iterator_valid(it) && slice_equal(plsm_iterator_key(it), key) && plsm_iterator_size(it) == 0)

@@ -6,7 +6,6 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
-#include "fs/control.h"
 #include "fs/file.h"
 #include "fs/ops.h"
 #include "fs/push.h"
@@ -115,20 +114,6 @@ static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
     return 0;
 }
 
-static void open_control(fuse_req_t req, struct fs *fs, struct fuse_file_info *fi)
-{
-    struct control_text *text = control_open(fs);
-    if (!text) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    fi->fh = (uintptr_t)text;
-    fi->direct_io = 1; /* each open has a text of its own: nothing to cache */
-    fi->noflush = 1;
-    if (fuse_reply_open(req, fi) != 0)
-        control_release(fs, text);
-}
-
 /* After a failed write to the disk. Told at the open: what a close tells many programs do not hear. */
 static bool turned_read_only(struct fs *fs)
 {
@@ -142,10 +127,6 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct fs *fs = fs_of(req);
     struct inode *inode = NULL;
     int error = 0;
-    if (ino == CONTROL_NODE) {
-        open_control(req, fs, fi);
-        return;
-    }
     struct node *node = node_of(fs, ino);
     bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
     tree_share(&fs->nodes);
@@ -196,11 +177,6 @@ plsm_status read_content(struct fs *fs, struct inode *inode, uint64_t offset, vo
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    if (ino == CONTROL_NODE) {
-        plsm_slice text = control_read((struct control_text *)(uintptr_t)fi->fh, (uint64_t)offset, size);
-        fuse_reply_buf(req, text.data, text.size);
-        return;
-    }
     struct inode *inode = inode_of(fi);
     size_t got = 0;
     /* From memory of the transport a reply is not copied once more. */
@@ -235,22 +211,9 @@ plsm_status write_content(struct fs *fs, struct inode *inode, uint64_t offset, c
     return status == PLSM_OK ? inode_changed(fs, inode) : status;
 }
 
-static void write_control(fuse_req_t req, struct fs *fs, plsm_slice data)
-{
-    int error = control_write(fs, data);
-    if (error)
-        fuse_reply_err(req, error);
-    else
-        fuse_reply_write(req, data.size);
-}
-
 void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    if (ino == CONTROL_NODE) {
-        write_control(req, fs, slice(data, size));
-        return;
-    }
     if (size > PLSM_VALUE_MAX || (uint64_t)offset > PLSM_VALUE_MAX - size) {
         fuse_reply_err(req, EFBIG); /* not a failed write: what was written before stays and is published */
         return;
@@ -271,10 +234,6 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
     plsm_status status = PLSM_OK;
-    if (ino == CONTROL_NODE) {
-        fuse_reply_err(req, 0);
-        return;
-    }
     if (fs->options.publish_write) {
         fuse_reply_err(req, ENOSYS); /* writes have told all: the kernel does not ask again */
         return;
@@ -293,25 +252,17 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    if (ino == CONTROL_NODE)
-        control_release(fs_of(req), (struct control_text *)(uintptr_t)fi->fh);
-    else
-        close_handle(fs_of(req), inode_of(fi), (fi->flags & O_ACCMODE) != O_RDONLY);
+    close_handle(fs_of(req), inode_of(fi), (fi->flags & O_ACCMODE) != O_RDONLY);
     fuse_reply_err(req, 0);
 }
 
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    plsm_status status = PLSM_OK;
-    if (ino == CONTROL_NODE) {
-        fuse_reply_err(req, 0);
-        return;
-    }
     struct inode *inode = inode_of(fi);
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);
-    status = inode_publish(fs, inode);
+    plsm_status status = inode_publish(fs, inode);
     mutex_unlock(&inode->lock);
     tree_unshare(&fs->nodes);
     if (status == PLSM_OK)

@@ -14,7 +14,7 @@
 
 struct fuse_session;
 struct transport;
-struct control_text;
+struct control;
 struct env_thread;
 struct sync_waiter;
 
@@ -54,8 +54,14 @@ struct fs {
     condition ticker_wake;
     bool ticker_stop;
 
-    mutex control_lock;
-    struct control_text *control_newest; /* control lock */
+    struct control *control; /* fs/control.h */
+    struct absent *absent;   /* fs/commit.h */
+
+    /* Of a view of a snapshot (fs/control_snapshot.c), which is a file system in this one; 0 and NULL otherwise. */
+    struct fs *mount;              /* that it is in */
+    const plsm_snapshot *snapshot; /* what it shows */
+    uintptr_t tag;                 /* added to the addresses of its nodes in the kernel's identifiers */
+    uint64_t ino_mask;             /* over its inode numbers, so that they differ from those of the same files now */
 
     /* the thread that syncs (fs/sync.h) */
     mutex sync_lock;

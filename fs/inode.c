@@ -113,7 +113,7 @@ void inode_destroy_all(struct fs *fs)
 
 void inode_default(const struct fs *fs, plsm_slice key, bool directory, struct attr *attr)
 {
-    *attr = (struct attr){.ino = key_hash(key.data, key.size) | ino_unassigned,
+    *attr = (struct attr){.ino = (key_hash(key.data, key.size) | ino_unassigned) ^ fs->ino_mask,
                           .mode = directory ? fs->default_directory_mode : fs->default_file_mode,
                           .uid = fs->default_uid,
                           .gid = fs->default_gid};
@@ -138,6 +138,7 @@ plsm_status inode_decode(const struct fs *fs, plsm_slice key, plsm_slice meta, b
     if (meta.size == 0)
         return PLSM_OK;
     plsm_status status = attr_decode(meta, attr);
+    attr->ino ^= fs->ino_mask;
     if (status == PLSM_OK && (bool)S_ISDIR(attr->mode) != directory)
         status = fail(PLSM_CORRUPT, "mode %o does not belong to a %s", attr->mode, directory ? "directory" : "file");
     if (status != PLSM_OK)
@@ -149,7 +150,7 @@ plsm_status inode_decode(const struct fs *fs, plsm_slice key, plsm_slice meta, b
 plsm_status inode_read_entry(struct fs *fs, const struct node *node, bool no_value, plsm_value *value)
 {
     struct path path;
-    plsm_read_options options = {.no_value = no_value};
+    plsm_read_options options = {.snapshot = fs->snapshot, .no_value = no_value};
     if (node_is_shared(node))
         return plsm_get_shared(fs->db, &options, node_shared(node), value);
     if (!node->parent) {
@@ -189,7 +190,7 @@ static plsm_status read_attributes(struct fs *fs, const struct node *node, struc
         *size = value.size;
     }
     if (status == PLSM_OK && !node->parent)
-        attr->ino = 1;
+        attr->ino = 1 ^ fs->ino_mask;
     plsm_value_free(&value);
     return status;
 }

@@ -63,7 +63,7 @@ uint32_t count_directories(struct fs *fs, const struct node *node)
     struct path path;
     uint8_t end[PLSM_KEY_MAX];
     plsm_iterator *it = NULL;
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
     uint32_t count = 1;
     if ((node->flags & (NODE_DIRECTORY | NODE_SYNTHETIC | NODE_GONE)) != NODE_DIRECTORY ||
         node_path(node, &path) != PLSM_OK)
@@ -166,10 +166,6 @@ void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
 {
     struct fs *fs = fs_of(req);
     struct fuse_entry_param reply = {0};
-    if (ino == CONTROL_NODE) {
-        fuse_reply_err(req, EPERM);
-        return;
-    }
     tree_exclude(&fs->nodes);
     int error = add_name(fs, node_of(fs, ino), node_of(fs, parent), name, &reply);
     tree_unexclude(&fs->nodes);

@@ -135,7 +135,7 @@ static void set_mark(struct listing *listing, uint64_t cookie, plsm_slice resume
 static plsm_status told_before(struct scan *scan, plsm_slice key, size_t cut, bool *told)
 {
     plsm_iterator *it = NULL;
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = scan->fs->snapshot, .no_value = true};
     size_t start = component_start(path_slice(&scan->directory));
     plsm_status status = PLSM_OK;
     *told = false;
@@ -246,7 +246,7 @@ static plsm_status scan_open(struct scan *scan, plsm_slice from)
 {
     uint8_t end[PLSM_KEY_MAX];
     plsm_slice directory = path_slice(&scan->directory);
-    plsm_read_options options = {.no_value = true};
+    plsm_read_options options = {.snapshot = scan->fs->snapshot, .no_value = true};
     TRY(plsm_iterator_create(scan->fs->db, &options, directory, prefix_end(directory, end), &scan->it));
     if (from.size == 0) {
         plsm_iterator_first(scan->it);
@@ -316,17 +316,17 @@ static int add_listed(struct answer *answer, const struct scan *scan, uint64_t c
     return 0;
 }
 
-/* The entries that are not in the store, by cookie: ".", "..", and .stats where it shows. */
+/* The entries that are not in the store, by cookie: ".", "..", .stats and .plsm where they show. */
 static int add_dots(struct answer *answer, uint64_t *cookie, uint64_t dots, bool *room)
 {
-    static const char *const names[] = {".", "..", CONTROL_STATS};
+    static const char *const names[] = {".", "..", CONTROL_STATS, CONTROL_DIRECTORY};
     for (; *cookie < dots && *room; *cookie += *room) {
         struct fuse_entry_param entry = {0}; /* no identifier: the kernel does not take these in */
         struct node *node = *cookie == 1 && answer->node->parent ? answer->node->parent : answer->node;
         struct attr attr;
         uint64_t size = 0;
-        plsm_status status =
-            *cookie == 2 ? control_stat(answer->fs, &attr, &size) : inode_stat(answer->fs, node, &attr, &size);
+        plsm_status status = *cookie >= 2 ? control_stat(answer->fs, names[*cookie], &attr, &size)
+                                          : inode_stat(answer->fs, node, &attr, &size);
         if (status == PLSM_NOT_FOUND) /* listed after it was removed: empty */
             return ENOENT;
         if (status != PLSM_OK)
@@ -340,7 +340,7 @@ static int add_dots(struct answer *answer, uint64_t *cookie, uint64_t dots, bool
 /* Fills the answer from `cookie` on; the listing is locked and the tree lock shared. */
 static int fill_answer(struct answer *answer, struct listing *listing, uint64_t cookie, struct scan *scan)
 {
-    uint64_t dots = 2 + (!answer->node->parent && answer->fs->options.show_control);
+    uint64_t dots = !answer->node->parent && answer->fs->options.show_control ? 4 : 2;
     bool room = true, found = true;
     if (answer->node->flags & NODE_GONE)
         return 0;
@@ -370,12 +370,12 @@ static int fill_answer(struct answer *answer, struct listing *listing, uint64_t 
     return error ? error : fs_errno(answer->fs, status);
 }
 
-static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi, bool plus)
+void list_directory(struct fs *fs, fuse_req_t req, struct node *node, size_t size, off_t offset,
+                    struct fuse_file_info *fi, bool plus)
 {
-    struct fs *fs = fs_of(req);
     struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
     struct answer answer = {
-        .req = req, .fs = fs, .node = node_of(fs, ino), .plus = plus, .data = mem_alloc(size), .capacity = size};
+        .req = req, .fs = fs, .node = node, .plus = plus, .data = mem_alloc(size), .capacity = size};
     struct scan *scan = mem_zalloc(sizeof *scan);
     int error = ENOMEM;
     if (answer.data && scan) {
@@ -397,12 +397,12 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, stru
 
 void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    list(req, ino, size, offset, fi, false);
+    list_directory(fs_of(req), req, node_of(fs_of(req), ino), size, offset, fi, false);
 }
 
 void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    list(req, ino, size, offset, fi, true);
+    list_directory(fs_of(req), req, node_of(fs_of(req), ino), size, offset, fi, true);
 }
 
 static void free_listing(struct listing *listing)

@@ -5,7 +5,8 @@
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/error.h"
-#include "fs/control.h"
+#include "fs/commit.h"
+#include "fs/inode.h"
 #include "fs/link.h"
 #include "fs/ops.h"
 #include "fs/xattr.h"
@@ -47,25 +48,10 @@ int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *st
         atomic_store(&fs->expires, true);
     }
     *out = (struct fuse_entry_param){
-        .ino = (fuse_ino_t)(uintptr_t)node, .attr_timeout = seconds, .entry_timeout = seconds};
+        .ino = node_ino(fs, node), .attr_timeout = seconds, .entry_timeout = seconds};
     attr.other_names += count_directories(fs, node);
     attr_to_stat(&attr, size, &out->attr);
     return 0;
-}
-
-static void lookup_control(fuse_req_t req, struct fs *fs)
-{
-    struct attr attr;
-    uint64_t size = 0;
-    plsm_status status = control_lookup(fs, &attr, &size);
-    if (status != PLSM_OK) {
-        fuse_reply_err(req, fs_errno(fs, status));
-        return;
-    }
-    /* No timeouts: each lookup takes a new snapshot, of another size. */
-    struct fuse_entry_param entry = {.ino = CONTROL_NODE};
-    attr_to_stat(&attr, size, &entry.attr);
-    fuse_reply_entry(req, &entry);
 }
 
 void fs_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
@@ -74,13 +60,11 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
     struct node *parent = node_of(fs, parent_ino);
     struct entry entry;
     struct fuse_entry_param reply = {.entry_timeout = CACHE_SECONDS};
-    if (name_reserved(parent, name) && strcmp(name, CONTROL_STATS) == 0) {
-        lookup_control(req, fs);
-        return;
-    }
     tree_share(&fs->nodes);
     struct stored_entry stored = {.publications = publications_in(fs, parent)};
     int error = entry_find(fs, parent, name, &entry, NULL);
+    if (error == ENOENT)
+        absent_note(fs, parent, slice_of(name));
     if (!error) {
         stored.piece = entry_piece(&entry);
         stored.node_flags = entry.node_flags;
@@ -98,7 +82,7 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 
 void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
 {
-    if (ino != CONTROL_NODE && ino != FUSE_ROOT_ID)
+    if (ino != FUSE_ROOT_ID)
         inode_forget(fs_of(req), node_of(fs_of(req), ino), lookups);
     fuse_reply_none(req);
 }
@@ -106,7 +90,7 @@ void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
 void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
     for (size_t i = 0; i < count; i++)
-        if (forgets[i].ino != CONTROL_NODE && forgets[i].ino != FUSE_ROOT_ID)
+        if (forgets[i].ino != FUSE_ROOT_ID)
             inode_forget(fs_of(req), node_of(fs_of(req), forgets[i].ino), forgets[i].nlookup);
     fuse_reply_none(req);
 }
@@ -115,27 +99,22 @@ static void reply_attr(fuse_req_t req, struct fs *fs, const struct node *node, c
 {
     struct stat st;
     attr_to_stat(attr, size, &st);
-    if (node && node->flags & NODE_GONE)
+    if (node->flags & NODE_GONE)
         st.st_nlink = 0;
-    fuse_reply_attr(req, &st, node ? cache_seconds(fs, node, attr) : 0);
+    fuse_reply_attr(req, &st, cache_seconds(fs, node, attr));
 }
 
 void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    struct node *node = ino == CONTROL_NODE ? NULL : node_of(fs, ino);
+    struct node *node = node_of(fs, ino);
     struct attr attr;
     uint64_t size = 0;
-    plsm_status status = PLSM_OK;
-    if (!node) {
-        status = control_stat(fs, &attr, &size);
-    } else {
-        tree_share(&fs->nodes);
-        status = inode_stat(fs, node, &attr, &size);
-        if (status == PLSM_OK)
-            attr.other_names += count_directories(fs, node);
-        tree_unshare(&fs->nodes);
-    }
+    tree_share(&fs->nodes);
+    plsm_status status = inode_stat(fs, node, &attr, &size);
+    if (status == PLSM_OK)
+        attr.other_names += count_directories(fs, node);
+    tree_unshare(&fs->nodes);
     if (status == PLSM_OK)
         reply_attr(req, fs, node, &attr, size);
     else
@@ -216,16 +195,6 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
     struct fs *fs = fs_of(req);
     struct attr attr;
     uint64_t size = 0;
-    if (ino == CONTROL_NODE) { /* "echo reset > .stats" truncates it, which means nothing */
-        int error = to_set & ~(FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_CTIME | FUSE_SET_ATTR_MTIME) ? EPERM : 0;
-        if (!error)
-            error = fs_errno(fs, control_stat(fs, &attr, &size));
-        if (error)
-            fuse_reply_err(req, error);
-        else
-            reply_attr(req, fs, NULL, &attr, size);
-        return;
-    }
     struct node *node = node_of(fs, ino);
     int error = ENOMEM;
     tree_share(&fs->nodes);

@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/error.h"
+#include "fs/commit.h"
 #include "fs/control.h"
 #include "fs/inode.h"
 #include "fs/mountpoint.h"
@@ -167,6 +168,8 @@ static plsm_status start(struct fs *fs, char **store_path, char **mount_path)
     }
     TRY(open_store(fs));
     TRY(node_table_init(&fs->nodes));
+    TRY(absent_create(&fs->absent));
+    TRY(control_create(fs));
     TRY(make_root(fs));
     TRY(make_session(fs));
     fs->options.transport.init_flags = session_init_flags();
@@ -219,12 +222,12 @@ static void tear_down(struct fs *fs)
     transport_destroy(fs->transport);
     if (fs->session)
         fuse_session_destroy(fs->session);
+    control_destroy(fs);
+    absent_destroy(fs->absent);
     inode_destroy_all(fs);
     node_table_destroy(&fs->nodes);
-    control_destroy(fs);
     mutex_destroy(&fs->ticker_lock);
     condition_destroy(&fs->ticker_wake);
-    mutex_destroy(&fs->control_lock);
     mutex_destroy(&fs->error_lock);
     mutex_destroy(&fs->sync_lock);
     condition_destroy(&fs->sync_wake);
@@ -256,7 +259,6 @@ static int run(struct mount_options *options, int pipe_fd)
     set_defaults(fs, options);
     mutex_init(&fs->ticker_lock);
     condition_init(&fs->ticker_wake);
-    mutex_init(&fs->control_lock);
     mutex_init(&fs->error_lock);
     mutex_init(&fs->sync_lock);
     condition_init(&fs->sync_wake);

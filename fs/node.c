@@ -210,6 +210,16 @@ struct node *node_find(struct node_table *table, struct node *parent, plsm_slice
     return node;
 }
 
+struct node *node_hold(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags)
+{
+    mutex_lock(&table->lock);
+    struct node *node = parent->children ? find(table, parent, piece, flags, hash_of(parent, piece, flags)) : NULL;
+    if (node)
+        node->lookups++;
+    mutex_unlock(&table->lock);
+    return node;
+}
+
 void node_release_locked(struct node_table *table, struct node *node)
 {
     while (node->parent && node->lookups == 0 && node->children == 0 && !node->inode) {

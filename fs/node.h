@@ -94,6 +94,9 @@ struct node *node_enter(struct node_table *table, struct node *parent, plsm_slic
 /* Of `flags` only NODE_SYNTHETIC counts. NULL: the kernel does not know it. Needs the exclusive tree lock, under
  * which the result stays valid. */
 struct node *node_find(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
+/* As node_find, and counts one lookup, so that it stays also when the kernel forgets it meanwhile. Give it back with
+ * inode_forget. Needs the tree lock. */
+struct node *node_hold(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
 /* Frees a node that is in no table and that nothing holds. */
 void node_free(struct node *node);

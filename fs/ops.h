@@ -8,7 +8,8 @@
 #include "fs/entry.h"
 #include "fs/fs.h"
 
-/* How long the kernel may keep names and attributes: all changes come through it, so for ever; but for what expires. */
+/* How long the kernel may keep names and attributes: it makes all changes itself or is told of them (fs/commit.h), but
+ * for what expires. */
 #define CACHE_SECONDS 86400.0
 
 static inline struct fs *fs_of(fuse_req_t req)
@@ -16,9 +17,16 @@ static inline struct fs *fs_of(fuse_req_t req)
     return fuse_req_userdata(req);
 }
 
+/* The kernel's identifiers of nodes: 1 for the root, otherwise the address, to which the two lowest bits are added:
+ * none for the nodes of the mount, TAG_CONTROL or TAG_VIEW for those below .plsm (fs/control.h). */
+enum { TAG_CONTROL = 1, TAG_VIEW = 2, TAG_MASK = 3 };
 static inline struct node *node_of(struct fs *fs, fuse_ino_t ino)
 {
-    return ino == FUSE_ROOT_ID ? &fs->nodes.root : (struct node *)(uintptr_t)ino;
+    return ino == FUSE_ROOT_ID ? &fs->nodes.root : (struct node *)((uintptr_t)ino & ~(uintptr_t)TAG_MASK);
+}
+static inline fuse_ino_t node_ino(const struct fs *fs, const struct node *node)
+{
+    return node == &fs->nodes.root && !fs->tag ? FUSE_ROOT_ID : (fuse_ino_t)((uintptr_t)node | fs->tag);
 }
 
 /* fs/lookup.c */
@@ -71,6 +79,10 @@ void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
 void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+
+/* As fs_readdir and fs_readdirplus, of a directory of any view. */
+void list_directory(struct fs *fs, fuse_req_t req, struct node *node, size_t size, off_t offset,
+                    struct fuse_file_info *fi, bool plus);
 
 /* --- shared between them ------------------------------------------------------------------------------------------ */
 

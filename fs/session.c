@@ -15,6 +15,7 @@
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/error.h"
+#include "fs/control.h"
 #include "fs/inode.h"
 #include "fs/ops.h"
 #include "fs/readahead.h"
@@ -67,6 +68,7 @@ static void note_error(struct fs *fs, plsm_status status)
 int fs_errno(struct fs *fs, plsm_status status)
 {
     int error = (unsigned)status < PLSM_STATUS_COUNT ? errnos[status] : EIO;
+    fs = fs->mount ? fs->mount : fs; /* where .stats tells it */
     if (error == EIO || error == ENOMEM)
         note_error(fs, status);
     return error;
@@ -176,7 +178,7 @@ struct fuse_lowlevel_ops session_operations(bool xattr)
         chosen.listxattr = NULL;
         chosen.removexattr = NULL;
     }
-    return chosen;
+    return control_route(&chosen);
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -246,6 +248,7 @@ static plsm_status begin(struct fs *fs, struct env_thread **ticker, struct env_t
 {
     TRY(transport_open(fs->transport));
     TRY(env_thread_start(env_posix(), inode_ticker, fs, ticker));
+    TRY(control_start(fs));
     TRY(env_thread_start(env_posix(), wait_for_signal, fs, signals));
     return transport_start(fs->transport);
 }
@@ -265,6 +268,7 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
         kill(getpid(), SIGTERM);
         env_thread_join(signals);
     }
+    control_stop(fs);
     mutex_lock(&fs->ticker_lock);
     fs->ticker_stop = true;
     condition_signal(&fs->ticker_wake);

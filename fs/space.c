@@ -13,7 +13,6 @@
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/error.h"
-#include "fs/control.h"
 #include "fs/file.h"
 #include "fs/ops.h"
 #include "fs/xattr.h"
@@ -81,7 +80,7 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
     struct fs *fs = fs_of(req);
     int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
     int error = 0;
-    if (ino == CONTROL_NODE || mode & ~known)
+    if (mode & ~known)
         error = EOPNOTSUPP;
     else if (offset < 0 || length <= 0)
         error = EINVAL;
@@ -132,9 +131,6 @@ void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
     int error = 0;
     if (offset < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
         error = offset < 0 ? ENXIO : EINVAL;
-    } else if (ino == CONTROL_NODE) {
-        plsm_slice text = control_read((struct control_text *)(uintptr_t)fi->fh, 0, SIZE_MAX);
-        error = seek_dense((uint64_t)offset, text.size, whence == SEEK_HOLE, &found);
     } else {
         struct inode *inode = inode_of(fi);
         tree_share(&fs->nodes);
@@ -256,9 +252,7 @@ void fs_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset, 
     struct fs *fs = fs_of(req);
     uint64_t done = 0;
     int error = 0;
-    if (from_ino == CONTROL_NODE || to_ino == CONTROL_NODE)
-        error = EOPNOTSUPP; /* the kernel copies */
-    else if (flags || from_offset < 0 || to_offset < 0)
+    if (flags || from_offset < 0 || to_offset < 0)
         error = EINVAL;
     else if ((uint64_t)to_offset >= PLSM_VALUE_MAX)
         error = EFBIG;

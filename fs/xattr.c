@@ -6,7 +6,6 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
-#include "fs/control.h"
 #include "fs/ops.h"
 #include "base/banned.h"
 
@@ -123,7 +122,7 @@ static int begin_change(struct fs *fs, fuse_ino_t ino, const char *name, struct 
     *out = NULL;
     if (error)
         return error;
-    if (ino == CONTROL_NODE || starts_with(name, XATTR_VIRTUAL_PREFIX))
+    if (starts_with(name, XATTR_VIRTUAL_PREFIX))
         return EPERM;
     struct node *node = node_of(fs, ino);
     if (node->flags & (NODE_SYNTHETIC | NODE_VALUE))
@@ -285,8 +284,6 @@ void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
     plsm_value value = {0};
     uint64_t id = 0;
     int error = check_name(name);
-    if (!error && ino == CONTROL_NODE)
-        error = ENODATA;
     if (error) {
         fuse_reply_err(req, error);
         return;
@@ -330,15 +327,12 @@ void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
     struct fs *fs = fs_of(req);
     struct name_list list = {.by_root = fuse_req_ctx(req)->uid == 0};
-    plsm_status status = PLSM_OK;
     uint64_t id = 0;
-    if (ino != CONTROL_NODE) {
-        tree_share(&fs->nodes);
-        status = id_of(fs, node_of(fs, ino), &id);
-        if (status == PLSM_OK && id)
-            status = each_record(fs, id, add_name, &list);
-        tree_unshare(&fs->nodes);
-    }
+    tree_share(&fs->nodes);
+    plsm_status status = id_of(fs, node_of(fs, ino), &id);
+    if (status == PLSM_OK && id)
+        status = each_record(fs, id, add_name, &list);
+    tree_unshare(&fs->nodes);
     if (status == PLSM_OK)
         reply_bytes(req, slice(list.names.data, list.names.size), size);
     else

@@ -231,3 +231,18 @@ plsm_status plsm_batch_if_equal(plsm_batch *batch, plsm_keyspace keyspace, plsm_
 {
     return add_condition(batch, CONDITION_EQUAL, keyspace, key, value);
 }
+
+void plsm_batch_each(const plsm_batch *batch, void (*each)(void *arg, const plsm_change *change), void *arg)
+{
+    const uint8_t *at = batch->changes.bytes.data, *end = at + batch->changes.bytes.size;
+    struct batch_change change;
+    while (batch_next(&at, end, &change)) {
+        const uint8_t *key = change.key.data, *to = change.value.data;
+        plsm_change out = {.keyspace = key[0], .key = slice(key + 1, change.key.size - 1)};
+        out.deletes = change.kind == BATCH_DELETE || change.kind == BATCH_DELETE_RANGE;
+        out.is_range = change.kind == BATCH_DELETE_RANGE;
+        if (out.is_range)
+            out.to = slice(to + 1, change.value.size - 1);
+        each(arg, &out);
+    }
+}

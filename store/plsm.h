@@ -240,6 +240,15 @@ plsm_status plsm_batch_set_meta_shared(plsm_batch *batch, uint64_t shared, plsm_
 plsm_status plsm_batch_if_absent(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key);
 plsm_status plsm_batch_if_equal(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice value);
 plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durability);
+/* A change of a batch, for whoever must know what a write of it changes. */
+typedef struct plsm_change {
+    plsm_keyspace keyspace;
+    plsm_slice key, to; /* to: of a range of keys, the end, exclusive; empty: to the end of the keyspace */
+    bool deletes, is_range;
+} plsm_change;
+/* Calls `each` with every put and deletion in order; the slices are the batch's. Moves and changes of meta are left
+ * out. */
+void plsm_batch_each(const plsm_batch *batch, void (*each)(void *arg, const plsm_change *change), void *arg);
 
 /* Makes everything acknowledged so far survive power loss. */
 plsm_status plsm_sync(plsm *db);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/changes.h"
 #include "base/error.h"
 #include "tools/progress.h"
 #include "tools/text.h"
@@ -24,8 +25,9 @@ struct load {
     plsm_edit *edit;     /* the value being read is large and goes there */
     uint64_t edit_size;
     struct buf key, value;
-    bool in_value;      /* the separator behind the key has been read */
-    bool begun;         /* something of the current record has been read */
+    bool in_value; /* the separator behind the key has been read */
+    bool begun;    /* something of the current record has been read */
+    enum change_kind kind;
     uint64_t records;   /* complete ones */
     uint64_t committed; /* records that are in the store */
     uint64_t bytes;     /* of input */
@@ -73,6 +75,8 @@ static plsm_status add_value(struct load *load, plsm_slice bytes)
     TRY(buf_append(&load->value, bytes.data, bytes.size));
     if (load->value.size <= PLSM_INLINE_MAX)
         return PLSM_OK;
+    if (load->kind != CHANGE_PUT)
+        return fail(PLSM_TOO_LARGE, "the bound of a range is over %u bytes", PLSM_KEY_MAX);
     if (!load->edit) {
         /* Records before this one must be in the store before it, in case they have the same key. */
         TRY(write_batch(load));
@@ -97,15 +101,44 @@ static plsm_status end_key(struct load *load)
 {
     load->begun = true;
     load->in_value = true;
-    return load->key.size > 0 ? PLSM_OK : fail(PLSM_INVALID, "the key is empty");
+    return load->key.size > 0 || load->kind == CHANGE_DELETE_RANGE ? PLSM_OK : fail(PLSM_INVALID, "the key is empty");
+}
+
+/* What the mark at the head of a line says: a deletion. */
+static plsm_status begin_deletion(struct load *load, uint8_t mark)
+{
+    if (load->begun)
+        return fail(PLSM_INVALID, "a mark stands at the head of a line only");
+    load->kind = change_kind_of(mark);
+    load->begun = true;
+    if (load->kind != CHANGE_DELETE && load->kind != CHANGE_DELETE_RANGE)
+        return fail(PLSM_INVALID, "a condition: it needs one batch for all, as `plsm write` makes it");
+    return load->bulk ? fail(PLSM_INVALID, "a deletion: sorted records can only be added") : PLSM_OK;
+}
+
+static plsm_status add_deletion(struct load *load)
+{
+    plsm_slice key = buf_slice(&load->key);
+    if (load->kind == CHANGE_DELETE_RANGE) {
+        if (!load->in_value)
+            return fail(PLSM_INVALID, "no tab between the bounds of a range");
+        return plsm_batch_delete_range(load->batch, PLSM_NAMES, key, buf_slice(&load->value));
+    }
+    if (load->in_value)
+        return fail(PLSM_INVALID, "a tab behind a key that is to be deleted");
+    if (key.size == 0)
+        return fail(PLSM_INVALID, "the key is empty");
+    return plsm_batch_delete(load->batch, PLSM_NAMES, key);
 }
 
 static plsm_status end_record(struct load *load)
 {
-    if (!load->in_value)
-        return fail(PLSM_INVALID, load->begun ? "no tab between key and value" : "an empty line");
     plsm_slice none = {0};
-    if (load->edit) {
+    if (load->kind != CHANGE_PUT) {
+        TRY(add_deletion(load));
+    } else if (!load->in_value) {
+        return fail(PLSM_INVALID, load->begun ? "no tab between key and value" : "an empty line");
+    } else if (load->edit) {
         TRY(write_piece(load));
         TRY(plsm_edit_commit(load->edit, none, load->durability));
         plsm_edit_close(load->edit);
@@ -122,6 +155,7 @@ static plsm_status end_record(struct load *load)
     load->value.size = 0;
     load->in_value = false;
     load->begun = false;
+    load->kind = CHANGE_PUT;
     if (plsm_batch_count(load->batch) >= BATCH_RECORDS || plsm_batch_bytes(load->batch) >= BATCH_BYTES)
         TRY(write_batch(load));
     return PLSM_OK;
@@ -142,6 +176,9 @@ static plsm_status take_text(struct load *load, struct text_unescape *decoder, c
             break;
         case TEXT_NEWLINE:
             TRY(end_record(load));
+            break;
+        case TEXT_MARK:
+            TRY(begin_deletion(load, *(const uint8_t *)bytes.data));
             break;
         case TEXT_BAD:
             return fail(PLSM_INVALID, "an escape is none of \\t \\n \\\\ \\0 \\xHH");
@@ -275,17 +312,19 @@ const struct command command_load = {
     .name = "load",
     .arguments = "STORE",
     .summary = "Stores the records on standard input",
-    .help = "One record a line: KEY, a tab, VALUE, with the escapes \\t \\n \\\\ \\0 \\xHH, as dump writes them. A key "
-            "that is\n"
-            "there gets the new value. Records before a bad one are stored. -o ttl=SECONDS has them expire.\n\n"
-            "  -0, --null     KEY NUL VALUE NUL, without escapes\n"
-            "  -c, --create   make the store when there is none\n"
-            "  -s, --sorted   the keys ascend (as by LC_ALL=C sort, or from dump): written straight into the files of "
-            "the\n"
-            "                 tree, faster and once; all records are stored at once, or none where one is bad (values "
-            "over\n"
-            "                 128 KiB are stored by themselves)\n\n"
-            "Example:\n  zcat words.gz | plsm load --create /var/lib/words\n",
+    .help =
+        "One record a line: KEY, a tab, VALUE, with the escapes \\t \\n \\\\ \\0 \\xHH, as dump writes them. A key "
+        "that is\n"
+        "there gets the new value. Records before a bad one are stored. A line \\-KEY deletes a key, \\~FROM tab TO\n"
+        "the keys in [FROM, TO); an empty TO: to the end. -o ttl=SECONDS has what is stored expire.\n\n"
+        "  -0, --null     KEY NUL VALUE NUL, without escapes\n"
+        "  -c, --create   make the store when there is none\n"
+        "  -s, --sorted   the keys ascend (as by LC_ALL=C sort, or from dump): written straight into the files of "
+        "the\n"
+        "                 tree, faster and once; all records are stored at once, or none where one is bad (values "
+        "over\n"
+        "                 128 KiB are stored by themselves)\n\n"
+        "Example:\n  zcat words.gz | plsm load --create /var/lib/words\n",
     .writes = true,
     .run = run,
 };

@@ -52,7 +52,7 @@ void outline_ratio(struct outline *o, const char *name, double part, double whol
 void outline_flag(struct outline *o, const char *name, bool value); /* in text "yes" or "no" */
 /* NULL: null, or "-". */
 void outline_text(struct outline *o, const char *name, const char *value);
-/* Any bytes, with the escapes of tools/text.h and \xHH for all bytes from 0x80 on; in text cut where it is long. */
+/* Any bytes, with the escapes of base/text.h and \xHH for all bytes from 0x80 on; in text cut where it is long. */
 void outline_bytes(struct outline *o, const char *name, plsm_slice value);
 /* A moment in ns since 1970, as "2026-11-20T12:00:00Z"; null, or "-", where it is 0. */
 void outline_moment(struct outline *o, const char *name, uint64_t wall_ns);

@@ -47,7 +47,7 @@ says 'subdirectory of itself' mv d d/e
 says 'File name too long' touch "$(printf 'n%.0s' {1..256})"
 ok touch "$(printf 'n%.0s' {1..255})"
 says 'Operation not supported' setfattr -n user.x -v 1 f
-says 'Operation not permitted' touch .plsm
+says 'Operation not permitted' rmdir .plsm
 says 'Operation not permitted' rm .stats
 says 'Operation not permitted' mv f .plsm
 says 'Operation not permitted' mv .stats stats

@@ -1,0 +1,408 @@
+#include "fs/commit.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "fs/entry.h"
+#include "fs/inode.h"
+#include "fs/ops.h"
+#include "fs/remove.h"
+#include "base/banned.h"
+
+/* --- names that are absent ---------------------------------------------------------------------------------------- */
+
+enum { ABSENT_BITS = 1 << 20 };
+
+struct absent {
+    _Atomic uint64_t words[ABSENT_BITS / 64];
+};
+
+plsm_status absent_create(struct absent **out)
+{
+    *out = mem_zalloc(sizeof **out);
+    return *out ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for absent names");
+}
+
+void absent_destroy(struct absent *absent)
+{
+    mem_free(absent);
+}
+
+static uint64_t absent_hash(const struct node *parent, plsm_slice name)
+{
+    return (key_hash(name.data, name.size) ^ (uintptr_t)parent) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+void absent_note(struct fs *fs, const struct node *parent, plsm_slice name)
+{
+    uint64_t hash = absent_hash(parent, name);
+    if (!fs->absent) /* in a view: nothing in it changes */
+        return;
+    for (int i = 0; i < 2; i++, hash = hash << 32 | hash >> 32) {
+        uint32_t bit = (uint32_t)(hash >> 44);
+        uint64_t mask = UINT64_C(1) << (bit % 64);
+        if (!(atomic_load(&fs->absent->words[bit / 64]) & mask))
+            atomic_fetch_or(&fs->absent->words[bit / 64], mask);
+    }
+}
+
+bool absent_may_be(const struct fs *fs, const struct node *parent, plsm_slice name)
+{
+    uint64_t hash = absent_hash(parent, name);
+    bool may = true;
+    for (int i = 0; i < 2 && may; i++, hash = hash << 32 | hash >> 32) {
+        uint32_t bit = (uint32_t)(hash >> 44);
+        may = atomic_load(&fs->absent->words[bit / 64]) >> (bit % 64) & 1;
+    }
+    return may;
+}
+
+/* --- notices ------------------------------------------------------------------------------------------------------ */
+
+/* From so many on, one message that outdates all names of the mount is cheaper than one for each. */
+enum { NOTICES_EACH_MAX = 2000 };
+
+struct notice {
+    fuse_ino_t ino;     /* of the directory; without a name: of what is to be asked for its attributes again */
+    size_t name_offset; /* in `names` */
+    uint16_t name_size;
+};
+
+static void add_notice(struct notices *notices, fuse_ino_t ino, plsm_slice name)
+{
+    if (notices->count > 0) { /* keys of one new directory name it again and again */
+        const struct notice *last = &notices->items[notices->count - 1];
+        if (last->ino == ino && slice_equal(slice(notices->names.data + last->name_offset, last->name_size), name))
+            return;
+    }
+    if (notices->count == notices->capacity) {
+        size_t capacity = notices->capacity ? 2 * notices->capacity : 64;
+        struct notice *items = mem_realloc(notices->items, capacity * sizeof *items);
+        if (!items) {
+            notices->incomplete = true;
+            return;
+        }
+        notices->items = items;
+        notices->capacity = capacity;
+    }
+    struct notice notice = {.ino = ino, .name_offset = notices->names.size, .name_size = (uint16_t)name.size};
+    if (buf_append(&notices->names, name.data, name.size) == PLSM_OK)
+        notices->items[notices->count++] = notice;
+    else
+        notices->incomplete = true;
+}
+
+/* Outdates all names of the mount at once. Only the kernel's header of the day may know the code. */
+static bool outdate_all_names(struct fs *fs)
+{
+    enum { NOTIFY_INC_EPOCH = 8 };
+    struct fuse_out_header header = {.len = sizeof header, .error = NOTIFY_INC_EPOCH};
+    /* Cleared first: a name that is told absent from here on is noted before its answer; what the kernel asked for
+     * before is outdated whenever the answer comes. */
+    for (size_t i = 0; i < ABSENT_BITS / 64; i++)
+        atomic_store(&fs->absent->words[i], 0);
+    if (write(fuse_session_fd(fs->session), &header, sizeof header) == (ssize_t)sizeof header)
+        return true;
+    for (size_t i = 0; i < ABSENT_BITS / 64; i++) /* an older kernel: any name may be known as absent */
+        atomic_store(&fs->absent->words[i], UINT64_MAX);
+    return false;
+}
+
+void notices_drop(struct notices *notices)
+{
+    mem_free(notices->items);
+    buf_free(&notices->names);
+    *notices = (struct notices){0};
+}
+
+void notices_send(struct fs *fs, struct notices *notices)
+{
+    bool all = false;
+    if (fs->session && (notices->incomplete || notices->count > NOTICES_EACH_MAX))
+        all = outdate_all_names(fs);
+    for (size_t i = 0; fs->session && i < notices->count; i++) {
+        const struct notice *notice = &notices->items[i];
+        const char *name = (const char *)notices->names.data + notice->name_offset;
+        /* Failures: the kernel does not know it (any more), or the mount is gone. */
+        if (notice->name_size == 0)
+            fuse_lowlevel_notify_inval_inode(fs->session, notice->ino, -1, 0);
+        else if (!all)
+            fuse_lowlevel_notify_inval_entry(fs->session, notice->ino, name, notice->name_size);
+    }
+    notices_drop(notices);
+}
+
+/* --- which nodes a change meets ----------------------------------------------------------------------------------- */
+
+/* A node that stands for a key which changes. */
+struct met {
+    struct node *node;   /* held */
+    struct inode *inode; /* of prepare_gone; NULL: nobody has it open */
+};
+
+struct commit {
+    struct fs *fs;
+    struct notices *notices;
+    struct met *met;
+    size_t count, capacity;
+    struct entry entry;     /* room to work in */
+    struct node *directory; /* of the last key, held; NULL: the root */
+    struct path directory_key;
+    bool directory_deletes;
+    plsm_status status;
+};
+
+/* Names by which the kernel may know, or hold for absent, what has this piece (without '/'). A directory also has the
+ * name that it shows under beside a file. */
+static void note_names(struct commit *commit, struct node *parent, plsm_slice piece, bool directory, bool known)
+{
+    struct shown_name shown;
+    for (int beside = piece.size == 0; beside <= directory; beside++) {
+        escape_encode(piece, !parent->parent, beside, &shown);
+        if (known || absent_may_be(commit->fs, parent, slice(shown.bytes, shown.size)))
+            add_notice(commit->notices, node_ino(commit->fs, parent), slice(shown.bytes, shown.size));
+    }
+}
+
+/* Takes note of the node of a file, held, and takes it over. */
+static void meet(struct commit *commit, struct node *node)
+{
+    struct fs *fs = commit->fs;
+    struct met met = {.node = node};
+    if (commit->count == commit->capacity) {
+        size_t capacity = commit->capacity ? 2 * commit->capacity : 64;
+        struct met *grown = mem_realloc(commit->met, capacity * sizeof *grown);
+        if (!grown) {
+            commit->status = fail(PLSM_NO_MEMORY, "no memory to note which files change");
+            inode_forget(fs, node, 1);
+            return;
+        }
+        commit->met = grown;
+        commit->capacity = capacity;
+    }
+    mutex_lock(&fs->nodes.lock);
+    struct inode *inode = node->inode;
+    bool writing = inode && inode->handles && (inode_content_dirty(inode) || inode->fresh);
+    mutex_unlock(&fs->nodes.lock);
+    if (writing) {
+        inode_forget(fs, node, 1);
+        return;
+    }
+    if (inode) {
+        plsm_status status = inode_stat(fs, node, &commit->entry.attr, &commit->entry.size);
+        if (status == PLSM_OK)
+            status = prepare_gone(fs, node, &commit->entry, &met.inode);
+        if (status != PLSM_OK && status != PLSM_NOT_FOUND)
+            commit->status = status;
+    }
+    commit->met[commit->count++] = met;
+}
+
+/* The directory's own entry changes. */
+static void meet_directory(struct commit *commit, struct node *node, bool deletes)
+{
+    struct fs *fs = commit->fs;
+    struct node *value = node_hold(&fs->nodes, node, slice(NULL, 0), 0);
+    add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0));
+    add_notice(commit->notices, node_ino(fs, node), slice_of(NAME_OF_VALUE));
+    if (value)
+        meet(commit, value);
+    if (deletes)
+        atomic_fetch_or(&node->flags, NODE_IMPLIED);
+    struct inode *inode = inode_get(fs, node);
+    if (!inode)
+        return;
+    mutex_lock(&inode->lock);
+    if (!inode->attr_dirty) /* else times wait to be written, which are newer than the change */
+        inode->loaded = false;
+    mutex_unlock(&inode->lock);
+    inode_put(fs, inode);
+}
+
+/* Goes on in `node`, held, which is the directory (or synthetic directory) that the first `size` bytes of `key` are. */
+static void enter(struct commit *commit, struct node *node, plsm_slice key, size_t size, bool deletes)
+{
+    if (commit->directory)
+        inode_forget(commit->fs, commit->directory, 1);
+    commit->directory = node;
+    commit->directory_deletes = deletes;
+    commit->directory_key.size = size;
+    memcpy(commit->directory_key.bytes, key.data, size);
+}
+
+/* The last component of a key: a file. */
+static void meet_file(struct commit *commit, struct node *parent, plsm_slice piece)
+{
+    struct node_table *nodes = &commit->fs->nodes;
+    uint8_t *with_slash = commit->entry.key.bytes;
+    struct node *node = node_hold(nodes, parent, piece, 0);
+    memcpy(with_slash, piece.data, piece.size);
+    with_slash[piece.size] = '/';
+    struct node *directory = node_hold(nodes, parent, slice(with_slash, piece.size + 1), 0);
+    note_names(commit, parent, piece, false, node || directory); /* the directory may have this name, or get it */
+    if (directory)
+        inode_forget(commit->fs, directory, 1);
+    if (node)
+        meet(commit, node);
+}
+
+/* Follows a key from the root, or from the directory of the last one, as far as the kernel knows it. */
+static void meet_key(struct commit *commit, plsm_slice key, bool deletes)
+{
+    struct node_table *nodes = &commit->fs->nodes;
+    plsm_slice known = path_slice(&commit->directory_key);
+    bool same = commit->directory && commit->directory_deletes == deletes && slice_starts_with(key, known);
+    size_t at = same && key.size > known.size ? known.size : 0;
+    while (at < key.size) {
+        struct node *parent = at ? commit->directory : &nodes->root, *node = NULL;
+        const uint8_t *bytes = (const uint8_t *)key.data + at, *slash = memchr(bytes, '/', key.size - at);
+        plsm_slice piece = slice(bytes, slash ? (size_t)(slash - bytes) : key.size - at);
+        struct shown_name shown = {.kind = NAME_PLAIN};
+        if (piece.size > NAME_SIZE_MAX / 4)
+            escape_encode(piece, at == 0, false, &shown);
+        if (shown.kind == NAME_PIECE) { /* a component that is cut: what is cut off shows in a synthetic directory */
+            plsm_slice name = slice(shown.bytes, shown.size);
+            node = node_hold(nodes, parent, slice(bytes, shown.raw_size), NODE_SYNTHETIC);
+            if (node || absent_may_be(commit->fs, parent, name))
+                add_notice(commit->notices, node_ino(commit->fs, parent), name);
+            if (node)
+                enter(commit, node, key, at += shown.raw_size, deletes);
+        } else if (!slash) {
+            meet_file(commit, parent, piece);
+        } else {
+            bool own = piece.size + 1 == key.size - at;
+            node = node_hold(nodes, parent, slice(bytes, piece.size + 1), 0);
+            /* A directory that is there only through what lies in it may go with that. */
+            if (!node || own || (deletes && node->flags & NODE_IMPLIED))
+                note_names(commit, parent, piece, true, node != NULL);
+            if (node && own)
+                meet_directory(commit, node, deletes);
+            if (node)
+                enter(commit, node, key, at += piece.size + 1, deletes);
+        }
+        if (!node)
+            break;
+    }
+}
+
+/* Every node whose key is in [from, to), and all directories that may have gone with what lay in them. */
+static void meet_range(struct commit *commit, plsm_slice from, plsm_slice to)
+{
+    struct node_table *nodes = &commit->fs->nodes;
+    struct path *path = &commit->entry.key;
+    struct node **found = NULL;
+    size_t count = 0;
+    mutex_lock(&nodes->lock);
+    found = mem_alloc((nodes->count + 1) * sizeof *found);
+    for (size_t i = 0; found && i < nodes->bucket_count; i++)
+        for (struct node *node = nodes->buckets[i]; node; node = node->hash_next) {
+            bool in = node_path(node, path) == PLSM_OK && slice_compare(path_slice(path), from) >= 0 &&
+                      (to.size == 0 || slice_compare(path_slice(path), to) < 0);
+            if (!in && !(node->flags & (NODE_IMPLIED | NODE_SYNTHETIC)))
+                continue;
+            node->lookups++;
+            found[count++] = node;
+        }
+    mutex_unlock(&nodes->lock);
+    if (!found)
+        commit->status = fail(PLSM_NO_MEMORY, "no memory to note which files change");
+    for (size_t i = 0; i < count; i++) {
+        struct node *node = found[i];
+        plsm_slice piece = slice(node->piece, node->piece_size);
+        bool directory = node->flags & NODE_DIRECTORY, synthetic = node->flags & NODE_SYNTHETIC;
+        bool value = node->flags & NODE_VALUE;
+        if (value) { /* goes with its directory's entry, or stays with it */
+            add_notice(commit->notices, node_ino(commit->fs, node->parent), slice_of(NAME_OF_VALUE));
+        } else if (synthetic) {
+            commit->notices->incomplete = true; /* its name depends on what is in it */
+        } else {
+            piece.size -= directory;
+            note_names(commit, node->parent, piece, directory, true);
+        }
+        if (!directory) {
+            meet(commit, node);
+            continue;
+        }
+        if (!synthetic && !(node->flags & NODE_IMPLIED))
+            meet_directory(commit, node, true);
+        inode_forget(commit->fs, node, 1);
+    }
+    mem_free(found);
+}
+
+static void meet_change(void *arg, const plsm_change *change)
+{
+    struct commit *commit = arg;
+    if (change->keyspace != PLSM_NAMES || commit->status != PLSM_OK)
+        return;
+    if (change->is_range)
+        meet_range(commit, change->key, change->to);
+    else
+        meet_key(commit, change->key, change->deletes);
+}
+
+/* --- committing --------------------------------------------------------------------------------------------------- */
+
+static struct commit *begin(struct fs *fs, struct notices *notices)
+{
+    struct commit *commit = mem_zalloc(sizeof *commit);
+    if (!commit) {
+        fail(PLSM_NO_MEMORY, "no memory for a commit");
+        return NULL;
+    }
+    commit->fs = fs;
+    commit->notices = notices;
+    tree_exclude(&fs->nodes);
+    return commit;
+}
+
+static plsm_status finish(struct commit *commit, plsm_status status, plsm_durability durability)
+{
+    struct fs *fs = commit->fs;
+    for (size_t i = 0; i < commit->count; i++) {
+        struct node *node = commit->met[i].node;
+        bool gone = status == PLSM_OK && !(node->flags & NODE_GONE); /* a key may have come twice */
+        if (commit->met[i].inode)
+            finish_gone(fs, commit->met[i].inode, gone);
+        else if (gone)
+            node_remove(&fs->nodes, node);
+        inode_forget(fs, node, 1);
+    }
+    if (commit->directory)
+        inode_forget(fs, commit->directory, 1);
+    tree_unexclude(&fs->nodes);
+    mem_free(commit->met);
+    mem_free(commit);
+    if (status == PLSM_OK && durability == PLSM_SYNC)
+        status = plsm_sync(fs->db); /* without the lock: others go on while the disk works */
+    return status;
+}
+
+plsm_status commit_batch(struct fs *fs, const plsm_batch *batch, plsm_durability durability, struct notices *notices)
+{
+    struct commit *commit = begin(fs, notices);
+    if (!commit)
+        return PLSM_NO_MEMORY;
+    plsm_batch_each(batch, meet_change, commit);
+    plsm_status status = commit->status;
+    if (status == PLSM_OK)
+        status = plsm_write(fs->db, batch, PLSM_NONE);
+    return finish(commit, status, durability);
+}
+
+plsm_status commit_edit(struct fs *fs, plsm_edit *edit, plsm_slice key, plsm_durability durability,
+                        struct notices *notices)
+{
+    struct commit *commit = begin(fs, notices);
+    if (!commit)
+        return PLSM_NO_MEMORY;
+    meet_key(commit, key, false);
+    plsm_status status = commit->status;
+    if (status == PLSM_OK)
+        status = plsm_edit_commit(edit, slice(NULL, 0), PLSM_NONE);
+    return finish(commit, status, durability);
+}

@@ -1,0 +1,50 @@
+/* Changes of the store that do not come through the kernel: .plsm/batch and the socket of the store. The kernel keeps
+ * names, attributes, contents, and that names are absent, for as long as it likes; so it is told what to drop.
+ *
+ * A name whose key has changed is as if another file had been renamed over it: who has the old one open goes on reading
+ * it, and whoever looks the name up finds the new one. Only a file with unpublished content stays as it is: its writer
+ * publishes over the change when it closes the file. Changes are written and the nodes mended under the exclusive tree
+ * lock; the kernel is told afterwards, without any lock.
+ *
+ * Telling it waits for requests that the kernel has under way in the same directory, for instance a lookup, and these
+ * wait for a thread of the loop. So threads of the loop never do it (fs/control.h has one that does). Lookups that
+ * began before the change are over when the kernel has been told, and what they found is dropped; later ones see the
+ * change.
+ *
+ * That a name is absent the kernel knows from lookups alone. Which those were a Bloom filter remembers (B. H. Bloom,
+ * 1970: two of 2^20 bits for each name), so that a batch of a million new keys sends no message. When there are very
+ * many, the kernel (6.16 and later) is told at once to look all names up again, and the filter begins anew. */
+#ifndef FS_COMMIT_H
+#define FS_COMMIT_H
+
+#include "base/bytes.h"
+#include "fs/fs.h"
+
+/* Remembers that the kernel was told of a name in `parent` that is not there. No lock needed. */
+plsm_status absent_create(struct absent **out);
+void absent_destroy(struct absent *absent); /* accepts NULL */
+void absent_note(struct fs *fs, const struct node *parent, plsm_slice name);
+/* Whether that may have happened: one in a thousand others, while there are fewer than 16,000, is taken for one. */
+bool absent_may_be(const struct fs *fs, const struct node *parent, plsm_slice name);
+
+/* What the kernel is to be told. Zero it to start. */
+struct notices {
+    struct notice *items;
+    size_t count, capacity;
+    struct buf names;
+    bool incomplete; /* no memory for all: everything is to be looked up again */
+};
+
+/* Writes the batch. What the kernel must be told is added to *notices, also after a failure: then it is harmless.
+ * Errors
+ * as plsm_write. Takes the tree lock. */
+plsm_status commit_batch(struct fs *fs, const plsm_batch *batch, plsm_durability durability, struct notices *notices);
+/* Commits an edit of `key`, likewise. */
+plsm_status commit_edit(struct fs *fs, plsm_edit *edit, plsm_slice key, plsm_durability durability,
+                        struct notices *notices);
+/* Tells the kernel, and frees them. Not from a thread of the loop, and without locks. */
+void notices_send(struct fs *fs, struct notices *notices);
+/* Frees them. */
+void notices_drop(struct notices *notices);
+
+#endif

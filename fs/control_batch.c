@@ -1,0 +1,170 @@
+/* .plsm/batch: changes as lines of text, committed together. Each write is parsed when it comes, so that a wrong line
+ * is
+ * told at once and again at close; the commit is one batch of the store, all or nothing. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "fs/control_private.h"
+#include "base/banned.h"
+
+struct control_batch {
+    plsm_batch *batch;
+    struct change_parser parser;
+    uint64_t charged;   /* bytes of it in control->batch_bytes */
+    plsm_status failed; /* what a write of it came to: nothing is committed */
+    uint64_t changes;
+    bool conditions;
+};
+
+void control_batch_free(struct control *control, struct control_batch *batch)
+{
+    if (!batch)
+        return;
+    atomic_fetch_sub(&control->batch_bytes, batch->charged);
+    plsm_batch_destroy(batch->batch);
+    changes_free(&batch->parser);
+    mem_free(batch);
+}
+
+static struct control_batch *create(void)
+{
+    struct control_batch *batch = mem_zalloc(sizeof *batch);
+    if (!batch)
+        return NULL;
+    batch->batch = plsm_batch_create();
+    batch->parser.size_max = PLSM_INLINE_MAX;
+    if (batch->batch)
+        return batch;
+    mem_free(batch);
+    return NULL;
+}
+
+static plsm_status add_change(void *arg, const struct change *change)
+{
+    struct control_batch *batch = arg;
+    batch->changes++;
+    switch (change->kind) {
+    case CHANGE_PUT:
+        return plsm_batch_put(batch->batch, PLSM_NAMES, change->key, slice(NULL, 0), change->value);
+    case CHANGE_DELETE:
+        return plsm_batch_delete(batch->batch, PLSM_NAMES, change->key);
+    case CHANGE_DELETE_RANGE:
+        return plsm_batch_delete_range(batch->batch, PLSM_NAMES, change->key, change->value);
+    case CHANGE_IF_ABSENT:
+        return plsm_batch_if_absent(batch->batch, PLSM_NAMES, change->key);
+    default:
+        return plsm_batch_if_equal(batch->batch, PLSM_NAMES, change->key, change->value);
+    }
+}
+
+/* Charges what the batch has grown by; all that are open at once hold no more than one may. */
+static plsm_status charge(struct control *control, struct control_batch *batch)
+{
+    uint64_t bytes = plsm_batch_bytes(batch->batch) + batch->parser.key.capacity + batch->parser.value.capacity;
+    uint64_t grown = bytes - batch->charged;
+    if (bytes <= batch->charged)
+        return PLSM_OK;
+    batch->charged = bytes;
+    if (atomic_fetch_add(&control->batch_bytes, grown) + grown > PLSM_BATCH_MAX)
+        return fail(PLSM_NO_MEMORY, "all open batches together hold more than %llu bytes",
+                    (unsigned long long)PLSM_BATCH_MAX);
+    return PLSM_OK;
+}
+
+/* A condition that does not hold is no fault of the mount, as it would be elsewhere. */
+static int batch_errno(struct fs *fs, plsm_status status)
+{
+    return status == PLSM_CONFLICT ? ECANCELED : fs_errno(fs, status);
+}
+
+static void refuse(struct control *control)
+{
+    char error[BATCH_ERROR_SIZE];
+    snprintf(error, sizeof error, "%s", plsm_message());
+    for (char *c = error; *c; c++)
+        if (*c == '\n')
+            *c = ' ';
+    control_result(control, "batch: refused: %s", error);
+    control->count_refused++;
+    mutex_lock(&control->lock);
+    memcpy(control->batch_error, error, sizeof error);
+    mutex_unlock(&control->lock);
+}
+
+void control_batch_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data)
+{
+    if (!handle->batch)
+        handle->batch = create();
+    struct control_batch *batch = handle->batch;
+    if (!batch) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    plsm_status status = batch->failed;
+    if (status == PLSM_OK) {
+        status = changes_parse(&batch->parser, data, add_change, batch);
+        if (status == PLSM_OK)
+            status = charge(control, batch);
+        if (status != PLSM_OK)
+            refuse(control);
+        batch->failed = status;
+    }
+    if (status == PLSM_OK)
+        fuse_reply_write(req, data.size);
+    else
+        fuse_reply_err(req, batch_errno(control->fs, status));
+}
+
+static plsm_status finish(struct control *control, struct control_batch *batch, plsm_durability durability,
+                          struct notices *notices)
+{
+    if (batch->failed != PLSM_OK) /* told already */
+        return batch->failed;
+    plsm_status status = changes_parse_end(&batch->parser, add_change, batch);
+    if (status == PLSM_OK)
+        status = commit_batch(control->fs, batch->batch, durability, notices);
+    if (status != PLSM_OK) {
+        refuse(control);
+        return status;
+    }
+    control->count_batches++;
+    control->count_changes += batch->changes;
+    mutex_lock(&control->lock);
+    control->batch_error[0] = 0;
+    mutex_unlock(&control->lock);
+    return PLSM_OK;
+}
+
+void control_batch_commit(struct control *control, struct control_handle *handle, fuse_req_t req,
+                          plsm_durability durability)
+{
+    struct control_batch *batch = handle->batch;
+    plsm_status status = PLSM_OK;
+    handle->batch = NULL; /* what is written behind this begins a new one */
+    if (!batch) {
+        if (durability == PLSM_SYNC && !control->fs->options.read_only)
+            status = plsm_sync(control->fs->db);
+        fuse_reply_err(req, fs_errno(control->fs, status));
+        return;
+    }
+    struct task *task = mem_zalloc(sizeof *task);
+    if (task) {
+        task->req = req;
+        status = finish(control, batch, durability, &task->notices);
+        task->error = batch_errno(control->fs, status);
+    }
+    control_batch_free(control, batch);
+    if (!task) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    /* The other thread tells the kernel what has changed, and then answers: who sees the close return sees the
+     * change. */
+    if (queue_add(&control->kernel, task))
+        return;
+    notices_drop(&task->notices);
+    fuse_reply_err(req, task->error);
+    mem_free(task);
+}

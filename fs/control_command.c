@@ -1,0 +1,331 @@
+/* Commands of .plsm/ctl, and the two threads that answer requests when what they asked for is done. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "fs/control_ops.h"
+#include "fs/control_private.h"
+#include "fs/ops.h"
+#include "base/banned.h"
+
+enum { LINE_MAX = 40000 };
+
+static const char help[] = "Commands, one a line; each write returns when its commands are done:\n"
+                           "  flush                 write what is in memory to a run\n"
+                           "  compact [FROM [TO]]   merge the keys in [FROM, TO) into the last level\n"
+                           "  retrain [all]         train the models of runs that have none, or of all\n"
+                           "  reset                 zero the counters of the statistics\n"
+                           "FROM and TO have the escapes \\t \\n \\\\ \\0 \\xHH; a space is \\x20.\n"
+                           "\nThe last results, oldest first:\n";
+
+/* --- results ------------------------------------------------------------------------------------------------------ */
+
+void control_result(struct control *control, const char *format, ...)
+{
+    char line[BATCH_ERROR_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    for (char *c = line; *c; c++)
+        if (*c == '\n')
+            *c = ' ';
+    size_t size = strlen(line) + 1;
+    char *copy = mem_alloc(size);
+    if (!copy)
+        return; /* the caller has its error code all the same */
+    memcpy(copy, line, size);
+    mutex_lock(&control->lock);
+    char **slot = &control->results[control->result_count++ % RESULTS];
+    mem_free(*slot);
+    *slot = copy;
+    mutex_unlock(&control->lock);
+}
+
+plsm_status control_command_text(struct control *control, struct buf *out)
+{
+    plsm_status status = buf_append(out, help, sizeof help - 1);
+    mutex_lock(&control->lock);
+    for (unsigned i = 0; i < RESULTS && status == PLSM_OK; i++) {
+        const char *line = control->results[(control->result_count + i) % RESULTS];
+        if (line)
+            status = buf_printf(out, "  %s\n", line);
+    }
+    mutex_unlock(&control->lock);
+    return status;
+}
+
+/* --- commands ----------------------------------------------------------------------------------------------------- */
+
+enum { WORDS = 3 };
+struct command {
+    const char *name;
+    int words_max;
+};
+static const struct command commands[] = {{"flush", 1}, {"compact", 3}, {"retrain", 2}, {"reset", 1}};
+
+/* Cuts a line into words. Returns the command, or NULL with a message. */
+static const struct command *parse(plsm_slice line, plsm_slice words[WORDS], int *count)
+{
+    const char *at = line.data, *end = at + line.size;
+    char quoted[128];
+    *count = 0;
+    for (;;) {
+        while (at < end && *at == ' ')
+            at++;
+        if (at == end)
+            break;
+        const char *start = at;
+        while (at < end && *at != ' ')
+            at++;
+        if (*count == WORDS) {
+            *count = WORDS + 1;
+            break;
+        }
+        words[(*count)++] = slice(start, (size_t)(at - start));
+    }
+    for (size_t i = 0; *count > 0 && i < sizeof commands / sizeof *commands; i++) {
+        if (!slice_equal(words[0], slice_of(commands[i].name)))
+            continue;
+        bool wrong =
+            *count > commands[i].words_max || (*count == 2 && i == 2 && !slice_equal(words[1], slice_of("all")));
+        if (!wrong)
+            return &commands[i];
+        fail(PLSM_INVALID, "%s: wrong arguments", commands[i].name);
+        return NULL;
+    }
+    fail(PLSM_INVALID, "%s: no such command", text_quote(quoted, sizeof quoted, line));
+    return NULL;
+}
+
+/* Whether all of these lines are commands; empty ones count as such. */
+static plsm_status check_lines(plsm_slice lines)
+{
+    const char *at = lines.data, *end = at + lines.size;
+    plsm_slice words[WORDS];
+    struct buf bound = {0};
+    plsm_status status = PLSM_OK;
+    while (at < end && status == PLSM_OK) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        plsm_slice line = slice(at, (size_t)((newline ? newline : end) - at));
+        int count = 0;
+        at += line.size + 1;
+        if (line.size == 0)
+            continue;
+        if (!parse(line, words, &count))
+            status = PLSM_INVALID;
+        for (int i = 1; i < count && status == PLSM_OK; i++)
+            status = text_unescape_all(&bound, words[i]);
+    }
+    buf_free(&bound);
+    return status;
+}
+
+static plsm_status run_line(struct control *control, plsm_slice line)
+{
+    plsm *db = control->fs->db;
+    plsm_slice words[WORDS];
+    struct buf from = {0}, to = {0};
+    int count = 0;
+    const struct command *command = parse(line, words, &count);
+    plsm_status status = command ? PLSM_OK : PLSM_INVALID;
+    if (status == PLSM_OK && count > 1)
+        status = text_unescape_all(&from, words[1]);
+    if (status == PLSM_OK && count > 2)
+        status = text_unescape_all(&to, words[2]);
+    if (status != PLSM_OK)
+        ;
+    else if (strcmp(command->name, "flush") == 0)
+        status = plsm_flush(db);
+    else if (strcmp(command->name, "compact") == 0)
+        status = plsm_compact(db, buf_slice(&from), buf_slice(&to));
+    else if (strcmp(command->name, "retrain") == 0)
+        status = plsm_retrain(db, count > 1, NULL, NULL);
+    else
+        control_reset(control);
+    buf_free(&from);
+    buf_free(&to);
+    return status;
+}
+
+/* Runs whole lines until one fails; returns 0 or an errno value. */
+static int run_lines(struct control *control, plsm_slice lines)
+{
+    const char *at = lines.data, *end = at + lines.size;
+    int error = 0;
+    while (at < end && !error) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        plsm_slice line = slice(at, (size_t)((newline ? newline : end) - at));
+        char quoted[128];
+        at += line.size + 1;
+        if (line.size == 0)
+            continue;
+        uint64_t start_ns = env_now_ns(env_posix());
+        plsm_status status = run_line(control, line);
+        double seconds = (double)(env_now_ns(env_posix()) - start_ns) / 1e9;
+        text_quote(quoted, sizeof quoted, line);
+        if (status == PLSM_OK)
+            control_result(control, "%s: done in %.3f s", quoted, seconds);
+        else
+            control_result(control, "%s: %s", quoted, plsm_message());
+        error = fs_errno(control->fs, status);
+        control->count_commands++;
+    }
+    return error;
+}
+
+/* --- tasks -------------------------------------------------------------------------------------------------------- */
+
+bool queue_add(struct queue *queue, struct task *task)
+{
+    mutex_lock(&queue->lock);
+    bool room = !queue->stop && (!queue->waiting_max || queue->waiting < queue->waiting_max);
+    if (room) {
+        queue->waiting++;
+        *queue->last = task;
+        queue->last = &task->next;
+        condition_signal(&queue->wake);
+    }
+    mutex_unlock(&queue->lock);
+    return room;
+}
+
+/* The next task, or NULL when the queue has ended and nothing waits. */
+static struct task *queue_next(struct queue *queue)
+{
+    mutex_lock(&queue->lock);
+    while (!queue->first && !queue->stop)
+        condition_wait(&queue->wake, &queue->lock);
+    struct task *task = queue->first;
+    if (task) {
+        queue->first = task->next;
+        if (!queue->first)
+            queue->last = &queue->first;
+        queue->waiting--;
+    }
+    mutex_unlock(&queue->lock);
+    return task;
+}
+
+static void answer(struct task *task)
+{
+    if (task->error || task->written == 0)
+        fuse_reply_err(task->req, task->error);
+    else
+        fuse_reply_write(task->req, task->written);
+}
+
+void control_run_kernel(void *arg)
+{
+    struct control *control = arg;
+    struct task *task = NULL;
+    while ((task = queue_next(&control->kernel))) {
+        notices_send(control->fs, &task->notices);
+        answer(task);
+        mem_free(task);
+    }
+}
+
+/* A signal to whoever waits for a command: it is told so at once, and the command goes on. */
+static void on_interrupt(fuse_req_t req, void *arg)
+{
+    struct task *task = arg;
+    struct queue *queue = &fs_of(req)->control->commands;
+    mutex_lock(&queue->lock);
+    bool first = !task->answered;
+    task->answered = true;
+    mutex_unlock(&queue->lock);
+    if (first)
+        fuse_reply_err(req, EINTR);
+}
+
+void control_run_commands(void *arg)
+{
+    struct control *control = arg;
+    struct task *task = NULL;
+    while ((task = queue_next(&control->commands))) {
+        task->error = control->commands.stop ? EIO : run_lines(control, buf_slice(&task->commands));
+        mutex_lock(&control->commands.lock);
+        bool answered = task->answered;
+        task->answered = true;
+        mutex_unlock(&control->commands.lock);
+        if (!answered) {
+            /* No interrupt comes between this and the answer: libfuse calls them under a lock of its own. */
+            fuse_req_interrupt_func(task->req, NULL, NULL);
+            answer(task);
+        }
+        buf_free(&task->commands);
+        mem_free(task);
+    }
+}
+
+/* Gives whole lines to the thread, or answers. Takes over `lines`. */
+static void start(struct control *control, fuse_req_t req, struct buf *lines, size_t written)
+{
+    plsm_status status = check_lines(buf_slice(lines));
+    struct task *task = NULL;
+    int error = 0;
+    if (status != PLSM_OK) {
+        control_result(control, "refused: %s", plsm_message());
+        error = status == PLSM_NO_MEMORY ? ENOMEM : EINVAL;
+    } else {
+        task = mem_zalloc(sizeof *task);
+        error = task ? 0 : ENOMEM;
+    }
+    if (task) {
+        *task = (struct task){.req = req, .written = written, .commands = *lines};
+        *lines = (struct buf){0};
+        fuse_req_interrupt_func(req, on_interrupt, task);
+        if (queue_add(&control->commands, task))
+            return;
+        fuse_req_interrupt_func(req, NULL, NULL);
+        bool answered = task->answered;
+        buf_free(&task->commands);
+        mem_free(task);
+        if (answered)
+            return;
+        error = EBUSY;
+    }
+    buf_free(lines);
+    fuse_reply_err(req, error);
+}
+
+void control_command_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data)
+{
+    struct buf lines = {0};
+    const char *bytes = data.data, *newline = data.size ? memrchr(bytes, '\n', data.size) : NULL;
+    size_t whole = newline ? (size_t)(newline - bytes) + 1 : 0;
+    plsm_status status = PLSM_OK;
+    if (whole > 0) {
+        lines = handle->line;
+        handle->line = (struct buf){0};
+        status = buf_append(&lines, bytes, whole);
+    }
+    if (status == PLSM_OK && handle->line.size + data.size - whole > LINE_MAX)
+        status = PLSM_TOO_LARGE;
+    if (status == PLSM_OK)
+        status = buf_append(&handle->line, bytes + whole, data.size - whole);
+    if (status != PLSM_OK) {
+        handle->line.size = 0;
+        buf_free(&lines);
+        fuse_reply_err(req, status == PLSM_NO_MEMORY ? ENOMEM : EINVAL);
+    } else if (whole > 0) {
+        start(control, req, &lines, data.size);
+    } else {
+        fuse_reply_write(req, data.size);
+    }
+}
+
+void control_command_flush(struct control *control, struct control_handle *handle, fuse_req_t req)
+{
+    struct buf lines = handle->line;
+    handle->line = (struct buf){0};
+    if (lines.size > 0)
+        start(control, req, &lines, 0);
+    else
+        fuse_reply_err(req, 0);
+}
