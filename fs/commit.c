@@ -345,6 +345,26 @@ static void meet_change(void *arg, const plsm_change *change)
         meet_key(commit, change->key, change->deletes);
 }
 
+/* --- batches from outside ----------------------------------------------------------------------------------------- */
+
+plsm_status commit_charge(struct fs *fs, uint64_t *charged, uint64_t bytes)
+{
+    if (bytes <= *charged)
+        return PLSM_OK;
+    uint64_t grown = bytes - *charged;
+    *charged = bytes;
+    if (atomic_fetch_add(&fs->batch_bytes, grown) + grown > PLSM_BATCH_MAX)
+        return fail(PLSM_NO_MEMORY, "all open batches together hold more than %llu bytes",
+                    (unsigned long long)PLSM_BATCH_MAX);
+    return PLSM_OK;
+}
+
+void commit_discharge(struct fs *fs, uint64_t *charged)
+{
+    atomic_fetch_sub(&fs->batch_bytes, *charged);
+    *charged = 0;
+}
+
 /* --- committing --------------------------------------------------------------------------------------------------- */
 
 static struct commit *begin(struct fs *fs, struct notices *notices)

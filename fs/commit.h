@@ -27,6 +27,11 @@ void absent_note(struct fs *fs, const struct node *parent, plsm_slice name);
 /* Whether that may have happened: one in a thousand others, while there are fewer than 16,000, is taken for one. */
 bool absent_may_be(const struct fs *fs, const struct node *parent, plsm_slice name);
 
+/* All batches that are being put together from outside hold no more bytes than one may (PLSM_BATCH_MAX): accounts for
+ * one that has grown to `bytes`. *charged is its own account, at first 0. PLSM_NO_MEMORY: they would hold more. */
+plsm_status commit_charge(struct fs *fs, uint64_t *charged, uint64_t bytes);
+void commit_discharge(struct fs *fs, uint64_t *charged);
+
 /* What the kernel is to be told. Zero it to start. */
 struct notices {
     struct notice *items;

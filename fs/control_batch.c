@@ -12,7 +12,7 @@
 struct control_batch {
     plsm_batch *batch;
     struct change_parser parser;
-    uint64_t charged;   /* bytes of it in control->batch_bytes */
+    uint64_t charged;   /* commit_charge */
     plsm_status failed; /* what a write of it came to: nothing is committed */
     uint64_t changes;
     bool conditions;
@@ -22,7 +22,7 @@ void control_batch_free(struct control *control, struct control_batch *batch)
 {
     if (!batch)
         return;
-    atomic_fetch_sub(&control->batch_bytes, batch->charged);
+    commit_discharge(control->fs, &batch->charged);
     plsm_batch_destroy(batch->batch);
     changes_free(&batch->parser);
     mem_free(batch);
@@ -59,20 +59,6 @@ static plsm_status add_change(void *arg, const struct change *change)
     }
 }
 
-/* Charges what the batch has grown by; all that are open at once hold no more than one may. */
-static plsm_status charge(struct control *control, struct control_batch *batch)
-{
-    uint64_t bytes = plsm_batch_bytes(batch->batch) + batch->parser.key.capacity + batch->parser.value.capacity;
-    uint64_t grown = bytes - batch->charged;
-    if (bytes <= batch->charged)
-        return PLSM_OK;
-    batch->charged = bytes;
-    if (atomic_fetch_add(&control->batch_bytes, grown) + grown > PLSM_BATCH_MAX)
-        return fail(PLSM_NO_MEMORY, "all open batches together hold more than %llu bytes",
-                    (unsigned long long)PLSM_BATCH_MAX);
-    return PLSM_OK;
-}
-
 /* A condition that does not hold is no fault of the mount, as it would be elsewhere. */
 static int batch_errno(struct fs *fs, plsm_status status)
 {
@@ -106,7 +92,7 @@ void control_batch_write(struct control *control, struct control_handle *handle,
     if (status == PLSM_OK) {
         status = changes_parse(&batch->parser, data, add_change, batch);
         if (status == PLSM_OK)
-            status = charge(control, batch);
+            status = commit_charge(control->fs, &batch->charged, plsm_batch_bytes(batch->batch));
         if (status != PLSM_OK)
             refuse(control);
         batch->failed = status;

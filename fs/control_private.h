@@ -71,7 +71,6 @@ struct control {
     unsigned result_count;                      /* lock; ever */
     char batch_error[BATCH_ERROR_SIZE];         /* lock */
 
-    _Atomic uint64_t batch_bytes; /* in batches that are being written, all together */
     /* For .stats: fs.control.* */
     _Atomic uint64_t count_commands, count_batches, count_changes, count_refused, count_ranges, count_snapshots;
 };

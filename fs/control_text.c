@@ -8,6 +8,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "fs/control_private.h"
+#include "fs/server.h"
 #include "fs/transport.h"
 #include "base/banned.h"
 
@@ -58,7 +59,11 @@ static void tell_control(struct control *control, each_statistic *each, void *ar
     tell_integer(each, arg, "fs.control.batches", control->count_batches);
     tell_integer(each, arg, "fs.control.batch_changes", control->count_changes);
     tell_integer(each, arg, "fs.control.batches_refused", control->count_refused);
-    tell_integer(each, arg, "fs.control.batch_bytes_pending", control->batch_bytes);
+    tell_integer(each, arg, "fs.control.batch_bytes_pending", control->fs->batch_bytes);
+    uint64_t connections = 0, requests = 0;
+    server_counts(control->fs->server, &connections, &requests);
+    tell_integer(each, arg, "fs.control.connections", connections);
+    tell_integer(each, arg, "fs.control.requests", requests);
     tell_integer(each, arg, "fs.control.ranges", control->count_ranges);
     tell_integer(each, arg, "fs.control.snapshots", snapshots_count(control));
     tell_integer(each, arg, "fs.control.snapshots_taken", control->count_snapshots);

@@ -19,6 +19,7 @@
 #include "fs/inode.h"
 #include "fs/ops.h"
 #include "fs/readahead.h"
+#include "fs/server.h"
 #include "fs/session.h"
 #include "fs/sync.h"
 #include "fs/transport.h"
@@ -257,6 +258,8 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
 {
     struct env_thread *ticker = NULL, *signals = NULL;
     plsm_status status = begin(fs, &ticker, &signals);
+    if (status == PLSM_OK && !fs->options.read_only && server_start(fs, &fs->server) != PLSM_OK)
+        syslog(LOG_WARNING, "commands on the mounted store are not served: %s", plsm_message());
     if (status == PLSM_OK) {
         fs->serving = true;
         ready(arg);
@@ -268,6 +271,8 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
         kill(getpid(), SIGTERM);
         env_thread_join(signals);
     }
+    server_stop(fs->server);
+    fs->server = NULL;
     control_stop(fs);
     mutex_lock(&fs->ticker_lock);
     fs->ticker_stop = true;

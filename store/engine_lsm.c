@@ -385,7 +385,7 @@ static bool tree_iterator_next(struct engine_iterator *it, struct engine_entry *
 {
     const struct entry *entry = lsm_iterator_next(own(it));
     if (entry)
-        *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->kind};
+        *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->expires_s, entry->kind};
     return entry != NULL;
 }
 

@@ -1,5 +1,5 @@
 /* plsm compact: what the background does by itself in time, done now. */
-#include "tools/tool.h"
+#include "tools/target.h"
 
 #include "base/banned.h"
 
@@ -12,14 +12,15 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     for (int i = 0; optind + 1 + i < argc; i++)
         if (tool_key(tool, argv[optind + 1 + i], i, &bounds[i]) != PLSM_OK)
             return tool_usage(tool, "%s", plsm_message());
-    plsm *db = NULL;
-    code = tool_open(tool, argv[optind], 0, &db);
+    struct target target = {0};
+    code = target_open(tool, argv[optind], 0, &target);
     if (code != TOOL_OK)
         return code;
-    plsm_status status = plsm_compact(db, bounds[0], bounds[1]);
+    plsm_status status = target.remote ? remote_compact(target.remote, bounds[0], bounds[1])
+                                       : plsm_compact(target.db, bounds[0], bounds[1]);
     if (status != PLSM_OK)
         code = tool_error(tool, status);
-    return tool_close(tool, db, code);
+    return target_close(tool, &target, code);
 }
 
 const struct command command_compact = {

@@ -8,8 +8,8 @@
 #include "base/changes.h"
 #include "base/error.h"
 #include "tools/progress.h"
+#include "tools/target.h"
 #include "tools/text.h"
-#include "tools/tool.h"
 
 #include "base/banned.h"
 
@@ -17,13 +17,11 @@ enum { INPUT_SIZE = 1 << 20, BATCH_RECORDS = 1000, BATCH_BYTES = 8 << 20 };
 
 /* The state between two reads of input, which may end anywhere: within a key, a value or an escape. */
 struct load {
-    plsm *db;
+    struct target target;
     plsm_durability durability;
-    plsm_batch *batch;
     plsm_bulk *bulk;     /* sorted records go there; NULL: into batches */
     struct buf last_key; /* of sorted records */
-    plsm_edit *edit;     /* the value being read is large and goes there */
-    uint64_t edit_size;
+    bool in_edit;        /* the value being read is large and goes into the target's edit */
     struct buf key, value;
     bool in_value; /* the separator behind the key has been read */
     bool begun;    /* something of the current record has been read */
@@ -36,9 +34,7 @@ struct load {
 /* Batches keep the order of input: when a key comes twice, the later value wins. */
 static plsm_status write_batch(struct load *load)
 {
-    if (plsm_batch_count(load->batch) > 0)
-        TRY(plsm_write(load->db, load->batch, load->durability));
-    plsm_batch_clear(load->batch);
+    TRY(target_commit(&load->target, load->durability));
     if (!load->bulk) /* then what is in the load itself comes in at its end */
         load->committed = load->records;
     return PLSM_OK;
@@ -62,8 +58,7 @@ static plsm_status check_order(struct load *load)
 /* Moves what `value` holds into the edit. */
 static plsm_status write_piece(struct load *load)
 {
-    TRY(plsm_edit_write(load->edit, load->edit_size, load->value.data, load->value.size));
-    load->edit_size += load->value.size;
+    TRY(target_edit_write(&load->target, buf_slice(&load->value)));
     load->value.size = 0;
     return PLSM_OK;
 }
@@ -77,12 +72,12 @@ static plsm_status add_value(struct load *load, plsm_slice bytes)
         return PLSM_OK;
     if (load->kind != CHANGE_PUT)
         return fail(PLSM_TOO_LARGE, "the bound of a range is over %u bytes", PLSM_KEY_MAX);
-    if (!load->edit) {
+    if (!load->in_edit) {
         /* Records before this one must be in the store before it, in case they have the same key. */
         TRY(write_batch(load));
         TRY(check_order(load));
-        TRY(plsm_edit_open(load->db, buf_slice(&load->key), PLSM_EDIT_NEW, &load->edit));
-        load->edit_size = 0;
+        TRY(target_edit_open(&load->target, buf_slice(&load->key)));
+        load->in_edit = true;
     }
     return write_piece(load);
 }
@@ -122,13 +117,13 @@ static plsm_status add_deletion(struct load *load)
     if (load->kind == CHANGE_DELETE_RANGE) {
         if (!load->in_value)
             return fail(PLSM_INVALID, "no tab between the bounds of a range");
-        return plsm_batch_delete_range(load->batch, PLSM_NAMES, key, buf_slice(&load->value));
+        return target_change(&load->target, load->kind, key, buf_slice(&load->value));
     }
     if (load->in_value)
         return fail(PLSM_INVALID, "a tab behind a key that is to be deleted");
     if (key.size == 0)
         return fail(PLSM_INVALID, "the key is empty");
-    return plsm_batch_delete(load->batch, PLSM_NAMES, key);
+    return target_change(&load->target, load->kind, key, (plsm_slice){0});
 }
 
 static plsm_status end_record(struct load *load)
@@ -138,17 +133,16 @@ static plsm_status end_record(struct load *load)
         TRY(add_deletion(load));
     } else if (!load->in_value) {
         return fail(PLSM_INVALID, load->begun ? "no tab between key and value" : "an empty line");
-    } else if (load->edit) {
+    } else if (load->in_edit) {
         TRY(write_piece(load));
-        TRY(plsm_edit_commit(load->edit, none, load->durability));
-        plsm_edit_close(load->edit);
-        load->edit = NULL;
+        TRY(target_edit_commit(&load->target, load->durability));
+        load->in_edit = false;
         load->committed++;
     } else if (load->bulk) {
         TRY(check_order(load));
         TRY(plsm_bulk_put(load->bulk, PLSM_NAMES, buf_slice(&load->key), none, buf_slice(&load->value)));
     } else {
-        TRY(plsm_batch_put(load->batch, PLSM_NAMES, buf_slice(&load->key), none, buf_slice(&load->value)));
+        TRY(target_change(&load->target, CHANGE_PUT, buf_slice(&load->key), buf_slice(&load->value)));
     }
     load->records++;
     load->key.size = 0;
@@ -156,7 +150,7 @@ static plsm_status end_record(struct load *load)
     load->in_value = false;
     load->begun = false;
     load->kind = CHANGE_PUT;
-    if (plsm_batch_count(load->batch) >= BATCH_RECORDS || plsm_batch_bytes(load->batch) >= BATCH_BYTES)
+    if (load->target.count >= BATCH_RECORDS || load->target.bytes >= BATCH_BYTES)
         TRY(write_batch(load));
     return PLSM_OK;
 }
@@ -262,11 +256,12 @@ static enum tool_exit load_all(struct tool *tool, struct load *load, bool null, 
     struct stat input = {0}; /* a file tells how much there will be, a pipe does not */
     struct progress progress;
     uint64_t size = fstat(STDIN_FILENO, &input) == 0 && S_ISREG(input.st_mode) ? (uint64_t)input.st_size : 0;
-    load->batch = plsm_batch_create();
+    plsm_status status = PLSM_OK;
     progress_start(&progress, "load", size, true);
-    plsm_status status = load->batch ? PLSM_OK : PLSM_NO_MEMORY;
-    if (status == PLSM_OK && sorted)
-        status = plsm_bulk_create(load->db, &load->bulk);
+    if (sorted && load->target.remote)
+        status = fail(PLSM_UNSUPPORTED, "the store is mounted: without --sorted its daemon takes the records");
+    else if (sorted)
+        status = plsm_bulk_create(load->target.db, &load->bulk);
     if (status == PLSM_OK)
         status = load_input(load, null, &progress);
     enum tool_exit code = end_load(tool, load, status);
@@ -277,9 +272,7 @@ static enum tool_exit load_all(struct tool *tool, struct load *load, bool null, 
         tool_say(tool, "%s records, %s in %.1f s (%s/s)", text_count(count, (double)load->records),
                  text_bytes(bytes, load->bytes), seconds, text_count(rate, (double)load->records / seconds));
     }
-    plsm_edit_close(load->edit);
     plsm_bulk_destroy(load->bulk);
-    plsm_batch_destroy(load->batch);
     buf_free(&load->key);
     buf_free(&load->last_key);
     buf_free(&load->value);
@@ -301,11 +294,11 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     if (!tool_check_count(tool, argc - optind, 1, 1))
         return TOOL_USAGE;
     struct load load = {.durability = tool_durability(tool)};
-    enum tool_exit code = tool_open(tool, argv[optind], create ? PLSM_CREATE : 0, &load.db);
+    enum tool_exit code = target_open(tool, argv[optind], create ? PLSM_CREATE : 0, &load.target);
     if (code != TOOL_OK)
         return code;
     code = load_all(tool, &load, null, sorted);
-    return tool_close(tool, load.db, code);
+    return target_close(tool, &load.target, code);
 }
 
 const struct command command_load = {

@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "tools/target.h"
 #include "tools/text.h"
-#include "tools/tool.h"
 
 #include "base/banned.h"
 
@@ -33,45 +33,52 @@ struct life {
     uint64_t expires_s;
 };
 
-static plsm_status put_value(plsm *db, plsm_slice key, plsm_slice value, const struct life *life,
-                             plsm_durability durability)
+/* Opens the value to be streamed. */
+static plsm_status open_value(struct target *target, plsm_slice key, const struct life *life)
 {
-    return life->given ? plsm_put_expiring(db, key, value, life->expires_s, durability)
-                       : plsm_put(db, key, value, durability);
+    if (life->given && !target->db)
+        return fail(PLSM_UNSUPPORTED, "--ttl: a store that is mounted has the times of its mount (mount it with ttl=)");
+    TRY(target_edit_open(target, key));
+    if (life->given)
+        plsm_edit_set_expires(target->edit, life->expires_s);
+    return PLSM_OK;
 }
 
 /* An empty piece means the end: read_piece returns a short one only there. Streams the rest of stdin behind `piece`
  * into the key: it becomes visible as a whole, at the end. */
-static plsm_status put_stream(plsm *db, plsm_slice key, struct buf *piece, const struct life *life,
+static plsm_status put_stream(struct target *target, plsm_slice key, struct buf *piece, const struct life *life,
                               plsm_durability durability)
 {
-    plsm_edit *edit = NULL;
-    uint64_t offset = 0;
     bool end = false;
-    plsm_status status = plsm_edit_open(db, key, PLSM_EDIT_NEW, &edit);
-    if (status == PLSM_OK && life->given)
-        plsm_edit_set_expires(edit, life->expires_s);
-    while (status == PLSM_OK && piece->size > 0) {
-        status = plsm_edit_write(edit, offset, piece->data, piece->size);
-        offset += piece->size;
-        if (status == PLSM_OK)
-            status = read_piece(piece, &end);
+    TRY(open_value(target, key, life));
+    while (piece->size > 0) {
+        TRY(target_edit_write(target, buf_slice(piece)));
+        TRY(read_piece(piece, &end));
     }
-    if (status == PLSM_OK)
-        status = plsm_edit_commit(edit, (plsm_slice){0}, durability);
-    plsm_edit_close(edit);
-    return status;
+    return target_edit_commit(target, durability);
+}
+
+static plsm_status put_value(struct target *target, plsm_slice key, plsm_slice value, const struct life *life,
+                             plsm_durability durability)
+{
+    if (value.size > PLSM_INLINE_MAX || life->given) {
+        TRY(open_value(target, key, life));
+        TRY(target_edit_write(target, value));
+        return target_edit_commit(target, durability);
+    }
+    TRY(target_change(target, CHANGE_PUT, key, value));
+    return target_commit(target, durability);
 }
 
 /* Reads one piece first: what fits into the tree is put as it is, what does not is streamed. */
-static plsm_status put_stdin(plsm *db, plsm_slice key, const struct life *life, plsm_durability durability)
+static plsm_status put_stdin(struct target *target, plsm_slice key, const struct life *life, plsm_durability durability)
 {
     struct buf piece = {0};
     bool end = false;
     plsm_status status = read_piece(&piece, &end);
     if (status == PLSM_OK)
-        status = piece.size <= PLSM_INLINE_MAX ? put_value(db, key, buf_slice(&piece), life, durability)
-                                               : put_stream(db, key, &piece, life, durability);
+        status = piece.size <= PLSM_INLINE_MAX ? put_value(target, key, buf_slice(&piece), life, durability)
+                                               : put_stream(target, key, &piece, life, durability);
     buf_free(&piece);
     return status;
 }
@@ -95,16 +102,17 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     if (tool_key(tool, argv[optind + 1], 0, &key) != PLSM_OK)
         return tool_usage(tool, "KEY: %s", plsm_message());
     const char *value = argc - optind == 3 ? argv[optind + 2] : "-";
-    plsm *db = NULL;
-    enum tool_exit code = tool_open(tool, argv[optind], 0, &db);
+    struct target target = {0};
+    enum tool_exit code = target_open(tool, argv[optind], 0, &target);
     if (code != TOOL_OK)
         return code;
-    life.expires_s = ttl ? plsm_now_s(db) + ttl : 0;
-    plsm_status status = strcmp(value, "-") == 0 ? put_stdin(db, key, &life, tool_durability(tool))
-                                                 : put_value(db, key, slice_of(value), &life, tool_durability(tool));
+    life.expires_s = ttl && target.db ? plsm_now_s(target.db) + ttl : 0;
+    plsm_status status = strcmp(value, "-") == 0
+                             ? put_stdin(&target, key, &life, tool_durability(tool))
+                             : put_value(&target, key, slice_of(value), &life, tool_durability(tool));
     if (status != PLSM_OK)
         code = tool_error(tool, status);
-    return tool_close(tool, db, code);
+    return target_close(tool, &target, code);
 }
 
 const struct command command_put = {

@@ -1,6 +1,6 @@
 /* plsm retrain: models of runs that have none, or of all. */
 #include "tools/progress.h"
-#include "tools/tool.h"
+#include "tools/target.h"
 
 #include "base/banned.h"
 
@@ -22,17 +22,18 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
         return tool_option_exit(option);
     if (!tool_check_count(tool, argc - optind, 1, 1))
         return TOOL_USAGE;
-    plsm *db = NULL;
+    struct target target = {0};
     struct progress progress;
-    enum tool_exit code = tool_open(tool, argv[optind], 0, &db);
+    enum tool_exit code = target_open(tool, argv[optind], 0, &target);
     if (code != TOOL_OK)
         return code;
     progress_start(&progress, "retrain", 0, true);
-    plsm_status status = plsm_retrain(db, all, advance, &progress);
+    plsm_status status =
+        target.remote ? remote_retrain(target.remote, all) : plsm_retrain(target.db, all, advance, &progress);
     progress_end(&progress);
     if (status != PLSM_OK)
         code = tool_error(tool, status);
-    return tool_close(tool, db, code);
+    return target_close(tool, &target, code);
 }
 
 const struct command command_retrain = {

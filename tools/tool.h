@@ -92,6 +92,6 @@ enum tool_exit tool_output_end(const struct tool *tool, enum tool_exit so_far);
 
 extern const struct command command_create, command_get, command_put, command_delete, command_scan, command_load,
     command_ingest, command_tune, command_checkpoint, command_restore, command_dump, command_stats, command_check,
-    command_compact, command_retrain, command_inspect, command_bench;
+    command_compact, command_retrain, command_inspect, command_bench, command_write, command_flush;
 
 #endif

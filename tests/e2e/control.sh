@@ -73,7 +73,7 @@ is "$(ls -A "$DIR")" ''
 ok test -e "$C/ctl"
 
 # --- ctl -------------------------------------------------------------------------------------------------------------
-seq -f 'k%06g	v' 1 20000 | batch
+seq -f 'k%06g' 1 20000 | sed 's/$/\tv/' | batch
 ok sh -c "echo flush > '$C/ctl'"
 ok sh -c "printf 'compact k000100 k000200\ncompact\nretrain all\n' > '$C/ctl'"
 ok sh -c "printf flush > '$C/ctl'" # without an end of line: at close
@@ -109,7 +109,7 @@ is "$(ls "$DIR/dir")" x
 is "$(cat "$DIR/file%2F./y")" 2 "a directory beside a file"
 is "$(cat "$DIR/file")" 'three, longer'
 printf 'esc\\t\\x01\\\\\ta\\nb\tc' | batch && pass || fail batch
-is "$(cat "$DIR/esc	"$'\x01'"\\")" $'a\nb\tc' "escapes, a tab in a value, no end of line"
+is "$(cat "$DIR/esc"$'\t\x01'"\\")" $'a\nb\tc' "escapes, a tab in a value, no end of line"
 # A writer that is in the middle wins when it closes.
 python3 -c 'import os, sys, time
 os.write(os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY), b"mine"); open(sys.argv[2], "w"); sys.stdin.read()' \
@@ -260,8 +260,92 @@ ok grep -qE '^entries [0-9]+$' "$C/levels/${run%.json}.txt"
 for file in "$C"/levels/l*.json; do ok python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$file"; done
 ok grep -qE '^runs [1-9]' "$C"/levels/level-*.txt
 
+# --- commands on the mounted store -----------------------------------------------------------------------------------
+is "$(stat -c '%a %u' "$STORE/socket")" "600 $(id -u)"
+not test -e "$DIR/put"
+ok "$PLSM" put "$STORE" put value
+is "$(cat "$DIR/put")" value
+ok "$PLSM" put --sync "$STORE" put 'a longer value'
+is "$(cat "$DIR/put")" 'a longer value'
+is "$("$PLSM" get "$STORE" put)" 'a longer value'
+ok sh -c "head -c 3000000 /dev/urandom >'$WORK/large' && '$PLSM' put '$STORE' put <'$WORK/large'"
+ok cmp "$WORK/large" "$DIR/put"
+ok sh -c "'$PLSM' delete '$STORE' put nowhere; [ \$? = 1 ]"
+not test -e "$DIR/put"
+ok sh -c "seq -f 'load%05g' 1 5000 | sed 's/\$/\tv/' | '$PLSM' load '$STORE'"
+is "$(cat "$DIR/load00007")" v
+is "$(find "$DIR" -maxdepth 1 -name 'load*' | wc -l)" 5000
+ok sh -c "printf '\\\\-load00007\n\\\\~load01\tload02\n' | '$PLSM' load '$STORE'"
+not test -e "$DIR/load00007"
+is "$(find "$DIR" -maxdepth 1 -name 'load*' | wc -l)" 3999
+ok sh -c "{ printf 'large\t'; head -c 400000 /dev/zero | tr '\0' x; echo; } | '$PLSM' load '$STORE'"
+is "$(stat -c %s "$DIR/large")" 400000
+ok "$PLSM" delete --range "$STORE" load loae
+is "$(find "$DIR" -maxdepth 1 -name 'load*' | wc -l)" 0
+printf '\\!lock\nlock\tmine\n' >"$WORK/changes"
+ok "$PLSM" write "$STORE" <"$WORK/changes"
+"$PLSM" write "$STORE" <"$WORK/changes" 2>"$WORK/err"
+is $? 1 "a condition that does not hold"
+printf '\\=lock\tmine\n\\-lock\n' | ok "$PLSM" write "$STORE"
+not test -e "$DIR/lock"
+ok "$PLSM" flush "$STORE"
+ok "$PLSM" compact "$STORE" a b
+ok "$PLSM" retrain --all "$STORE"
+says 'mounted' "$PLSM" load -s "$STORE"
+says 'key is empty' sh -c "printf '\t1\n' | '$PLSM' write '$STORE'"
+ok python3 - "$STORE/socket" <<'PY'
+# Bytes that are no requests: the daemon ends the connection, and serves the next one.
+import os, random, socket, struct, sys
+def connect():
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(20)
+    s.connect(sys.argv[1])
+    return s
+def frame(what, body, flags=0): return struct.pack("<IBBH", len(body), what, flags, 0) + body
+def ask(s, data):
+    s.sendall(data)
+    head = s.recv(8, socket.MSG_WAITALL)
+    if len(head) < 8: return None
+    size, status = struct.unpack("<IB3x", head)
+    s.recv(size, socket.MSG_WAITALL)
+    return status
+hello = frame(1, b"plsmwire" + struct.pack("<I", 1))
+seed = random.randrange(1 << 32)
+print("seed", seed)
+random.seed(seed)
+for i in range(300):
+    s = connect()
+    try:
+        if i % 3 == 0:
+            s.sendall(os.urandom(random.randrange(1, 200)))
+        else:
+            assert ask(s, hello) == 0
+            body = os.urandom(random.randrange(40)) if i % 3 == 1 else struct.pack(
+                "<BHI", random.randrange(7), random.choice([0, 1, 5, 9000, 65535]), random.choice([0, 3, 1 << 31]))
+            ask(s, frame(random.choice([2, 4, 5, 6, 7, 9, 11, 255]), body) + b"x" * random.randrange(8))
+        s.shutdown(socket.SHUT_WR)
+    except (BrokenPipeError, ConnectionResetError): pass
+    s.close()
+s = connect()
+assert ask(s, frame(2, b"")) not in (0, None) # no greeting
+s = connect()
+assert ask(s, frame(1, b"plsmwire" + struct.pack("<I", 2))) not in (0, None) # another version
+s = connect()
+assert ask(s, hello) == 0 and ask(s, frame(7, b"nothing there")) == 1
+PY
+ok sh -c "'$PLSM' put '$STORE' after hostile && [ \$(cat '$DIR/after') = hostile ]"
+kill -9 "$(daemon_of)"
+fusermount3 -uz "$DIR"
+ok test -S "$STORE/socket"
+ok "$PLSM" put "$STORE" stale socket
+must_mount
+is "$(cat "$DIR/stale")" socket
+ok "$PLSM" put "$STORE" stale replaced
+is "$(cat "$DIR/stale")" replaced
+
 # --- keys that have the reserved names, show_control, read-only ------------------------------------------------------
 must_unmount
+not test -e "$STORE/socket"
 printf '.plsm\tmine\n.plsm/ctl\tmine too\n.stats\tand mine\n' | ok "$PLSM" load "$STORE"
 must_mount show_control
 is "$(cat "$DIR/%2Eplsm")" mine
@@ -272,7 +356,8 @@ is "$(find "$DIR" -maxdepth 1 -name .stats | wc -l)" 1
 is "$(ls -A "$C" | tr '\n' ' ')" 'batch batch.error ctl levels metrics range snapshots stats.json '
 remount ro
 ok test -s "$C/stats.json"
-says 'Read-only file system' sh -c "echo flush > '$C/ctl'"
+says 'Read-only file system' sh -c "env echo flush > '$C/ctl'"
+not test -e "$STORE/socket"
 is "$(cat "$C/range/good..gooe.tsv")" $'good\t1'
 must_unmount
 check_store
