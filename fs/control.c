@@ -404,8 +404,10 @@ void control_fsync(fuse_req_t req, struct fuse_file_info *fi)
 
 void control_release(fuse_req_t req, struct fuse_file_info *fi)
 {
-    put_handle(fs_of(req)->control, handle_of(fi));
-    fuse_reply_err(req, 0);
+    struct control *control = fs_of(req)->control;
+    struct control_handle *handle = handle_of(fi);
+    finish_written(req, fi, PLSM_NONE); /* with publish=write the kernel sends no flush */
+    put_handle(control, handle);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */

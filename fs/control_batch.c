@@ -136,8 +136,9 @@ void control_batch_commit(struct control *control, struct control_handle *handle
         return;
     }
     struct task *task = mem_zalloc(sizeof *task);
+    bool deferred = task && transport_defer(&task->ticket);
     if (task) {
-        task->req = req;
+        task->req = deferred ? req : NULL;
         status = finish(control, batch, durability, &task->notices);
         task->error = batch_errno(control->fs, status);
     }
@@ -146,11 +147,16 @@ void control_batch_commit(struct control *control, struct control_handle *handle
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    /* The other thread tells the kernel what has changed, and then answers: who sees the close return sees the
-     * change. */
+    /* The other thread tells the kernel what has changed, and then answers: who sees the close return sees the change.
+     * Where the answer cannot wait, telling is the first thing behind it. */
+    if (!deferred)
+        fuse_reply_err(req, task->error);
     if (queue_add(&control->kernel, task))
         return;
     notices_drop(&task->notices);
-    fuse_reply_err(req, task->error);
+    if (deferred) {
+        transport_resume(&task->ticket);
+        fuse_reply_err(req, task->error);
+    }
     mem_free(task);
 }

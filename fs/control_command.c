@@ -211,12 +211,18 @@ static struct task *queue_next(struct queue *queue)
     return task;
 }
 
+static void reply(fuse_req_t req, int error, size_t written)
+{
+    if (error || written == 0)
+        fuse_reply_err(req, error);
+    else
+        fuse_reply_write(req, written);
+}
+
 static void answer(struct task *task)
 {
-    if (task->error || task->written == 0)
-        fuse_reply_err(task->req, task->error);
-    else
-        fuse_reply_write(task->req, task->written);
+    transport_resume(&task->ticket);
+    reply(task->req, task->error, task->written);
 }
 
 void control_run_kernel(void *arg)
@@ -225,7 +231,8 @@ void control_run_kernel(void *arg)
     struct task *task = NULL;
     while ((task = queue_next(&control->kernel))) {
         notices_send(control->fs, &task->notices);
-        answer(task);
+        if (task->req)
+            answer(task);
         mem_free(task);
     }
 }
@@ -236,11 +243,14 @@ static void on_interrupt(fuse_req_t req, void *arg)
     struct task *task = arg;
     struct queue *queue = &fs_of(req)->control->commands;
     mutex_lock(&queue->lock);
+    struct transport_ticket ticket = task->ticket;
     bool first = !task->answered;
     task->answered = true;
     mutex_unlock(&queue->lock);
-    if (first)
+    if (first) {
+        transport_resume(&ticket);
         fuse_reply_err(req, EINTR);
+    }
 }
 
 void control_run_commands(void *arg)
@@ -279,15 +289,26 @@ static void start(struct control *control, fuse_req_t req, struct buf *lines, si
     if (task) {
         *task = (struct task){.req = req, .written = written, .commands = *lines};
         *lines = (struct buf){0};
-        fuse_req_interrupt_func(req, on_interrupt, task);
-        if (queue_add(&control->commands, task))
+        /* Where the answer cannot wait for the commands, it says that they will be done. */
+        bool deferred = transport_defer(&task->ticket);
+        task->answered = !deferred;
+        if (deferred)
+            fuse_req_interrupt_func(req, on_interrupt, task);
+        if (queue_add(&control->commands, task)) {
+            if (!deferred)
+                reply(req, 0, written);
             return;
-        fuse_req_interrupt_func(req, NULL, NULL);
-        bool answered = task->answered;
+        }
+        if (deferred)
+            fuse_req_interrupt_func(req, NULL, NULL);
+        bool answered = deferred && task->answered;
+        struct transport_ticket ticket = task->ticket;
         buf_free(&task->commands);
         mem_free(task);
         if (answered)
             return;
+        if (deferred)
+            transport_resume(&ticket);
         error = EBUSY;
     }
     buf_free(lines);

@@ -9,6 +9,7 @@
 #include "fs/commit.h"
 #include "fs/control.h"
 #include "fs/escape.h"
+#include "fs/transport.h"
 
 enum control_kind {
     CONTROL_NONE,
@@ -39,7 +40,8 @@ struct control_text {
 /* One thing that a thread of its own does, and the request that it answers. */
 struct task {
     struct task *next;
-    fuse_req_t req;
+    fuse_req_t req;                 /* NULL: it is answered already */
+    struct transport_ticket ticket; /* for the answer */
     int error;
     size_t written;          /* what the write that gave the commands is answered with; 0: it is a flush */
     struct notices notices;  /* of those for the kernel */
