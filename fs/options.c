@@ -31,7 +31,7 @@ const char mount_usage[] =
     "  xattr                 keep extended attributes, and show user.plsm.* (where a file stands, its digest)\n"
     "  uid=N gid=N           owner of what has none in the store (default: who mounts)\n"
     "  umask=022             permissions that such files and directories lack; fmask=, dmask=: of one kind\n"
-    "  show_control          list .stats in the root (it can be read in any case)\n"
+    "  show_control          list .stats and .plsm in the root (they are there in any case)\n"
     "  transport=auto        how requests come: uring (FUSE over io_uring), dev (/dev/fuse), auto (the former where\n"
     "                        the kernel offers it); uring turns the kernel's switch on where root mounts\n"
     "  threads=N             N threads answer the kernel (default: one per processor, two with uring)\n"
