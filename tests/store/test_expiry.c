@@ -392,6 +392,35 @@ START_TEST(large_replaced)
 }
 END_TEST
 
+/* A value that several names share lives for ever, whatever it was before. */
+START_TEST(shared_values)
+{
+    static const char *const keys[] = {"small", "large"};
+    start(sets[_i]);
+    put("small", "1", NOW + 10);
+    put_large("large", NOW + 10);
+    for (size_t i = 0; i < 2; i++) {
+        char other[16];
+        uint64_t id = 0;
+        plsm_batch *batch = plsm_batch_create();
+        snprintf(other, sizeof other, "%s2", keys[i]);
+        assert_ok(plsm_new_id(db, &id));
+        assert_ok(plsm_batch_share(batch, slice_of(keys[i]), id));
+        assert_ok(plsm_batch_link(batch, id, slice_of(other), slice(NULL, 0)));
+        assert_ok(plsm_write(db, batch, PLSM_NONE));
+        plsm_batch_destroy(batch);
+        ck_assert_uint_eq(expiry_of(keys[i]), 0);
+    }
+    env_memory_set_wall_s(env, NOW + 10);
+    expect_extents(PIECES, 1);
+    reopen();
+    for (size_t i = 0; i < 2; i++)
+        expect_everywhere(NULL, keys[i], true);
+    expect_extents(PIECES, 0);
+    stop();
+}
+END_TEST
+
 /* An edit of a value that expires and is deleted meanwhile. */
 START_TEST(large_edited)
 {
@@ -504,6 +533,7 @@ int main(void)
                                   trigger,
                                   large_values,
                                   large_replaced,
+                                  shared_values,
                                   large_edited,
                                   large_many};
     Suite *suite = suite_create("expiry");
