@@ -1,5 +1,5 @@
-/* Walking a memtable that is complete, from its first key to the last: what a flush does. Nothing is added meanwhile, so
- * the branches of a node can be put in order once, where an iterator must look for the next one at every step. */
+/* Walking a memtable that is complete, from its first key to the last: what a flush does. Nothing is added meanwhile,
+ * so the branches of a node can be put in order once, where an iterator must look for the next one at every step. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "lsm/memtable_private.h"
