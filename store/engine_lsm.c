@@ -347,14 +347,21 @@ static void tree_iterator_destroy(struct engine_iterator *it)
     lsm_iterator_destroy(own(it));
 }
 
-/* What a move has come to. */
+/* What a move has come to: `entry`, or NULL at an end. */
+static inline bool show(const struct entry *entry, struct engine_entry *out)
+{
+    if (entry)
+        *out = (struct engine_entry){.key = entry->key,
+                                     .meta = entry->meta,
+                                     .value = entry->value,
+                                     .expires_s = entry->expires_s,
+                                     .kind = entry->kind};
+    return entry != NULL;
+}
+
 static bool arrive(const struct lsm_iterator *it, struct engine_entry *out)
 {
-    if (!lsm_iterator_valid(it))
-        return false;
-    const struct entry *entry = lsm_iterator_entry(it);
-    *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->expires_s, entry->kind};
-    return true;
+    return show(lsm_iterator_valid(it) ? lsm_iterator_entry(it) : NULL, out);
 }
 
 static bool tree_iterator_first(struct engine_iterator *it, struct engine_entry *out)
@@ -383,10 +390,7 @@ static bool tree_iterator_seek_before(struct engine_iterator *it, plsm_slice key
 
 static bool tree_iterator_next(struct engine_iterator *it, struct engine_entry *out)
 {
-    const struct entry *entry = lsm_iterator_next(own(it));
-    if (entry)
-        *out = (struct engine_entry){entry->key, entry->meta, entry->value, entry->expires_s, entry->kind};
-    return entry != NULL;
+    return show(lsm_iterator_next(own(it)), out);
 }
 
 static bool tree_iterator_previous(struct engine_iterator *it, struct engine_entry *out)
