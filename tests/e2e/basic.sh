@@ -40,7 +40,6 @@ says 'Directory not empty' rmdir d
 says 'Is a directory' rm d
 says 'File exists' mkdir d
 says 'Not a directory' rmdir f
-says 'Operation not permitted' ln f hard
 says 'cannot overwrite non-directory' mv -T d f
 says 'cannot overwrite directory' mv -T f d
 says 'subdirectory of itself' mv d d/e
