@@ -169,6 +169,28 @@ static void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
         fuse_reply_buf(req, text, strlen(text) + 1);
 }
 
+/* A sync waits until another one comes, which answers both: with one thread that works only where it may wait. */
+static mutex late_lock;
+static fuse_req_t late;
+static struct transport_ticket late_ticket;
+
+static void do_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+    struct transport_ticket ticket;
+    mutex_lock(&late_lock);
+    fuse_req_t other = late;
+    ticket = late_ticket;
+    late = !other && transport_defer(&late_ticket) ? req : NULL;
+    bool waits = late != NULL;
+    mutex_unlock(&late_lock);
+    if (!waits)
+        fuse_reply_err(req, 0);
+    if (other) {
+        transport_resume(&ticket);
+        fuse_reply_err(other, EDOM);
+    }
+}
+
 static const struct fuse_lowlevel_ops operations = {.lookup = do_lookup,
                                                     .getattr = do_getattr,
                                                     .readlink = do_readlink,
@@ -176,6 +198,7 @@ static const struct fuse_lowlevel_ops operations = {.lookup = do_lookup,
                                                     .open = do_open,
                                                     .read = do_read,
                                                     .write = do_write,
+                                                    .fsync = do_fsync,
                                                     .setxattr = do_setxattr,
                                                     .getxattr = do_getxattr};
 
@@ -210,6 +233,7 @@ static int serve(const char *directory, const struct transport_options *options,
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGUSR2);
     sigprocmask(SIG_BLOCK, &set, NULL);
+    mutex_init(&late_lock);
     mutex_init(&wait_lock);
     condition_init(&wait_change);
     struct fuse_session *session = fuse_session_new(&args, &operations, sizeof operations, NULL);
@@ -472,6 +496,35 @@ static void check_ends(enum transport_kind kind, unsigned threads)
     ck_assert_int_eq(umount2(directory, MNT_DETACH), 0);
 }
 
+struct sync_call {
+    const char *name; /* of a file each: the kernel lets nobody else sync the same one meanwhile */
+    int error;
+};
+
+static void *sync_client(void *arg)
+{
+    struct sync_call *call = arg;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, call->name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    call->error = fd >= 0 && fsync(fd) == 0 ? 0 : errno;
+    close(fd);
+    return NULL;
+}
+
+/* Two syncs: over /dev/fuse the first is answered by the thread of the second; elsewhere each at once. */
+static void check_late(enum transport_kind kind)
+{
+    pthread_t thread;
+    struct sync_call first = {.name = "pattern"}, second = {.name = "slow"};
+    ck_assert_int_eq(pthread_create(&thread, NULL, sync_client, &first), 0);
+    env_sleep_ns(env_posix(), 20000000); /* they may come together as well */
+    sync_client(&second);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(first.error + second.error, kind == TRANSPORT_DEV ? EDOM : 0);
+    ck_assert(first.error == 0 || second.error == 0);
+}
+
 static void check_transport(enum transport_kind kind, const char *name)
 {
     static const unsigned counts[] = {0, 1, 3};
@@ -486,6 +539,7 @@ static void check_transport(enum transport_kind kind, const char *name)
         check_shapes();
         check_large();
         check_parallel();
+        check_late(kind);
         if (kind == TRANSPORT_URING || served.threads > 1) /* somebody must read the interruption */
             check_interrupts(counts[i] == 0);
         check_ends(kind, counts[i]);
