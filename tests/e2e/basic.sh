@@ -26,7 +26,7 @@ ok truncate -s 10 n
 is "$(cat n)" "$(head -c 10 "$WORK/numbers")"
 ok dd if="$WORK/numbers" of=n bs=7 seek=3 count=5 conv=notrunc status=none
 ok tar cf "$WORK/t.tar" -C "$DIR" n f
-timeout 60 python3 "$ROOT/tests/e2e/posix.py" "$DIR" >"$WORK/posix" 2>&1
+timeout 180 python3 "$ROOT/tests/e2e/posix.py" "$DIR" >"$WORK/posix" 2>&1
 tail -1 "$WORK/posix" | grep -q '^[0-9]* passed, 0 failed' || cat "$WORK/posix"
 read -r p _ q _ < <(tail -1 "$WORK/posix")
 passed=$((passed + ${p:-0})) failed=$((failed + ${q:-1}))

@@ -455,7 +455,7 @@ def test_many_threads():
 
 def test_what_is_opened_is_the_newest():
     """Opening a file may bring its content along: it must never be older than what was closed before."""
-    files, rounds, errors = 3, 150, []
+    files, rounds, errors = 3, 60, []
     closed = [0] * files
     done = [False] * files
 
