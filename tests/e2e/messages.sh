@@ -79,7 +79,8 @@ tar -C "$WORK" -cf "$WORK/tree.tar" tree
 
 # Where a directory has changed, the kernel asks for its permissions anew before it goes through it again: one getattr.
 # The shell closes a copy of the descriptor before it writes, so it flushes twice. cp asks for the new name twice: first
-# whether it is there, then, as it makes it with O_EXCL, the kernel believes no negative entry.
+# whether it is there, then, as it makes it with O_EXCL, the kernel believes no negative entry. Walkers of trees (fts) may
+# ask once what kind of file system it is.
 by_close()
 {
     options=create
@@ -109,7 +110,7 @@ by_close()
     sends 'getattr=2 unlink=1 forget=1' 'rm copy'
     sends 'lookup=2 getattr=2 rename=1 forget=1' 'mv new moved'
     cold
-    sends 'lookup=1 opendir=2 readdirplus=2 releasedir=2 open=100 release=100' 'grep -r zzz d'
+    sends 'lookup=1 statfs=1 opendir=2 readdirplus=2 releasedir=2 open=100 release=100' 'grep -r zzz d'
     cold
     sends 'lookup=1 getattr=1 opendir=1 readdirplus=2 releasedir=1 open=100 release=100' 'tar cf - d | cat'
     is "$(tar tf "$WORK/out" | wc -l)" 101
@@ -117,11 +118,11 @@ by_close()
     sends 'lookup=22 getattr=22 mkdir=1 create=20 write=20 setattr=63 flush=20 release=20' "tar xf '$WORK/tree.tar'"
     ok diff -r "$WORK/tree" "$DIR/tree"
     cold
-    sends 'lookup=1 opendir=1 readdirplus=2 releasedir=1' 'du -s d'
+    sends 'lookup=1 statfs=1 opendir=1 readdirplus=2 releasedir=1' 'du -s d'
     # Several that ask for a sync at once are all answered.
     sends 'lookup=8 getattr=16 create=8 write=8 fsync=8 flush=16 release=8' 'for i in 1 2 3 4 5 6 7 8; do
     dd if=/dev/zero of=synced$i bs=9 count=1 conv=fsync status=none 2>&1 & done; wait'
-    sends 'getattr=21 opendir=2 readdirplus=3 releasedir=2 unlink=20 rmdir=1 lookup=1 forget=30' 'rm -r tree'
+    sends 'getattr=21 statfs=1 opendir=2 readdirplus=3 releasedir=2 unlink=20 rmdir=1 lookup=1 forget=30' 'rm -r tree'
 }
 hold by_close
 
