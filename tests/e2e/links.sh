@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Hard links end to end: what calls see (links.py), what cp, tar, rsync and git make of them, what the command plsm shows
-# of such keys, what `plsm check` says, and kill -9 in the middle of linking.
+# Hard links end to end: what calls see (links.py), what cp, tar, rsync and git make of them, what the command plsm
+# shows of such keys, what `plsm check` says, and kill -9 in the middle of linking.
 set -u
 cd "$(dirname "$0")/../.." || exit 3
 . tests/e2e/lib.sh
