@@ -13,7 +13,7 @@ import os
 import random
 import sys
 
-GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV)
+GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV, errno.ECANCELED)
 
 
 def content(size, number):
