@@ -243,7 +243,9 @@ plsm_status plsm_edit_commit(plsm_edit *edit, plsm_slice meta, plsm_durability d
     TRY(refuse_writes(edit->db));
     if (meta.size > PLSM_META_MAX)
         return fail(PLSM_TOO_LARGE, "meta of %zu bytes: the limit is %u", meta.size, PLSM_META_MAX);
-    struct lifetime lifetime = edit->lifetime.timed ? edit->lifetime : store_lifetime(edit->db, buf_slice(&edit->key));
+    struct lifetime lifetime = edit->lifetime;
+    if (!lifetime.timed && !edit->shared) /* shared values do not expire, and may have been opened without a key */
+        lifetime = store_lifetime(edit->db, buf_slice(&edit->key));
     if (edit->size > PLSM_INLINE_MAX)
         TRY(commit_large(edit, meta, lifetime, durability));
     else

@@ -421,6 +421,31 @@ START_TEST(shared_values)
 }
 END_TEST
 
+/* By the option ttl either: also when the edit was opened by the identifier, and has no key to go by. */
+START_TEST(shared_edited)
+{
+    plsm_batch *batch = plsm_batch_create();
+    plsm_edit *edit = NULL;
+    uint64_t id = 0;
+    start(FIXTURE_OPTIONS ",ttl=10");
+    assert_ok(plsm_put(db, slice_of("a"), slice_of("1"), PLSM_NONE));
+    assert_ok(plsm_new_id(db, &id));
+    assert_ok(plsm_batch_share(batch, slice_of("a"), id));
+    assert_ok(plsm_write(db, batch, PLSM_NONE));
+    plsm_batch_destroy(batch);
+    for (size_t size = 2; size <= LARGE; size += LARGE - 2) { /* small, then large */
+        assert_ok(plsm_edit_open_shared(db, id, 0, &edit));
+        assert_ok(plsm_edit_write(edit, size - 1, "z", 1));
+        assert_ok(plsm_edit_commit(edit, slice(NULL, 0), PLSM_NONE));
+        plsm_edit_close(edit);
+        ck_assert_uint_eq(expiry_of("a"), 0);
+    }
+    env_memory_set_wall_s(env, NOW + 20);
+    expect_everywhere(NULL, "a", true);
+    stop();
+}
+END_TEST
+
 /* An edit of a value that expires and is deleted meanwhile. */
 START_TEST(large_edited)
 {
@@ -541,6 +566,7 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     for (size_t i = 0; i < sizeof loops / sizeof *loops; i++)
         tcase_add_loop_test(tcase, loops[i], 0, SETS);
+    tcase_add_test(tcase, shared_edited);
     tcase_add_test(tcase, ingested);
     tcase_add_test(tcase, read_only);
     suite_add_tcase(suite, tcase);
