@@ -8,7 +8,7 @@
  * halves; the prefix holds every acknowledged write when only the process died, and every synced one after power loss.
  *
  * CRASH_SEED another workload; CRASH_STRIDE=n every n-th call only; CRASH_CALL=c and CRASH_KIND=k one crash alone;
- * CK_RUN_CASE=learned, traditional, classic, tiered, lazy, values or background. */
+ * CK_RUN_CASE=learned, traditional, classic, tiered, lazy, values, ttl or background. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -364,6 +364,14 @@ START_TEST(test_crash_values)
 }
 END_TEST
 
+/* Puts expire unless they say otherwise: what a crash finds has expired in logs, in runs, and in the middle of the
+ * deletion of large values. */
+START_TEST(test_crash_ttl)
+{
+    crash_everywhere("index=learned,ttl=4" COMMON, setting("CRASH_SEED", 28), 12, false);
+}
+END_TEST
+
 /* Flushes and compactions run beside the writes, so several logs are behind each other, synced or not. Each recording
  * is another one: here a seed alone does not repeat a failure. */
 START_TEST(test_crash_background)
@@ -390,6 +398,7 @@ int main(void)
     add_case(suite, "tiered", test_crash_tiered);
     add_case(suite, "lazy", test_crash_lazy);
     add_case(suite, "values", test_crash_values);
+    add_case(suite, "ttl", test_crash_ttl);
     add_case(suite, "background", test_crash_background);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

@@ -206,6 +206,7 @@ static plsm_status plan_link(const struct model *model, const struct op *op, str
     if (!now.shared && now.meta_size > PLSM_META_SHARED_MAX)
         return PLSM_TOO_LARGE;
     now.shared = shared;
+    now.expires_s = 0; /* what is shared does not expire */
     plan_change(changes, count, op->key, now);
     plan_shared_meta(model, shared, op, changes, count);
     plan_change(changes, count, op->other, planned(model, op->key, changes, *count));
