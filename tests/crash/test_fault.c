@@ -48,6 +48,7 @@ static const struct workload_profile profile = {
                [OP_BATCH_DELETE_RANGE] = 4,
                [OP_BATCH_MOVE] = 4,
                [OP_BATCH_SET_META] = 4,
+               [OP_BATCH_LINK] = 6,
                [OP_BATCH_WRITE] = 14,
                [OP_BULK] = 3,
                [OP_SYNC] = 3,
