@@ -9,7 +9,8 @@
  *
  * Header, 32 bytes, written and synced before the first record:
  *      0  u8[8]  magic: what kind of log it is
- *      8  u32    format version: 2; version 1 differs only in that its user's records know fewer kinds of changes
+ *      8  u32    format version: 3; versions 1 and 2 differ only in that their users' records know less: 1 no deletions
+ *                of ranges and no value logs, 2 nothing that expires
  *     12  u32    0
  *     16  u64    salt: random for each file
  *     24  u64    checksum of bytes 0 to 23, seeded with the offset of this copy in the file

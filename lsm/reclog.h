@@ -11,7 +11,7 @@
 
 #include "base/env.h"
 
-enum { RECLOG_MAGIC_BYTES = 8, RECLOG_VERSION = 2, RECLOG_VERSION_OLDEST = 1 };
+enum { RECLOG_MAGIC_BYTES = 8, RECLOG_VERSION = 3, RECLOG_VERSION_OLDEST = 1 };
 #define RECLOG_PAYLOAD_MAX (UINT32_C(1) << 30)
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */

@@ -31,7 +31,9 @@
 
 #define RUN_MAGIC "PLSMRUN" /* 8 bytes with the terminator */
 #define RUN_FOOTER_MAGIC "PLSMEND"
-enum { RUN_VERSION = 2, RUN_VERSION_OLDEST = 1 };
+/* What the version before did not have: 2: the extension, the codec. 3: blocked filters (learn/blocked.h), entries that
+ * expire (page.h). */
+enum { RUN_VERSION = 3, RUN_VERSION_OLDEST = 1 };
 
 struct run_file_header {
     char magic[8];
@@ -76,8 +78,8 @@ struct run_extension {
     uint64_t raw_bytes; /* of the pages of a compressed run before they were packed, without zeros at their ends */
     uint32_t codecs;    /* a bit (1 << enum codec) for each that its units are packed with */
     uint32_t merged;    /* 1: a compaction wrote it; 0: a flush */
-    uint64_t expiring;  /* puts that expire (page.h) */
-    uint64_t due_s;     /* as in run_facts (run.h) */
+    uint64_t expiring;  /* puts that expire (page.h); 0 before version 3 */
+    uint64_t due_s;     /* as in run_facts (run.h); likewise */
     uint64_t reserved[2];
     uint64_t checksum; /* of the bytes before, seeded with the salt */
 };

@@ -102,7 +102,7 @@ START_TEST(empty_missing_foreign)
     ck_assert_int_eq(reclog_plan_read(env, RECLOG_PLAN_PATH, &none, &result), PLSM_VERSION);
     ck_assert_ptr_nonnull(strstr(plsm_message(), RECLOG_PLAN_PATH));
     ck_assert_ptr_nonnull(strstr(plsm_message(), "version 7"));
-    ck_assert_ptr_nonnull(strstr(plsm_message(), "version 1 to 2"));
+    ck_assert_ptr_nonnull(strstr(plsm_message(), "version 1 to 3"));
     env_memory_destroy(env);
 }
 END_TEST
