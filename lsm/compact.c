@@ -68,7 +68,7 @@ static void announce_end(struct lsm *db)
 
 static struct follow_totals totals_now(const struct lsm *db)
 {
-    return (struct follow_totals){.puts = atomic_load(&db->seq),
+    return (struct follow_totals){.puts = counter_read(&db->counters, COUNT_CHANGES),
                                   .lookups = counter_read(&db->counters, COUNT_GETS),
                                   .found = counter_read(&db->counters, COUNT_GETS_FOUND),
                                   .scans = counter_read(&db->counters, COUNT_SCANS),

@@ -42,6 +42,7 @@ enum counter {
     COUNT_READ_BYTES,
     COUNT_WRITES, /* append calls, of runs, value logs and logs */
     COUNT_WRITE_BYTES,
+    COUNT_CHANGES,    /* in batches that callers wrote */
     COUNT_USER_BYTES, /* bytes of keys, metas and values that were written by callers */
     COUNT_LOG_BYTES,
     COUNT_FLUSH_BYTES,

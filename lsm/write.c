@@ -105,6 +105,7 @@ static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned 
         simulated_write(db->context.simulated, reclog_size(db->active.log) - size_before);
         struct counter_stripe *counters = counters_mine(&db->counters);
         stripe_add(counters, COUNT_WRITES, 1);
+        stripe_add(counters, COUNT_CHANGES, changes);
         stripe_add(counters, COUNT_WRITE_BYTES, bytes);
         stripe_add(counters, COUNT_LOG_BYTES, bytes);
         stripe_add(counters, COUNT_USER_BYTES, bytes);

@@ -118,13 +118,18 @@ static void open_store(void)
     ck_assert_int_eq(lsm_open("/s", &o, &db), PLSM_OK);
 }
 
-static void put(unsigned number)
+static void add(struct batch *batch, unsigned number)
 {
     char key[20];
     snprintf(key, sizeof key, "%08u", number);
-    struct batch batch = {0};
     ck_assert_int_eq(
-        batch_add(&batch, BATCH_PUT, 1, slice_of(key), (plsm_slice){0}, slice_of("a value of a few bytes")), PLSM_OK);
+        batch_add(batch, BATCH_PUT, 1, slice_of(key), (plsm_slice){0}, slice_of("a value of a few bytes")), PLSM_OK);
+}
+
+static void put(unsigned number)
+{
+    struct batch batch = {0};
+    add(&batch, number);
     ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
     batch_free(&batch);
 }
@@ -173,6 +178,33 @@ START_TEST(store_follows)
 }
 END_TEST
 
+/* Puts count one by one also where batches hold many; those before the store was opened do not. */
+START_TEST(large_batches)
+{
+    enum { KEYS = 30000, BATCH = 1000, BATCHES = 400 };
+    struct batch batch = {0};
+    env = env_memory_create(1);
+    open_store();
+    for (unsigned i = 0; i < BATCHES && now("lsm.policy_changes") == 0; i++) {
+        batch_clear(&batch);
+        for (unsigned j = 0; j < BATCH; j++)
+            add(&batch, (unsigned)((uint64_t)(i * BATCH + j) * 7919 % KEYS));
+        ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
+    }
+    ck_assert_uint_eq(now("lsm.policy_changes"), 1);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    open_store();
+    for (unsigned i = 0; i < 3; i++) {
+        put(i);
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+    }
+    ck_assert_uint_eq(db->follow.at.puts, 0); /* no look yet */
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    batch_free(&batch);
+    env_memory_destroy(env);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("follow");
@@ -182,6 +214,7 @@ int main(void)
     tcase_add_test(tcase, mixes);
     tcase_add_test(tcase, slowly);
     tcase_add_test(tcase, store_follows);
+    tcase_add_test(tcase, large_batches);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
