@@ -168,22 +168,53 @@ static void note_names(struct commit *commit, struct node *parent, plsm_slice pi
     }
 }
 
-/* Takes note of the node of a file, held, and takes it over. */
-static void meet(struct commit *commit, struct node *node)
+/* Takes note of a node, held, and takes it over. */
+static bool add_met(struct commit *commit, struct met met)
 {
-    struct fs *fs = commit->fs;
-    struct met met = {.node = node};
     if (commit->count == commit->capacity) {
         size_t capacity = commit->capacity ? 2 * commit->capacity : 64;
         struct met *grown = mem_realloc(commit->met, capacity * sizeof *grown);
         if (!grown) {
             commit->status = fail(PLSM_NO_MEMORY, "no memory to note which files change");
-            inode_forget(fs, node, 1);
-            return;
+            inode_forget(commit->fs, met.node, 1);
+            return false;
         }
         commit->met = grown;
         commit->capacity = capacity;
     }
+    commit->met[commit->count++] = met;
+    return true;
+}
+
+/* One of the names of a shared value goes. Whether it has others then the store tells, when it has been written. */
+static void meet_shared(struct commit *commit, struct node *node)
+{
+    struct fs *fs = commit->fs;
+    plsm_status status = PLSM_OK;
+    add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0));
+    if (!add_met(commit, (struct met){.node = node}))
+        return;
+    mutex_lock(&fs->nodes.lock);
+    bool known = node->inode;
+    mutex_unlock(&fs->nodes.lock);
+    struct inode *inode = known ? inode_get(fs, node) : NULL;
+    if (!inode)
+        return;
+    commit->met[commit->count - 1].inode = inode;
+    mutex_lock(&inode->lock);
+    status = inode_load(fs, inode);
+    if (status == PLSM_OK && inode->handles && !inode->fresh)
+        status = inode_open_content(fs, inode); /* who has it open goes on reading it */
+    mutex_unlock(&inode->lock);
+    if (status != PLSM_OK)
+        commit->status = status;
+}
+
+/* Takes note of the node of a file, held, and takes it over. */
+static void meet(struct commit *commit, struct node *node)
+{
+    struct fs *fs = commit->fs;
+    struct met met = {.node = node};
     mutex_lock(&fs->nodes.lock);
     struct inode *inode = node->inode;
     bool writing = inode && inode->handles && (inode_content_dirty(inode) || inode->fresh);
@@ -199,7 +230,8 @@ static void meet(struct commit *commit, struct node *node)
         if (status != PLSM_OK && status != PLSM_NOT_FOUND)
             commit->status = status;
     }
-    commit->met[commit->count++] = met;
+    if (!add_met(commit, met) && met.inode)
+        inode_put(fs, met.inode);
 }
 
 /* The directory's own entry changes. */
@@ -234,19 +266,41 @@ static void enter(struct commit *commit, struct node *node, plsm_slice key, size
     memcpy(commit->directory_key.bytes, key.data, size);
 }
 
+/* The node, held, of the shared value that a key is a name of; NULL: none that the kernel knows. Such nodes are not
+ * found by their names (fs/link.h), so the store is asked, while there are any. */
+static struct node *hold_shared(struct commit *commit, plsm_slice key)
+{
+    struct fs *fs = commit->fs;
+    plsm_value value = {0};
+    plsm_read_options options = {.no_value = true};
+    mutex_lock(&fs->nodes.lock);
+    bool any = fs->nodes.shared.children > 0;
+    mutex_unlock(&fs->nodes.lock);
+    plsm_status status = any ? plsm_get(fs->db, &options, key, &value) : PLSM_NOT_FOUND;
+    struct node *node = status == PLSM_OK && value.shared ? node_hold_shared(&fs->nodes, value.shared) : NULL;
+    plsm_value_free(&value);
+    if (status != PLSM_OK && status != PLSM_NOT_FOUND)
+        commit->status = status;
+    return node;
+}
+
 /* The last component of a key: a file. */
-static void meet_file(struct commit *commit, struct node *parent, plsm_slice piece)
+static void meet_file(struct commit *commit, struct node *parent, plsm_slice piece, plsm_slice key)
 {
     struct node_table *nodes = &commit->fs->nodes;
     uint8_t *with_slash = commit->entry.key.bytes;
     struct node *node = node_hold(nodes, parent, piece, 0);
+    if (!node)
+        node = hold_shared(commit, key);
     memcpy(with_slash, piece.data, piece.size);
     with_slash[piece.size] = '/';
     struct node *directory = node_hold(nodes, parent, slice(with_slash, piece.size + 1), 0);
     note_names(commit, parent, piece, false, node || directory); /* the directory may have this name, or get it */
     if (directory)
         inode_forget(commit->fs, directory, 1);
-    if (node)
+    if (node && node_is_shared(node))
+        meet_shared(commit, node);
+    else if (node)
         meet(commit, node);
 }
 
@@ -272,7 +326,7 @@ static void meet_key(struct commit *commit, plsm_slice key, bool deletes)
             if (node)
                 enter(commit, node, key, at += shown.raw_size, deletes);
         } else if (!slash) {
-            meet_file(commit, parent, piece);
+            meet_file(commit, parent, piece, key);
         } else {
             bool own = piece.size + 1 == key.size - at;
             node = node_hold(nodes, parent, slice(bytes, piece.size + 1), 0);
@@ -289,6 +343,28 @@ static void meet_key(struct commit *commit, plsm_slice key, bool deletes)
     }
 }
 
+/* The names in [from, to) of shared values that the kernel knows. */
+static void meet_shared_range(struct commit *commit, plsm_slice from, plsm_slice to)
+{
+    struct node_table *nodes = &commit->fs->nodes;
+    plsm_read_options options = {.no_value = true};
+    plsm_iterator *it = NULL;
+    mutex_lock(&nodes->lock);
+    bool any = nodes->shared.children > 0;
+    mutex_unlock(&nodes->lock);
+    if (!any || commit->status != PLSM_OK)
+        return;
+    commit->status = plsm_iterator_create(commit->fs->db, &options, from, to, &it);
+    if (commit->status != PLSM_OK)
+        return;
+    for (plsm_iterator_first(it); plsm_iterator_valid(it) && commit->status == PLSM_OK; plsm_iterator_next(it))
+        if (plsm_iterator_shared(it) && node_find_shared(nodes, plsm_iterator_shared(it)))
+            meet_key(commit, plsm_iterator_key(it), true);
+    if (commit->status == PLSM_OK)
+        commit->status = plsm_iterator_status(it);
+    plsm_iterator_destroy(it);
+}
+
 /* Every node whose key is in [from, to), and all directories that may have gone with what lay in them. */
 static void meet_range(struct commit *commit, plsm_slice from, plsm_slice to)
 {
@@ -300,6 +376,8 @@ static void meet_range(struct commit *commit, plsm_slice from, plsm_slice to)
     found = mem_alloc((nodes->count + 1) * sizeof *found);
     for (size_t i = 0; found && i < nodes->bucket_count; i++)
         for (struct node *node = nodes->buckets[i]; node; node = node->hash_next) {
+            if (node_is_shared(node)) /* its path is no key */
+                continue;
             bool in = node_path(node, path) == PLSM_OK && slice_compare(path_slice(path), from) >= 0 &&
                       (to.size == 0 || slice_compare(path_slice(path), to) < 0);
             if (!in && !(node->flags & (NODE_IMPLIED | NODE_SYNTHETIC)))
@@ -332,6 +410,7 @@ static void meet_range(struct commit *commit, plsm_slice from, plsm_slice to)
         inode_forget(commit->fs, node, 1);
     }
     mem_free(found);
+    meet_shared_range(commit, from, to);
 }
 
 static void meet_change(void *arg, const plsm_change *change)
@@ -380,12 +459,29 @@ static struct commit *begin(struct fs *fs, struct notices *notices)
     return commit;
 }
 
+/* After the write: whether a shared value that lost a name has gone with it. `inode` may be NULL. */
+static bool shared_gone(struct fs *fs, struct node *node, struct inode *inode)
+{
+    plsm_value value = {0};
+    plsm_read_options options = {.no_value = true};
+    plsm_status status = plsm_get_shared(fs->db, &options, node_shared(node), &value);
+    if (inode && (status == PLSM_OK || status == PLSM_NOT_FOUND)) {
+        mutex_lock(&inode->lock);
+        inode->attr.other_names = status == PLSM_OK ? value.names - 1 : 0;
+        mutex_unlock(&inode->lock);
+    }
+    plsm_value_free(&value);
+    return status == PLSM_NOT_FOUND;
+}
+
 static plsm_status finish(struct commit *commit, plsm_status status, plsm_durability durability)
 {
     struct fs *fs = commit->fs;
     for (size_t i = 0; i < commit->count; i++) {
         struct node *node = commit->met[i].node;
         bool gone = status == PLSM_OK && !(node->flags & NODE_GONE); /* a key may have come twice */
+        if (gone && node_is_shared(node))
+            gone = shared_gone(fs, node, commit->met[i].inode);
         if (commit->met[i].inode)
             finish_gone(fs, commit->met[i].inode, gone);
         else if (gone)

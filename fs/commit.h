@@ -3,7 +3,9 @@
  *
  * A name whose key has changed is as if another file had been renamed over it: who has the old one open goes on reading
  * it, and whoever looks the name up finds the new one. Only a file with unpublished content stays as it is: its writer
- * publishes over the change when it closes the file. Changes are written and the nodes mended under the exclusive tree
+ * publishes over the change when it closes the file. A file with several names, or that had them (fs/link.h), goes on
+ * under the others, with what its writer publishes; with the last one it goes as if it had been unlinked. Changes are
+ * written and the nodes mended under the exclusive tree
  * lock; the kernel is told afterwards, without any lock.
  *
  * Telling it waits for requests that the kernel has under way in the same directory, for instance a lookup, and these

@@ -311,6 +311,13 @@ struct node *node_enter_shared(struct node_table *table, uint64_t shared)
     return node_enter(table, &table->shared, slice(piece, sizeof piece), 0);
 }
 
+struct node *node_hold_shared(struct node_table *table, uint64_t shared)
+{
+    uint8_t piece[NODE_SHARED_SIZE];
+    put_be64(piece, shared);
+    return node_hold(table, &table->shared, slice(piece, sizeof piece), 0);
+}
+
 struct node *node_find_shared(struct node_table *table, uint64_t shared)
 {
     uint8_t piece[NODE_SHARED_SIZE];

@@ -126,8 +126,9 @@ static inline bool node_is_shared(const struct node *node)
 }
 /* This identifier; 0: it is a name. The path of such a node is no key. */
 uint64_t node_shared(const struct node *node);
-/* As node_enter and node_find, of the node of a shared value. */
+/* As node_enter, node_find and node_hold, of the node of a shared value. */
 struct node *node_enter_shared(struct node_table *table, uint64_t shared);
+struct node *node_hold_shared(struct node_table *table, uint64_t shared);
 struct node *node_find_shared(struct node_table *table, uint64_t shared);
 /* The entry of a node has become shared: it is no longer found by its name. `piece` has NODE_SHARED_SIZE bytes of room
  * and is owned by the node from here on. Exclusive tree lock. */

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Hard links end to end: what calls see (links.py), what cp, tar, rsync and git make of them, what the command plsm
-# shows of such keys, what `plsm check` says, and kill -9 in the middle of linking.
+# Hard links end to end: what calls see (links.py), changes that do not come through the kernel
+# (links_outside.py), what cp, tar, rsync and git make of them, what the command plsm shows of such keys, what
+# `plsm check` says, and kill -9 in the middle of linking.
 set -u
 cd "$(dirname "$0")/../.." || exit 3
 . tests/e2e/lib.sh
 
-run_links() # DIRECTORY [after]
+run_links() # FILE.py DIRECTORY [after]
 {
-    timeout 100 python3 "$ROOT/tests/e2e/links.py" "$@" >"$WORK/links" 2>&1
+    timeout 100 python3 "$ROOT/tests/e2e/$1" "${@:2}" >"$WORK/links" 2>&1
     tail -1 "$WORK/links" | grep -q '^[0-9]* passed, 0 failed' || cat "$WORK/links"
     read -r p _ q _ < <(tail -1 "$WORK/links")
     passed=$((passed + ${p:-0})) failed=$((failed + ${q:-1}))
@@ -20,11 +21,13 @@ groups()
 }
 
 must_mount create
-run_links "$DIR"
+run_links links.py "$DIR"
 must_unmount
 check_store
 must_mount rw
-run_links "$DIR" after
+run_links links.py "$DIR" after
+PLSM=$PLSM STORE=$STORE run_links links_outside.py "$DIR"
+remount
 
 # tools
 mkdir "$DIR/t" "$WORK/copies"

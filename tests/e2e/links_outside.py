@@ -1,0 +1,159 @@
+"""Hard links on a mounted directory and what does not come through the kernel: links_outside.py DIRECTORY, changes by
+.plsm/batch and the socket. The last line is "N passed, M failed"."""
+import errno
+import os
+import sys
+import traceback
+
+LARGE = 1 << 20
+SIZES = 10, LARGE
+
+
+def write(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def change(*lines):
+    f = os.open(TOP + "/.plsm/batch", os.O_WRONLY)
+    try:
+        os.write(f, "".join(line + "\n" for line in lines).encode())
+    finally:
+        os.close(f)
+
+
+def here(name):
+    return os.path.relpath(os.getcwd(), TOP) + "/" + name
+
+
+def linked(size, *names):
+    """A file with these names, all known to the kernel with attributes and content; returns its content."""
+    data = os.urandom(size)
+    write(names[0], data)
+    for name in names[1:]:
+        os.link(names[0], name)
+    for name in names:
+        assert read(name) == data and os.stat(name).st_nlink == len(names)
+    return data
+
+
+def test_a_name_is_put():
+    for size in SIZES:
+        data = linked(size, "a", "b", "c")
+        change(here("b") + "\tother")
+        assert read("b") == b"other" and os.stat("b").st_nlink == 1
+        assert read("a") == read("c") == data
+        assert os.stat("a").st_nlink == os.stat("c").st_nlink == 2
+        with open("a", "r+b") as f:
+            f.write(b"!")
+        assert read("c")[:1] == b"!" and read("b") == b"other"
+        change(here("a") + "\t1", here("c") + "\t2", here("b") + "\t3")
+        assert (read("a"), read("b"), read("c")) == (b"1", b"3", b"2")
+        assert [os.stat(name).st_nlink for name in "abc"] == [1, 1, 1]
+        for name in "abc":
+            os.unlink(name)
+
+
+def test_names_are_deleted():
+    for size in SIZES:
+        data = linked(size, "a", "b", "c")
+        with open("a", "rb") as f:
+            change("\\-" + here("b"))
+            assert not os.path.exists("b") and os.fstat(f.fileno()).st_nlink == 2
+            change("\\-" + here("a"), "\\-" + here("a"))
+            assert not os.path.exists("a") and read("c") == data and os.stat("c").st_nlink == 1
+            change("\\-" + here("c"))
+            assert not os.path.exists("c")
+            assert f.read() == data and os.fstat(f.fileno()).st_nlink == 0
+        write("a", b"new")
+        assert read("a") == b"new"
+
+
+def test_ranges():
+    top, where = here(""), os.getcwd()
+    for size in SIZES:
+        data = linked(size, "a", "m", "z")
+        os.mkdir("d")
+        os.link("a", "d/a")
+        os.link("a", "d/b")
+        assert os.stat("a").st_nlink == 5
+        with open("z", "r+b", buffering=0) as f:
+            f.write(b"open")
+            data = b"open" + data[4:]
+            change("\\~" + here("b") + "\t" + here("n"))
+            assert sorted(os.listdir(".")) == ["a", "z"]
+            assert not any(os.path.exists(name) for name in ("m", "d/a", "d/b", "d"))
+            assert read("a") == data
+            assert os.stat("a").st_nlink == 2, os.stat("a")
+        assert read("a") == read("z") == data
+        with open("z", "rb") as f:
+            change("\\~" + top + "\t" + top[:-1] + "0")
+            assert not os.path.exists("a") and not os.path.exists("z")
+            assert f.read() == data
+        os.makedirs(where)
+        os.chdir(where)
+
+
+def test_ranges_of_other_names():
+    """A range that the identifier of a shared value would be in, were it a name."""
+    data = linked(10, "a", "b")
+    with open("a", "r+b") as f:
+        for _ in range(3):
+            change("\\~" + "\t" + "!")
+        f.write(b"written")
+        f.flush()
+        os.fsync(f.fileno())
+    assert read("b") == b"written" + data[7:] and os.stat("a").st_nlink == 2
+    os.unlink("a")
+    os.unlink("b")
+
+
+def test_a_writer_goes_on():
+    for size in SIZES:
+        data = linked(size, "a", "b")
+        f = os.open("b", os.O_WRONLY)
+        os.pwrite(f, b"mine", 0)
+        change(here("b") + "\tother")
+        assert read("b") == b"other"
+        os.pwrite(f, b"more", 4)
+        os.close(f)
+        assert read("a") == b"minemore" + data[8:] and read("b") == b"other"
+        os.unlink("a")
+        os.unlink("b")
+
+
+def test_large_put():
+    linked(LARGE, "a", "b")
+    data = os.urandom(LARGE)
+    import subprocess
+    subprocess.run([os.environ["PLSM"], "put", os.environ["STORE"], here("b")], input=data, check=True, timeout=60)
+    assert read("b") == data and read("a") != data
+    assert os.stat("a").st_nlink == os.stat("b").st_nlink == 1
+
+
+def main():
+    passed, failed = 0, 0
+    for name, function in sorted(globals().items()):
+        if not name.startswith("test_"):
+            continue
+        where = os.path.join(TOP, "outside", name.removeprefix("test_"))
+        os.makedirs(where)
+        os.chdir(where)
+        try:
+            function()
+            passed += 1
+        except Exception:
+            failed += 1
+            print("FAILED:", name)
+            traceback.print_exc(file=sys.stdout)
+    os.chdir("/")
+    print(f"{passed} passed, {failed} failed")
+
+
+TOP = sys.argv[1]
+main()
