@@ -27,11 +27,14 @@ struct view {
     unsigned users; /* open handles, and operations under way */
 };
 
+/* Above every node is the root of the table, or the parent of the nodes of shared values. */
 static struct view *view_of(const struct node *node)
 {
     while (node->parent)
         node = node->parent;
-    return (struct view *)((char *)(uintptr_t)node - offsetof(struct view, fs.nodes.root));
+    bool shared = (node->flags & NODE_SHARED_PARENT) == NODE_SHARED_PARENT;
+    size_t offset = shared ? offsetof(struct view, fs.nodes.shared) : offsetof(struct view, fs.nodes.root);
+    return (struct view *)((char *)(uintptr_t)node - offset);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
@@ -270,6 +273,7 @@ void past_lookup(fuse_req_t req, struct node *parent, const char *name)
                                       .node_flags = entry.node_flags,
                                       .attr = entry.attr,
                                       .size = entry.size,
+                                      .shared = entry.shared,
                                       .publications = parent->publications};
         error = fill_entry(&view->fs, parent, &stored, &reply);
     }
@@ -306,15 +310,11 @@ void past_readlink(fuse_req_t req, struct node *node)
 {
     struct fs *fs = fs_of(req);
     struct view *view = begin(req, node);
-    struct path path;
     plsm_value value = {0};
     char *target = NULL;
     if (!view)
         return;
-    plsm_read_options options = {.snapshot = view->fs.snapshot};
-    plsm_status status = node_path(node, &path);
-    if (status == PLSM_OK)
-        status = plsm_get(fs->db, &options, path_slice(&path), &value);
+    plsm_status status = inode_read_entry(&view->fs, node, false, &value);
     if (status == PLSM_OK && !value.large)
         target = strndup(value.value.data ? value.value.data : "", value.value.size);
     if (target)
@@ -342,17 +342,25 @@ void past_open(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
         end(fs, view);
 }
 
+static plsm_status read_entry(struct fs *fs, const struct node *node, const plsm_read_options *options, uint64_t offset,
+                              void *data, size_t size, size_t *got)
+{
+    struct path path;
+    if (node_is_shared(node))
+        return plsm_read_shared(fs->db, options, node_shared(node), offset, data, size, got);
+    TRY(node_path(node, &path));
+    return plsm_read(fs->db, options, path_slice(&path), offset, data, size, got);
+}
+
 void past_read(fuse_req_t req, struct node *node, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
     struct view *view = view_of(node); /* the handle keeps its snapshot */
     plsm_read_options options = {.snapshot = view->fs.snapshot};
-    struct path path;
     size_t got = 0;
     uint8_t *data = mem_alloc(size ? size : 1);
-    plsm_status status = data ? node_path(node, &path) : fail(PLSM_NO_MEMORY, "no memory to read");
-    if (status == PLSM_OK)
-        status = plsm_read(fs->db, &options, path_slice(&path), (uint64_t)offset, data, size, &got);
+    plsm_status status = data ? read_entry(fs, node, &options, (uint64_t)offset, data, size, &got)
+                              : fail(PLSM_NO_MEMORY, "no memory to read");
     if (status == PLSM_OK)
         fuse_reply_buf(req, (const char *)data, got);
     else

@@ -179,6 +179,9 @@ plsm_status plsm_multi_get(plsm *db, const plsm_read_options *options, const pls
 /* Reads a value of any size at an offset: up to `size` bytes; *got is less only at its end. Errors as plsm_get. */
 plsm_status plsm_read(plsm *db, const plsm_read_options *options, plsm_slice key, uint64_t offset, void *data,
                       size_t size, size_t *got);
+/* The same of a shared value, by its identifier. */
+plsm_status plsm_read_shared(plsm *db, const plsm_read_options *options, uint64_t shared, uint64_t offset, void *data,
+                             size_t size, size_t *got);
 
 /* Whether any key starts with `prefix`. With a prefix that ends in '/' absent ones are told without reading the disk
  * (filters hold the directories of keys). */

@@ -252,25 +252,31 @@ static size_t clip(uint64_t whole, uint64_t offset, size_t size)
     return size < whole - offset ? size : (size_t)(whole - offset);
 }
 
-plsm_status plsm_read(plsm *db, const plsm_read_options *options, plsm_slice key, uint64_t offset, void *data,
-                      size_t size, size_t *got)
+/* What of a value is read: by its whole key or, with an empty one, by the identifier that its names share. */
+struct read_from {
+    plsm_slice key;
+    uint64_t shared;
+};
+
+static plsm_status find_to_read(plsm *db, const struct engine_snapshot *snapshot, const struct read_from *from,
+                                struct engine_value *value)
 {
-    INVARIANT(db->magic == STORE_MAGIC);
-    struct store_key whole;
+    struct sharing sharing;
+    return from->key.size ? shared_follow(db, snapshot, from->key, false, value, &sharing)
+                          : shared_get(db, snapshot, from->shared, false, value, &sharing);
+}
+
+static plsm_status read_at(plsm *db, const struct engine_snapshot *snapshot, const struct read_from *from,
+                           uint64_t offset, void *data, size_t size, size_t *got)
+{
     struct engine_value value = {0};
     struct engine_snapshot *own = NULL;
-    const struct engine_snapshot *snapshot = options_snapshot(options);
-    plsm_keyspace keyspace = options_keyspace(options);
     *got = 0;
-    TRY(key_check(keyspace, key));
-    key_join(&whole, keyspace, key);
-    struct sharing sharing;
-    plsm_status status = shared_follow(db, snapshot, key_slice(&whole), false, &value, &sharing);
+    plsm_status status = find_to_read(db, snapshot, from, &value);
     if (status == PLSM_OK && value.kind == BATCH_REFERENCE && !snapshot) {
         /* Reference and extents must be of one moment: take a snapshot and look again. */
         snapshot = own = db->engine->snapshot_create(db->tree);
-        status = own ? shared_follow(db, own, key_slice(&whole), false, &value, &sharing)
-                     : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+        status = own ? find_to_read(db, own, from, &value) : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
     }
     if (status)
         goto done;
@@ -293,6 +299,27 @@ done:
     if (own)
         db->engine->snapshot_destroy(db->tree, own);
     return status;
+}
+
+plsm_status plsm_read(plsm *db, const plsm_read_options *options, plsm_slice key, uint64_t offset, void *data,
+                      size_t size, size_t *got)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct store_key whole;
+    plsm_keyspace keyspace = options_keyspace(options);
+    *got = 0;
+    TRY(key_check(keyspace, key));
+    key_join(&whole, keyspace, key);
+    struct read_from from = {.key = key_slice(&whole)};
+    return read_at(db, options_snapshot(options), &from, offset, data, size, got);
+}
+
+plsm_status plsm_read_shared(plsm *db, const plsm_read_options *options, uint64_t shared, uint64_t offset, void *data,
+                             size_t size, size_t *got)
+{
+    INVARIANT(db->magic == STORE_MAGIC);
+    struct read_from from = {.shared = shared};
+    return read_at(db, options_snapshot(options), &from, offset, data, size, got);
 }
 
 plsm_status plsm_has_prefix(plsm *db, const plsm_read_options *options, plsm_slice prefix, bool *out)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Hard links end to end: what calls see (links.py), changes that do not come through the kernel
+# Hard links end to end: what calls see (links.py), changes that do not come through the kernel and views of snapshots
 # (links_outside.py), what cp, tar, rsync and git make of them, what the command plsm shows of such keys, what
 # `plsm check` says, and kill -9 in the middle of linking.
 set -u

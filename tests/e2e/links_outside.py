@@ -1,5 +1,5 @@
-"""Hard links on a mounted directory and what does not come through the kernel: links_outside.py DIRECTORY, changes by
-.plsm/batch and the socket. The last line is "N passed, M failed"."""
+"""Hard links on a mounted directory and what does not come through the kernel: links_outside.py DIRECTORY, for changes
+by .plsm/batch and for the views of snapshots. The last line is "N passed, M failed"."""
 import errno
 import os
 import sys
@@ -40,6 +40,37 @@ def linked(size, *names):
     for name in names:
         assert read(name) == data and os.stat(name).st_nlink == len(names)
     return data
+
+
+def test_snapshots():
+    for size in SIZES:
+        data = linked(size, "a", "b")
+        os.symlink("target", "s")
+        os.link("s", "t", follow_symlinks=False)
+        view = TOP + f"/.plsm/snapshots/links{size}"
+        past = os.path.join(view, here(""))
+        os.mkdir(view)
+        with open("a", "r+b") as f:
+            f.write(b"live")
+        assert read("b") == b"live" + data[4:]
+        for how in "changed", "removed":
+            listed = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(past)}
+            assert set(listed) == {"a", "b", "s", "t"}, listed
+            for pair in "ab", "st":
+                sts = [os.lstat(past + name) for name in pair]
+                assert sts[0].st_ino == sts[1].st_ino == listed[pair[0]].st_ino and sts[0].st_nlink == 2
+            assert read(past + "a") == read(past + "b") == data, how
+            assert os.readlink(past + "s") == os.readlink(past + "t") == "target"
+            with open(past + "b", "rb") as f:
+                assert os.pread(f.fileno(), 5, size - 5) == data[-5:]
+            if how == "changed":
+                for name in "abst":
+                    os.unlink(name)
+        assert os.listdir(".") == []
+        f = open(past + "a", "rb")
+        os.rmdir(view)
+        assert f.read() == data
+        f.close()
 
 
 def test_a_name_is_put():

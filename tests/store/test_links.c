@@ -342,6 +342,45 @@ START_TEST(commit_over_a_link)
 }
 END_TEST
 
+START_TEST(read_by_identifier)
+{
+    uint8_t *data = mem_alloc(LARGE), *part = mem_alloc(LARGE);
+    size_t got = 0;
+    fixture_fill(data, LARGE, 1);
+    for (int large = 0; large < 2; large++) {
+        size_t size = large ? LARGE : 10;
+        start();
+        assert_status(plsm_read_shared(db, NULL, id, 0, part, 1, &got), PLSM_NOT_FOUND);
+        assert_ok(plsm_put(db, slice_of("a"), slice(data, size), PLSM_NONE));
+        assert_ok(link_as(id, "a", "b", "m"));
+        plsm_snapshot *snapshot = plsm_snapshot_create(db);
+        plsm_read_options then = {.snapshot = snapshot};
+        assert_ok(plsm_read_shared(db, NULL, id, 3, part, LARGE, &got));
+        ck_assert_uint_eq(got, size - 3);
+        ck_assert_mem_eq(part, data + 3, got);
+        plsm_edit *edit = NULL;
+        assert_ok(plsm_edit_open_shared(db, id, PLSM_EDIT_NEW, &edit));
+        assert_ok(plsm_edit_write(edit, 0, "other", 5));
+        assert_ok(plsm_edit_commit(edit, slice_of("m"), PLSM_NONE));
+        plsm_edit_close(edit);
+        assert_ok(plsm_read_shared(db, NULL, id, 0, part, LARGE, &got));
+        ck_assert(slice_equal(slice(part, got), slice_of("other")));
+        assert_ok(plsm_delete_range(db, none, none, PLSM_NONE));
+        assert_ok(plsm_flush(db));
+        assert_status(plsm_read_shared(db, NULL, id, 0, part, 1, &got), PLSM_NOT_FOUND);
+        for (size_t at = 0; at <= size; at += size / 5) {
+            assert_ok(plsm_read_shared(db, &then, id, at, part, LARGE, &got));
+            ck_assert_uint_eq(got, size - at);
+            ck_assert_mem_eq(part, data + at, got);
+        }
+        plsm_snapshot_destroy(db, snapshot);
+        stop();
+    }
+    mem_free(part);
+    mem_free(data);
+}
+END_TEST
+
 START_TEST(bulk_load_over_links)
 {
     plsm_bulk *bulk = NULL;
@@ -441,8 +480,17 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        every_way_to_read, a_name_is_taken_away, within_one_batch,     refused,     edits_reach_all_names,
-        large_values,      commit_over_a_link,   bulk_load_over_links, check_finds, damaged,
+        every_way_to_read,
+        a_name_is_taken_away,
+        within_one_batch,
+        refused,
+        edits_reach_all_names,
+        large_values,
+        commit_over_a_link,
+        read_by_identifier,
+        bulk_load_over_links,
+        check_finds,
+        damaged,
     };
     return fixture_run("links", tests, sizeof tests / sizeof tests[0]);
 }
