@@ -250,6 +250,17 @@ ok mkdir "$C/snapshots/one"
 is "$(cat "$C/snapshots/one/tree/more")" more
 ok rmdir "$C/snapshots/one" "$C/snapshots/two"
 
+# --- calls that make no sense here -----------------------------------------------------------------------------------
+calls()
+{
+    timeout 100 python3 "$ROOT/tests/e2e/control_calls.py" "$DIR" >"$WORK/calls" 2>&1
+    tail -1 "$WORK/calls" | grep -q '^[0-9]* passed, 0 failed' && pass || fail "$(tail -20 "$WORK/calls")"
+    rm -rf "$DIR/calls"
+}
+calls
+remount create,xattr
+calls
+
 # --- levels ----------------------------------------------------------------------------------------------------------
 echo flush >"$C/ctl"
 ok test -s "$C/levels/lookups.txt"
