@@ -194,11 +194,15 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     if (inode) {
         mutex_lock(&inode->lock);
         inode->mappable = (fi->flags & O_ACCMODE) == O_RDWR;
-        inode->fresh = true; /* the store has it as empty since just now */
+        inode->fresh = true;      /* the store has it as empty since just now */
+        if (inode->node->expires) /* later it may have expired */
+            error = fs_errno_of_change(fs, inode_load(fs, inode));
         mutex_unlock(&inode->lock);
     }
     tree_unshare(&fs->nodes);
     if (error) {
+        if (inode)
+            close_handle(fs, inode, true);
         if (reply.ino)
             inode_forget(fs, node_of(fs, reply.ino), 1);
         fuse_reply_err(req, error);

@@ -122,6 +122,13 @@ static bool turned_read_only(struct fs *fs)
     return abilities.read_only;
 }
 
+/* Attributes and content of a file that may expire stay with who has it open. */
+static plsm_status keep_expiring(struct fs *fs, struct inode *inode)
+{
+    TRY(inode_load(fs, inode));
+    return inode->fresh ? PLSM_OK : inode_open_content(fs, inode);
+}
+
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
@@ -144,8 +151,8 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
             error = ESTALE;
         else if (fi->flags & O_TRUNC)
             error = truncate_at_open(fs, inode, fuse_req_ctx(req)->uid == 0);
-        else if (node->expires && !inode->fresh && inode_open_content(fs, inode) != PLSM_OK)
-            error = ESTALE; /* it has expired; opened before, it would keep its content */
+        else if (node->expires && keep_expiring(fs, inode) != PLSM_OK)
+            error = ESTALE; /* it has expired */
         else if (!writes && !(fi->flags & O_DIRECT))
             push_content(fs, inode);
         mutex_unlock(&inode->lock);

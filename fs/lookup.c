@@ -47,11 +47,20 @@ int fill_entry(struct fs *fs, struct node *parent, const struct stored_entry *st
         atomic_store(&node->expires, true);
         atomic_store(&fs->expires, true);
     }
-    *out = (struct fuse_entry_param){
-        .ino = node_ino(fs, node), .attr_timeout = seconds, .entry_timeout = seconds};
+    *out = (struct fuse_entry_param){.ino = node_ino(fs, node), .attr_timeout = seconds, .entry_timeout = seconds};
     attr.other_names += count_directories(fs, node);
     attr_to_stat(&attr, size, &out->attr);
     return 0;
+}
+
+/* Whether a file of that name, which was not found, has expired and may be published again by who has it open. */
+static bool may_come_back(struct fs *fs, struct node *parent, const struct entry *entry)
+{
+    struct node *node = atomic_load(&fs->expires) ? node_hold(&fs->nodes, parent, entry_piece(entry), 0) : NULL;
+    bool may = node && node->expires;
+    if (node)
+        inode_forget(fs, node, 1);
+    return may;
 }
 
 void fs_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
@@ -63,8 +72,11 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
     tree_share(&fs->nodes);
     struct stored_entry stored = {.publications = publications_in(fs, parent)};
     int error = entry_find(fs, parent, name, &entry, NULL);
-    if (error == ENOENT)
+    if (error == ENOENT) {
         absent_note(fs, parent, slice_of(name));
+        if (may_come_back(fs, parent, &entry))
+            reply.entry_timeout = 0;
+    }
     if (!error) {
         stored.piece = entry_piece(&entry);
         stored.node_flags = entry.node_flags;

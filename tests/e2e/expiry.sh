@@ -57,6 +57,46 @@ is "$(tail -n 1 "$DIR/held")" more "renewed by each write"
 must_unmount
 check_store
 
+# Who has a file open when it expires goes on reading and writing it: what is written then is there again, under its
+# name, also where that was looked up in between.
+for options in ttl=2 ttl=2,publish=write; do
+    must_mount "create,$options"
+    ok timeout 60 python3 - "$DIR" <<'PY'
+import os, sys, time
+os.chdir(sys.argv[1])
+def wait():
+    for _ in range(200):
+        if not any(map(os.path.exists, names)): return
+        time.sleep(0.1)
+    sys.exit("still there: %s" % os.listdir("."))
+for size in 10, 400000:
+    data = os.urandom(size)
+    names = [kind + str(size) for kind in ("empty", "written", "opened", "cut", "old")]
+    empty, written, opened, cut, old = (os.open(name, os.O_CREAT | os.O_RDWR) for name in names)
+    for f in written, opened, cut, old: os.write(f, data)
+    os.close(opened)
+    opened = os.open(names[2], os.O_RDWR)
+    os.fsync(cut)
+    os.fsync(old)
+    wait()
+    for f in written, opened, cut, old:
+        assert os.fstat(f).st_size == size and os.pread(f, size, 0) == data
+    os.fchmod(old, 0o600)
+    assert not os.path.exists(names[4])
+    for f in written, opened: assert os.pwrite(f, b"+", size) == 1
+    os.write(empty, b"+")
+    os.ftruncate(cut, 5)
+    for f in written, opened, empty, cut, old: os.close(f)
+    assert not os.path.exists(names[4])
+    for name, wanted in zip(names, (b"+", data + b"+", data + b"+", data[:5])):
+        assert open(name, "rb").read() == wanted, name
+        with open(name, "ab") as f: f.write(b"more")
+        assert os.stat(name).st_size == len(wanted) + 4, name
+PY
+    must_unmount
+    check_store
+done
+
 # Without the option files stay, and those that the library put with a time go.
 timeout 60 "$PLSM" put --ttl 3 "$STORE" passing by || fail "put --ttl"
 timeout 60 "$PLSM" put "$STORE" staying here || fail "put"
