@@ -3,9 +3,8 @@
  *   .stats               statistics, a "name value" per line; writing "reset" zeroes the counters
  *   .plsm/stats.json     the same as one JSON object
  *   .plsm/metrics        the same in the text format of OpenMetrics
- *   .plsm/ctl            commands, one per line: flush, compact [FROM [TO]], retrain [all], reset. The write returns
- *                     when
- *                        they are done. Reading it lists them and how the last ones went
+ *   .plsm/ctl            commands, one per line: flush, compact [FROM [TO]], retrain [all], reset, checkpoint DIRECTORY
+ *                        [NAME]. The write returns when they are done. Reading it lists them and how the last ones went
  *   .plsm/batch          changes (base/changes.h), committed together by each close; reading it tells the format
  *   .plsm/batch.error    why the last batch was refused; empty: it was not
  *   .plsm/levels/        what the analyzers see: levels and each run, as text and JSON

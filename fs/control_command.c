@@ -1,5 +1,6 @@
 /* Commands of .plsm/ctl, and the two threads that answer requests when what they asked for is done. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -9,17 +10,20 @@
 #include "base/text.h"
 #include "fs/control_ops.h"
 #include "fs/control_private.h"
+#include "fs/mountpoint.h"
 #include "fs/ops.h"
 #include "base/banned.h"
 
 enum { LINE_MAX = 40000 };
 
 static const char help[] = "Commands, one a line; each write returns when its commands are done:\n"
-                           "  flush                 write what is in memory to a run\n"
-                           "  compact [FROM [TO]]   merge the keys in [FROM, TO) into the last level\n"
-                           "  retrain [all]         train the models of runs that have none, or of all\n"
-                           "  reset                 zero the counters of the statistics\n"
-                           "FROM and TO have the escapes \\t \\n \\\\ \\0 \\xHH; a space is \\x20.\n"
+                           "  flush                        write what is in memory to a run\n"
+                           "  compact [FROM [TO]]          merge the keys in [FROM, TO) into the last level\n"
+                           "  retrain [all]                train the models of runs that have none, or of all\n"
+                           "  reset                        zero the counters of the statistics\n"
+                           "  checkpoint DIRECTORY [NAME]  keep the state of the store in a directory of checkpoints,\n"
+                           "                               an absolute path outside the mount\n"
+                           "FROM, TO and DIRECTORY have the escapes \\t \\n \\\\ \\0 \\xHH; a space is \\x20.\n"
                            "\nThe last results, oldest first:\n";
 
 /* --- results ------------------------------------------------------------------------------------------------------ */
@@ -62,14 +66,28 @@ plsm_status control_command_text(struct control *control, struct buf *out)
 /* --- commands ----------------------------------------------------------------------------------------------------- */
 
 enum { WORDS = 3 };
+enum command_kind { FLUSH, COMPACT, RETRAIN, RESET, CHECKPOINT };
 struct command {
     const char *name;
-    int words_max;
+    int words_min, words_max;
 };
-static const struct command commands[] = {{"flush", 1}, {"compact", 3}, {"retrain", 2}, {"reset", 1}};
+static const struct command commands[] = {
+    [FLUSH] = {"flush", 1, 1}, [COMPACT] = {"compact", 1, 3},       [RETRAIN] = {"retrain", 1, 2},
+    [RESET] = {"reset", 1, 1}, [CHECKPOINT] = {"checkpoint", 2, 3},
+};
 
-/* Cuts a line into words. Returns the command, or NULL with a message. */
-static const struct command *parse(plsm_slice line, plsm_slice words[WORDS], int *count)
+/* The words of a checkpoint become strings; and the daemon has left the directory in which it was started. */
+static plsm_status check_path(const struct buf *word, bool is_directory)
+{
+    if (word->size > 0 && memchr(word->data, 0, word->size))
+        return fail(PLSM_INVALID, "checkpoint: there is no NUL byte in names");
+    if (is_directory && (word->size == 0 || word->data[0] != '/'))
+        return fail(PLSM_INVALID, "checkpoint: the directory must be an absolute path");
+    return PLSM_OK;
+}
+
+/* Cuts a line into words, the first of which is the name of the command. PLSM_INVALID: it is none. */
+static plsm_status parse(plsm_slice line, plsm_slice words[WORDS], int *count, enum command_kind *kind)
 {
     const char *at = line.data, *end = at + line.size;
     char quoted[128];
@@ -91,15 +109,13 @@ static const struct command *parse(plsm_slice line, plsm_slice words[WORDS], int
     for (size_t i = 0; *count > 0 && i < sizeof commands / sizeof *commands; i++) {
         if (!slice_equal(words[0], slice_of(commands[i].name)))
             continue;
-        bool wrong =
-            *count > commands[i].words_max || (*count == 2 && i == 2 && !slice_equal(words[1], slice_of("all")));
-        if (!wrong)
-            return &commands[i];
-        fail(PLSM_INVALID, "%s: wrong arguments", commands[i].name);
-        return NULL;
+        *kind = (enum command_kind)i;
+        if (*count < commands[i].words_min || *count > commands[i].words_max ||
+            (*kind == RETRAIN && *count == 2 && !slice_equal(words[1], slice_of("all"))))
+            return fail(PLSM_INVALID, "%s: wrong arguments", commands[i].name);
+        return PLSM_OK;
     }
-    fail(PLSM_INVALID, "%s: no such command", text_quote(quoted, sizeof quoted, line));
-    return NULL;
+    return fail(PLSM_INVALID, "%s: no such command", text_quote(quoted, sizeof quoted, line));
 }
 
 /* Whether all of these lines are commands; empty ones count as such. */
@@ -107,21 +123,45 @@ static plsm_status check_lines(plsm_slice lines)
 {
     const char *at = lines.data, *end = at + lines.size;
     plsm_slice words[WORDS];
-    struct buf bound = {0};
+    struct buf word = {0};
     plsm_status status = PLSM_OK;
     while (at < end && status == PLSM_OK) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         plsm_slice line = slice(at, (size_t)((newline ? newline : end) - at));
+        enum command_kind kind = FLUSH;
         int count = 0;
         at += line.size + 1;
         if (line.size == 0)
             continue;
-        if (!parse(line, words, &count))
-            status = PLSM_INVALID;
-        for (int i = 1; i < count && status == PLSM_OK; i++)
-            status = text_unescape_all(&bound, words[i]);
+        status = parse(line, words, &count, &kind);
+        for (int i = 1; i < count && status == PLSM_OK; i++) {
+            status = text_unescape_all(&word, words[i]);
+            if (status == PLSM_OK && kind == CHECKPOINT)
+                status = check_path(&word, i == 1);
+        }
     }
-    buf_free(&bound);
+    buf_free(&word);
+    return status;
+}
+
+/* `directory` is terminated. What the mount covers could only be reached through this daemon, which may be about to end
+ * and waits for its commands then. */
+static plsm_status checkpoint(struct control *control, const char *directory, const char *name)
+{
+    plsm_checkpoint_options options = {.name = name};
+    plsm_checkpoint_info info;
+    char *path = NULL;
+    plsm_status status = absolute_path(directory, "directory of checkpoints", &path);
+    if (status == PLSM_OK && path_is_within(path, control->fs->options.directory))
+        status = fail(PLSM_INVALID, "%s: is in the mount", directory);
+    if (status == PLSM_OK)
+        status = plsm_checkpoint(control->fs->db, path, &options, &info);
+    if (status == PLSM_OK)
+        control_result(control,
+                       "checkpoint %s: %" PRIu64 " files, %" PRIu64 " bytes; new: %" PRIu64 " files, %" PRIu64
+                       " bytes copied, %" PRIu64 " linked",
+                       info.name, info.files, info.bytes, info.new_files, info.copied_bytes, info.linked_bytes);
+    mem_free(path);
     return status;
 }
 
@@ -129,26 +169,38 @@ static plsm_status run_line(struct control *control, plsm_slice line)
 {
     plsm *db = control->fs->db;
     plsm_slice words[WORDS];
-    struct buf from = {0}, to = {0};
+    struct buf first = {0}, second = {0};
+    enum command_kind kind = FLUSH;
     int count = 0;
-    const struct command *command = parse(line, words, &count);
-    plsm_status status = command ? PLSM_OK : PLSM_INVALID;
+    plsm_status status = parse(line, words, &count, &kind);
     if (status == PLSM_OK && count > 1)
-        status = text_unescape_all(&from, words[1]);
+        status = text_unescape_all(&first, words[1]);
     if (status == PLSM_OK && count > 2)
-        status = text_unescape_all(&to, words[2]);
-    if (status != PLSM_OK)
-        ;
-    else if (strcmp(command->name, "flush") == 0)
-        status = plsm_flush(db);
-    else if (strcmp(command->name, "compact") == 0)
-        status = plsm_compact(db, buf_slice(&from), buf_slice(&to));
-    else if (strcmp(command->name, "retrain") == 0)
-        status = plsm_retrain(db, count > 1, NULL, NULL);
-    else
-        control_reset(control);
-    buf_free(&from);
-    buf_free(&to);
+        status = text_unescape_all(&second, words[2]);
+    if (status == PLSM_OK && kind == CHECKPOINT)
+        status = buf_append(&first, "", 1);
+    if (status == PLSM_OK && kind == CHECKPOINT && count > 2)
+        status = buf_append(&second, "", 1);
+    if (status == PLSM_OK) {
+        switch (kind) {
+        case FLUSH:
+            status = plsm_flush(db);
+            break;
+        case COMPACT:
+            status = plsm_compact(db, buf_slice(&first), buf_slice(&second));
+            break;
+        case RETRAIN:
+            status = plsm_retrain(db, count > 1, NULL, NULL);
+            break;
+        case RESET:
+            control_reset(control);
+            break;
+        case CHECKPOINT:
+            status = checkpoint(control, (const char *)first.data, (const char *)second.data);
+        }
+    }
+    buf_free(&first);
+    buf_free(&second);
     return status;
 }
 

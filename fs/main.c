@@ -145,8 +145,7 @@ static int mount_session(void *arg, const char *path)
 /* A store that its own mount covers could only be reached through the daemon that needs it. */
 static plsm_status check_not_covered(const char *store, const char *directory)
 {
-    size_t size = strcmp(directory, "/") == 0 ? 0 : strlen(directory);
-    if (strncmp(store, directory, size) == 0 && (store[size] == '/' || store[size] == 0))
+    if (path_is_within(store, directory))
         return fail(PLSM_INVALID, "%s: the mount would cover the store %s; mount it on a directory beside the store",
                     directory, store);
     return PLSM_OK;

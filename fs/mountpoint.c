@@ -49,6 +49,12 @@ plsm_status absolute_path(const char *given, const char *what, char **out)
     return status;
 }
 
+bool path_is_within(const char *path, const char *directory)
+{
+    size_t size = strcmp(directory, "/") == 0 ? 0 : strlen(directory);
+    return strncmp(path, directory, size) == 0 && (path[size] == '/' || path[size] == 0);
+}
+
 /* Undoes the escapes of /proc/self/mountinfo, \ooo, in place. */
 static void unescape(char *text)
 {

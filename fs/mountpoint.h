@@ -2,12 +2,17 @@
 #ifndef FS_MOUNTPOINT_H
 #define FS_MOUNTPOINT_H
 
+#include <stdbool.h>
+
 #include "base/bytes.h"
 
 /* An absolute path without symbolic links. What it names need not be there, or may be a dead mount, but the directory
  * that it is in must be. `what` says in a message what the path is for. *out is allocated, terminated, and the caller's
  * to free with mem_free. */
 plsm_status absolute_path(const char *given, const char *what, char **out);
+
+/* Whether `path` is `directory` or below it, both as absolute_path gives them. */
+bool path_is_within(const char *path, const char *directory);
 
 /* Makes an absolute path of DIRECTORY, cleans away a dead mount that a killed daemon left there, and checks that it
  * is a directory on which no plsm store is mounted and that /dev/fuse can be used. *path is allocated, terminated,

@@ -84,6 +84,29 @@ says 'Invalid argument' sh -c "env printf 'reset\ncompact a b c\n' > '$C/ctl'"
 ok grep -q 'compact: wrong arguments' "$C/ctl"
 ok sh -c "echo reset > '$C/ctl'"
 is "$(stat_of fs.mkdir.count)" 0
+# Checkpoints of the mounted store.
+echo early >"$DIR/early"
+ok sh -c "echo 'checkpoint $WORK/a\\x20copy first' > '$C/ctl'"
+ok grep -q 'checkpoint first: [1-9][0-9]* files, ' "$C/ctl"
+echo late >"$DIR/early"
+ok sh -c "echo 'checkpoint $WORK/a\\x20copy' > '$C/ctl'"
+is "$("$PLSM" checkpoint --list --json "$WORK/a copy" | grep -c '"name"')" 2
+ok "$PLSM" restore --name=first "$WORK/a copy" "$WORK/restored"
+is "$("$PLSM" get "$WORK/restored" early)" early
+is "$("$PLSM" get "$WORK/restored" k000010)" v
+for line in checkpoint 'checkpoint relative' 'checkpoint /a b c' "checkpoint $WORK/\\\\0" "checkpoint $WORK/x x\\\\0" \
+    "checkpoint $DIR/inside"; do
+    says 'Invalid argument' sh -c "env printf '%b\n' '$line' > '$C/ctl'"
+done
+ln -s "$DIR" "$WORK/link"
+says 'Invalid argument' sh -c "env echo 'checkpoint $WORK/link/inside' > '$C/ctl'"
+not test -e "$DIR/inside"
+ok grep -q 'inside: is in the mount' "$C/ctl"
+says 'File exists' sh -c "env echo 'checkpoint $WORK/a\\x20copy first' > '$C/ctl'"
+ok grep -q 'there is a checkpoint first already' "$C/ctl"
+says 'Invalid argument' sh -c "env echo 'checkpoint $WORK/other .hidden' > '$C/ctl'"
+says 'No such file' sh -c "env echo 'checkpoint $WORK/nowhere/below' > '$C/ctl'"
+rm "$DIR/early"
 
 # --- batches, and what the kernel knows ------------------------------------------------------------------------------
 says 'No such file' cat "$DIR/new"
