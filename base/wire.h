@@ -1,5 +1,5 @@
-/* How a command speaks to the daemon that has a store mounted: frames over a stream socket named "socket" in the store's
- * directory (fs/server.c answers, tools/remote.c asks).
+/* How a command speaks to the daemon that has a store mounted: frames over a stream socket named "socket" in the
+ * directory of the store (fs/server.c answers, tools/remote.c asks).
  *
  * A frame, all numbers little-endian:
  *   offset  size

@@ -8,11 +8,11 @@
  * do; the next process does not find it.
  *
  * In memory. What the kernel knows as one inode must be one node, so a shared value has a single node, which is found
- * by the identifier and not by a name, below `shared` of the table (node_is_shared). The names have none. link(2) on a file
- * with one name turns its node into that (node_share): the kernel goes on using it, and everything that is open with
- * it. From then on its attributes and content are read and published by the identifier (fs/inode.c), so it does not
- * matter which of its names are left, are known to the kernel, or have been renamed. A name that goes takes the node
- * along only when attr.other_names is 0. That number is right in an inode that is loaded: it changes under the
+ * by the identifier and not by a name, below `shared` of the table (node_is_shared). The names have none. link(2) on a
+ * file with one name turns its node into that (node_share): the kernel goes on using it, and everything that is open
+ * with it. From then on its attributes and content are read and published by the identifier (fs/inode.c), so it does
+ * not matter which of its names are left, are known to the kernel, or have been renamed. A name that goes takes the
+ * node along only when attr.other_names is 0. That number is right in an inode that is loaded: it changes under the
  * exclusive tree lock, together with the store. */
 #ifndef FS_LINK_H
 #define FS_LINK_H

@@ -203,7 +203,7 @@ static plsm_status serve_request(struct connection *connection, const struct wir
 
 /* --- a connection ------------------------------------------------------------------------------------------------- */
 
-/* Receives exactly `size` bytes within `wait_ms` for the first and WIRE_FRAME_MS for all others; false: it has ended. */
+/* Receives exactly `size` bytes within `wait_ms` for the first and WIRE_FRAME_MS for all others; false: it ended. */
 static bool receive(struct connection *connection, uint8_t *to, size_t size, int wait_ms)
 {
     uint64_t limit_ns = env_now_ns(env_posix()) + (uint64_t)WIRE_FRAME_MS * 1000000;

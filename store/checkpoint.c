@@ -51,7 +51,7 @@ static plsm_status content_there(const struct writing *w, const struct checkpoin
     return status;
 }
 
-/* Brings in the content of a file that is nowhere known: by a link, or by a copy that gets its name when it is whole. */
+/* Brings in the content of a file that is known nowhere: by a link, or a copy that gets its name when it is whole. */
 static plsm_status bring_new(struct writing *w, const char *path, struct checkpoint_file *file)
 {
     char scratch[CHECKPOINT_PATH], content[CHECKPOINT_PATH];

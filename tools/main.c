@@ -18,10 +18,11 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 static void help(FILE *out)
 {
     fputs("Usage: plsm SUBCOMMAND [options] STORE ...\n"
-          "Works on the plsm store in directory STORE, closed or (to read) beside a running mount.\n\nSubcommands:\n",
+          "Works on the plsm store in directory STORE, closed or, where the subcommand can, beside a running mount.\n\n"
+          "Subcommands:\n",
           out);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n'plsm SUBCOMMAND --help' tells more. To mount a store: mount.plsm STORE DIR\n"
           "Exit codes: 0 done, 1 not found or problems found, 2 wrong usage, 3 error.\n",
           out);

@@ -79,8 +79,8 @@ tar -C "$WORK" -cf "$WORK/tree.tar" tree
 
 # Where a directory has changed, the kernel asks for its permissions anew before it goes through it again: one getattr.
 # The shell closes a copy of the descriptor before it writes, so it flushes twice. cp asks for the new name twice: first
-# whether it is there, then, as it makes it with O_EXCL, the kernel believes no negative entry. Walkers of trees (fts) may
-# ask once what kind of file system it is.
+# whether it is there, then, as it makes it with O_EXCL, the kernel believes no negative entry. Walkers of trees (fts)
+# may ask once what kind of file system it is.
 by_close()
 {
     options=create
