@@ -161,7 +161,7 @@ const struct command command_checkpoint = {
         "      --list          what is there, oldest first; with --json as a JSON document\n"
         "      --check         read everything and compare it with its SHA-256; with --name of one of them\n"
         "      --remove=NAME   remove one and the files that no other needs\n\n"
-        "A store that is mounted is checkpointed through the mount: see mount.plsm(8).\n\n"
+        "Of a store that is mounted: echo checkpoint DIRECTORY NAME > MOUNT/.plsm/ctl, see mount.plsm(8).\n\n"
         "Example:\n  plsm checkpoint /var/lib/words /backup/words\n",
     .run = run,
 };
