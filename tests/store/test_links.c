@@ -392,6 +392,7 @@ START_TEST(bulk_load_over_links)
     assert_ok(plsm_bulk_put(bulk, PLSM_NAMES, slice_of("a"), none, slice_of("1")));
     assert_ok(plsm_bulk_put(bulk, PLSM_NAMES, slice_of("b"), none, slice_of("2")));
     assert_ok(plsm_bulk_finish(bulk));
+    plsm_bulk_destroy(bulk);
     assert_key("a", "1", "", 1);
     assert_key("c", "v", "m", 1);
     stop();
