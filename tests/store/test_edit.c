@@ -473,9 +473,73 @@ START_TEST(failed_allocations)
 }
 END_TEST
 
+static plsm_status write_page(plsm_edit *edit, uint8_t *all, size_t number)
+{
+    enum { PAGE = 4096 };
+    memset(all + number * PAGE, (int)(number % 251) + 1, PAGE);
+    return plsm_edit_write(edit, number * PAGE, all + number * PAGE, PAGE);
+}
+
+static void expect_all(plsm_edit *edit, const uint8_t *all, size_t size)
+{
+    uint8_t *found = mem_alloc(size);
+    size_t got = 0;
+    assert_ok(plsm_edit_read(edit, 0, found, size, &got));
+    ck_assert_uint_eq(got, size);
+    ck_assert_mem_eq(found, all, size);
+    mem_free(found);
+}
+
+/* More pages than all edits of a store may keep: the edit that has them writes them, another one without any does
+ * without, and memory that runs out loses none of them. */
+START_TEST(pages_have_a_budget)
+{
+    enum { BUDGET = PLSM_EDITS_MEMORY / 4096, PAGES = BUDGET + 41, BYTES = PAGES * 4096, STEP = 32, FEW = 20 };
+    uint8_t *all[2] = {mem_zalloc(BYTES), mem_zalloc(BYTES)};
+    plsm_edit *edits[2] = {NULL, NULL};
+    start();
+    for (int i = 0; i < 2; i++) {
+        assert_ok(plsm_edit_open(db, slice_of(edit_model_key(i)), PLSM_EDIT_NEW, &edits[i]));
+        assert_ok(plsm_edit_truncate(edits[i], BYTES));
+    }
+    size_t page = 0, kept = 0;
+    unsigned failures = 0;
+    for (size_t i = 0; i < PAGES; i++, page = (page + STEP) % PAGES) {
+        plsm_status status = PLSM_NO_MEMORY;
+        for (uint64_t nth = 1; status == PLSM_NO_MEMORY; nth += 7) { /* where all are written it fails now and then */
+            mem_fail_at(kept < BUDGET ? 0 : nth);
+            status = write_page(edits[0], all[0], page);
+            mem_fail_at(0);
+            failures += status == PLSM_NO_MEMORY;
+        }
+        assert_ok(status);
+        kept = (size_t)atomic_load(&db->patch_pages);
+        ck_assert_uint_le(kept, BUDGET);
+        if (i + 2 == BUDGET)
+            expect_all(edits[0], all[0], BYTES);
+    }
+    ck_assert_uint_gt(failures, 0);
+    ck_assert_uint_gt(atomic_load(&db->counters.extents_written), 0);
+    expect_all(edits[0], all[0], BYTES);
+    for (size_t i = 0; i < BUDGET - 200; i++) /* again, so that the other one finds little room */
+        assert_ok(write_page(edits[0], all[0], i));
+    for (size_t i = 0; i < 2 * FEW; i++)
+        assert_ok(write_page(edits[1], all[1], i % FEW * (PAGES / FEW)));
+    for (int i = 0; i < 2; i++) {
+        assert_ok(plsm_edit_commit(edits[i], slice(NULL, 0), PLSM_NONE));
+        expect_all(edits[i], all[i], BYTES);
+        plsm_edit_close(edits[i]);
+        mem_free(all[i]);
+    }
+    ck_assert_uint_eq(atomic_load(&db->patch_pages), 0);
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {base_stays_readable,
+                                  pages_have_a_budget,
                                   two_names_never_share,
                                   abandoned_is_gone,
                                   tainted_ids_are_copied,
