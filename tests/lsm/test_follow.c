@@ -1,7 +1,9 @@
 /* policy=auto: what is chosen from what was counted, and a store that follows. */
 #include <check.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/env_memory.h"
 #include "tests/harness/made_version.h"
@@ -105,25 +107,30 @@ END_TEST
 static struct env *env;
 static struct lsm *db;
 
-static void open_store(void)
+static void open_store_with(uint32_t background)
 {
     struct lsm_options o;
     lsm_options_default(&o);
     o.env = env;
     o.create = true;
-    o.background = 0;
+    o.background = background;
     o.buffer_size = o.file_size = 64 << 10;
     o.size_ratio = 10;
     o.policy = LSM_POLICY_AUTO;
     ck_assert_int_eq(lsm_open("/s", &o, &db), PLSM_OK);
 }
 
+static void open_store(void)
+{
+    open_store_with(0);
+}
+
 static void add(struct batch *batch, unsigned number)
 {
     char key[20];
     snprintf(key, sizeof key, "%08u", number);
-    ck_assert_int_eq(
-        batch_add(batch, BATCH_PUT, 1, slice_of(key), (plsm_slice){0}, slice_of("a value of a few bytes")), PLSM_OK);
+    ck_assert_int_eq(batch_add(batch, BATCH_PUT, 1, slice_of(key), (plsm_slice){0}, slice_of("a value of a few bytes")),
+                     PLSM_OK);
 }
 
 static void put(unsigned number)
@@ -205,6 +212,73 @@ START_TEST(large_batches)
 }
 END_TEST
 
+/* --- with threads: a policy is taken up beside whoever looks at it, and no answer is wrong meanwhile --------------- */
+
+enum { THREAD_KEYS = 10000, THREAD_BATCH = 100 };
+
+static atomic_bool stop, scans;
+
+/* Looks up and asks for statistics; scans once it is to. */
+static void *look(void *arg)
+{
+    struct lsm_value value = {0};
+    struct lsm_iterator *it = NULL;
+    for (unsigned i = 0; !atomic_load(&stop); i++) {
+        char key[20];
+        snprintf(key, sizeof key, "\1%08u", i % THREAD_KEYS);
+        plsm_status status = lsm_get(db, NULL, slice_of(key), false, &value);
+        ck_assert(status == PLSM_OK || status == PLSM_NOT_FOUND);
+        if (i % 16 == 0)
+            now("lsm.runs_last_level");
+        if (!atomic_load(&scans))
+            continue;
+        ck_assert_int_eq(lsm_iterator_create(db, NULL, (plsm_slice){0}, (plsm_slice){0}, &it), PLSM_OK);
+        for (unsigned j = 0; j < 5000; j++)
+            lsm_iterator_first(it);
+        unsigned entries = 0;
+        for (; lsm_iterator_valid(it); lsm_iterator_next(it))
+            entries++;
+        ck_assert_uint_eq(entries, THREAD_KEYS);
+        lsm_iterator_destroy(it);
+    }
+    lsm_value_free(&value);
+    return NULL;
+}
+
+static void put_many(uint64_t from)
+{
+    struct batch batch = {0};
+    for (unsigned i = 0; i < THREAD_BATCH; i++)
+        add(&batch, (unsigned)((from + i) * 7919 % THREAD_KEYS));
+    ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
+    batch_free(&batch);
+}
+
+START_TEST(threads)
+{
+    pthread_t looker;
+    uint64_t puts = 0;
+    env = env_memory_create(1);
+    open_store_with(1);
+    ck_assert_int_eq(pthread_create(&looker, NULL, look, NULL), 0);
+    for (; puts < THREAD_KEYS || (puts < 100 * THREAD_KEYS && now("lsm.policy_changes") == 0); puts += THREAD_BATCH)
+        put_many(puts);
+    ck_assert_uint_gt(now("lsm.policy_changes"), 0);
+    atomic_store(&scans, true);
+    while (now("lsm.runs_per_level") > 1) { /* the program's time is limited */
+        put_many(puts);
+        puts += THREAD_BATCH;
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK); /* the compactor looks up */
+        usleep(20000);
+    }
+    atomic_store(&stop, true);
+    pthread_join(looker, NULL);
+    ck_assert_uint_ge(now("lsm.policy_changes"), 2);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("follow");
@@ -215,6 +289,7 @@ int main(void)
     tcase_add_test(tcase, slowly);
     tcase_add_test(tcase, store_follows);
     tcase_add_test(tcase, large_batches);
+    tcase_add_test(tcase, threads);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
