@@ -212,7 +212,7 @@ START_TEST(large_batches)
 }
 END_TEST
 
-/* --- with threads: a policy is taken up beside whoever looks at it, and no answer is wrong meanwhile --------------- */
+/* --- with threads: a policy is taken up beside whoever looks at it ------------------------------------------------ */
 
 enum { THREAD_KEYS = 10000, THREAD_BATCH = 100 };
 
