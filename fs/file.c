@@ -91,7 +91,7 @@ int resize_content(struct fs *fs, struct inode *inode, uint64_t size)
     return status == PLSM_OK ? 0 : content_errno(fs, inode, status);
 }
 
-/* open(O_TRUNC): unlike truncate(2), this does not count as written (fs/inode.h). */
+/* open(O_TRUNC): unlike truncate(2), this does not count as written (fs/inode.h), but for the option sync. */
 static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
 {
     bool written = inode->written;
@@ -99,7 +99,7 @@ static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
     uint32_t mode = inode->attr.mode;
     if (error)
         return error;
-    if (inode->written && !written) {
+    if (inode->written && !written && !fs->options.sync) {
         inode->written = inode->flushed_once = false;
         inode->truncated = true;
     }
@@ -108,10 +108,12 @@ static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
     if (!by_root && inode->attr.mode & S_IXGRP)
         inode->attr.mode &= ~(uint32_t)S_ISGID;
     inode_touch(fs, inode, true);
+    if (fs->options.sync)
+        error = fs_errno_of_change(fs, inode_publish(fs, inode));
     /* The kernel leaves these bits to us and so believes its own. */
     if (inode->attr.mode != mode && fs->session)
         fuse_lowlevel_notify_inval_inode(fs->session, (fuse_ino_t)(uintptr_t)inode->node, -1, 0);
-    return 0;
+    return error;
 }
 
 /* After a failed write to the disk. Told at the open: what a close tells many programs do not hear. */

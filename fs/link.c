@@ -94,7 +94,7 @@ static plsm_status write_link(struct fs *fs, const struct node *node, uint64_t s
     if (status == PLSM_OK)
         status = plsm_batch_link(batch, shared, name, slice(meta, attr_encode(attr, meta)));
     if (status == PLSM_OK)
-        status = plsm_write(fs->db, batch, PLSM_NONE);
+        status = plsm_write(fs->db, batch, fs->names_durability);
     plsm_batch_destroy(batch);
     return status;
 }

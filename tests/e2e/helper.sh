@@ -40,12 +40,14 @@ synced()
 write() { python3 -c 'import os, sys; f = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 for i in range(3): os.write(f, b"x")
 os._exit(0)' "$1"; } # ends without a close of its own
+open_empty() { python3 -c 'import os, sys; os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC); os._exit(0)' "$1"; }
 for option in async dirsync sync; do
     remount "$option"
     rm -rf "${DIR:?}"/*
     sleep 1.5 # what the times of directories write
     names=0
-    for change in "mkdir $DIR/d" "mv $DIR/d $DIR/e" "ln -s x $DIR/l" "mkfifo $DIR/p" "rm $DIR/p" "rmdir $DIR/e"; do
+    for change in "mkdir $DIR/d" "mv $DIR/d $DIR/e" "ln -s x $DIR/l" "mkfifo $DIR/p" "rm $DIR/p" \
+        "rmdir $DIR/e" "ln -P $DIR/l $DIR/m"; do
         # shellcheck disable=SC2086
         [ "$(synced $change)" -gt 0 ] && names=$((names + 1))
     done
@@ -53,23 +55,54 @@ for option in async dirsync sync; do
     writes=$(synced write "$DIR/f")
     modes=$(synced chmod 600 "$DIR/f")
     cuts=$(synced truncate -s 1 "$DIR/f")
+    empties=$(synced open_empty "$DIR/f")
     case $option in
-    async) [ "$names" -lt 3 ] && [ "$writes $modes $cuts" = '0 0 0' ] && pass || # new inode numbers may take one
-        fail "async: $names $writes $modes $cuts" ;;
-    dirsync) is "$names $writes $modes $cuts" '6 0 0 0' "$option" ;;
-    sync) [ "$names" -eq 6 ] && [ "$writes" -ge 3 ] && [ "$modes" -gt 0 ] && [ "$cuts" -gt 0 ] && pass ||
-        fail "sync: $names $writes $modes $cuts" ;;
+    async) [ "$names" -lt 3 ] && [ "$writes $modes $cuts $empties" = '0 0 0 0' ] && pass || # new inode numbers may take one
+        fail "async: $names $writes $modes $cuts $empties" ;;
+    dirsync) is "$names $writes $modes $cuts $empties" '7 0 0 0 0' "$option" ;;
+    sync) [ "$names" -eq 7 ] && [ "$writes" -ge 3 ] && [ "$modes" -gt 0 ] && [ "$cuts" -gt 0 ] &&
+        [ "$empties" -gt 0 ] && pass || fail "sync: $names $writes $modes $cuts $empties" ;;
     esac
 done
-# a reader of the store sees each write at once
-python3 - "$DIR/live" "$PLSM" "$STORE" <<'PY' && pass || fail "a write under sync is not published"
-import os, subprocess, sys
-f = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+# a reader of the store sees each change of content at once
+for option in sync publish=write; do
+    remount "$option"
+    ok python3 - "$DIR" "$PLSM" "$STORE" <<'PY'
+import ctypes, os, subprocess, sys
+os.chdir(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+def shows(wanted):
+    got = subprocess.run([sys.argv[2], "get", sys.argv[3], "live"], capture_output=True, timeout=60).stdout
+    assert got.rstrip(b"\n") == wanted, (got[:100], wanted[:100], len(got), len(wanted))
+def fallocate(mode, offset, size):
+    assert libc.fallocate(f, mode, ctypes.c_long(offset), ctypes.c_long(size)) == 0, ctypes.get_errno()
+with open("other", "wb") as other: other.write(b"0123456789")
+f = os.open("live", os.O_RDWR | os.O_CREAT)
 for text in (b"one", b"one two"):
     os.pwrite(f, text, 0)
-    got = subprocess.run([sys.argv[2], "get", sys.argv[3], "live"], capture_output=True).stdout
-    assert got.rstrip(b"\n") == text, got
+    shows(text)
+os.link("live", "linked")
+os.pwrite(f, b"all", 0)
+shows(b"all two")
+fallocate(0, 0, 9)
+shows(b"all two\0\0")
+fallocate(16, 1, 2) # zero
+shows(b"a\0\0 two\0\0")
+fallocate(3, 6, 1) # punch
+shows(b"a\0\0 tw\0\0\0")
+os.ftruncate(f, 5)
+shows(b"a\0\0 t")
+other = os.open("other", os.O_RDONLY)
+assert os.copy_file_range(other, f, 10, 0, 2) == 10
+shows(b"a\x000123456789")
+os.ftruncate(f, 300000)
+shows(b"a\x000123456789" + bytes(299988))
+os.unlink("linked")
+os.pwrite(f, b"end", 299997)
+shows(b"a\x000123456789" + bytes(299985) + b"end")
+os.unlink("live")
 PY
+done
 
 # --- owners and modes of what has none --------------------------------------------------------------------------------
 must_unmount
