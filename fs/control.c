@@ -245,10 +245,10 @@ static struct control_handle *handle_of(const struct fuse_file_info *fi)
     return (struct control_handle *)(uintptr_t)fi->fh;
 }
 
-static void put_handle(struct control *control, struct control_handle *handle)
+static void free_handle(struct fs *fs, struct handle *base)
 {
-    if (atomic_fetch_sub(&handle->users, 1) > 1)
-        return;
+    struct control *control = fs->control;
+    struct control_handle *handle = (struct control_handle *)base;
     control_text_put(control, handle->text);
     control_batch_free(control, handle->batch);
     control_stream_close(handle->stream);
@@ -256,6 +256,14 @@ static void put_handle(struct control *control, struct control_handle *handle)
     buf_free(&handle->line);
     mutex_destroy(&handle->lock);
     mem_free(handle);
+}
+
+static void put_handle(struct control *control, struct control_handle *handle)
+{
+    if (atomic_fetch_sub(&handle->users, 1) > 1)
+        return;
+    handle_remove(control->fs, &handle->handle);
+    free_handle(control->fs, &handle->handle);
 }
 
 static plsm_status open_kind(struct control *control, const struct node *node, struct control_handle *handle,
@@ -286,6 +294,7 @@ void control_open(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
     }
     mutex_init(&handle->lock);
     handle->users = 1;
+    handle_add(fs, &handle->handle, free_handle);
     handle->kind = control_kind(control, node);
     plsm_status status = open_kind(control, node, handle, (fi->flags & O_ACCMODE) != O_WRONLY);
     fi->fh = (uintptr_t)handle;

@@ -10,6 +10,7 @@
 #include "base/banned.h"
 
 struct control_listing {
+    struct handle handle;
     mutex lock;
     enum control_kind kind;
     struct buf names; /* of few: each with its terminator */
@@ -122,8 +123,9 @@ static plsm_status fill_range(struct control *control, struct control_listing *l
     return status;
 }
 
-static void free_listing(struct control_listing *listing)
+static void free_listing(struct fs *fs, struct handle *handle)
 {
+    struct control_listing *listing = (struct control_listing *)handle;
     mutex_destroy(&listing->lock);
     buf_free(&listing->names);
     mem_free(listing);
@@ -140,6 +142,7 @@ void control_opendir(fuse_req_t req, struct node *node, struct fuse_file_info *f
         return;
     }
     mutex_init(&listing->lock);
+    handle_add(fs, &listing->handle, free_listing);
     listing->kind = control_kind(control, node);
     if (listing->kind == CONTROL_TOP)
         control_top_list(gather, listing);
@@ -154,8 +157,10 @@ void control_opendir(fuse_req_t req, struct node *node, struct fuse_file_info *f
     fi->fh = (uintptr_t)listing;
     if (status != PLSM_OK)
         fuse_reply_err(req, fs_errno(fs, status));
-    if (status != PLSM_OK || fuse_reply_open(req, fi) != 0)
-        free_listing(listing);
+    if (status == PLSM_OK && fuse_reply_open(req, fi) == 0)
+        return;
+    handle_remove(fs, &listing->handle);
+    free_listing(fs, &listing->handle);
 }
 
 void control_readdir(fuse_req_t req, struct node *node, size_t size, off_t offset, struct fuse_file_info *fi, bool plus)
@@ -183,6 +188,8 @@ void control_readdir(fuse_req_t req, struct node *node, size_t size, off_t offse
 
 void control_releasedir(fuse_req_t req, struct fuse_file_info *fi)
 {
-    free_listing((struct control_listing *)(uintptr_t)fi->fh);
+    struct control_listing *listing = (struct control_listing *)(uintptr_t)fi->fh;
+    handle_remove(fs_of(req), &listing->handle);
+    free_listing(fs_of(req), &listing->handle);
     fuse_reply_err(req, 0);
 }

@@ -9,6 +9,7 @@
 #include "fs/commit.h"
 #include "fs/control.h"
 #include "fs/escape.h"
+#include "fs/handles.h"
 #include "fs/transport.h"
 
 enum control_kind {
@@ -79,6 +80,7 @@ struct control {
 
 /* What a handle of an open file is. */
 struct control_handle {
+    struct handle handle;
     enum control_kind kind;
     _Atomic unsigned users; /* the open file, and requests on it: one that is answered may not have let go yet */
     mutex lock;

@@ -377,8 +377,10 @@ void past_release(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
 
 void past_opendir(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
 {
-    if (begin(req, node)) /* until the release */
-        fs_opendir(req, (fuse_ino_t)(uintptr_t)node, fi);
+    struct fs *fs = fs_of(req);
+    struct view *view = begin(req, node); /* until the release */
+    if (view && !open_listing(req, fi))
+        end(fs, view);
 }
 
 void past_readdir(fuse_req_t req, struct node *node, size_t size, off_t offset, struct fuse_file_info *fi, bool plus)

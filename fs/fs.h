@@ -17,6 +17,7 @@ struct transport;
 struct control;
 struct env_thread;
 struct sync_waiter;
+struct handle;
 
 /* The operations that are timed: fs.OP.* in .stats. */
 #define FS_OPS(X)                                                                                                      \
@@ -48,6 +49,7 @@ struct fs {
 
     struct inode *inodes; /* list of all; table lock */
     struct inode *dirty;  /* list of those with something unpublished; table lock */
+    struct handle *handles; /* fs/handles.h; table lock */
 
     /* the thread that publishes what has been dirty for long (fs/inode.h) */
     mutex ticker_lock;

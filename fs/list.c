@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "fs/control.h"
+#include "fs/handles.h"
 #include "fs/inode.h"
 #include "fs/ops.h"
 #include "fs/sync.h"
@@ -29,6 +30,7 @@ struct mark {
 };
 
 struct listing {
+    struct handle handle;
     mutex lock;
     struct mark *marks; /* by cookie */
     size_t count, capacity;
@@ -405,30 +407,43 @@ void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
     list_directory(fs_of(req), req, node_of(fs_of(req), ino), size, offset, fi, true);
 }
 
-static void free_listing(struct listing *listing)
+static void free_listing(struct fs *fs, struct handle *handle)
 {
+    struct listing *listing = (struct listing *)handle;
     mutex_destroy(&listing->lock);
     mem_free(listing->marks);
     buf_free(&listing->keys);
     mem_free(listing);
 }
 
-void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+bool open_listing(fuse_req_t req, struct fuse_file_info *fi)
 {
+    struct fs *fs = fs_of(req);
     struct listing *listing = mem_zalloc(sizeof *listing);
     if (!listing) {
         fuse_reply_err(req, ENOMEM);
-        return;
+        return false;
     }
     mutex_init(&listing->lock);
+    handle_add(fs, &listing->handle, free_listing);
     fi->fh = (uintptr_t)listing;
-    if (fuse_reply_open(req, fi) != 0)
-        free_listing(listing);
+    if (fuse_reply_open(req, fi) == 0)
+        return true;
+    handle_remove(fs, &listing->handle);
+    free_listing(fs, &listing->handle);
+    return false;
+}
+
+void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    open_listing(req, fi);
 }
 
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    free_listing((struct listing *)(uintptr_t)fi->fh);
+    struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
+    handle_remove(fs_of(req), &listing->handle);
+    free_listing(fs_of(req), &listing->handle);
     fuse_reply_err(req, 0);
 }
 

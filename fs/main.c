@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "fs/commit.h"
 #include "fs/control.h"
+#include "fs/handles.h"
 #include "fs/inode.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
@@ -221,6 +222,7 @@ static void tear_down(struct fs *fs)
     transport_destroy(fs->transport);
     if (fs->session)
         fuse_session_destroy(fs->session);
+    handles_destroy_all(fs);
     control_destroy(fs);
     absent_destroy(fs->absent);
     inode_destroy_all(fs);

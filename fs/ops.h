@@ -80,6 +80,8 @@ void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
 void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
+/* As fs_opendir; false: it failed, so that no release follows. */
+bool open_listing(fuse_req_t req, struct fuse_file_info *fi);
 /* As fs_readdir and fs_readdirplus, of a directory of any view. */
 void list_directory(struct fs *fs, fuse_req_t req, struct node *node, size_t size, off_t offset,
                     struct fuse_file_info *fi, bool plus);

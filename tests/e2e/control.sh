@@ -395,3 +395,40 @@ not test -e "$STORE/socket"
 is "$(cat "$C/range/good..gooe.tsv")" $'good\t1'
 must_unmount
 check_store
+
+# --- an end that does not wait for what is open (built with SANITIZE=address, leaks are told in a file) ----------------
+export ASAN_OPTIONS=log_path=$WORK/asan:detect_leaks=1
+must_mount rw
+mkdir "$DIR/open" "$C/snapshots/open"
+head -c 300000 /dev/zero >"$DIR/open/file"
+python3 - "$DIR" "$WORK/opened" <<'PY' &
+import os, sys, time
+os.chdir(sys.argv[1])
+kept = []
+for name in (".", "open", ".plsm", ".plsm/levels", ".plsm/snapshots", ".plsm/snapshots/open", ".plsm/range/o..p"):
+    kept.append(os.open(name, os.O_RDONLY))
+    os.listdir(kept[-1])
+for name in ("open/file", ".stats", ".plsm/metrics", ".plsm/range/o..p.tsv", ".plsm/range/o..p/open%2Ffile",
+             ".plsm/levels/lookups.txt", ".plsm/snapshots/open/good"):
+    kept.append(os.open(name, os.O_RDONLY))
+    os.read(kept[-1], 10)
+for name, text in ((".plsm/batch", b"never\tcommitted\n"), (".plsm/ctl", b"flus"), ("open/file", b"x" * 300000)):
+    kept.append(os.open(name, os.O_WRONLY))
+    os.write(kept[-1], text)
+os.unlink("open/file")
+open(sys.argv[2], "w")
+time.sleep(60)
+os._exit(0)
+PY
+holder=$! daemon=$(daemon_of)
+for ((i = 0; i < 300; i++)); do [ -e "$WORK/opened" ] && break; sleep 0.1; done
+ok test -e "$WORK/opened"
+kill -TERM "$daemon"
+for ((i = 0; i < 300; i++)); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.1; done
+not kill -0 "$daemon"
+kill -9 $holder
+wait $holder 2>/dev/null
+fusermount3 -uz "$DIR" 2>/dev/null
+is "$(cat "$WORK"/asan* 2>/dev/null | head -20)" ''
+check_store
+not "$PLSM" get "$STORE" never
