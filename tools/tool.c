@@ -158,12 +158,11 @@ enum tool_exit tool_open(const struct tool *tool, const char *path, plsm_open_fl
         return TOOL_OK;
     tool_error(tool, status);
     if (status == PLSM_LOCKED)
-        fprintf(
-            stderr,
-            "The store is in use by another process, a mount or another plsm, and one process writes at a time.\n"
-            "End that one (a mount: fusermount3 -u DIR) and try again. Through a mount work put, delete, load, write,\n"
-            "flush, compact and retrain, and checkpoints by its .plsm/ctl; beside any writer get, scan, dump, stats, check\n"
-            "and inspect.\n");
+        fprintf(stderr,
+                "The store is in use by another process, a mount or another plsm, and one process writes at a time.\n"
+                "End that one (a mount: fusermount3 -u DIR) and try again. Through a mount work put, delete, load,\n"
+                "write, flush, compact and retrain, and checkpoints by its .plsm/ctl; beside any writer get, scan,\n"
+                "dump, stats, check and inspect.\n");
     else if (status == PLSM_NO_STORE)
         fprintf(stderr, "To make one: plsm create %s\n", path);
     return TOOL_ERROR;

@@ -435,8 +435,8 @@ expect 0 "$PLSM" put t seen before
 "$PLSM" load t <feed 2>writer-err &
 writer=$!
 exec 7>feed
-for _ in $(seq 100); do # until the writer has opened the store
-    "$PLSM" put t probe x >/dev/null 2>&1 || break
+for _ in $(seq 100); do # until the writer has the lock of the store, which nobody else may try to take meanwhile
+    [ -n "$(find "/proc/$writer/fd" -lname '*/t/manifest*')" ] && break
     sleep 0.05
 done
 for command in 'put t k v' 'delete t a' 'compact t' 'retrain t' 'load t'; do
