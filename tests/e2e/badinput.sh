@@ -111,7 +111,9 @@ timeout 60 "$PLSMD" "$STORE" "$WORK/dir2" >/dev/null 2>"$WORK/err" </dev/null
 is $? 32 "a store that is mounted elsewhere"
 is "$(wc -l <"$WORK/err")" 1
 grep -q "is mounted on $DIR already" "$WORK/err" && pass || fail "$(cat "$WORK/err")"
-says 'process' "$PLSM" put "$STORE" key value
+ok "$PLSM" put "$STORE" key "through the mount's socket"
+is "$(cat "$DIR/key")" "through the mount's socket"
+ok "$PLSM" put "$STORE" key value
 
 # A store that a process without a mount has: that may be one that is about to end.
 cp -a "$STORE" "$WORK/held"
