@@ -396,7 +396,7 @@ is "$(cat "$C/range/good..gooe.tsv")" $'good\t1'
 must_unmount
 check_store
 
-# --- an end that does not wait for what is open (built with SANITIZE=address, leaks are told in a file) ----------------
+# --- an end that does not wait for what is open (built with SANITIZE=address, leaks are told in a file) ---------------
 export ASAN_OPTIONS=log_path=$WORK/asan:detect_leaks=1
 must_mount rw
 mkdir "$DIR/open" "$C/snapshots/open"
