@@ -218,6 +218,7 @@ static int run_lines(struct control *control, plsm_slice lines)
             continue;
         uint64_t start_ns = env_now_ns(env_posix());
         plsm_status status = run_line(control, line);
+        control_levels_outdate(control);
         double seconds = (double)(env_now_ns(env_posix()) - start_ns) / 1e9;
         text_quote(quoted, sizeof quoted, line);
         if (status == PLSM_OK)

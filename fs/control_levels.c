@@ -314,6 +314,14 @@ plsm_status control_levels_list(struct control *control, void (*each)(void *arg,
     return PLSM_OK;
 }
 
+void control_levels_outdate(struct control *control)
+{
+    mutex_lock(&control->lock);
+    if (control->levels)
+        control->levels->made_ns = 0;
+    mutex_unlock(&control->lock);
+}
+
 void control_levels_free(struct control *control)
 {
     free_texts(control->levels);

@@ -120,6 +120,8 @@ plsm_status control_json_string(struct buf *out, plsm_slice bytes);
 plsm_status control_level_text(struct control *control, plsm_slice name, bool fresh, struct control_text **out);
 /* Calls `each` with the name of every file in levels/. */
 plsm_status control_levels_list(struct control *control, void (*each)(void *arg, const char *name), void *arg);
+/* A command has been carried out: the next look makes texts anew, however young those are. */
+void control_levels_outdate(struct control *control);
 void control_levels_free(struct control *control);
 
 /* --- control_command.c -------------------------------------------------------------------------------------------- */
