@@ -13,7 +13,9 @@ import struct
 import subprocess
 import sys
 import time
-import traceback
+
+sys.dont_write_bytecode = True
+from cases import fails, read, run, write
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
@@ -22,28 +24,9 @@ EXTENT = 128 << 10
 F_OFD_SETLK, F_OFD_SETLKW = 37, 38
 
 
-def fails(error, function, *args):
-    try:
-        function(*args)
-    except OSError as e:
-        assert e.errno == error, f"{errno.errorcode.get(e.errno)} instead of {errno.errorcode[error]}: {args}"
-        return
-    assert False, f"should have failed with {errno.errorcode[error]}: {args}"
-
-
 def fallocate(fd, mode, offset, size):
     if libc.fallocate(fd, mode, offset, size) != 0:
         raise OSError(ctypes.get_errno(), "fallocate")
-
-
-def write(path, data):
-    with open(path, "wb") as f:
-        f.write(data)
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def published(path):
@@ -467,23 +450,4 @@ def test_sync_publishes():
     os.close(f)
 
 
-def main():
-    top = os.path.join(sys.argv[1], "content")
-    passed = failed = 0
-    for name, function in sorted(globals().items()):
-        if not name.startswith("test_"):
-            continue
-        os.makedirs(os.path.join(top, name))
-        os.chdir(os.path.join(top, name))
-        try:
-            function()
-            passed += 1
-        except Exception:
-            failed += 1
-            print("FAILED:", name)
-            traceback.print_exc(file=sys.stdout)
-    os.chdir("/")
-    print(f"{passed} passed, {failed} failed")
-
-
-main()
+run(globals(), os.path.join(sys.argv[1], "content"))

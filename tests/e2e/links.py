@@ -8,30 +8,13 @@ import os
 import random
 import stat
 import sys
-import traceback
+
+sys.dont_write_bytecode = True
+from cases import fails, read, run, write
 
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, AT_SYMLINK_FOLLOW, EXCHANGE = -100, 0x400, 2
 LARGE = 700000
-
-
-def fails(error, function, *args, **kwargs):
-    try:
-        function(*args, **kwargs)
-    except OSError as e:
-        assert e.errno == error, f"{errno.errorcode.get(e.errno)} instead of {errno.errorcode[error]}: {args}"
-        return
-    assert False, f"should have failed with {errno.errorcode[error]}: {args}"
-
-
-def write(path, data):
-    with open(path, "wb") as f:
-        f.write(data)
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def exchange(a, b):
@@ -229,24 +212,5 @@ def after_stays():
         assert read(f"{name}/deep/b")[:1] == b"!"
 
 
-def main():
-    top, passed, failed = os.path.join(sys.argv[1], "links"), 0, 0
-    kind = "after_" if sys.argv[2:] == ["after"] else "test_"
-    for name, function in sorted(globals().items()):
-        if not name.startswith(kind):
-            continue
-        where = os.path.join(top, name.removeprefix(kind))
-        os.makedirs(where, exist_ok=kind == "after_")
-        os.chdir(where)
-        try:
-            function()
-            passed += 1
-        except Exception:
-            failed += 1
-            print("FAILED:", name)
-            traceback.print_exc(file=sys.stdout)
-    os.chdir("/")
-    print(f"{passed} passed, {failed} failed")
-
-
-main()
+after = sys.argv[2:] == ["after"]
+run(globals(), os.path.join(sys.argv[1], "links"), "after_" if after else "test_", after)

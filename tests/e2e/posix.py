@@ -8,7 +8,9 @@ import os
 import stat
 import sys
 import threading
-import traceback
+
+sys.dont_write_bytecode = True
+from cases import fails, read, run, write
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.opendir.restype = libc.fdopendir.restype = libc.readdir.restype = ctypes.c_void_p
@@ -16,25 +18,6 @@ libc.telldir.restype = ctypes.c_long
 libc.telldir.argtypes = libc.readdir.argtypes = libc.closedir.argtypes = libc.rewinddir.argtypes = [ctypes.c_void_p]
 libc.seekdir.argtypes = [ctypes.c_void_p, ctypes.c_long]
 NOREPLACE, EXCHANGE = 1, 2
-
-
-def fails(error, function, *args):
-    try:
-        function(*args)
-    except OSError as e:
-        assert e.errno == error, f"{errno.errorcode.get(e.errno)} instead of {errno.errorcode[error]}: {args}"
-        return
-    assert False, f"should have failed with {errno.errorcode[error]}: {args}"
-
-
-def write(path, data):
-    with open(path, "wb") as f:
-        f.write(data)
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def renameat2(a, b, flags):
@@ -361,7 +344,7 @@ def test_remove_while_listing():
 
 
 def test_long_keys():
-    name, depth, size = "L" * 250, 0, len("posix/test_long_keys/")
+    name, depth, size = "L" * 250, 0, len("posix/long_keys/")
     while True:
         try:
             os.mkdir(name)
@@ -500,23 +483,4 @@ def test_what_is_opened_is_the_newest():
     assert [int(read(f"v{f}")) for f in range(files)] == [rounds] * files
 
 
-def main():
-    top = os.path.join(sys.argv[1], "posix")
-    passed = failed = 0
-    for name, function in sorted(globals().items()):
-        if not name.startswith("test_"):
-            continue
-        os.makedirs(os.path.join(top, name))
-        os.chdir(os.path.join(top, name))
-        try:
-            function()
-            passed += 1
-        except Exception:
-            failed += 1
-            print("FAILED:", name)
-            traceback.print_exc(file=sys.stdout)
-    os.chdir("/")
-    print(f"{passed} passed, {failed} failed")
-
-
-main()
+run(globals(), os.path.join(sys.argv[1], "posix"))
