@@ -141,6 +141,18 @@ static void put(unsigned number)
     batch_free(&batch);
 }
 
+enum { BATCH = 100 };
+
+/* Puts the next BATCH of `keys` keys, in an order that is far from theirs. */
+static void put_many(uint64_t from, unsigned keys)
+{
+    struct batch batch = {0};
+    for (unsigned i = 0; i < BATCH; i++)
+        add(&batch, (unsigned)((from + i) * 7919 % keys));
+    ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
+    batch_free(&batch);
+}
+
 static uint64_t now(const char *name)
 {
     return (uint64_t)statistic(db, name);
@@ -152,12 +164,12 @@ START_TEST(store_follows)
     env = env_memory_create(1);
     open_store();
     ck_assert_uint_eq(now("lsm.runs_per_level"), 1);
-    for (unsigned i = 0; i < ROUNDS * KEYS && now("lsm.policy_changes") == 0; i++)
-        put((unsigned)((uint64_t)i * 7919 % KEYS));
+    for (unsigned i = 0; i < ROUNDS * KEYS && now("lsm.policy_changes") == 0; i += BATCH)
+        put_many(i, KEYS);
     ck_assert_uint_eq(now("lsm.policy_changes"), 1);
     ck_assert_uint_gt(now("lsm.runs_per_level"), 1);
-    for (unsigned i = 0; i < 2 * KEYS; i++)
-        put((unsigned)((uint64_t)i * 7919 % KEYS));
+    for (unsigned i = 0; i < 2 * KEYS; i += BATCH)
+        put_many(i, KEYS);
 
     ck_assert_int_eq(lsm_close(db), PLSM_OK); /* it goes on with what its runs look like */
     open_store();
@@ -174,8 +186,8 @@ START_TEST(store_follows)
             entries++;
         ck_assert_uint_eq(entries, KEYS);
         lsm_iterator_destroy(it);
-        for (unsigned j = 0; j < 3000; j++) /* without threads writers do what is due */
-            put(j);
+        for (unsigned j = 0; j < 3000; j += BATCH) /* without threads writers do what is due */
+            put_many(j, KEYS);
     }
     ck_assert_uint_ge(now("lsm.policy_changes"), 1);
     ck_assert_uint_eq(now("lsm.runs_per_level"), 1);
@@ -188,14 +200,14 @@ END_TEST
 /* Puts count one by one also where batches hold many; those before the store was opened do not. */
 START_TEST(large_batches)
 {
-    enum { KEYS = 30000, BATCH = 1000, BATCHES = 400 };
+    enum { KEYS = 30000, LARGE = 1000, BATCHES = 400 };
     struct batch batch = {0};
     env = env_memory_create(1);
     open_store();
     for (unsigned i = 0; i < BATCHES && now("lsm.policy_changes") == 0; i++) {
         batch_clear(&batch);
-        for (unsigned j = 0; j < BATCH; j++)
-            add(&batch, (unsigned)((uint64_t)(i * BATCH + j) * 7919 % KEYS));
+        for (unsigned j = 0; j < LARGE; j++)
+            add(&batch, (unsigned)((uint64_t)(i * LARGE + j) * 7919 % KEYS));
         ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
     }
     ck_assert_uint_eq(now("lsm.policy_changes"), 1);
@@ -214,7 +226,7 @@ END_TEST
 
 /* --- with threads: a policy is taken up beside whoever looks at it ------------------------------------------------ */
 
-enum { THREAD_KEYS = 10000, THREAD_BATCH = 100 };
+enum { THREAD_KEYS = 10000 };
 
 static atomic_bool stop, scans;
 
@@ -228,7 +240,7 @@ static void *look(void *arg)
         snprintf(key, sizeof key, "\1%08u", i % THREAD_KEYS);
         plsm_status status = lsm_get(db, NULL, slice_of(key), false, &value);
         ck_assert(status == PLSM_OK || status == PLSM_NOT_FOUND);
-        if (i % 16 == 0)
+        if (i % 64 == 0)
             now("lsm.runs_last_level");
         if (!atomic_load(&scans))
             continue;
@@ -245,15 +257,6 @@ static void *look(void *arg)
     return NULL;
 }
 
-static void put_many(uint64_t from)
-{
-    struct batch batch = {0};
-    for (unsigned i = 0; i < THREAD_BATCH; i++)
-        add(&batch, (unsigned)((from + i) * 7919 % THREAD_KEYS));
-    ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
-    batch_free(&batch);
-}
-
 START_TEST(threads)
 {
     pthread_t looker;
@@ -261,13 +264,12 @@ START_TEST(threads)
     env = env_memory_create(1);
     open_store_with(1);
     ck_assert_int_eq(pthread_create(&looker, NULL, look, NULL), 0);
-    for (; puts < THREAD_KEYS || (puts < 100 * THREAD_KEYS && now("lsm.policy_changes") == 0); puts += THREAD_BATCH)
-        put_many(puts);
+    for (; puts < THREAD_KEYS || (puts < 100 * THREAD_KEYS && now("lsm.policy_changes") == 0); puts += BATCH)
+        put_many(puts, THREAD_KEYS);
     ck_assert_uint_gt(now("lsm.policy_changes"), 0);
     atomic_store(&scans, true);
     while (now("lsm.runs_per_level") > 1) { /* the program's time is limited */
-        put_many(puts);
-        puts += THREAD_BATCH;
+        put((unsigned)(puts++ % THREAD_KEYS));
         ck_assert_int_eq(lsm_flush(db), PLSM_OK); /* the compactor looks up */
         usleep(20000);
     }
