@@ -8,7 +8,7 @@
 
 enum {
     SPACE_CHECK_BYTES = 1 << 20, /* of log between two looks at the free space */
-    SMALL_BATCH_BYTES = 64 << 10,
+    SMALL_BATCH_BYTES = 256 << 10, /* a rename of the largest value that lives in the tree is smaller */
     WAIT_NS = 500 * 1000 * 1000, /* then conditions are looked at again */
     PACE_STEP_NS = 1000 * 1000,  /* a shorter sleep takes longer than it is asked to */
     PACE_LONGEST_NS = 20 * 1000 * 1000,
