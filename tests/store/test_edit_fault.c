@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/env_fault.h"
+#include "tests/harness/pool.h"
 
 #include "base/banned.h"
 
@@ -127,7 +128,7 @@ START_TEST(failed_calls)
         bool fired = true;
         unsigned failures = 0;
         uint64_t nth = 1;
-        for (; fired; nth++) {
+        for (; fired; nth += setting("TEST_THIN", 1)) {
             struct env *base = env_memory_create(nth), *env = env_fault_create(base);
             plsm *db = fixture_open(env, PLSM_CREATE, NULL);
             int done = 0;
@@ -150,7 +151,7 @@ START_TEST(failed_calls)
             env_fault_destroy(env);
             env_memory_destroy(base);
         }
-        printf("edit faults: %s at each of %llu calls, %u operations failed\n", kinds[kind].name,
+        printf("edit faults: %s within %llu calls, %u operations failed\n", kinds[kind].name,
                (unsigned long long)nth - 1, failures);
         ck_assert_uint_gt(nth, 40);
     }
@@ -163,7 +164,7 @@ START_TEST(failed_allocations)
     unsigned failures = 0;
     uint64_t nth = 1;
     learn_states();
-    for (bool fired = true; fired; nth++) {
+    for (bool fired = true; fired; nth += setting("TEST_THIN", 1)) {
         struct env *env = env_memory_create(nth);
         plsm *db = fixture_open(env, PLSM_CREATE, NULL);
         int done = 0;
@@ -185,7 +186,7 @@ START_TEST(failed_allocations)
         env_memory_destroy(env);
     }
     printf("edit faults: %llu allocations, %u operations failed\n", (unsigned long long)nth - 1, failures);
-    ck_assert_uint_gt(failures, 20);
+    ck_assert_uint_gt(failures, thinned(20));
     mem_free(data);
 }
 END_TEST
