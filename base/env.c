@@ -2,6 +2,7 @@
 #include "base/env.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/error.h"
 
@@ -117,6 +118,25 @@ plsm_status env_make_dir(struct env *env, const char *path)
 plsm_status env_sync_dir(struct env *env, const char *path)
 {
     return env->ops->sync_dir(env, path);
+}
+
+plsm_status env_sync_parent(struct env *env, const char *path)
+{
+    char parent[4096] = ".";
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    while (end > 0 && path[end - 1] != '/')
+        end--;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    if (end >= sizeof parent)
+        return fail(PLSM_INVALID, "%.100s...: the path is too long", path);
+    if (end > 0) {
+        memcpy(parent, path, end);
+        parent[end] = 0;
+    }
+    return env_sync_dir(env, parent);
 }
 
 plsm_status env_list(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg)

@@ -148,6 +148,9 @@ plsm_status env_link(struct env *env, const char *from, const char *to);
 plsm_status env_remove(struct env *env, const char *path);
 plsm_status env_make_dir(struct env *env, const char *path);
 plsm_status env_sync_dir(struct env *env, const char *path);
+/* The same for the directory that `path` is in, so for the name `path` itself; it may end in slashes. PLSM_INVALID: it
+ * is too long. */
+plsm_status env_sync_parent(struct env *env, const char *path);
 plsm_status env_list(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg);
 plsm_status env_space(struct env *env, const char *path, struct env_space *out);
 plsm_status env_lock(struct env *env, const char *path, unsigned slot, bool exclusive, struct env_lock **out);

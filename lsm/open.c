@@ -292,22 +292,6 @@ static void destroy(struct lsm *db)
     mem_free(db);
 }
 
-/* Where the parent of a path ends; "." or "/" where there is none. */
-static void parent_of(const char *path, char *parent, size_t size)
-{
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    while (end > 0 && path[end - 1] != '/')
-        end--;
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    if (end == 0)
-        snprintf(parent, size, ".");
-    else
-        snprintf(parent, size, "%.*s", (int)end, path);
-}
-
 static plsm_status make_directory(struct lsm *db)
 {
     plsm_status status = env_make_dir(db->env, db->path);
@@ -371,9 +355,7 @@ static plsm_status check_files(struct lsm *db, const struct version *version, co
  * read is somebody else's, who made the directory. */
 static plsm_status sync_parent(struct lsm *db)
 {
-    char parent[4096];
-    parent_of(db->path, parent, sizeof parent);
-    plsm_status status = env_sync_dir(db->env, parent);
+    plsm_status status = env_sync_parent(db->env, db->path);
     return status == PLSM_PERMISSION ? PLSM_OK : status;
 }
 

@@ -134,7 +134,7 @@ static plsm_status publish(struct writing *w)
     TRY(status);
     TRY(env_rename(env, scratch, path));
     TRY(env_sync_dir(env, w->directory.path));
-    return checkpoint_sync_parent(env, w->directory.path); /* it may have been made for this one */
+    return env_sync_parent(env, w->directory.path); /* it may have been made for this one */
 }
 
 /* Chooses a name by the time: later ones sort behind. */

@@ -70,8 +70,6 @@ const struct checkpoint_list *checkpoint_directory_find(const struct checkpoint_
 plsm_status checkpoint_content_path(const struct checkpoint_directory *d, const char *digest, char *out);
 /* PLSM_INVALID: it is too long. */
 plsm_status checkpoint_path(char *out, const char *directory, const char *name);
-/* Makes the name `path` itself survive power loss. */
-plsm_status checkpoint_sync_parent(struct env *env, const char *path);
 /* Writes a new file and syncs it; `text` is all of it. */
 plsm_status checkpoint_write(struct env *env, const char *path, plsm_slice text);
 /* Removes contents that no list names, and what is in scratch. Needs the lock, and that no list is damaged. */

@@ -26,22 +26,6 @@ plsm_status checkpoint_content_path(const struct checkpoint_directory *d, const 
     return checkpoint_path(out, d->path, name);
 }
 
-plsm_status checkpoint_sync_parent(struct env *env, const char *path)
-{
-    char parent[CHECKPOINT_PATH];
-    size_t size = strlen(path);
-    while (size > 1 && path[size - 1] == '/')
-        size--;
-    if (size >= sizeof parent)
-        return fail(PLSM_INVALID, "%.100s...: the path is too long", path);
-    memcpy(parent, path, size);
-    parent[size] = 0;
-    char *slash = strrchr(parent, '/');
-    if (slash)
-        *(slash == parent ? slash + 1 : slash) = 0;
-    return env_sync_dir(env, slash ? parent : ".");
-}
-
 plsm_status checkpoint_write(struct env *env, const char *path, plsm_slice text)
 {
     struct env_file *file = NULL;

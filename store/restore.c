@@ -104,7 +104,7 @@ static plsm_status restore(struct restoring *r, const plsm_restore_options *opti
         take_back(r);
         return fail(status, "%s", message);
     }
-    return checkpoint_sync_parent(env, path);
+    return env_sync_parent(env, path);
 }
 
 plsm_status restore_in(struct env *env, const char *directory, const plsm_restore_options *options, const char *path,
