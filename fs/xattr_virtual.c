@@ -1,13 +1,12 @@
 /* user.plsm.*: where the entry of a file stands in the tree, what its index had named, and a digest of its content. */
-#include <openssl/evp.h>
-
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "fs/xattr.h"
 #include "base/banned.h"
 
-enum { READ_SIZE = 128 << 10, DIGEST_SIZE = 32 };
+enum { READ_SIZE = 128 << 10 };
 
 enum place { LEVEL, RUN, PAGE, PREDICTION };
 
@@ -31,7 +30,8 @@ static plsm_status print_place(struct fs *fs, plsm_slice key, enum place what, s
 }
 
 /* Reads what is published, through an edit: that stays the same however long it takes. */
-static plsm_status digest_content(struct fs *fs, plsm_slice key, uint64_t shared, EVP_MD_CTX *context, uint8_t *buffer)
+static plsm_status digest_content(struct fs *fs, plsm_slice key, uint64_t shared, struct digest *digest,
+                                  uint8_t *buffer)
 {
     plsm_edit *edit = NULL;
     size_t got = READ_SIZE;
@@ -39,8 +39,8 @@ static plsm_status digest_content(struct fs *fs, plsm_slice key, uint64_t shared
     plsm_status status = PLSM_OK;
     for (uint64_t at = 0; got == READ_SIZE && status == PLSM_OK; at += got) {
         status = plsm_edit_read(edit, at, buffer, READ_SIZE, &got);
-        if (status == PLSM_OK && EVP_DigestUpdate(context, buffer, got) != 1)
-            status = fail(PLSM_NO_MEMORY, "libcrypto cannot digest");
+        if (status == PLSM_OK)
+            digest_add(digest, buffer, got);
     }
     plsm_edit_close(edit);
     return status;
@@ -48,26 +48,24 @@ static plsm_status digest_content(struct fs *fs, plsm_slice key, uint64_t shared
 
 static plsm_status print_sha256(struct fs *fs, plsm_slice key, uint64_t shared, bool no_value, struct buf *out)
 {
-    uint8_t digest[EVP_MAX_MD_SIZE] = {0};
+    char text[DIGEST_TEXT];
+    struct digest *digest = NULL;
     if (!shared && ((const char *)key.data)[key.size - 1] == '/')
         return fail(PLSM_NOT_FOUND, "a directory has no content");
+    memset(text, '0', DIGEST_TEXT - 1); /* without a value it is the size that counts */
     if (!no_value) {
-        EVP_MD_CTX *context = EVP_MD_CTX_new();
         uint8_t *buffer = mem_alloc(READ_SIZE);
-        plsm_status status = PLSM_OK;
-        if (!context || !buffer || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
-            status = fail(PLSM_NO_MEMORY, "no memory for a digest");
+        plsm_status status = buffer ? digest_create(&digest) : fail(PLSM_NO_MEMORY, "no memory for a digest");
         if (status == PLSM_OK)
-            status = digest_content(fs, key, shared, context, buffer);
-        if (status == PLSM_OK && EVP_DigestFinal_ex(context, digest, NULL) != 1)
-            status = fail(PLSM_NO_MEMORY, "libcrypto cannot digest");
-        EVP_MD_CTX_free(context);
+            status = digest_content(fs, key, shared, digest, buffer);
+        if (status == PLSM_OK)
+            digest_finish(digest, text);
+        else
+            digest_destroy(digest);
         mem_free(buffer);
         TRY(status);
     }
-    for (size_t i = 0; i < DIGEST_SIZE; i++)
-        TRY(buf_printf(out, "%02x", digest[i]));
-    return PLSM_OK;
+    return buf_append(out, text, DIGEST_TEXT - 1);
 }
 
 plsm_status xattr_virtual(struct fs *fs, plsm_slice key, uint64_t shared, const char *name, bool no_value,
