@@ -1,22 +1,13 @@
 """Hard links on a mounted directory and what does not come through the kernel: links_outside.py DIRECTORY, for changes
 by .plsm/batch and for the views of snapshots. The last line is "N passed, M failed"."""
-import errno
 import os
 import sys
-import traceback
+
+sys.dont_write_bytecode = True
+from cases import read, run, write
 
 LARGE = 1 << 20
 SIZES = 10, LARGE
-
-
-def write(path, data):
-    with open(path, "wb") as f:
-        f.write(data)
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def change(*lines):
@@ -167,24 +158,5 @@ def test_large_put():
     assert os.stat("a").st_nlink == os.stat("b").st_nlink == 1
 
 
-def main():
-    passed, failed = 0, 0
-    for name, function in sorted(globals().items()):
-        if not name.startswith("test_"):
-            continue
-        where = os.path.join(TOP, "outside", name.removeprefix("test_"))
-        os.makedirs(where)
-        os.chdir(where)
-        try:
-            function()
-            passed += 1
-        except Exception:
-            failed += 1
-            print("FAILED:", name)
-            traceback.print_exc(file=sys.stdout)
-    os.chdir("/")
-    print(f"{passed} passed, {failed} failed")
-
-
 TOP = sys.argv[1]
-main()
+run(globals(), os.path.join(TOP, "outside"))
