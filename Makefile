@@ -23,7 +23,7 @@ ALL_CFLAGS = -std=c17 $(WARNINGS) $(WERROR) -pthread -fno-strict-aliasing -fvisi
 LDLIBS    = $(shell pkg-config --libs libxxhash libcrypto $(OPTIONAL)) -pthread -lm
 Q        := $(if $(V),,@)
 
-rooms     = base learn lsm store
+rooms     = base learn lsm log store
 LIB_SRC  := $(foreach room,$(rooms),$(wildcard $(room)/*.c))
 FS_SRC   := $(wildcard fs/*.c)
 TOOL_SRC := $(wildcard tools/*.c) $(wildcard tools/bench/*.c)

@@ -14,12 +14,12 @@
 #define LSM_DB_H
 
 #include "base/epoch.h"
+#include "base/reclog.h"
 #include "base/sync.h"
 #include "lsm/arena.h"
 #include "lsm/follow.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
-#include "lsm/reclog.h"
 
 #define LOG_MAGIC "PLSMLOG\0"
 

@@ -26,7 +26,7 @@
 #include "base/alloc.h"
 #include "base/checksum.h"
 #include "base/error.h"
-#include "lsm/reclog.h"
+#include "base/reclog.h"
 #include "base/banned.h"
 
 enum tag {

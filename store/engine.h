@@ -69,7 +69,8 @@ typedef plsm_status engine_each_file(void *arg, const struct engine_file *file);
 enum { ENGINE_MANY = 128 };
 
 struct engine {
-    const char *name;
+    const char *name; /* as the option `engine` has it */
+    const char *mark; /* every store of this engine, and none of another, has a file of this name and a number behind */
     plsm_status (*open)(struct env *env, const char *path, plsm_open_flags flags, const struct store_options *options,
                         void **out);
     plsm_status (*close)(void *tree);
@@ -161,5 +162,10 @@ struct engine {
 };
 
 extern const struct engine engine_lsm;
+
+/* The engine that a directory is, or is to be, a store of: its own, whatever files tell; where there is none yet, that
+ * of the option `engine`, or the LSM tree. PLSM_INVALID: the option asks for another one than the store has; PLSM_IO. */
+plsm_status engine_choose(struct env *env, const char *path, const struct store_options *options,
+                          const struct engine **out);
 
 #endif

@@ -479,6 +479,7 @@ static plsm_status tree_inspect_profile(void *tree, const plsm_inspect_options *
 
 const struct engine engine_lsm = {
     .name = "lsm",
+    .mark = "manifest-",
     .open = tree_open,
     .close = tree_close,
     .is_read_only = tree_is_read_only,

@@ -14,7 +14,7 @@
  * STORE_NOT_GIVEN. Fractions are kept in parts per million. GROUP_* take one value, or three with slashes between:
  * level 0, the levels between, the last level. */
 #define OPTIONS(NUMBER, WORD, FRACTION, GROUP_NUMBER, GROUP_WORD, GROUP_FRACTION)                                      \
-    WORD(engine, "lsm|", "lsm", "storage engine: lsm")                                                                 \
+    WORD(engine, "auto|lsm|", "auto", "storage engine: auto (the one the store has; lsm for a new one), lsm")          \
     WORD(index, "traditional|learned|classic|", "learned",                                                             \
          "how a page is found: traditional (fences) or learned (models); classic: the plain layout, for comparison")   \
     NUMBER(buffer_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes written to memory before they become a run")        \

@@ -6,7 +6,7 @@
 
 #include "store/plsm.h"
 
-enum store_engine { STORE_ENGINE_LSM };
+enum store_engine { STORE_ENGINE_AUTO, STORE_ENGINE_LSM };
 enum store_index { STORE_INDEX_TRADITIONAL, STORE_INDEX_LEARNED, STORE_INDEX_CLASSIC };
 enum store_sim { STORE_SIM_OFF, STORE_SIM_NVME, STORE_SIM_SSD, STORE_SIM_HDD, STORE_SIM_CLOUD, STORE_SIM_OWN };
 enum store_log { STORE_LOG_MAPPED, STORE_LOG_WRITTEN };

@@ -68,13 +68,15 @@ plsm_status plsm_open_env(struct env *env, const char *path, plsm_open_flags fla
     if ((flags & PLSM_READ && flags & (PLSM_CREATE | PLSM_EXCLUSIVE)) ||
         (flags & PLSM_EXCLUSIVE && !(flags & PLSM_CREATE)))
         return fail(PLSM_INVALID, "%s: these ways to open exclude each other", path);
+    const struct engine *engine = NULL;
+    TRY(engine_choose(env, path, &parsed, &engine));
     plsm *db = mem_zalloc(sizeof *db);
     if (!db)
         return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     db->magic = STORE_MAGIC;
     db->env = env;
     db->options = parsed;
-    db->engine = &engine_lsm;
+    db->engine = engine;
     db->read_only = flags & PLSM_READ;
     ids_init(&db->ids);
     owners_init(&db->owners);

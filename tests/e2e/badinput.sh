@@ -58,7 +58,7 @@ refused 32 '' -o create "$WORK/no/such/parent" "$DIR"
 ok "$PLSM" create "$STORE"
 ok sh -c "echo value | '$PLSM' put '$STORE' key"
 
-# a store of a newer version: the headers of the manifest (lsm/reclog.c) say so, with right checksums
+# a store of a newer version: the headers of the manifest (base/reclog.c) say so, with right checksums
 cp -a "$STORE" "$WORK/newer"
 python3 - "$WORK/newer" <<'PY' || fail "cannot make a newer store"
 import ctypes, glob, struct, sys

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/env.h"
-#include "lsm/reclog.h"
+#include "base/reclog.h"
 
 #define RECLOG_PLAN_MAGIC "PLSMtest"
 #define RECLOG_PLAN_PATH "/log"

@@ -122,7 +122,7 @@ START_TEST(runs)
 }
 END_TEST
 
-/* The MANIFEST and the log: both headers (lsm/reclog.c). */
+/* The MANIFEST and the log: both headers (base/reclog.c). */
 static void set_log_version(const char *beginning, uint32_t version)
 {
     size_t size = 0;

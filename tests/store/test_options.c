@@ -16,7 +16,7 @@ static struct store_options parse(const char *text)
 START_TEST(defaults)
 {
     struct store_options options = parse(NULL);
-    ck_assert_uint_eq(options.engine, STORE_ENGINE_LSM);
+    ck_assert_uint_eq(options.engine, STORE_ENGINE_AUTO);
     ck_assert_uint_eq(options.index, STORE_INDEX_LEARNED);
     ck_assert_uint_eq(options.buffer_size, 64 << 20);
     ck_assert_uint_eq(options.cache_size, 256 << 20);
@@ -145,7 +145,7 @@ START_TEST(refusals)
         {"index=neural", "traditional|learned"},
         {"index=learn", "traditional|learned"},
         {"index=", "traditional|learned|classic"},
-        {"engine=log", "lsm"},
+        {"engine=log", "auto|lsm"},
         {"background=2", "between 0 and 1"},
         {"filter_bits=3", "0 or between 4 and 16"},
         {"filter_bits=17", "between"},
@@ -182,7 +182,7 @@ START_TEST(help_names_every_option)
 {
     /* As help shows them: a line each, with the default. */
     static const char *const names[] = {
-        "engine=lsm",
+        "engine=auto",
         "index=learned",
         "buffer_size=64M",
         "cache_size=256M",

@@ -3,8 +3,8 @@
  * A log is written once, from its creation to its close, and never again: what is to follow goes into a new log, so
  * nothing ever stands behind a torn end. Each record says up to where the file was synced when it was appended; so a
  * reader can tell damage (below what was synced: an error) from a tear (beyond: the end). */
-#ifndef LSM_RECLOG_H
-#define LSM_RECLOG_H
+#ifndef BASE_RECLOG_H
+#define BASE_RECLOG_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -36,7 +36,7 @@
  *   - both headers are bad: only zeros follow them, or nothing: a crash during its creation, no records;
  *     anything else: damage, since no record is written before the header is synced.
  * Behind a clean close only zeros may stand: those that should have been taken away, where a power loss undid that. */
-#include "lsm/reclog.h"
+#include "base/reclog.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
