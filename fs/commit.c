@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "fs/entry.h"
 #include "fs/inode.h"
+#include "fs/link.h"
 #include "fs/ops.h"
 #include "fs/remove.h"
 #include "base/banned.h"
@@ -507,6 +508,7 @@ plsm_status commit_batch(struct fs *fs, const plsm_batch *batch, plsm_durability
     plsm_status status = commit->status;
     if (status == PLSM_OK)
         status = plsm_write(fs->db, batch, PLSM_NONE);
+    directories_changed(fs, NULL);
     return finish(commit, status, durability);
 }
 
@@ -520,5 +522,6 @@ plsm_status commit_edit(struct fs *fs, plsm_edit *edit, plsm_slice key, plsm_dur
     plsm_status status = commit->status;
     if (status == PLSM_OK)
         status = plsm_edit_commit(edit, slice(NULL, 0), PLSM_NONE);
+    directories_changed(fs, NULL);
     return finish(commit, status, durability);
 }

@@ -6,6 +6,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "fs/inode.h"
+#include "fs/link.h"
 #include "fs/ops.h"
 #include "fs/remove.h"
 #include "base/banned.h"
@@ -128,6 +129,8 @@ static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *
     if (status != PLSM_OK)
         return status == PLSM_TOO_LARGE ? ENAMETOOLONG : fs_errno_of_change(fs, status);
     entry.key.size += directory;
+    if (directory)
+        directories_changed(fs, parent);
     touch_directory(fs, parent);
     struct stored_entry stored = {.piece = entry_piece(&entry),
                                   .node_flags = directory ? NODE_DIRECTORY : 0,

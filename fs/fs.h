@@ -56,6 +56,12 @@ struct fs {
     condition ticker_wake;
     bool ticker_stop;
 
+    struct {
+        uint64_t path_hash; /* 0: nothing is kept here */
+        uint32_t count, changes;
+    } counted[256];        /* what count_directories found (fs/link.h); counted lock */
+    mutex counted_lock;
+
     struct control *control; /* fs/control.h */
     struct absent *absent;   /* fs/commit.h */
     struct server *server;   /* fs/server.h; NULL: none */

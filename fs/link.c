@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/checksum.h"
 #include "base/error.h"
 #include "fs/control.h"
 #include "fs/ops.h"
@@ -58,22 +59,71 @@ static bool count_below(plsm_iterator *it, plsm_slice key, uint32_t *count)
     return plsm_iterator_status(it) == PLSM_OK;
 }
 
-uint32_t count_directories(struct fs *fs, const struct node *node)
+/* False: it could not be read, and the answer is not to be kept. */
+static bool count_in_store(struct fs *fs, plsm_slice key, uint32_t *count)
 {
-    struct path path;
     uint8_t end[PLSM_KEY_MAX];
     plsm_iterator *it = NULL;
     plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
-    uint32_t count = 1;
+    uint32_t found = 1;
+    *count = 0;
+    if (plsm_iterator_create(fs->db, &options, key, prefix_end(key, end), &it) != PLSM_OK)
+        return false;
+    if (count_below(it, key, &found))
+        *count = found;
+    bool good = plsm_iterator_status(it) == PLSM_OK;
+    plsm_iterator_destroy(it);
+    return good;
+}
+
+enum { COUNTED = sizeof((struct fs *)0)->counted / sizeof((struct fs *)0)->counted[0] };
+
+static uint64_t path_hash(const struct path *path)
+{
+    uint64_t hash = key_hash(path->bytes, path->size);
+    return hash ? hash : 1;
+}
+
+void directories_changed(struct fs *fs, const struct node *node)
+{
+    struct path path;
+    bool one = node && node_path(node, &path) == PLSM_OK;
+    unsigned first = one ? path_hash(&path) % COUNTED : 0;
+    mutex_lock(&fs->counted_lock);
+    for (unsigned i = first; i < (one ? first + 1 : COUNTED); i++) {
+        fs->counted[i].path_hash = 0;
+        fs->counted[i].changes++; /* who is counting now does not keep what it finds */
+    }
+    mutex_unlock(&fs->counted_lock);
+}
+
+uint32_t count_directories(struct fs *fs, const struct node *node)
+{
+    struct path path;
+    uint32_t count = 0;
     if ((node->flags & (NODE_DIRECTORY | NODE_SYNTHETIC | NODE_GONE)) != NODE_DIRECTORY ||
         node_path(node, &path) != PLSM_OK)
         return 0;
-    plsm_slice key = path_slice(&path);
-    if (plsm_iterator_create(fs->db, &options, key, prefix_end(key, end), &it) != PLSM_OK)
-        return 0;
-    bool counted = count_below(it, key, &count);
-    plsm_iterator_destroy(it);
-    return counted ? count : 0;
+    if (fs->mount || fs->ttl_s || atomic_load(&fs->expires)) {
+        count_in_store(fs, path_slice(&path), &count);
+        return count;
+    }
+    uint64_t hash = path_hash(&path);
+    unsigned slot = hash % COUNTED;
+    mutex_lock(&fs->counted_lock);
+    uint32_t changes = fs->counted[slot].changes;
+    bool kept = fs->counted[slot].path_hash == hash;
+    count = fs->counted[slot].count;
+    mutex_unlock(&fs->counted_lock);
+    if (kept || !count_in_store(fs, path_slice(&path), &count))
+        return count;
+    mutex_lock(&fs->counted_lock);
+    if (fs->counted[slot].changes == changes) {
+        fs->counted[slot].path_hash = hash;
+        fs->counted[slot].count = count;
+    }
+    mutex_unlock(&fs->counted_lock);
+    return count;
 }
 
 /* Writes the name, and makes the file a shared value where it is none. `attr` is the file's. */

@@ -31,8 +31,15 @@ plsm_status touch_other_names(const struct entry *entry, struct inode *inode, st
  * of conformance expect. They are counted in the store, up to LINKS_COST_MAX (one for each entry looked at,
  * LINKS_COST_SEEK for each directory skipped); where that does not do, and where names are long, it is 0, so that the
  * link count is 1, which says that they are not counted. It is no number that has to be kept right in the entry: keys
- * put through the library make directories, too. 0 of files and of what is gone. Tree lock. */
+ * put through the library make directories, too. 0 of files and of what is gone. Tree lock.
+ *
+ * The kernel asks after each change in a directory, and counting passes over all that was deleted there and not yet
+ * compacted away: so answers are kept, by the hash of the path, until a directory in it comes or goes. What expires may
+ * take a directory with it without a word, so nothing is kept once the mount has met such an entry. */
 enum { LINKS_COST_MAX = 256, LINKS_COST_SEEK = 4 };
 uint32_t count_directories(struct fs *fs, const struct node *node);
+/* A directory has come into, or gone from, the directory of this node; NULL: it may be any. After that is written and
+ * before anybody is told. Tree lock. */
+void directories_changed(struct fs *fs, const struct node *node);
 
 #endif

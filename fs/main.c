@@ -230,6 +230,7 @@ static void tear_down(struct fs *fs)
     mutex_destroy(&fs->ticker_lock);
     condition_destroy(&fs->ticker_wake);
     mutex_destroy(&fs->error_lock);
+    mutex_destroy(&fs->counted_lock);
     mutex_destroy(&fs->sync_lock);
     condition_destroy(&fs->sync_wake);
 }
@@ -261,6 +262,7 @@ static int run(struct mount_options *options, int pipe_fd)
     mutex_init(&fs->ticker_lock);
     condition_init(&fs->ticker_wake);
     mutex_init(&fs->error_lock);
+    mutex_init(&fs->counted_lock);
     mutex_init(&fs->sync_lock);
     condition_init(&fs->sync_wake);
     session_block_signals();

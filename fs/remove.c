@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "fs/inode.h"
+#include "fs/link.h"
 #include "fs/ops.h"
 #include "fs/remove.h"
 #include "fs/xattr.h"
@@ -148,6 +149,8 @@ static int remove_name(struct fs *fs, struct node *parent, const char *name, boo
     finish_gone(fs, inode, status == PLSM_OK);
     if (status == PLSM_OK) {
         directory_kept(parent);
+        if (directory)
+            directories_changed(fs, parent);
         touch_directory(fs, parent);
     }
     return fs_errno_of_change(fs, status);

@@ -8,6 +8,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "fs/inode.h"
+#include "fs/link.h"
 #include "fs/ops.h"
 #include "fs/remove.h"
 #include "fs/xattr.h"
@@ -334,6 +335,8 @@ static int run(struct renaming *r)
     if (status != PLSM_OK)
         return fs_errno_of_change(r->fs, status);
     move_nodes(r);
+    if (is_directory(from) || (r->exchange && is_directory(to)))
+        directories_changed(r->fs, NULL); /* and all below it have other paths */
     touch_renamed(r, from);
     directory_kept(from->parent);
     touch_directory(r->fs, from->parent);

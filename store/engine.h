@@ -163,8 +163,8 @@ struct engine {
 
 extern const struct engine engine_lsm;
 
-/* The engine that a directory is, or is to be, a store of: its own, whatever files tell; where there is none yet, that
- * of the option `engine`, or the LSM tree. PLSM_INVALID: the option asks for another one than the store has; PLSM_IO. */
+/* The engine that a directory is, or is to be, a store of: as its files tell; where there is no store yet, that of the
+ * option `engine`, or the LSM tree. PLSM_INVALID: the option asks for another one than the store has; PLSM_IO. */
 plsm_status engine_choose(struct env *env, const char *path, const struct store_options *options,
                           const struct engine **out);
 

@@ -191,6 +191,24 @@ def test_directories_are_counted():
     assert os.stat("d").st_nlink == 4 and os.stat("d/2").st_nlink == 3 and os.stat("d/1").st_nlink == 2
     os.rename("d/2", "d/1/2")
     assert os.stat("d").st_nlink == 3 and os.stat("d/1").st_nlink == 3
+    assert os.stat("d/1/2").st_nlink == 3  # under its new path, where nothing was counted before
+    os.unlink("d/f")
+    os.rmdir("d/1/2/3")
+    assert os.stat("d/1/2").st_nlink == 2 and os.stat("d/1").st_nlink == 3 and os.stat("d").st_nlink == 3
+    os.rmdir("d/1/2")
+    os.mkdir("e")
+    os.rename("e", "d/e")
+    assert os.stat("d").st_nlink == 4 and os.stat("d/1").st_nlink == 2
+
+
+def test_directories_are_counted_among_many_deletions():
+    os.mkdir("d")
+    for i in range(2000):
+        write(f"d/{i}", b"")
+        os.unlink(f"d/{i}")
+    for i in range(3):
+        os.mkdir(f"d/{i}")
+        assert os.stat("d").st_nlink == 3 + i
 
 
 def test_stays():

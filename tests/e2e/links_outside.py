@@ -33,6 +33,17 @@ def linked(size, *names):
     return data
 
 
+def test_directories_are_counted():
+    os.makedirs("d/1")
+    assert os.stat("d").st_nlink == 3
+    change(here("d/2/f") + "\tcontent")
+    write("d/f", b"")  # then the kernel asks for the attributes of d again
+    assert os.stat("d").st_nlink == 4
+    change("\\-" + here("d/2/f"))
+    os.unlink("d/f")
+    assert os.stat("d").st_nlink == 3
+
+
 def test_snapshots():
     for size in SIZES:
         data = linked(size, "a", "b")
