@@ -15,13 +15,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "base/error.h"
 #include "tools/bench/quantile.h"
 
 #include "base/banned.h"
 
-static char top[PATH_MAX]; /* of all rows; empty: none */
-static volatile sig_atomic_t signalled;
+static char top[PATH_MAX];                       /* of all rows; empty: none */
+static volatile sig_atomic_t signalled, running; /* running: the process id of a child; 0: there is none */
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 enum { SIGNALS = sizeof signals / sizeof *signals };
 
@@ -36,12 +37,15 @@ void rows_remove(const char *path)
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Ends the child, whatever it is doing, and notes the signal: removing files is for the main line, once the child is
+ * gone. */
 static void on_signal(int number)
 {
     signalled = number;
+    if (running > 0)
+        kill(running, SIGKILL);
 }
 
-/* The handler only notes the signal: removing files is for the main line, once the child is gone. */
 static void handle_signals(void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler}; /* no SA_RESTART: waiting calls return */
@@ -64,6 +68,7 @@ plsm_status rows_begin(const char *parent)
         return fail(PLSM_INVALID, "%s: the path is too long", parent);
     }
     handle_signals(on_signal);
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* what a child has started and left behind is ours then */
     if (!mkdtemp(top)) {
         int error = errno;
         top[0] = '\0';
@@ -118,16 +123,33 @@ static void child(const struct errand *errand, const char *directory, int out, p
     _exit(0);
 }
 
-/* Waits for the child; a signal to us ends it. */
+/* What a child that was killed has started ends with it, but not at once: it shall not write on where we remove. */
+static void wait_for_orphans(void)
+{
+    for (int i = 0; i < 200; i++) {
+        pid_t pid = waitpid(-1, NULL, WNOHANG);
+        if (pid < 0 && errno != EINTR)
+            return; /* there are none */
+        if (pid == 0)
+            env_sleep_ns(env_posix(), 10000000);
+    }
+}
+
+/* Waits for the child. */
 static int wait_for(pid_t pid)
 {
     int status = 0;
-    bool killed = false;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-        if (signalled && !killed)
-            kill(pid, SIGKILL);
-        killed = signalled != 0;
-    }
+    siginfo_t ended;
+    running = pid;
+    if (signalled) /* between the fork and now */
+        kill(pid, SIGKILL);
+    while (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        continue;
+    running = 0; /* before its number can become another's */
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    if (WIFSIGNALED(status))
+        wait_for_orphans();
     return status;
 }
 
@@ -156,6 +178,8 @@ plsm_status rows_apart(rows_work *work, void *arg, void *result, size_t result_s
     int ends[2];
     struct errand errand = {work, arg, result, result_size};
     INVARIANT(result_size + sizeof(struct report) <= PIPE_BUF);
+    if (signalled)
+        rows_end();
     if (snprintf(directory, sizeof directory, "%s/row", top) >= (int)sizeof directory)
         return fail(PLSM_INVALID, "%s: the path is too long", top);
     if (mkdir(directory, 0700) < 0)
