@@ -152,13 +152,17 @@ soak: all $(TEST_BIN) $(FUZZERS)
 conformance: all
 	$(Q)PJDFSTEST="$(PJDFSTEST)" FSX="$(FSX)" tests/conformance.sh
 
-# The machine's floors, then plsm and, where their headers were there at build time, RocksDB, LevelDB, LMDB and
-# WiredTiger side by side; the figures as CSV and a picture in build/bench. BENCH: further options, such as --keys=100k.
+# The machine's floors; plsm and, where their headers were there at build time, RocksDB, LevelDB, LMDB and WiredTiger side
+# by side; then plsm's own engines. The figures as CSV and pictures in build/bench. BENCH: further options of both, such
+# as --keys=100k or --repeat=1.
+GNUPLOT = $(shell command -v gnuplot)
 bench: $(BUILD)/plsm
 	$(Q)mkdir -p $(BUILD)/bench
 	$(BUILD)/plsm bench floor
 	$(BUILD)/plsm bench contest --csv=$(BUILD)/bench/contest.csv \
-	    $(shell command -v gnuplot >/dev/null && echo --plot=$(BUILD)/bench/contest.png) $(BENCH)
+	    $(if $(GNUPLOT),--plot=$(BUILD)/bench/contest.png) $(BENCH)
+	$(BUILD)/plsm bench engines --csv=$(BUILD)/bench/engines.csv \
+	    $(if $(GNUPLOT),--plot=$(BUILD)/bench/engines) $(BENCH)
 
 # Eight processes on a mount whose daemon is killed every minute, for ENDURE_MINUTES (60).
 endure: all

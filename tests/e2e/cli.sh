@@ -596,6 +596,64 @@ expect 2 "$PLSM" bench floor --sync
 expect 3 "$PLSM" bench contest --engine=lsm --csv=none/rows.csv --dir=scratch
 is "$(ls scratch)" ''
 
+# --- bench engines: plsm's own -------------------------------------------------------------------------------------
+expect 0 "$PLSM" bench engines --keys=100,2k --ops=3k --max-keys=3k --repeat=1 --csv=engines.csv --dir=scratch
+says out 'number of distinct choices for keys and values: 100'
+says out 'distribution:   HotSet'
+says out '3.0e+03 writes'
+says out 'cells of seed 003'
+says out 'longest put during checkpoints'
+python3 - engines.csv <<'END' && pass || fail "figures of engines"
+import csv, sys
+rows = list(csv.DictReader(open(sys.argv[1])))
+parts = ["table", "integers", "scaling", "threads", "listing", "flush", "space", "recovery", "checkpoint"]
+assert list(dict.fromkeys(row["part"] for row in rows)) == parts, rows
+for row in rows:
+    assert None not in row and None not in row.values(), row
+    assert row["engine"] != "lsm" or row["median"] or "flush every" in row["figure"], row
+    assert not row["median"] or float(row["least"]) <= float(row["median"]) <= float(row["most"]), row
+    assert not row["ratio"] or row["part"] == "table", row
+assert {row["writes"] for row in rows if row["part"] == "recovery"} == {"each"}
+assert {row["writes"] for row in rows if row["part"] == "table"} == {"each", "batch"}
+unchanged = [row for row in rows if row["figure"] == "new files, nothing changed" and row["engine"] == "lsm"]
+assert [float(row["median"]) for row in unchanged] == [0], unchanged
+END
+expect 0 "$PLSM" bench engines --engine=lsm --keys=100 --ops=1k --batch=1 --parts=table --repeat=2 --json --dir=scratch
+python3 - <<'END' && pass || fail "lines of engines"
+import json
+rows = [json.loads(line) for line in open("out")]
+assert len(rows) == 12 and {row["writes"] for row in rows} == {"each"}, rows
+cell = [row for row in rows if row["figure"] == "Zipfian, writes"][0]
+assert abs(cell["published"] - 0.741 / 1000) < 1e-9
+assert abs(cell["ratio"] * cell["median"] / cell["published"] - 1) < 0.01
+assert cell["beaten"] == (cell["ratio"] >= 10) and rows[2]["beaten"] is None
+END
+if command -v gnuplot >/dev/null; then
+    expect 0 "$PLSM" bench engines --keys=20 --ops=500 --max-keys=1k --parts=table,scaling,listing --repeat=1 \
+        --plot="it's engines" --dir=scratch
+    is "$(find "it's engines" -type f | wc -l)" 6
+    says "it's engines/scaling.svg" '<svg'
+fi
+expect 2 "$PLSM" bench engines --engine=rocksdb,frob
+expect 2 "$PLSM" bench engines --parts=table,frob
+says err checkpoint
+expect 2 "$PLSM" bench engines --keys=4
+expect 2 "$PLSM" bench engines --rows=readrandom
+# Whatever ends it, nothing stays: here while a process of its own is written to, that is to be killed.
+for signal in INT TERM; do
+    "$PLSM" bench engines --engine=lsm --keys=10m --parts=recovery --dir=scratch >/dev/null 2>&1 &
+    pid=$!
+    for _ in $(seq 100); do
+        ls scratch/*/row/closed >/dev/null 2>&1 && break
+        sleep 0.1
+    done
+    is "$(ls scratch/*/row 2>/dev/null)" closed
+    kill -$signal $pid
+    wait $pid
+    is $? $((128 + $(kill -l $signal)))
+    is "$(ls scratch)" ''
+done
+
 # --- bench compare -------------------------------------------------------------------------------------------------
 compare="--keys=2k --rounds=3 --ops=200 --dir=scratch -o buffer_size=64K,file_size=64K"
 # shellcheck disable=SC2086

@@ -7,8 +7,10 @@
 
 #include "base/banned.h"
 
-const struct adapter *const adapters[] = {&adapter_lsm,  &adapter_rocksdb,    &adapter_leveldb,
-                                          &adapter_lmdb, &adapter_wiredtiger, NULL};
+const struct adapter *const adapters[] = {
+    &adapter_lsm,     &adapter_appendlog, &adapter_hybridlog,  &adapter_rocksdb,
+    &adapter_leveldb, &adapter_lmdb,      &adapter_wiredtiger, NULL,
+};
 
 const struct adapter *adapter_find(const char *name, size_t size)
 {

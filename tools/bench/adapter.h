@@ -7,7 +7,7 @@
  * Durability is of one class for all. Without `sync` a write has reached the kernel when the call returns, so that it
  * survives the death of the process; with it, it survives power loss. How each engine does it:
  *
- *   plsm         PLSM_NONE: the log record has been handed to the kernel; PLSM_SYNC: and synced
+ *   plsm         (each of its engines) PLSM_NONE: the log record has been handed to the kernel; PLSM_SYNC: and synced
  *   RocksDB      WriteOptions::sync false: written to the log by a write call; true: and synced
  *   LevelDB      the same
  *   LMDB         MDB_NOSYNC: pages and the meta page are in the shared map, which is the kernel's; a power loss may
@@ -43,6 +43,8 @@ struct adapter_record {
 /* `db` and `session` are the adapter's own. A session belongs to one thread. Failures set plsm_message(). */
 struct adapter {
     const char *name;
+    bool own; /* one of plsm's engines, which plsm.h opens by this name */
+    bool has_index; /* has the modes that --index chooses from */
     bool reads_by_calls; /* reads files with read calls, so that the kernel counts its pages; false: maps them */
     /* Why it cannot be used here, or NULL: static text. */
     const char *(*lack)(void);
@@ -64,7 +66,8 @@ struct adapter {
     double (*syncs)(void *db); /* of its log so far; NULL: it does not tell */
 };
 
-extern const struct adapter adapter_lsm, adapter_rocksdb, adapter_leveldb, adapter_lmdb, adapter_wiredtiger;
+extern const struct adapter adapter_lsm, adapter_appendlog, adapter_hybridlog, adapter_rocksdb, adapter_leveldb,
+    adapter_lmdb, adapter_wiredtiger;
 
 /* All of them, ended by NULL. */
 extern const struct adapter *const adapters[];

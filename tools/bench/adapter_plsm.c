@@ -1,4 +1,5 @@
-/* plsm itself, through its public header like any other program. Values are copied out, as plsm_get always does. */
+/* plsm's own engines, through its public header like any other program. Values are copied out, as plsm_get always does.
+ * What an engine of them lacks is what plsm_options_check says when it is asked for. */
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
@@ -7,13 +8,13 @@
 
 #include "base/banned.h"
 
-struct lsm_db {
+struct plsm_db {
     plsm *db;
     plsm_durability durability;
 };
 
-struct lsm_session {
-    struct lsm_db *db;
+struct plsm_session {
+    struct plsm_db *db;
     plsm_batch *batch;
     plsm_value value;
     struct buf large; /* a value above PLSM_INLINE_MAX, as read */
@@ -22,20 +23,33 @@ struct lsm_session {
     plsm_status status; /* of reading large values of a scan */
 };
 
-static const char *lack(void)
+static const char *lack_lsm(void)
 {
     return NULL;
 }
 
-static plsm_status open_store(const char *path, const struct adapter_options *options, void **out)
+static const char *lack_appendlog(void)
+{
+    return plsm_options_check("engine=appendlog") == PLSM_OK ? NULL : "plsm was built without this engine";
+}
+
+static const char *lack_hybridlog(void)
+{
+    return plsm_options_check("engine=hybridlog") == PLSM_OK ? NULL : "plsm was built without this engine";
+}
+
+static plsm_status open_engine(const char *engine, const char *path, const struct adapter_options *options, void **out)
 {
     struct buf text = {0};
-    struct lsm_db *db = mem_zalloc(sizeof *db);
+    struct plsm_db *db = mem_zalloc(sizeof *db);
     plsm_status status = db ? PLSM_OK : PLSM_NO_MEMORY;
     if (status == PLSM_OK)
-        status = buf_printf(&text, "index=%s,cache_size=%llu,buffer_size=%d%s%s", options->index,
-                            (unsigned long long)options->cache_bytes, ENGINE_BUFFER_BYTES, options->options ? "," : "",
-                            options->options ? options->options : "");
+        status = buf_printf(&text, "engine=%s,cache_size=%llu,buffer_size=%d", engine,
+                            (unsigned long long)options->cache_bytes, ENGINE_BUFFER_BYTES);
+    if (status == PLSM_OK && options->index)
+        status = buf_printf(&text, ",index=%s", options->index);
+    if (status == PLSM_OK && options->options)
+        status = buf_printf(&text, ",%s", options->options);
     if (status == PLSM_OK)
         status = buf_append(&text, "", 1);
     if (status == PLSM_OK)
@@ -50,9 +64,24 @@ static plsm_status open_store(const char *path, const struct adapter_options *op
     return PLSM_OK;
 }
 
+static plsm_status open_lsm(const char *path, const struct adapter_options *options, void **out)
+{
+    return open_engine("lsm", path, options, out);
+}
+
+static plsm_status open_appendlog(const char *path, const struct adapter_options *options, void **out)
+{
+    return open_engine("appendlog", path, options, out);
+}
+
+static plsm_status open_hybridlog(const char *path, const struct adapter_options *options, void **out)
+{
+    return open_engine("hybridlog", path, options, out);
+}
+
 static plsm_status close_store(void *handle)
 {
-    struct lsm_db *db = handle;
+    struct plsm_db *db = handle;
     plsm_status status = plsm_close(db->db);
     mem_free(db);
     return status;
@@ -60,13 +89,13 @@ static plsm_status close_store(void *handle)
 
 static plsm_status settle(void *handle)
 {
-    struct lsm_db *db = handle;
+    struct plsm_db *db = handle;
     return plsm_flush(db->db);
 }
 
 static void session_end(void *handle)
 {
-    struct lsm_session *session = handle;
+    struct plsm_session *session = handle;
     if (!session)
         return;
     plsm_iterator_destroy(session->it);
@@ -78,7 +107,7 @@ static void session_end(void *handle)
 
 static plsm_status session_start(void *db, void **out)
 {
-    struct lsm_session *session = mem_zalloc(sizeof *session);
+    struct plsm_session *session = mem_zalloc(sizeof *session);
     if (!session)
         return PLSM_NO_MEMORY;
     session->db = db;
@@ -93,7 +122,7 @@ static plsm_status session_start(void *db, void **out)
 
 static plsm_status write_records(void *handle, const struct adapter_record *records, uint32_t count)
 {
-    struct lsm_session *session = handle;
+    struct plsm_session *session = handle;
     if (count == 1 && records->deletion)
         return plsm_delete(session->db->db, records->key, session->db->durability);
     if (count == 1)
@@ -107,7 +136,7 @@ static plsm_status write_records(void *handle, const struct adapter_record *reco
 }
 
 /* The other engines hand out values of any size, so this reads those that are kept in extents. */
-static plsm_status read_large(struct lsm_session *session, plsm_slice key, uint64_t size, plsm_slice *value)
+static plsm_status read_large(struct plsm_session *session, plsm_slice key, uint64_t size, plsm_slice *value)
 {
     size_t got = 0;
     session->large.size = 0;
@@ -119,7 +148,7 @@ static plsm_status read_large(struct lsm_session *session, plsm_slice key, uint6
 
 static plsm_status get(void *handle, plsm_slice key, plsm_slice *value)
 {
-    struct lsm_session *session = handle;
+    struct plsm_session *session = handle;
     plsm_status status = plsm_get(session->db->db, NULL, key, &session->value);
     if (status == PLSM_OK && session->value.large)
         return read_large(session, key, session->value.size, value);
@@ -129,7 +158,7 @@ static plsm_status get(void *handle, plsm_slice key, plsm_slice *value)
 
 static plsm_status seek(void *handle, plsm_slice from)
 {
-    struct lsm_session *session = handle;
+    struct plsm_session *session = handle;
     plsm_slice none = {0};
     TRY(plsm_iterator_create(session->db->db, NULL, none, none, &session->it));
     if (from.size > 0)
@@ -143,7 +172,7 @@ static plsm_status seek(void *handle, plsm_slice from)
 
 static bool step(void *handle, plsm_slice *key, plsm_slice *value)
 {
-    struct lsm_session *session = handle;
+    struct plsm_session *session = handle;
     if (!session->fresh)
         plsm_iterator_next(session->it);
     session->fresh = false;
@@ -158,7 +187,7 @@ static bool step(void *handle, plsm_slice *key, plsm_slice *value)
 
 static plsm_status scan_end(void *handle)
 {
-    struct lsm_session *session = handle;
+    struct plsm_session *session = handle;
     plsm_status status = plsm_iterator_status(session->it);
     plsm_iterator_destroy(session->it);
     session->it = NULL;
@@ -173,25 +202,18 @@ static void take_syncs(void *arg, const plsm_statistic *statistic)
 
 static double syncs(void *handle)
 {
-    struct lsm_db *db = handle;
+    struct plsm_db *db = handle;
     double count = 0;
     plsm_statistics(db->db, take_syncs, &count);
     return count;
 }
 
+#define CALLS                                                                                                          \
+    .own = true, .reads_by_calls = true, .close = close_store, .settle = settle, .session = session_start,             \
+    .session_end = session_end, .write = write_records, .get = get, .seek = seek, .step = step, .scan_end = scan_end
+
 const struct adapter adapter_lsm = {
-    .name = "lsm",
-    .reads_by_calls = true,
-    .lack = lack,
-    .open = open_store,
-    .close = close_store,
-    .settle = settle,
-    .session = session_start,
-    .session_end = session_end,
-    .write = write_records,
-    .get = get,
-    .seek = seek,
-    .step = step,
-    .scan_end = scan_end,
-    .syncs = syncs,
+    CALLS, .name = "lsm", .has_index = true, .lack = lack_lsm, .open = open_lsm, .syncs = syncs,
 };
+const struct adapter adapter_appendlog = {CALLS, .name = "appendlog", .lack = lack_appendlog, .open = open_appendlog};
+const struct adapter adapter_hybridlog = {CALLS, .name = "hybridlog", .lack = lack_hybridlog, .open = open_hybridlog};

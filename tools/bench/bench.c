@@ -9,6 +9,7 @@
 #include "tools/bench/request.h"
 #include "tools/bench/requirements.h"
 #include "tools/bench/stalls.h"
+#include "tools/bench/suite.h"
 #include "tools/bench/targets.h"
 
 #include "base/banned.h"
@@ -60,6 +61,7 @@ static runner *const runners[] = {
     [REQUEST_ROWS] = run_plan,         [REQUEST_FIRST] = bench_contest,   [REQUEST_CONTEST] = bench_contest,
     [REQUEST_FLOOR] = bench_floor,     [REQUEST_STALLS] = bench_stalls,   [REQUEST_GROWTH] = bench_growth,
     [REQUEST_BILLION] = bench_billion, [REQUEST_TARGETS] = bench_targets, [REQUEST_REQUIREMENTS] = NULL,
+    [REQUEST_ENGINES] = bench_engines,
 };
 
 static enum tool_exit run(struct tool *tool, int argc, char **argv)
@@ -101,31 +103,43 @@ const struct command command_bench = {
         "  growth                 time per operation from 100,000 keys to --max-keys\n"
         "  billion                10^9 entries of 8 + 8 bytes: load, change, look up\n"
         "  targets                what plsm should reach beside the others, measured\n"
+        "  engines                plsm's own engines beside each other, and which one is for which work: see below\n"
         "  compare                the modes of plsm side by side on the same store, in turns: see below\n"
         "  requirements           each performance requirement and success criterion, measured\n"
         "All but fills load their keys first, untimed. Everything read is checked; a wrong answer is an error.\n\n"
-        "      --engine E[,E]     lsm (default), rocksdb, leveldb, lmdb, wiredtiger, or all\n"
+        "      --engine E[,E]     lsm (default), appendlog, hybridlog, rocksdb, leveldb, lmdb, wiredtiger, or all, or\n"
+        "                         plsm (the first three), or rivals (lsm and those of others)\n"
         "      --index I          of lsm: learned (default), traditional, classic, both (the first two), all3\n"
-        "      --keys N           keys in the store (1m); N may end in k, m, g; compare takes N,N,...\n"
+        "      --keys N           keys in the store (1m); N may end in k, m, g; compare and engines take N,N,...\n"
         "      --shape S          form of the keys: random (16 bytes, the default), hex, decimal, ycsb, counters,\n"
         "                         counters10, counters75, series, series_jitter, and words and paths, which need\n"
         "                         the files of scripts/key-sets\n"
         "      --ops N            operations (as many as keys; of compare: in each round, 10k)\n"
         "      --value-bytes B    bytes of a value (100)\n"
-        "      --batch B          records of one write (1; of compare: 1k)\n"
-        "      --threads T        (1)\n"
+        "      --batch B          records of one write (1; of compare: 1k; of engines: 100)\n"
+        "      --threads T        (1; of engines: 2)\n"
         "      --sync             each write survives power loss; otherwise the death of the process\n"
         "      --state S          of the caches: warm (default), reopened, cold (the page cache dropped as well)\n"
         "      --key-type T       random or decimal: an older name of --shape; fillseq has decimal ones by default\n"
         "      --cache-bytes B    each engine's cache (1g)\n"
-        "      --repeat R         runs of each row, in turns; medians are shown (1; 3 of first and contest)\n"
+        "      --repeat R         runs of each row, in turns; medians are shown (1; 3 of first, contest, engines)\n"
         "      --seed S           of keys, values and choices (1)\n"
         "      --dir D            where the stores are made and removed again ($TMPDIR or /tmp)\n"
         "      --json             one JSON object per row instead of a table\n"
         "      --rows R[,R]       of contest: WORKLOAD[:batch=N][:threads=N][:value-bytes=N][:ops=N][:state=S][:sync]\n"
         "      --minutes M        of stalls, for each engine (10); or --seconds S\n"
-        "      --max-keys N       of growth (100m)\n"
+        "      --max-keys N       of growth (100m) and of engines (10m)\n"
         "      --memory-bytes B   of floor: what the slowest chain and the file have (256m)\n\n"
+        "engines measures each of plsm's engines in turns: the table of writes and reads of seed 003 (Zipfian, HotSet "
+        "and\n"
+        "Uniform choices of --keys=100,10k,1m keys) beside its published figures, integers, scaling to --max-keys,\n"
+        "threads, listings, flushes, memory and disk, recovery after kill -9, checkpoints; then it says which engine "
+        "wins\n"
+        "where. Puts one by one, and in batches of --batch. Options of its own:\n"
+        "      --parts P[,P]      only these: table, integers, scaling, threads, listing, flush, space, recovery,\n"
+        "                         checkpoint\n"
+        "      --csv FILE         a line for each figure and engine; --json on the standard output\n"
+        "      --plot DIR         pictures, PNG and SVG; needs gnuplot\n\n"
         "compare loads a store, opens it in each mode and measures gets (uniform, Zipf, a hot set, in order, absent,\n"
         "per level, many at a time, uncached), ranges, predictions, memory by part, writes, compaction and training, "
         "in\n"
@@ -146,6 +160,7 @@ const struct command command_bench = {
         "  plsm bench contest --rows=fillrandom:batch=1000,readrandom,readrandom:state=cold --plot=contest.png\n"
         "  plsm bench compare --shapes=all --keys=1m,10m --csv=figures.csv --plot=pictures\n"
         "  plsm bench compare --verify=1g --threads=2\n"
+        "  plsm bench engines --keys=100,10k,1m --csv=engines.csv --plot=pictures\n"
         "  plsm bench requirements\n",
     .writes = true,
     .run = run,

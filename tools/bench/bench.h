@@ -5,7 +5,7 @@
 #include "tools/bench/row.h"
 #include "tools/tool.h"
 
-enum { BENCH_VARIANTS_MAX = 16 };
+enum { BENCH_VARIANTS_MAX = 16, BENCH_KEYS_MAX = 8 };
 
 struct bench_plan {
     struct row_options row; /* of every row; engine and index come from the variants */
@@ -17,10 +17,14 @@ struct bench_plan {
     bool json;
     const char *engines;   /* as on the command line */
     const char *rows;      /* of the contest */
-    const char *csv, *plot; /* files to write; NULL: none */
+    const char *csv, *plot; /* files to write (plot of engines: a directory); NULL: none */
     const char *directory; /* where stores are made, as on the command line; NULL: a default */
     uint64_t seconds;      /* of stalls, for each engine */
-    uint64_t keys_max;     /* of growth */
+    uint64_t keys_max;     /* of growth, and of engines */
+    uint64_t key_list[BENCH_KEYS_MAX]; /* of engines */
+    uint32_t key_count;
+    const char *keys_text; /* as on the command line */
+    const char *parts;     /* of engines, likewise; NULL: all */
     uint64_t memory_bytes; /* of floor; 0: the default */
 };
 

@@ -48,6 +48,11 @@ uint64_t clock_read_bytes(void)
     return proc_number("/proc/self/io", "rchar");
 }
 
+uint64_t clock_read_calls(void)
+{
+    return proc_number("/proc/self/io", "syscr");
+}
+
 uint64_t clock_written_bytes(void)
 {
     uint64_t calls = proc_number("/proc/self/io", "wchar"), dirty = proc_number("/proc/self/io", "write_bytes");

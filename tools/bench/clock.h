@@ -8,6 +8,8 @@ uint64_t clock_thread_cpu_ns(void);  /* processor time of the calling thread */
 uint64_t clock_process_cpu_ns(void); /* of all threads */
 /* Bytes that this process got from read calls so far, as the kernel counts them (0 where it does not). */
 uint64_t clock_read_bytes(void);
+/* Read calls that it made so far, likewise. */
+uint64_t clock_read_calls(void);
 /* Bytes that this process wrote to files so far: what write calls were given, or, where that is more, the pages that it
  * made dirty, as the kernel counts them for the device. The latter has what is written through maps in it, counts a
  * page that is written often between two write-backs once, and is 0 in file systems without a device. */

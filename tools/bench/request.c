@@ -3,8 +3,10 @@
 #include "tools/bench/request.h"
 
 #include "base/error.h"
+#include "tools/bench/distribution.h"
 #include "tools/bench/row_spec.h"
 #include "tools/bench/shapes.h"
+#include "tools/bench/suite.h"
 #include "tools/text.h"
 
 #include "base/banned.h"
@@ -20,10 +22,11 @@ enum {
     TARGETS = 1 << REQUEST_TARGETS,
     COMPARE = 1 << REQUEST_COMPARE,
     REQUIREMENTS = 1 << REQUEST_REQUIREMENTS,
+    OWN = 1 << REQUEST_ENGINES,
     TABLES = ROWS | FIRST | CONTEST,
     ENGINES = TABLES | STALLS | GROWTH,
     MODES = COMPARE | REQUIREMENTS,
-    STORES = ENGINES | BILLION | TARGETS | MODES,
+    STORES = ENGINES | BILLION | TARGETS | MODES | OWN,
     ALL = STORES | FLOOR,
 };
 
@@ -34,18 +37,20 @@ static const struct bench_command {
     const char *engines, *index;
     uint32_t repeat;
     const char *keys;
+    uint32_t batch, threads;
 } commands[] = {
-    {"first", REQUEST_FIRST, "all", "both", 3, "1m"},
-    {"contest", REQUEST_CONTEST, "all", "learned", 3, "1m"},
-    {"floor", REQUEST_FLOOR, "lsm", "learned", 1, "1m"},
-    {"stalls", REQUEST_STALLS, "lsm,rocksdb", "learned", 1, "10m"},
-    {"growth", REQUEST_GROWTH, "all", "learned", 1, "1m"},
-    {"billion", REQUEST_BILLION, "lsm", "learned", 1, "1g"},
-    {"targets", REQUEST_TARGETS, "all", "learned", 1, "10m"},
-    {"compare", REQUEST_COMPARE, NULL, NULL, 1, "1m"},
-    {"requirements", REQUEST_REQUIREMENTS, NULL, NULL, 1, "1m"},
+    {"first", REQUEST_FIRST, "rivals", "both", 3, "1m", 1, 1},
+    {"contest", REQUEST_CONTEST, "all", "learned", 3, "1m", 1, 1},
+    {"floor", REQUEST_FLOOR, "lsm", "learned", 1, "1m", 1, 1},
+    {"stalls", REQUEST_STALLS, "lsm,rocksdb", "learned", 1, "10m", 1, 1},
+    {"growth", REQUEST_GROWTH, "rivals", "learned", 1, "1m", 1, 1},
+    {"billion", REQUEST_BILLION, "lsm", "learned", 1, "1g", 1, 1},
+    {"targets", REQUEST_TARGETS, "rivals", "learned", 1, "10m", 1, 1},
+    {"engines", REQUEST_ENGINES, "plsm", "learned", 3, "100,10k,1m", 100, 2},
+    {"compare", REQUEST_COMPARE, NULL, NULL, 1, "1m", 1, 1},
+    {"requirements", REQUEST_REQUIREMENTS, NULL, NULL, 1, "1m", 1, 1},
 };
-static const struct bench_command one_workload = {NULL, REQUEST_ROWS, "lsm", "learned", 1, "1m"};
+static const struct bench_command one_workload = {NULL, REQUEST_ROWS, "lsm", "learned", 1, "1m", 1, 1};
 
 static const struct bench_command *command_of(const char *name)
 {
@@ -79,27 +84,28 @@ static const struct bench_option {
     NUMBER("ops", STORES & ~STALLS, 1000, 1, MANY),
     NUMBER("seed", STORES, 1000, 0, UINT32_MAX),
     NUMBER("cache-bytes", STORES, 1024, 0, MANY),
-    NUMBER("value-bytes", ENGINES | TARGETS | MODES, 1024, 0, 1 << 20),
-    NUMBER("batch", TABLES | STALLS | COMPARE, 1000, 1, 1000000),
-    NUMBER("threads", ENGINES | COMPARE, 1000, 1, 256),
-    NUMBER("repeat", TABLES | TARGETS, 1000, 1, ROW_REPEAT_MAX),
+    NUMBER("value-bytes", ENGINES | TARGETS | MODES | OWN, 1024, 0, 1 << 20),
+    NUMBER("batch", TABLES | STALLS | COMPARE | OWN, 1000, 1, 1000000),
+    NUMBER("threads", ENGINES | COMPARE | OWN, 1000, 1, 256),
+    NUMBER("repeat", TABLES | TARGETS | OWN, 1000, 1, ROW_REPEAT_MAX),
     NUMBER("rounds", MODES, 1000, 1, COMPARE_ROUNDS_MAX),
     NUMBER("verify", COMPARE, 1000, 1, MANY),
     NUMBER("minutes", STALLS, 1000, 1, 100000),
     NUMBER("seconds", STALLS, 1000, 1, 1000000),
-    NUMBER("max-keys", GROWTH, 1000, 10, SHAPE_KEYS_MAX),
+    NUMBER("max-keys", GROWTH | OWN, 1000, 10, SHAPE_KEYS_MAX),
     NUMBER("memory-bytes", FLOOR, 1024, 1 << 20, MANY),
     TEXT("keys", STORES & ~GROWTH),
-    TEXT("engine", ENGINES | TARGETS),
+    TEXT("engine", ENGINES | TARGETS | OWN),
     TEXT("index", ROWS | CONTEST | STALLS | GROWTH),
     TEXT("key-type", TABLES),
-    TEXT("shape", ENGINES | TARGETS | REQUIREMENTS),
+    TEXT("shape", ENGINES | TARGETS | REQUIREMENTS | OWN),
     TEXT("shapes", COMPARE),
     TEXT("modes", COMPARE),
     TEXT("rows", CONTEST),
     TEXT("state", ROWS | CONTEST),
-    TEXT("csv", FIRST | CONTEST | STALLS | GROWTH | COMPARE),
-    TEXT("plot", FIRST | CONTEST | STALLS | GROWTH | COMPARE),
+    TEXT("parts", OWN),
+    TEXT("csv", FIRST | CONTEST | STALLS | GROWTH | COMPARE | OWN),
+    TEXT("plot", FIRST | CONTEST | STALLS | GROWTH | COMPARE | OWN),
     TEXT("dir", ALL),
     FLAG("json", ALL),
 };
@@ -166,7 +172,7 @@ static int read_options(struct tool *tool, int argc, char **argv, struct given *
     return option;
 }
 
-/* --- what the rows are of: engines -------------------------------------------------------------------------------- */
+/* --- what the rows are of: engines ------------------------------------------------------------------------------- */
 
 static void add_variant(struct bench_plan *plan, const struct adapter *engine, const char *index)
 {
@@ -178,7 +184,7 @@ static void add_variant(struct bench_plan *plan, const struct adapter *engine, c
 
 static void add_engine(struct bench_plan *plan, const struct adapter *engine, const char *index)
 {
-    if (engine != &adapter_lsm) {
+    if (!engine->has_index) {
         add_variant(plan, engine, NULL);
         return;
     }
@@ -191,31 +197,54 @@ static void add_engine(struct bench_plan *plan, const struct adapter *engine, co
         add_variant(plan, engine, "classic");
 }
 
-/* The modes of plsm are variants of their own, as if they were two engines. Fills the variants from "lsm,rocksdb" or
- * "all". An engine asked for by name must be usable; with "all" a missing one is named and left out. */
-static bool choose_variants(const struct tool *tool, struct bench_plan *plan, const char *index)
+/* Words for several engines. */
+static const struct engine_group {
+    const char *name;
+    bool lsm, own, others; /* has lsm; plsm's further engines; those of others */
+} groups[] = {
+    {"all", true, true, true},
+    {"plsm", true, true, false},
+    {"rivals", true, false, true},
+};
+
+static const struct engine_group *group_of(const char *name)
 {
-    const char *at = plan->engines;
-    if (strcmp(index, "learned") != 0 && strcmp(index, "traditional") != 0 && strcmp(index, "classic") != 0 &&
-        strcmp(index, "both") != 0 && strcmp(index, "all3") != 0) {
-        tool_usage(tool, "--index %s: not one of learned, traditional, classic, both, all3", index);
-        return false;
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (strcmp(groups[i].name, name) == 0)
+            return &groups[i];
+    return NULL;
+}
+
+static bool in_group(const struct engine_group *group, const struct adapter *engine)
+{
+    return engine == &adapter_lsm ? group->lsm : engine->own ? group->own : group->others;
+}
+
+static void add_group(const struct tool *tool, struct bench_plan *plan, const struct engine_group *group,
+                      const char *index)
+{
+    for (int i = 0; adapters[i]; i++) {
+        if (!in_group(group, adapters[i]))
+            continue;
+        const char *lack = adapters[i]->lack();
+        if (lack)
+            tool_say(tool, "left out: %s: %s", adapters[i]->name, lack);
+        else
+            add_engine(plan, adapters[i], index);
     }
-    if (strcmp(at, "all") == 0) {
-        for (int i = 0; adapters[i]; i++) {
-            const char *lack = adapters[i]->lack();
-            if (lack)
-                tool_say(tool, "left out: %s: %s", adapters[i]->name, lack);
-            else
-                add_engine(plan, adapters[i], index);
-        }
-        return true;
-    }
-    for (;;) {
+}
+
+/* An engine asked for by name must be usable. */
+static bool add_named(const struct tool *tool, struct bench_plan *plan, const char *index)
+{
+    for (const char *at = plan->engines;; at++) {
         size_t size = strcspn(at, ",");
         const struct adapter *engine = adapter_find(at, size);
         if (!engine) {
-            tool_usage(tool, "--engine %.*s: not one of lsm, rocksdb, leveldb, lmdb, wiredtiger, all", (int)size, at);
+            tool_usage(tool,
+                       "--engine %.*s: not one of lsm, appendlog, hybridlog, rocksdb, leveldb, lmdb, wiredtiger, nor "
+                       "all, plsm or rivals",
+                       (int)size, at);
             return false;
         }
         const char *lack = engine->lack();
@@ -224,13 +253,29 @@ static bool choose_variants(const struct tool *tool, struct bench_plan *plan, co
             return false;
         }
         add_engine(plan, engine, index);
-        if (!at[size])
+        at += size;
+        if (!*at)
             return true;
-        at += size + 1;
     }
 }
 
-/* --- keys --------------------------------------------------------------------------------------------------------- */
+/* The modes of plsm are variants of their own, as if they were two engines. Fills the variants from "lsm,rocksdb" or
+ * the name of a group, in which an engine that is missing is named and left out. */
+static bool choose_variants(const struct tool *tool, struct bench_plan *plan, const char *index)
+{
+    const struct engine_group *group = group_of(plan->engines);
+    if (strcmp(index, "learned") != 0 && strcmp(index, "traditional") != 0 && strcmp(index, "classic") != 0 &&
+        strcmp(index, "both") != 0 && strcmp(index, "all3") != 0) {
+        tool_usage(tool, "--index %s: not one of learned, traditional, classic, both, all3", index);
+        return false;
+    }
+    if (!group)
+        return add_named(tool, plan, index);
+    add_group(tool, plan, group, index);
+    return true;
+}
+
+/* --- keys -------------------------------------------------------------------------------------------------------- */
 
 static bool check_shape(const struct tool *tool, const char *option, const char *name)
 {
@@ -285,7 +330,7 @@ static bool read_keys(const struct tool *tool, const char *text, uint32_t most, 
     }
 }
 
-/* --- commands ----------------------------------------------------------------------------------------------------- */
+/* --- commands ---------------------------------------------------------------------------------------------------- */
 
 static bool read_state(const struct tool *tool, const struct given *given, enum cache_state *out)
 {
@@ -317,19 +362,41 @@ static bool check_row(const struct tool *tool, const struct row_options *row)
     return false;
 }
 
+/* What `plsm bench engines` does not take, although other commands do. */
+static bool check_own(const struct tool *tool, const struct bench_plan *plan)
+{
+    for (uint32_t v = 0; v < plan->variant_count; v++)
+        if (!plan->variants[v].engine->own) {
+            tool_usage(tool, "engines: %s is none of plsm's own engines", plan->variants[v].engine->name);
+            return false;
+        }
+    for (uint32_t i = 0; i < plan->key_count; i++)
+        if (plan->key_list[i] < HOTSET_RANGES || plan->key_list[i] > SUITE_KEYS_MAX) {
+            tool_usage(tool, "--keys: of engines, from %d to %d", HOTSET_RANGES, SUITE_KEYS_MAX);
+            return false;
+        }
+    if (plan->row.value_bytes > PLSM_INLINE_MAX) {
+        tool_usage(tool, "--value-bytes: at most %u here", PLSM_INLINE_MAX);
+        return false;
+    }
+    if (suite_parts_check(plan->parts))
+        return true;
+    tool_usage(tool, "--parts %s: some of %s", plan->parts, suite_parts);
+    return false;
+}
+
 static bool read_engines(const struct tool *tool, const struct given *given, const char *name, struct request *request)
 {
     struct bench_plan *plan = &request->plan;
     const struct bench_command *command = command_of(name);
-    uint32_t count = 0;
     *plan = (struct bench_plan){
         .row = {.workload = workload_find(name),
                 .ops = number_or(given, "ops", 0),
                 .seed = number_or(given, "seed", 1),
                 .cache_bytes = number_or(given, "cache-bytes", UINT64_C(1) << 30),
                 .value_bytes = (uint32_t)number_or(given, "value-bytes", 100),
-                .batch = (uint32_t)number_or(given, "batch", 1),
-                .threads = (uint32_t)number_or(given, "threads", 1),
+                .batch = (uint32_t)number_or(given, "batch", command->batch),
+                .threads = (uint32_t)number_or(given, "threads", command->threads),
                 .sync = tool->sync,
                 .options = request->compare.options},
         .repeat = (uint32_t)number_or(given, "repeat", command->repeat),
@@ -339,7 +406,9 @@ static bool read_engines(const struct tool *tool, const struct given *given, con
         .csv = text_or(given, "csv", NULL),
         .plot = text_or(given, "plot", NULL),
         .directory = request->directory,
-        .keys_max = number_or(given, "max-keys", 100000000),
+        .keys_max = number_or(given, "max-keys", request->kind == REQUEST_ENGINES ? 10000000 : 100000000),
+        .keys_text = text_or(given, "keys", command->keys),
+        .parts = text_or(given, "parts", NULL),
         .memory_bytes = number_or(given, "memory-bytes", 0),
     };
     if (has(given, "state") && plan->row.workload && plan->row.workload->kind == WORKLOAD_FILL) {
@@ -350,10 +419,12 @@ static bool read_engines(const struct tool *tool, const struct given *given, con
         tool_usage(tool, "--sync: not an option of %s", name);
         return false;
     }
-    return read_keys(tool, text_or(given, "keys", command->keys), 1, &plan->row.keys, &count) &&
-           read_state(tool, given, &plan->row.state) && read_seconds(tool, given, &plan->seconds) &&
+    bool own = request->kind == REQUEST_ENGINES;
+    bool good = read_keys(tool, plan->keys_text, own ? BENCH_KEYS_MAX : 1, plan->key_list, &plan->key_count);
+    plan->row.keys = plan->key_list[0];
+    return good && read_state(tool, given, &plan->row.state) && read_seconds(tool, given, &plan->seconds) &&
            check_row(tool, &plan->row) && choose_shape(tool, given, plan->row.workload, &plan->row.shape) &&
-           choose_variants(tool, plan, text_or(given, "index", command->index));
+           choose_variants(tool, plan, text_or(given, "index", command->index)) && (!own || check_own(tool, plan));
 }
 
 /* "learned,traditional": each known to the store, none twice. */

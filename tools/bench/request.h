@@ -16,6 +16,7 @@ enum request_kind {
     REQUEST_TARGETS,
     REQUEST_COMPARE,
     REQUEST_REQUIREMENTS,
+    REQUEST_ENGINES,
 };
 
 struct request {
