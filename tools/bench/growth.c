@@ -118,6 +118,22 @@ static enum tool_exit draw(const struct tool *tool, const struct growth *growth)
     return gnuplot_draw_made(tool, growth->plan->plot, 1600, 1000, make_script(growth, &script), &script);
 }
 
+static void tell_conditions(const struct growth *growth)
+{
+    const struct row_options *row = &growth->plan->row;
+    char cache[TEXT_NUMBER_SIZE];
+    report_machine("");
+    tool_print(
+        "conditions: keys of the shape %s, values of %u bytes, loaded in random order; then up to %llu operations "
+        "of each kind on\n  one store, by %u thread%s, in the order of the columns (before them all keys were read "
+        "at random); caches of %s, or as\n  large as the data, up to half of the memory; log on, sync off, no "
+        "compression; CPU of the whole process, of puts until the\n  background is done; space x: bytes of files "
+        "over bytes of keys and values, after the gets\n\n",
+        row->shape, row->value_bytes, (unsigned long long)(row->ops ? row->ops : OPS_MAX), row->threads,
+        row->threads > 1 ? "s" : "", text_bytes(cache, row->cache_bytes));
+    tool_flush();
+}
+
 static plsm_status measure(struct growth *growth, FILE *csv)
 {
     const struct bench_plan *plan = growth->plan;
@@ -159,7 +175,7 @@ enum tool_exit bench_growth(const struct tool *tool, const struct bench_plan *pl
         code = csv_open(tool, plan->csv, &csv);
     if (code == TOOL_OK) {
         if (!plan->json)
-            report_machine("");
+            tell_conditions(growth);
         status = measure(growth, csv);
         code = status == PLSM_OK ? TOOL_OK : tool_error(tool, status);
     }

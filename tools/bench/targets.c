@@ -103,7 +103,7 @@ static struct row_result median_of(const struct measured *m, uint32_t variant, e
     return median;
 }
 
-/* --- measuring ---------------------------------------------------------------------------------------------------- */
+/* --- measuring --------------------------------------------------------------------------------------------------- */
 
 static const uint64_t OPS_MAX = 1000000; /* unless told otherwise */
 
@@ -139,7 +139,7 @@ static plsm_status run_variant(struct measured *m, const struct job *job, uint32
     return PLSM_OK;
 }
 
-/* --- judging ------------------------------------------------------------------------------------------------------ */
+/* --- judging ----------------------------------------------------------------------------------------------------- */
 
 struct verdict {
     bool known, met;
@@ -162,7 +162,7 @@ static int best_rival(const struct measured *m, enum place place, int ours)
     double most = 0;
     for (uint32_t v = 0; v < m->plan->variant_count; v++) {
         double speed = median_of(m, v, place).ops_per_s;
-        if ((int)v != ours && speed > most) {
+        if ((int)v != ours && !m->plan->variants[v].engine->own && speed > most) {
             best = (int)v;
             most = speed;
         }
@@ -206,23 +206,39 @@ static void judge(const struct measured *m, const struct target *target, struct 
     }
 }
 
-static void print_target(const struct bench_plan *plan, const struct target *target, const struct verdict *verdict)
+/* "readrandom, 1000000 ops, cache 2.2 GiB": what a place was measured with, behind what holds for all of them. */
+static void conditions_of(const struct measured *m, const struct job *job, enum place place, char *out, size_t size)
 {
-    char limit[64] = "told";
+    char cache[TEXT_NUMBER_SIZE];
+    struct row_options row = options_of(m->plan, job, (uint32_t)bench_learned(m->plan));
+    const struct workload *workload = workload_find(job->workloads[place - job->first]);
+    uint64_t ops = workload->kind == WORKLOAD_FILL ? row.keys : row.ops;
+    snprintf(out, size, "%s, %llu ops, batch %u, %u thread%s, sync %s, cache %s", workload->name,
+             (unsigned long long)ops, row.batch, row.threads, row.threads > 1 ? "s" : "", row.sync ? "on" : "off",
+             text_bytes(cache, row.cache_bytes));
+}
+
+static void print_target(const struct measured *m, const struct job *job, const struct target *target,
+                         const struct verdict *verdict)
+{
+    const struct bench_plan *plan = m->plan;
+    char limit[64] = "told", conditions[160];
     const char *outcome = !verdict->known ? "-" : verdict->met ? "met" : "not met";
     if (target->measure == IN_MISSES)
         snprintf(limit, sizeof limit, "<= %.1f", target->limit);
     else if (target->measure != IN_SYNCS)
         snprintf(limit, sizeof limit, ">= %.1fx %s", target->limit, target->rival);
+    conditions_of(m, job, target->place, conditions, sizeof conditions);
     if (plan->json)
-        tool_print("{\"target\":\"%s\",\"limit\":\"%s\",\"measured\":%.4f,\"met\":%s,\"figures\":\"%s\"}\n",
+        tool_print("{\"target\":\"%s\",\"limit\":\"%s\",\"measured\":%.4f,\"met\":%s,\"figures\":\"%s\","
+                   "\"conditions\":\"%s\"}\n",
                    target->about, limit, verdict->measured,
                    !verdict->known ? "null"
                    : verdict->met  ? "true"
                                    : "false",
-                   verdict->text);
+                   verdict->text, conditions);
     else
-        tool_print("%-46s %-17s %-8s %s\n", target->about, limit, outcome, verdict->text);
+        tool_print("%-46s %-17s %-8s %-56s (%s)\n", target->about, limit, outcome, verdict->text, conditions);
 }
 
 /* All engines in turns, again and again. */
@@ -251,7 +267,7 @@ static plsm_status run_jobs(struct measured *m)
     unsigned met = 0, known = 0;
     plsm_status status = PLSM_OK;
     if (!m->plan->json)
-        tool_print("%-46s %-17s %-8s %s\n", "what", "target", "", "measured");
+        tool_print("%-46s %-17s %-8s %-56s (%s)\n", "what", "target", "", "measured", "conditions");
     for (const struct job *job = jobs; job < jobs + JOBS && status == PLSM_OK; job++) {
         tool_flush();
         status = run_job(m, job);
@@ -260,7 +276,7 @@ static plsm_status run_jobs(struct measured *m)
             if (targets[i].place < job->first || targets[i].place >= job->first + job->count)
                 continue;
             judge(m, &targets[i], &verdict);
-            print_target(m->plan, &targets[i], &verdict);
+            print_target(m, job, &targets[i], &verdict);
             met += verdict.known && verdict.met;
             known += verdict.known;
         }
