@@ -99,6 +99,12 @@ plsm_status env_rename(struct env *env, const char *from, const char *to)
     return env->ops->rename(env, from, to);
 }
 
+plsm_status env_exchange(struct env *env, const char *one, const char *other)
+{
+    return env->ops->exchange ? env->ops->exchange(env, one, other)
+                              : fail(PLSM_UNSUPPORTED, "%s: names cannot be exchanged here", one);
+}
+
 plsm_status env_link(struct env *env, const char *from, const char *to)
 {
     return env->ops->link ? env->ops->link(env, from, to)

@@ -66,6 +66,9 @@ struct env_ops {
     plsm_status (*size)(struct env_file *file, uint64_t *size);
     /* (*) Replaces `to` atomically. */
     plsm_status (*rename)(struct env *env, const char *from, const char *to);
+    /* (*) Gives each of two files or directories the name of the other, atomically; neither may be in the other.
+     * PLSM_NOT_FOUND: one is not there; PLSM_UNSUPPORTED: the file system cannot do it, or NULL here. */
+    plsm_status (*exchange)(struct env *env, const char *one, const char *other);
     /* (*) Gives a file a second name. PLSM_EXISTS when that is there already; PLSM_UNSUPPORTED where it cannot be: on
      * another file system, or NULL here. */
     plsm_status (*link)(struct env *env, const char *from, const char *to);
@@ -144,6 +147,7 @@ plsm_status env_truncate(struct env_file *file, uint64_t size);
 plsm_status env_size(struct env_file *file, uint64_t *size);
 const char *env_path(const struct env_file *file); /* the path it was opened with; valid until closed */
 plsm_status env_rename(struct env *env, const char *from, const char *to);
+plsm_status env_exchange(struct env *env, const char *one, const char *other);
 plsm_status env_link(struct env *env, const char *from, const char *to);
 plsm_status env_remove(struct env *env, const char *path);
 plsm_status env_make_dir(struct env *env, const char *path);

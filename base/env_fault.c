@@ -187,7 +187,14 @@ static plsm_status fault_rename(struct env *env, const char *from, const char *t
                          : env_rename(base_of(env), from, to);
 }
 
-/* Counts as a rename: both give a file a name. */
+/* These count as renames: all give a file a name. */
+static plsm_status fault_exchange(struct env *env, const char *one, const char *other)
+{
+    struct verdict verdict = judge(env, ENV_CALL_RENAME, true, 0);
+    return verdict.fails ? injected(verdict, one, "cannot change names (injected fault)")
+                         : env_exchange(base_of(env), one, other);
+}
+
 static plsm_status fault_link(struct env *env, const char *from, const char *to)
 {
     struct verdict verdict = judge(env, ENV_CALL_RENAME, true, 0);
@@ -272,6 +279,7 @@ static const struct env_ops fault_ops = {
     .truncate = fault_truncate,
     .size = fault_size,
     .rename = fault_rename,
+    .exchange = fault_exchange,
     .link = fault_link,
     .remove = fault_remove,
     .make_dir = fault_make_dir,

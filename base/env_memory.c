@@ -289,6 +289,37 @@ static plsm_status rename_node(struct memory_env *env, const char *from_path, co
     return PLSM_OK;
 }
 
+static plsm_status exchange_nodes(struct memory_env *env, const char *one_path, const char *other_path)
+{
+    struct place one = {0}, other = {0};
+    TRY(resolve_name(env, one_path, "cannot change names", &one));
+    TRY(resolve_name(env, other_path, "cannot change names with it", &other));
+    if (!one.node || !other.node)
+        return fail_errno(ENOENT, one.node ? other_path : one_path, "cannot change names");
+    if (one.dir != other.dir)
+        return fail(PLSM_UNSUPPORTED, "%s: changes names within its directory only", one_path);
+    char *path_to = strdup(other_path);
+    struct journal_entry entry = {
+        .op = JOURNAL_EXCHANGE, .node = one.node, .node_to = other.node, .dir = one.dir, .path_to = path_to};
+    if (!path_to || !memory_record(env, entry, one_path)) {
+        free(path_to);
+        return no_memory(one_path);
+    }
+    const char *name = memory_last_component(one_path), *name_to = memory_last_component(other_path);
+    find_name(one.dir, name, strlen(name))->node = other.node;
+    find_name(one.dir, name_to, strlen(name_to))->node = one.node;
+    return PLSM_OK;
+}
+
+static plsm_status memory_exchange(struct env *base, const char *one, const char *other)
+{
+    struct memory_env *env = memory_of(base);
+    mutex_lock(&env->lock);
+    plsm_status status = exchange_nodes(env, one, other);
+    mutex_unlock(&env->lock);
+    return status;
+}
+
 static plsm_status memory_rename(struct env *base, const char *from, const char *to)
 {
     struct memory_env *env = memory_of(base);
@@ -515,6 +546,7 @@ static const struct env_ops memory_ops = {
     .truncate = memory_truncate,
     .size = memory_size,
     .rename = memory_rename,
+    .exchange = memory_exchange,
     .remove = memory_remove,
     .make_dir = memory_make_dir,
     .sync_dir = memory_sync_dir,

@@ -7,7 +7,8 @@
  *     are then lost one by one. Bytes that were synced and not cut off since are never touched.
  *   logs (ENV_LOG): zeros may follow, as far as a reader could have seen any since the last sync; after KEEP they do.
  *   directories: KEEP all, DROP none, TORN a prefix per directory, REORDER any subset.
- * A file and its name are independent: syncing a file does not make its name durable. A rename is one change. Between
+ * A file and its name are independent: syncing a file does not make its name durable. A rename is one change, and so is
+ * an exchange. Between
  * two directories it is a change of each, which may survive apart so far as that leaves the file with a name: with only
  * the new directory synced both names may show, and syncing only the old one makes the new name durable too.
  *
@@ -110,6 +111,26 @@ static void set_durable(struct replay *replay, struct shadow *dir, const char *t
     *name = (struct durable_name){text, node};
 }
 
+/* Takes away the name that a file has here, whatever it is: an earlier rename of it may not have survived. */
+static bool drop_node(struct shadow *dir, const struct node *node)
+{
+    size_t i = 0;
+    while (i < dir->name_count && dir->names[i].node != node)
+        i++;
+    bool there = i < dir->name_count;
+    drop_durable(dir, there ? &dir->names[i] : NULL);
+    return there;
+}
+
+static void apply_exchange(struct replay *replay, struct shadow *dir, const struct journal_entry *entry)
+{
+    bool one = drop_node(dir, entry->node), other = drop_node(dir, entry->node_to);
+    if (one)
+        set_durable(replay, dir, entry->name_to, entry->node);
+    if (other)
+        set_durable(replay, dir, entry->name, entry->node_to);
+}
+
 /* Applies one change of a directory's names to its durable names. */
 static void apply_change(struct replay *replay, struct shadow *dir, size_t change)
 {
@@ -124,15 +145,13 @@ static void apply_change(struct replay *replay, struct shadow *dir, size_t chang
         drop_durable(dir, find_durable(dir, entry->name));
         break;
     case JOURNAL_RENAME:
-        if (old_side || !is_rename_between(entry)) {
-            /* Whatever name the file has here: an earlier rename of it may not have survived. */
-            size_t i = 0;
-            while (i < dir->name_count && dir->names[i].node != entry->node)
-                i++;
-            drop_durable(dir, i < dir->name_count ? &dir->names[i] : NULL);
-        }
+        if (old_side || !is_rename_between(entry))
+            drop_node(dir, entry->node);
         if (!old_side)
             set_durable(replay, dir, entry->name_to, entry->node);
+        break;
+    case JOURNAL_EXCHANGE:
+        apply_exchange(replay, dir, entry);
         break;
     default:
         INVARIANT(!"a change of names");
@@ -190,6 +209,7 @@ static void replay_entry(struct replay *replay, size_t number)
         break;
     case JOURNAL_MAKE_DIR:
     case JOURNAL_REMOVE:
+    case JOURNAL_EXCHANGE:
         add_change(replay, entry->dir, number, NEW_NAME);
         break;
     case JOURNAL_RENAME:

@@ -181,9 +181,10 @@ uint64_t env_memory_calls(struct env *base)
 void env_memory_describe(struct env *base, uint64_t call, char *text, size_t size)
 {
     static const char *const names[] = {
-        [JOURNAL_CREATE] = "create", [JOURNAL_EMPTY] = "empty",       [JOURNAL_APPEND] = "append",
-        [JOURNAL_SYNC] = "sync",     [JOURNAL_TRUNCATE] = "truncate", [JOURNAL_RENAME] = "rename",
-        [JOURNAL_REMOVE] = "remove", [JOURNAL_MAKE_DIR] = "make_dir", [JOURNAL_SYNC_DIR] = "sync_dir",
+        [JOURNAL_CREATE] = "create",     [JOURNAL_EMPTY] = "empty",       [JOURNAL_APPEND] = "append",
+        [JOURNAL_SYNC] = "sync",         [JOURNAL_TRUNCATE] = "truncate", [JOURNAL_RENAME] = "rename",
+        [JOURNAL_REMOVE] = "remove",     [JOURNAL_MAKE_DIR] = "make_dir", [JOURNAL_SYNC_DIR] = "sync_dir",
+        [JOURNAL_EXCHANGE] = "exchange",
     };
     struct memory_env *env = (struct memory_env *)base;
     mutex_lock(&env->lock);

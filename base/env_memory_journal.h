@@ -45,6 +45,7 @@ enum journal_op {
     JOURNAL_SYNC,
     JOURNAL_TRUNCATE,
     JOURNAL_RENAME,
+    JOURNAL_EXCHANGE, /* of two names in one directory */
     JOURNAL_REMOVE,
     JOURNAL_MAKE_DIR,
     JOURNAL_SYNC_DIR,
@@ -54,11 +55,12 @@ struct journal_entry {
     enum journal_op op;
     bool owns_path;
     struct node *node;          /* file or directory it is about */
+    struct node *node_to;       /* exchange: the other one */
     struct node *dir, *dir_to;  /* whose names change; dir_to for rename only */
     struct storage *storage;    /* append: where the bytes are, at `offset` */
     size_t offset, size;        /* append: bytes; truncate: size is the new size */
     bool ahead;                 /* create, empty: opened with ENV_LOG */
-    char *path, *path_to;       /* as given; path_to for rename only, always owned */
+    char *path, *path_to;       /* as given; path_to for rename and exchange only, always owned */
     const char *name, *name_to; /* last components, inside path and path_to; end with the string */
 };
 

@@ -363,6 +363,17 @@ static plsm_status posix_rename(struct env *env, const char *from, const char *t
     return fail(status, "%s (to %s)", plsm_message(), to);
 }
 
+static plsm_status posix_exchange(struct env *env, const char *one, const char *other)
+{
+    if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0)
+        return PLSM_OK;
+    int error = errno;
+    if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == EXDEV)
+        return fail(PLSM_UNSUPPORTED, "%s: cannot change names with %s: %s", one, other, strerror(error));
+    plsm_status status = fail_errno(error, one, "cannot change names");
+    return fail(status, "%s (with %s)", plsm_message(), other);
+}
+
 static plsm_status posix_link(struct env *env, const char *from, const char *to)
 {
     if (link(from, to) == 0)
@@ -574,6 +585,7 @@ static const struct env_ops posix_ops = {
     .truncate = posix_truncate,
     .size = posix_size,
     .rename = posix_rename,
+    .exchange = posix_exchange,
     .link = posix_link,
     .remove = posix_remove,
     .make_dir = posix_make_dir,

@@ -256,6 +256,14 @@ START_TEST(names_are_changed)
     ck_assert_int_eq(env_rename(env, at(&ground, "dir"), at(&ground, "dir/below")), PLSM_IO);
     ck_assert_int_eq(env_rename(env, at(&ground, "b"), at(&ground, "dir/b")), PLSM_OK);
     ck_assert_int_eq(env_remove(env, at(&ground, "dir")), PLSM_IO); /* not empty */
+    write_file(&ground, "a", "again");
+    ck_assert_int_eq(env_exchange(env, at(&ground, "a"), at(&ground, "dir")), PLSM_OK);
+    ck_assert_str_eq(content(&ground, "dir"), "again");
+    ck_assert_str_eq(content(&ground, "a/b"), "first");
+    ck_assert_int_eq(env_exchange(env, at(&ground, "dir"), at(&ground, "a")), PLSM_OK);
+    ck_assert_int_eq(env_exchange(env, at(&ground, "a"), at(&ground, "c")), PLSM_NOT_FOUND);
+    ck_assert_int_eq(env_exchange(env, at(&ground, "c"), at(&ground, "a")), PLSM_NOT_FOUND);
+    ck_assert_str_eq(content(&ground, "a"), "again");
     ck_assert_int_eq(env_rename(env, at(&ground, "dir"), at(&ground, "moved")), PLSM_OK);
     ck_assert_str_eq(content(&ground, "moved/b"), "first");
     ck_assert_int_eq(env_sync_dir(env, at(&ground, "moved")), PLSM_OK);

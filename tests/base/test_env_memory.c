@@ -314,6 +314,39 @@ START_TEST(renames_show_old_or_new)
 }
 END_TEST
 
+START_TEST(exchanges_show_both_or_neither)
+{
+    struct env *env = create_env();
+    write_synced(env, "/s", "/s/one", "1");
+    write_synced(env, "/s", "/s/two", "2");
+    ck_assert_int_eq(env_exchange(env, "/s/one", "/s/two"), PLSM_OK);
+    ck_assert_int_eq(env_rename(env, "/s/two", "/s/three"), PLSM_OK);
+    assert_after(env, ENV_CRASH_KEEP, "/s/one", "2");
+    assert_after(env, ENV_CRASH_KEEP, "/s/three", "1");
+    assert_after(env, ENV_CRASH_DROP, "/s/one", "1");
+    assert_after(env, ENV_CRASH_DROP, "/s/two", "2");
+    for (int kind = ENV_CRASH_TORN; kind <= ENV_CRASH_REORDER; kind++) {
+        unsigned old = 0, new = 0;
+        for (uint64_t seed = 0; seed < SEEDS; seed++) {
+            struct env *image = crash(env, (enum env_crash)kind, seed);
+            const char *one = content(image, "/s/one"), *two = content(image, "/s/two");
+            const char *three = content(image, "/s/three");
+            const char *first = one ? one : three; /* the rename alone may have survived */
+            ck_assert(first && (two || three));
+            old += strcmp(first, "1") == 0;
+            new += strcmp(first, "2") == 0;
+            env_memory_destroy(image);
+        }
+        ck_assert_uint_gt(old, 0);
+        ck_assert_uint_gt(new, 0);
+    }
+    ck_assert_int_eq(env_sync_dir(env, "/s"), PLSM_OK);
+    assert_after(env, ENV_CRASH_DROP, "/s/one", "2");
+    assert_after(env, ENV_CRASH_DROP, "/s/two", NULL);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* The mistake that the layer is there to find: a rename made durable before the bytes were. */
 START_TEST(renaming_an_unsynced_file_loses_its_bytes)
 {
@@ -683,6 +716,7 @@ int main(void)
     tcase_add_test(all, syncing_a_file_does_not_sync_its_name);
     tcase_add_test(all, syncing_a_name_does_not_sync_the_file);
     tcase_add_test(all, renames_show_old_or_new);
+    tcase_add_test(all, exchanges_show_both_or_neither);
     tcase_add_test(all, renaming_an_unsynced_file_loses_its_bytes);
     tcase_add_test(all, removals_may_be_undone);
     tcase_add_test(all, a_name_is_lost_with_its_directory);
