@@ -17,8 +17,9 @@
 enum { LINE_MAX = 40000 };
 
 static const char help[] = "Commands, one a line; each write returns when its commands are done:\n"
-                           "  flush                        write what is in memory to a run\n"
-                           "  compact [FROM [TO]]          merge the keys in [FROM, TO) into the last level\n"
+                           "  flush                        write what is in memory to files\n"
+                           "  compact [FROM [TO]]          give back the space of what was deleted and overwritten,\n"
+                           "                               of the keys in [FROM, TO) or of all\n"
                            "  retrain [all]                train the models of runs that have none, or of all\n"
                            "  reset                        zero the counters of the statistics\n"
                            "  checkpoint DIRECTORY [NAME]  keep the state of the store in a directory of checkpoints,\n"

@@ -254,6 +254,8 @@ static plsm_status make_texts(struct control *control, struct level_texts **out)
         keep_lookups(texts, &lookups);
     if (status == PLSM_OK)
         status = plsm_inspect_runs(db, take_run, texts);
+    if (status == PLSM_UNSUPPORTED) /* an engine without levels: an empty directory */
+        status = PLSM_OK;
     if (status == PLSM_OK)
         status = texts->status;
     if (status != PLSM_OK) {

@@ -13,7 +13,9 @@ enum place { LEVEL, RUN, PAGE, PREDICTION };
 static plsm_status print_place(struct fs *fs, plsm_slice key, enum place what, struct buf *out)
 {
     plsm_found found;
-    TRY(plsm_find(fs->db, key, &found));
+    plsm_status status = plsm_find(fs->db, key, &found);
+    if (status != PLSM_OK) /* an engine without levels has no such attributes */
+        return status == PLSM_UNSUPPORTED ? PLSM_NOT_FOUND : status;
     if (found.in_memory)
         return what == LEVEL ? buf_printf(out, "memory") : fail(PLSM_NOT_FOUND, "the entry is in no run yet");
     switch (what) {

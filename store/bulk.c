@@ -23,7 +23,8 @@ plsm_status plsm_bulk_create(plsm *db, plsm_bulk **out)
     *out = NULL;
     TRY(refuse_writes(db));
     if (!db->engine->bulk_create)
-        return fail(PLSM_UNSUPPORTED, "the engine %s has no bulk loads", db->engine->name);
+        return fail(PLSM_UNSUPPORTED, "the engine %s has no bulk loads, and takes in no files of others",
+                    db->engine->name);
     plsm_bulk *bulk = mem_zalloc(sizeof *bulk);
     if (!bulk)
         return fail(PLSM_NO_MEMORY, "no memory for a bulk load");

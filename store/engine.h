@@ -68,6 +68,13 @@ typedef plsm_status engine_each_file(void *arg, const struct engine_file *file);
 
 enum { ENGINE_MANY = 128 };
 
+/* Which functions may be NULL, for what an engine has nothing like: retrain, checkpoint, all of bulk_*, tune, locate
+ * and find, simulated_device, all of inspect_*. The functions of plsm.h then return PLSM_UNSUPPORTED and name the
+ * engine, or leave out what they would have told. All others must be there; flush and compact may have nothing to do.
+ *
+ * For writing an engine holds byte ENGINE_LOCK_WRITER of the file LOCK in the directory of the store, exclusively. */
+enum { ENGINE_LOCK_WRITER = 0 };
+
 struct engine {
     const char *name; /* as the option `engine` has it */
     const char *mark; /* every store of this engine, and none of another, has a file of this name and a number behind */
@@ -137,15 +144,16 @@ struct engine {
     bool (*iterator_previous)(struct engine_iterator *it, struct engine_entry *out);
     plsm_status (*iterator_status)(const struct engine_iterator *it);
 
+    /* Both NULL: the engine has no levels. */
     plsm_status (*locate)(void *tree, plsm_slice key, unsigned level, bool page, plsm_place *out);
-    plsm_status (*find)(void *tree, plsm_slice key, plsm_found *out); /* of a key that is there; NULL as locate */
+    plsm_status (*find)(void *tree, plsm_slice key, plsm_found *out); /* of a key that is there */
     plsm_status (*check)(void *tree, void (*report)(void *arg, const char *line),
                          void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
     void (*statistics)(void *tree,
                        void (*each)(void *arg, const char *name, bool is_real, uint64_t integer, double real),
                        void *arg);
     void (*statistics_reset)(void *tree);
-    const char *(*simulated_device)(void *tree); /* a profile's name, "own", or "off"; static */
+    const char *(*simulated_device)(void *tree); /* a profile's name, "own", or "off"; static. NULL: none */
 
     /* What plsm_inspect_* call, with whole internal keys; NULL: there is nothing like it inside of this engine. */
     plsm_status (*inspect_runs)(void *tree, void (*each)(void *arg, const plsm_run_info *run), void *arg);
@@ -163,6 +171,10 @@ struct engine {
 
 extern const struct engine engine_lsm;
 
+/* The engine of the store in a directory, by its files; NULL: there is none. PLSM_IO, PLSM_PERMISSION. */
+plsm_status engine_of_store(struct env *env, const char *path, const struct engine **out);
+/* PLSM_INVALID, with the names that there are. */
+plsm_status engine_by_name(const char *name, const struct engine **out);
 /* The engine that a directory is, or is to be, a store of: as its files tell; where there is no store yet, that of the
  * option `engine`, or the LSM tree. PLSM_INVALID: the option asks for another one than the store has; PLSM_IO. */
 plsm_status engine_choose(struct env *env, const char *path, const struct store_options *options,

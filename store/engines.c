@@ -1,4 +1,6 @@
 /* Which engine a store has. */
+#include <stdio.h>
+
 #include "base/bytes.h"
 #include "base/error.h"
 #include "store/engine.h"
@@ -19,17 +21,38 @@ static void note_engine(void *arg, const char *name)
     }
 }
 
+plsm_status engine_of_store(struct env *env, const char *path, const struct engine **out)
+{
+    *out = NULL;
+    plsm_status status = env_list(env, path, note_engine, out);
+    return status == PLSM_NOT_FOUND ? PLSM_OK : status;
+}
+
+plsm_status engine_by_name(const char *name, const struct engine **out)
+{
+    char names[100] = "";
+    for (unsigned i = STORE_ENGINE_AUTO + 1; i < ENGINES; i++) {
+        if (strcmp(engines[i]->name, name) == 0) {
+            *out = engines[i];
+            return PLSM_OK;
+        }
+        size_t size = strlen(names);
+        snprintf(names + size, sizeof names - size, "%s%s", size ? ", " : "", engines[i]->name);
+    }
+    return fail(PLSM_INVALID, "there is no engine %.40s: there are %s", name, names);
+}
+
 plsm_status engine_choose(struct env *env, const char *path, const struct store_options *options,
                           const struct engine **out)
 {
     const struct engine *wanted = options->engine == STORE_ENGINE_AUTO ? NULL : engines[options->engine];
     const struct engine *found = NULL;
-    plsm_status status = env_list(env, path, note_engine, &found);
-    if (status && status != PLSM_NOT_FOUND) /* then the engine says that there is no store, or makes one */
-        return status;
+    TRY(engine_of_store(env, path, &found));
     if (found && wanted && found != wanted)
-        return fail(PLSM_INVALID, "%s: is a store of the engine %s, but engine=%s is given", path, found->name,
-                    wanted->name);
+        return fail(PLSM_INVALID,
+                    "%s: is a store of the engine %s, but engine=%s is given: leave that out, or change the store by "
+                    "plsm convert --to=%s",
+                    path, found->name, wanted->name, wanted->name);
     *out = found ? found : wanted ? wanted : &engine_lsm;
     return PLSM_OK;
 }

@@ -6,7 +6,7 @@
 
 static plsm_status unsupported(const plsm *db)
 {
-    return fail(PLSM_UNSUPPORTED, "the engine %s cannot be looked into", db->engine->name);
+    return fail(PLSM_UNSUPPORTED, "the engine %s has nothing like this inside to look at", db->engine->name);
 }
 
 /* An internal key without its keyspace byte. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "store/place.h"
 
 #include "base/banned.h"
 
@@ -12,7 +13,7 @@ struct restoring {
     struct checkpoint_directory directory;
     const struct checkpoint_list *list;
     struct checkpoint_progress progress;
-    char beside[CHECKPOINT_PATH]; /* the store, until it is whole */
+    char beside[PLACE_PATH]; /* the store, until it is whole */
     plsm_checkpoint_info info;
 };
 
@@ -64,31 +65,12 @@ static void take_back(const struct restoring *r)
     (void)env_remove(r->directory.env, r->beside);
 }
 
-static void note_name(void *arg, const char *name)
-{
-    *(bool *)arg = true;
-    (void)name;
-}
-
-/* An empty directory may stand where the store is to be: rename replaces it. */
-static plsm_status check_place(struct env *env, const char *path)
-{
-    bool any = false;
-    plsm_status status = env_list(env, path, note_name, &any);
-    if (status == PLSM_NOT_FOUND)
-        return PLSM_OK; /* nothing, or no directory: then the rename tells */
-    TRY(status);
-    return any ? fail(PLSM_EXISTS, "%s: there is something already: a store is restored to a new place", path)
-               : PLSM_OK;
-}
-
 static plsm_status restore(struct restoring *r, const plsm_restore_options *options, const char *path)
 {
     struct env *env = r->directory.env;
     TRY(choose(r, options));
-    TRY(check_place(env, path));
-    if ((size_t)snprintf(r->beside, sizeof r->beside, "%s.restoring", path) >= sizeof r->beside)
-        return fail(PLSM_INVALID, "%.100s...: the path is too long", path);
+    TRY(place_check_empty(env, path));
+    TRY(place_beside(path, ".restoring", r->beside));
     checkpoint_list_info(r->list, &r->info);
     r->progress = (struct checkpoint_progress){options->progress, options->arg, 0, r->info.bytes};
     plsm_status status = env_make_dir(env, r->beside);
@@ -111,15 +93,9 @@ plsm_status restore_in(struct env *env, const char *directory, const plsm_restor
                        plsm_checkpoint_info *out)
 {
     static const plsm_restore_options none;
-    char place[CHECKPOINT_PATH];
+    char place[PLACE_PATH];
     struct restoring r = {0};
-    size_t size = strlen(path);
-    while (size > 1 && path[size - 1] == '/') /* "store/" would make a name inside of it */
-        size--;
-    if (size == 0 || size >= sizeof place)
-        return fail(PLSM_INVALID, "the path of the store is empty or too long");
-    memcpy(place, path, size);
-    place[size] = 0;
+    TRY(place_of(path, place));
     TRY(checkpoint_directory_open(env, directory, false, &r.directory));
     plsm_status status = restore(&r, options ? options : &none, place);
     if (out)

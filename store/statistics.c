@@ -32,9 +32,12 @@ void plsm_statistics(plsm *db, void (*each)(void *arg, const plsm_statistic *sta
     struct passing p = {each, arg};
     const struct store_counters *c = &db->counters;
     pass_text(&p, "store.engine", db->engine->name);
-    pass_text(&p, "store.index", store_index_name(&db->options));
-    pass_text(&p, "lsm.policy", store_policy_name(&db->options));
-    pass_text(&p, "sim.profile", db->engine->simulated_device(db->tree));
+    if (db->engine->locate) { /* levels, so the options of a tree mean something */
+        pass_text(&p, "store.index", store_index_name(&db->options));
+        pass_text(&p, "lsm.policy", store_policy_name(&db->options));
+    }
+    if (db->engine->simulated_device)
+        pass_text(&p, "sim.profile", db->engine->simulated_device(db->tree));
     pass(&p, "store.read_only", false, db->read_only || db->engine->is_read_only(db->tree), 0);
     pass(&p, "store.edit.commits", false, counted(&c->commits), 0);
     pass(&p, "store.edit.large_commits", false, counted(&c->large_commits), 0);

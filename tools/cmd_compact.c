@@ -26,10 +26,11 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
 const struct command command_compact = {
     .name = "compact",
     .arguments = "STORE [FROM [TO]]",
-    .summary = "Merges all runs of a range of keys into the last level",
+    .summary = "Gives back the space of what was deleted and overwritten",
     .help =
-        "Keys from FROM on (it included) up to TO (it not included); without bounds everything. Space of deleted and\n"
-        "overwritten values is given back. It happens by itself in the background too, just later.\n\n"
+        "Keys from FROM on (it included) up to TO (it not included); without bounds everything. With the engine lsm "
+        "all\n"
+        "runs of these keys are merged into the last level. It happens by itself in the background too, just later.\n\n"
         "  -e, --escaped   FROM and TO have escapes as scan writes them: \\t \\n \\\\ \\0 \\xHH\n\n"
         "Example:\n  plsm compact /var/lib/words\n",
     .writes = true,

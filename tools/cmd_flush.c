@@ -1,4 +1,4 @@
-/* plsm flush: what is in memory, into a run. */
+/* plsm flush: what is in memory, into files. */
 #include "tools/target.h"
 
 #include "base/banned.h"
@@ -21,8 +21,8 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
 const struct command command_flush = {
     .name = "flush",
     .arguments = "STORE",
-    .summary = "Writes what is in memory, or in the log, to a sorted run",
-    .help = "It happens by itself when the buffer is full (buffer_size).\n\n"
+    .summary = "Writes what is in memory to the files of the store",
+    .help = "With the engine lsm, from memory and log to a sorted run. It happens by itself when a buffer is full.\n\n"
             "Example:\n  plsm flush /var/lib/words\n",
     .writes = true,
     .run = run,

@@ -19,7 +19,7 @@ enum { INPUT_SIZE = 1 << 20, BATCH_RECORDS = 1000, BATCH_BYTES = 8 << 20 };
 struct load {
     struct target target;
     plsm_durability durability;
-    plsm_bulk *bulk;     /* sorted records go there; NULL: into batches */
+    plsm_bulk *bulk;     /* sorted records go there; NULL: into batches, also where the engine has no bulk loads */
     struct buf last_key; /* of sorted records */
     bool in_edit;        /* the value being read is large and goes into the target's edit */
     struct buf key, value;
@@ -251,6 +251,18 @@ static enum tool_exit end_load(struct tool *tool, struct load *load, plsm_status
     return code;
 }
 
+/* For sorted records. Other engines than the tree gain nothing by the order. */
+static plsm_status begin_bulk(struct tool *tool, struct load *load)
+{
+    if (load->target.remote)
+        return fail(PLSM_UNSUPPORTED, "the store is mounted: without --sorted its daemon takes the records");
+    plsm_status status = plsm_bulk_create(load->target.db, &load->bulk);
+    if (status != PLSM_UNSUPPORTED)
+        return status;
+    tool_say(tool, "%s: records are stored in batches", plsm_message());
+    return PLSM_OK;
+}
+
 static enum tool_exit load_all(struct tool *tool, struct load *load, bool null, bool sorted)
 {
     struct stat input = {0}; /* a file tells how much there will be, a pipe does not */
@@ -258,10 +270,8 @@ static enum tool_exit load_all(struct tool *tool, struct load *load, bool null, 
     uint64_t size = fstat(STDIN_FILENO, &input) == 0 && S_ISREG(input.st_mode) ? (uint64_t)input.st_size : 0;
     plsm_status status = PLSM_OK;
     progress_start(&progress, "load", size, true);
-    if (sorted && load->target.remote)
-        status = fail(PLSM_UNSUPPORTED, "the store is mounted: without --sorted its daemon takes the records");
-    else if (sorted)
-        status = plsm_bulk_create(load->target.db, &load->bulk);
+    if (sorted)
+        status = begin_bulk(tool, load);
     if (status == PLSM_OK)
         status = load_input(load, null, &progress);
     enum tool_exit code = end_load(tool, load, status);
@@ -316,7 +326,8 @@ const struct command command_load = {
         "the\n"
         "                 tree, faster and once; all records are stored at once, or none where one is bad (values "
         "over\n"
-        "                 128 KiB are stored by themselves)\n\n"
+        "                 128 KiB are stored by themselves). Engines other than lsm take them in batches all the "
+        "same\n\n"
         "Example:\n  zcat words.gz | plsm load --create /var/lib/words\n",
     .writes = true,
     .run = run,

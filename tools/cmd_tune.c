@@ -66,6 +66,7 @@ static bool take(struct request *r, int option, const char *text)
 /* --- what a store has counted ------------------------------------------------------------------------------------- */
 
 struct observed {
+    char engine[32]; /* of the store; empty: not told */
     double keys, bytes_live, lookups, found, scans, scan_entries, write_bytes, write_amplification;
 };
 
@@ -96,7 +97,8 @@ static plsm_status read_stats(const char *path, struct observed *o)
     if (!in)
         return fail_errno(errno, path, "open");
     while (fgets(line, sizeof line, in))
-        if (sscanf(line, "%63s %lf", name, &value) == 2 && isfinite(value) && value >= 0)
+        if (sscanf(line, "store.engine %31s", o->engine) != 1 && sscanf(line, "%63s %lf", name, &value) == 2 &&
+            isfinite(value) && value >= 0)
             take_line(o, name, value);
     bool failed = ferror(in);
     if (in != stdin)
@@ -109,6 +111,9 @@ static plsm_status observe(struct request *r)
 {
     struct observed o = {0};
     TRY(read_stats(r->stats, &o));
+    if (o.engine[0] && strcmp(o.engine, "lsm") != 0)
+        return fail(PLSM_UNSUPPORTED, "%s: is of a store of the engine %s: only lsm has something to choose", r->stats,
+                    o.engine);
     if (o.keys < 1)
         return fail(PLSM_INVALID, "%s: is no statistics of a store that holds anything (store.keys)", r->stats);
     if (!r->entries)
@@ -233,8 +238,9 @@ const struct command command_tune = {
     .arguments = "",
     .summary = "Names the options that a workload would be cheapest under",
     .help =
-        "By a cost model (Monkey, Dostoevsky) over policy, size_ratio, filter_bits, buffer_size and cache_size; it\n"
-        "ranks settings and measures nothing. The first line of what it writes can be given to -o.\n\n"
+        "For the engine lsm, by a cost model (Monkey, Dostoevsky) over policy, size_ratio, filter_bits, buffer_size\n"
+        "and cache_size; it ranks settings and measures nothing. The first line of what it writes can be given to "
+        "-o.\n\n"
         "      --puts, --gets, --absent, --scans=N   shares: puts, gets of keys that are there, of keys that are\n"
         "                       not, scans\n"
         "      --scan-entries=N entries of a scan (100)\n"
