@@ -440,6 +440,35 @@ plsm_status plsm_restore(const char *directory, const plsm_restore_options *opti
 plsm_status plsm_checkpoint_check(const char *directory, const char *name, void (*report)(void *arg, const char *line),
                                   void *arg);
 
+/* --- conversion ------------------------------------------------------------------------------------------------- */
+
+typedef struct plsm_convert_options {
+    const char *engine;  /* of the new store: "lsm", ... */
+    const char *options; /* of the new store, as for plsm_open; may be NULL */
+    const char *target;  /* where the new store is made; NULL: it takes the place of the old one */
+    bool remove_old;     /* once the new store is in its place; otherwise the old one stays as PATH.old */
+    /* May be NULL. Entries, each counted twice; `all` 0: not known. */
+    void (*progress)(void *arg, uint64_t done, uint64_t all);
+    void *arg;
+} plsm_convert_options;
+
+typedef struct plsm_convert_info {
+    char engine[32];         /* of the old store */
+    uint64_t entries, bytes; /* of all keyspaces: keys, metas and values */
+    char old[4096];          /* where the old store is now; empty: where it was, or removed */
+} plsm_convert_info;
+
+/* Makes a store of another engine of the one in directory `path`: all entries as they are, with metas, identifiers,
+ * links, times and large values; what has expired is left out. The new store is made beside its place
+ * (PLACE.converting), synced, opened again and compared with the old one entry by entry, and then gets its place in one
+ * step: a crash at any moment leaves one whole store at `path`. The old one is only read, and locked meanwhile. Takes
+ * the space of both at once. `out` may be NULL. After an error the store is as it was, unless the message says that it
+ * is converted. PLSM_INVALID: unknown engine or option, or the store is of that engine already; PLSM_NO_STORE;
+ * PLSM_LOCKED: somebody writes the store; PLSM_EXISTS: `target` holds something, or PATH.old or PLACE.converting is
+ * there; PLSM_CORRUPT: the old store is damaged, or the new one differs; PLSM_NO_SPACE, PLSM_PERMISSION, PLSM_IO,
+ * PLSM_NO_MEMORY. */
+plsm_status plsm_convert(const char *path, const plsm_convert_options *options, plsm_convert_info *out);
+
 /* --- models ------------------------------------------------------------------------------------------------------ */
 
 /* Trains the models of the runs that have none that can be used (written in traditional mode, damaged, of another
@@ -509,10 +538,10 @@ typedef struct plsm_setting {
     double write_amplification, pages_per_get, sorted_runs;
 } plsm_setting;
 
-/* Goes through settings of the policy, size_ratio, filter_bits, buffer_size and cache_size that fit the memory, and
- * fills in the *count cheapest, cheapest first; *count becomes how many there are. A model: it ranks settings.
- * PLSM_INVALID: no such device, nothing to do, or not even the smallest setting fits the memory. Opens and touches no
- * store. */
+/* For stores of the engine lsm: goes through settings of the policy, size_ratio, filter_bits, buffer_size and
+ * cache_size that fit the memory, and fills in the *count cheapest, cheapest first; *count becomes how many there are.
+ * A model: it ranks settings. PLSM_INVALID: no such device, nothing to do, or not even the smallest setting fits the
+ * memory. Opens and touches no store. */
 plsm_status plsm_tune(const plsm_workload *workload, plsm_setting *settings, size_t *count);
 
 /* --- looking inside --------------------------------------------------------------------------------------------- */

@@ -143,17 +143,28 @@ enum tool_exit tool_error(const struct tool *tool, plsm_status status)
 
 /* --- the store ---------------------------------------------------------------------------------------------------- */
 
+static const char *options_of(const struct tool *tool)
+{
+    return tool->options.size ? (const char *)tool->options.data : NULL;
+}
+
+enum tool_exit tool_check_options(const struct tool *tool)
+{
+    plsm_status status = plsm_options_check(options_of(tool));
+    if (status == PLSM_OK)
+        return TOOL_OK;
+    tool_error(tool, status);
+    fputs("The options are listed by 'plsm create --help'.\n", stderr);
+    return TOOL_USAGE;
+}
+
 enum tool_exit tool_open(const struct tool *tool, const char *path, plsm_open_flags flags, plsm **db)
 {
-    const char *options = tool->options.size ? (const char *)tool->options.data : NULL;
     /* Checked before anything is touched, and told apart: a wrong option is a wrong command line. */
-    plsm_status status = plsm_options_check(options);
-    if (status != PLSM_OK) {
-        tool_error(tool, status);
-        fputs("The options are listed by 'plsm create --help'.\n", stderr);
-        return TOOL_USAGE;
-    }
-    status = plsm_open(path, flags, options, db);
+    enum tool_exit code = tool_check_options(tool);
+    if (code != TOOL_OK)
+        return code;
+    plsm_status status = plsm_open(path, flags, options_of(tool), db);
     if (status == PLSM_OK)
         return TOOL_OK;
     tool_error(tool, status);

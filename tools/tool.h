@@ -71,6 +71,8 @@ enum tool_exit tool_error(const struct tool *tool, plsm_status status);
 
 /* --- the store ---------------------------------------------------------------------------------------------------- */
 
+/* Checks the options of -o; says what is wrong. */
+enum tool_exit tool_check_options(const struct tool *tool);
 /* Opens with the options of -o. On failure says what to do and returns the exit code; TOOL_OK otherwise. */
 enum tool_exit tool_open(const struct tool *tool, const char *path, plsm_open_flags flags, plsm **db);
 /* Closes; its error counts when the work went well until then. */
@@ -92,6 +94,6 @@ enum tool_exit tool_output_end(const struct tool *tool, enum tool_exit so_far);
 
 extern const struct command command_create, command_get, command_put, command_delete, command_scan, command_load,
     command_ingest, command_tune, command_checkpoint, command_restore, command_dump, command_stats, command_check,
-    command_compact, command_retrain, command_inspect, command_bench, command_write, command_flush;
+    command_compact, command_retrain, command_inspect, command_bench, command_write, command_flush, command_convert;
 
 #endif

@@ -83,6 +83,16 @@ mount_store()
 }
 must_mount() { mount_store "$@" || { fail "cannot mount"; exit 1; }; }
 
+# The engines that this build has. E2E_ENGINES: these alone.
+engines()
+{
+    local engine
+    for engine in ${E2E_ENGINES:-lsm appendlog hybridlog}; do
+        "$PLSM" create -o "engine=$engine" "$WORK/try-$engine" >"$WORK/out" 2>&1 && echo "$engine"
+        rm -rf "$WORK/try-$engine"
+    done
+}
+
 # The daemon that serves a directory: the process that has the store's path and this one among its arguments.
 daemon_of()
 {
