@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/env_fault.h"
 #include "base/env_memory.h"
+#include "tests/harness/engines.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/replay.h"
 
@@ -40,34 +41,20 @@ static const char *const trouble_names[TROUBLES] = {
 
 /* Much happens in few operations: values near the buffer's size, so that many puts flush and compact. */
 static const struct workload_profile profile = {
-    .weight = {[OP_PUT] = 60,
-               [OP_DELETE] = 12,
-               [OP_DELETE_RANGE] = 4,
-               [OP_BATCH_PUT] = 40,
-               [OP_BATCH_DELETE] = 10,
-               [OP_BATCH_DELETE_RANGE] = 4,
-               [OP_BATCH_MOVE] = 4,
-               [OP_BATCH_SET_META] = 4,
-               [OP_BATCH_LINK] = 6,
-               [OP_BATCH_WRITE] = 14,
-               [OP_BULK] = 3,
-               [OP_SYNC] = 3,
-               [OP_FLUSH] = 3,
-               [OP_COMPACT] = 3,
-               [OP_REOPEN] = 3,
-               [OP_GET] = 20,
-               [OP_READ] = 4,
-               [OP_HAS_PREFIX] = 4,
-               [OP_SNAPSHOT_OPEN] = 3,
-               [OP_SNAPSHOT_CLOSE] = 2,
-               [OP_ITERATOR_OPEN] = 5,
-               [OP_ITERATOR_FIRST] = 4,
-               [OP_ITERATOR_LAST] = 4,
-               [OP_ITERATOR_SEEK] = 4,
-               [OP_ITERATOR_NEXT] = 10,
-               [OP_ITERATOR_PREVIOUS] = 10,
-               [OP_SCAN] = 1,
-               [OP_ADVANCE] = 5},
+    .weight = {[OP_PUT] = 60,           [OP_DELETE] = 12,
+               [OP_DELETE_RANGE] = 4,   [OP_BATCH_PUT] = 40,
+               [OP_BATCH_DELETE] = 10,  [OP_BATCH_DELETE_RANGE] = 4,
+               [OP_BATCH_MOVE] = 4,     [OP_BATCH_SET_META] = 4,
+               [OP_BATCH_LINK] = 6,     [OP_BATCH_WRITE] = 14,
+               [OP_BULK] = 3,           [OP_SYNC] = 3,
+               [OP_FLUSH] = 3,          [OP_COMPACT] = 3,
+               [OP_REOPEN] = 3,         [OP_GET] = 20,
+               [OP_READ] = 4,           [OP_HAS_PREFIX] = 4,
+               [OP_SNAPSHOT_OPEN] = 3,  [OP_SNAPSHOT_CLOSE] = 2,
+               [OP_ITERATOR_OPEN] = 5,  [OP_ITERATOR_FIRST] = 4,
+               [OP_ITERATOR_LAST] = 4,  [OP_ITERATOR_SEEK] = 4,
+               [OP_ITERATOR_NEXT] = 10, [OP_ITERATOR_PREVIOUS] = 10,
+               [OP_SCAN] = 1,           [OP_ADVANCE] = 5},
     .keys = 120,
     .sync_percent = 15,
     .life_percent = 30,
@@ -352,6 +339,19 @@ START_TEST(test_values)
 }
 END_TEST
 
+/* Other engines: each kind of trouble, thinned. */
+START_TEST(test_engine)
+{
+    const char *options = test_engines[_i].options;
+    uint64_t seed = setting("FAULT_SEED", 40 + 10 * (unsigned)_i);
+    if (!test_engine_wanted(&test_engines[_i]))
+        return;
+    fail_everywhere(options, seed, 9, IO_ONCE, NO_SPACE_STICKY);
+    fail_everywhere(options, seed + 1, 9, ALLOCATION, ALLOCATION);
+    fail_everywhere(options, seed + 2, 9, SHORT, SHORT);
+}
+END_TEST
+
 START_TEST(test_short)
 {
     fail_everywhere("index=learned" OPTIONS, setting("FAULT_SEED", 33), 1, SHORT, SHORT);
@@ -385,6 +385,7 @@ int main(void)
     tcase_add_test(tcase, test_allocations_traditional);
     tcase_add_test(tcase, test_classic);
     tcase_add_test(tcase, test_values);
+    tcase_add_loop_test(tcase, test_engine, 1, (int)TEST_ENGINES);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

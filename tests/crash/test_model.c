@@ -8,7 +8,8 @@
  * out, and is printed.
  *
  * MODEL_SEED another list; MODEL_OPS its length; MODEL_SETS how many option sets; MODEL_SET=n that one alone;
- * MODEL_THREADS=1 only those with threads; MODEL_LISTS how many more lists. */
+ * MODEL_THREADS=1 only those with threads; MODEL_LISTS how many more lists; TEST_ENGINE=name: of the other engines that
+ * one alone. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@
 
 #include "base/env_memory.h"
 #include "base/random.h"
+#include "store/internal.h"
+#include "tests/harness/engines.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/replay.h"
 #include "tests/harness/shrink.h"
@@ -33,7 +36,8 @@ struct run {
     char options[MODES][800];
     unsigned way; /* which of them; MODES: one after the other */
     bool posix, background;
-    bool equal_sides; /* of the simulated I/O */
+    bool equal_sides;                 /* of the simulated I/O */
+    const struct test_engine *engine; /* another than the tree, and its own options; NULL: the tree */
     uint64_t seed;
     const struct op *ops;
     size_t count;
@@ -88,11 +92,32 @@ static void choose_policy(struct random *random, char *text, size_t size)
              PICK(random, 0, 1, 50, 100), PICK(random, 0, 0, 0, 1, 3600), PICK(random, 1, 2, 2, 3, 16));
 }
 
+/* Those of another engine: its own sets one after the other. */
+static void choose_engine_options(struct run *run, struct random *random, unsigned long number)
+{
+    unsigned sets = 0;
+    while (sets < TEST_ENGINE_SETS && run->engine->sets[sets])
+        sets++;
+    run->background = number % 3 == 2;
+    run->posix = number % 6 == 5;
+    run->way = 0;
+    const char *more = sets ? run->engine->sets[number % sets] : "";
+    char ttl[32] = "";
+    if (number % 5 == 3 && !run->posix)
+        snprintf(ttl, sizeof ttl, ",ttl=%lu", PICK(random, 1, 5, 20, 100));
+    snprintf(run->options[0], sizeof run->options[0], "%s%s%s%s,background=%d", run->engine->options, *more ? "," : "",
+             more, ttl, run->background);
+}
+
 /* Option set number `number`; two of every three run without threads, where a failure can be repeated exactly. */
 static void choose_options(struct run *run, uint64_t seed, unsigned long number, unsigned way)
 {
     struct random random;
     random_seed(&random, seed ^ number * 7919);
+    if (run->engine) {
+        choose_engine_options(run, &random, number);
+        return;
+    }
     run->background = number % 3 == 2;
     run->posix = number % 6 == 5;
     unsigned long l0_compact = PICK(&random, 1, 2, 3, 4, 8);
@@ -186,6 +211,8 @@ static void take_wrong(void *arg, const plsm_statistic *statistic)
 /* Validation puts the right answer in the place of a wrong one; but there should be none. */
 static bool answers_were_valid(plsm *db, char *failure, size_t size)
 {
+    if (db->engine != &engine_lsm)
+        return true;
     uint64_t wrong = UINT64_MAX;
     plsm_statistics(db, take_wrong, &wrong);
     if (wrong > 0)
@@ -263,7 +290,7 @@ static void report_smallest(struct run *run)
 static void find_and_shrink(struct run *run, unsigned long first, unsigned long last)
 {
     for (unsigned long set = first; set < last; set++) {
-        for (unsigned way = 0; way < WAYS; way++) {
+        for (unsigned way = 0; way < (run->engine ? 1 : WAYS); way++) {
             choose_options(run, run->seed, set, way);
             if (still_fails(run, run->ops, run->count)) {
                 report_smallest(run);
@@ -306,6 +333,38 @@ START_TEST(test_options)
 }
 END_TEST
 
+/* Other engines: lists under sets of options of their own. */
+START_TEST(test_engine)
+{
+    enum { SETS = 6 };
+    const struct test_engine *engine = &test_engines[_i];
+    uint64_t seed = setting("MODEL_SEED", 60 + 10 * (unsigned)_i);
+    size_t count = setting("MODEL_OPS", 1500);
+    unsigned long lists = test_engine_wanted(engine) ? 1 + setting("MODEL_SETS", 200) / 40 : 0;
+    bool only_threads = setting("MODEL_THREADS", 0);
+    struct pool *pool = pool_create(0);
+    for (unsigned long list = 0; list < lists && pool_failures(pool) == 0; list++) {
+        struct op *ops = workload_create(&workload_everything, seed + list, count);
+        struct run run = {.seed = seed + list, .ops = ops, .count = count, .engine = engine};
+        for (unsigned long set = 0; set < SETS; set++) {
+            char label[900], text[800];
+            choose_options(&run, run.seed, set, 0);
+            if (only_threads && !run.background)
+                continue;
+            describe(&run, text, sizeof text);
+            snprintf(label, sizeof label, "TEST_ENGINE=%s, list of seed %lu (%s)", engine->name,
+                     (unsigned long)run.seed, text);
+            pool_start(pool, run_list, &run, RUN_SECONDS, label);
+        }
+        if (pool_wait(pool) > 0)
+            find_and_shrink(&run, 0, SETS);
+        free(ops);
+    }
+    ck_assert_uint_eq(pool_failures(pool), 0);
+    pool_destroy(pool);
+}
+END_TEST
+
 /* More lists, each under a few sets. */
 START_TEST(test_lists)
 {
@@ -339,6 +398,7 @@ int main(void)
     tcase_set_timeout(tcase, 3600);
     tcase_add_test(tcase, test_options);
     tcase_add_test(tcase, test_lists);
+    tcase_add_loop_test(tcase, test_engine, 1, (int)TEST_ENGINES);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

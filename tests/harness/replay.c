@@ -340,6 +340,8 @@ static bool step_bulk(struct replay *replay, const struct op *op)
 {
     if (replay->bulk)
         return finish_bulk(replay);
+    if (!replay->db->engine->bulk_create)
+        return true;
     plsm_status status = plsm_bulk_create(replay->db, &replay->bulk);
     if (status != PLSM_OK)
         return forgiven(replay, status, "bulk_create");

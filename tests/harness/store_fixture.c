@@ -7,10 +7,26 @@
 
 #include "base/banned.h"
 
+const struct test_engine *fixture_engine = &test_engines[0];
+
+bool fixture_is_tree(void)
+{
+    return fixture_engine == &test_engines[0];
+}
+
+const char *fixture_options(const char *more)
+{
+    static char texts[8][512];
+    static unsigned turn;
+    char *text = texts[turn++ % 8];
+    snprintf(text, sizeof texts[0], "%s%s%s", fixture_engine->options, more ? "," : "", more ? more : "");
+    return text;
+}
+
 plsm *fixture_open(struct env *env, plsm_open_flags flags, const char *options)
 {
     plsm *db = NULL;
-    assert_ok(plsm_open_env(env, "/s", flags, options ? options : FIXTURE_OPTIONS, &db));
+    assert_ok(plsm_open_env(env, "/s", flags, options ? options : fixture_options(NULL), &db));
     return db;
 }
 
@@ -104,7 +120,7 @@ void fixture_fill(uint8_t *data, size_t size, uint64_t seed)
     }
 }
 
-int fixture_run(const char *name, const TTest *const *tests, size_t count)
+static int run_suite(const char *name, const TTest *const *tests, size_t count)
 {
     Suite *suite = suite_create(name);
     TCase *cases = tcase_create(name);
@@ -117,5 +133,24 @@ int fixture_run(const char *name, const TTest *const *tests, size_t count)
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
+    return failed;
+}
+
+int fixture_run(const char *name, const TTest *const *tests, size_t count)
+{
+    return run_suite(name, tests, count) != 0;
+}
+
+int fixture_run_engines(const char *name, const TTest *const *tests, size_t count)
+{
+    char label[64];
+    int failed = 0;
+    for (unsigned i = 0; i < TEST_ENGINES; i++) {
+        if (!test_engine_wanted(&test_engines[i]))
+            continue;
+        fixture_engine = &test_engines[i];
+        snprintf(label, sizeof label, "%s, %s", name, fixture_engine->name);
+        failed += run_suite(label, tests, count);
+    }
     return failed != 0;
 }

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/env_memory.h"
 #include "store/internal.h"
+#include "tests/harness/engines.h"
 
 /* Options under which a store in memory flushes and compacts often, inside the writing calls. */
 #define FIXTURE_OPTIONS \
@@ -23,7 +24,14 @@
     } while (0)
 #define assert_ok(call) assert_status(call, PLSM_OK)
 
-plsm *fixture_open(struct env *env, plsm_open_flags flags, const char *options); /* "/s" */
+/* The engine whose turn it is: lsm, but in tests that fixture_run_engines runs. */
+extern const struct test_engine *fixture_engine;
+bool fixture_is_tree(void);
+/* Its options and more of them, "name=value,...", or NULL; in a buffer that the eighth call behind reuses. */
+const char *fixture_options(const char *more);
+
+/* The store "/s"; with options NULL under those of the engine whose turn it is. */
+plsm *fixture_open(struct env *env, plsm_open_flags flags, const char *options);
 void fixture_put(plsm *db, const char *key, const char *value);
 /* The key holds this text; NULL: it is absent. */
 void fixture_expect(plsm *db, const char *key, const char *value);
@@ -39,5 +47,7 @@ uint8_t *fixture_read(plsm *db, const plsm_read_options *options, const char *ke
 void fixture_fill(uint8_t *data, size_t size, uint64_t seed);
 /* Runs a suite of one case without forking; returns what main returns. */
 int fixture_run(const char *name, const TTest *const *tests, size_t count);
+/* The same for each engine in turn. */
+int fixture_run_engines(const char *name, const TTest *const *tests, size_t count);
 
 #endif

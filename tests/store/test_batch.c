@@ -446,5 +446,5 @@ int main(void)
     const TTest *const tests[] = {
         order,  conditions,      conditions_on_large_values, moves, metas, limits, large_values_move_and_retire,
         atomic, ranges_in_order, ranges_retire_large_values};
-    return fixture_run("batch", tests, sizeof tests / sizeof tests[0]);
+    return fixture_run_engines("batch", tests, sizeof tests / sizeof tests[0]);
 }

@@ -12,7 +12,8 @@
 
 #include "base/banned.h"
 
-#define OPTIONS "background=0,buffer_size=64K,file_size=64K,l0_compact=2"
+#define TREE_OPTIONS "background=0,buffer_size=64K,file_size=64K,l0_compact=2"
+#define OPTIONS (fixture_is_tree() ? TREE_OPTIONS : fixture_options(NULL))
 #define DIRECTORY "/checkpoints"
 
 enum { STATES = 4, KEYS = 300, LARGE = 40000, EXTENTS = 300000 };
@@ -470,7 +471,8 @@ START_TEST(beside_a_writer)
     uint64_t before = 0, linked = 0;
     snprintf(store, sizeof store, "%s/store", parent);
     snprintf(directory, sizeof directory, "%s/checkpoints", parent);
-    assert_ok(plsm_open(store, PLSM_CREATE, "buffer_size=256K,file_size=256K", &w.db));
+    const char *options = fixture_is_tree() ? "buffer_size=256K,file_size=256K" : fixture_options("background=1");
+    assert_ok(plsm_open(store, PLSM_CREATE, options, &w.db));
     assert_ok(env_thread_start(env_posix(), write_on, &w, &thread));
     for (unsigned i = 0; i < COUNT; i++) {
         plsm_checkpoint_info info;
@@ -508,10 +510,13 @@ START_TEST(beside_a_writer)
 }
 END_TEST
 
-int main(void)
+static int run_engine(const struct test_engine *engine)
 {
-    Suite *suite = suite_create("checkpoint");
-    TCase *cases = tcase_create("checkpoint");
+    char name[64];
+    fixture_engine = engine;
+    snprintf(name, sizeof name, "checkpoint, %s", engine->name);
+    Suite *suite = suite_create(name);
+    TCase *cases = tcase_create(name);
     tcase_set_timeout(cases, 300);
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_test(cases, states);
@@ -531,5 +536,13 @@ int main(void)
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
+    return failed;
+}
+
+int main(void)
+{
+    int failed = 0;
+    for (unsigned i = 0; i < TEST_ENGINES; i++)
+        failed += test_engine_wanted(&test_engines[i]) ? run_engine(&test_engines[i]) : 0;
     return failed != 0;
 }

@@ -49,6 +49,8 @@ START_TEST(model)
 {
     for (uint64_t seed = 1; seed <= 6; seed++)
         run_model(NULL, seed, 400, MODEL_SIZE_MAX);
+    if (!fixture_is_tree())
+        return;
     for (uint64_t seed = 101; seed <= 106; seed++)
         run_model("background=0,index=traditional", seed, 400, 600000);
     for (uint64_t seed = 201; seed <= 202; seed++)
@@ -401,7 +403,7 @@ START_TEST(long_names)
     enum { SHORTEST = 3980, LONGEST = 4110 };
     static uint8_t key[LONGEST];
     struct env *memory = env_memory_create(1);
-    db = fixture_open(memory, PLSM_CREATE, "background=0,cache_size=0");
+    db = fixture_open(memory, PLSM_CREATE, fixture_is_tree() ? "background=0,cache_size=0" : NULL);
     data = mem_zalloc(SIZE);
     plsm_read_options no_value = {.no_value = true};
     plsm_value found = {0};
@@ -549,5 +551,5 @@ int main(void)
                                   holes,
                                   reclaims,
                                   model};
-    return fixture_run("edit", tests, sizeof tests / sizeof tests[0]);
+    return fixture_run_engines("edit", tests, sizeof tests / sizeof tests[0]);
 }

@@ -66,6 +66,12 @@ static plsm_status operate(plsm *db, int number)
     }
 }
 
+/* How many faults apart. Of engines but the tree a few tell whether they leave the store what it needs. */
+static uint64_t stride(void)
+{
+    return (fixture_is_tree() ? 1 : 12) * setting("TEST_THIN", 1);
+}
+
 /* What the store holds after each number of operations. */
 static struct model_digest states[OPERATIONS + 1];
 
@@ -128,7 +134,7 @@ START_TEST(failed_calls)
         bool fired = true;
         unsigned failures = 0;
         uint64_t nth = 1;
-        for (; fired; nth += setting("TEST_THIN", 1)) {
+        for (; fired; nth += stride()) {
             struct env *base = env_memory_create(nth), *env = env_fault_create(base);
             plsm *db = fixture_open(env, PLSM_CREATE, NULL);
             int done = 0;
@@ -164,7 +170,7 @@ START_TEST(failed_allocations)
     unsigned failures = 0;
     uint64_t nth = 1;
     learn_states();
-    for (bool fired = true; fired; nth += setting("TEST_THIN", 1)) {
+    for (bool fired = true; fired; nth += stride()) {
         struct env *env = env_memory_create(nth);
         plsm *db = fixture_open(env, PLSM_CREATE, NULL);
         int done = 0;
@@ -186,7 +192,7 @@ START_TEST(failed_allocations)
         env_memory_destroy(env);
     }
     printf("edit faults: %llu allocations, %u operations failed\n", (unsigned long long)nth - 1, failures);
-    ck_assert_uint_gt(failures, thinned(20));
+    ck_assert_uint_gt(failures, fixture_is_tree() ? thinned(20) : 0);
     mem_free(data);
 }
 END_TEST
@@ -194,5 +200,5 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {failed_calls, failed_allocations};
-    return fixture_run("edit_fault", tests, sizeof tests / sizeof tests[0]);
+    return fixture_run_engines("edit_fault", tests, sizeof tests / sizeof tests[0]);
 }

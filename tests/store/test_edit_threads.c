@@ -11,7 +11,7 @@
 
 enum { THREADS = 4, ROUNDS = 60, SIZE_MAX_HERE = 400000 };
 
-static const char options[] = "buffer_size=1M,file_size=1M,cache_size=4M,l0_compact=2,l0_slowdown=6,l0_stop=12";
+static const char tree_options[] = "buffer_size=1M,file_size=1M,cache_size=4M,l0_compact=2,l0_slowdown=6,l0_stop=12";
 
 struct worker {
     plsm *db;
@@ -22,6 +22,7 @@ struct worker {
 static plsm *open_posix(const char *path)
 {
     plsm *db = NULL;
+    const char *options = fixture_is_tree() ? tree_options : fixture_options("background=1");
     assert_ok(plsm_open(path, PLSM_CREATE, options, &db));
     return db;
 }
@@ -169,6 +170,7 @@ static void run_in_directory(void (*run)(void *arg), uint64_t rounds)
 
 /* An engine whose first write waits for a sign, as a writer that the scheduler has put aside. */
 static struct engine slow_engine;
+static const struct engine *quick_engine;
 static _Atomic bool is_waiting, may_go_on, large_is_done;
 
 static plsm_status slow_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg, bool sync)
@@ -176,7 +178,7 @@ static plsm_status slow_write(void *tree, const struct batch *batch, engine_prep
     if (!atomic_exchange(&is_waiting, true))
         while (!atomic_load(&may_go_on))
             env_sleep_ns(env_posix(), 1000000);
-    return engine_lsm.write(tree, batch, prepare, arg, sync);
+    return quick_engine->write(tree, batch, prepare, arg, sync);
 }
 
 static void put_small(void *arg)
@@ -198,8 +200,12 @@ START_TEST(blind_writes_are_waited_for)
     plsm *db = open_posix(path);
     struct env_thread *small = NULL, *large = NULL;
     plsm_value found = {0};
-    slow_engine = engine_lsm;
+    quick_engine = db->engine;
+    slow_engine = *quick_engine;
     slow_engine.write = slow_write;
+    atomic_store(&is_waiting, false);
+    atomic_store(&may_go_on, false);
+    atomic_store(&large_is_done, false);
     db->engine = &slow_engine;
     assert_ok(env_thread_start(env_posix(), put_small, db, &small));
     while (!atomic_load(&is_waiting))
@@ -215,7 +221,7 @@ START_TEST(blind_writes_are_waited_for)
     ck_assert(found.large);
     plsm_value_free(&found);
     fixture_check(db);
-    db->engine = &engine_lsm;
+    db->engine = quick_engine;
     assert_ok(plsm_close(db));
     temporary_destroy(path);
 }
@@ -243,5 +249,5 @@ int main(void)
 {
     const TTest *const tests[] = {blind_writes_are_waited_for, edits_of_different_keys, everybody_on_the_same_keys,
                                   the_first_large_value};
-    return fixture_run("edit_threads", tests, sizeof tests / sizeof tests[0]);
+    return fixture_run_engines("edit_threads", tests, sizeof tests / sizeof tests[0]);
 }

@@ -110,5 +110,5 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {across_opens, across_crashes, across_threads};
-    return fixture_run("ids", tests, sizeof tests / sizeof tests[0]);
+    return fixture_run_engines("ids", tests, sizeof tests / sizeof tests[0]);
 }

@@ -189,5 +189,5 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {crashes};
-    return fixture_run("links_crash", tests, sizeof tests / sizeof tests[0]);
+    return fixture_run_engines("links_crash", tests, sizeof tests / sizeof tests[0]);
 }

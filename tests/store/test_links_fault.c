@@ -206,5 +206,5 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {failed_calls, failed_allocations};
-    return fixture_run("links_fault", tests, sizeof tests / sizeof tests[0]);
+    return fixture_run_engines("links_fault", tests, sizeof tests / sizeof tests[0]);
 }

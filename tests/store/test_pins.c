@@ -54,7 +54,10 @@ START_TEST(stay_as_they_are)
     char options[300], text[32];
     struct random random;
     struct env *env = env_memory_create(1);
-    snprintf(options, sizeof options, "%s,%s", FIXTURE_OPTIONS, sets[_i]);
+    int others = (int)(sizeof sets / sizeof sets[0]);
+    fixture_engine = &test_engines[_i < others ? 0 : _i - others + 1];
+    snprintf(options, sizeof options, "%s%s%s", fixture_engine->options, _i < others ? "," : "",
+             _i < others ? sets[_i] : "");
     plsm *db = fixture_open(env, PLSM_CREATE, options);
     random_seed(&random, 7 + (uint64_t)_i);
     memset(pins, 0, sizeof pins);
@@ -95,7 +98,8 @@ END_TEST
 START_TEST(as_get)
 {
     struct env *env = env_memory_create(1);
-    plsm *db = fixture_open(env, PLSM_CREATE, FIXTURE_OPTIONS);
+    fixture_engine = &test_engines[_i];
+    plsm *db = fixture_open(env, PLSM_CREATE, NULL);
     plsm_pin pin;
     size_t size = PLSM_INLINE_MAX + 1;
     uint8_t *large = mem_zalloc(size);
@@ -129,7 +133,8 @@ END_TEST
 START_TEST(allocate_nothing)
 {
     struct env *env = env_memory_create(1);
-    plsm *db = fixture_open(env, PLSM_CREATE, FIXTURE_OPTIONS);
+    fixture_engine = &test_engines[0];
+    plsm *db = fixture_open(env, PLSM_CREATE, NULL);
     plsm_pin pin;
     fixture_put(db, "key", "value");
     for (unsigned flushed = 0; flushed < 2; flushed++) {
@@ -160,8 +165,8 @@ int main(void)
     Suite *suite = suite_create("pins");
     TCase *tcase = tcase_create("pins");
     tcase_set_timeout(tcase, 300);
-    tcase_add_loop_test(tcase, stay_as_they_are, 0, sizeof sets / sizeof sets[0]);
-    tcase_add_test(tcase, as_get);
+    tcase_add_loop_test(tcase, stay_as_they_are, 0, (int)(sizeof sets / sizeof sets[0] + TEST_ENGINES) - 1);
+    tcase_add_loop_test(tcase, as_get, 0, (int)TEST_ENGINES);
     tcase_add_test(tcase, allocate_nothing);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

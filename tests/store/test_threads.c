@@ -15,6 +15,7 @@
 #include "base/bytes.h"
 #include "base/env_memory.h"
 #include "store/internal.h"
+#include "tests/harness/engines.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/temporary.h"
 
@@ -121,8 +122,9 @@ static void run_writer(void *arg)
             else
                 plsm_batch_put(batch, PLSM_NAMES, key, slice(NULL, 0), slice(bytes, 8 + (number * i) % (VALUE - 8)));
         }
-        plsm_status status = number % 32 == 5 ? load_group(shared->db, worker->number, slice(bytes, VALUE))
-                                              : plsm_write(shared->db, batch, number % 64 ? PLSM_NONE : PLSM_SYNC);
+        bool load = number % 32 == 5 && shared->db->engine->bulk_create;
+        plsm_status status = load ? load_group(shared->db, worker->number, slice(bytes, VALUE))
+                                  : plsm_write(shared->db, batch, number % 64 ? PLSM_NONE : PLSM_SYNC);
         if (!good(shared, status, "batch or bulk load"))
             break;
         atomic_store(&shared->acknowledged[worker->number], number);
@@ -314,6 +316,18 @@ START_TEST(test_memory)
 }
 END_TEST
 
+/* Other engines. */
+START_TEST(test_engine)
+{
+    char options[400];
+    char *directory = temporary_create(), path[4200];
+    snprintf(path, sizeof path, "%s/store", directory);
+    snprintf(options, sizeof options, "%s,background=1", test_engines[_i].options);
+    run_threads(env_posix(), path, options);
+    temporary_destroy(directory);
+}
+END_TEST
+
 /* Models come and go: each one that is made room for is retired while others are asked. */
 START_TEST(test_simulated)
 {
@@ -331,6 +345,7 @@ int main(void)
     tcase_add_test(tcase, test_posix);
     tcase_add_loop_test(tcase, test_memory, 0, 2);
     tcase_add_test(tcase, test_simulated);
+    tcase_add_loop_test(tcase, test_engine, 1, (int)TEST_ENGINES);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
