@@ -19,7 +19,7 @@ struct check {
     void (*report)(void *arg, const char *line);
     void (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
-    uint64_t done, all; /* bytes of runs */
+    uint64_t done, all; /* bytes of runs, and of the records in value logs that they point to */
     uint64_t problems;
     lsm_bulk_allow *allow; /* of a foreign run: what its entries may be; NULL: of a run of this store */
     void *allow_arg;
@@ -47,6 +47,7 @@ static void problem(struct check *c, const char *format, ...)
 /* What the entries of a run add up to, compared with its facts. */
 struct sums {
     uint64_t entries, deletions, expiring, key_bytes, value_bytes;
+    uint64_t record_bytes; /* of value logs */
     bool versions;
     struct run_values *values; /* as many as the run's facts have, for the same value logs: what its entries point to */
     bool values_strange;       /* some point elsewhere */
@@ -82,8 +83,10 @@ static plsm_status check_value(struct check *c, const struct run *run, struct su
     size_t i = 0;
     while (i < run->facts.values_count && sums->values[i].log != pointer.log)
         i++;
+    uint64_t record_bytes = value_record_size(cursor->entry.key.size, &pointer);
     if (i < run->facts.values_count)
-        sums->values[i].bytes += value_record_size(cursor->entry.key.size, &pointer);
+        sums->values[i].bytes += record_bytes;
+    sums->record_bytes += record_bytes;
     sums->values_strange |= i == run->facts.values_count;
     sums->value_bytes += pointer.size;
     c->record.size = 0;
@@ -197,6 +200,15 @@ static plsm_status check_foreign_entry(const struct check *c, const struct entry
     return c->allow(c->allow_arg, entry->key, entry->meta, entry->value);
 }
 
+/* What is to be read of a run: its file, and its records in value logs. */
+static uint64_t bytes_of(const struct run *run)
+{
+    uint64_t bytes = run->facts.file_size;
+    for (size_t i = 0; i < run->facts.values_count; i++)
+        bytes += run->facts.values[i].bytes;
+    return bytes;
+}
+
 static plsm_status check_run(struct check *c, struct run *run)
 {
     char path[4096];
@@ -235,7 +247,7 @@ static plsm_status check_run(struct check *c, struct run *run)
         last.size = 0;
         if (status == PLSM_OK)
             status = buf_append(&last, key.data, key.size);
-        c->done = done + run_unit_offset(indexes.body, cursor.unit);
+        c->done = done + run_unit_offset(indexes.body, cursor.unit) + sums.record_bytes;
         if (c->progress && sums.entries % PROGRESS_ENTRIES == 0)
             c->progress(c->arg, c->done < c->all ? c->done : c->all, c->all);
     }
@@ -252,7 +264,7 @@ static plsm_status check_run(struct check *c, struct run *run)
     cursor_close(&cursor);
     buf_free(&last);
     mem_free(sums.values);
-    c->done = done + run->facts.file_size;
+    c->done = done + bytes_of(run);
     return status;
 }
 
@@ -280,7 +292,8 @@ plsm_status lsm_check(struct lsm *db, void (*report)(void *arg, const char *line
     struct view *view = view_acquire(db);
     c.version = view->version;
     for (unsigned level = 0; level < LSM_LEVELS; level++)
-        c.all += view->version->levels[level].bytes;
+        for (size_t i = 0; i < view->version->levels[level].count; i++)
+            c.all += bytes_of(view->version->levels[level].runs[i]);
     check_parts(&c, &view->version->levels[0]);
     for (unsigned level = 0; level < LSM_LEVELS; level++)
         for (size_t i = 0; i < view->version->levels[level].count && status == PLSM_OK; i++)
