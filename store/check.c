@@ -219,8 +219,18 @@ static plsm_status each_entry(struct check *c, plsm_keyspace keyspace,
     return status;
 }
 
+static plsm_status check_notes(struct check *c)
+{
+    uint64_t damaged = 0;
+    TRY(expiry_count_damaged(c->db, c->snapshot, &damaged));
+    if (damaged)
+        problem(c, "%llu notes of values that expire are damaged", (unsigned long long)damaged);
+    return PLSM_OK;
+}
+
 static plsm_status check_large_values(struct check *c)
 {
+    TRY(check_notes(c));
     TRY(each_entry(c, PLSM_NAMES, check_name));
     if (c->links.size)
         qsort(c->links.data, c->links.size / sizeof(uint64_t), sizeof(uint64_t), compare_ids);

@@ -12,7 +12,9 @@
  *
  * It is in the batch that writes the reference, and in that of a move of the name, which has it name the new one. It is
  * not deleted when the reference goes or gets another time: a note is believed only where its name still holds its id
- * with its time, which is looked at when no write can come between, and goes when that second comes.
+ * with its time, which is looked at when no write can come between, and goes when that second comes. So it is a hint of
+ * what is to be deleted, and no answer depends on it: what is damaged about it, or about the name that it speaks of, is
+ * for plsm check to tell. The note stays then, is tried again every minute, and keeps nothing else from happening.
  *
  * Who looks: every write, sync, flush, compaction, opening and close, where the earliest note's second has come.
  * Without notes that is one comparison. Nothing is found by readers meanwhile. */
@@ -23,7 +25,12 @@
 
 #include "base/banned.h"
 
-enum { NOTE_PREFIX_SIZE = 7, NOTE_KEY_SIZE = NOTE_PREFIX_SIZE + 16, REAP_NOTES = 64 /* of one batch */ };
+enum {
+    NOTE_PREFIX_SIZE = 7,
+    NOTE_KEY_SIZE = NOTE_PREFIX_SIZE + 16,
+    REAP_NOTES = 64, /* of one batch */
+    RETRY_S = 60,
+};
 
 static const char note_prefix[NOTE_PREFIX_SIZE] = {INTERNAL_PREFIX, 'e', 'x', 'p', 'i', 'r', 'e'};
 static const plsm_slice nothing = {NULL, 0};
@@ -68,20 +75,28 @@ void expiry_expect(plsm *db, uint64_t expires_s)
 struct reaping {
     plsm *db;
     uint64_t now_s;
-    uint8_t keys[REAP_NOTES][NOTE_KEY_SIZE];
+    uint8_t keys[REAP_NOTES][NOTE_KEY_SIZE]; /* the last of a round is where the next one goes on */
     size_t count;
+    bool damaged; /* a note was passed over */
     struct batch batch;
     struct retired retired;
     struct engine_value note, value;
 };
 
-/* The entry under a name is the one that a note speaks of: it goes. */
+/* What a note holds cannot be a name. */
+static bool is_damaged(plsm_slice note)
+{
+    return note.size == 0 || note.size > PLSM_KEY_MAX;
+}
+
+/* The entry under a name is the one that a note speaks of: it goes. PLSM_CORRUPT: one of the two is damaged, or cannot
+ * be read; nothing was added to the batch. */
 static plsm_status delete_noted(struct reaping *r, const uint8_t *note)
 {
     plsm *db = r->db;
     struct store_key name;
     struct reference reference;
-    if (r->note.value.size == 0 || r->note.value.size > PLSM_KEY_MAX)
+    if (is_damaged(r->note.value))
         return fail(PLSM_CORRUPT, "the note of a value that expires is damaged; run plsm check");
     key_join(&name, PLSM_NAMES, r->note.value);
     plsm_status status = db->engine->get_any(db->tree, NULL, key_slice(&name), true, &r->value);
@@ -108,24 +123,40 @@ static plsm_status prepare(void *arg, const struct batch **batch)
         plsm_status status = r->db->engine->get(r->db->tree, NULL, key_slice(&key), false, &r->note);
         if (status == PLSM_NOT_FOUND) /* another thread was here */
             continue;
+        if (status == PLSM_OK)
+            status = delete_noted(r, r->keys[i]);
+        if (status == PLSM_CORRUPT) {
+            r->damaged = true;
+            continue;
+        }
         TRY(status);
-        TRY(delete_noted(r, r->keys[i]));
         TRY(batch_add(&r->batch, BATCH_DELETE, PLSM_INTERNAL, slice(r->keys[i], NOTE_KEY_SIZE), nothing, nothing));
     }
     *batch = &r->batch;
     return PLSM_OK;
 }
 
-/* Finds the first notes that are due; *next_s is the second of the first that is not, UINT64_MAX when there is none. */
+/* Where all notes are. */
+static void note_bounds(struct store_key *from, struct store_key *to)
+{
+    key_join(from, PLSM_INTERNAL, slice(note_prefix, NOTE_PREFIX_SIZE));
+    *to = *from;
+    to->bytes[to->size - 1]++; /* a letter: no carry */
+}
+
+/* Finds the first notes that are due, behind those of the round before; *next_s is the second of the first that is not,
+ * UINT64_MAX when there is none. */
 static plsm_status find_due(struct reaping *r, uint64_t *next_s)
 {
     const struct engine *engine = r->db->engine;
     struct engine_iterator *it = NULL;
     struct engine_entry entry;
     struct store_key from, to;
-    key_join(&from, PLSM_INTERNAL, slice(note_prefix, NOTE_PREFIX_SIZE));
-    to = from;
-    to.bytes[to.size - 1]++; /* a letter: no carry */
+    note_bounds(&from, &to);
+    if (r->count > 0) /* the first key behind it */
+        key_join(&from, PLSM_INTERNAL, slice(r->keys[r->count - 1], NOTE_KEY_SIZE));
+    if (r->count > 0)
+        from.bytes[from.size++] = 0;
     r->count = 0;
     *next_s = UINT64_MAX;
     TRY(engine->iterator_create(r->db->tree, NULL, key_slice(&from), key_slice(&to), false, &it));
@@ -169,7 +200,13 @@ static plsm_status reap(plsm *db)
     do
         status = reap_some(r, &next_s);
     while (status == PLSM_OK && r->count == REAP_NOTES);
-    expiry_expect(db, status == PLSM_OK ? next_s : before_s);
+    if (status == PLSM_CORRUPT)
+        next_s = r->now_s + RETRY_S;
+    else if (status != PLSM_OK)
+        next_s = before_s < r->now_s ? before_s : r->now_s; /* the next call */
+    else if (r->damaged && next_s > r->now_s + RETRY_S)
+        next_s = r->now_s + RETRY_S;
+    expiry_expect(db, next_s);
     batch_free(&r->batch);
     mem_free(r->retired.items);
     engine_value_free(&r->note);
@@ -189,7 +226,24 @@ void expiry_reap(plsm *db)
 
 plsm_status expiry_recover(plsm *db)
 {
-    return reap(db);
+    plsm_status status = reap(db);
+    return status == PLSM_NO_MEMORY || db->engine->is_read_only(db->tree) ? status : PLSM_OK;
+}
+
+plsm_status expiry_count_damaged(plsm *db, const struct engine_snapshot *snapshot, uint64_t *out)
+{
+    const struct engine *engine = db->engine;
+    struct engine_iterator *it = NULL;
+    struct engine_entry entry;
+    struct store_key from, to;
+    note_bounds(&from, &to);
+    *out = 0;
+    TRY(engine->iterator_create(db->tree, snapshot, key_slice(&from), key_slice(&to), false, &it));
+    for (bool more = engine->iterator_first(it, &entry); more; more = engine->iterator_next(it, &entry))
+        *out += entry.key.size != 1 + NOTE_KEY_SIZE || is_damaged(entry.value);
+    plsm_status status = engine->iterator_status(it);
+    engine->iterator_destroy(it);
+    return status;
 }
 
 /* --- what the store says ---------------------------------------------------------------------------------------- */

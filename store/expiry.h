@@ -15,8 +15,11 @@ void expiry_expect(plsm *db, uint64_t expires_s);
 /* Deletes the large values whose time has come, if there are any. What fails is left to the next call. Outside of all
  * writes. */
 void expiry_reap(plsm *db);
-/* Learns at a writable opening what there will be to do, and does what is due. */
+/* Learns at a writable opening what there will be to do, and does what is due. What cannot be done now is tried again;
+ * it is an error only of a store that turned read-only by it, or PLSM_NO_MEMORY. */
 plsm_status expiry_recover(plsm *db);
+/* How many notes are damaged, in a snapshot. */
+plsm_status expiry_count_damaged(plsm *db, const struct engine_snapshot *snapshot, uint64_t *out);
 
 /* A batch with the same changes as `batch`, where puts of names that do not say when they expire get the store's time;
  * to be freed. PLSM_NO_MEMORY. */

@@ -405,6 +405,50 @@ START_TEST(large_replaced)
 }
 END_TEST
 
+/* Writes a note, or deletes it, as no store does it. */
+static void write_note(enum batch_kind kind, uint64_t expires_s, uint64_t id, plsm_slice name)
+{
+    uint8_t key[7 + 16] = {INTERNAL_PREFIX, 'e', 'x', 'p', 'i', 'r', 'e'};
+    struct batch batch = {0};
+    put_be64(key + 7, expires_s);
+    put_be64(key + 15, id);
+    assert_ok(batch_add(&batch, kind, PLSM_INTERNAL, slice(key, sizeof key), slice(NULL, 0), name));
+    assert_ok(db->engine->write(db->tree, &batch, NULL, NULL, false));
+    batch_free(&batch);
+}
+
+static void note_line(void *arg, const char *line)
+{
+    *(bool *)arg |= strcmp(line, "200 notes of values that expire are damaged") == 0;
+}
+
+/* Notes that are damaged, more of them than one batch of deletions takes: the store opens, what other notes speak of
+ * goes, and the check tells. */
+START_TEST(damaged_notes)
+{
+    enum { DAMAGED = 200 };
+    bool told = false;
+    start(sets[_i]);
+    for (unsigned i = 0; i < DAMAGED; i++)
+        write_note(BATCH_PUT, NOW + 5, 1000 + i, slice(NULL, 0));
+    put_large("large", NOW + 10);
+    compact();
+    env_memory_set_wall_s(env, NOW + 10);
+    reopen();
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 0);
+    ck_assert_uint_eq(atomic_load(&db->next_expiry_s), NOW + 70); /* and are tried again then */
+    assert_status(plsm_check(db, note_line, NULL, &told), PLSM_CORRUPT);
+    ck_assert(told);
+    put_large("larger", NOW + 20);
+    env_memory_set_wall_s(env, NOW + 20);
+    fixture_put(db, "any", "1");
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 0);
+    for (unsigned i = 0; i < DAMAGED; i++)
+        write_note(BATCH_DELETE, NOW + 5, 1000 + i, slice(NULL, 0));
+    stop();
+}
+END_TEST
+
 /* A value that several names share lives for ever, whatever it was before. */
 START_TEST(shared_values)
 {
@@ -572,6 +616,7 @@ int main(void)
                                   option_ttl,
                                   large_values,
                                   large_replaced,
+                                  damaged_notes,
                                   shared_values,
                                   large_edited,
                                   large_many,
