@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "fs/control_private.h"
+#include "store/changes.h"
 #include "base/banned.h"
 
 struct control_batch {
@@ -45,18 +46,7 @@ static plsm_status add_change(void *arg, const struct change *change)
 {
     struct control_batch *batch = arg;
     batch->changes++;
-    switch (change->kind) {
-    case CHANGE_PUT:
-        return plsm_batch_put(batch->batch, PLSM_NAMES, change->key, slice(NULL, 0), change->value);
-    case CHANGE_DELETE:
-        return plsm_batch_delete(batch->batch, PLSM_NAMES, change->key);
-    case CHANGE_DELETE_RANGE:
-        return plsm_batch_delete_range(batch->batch, PLSM_NAMES, change->key, change->value);
-    case CHANGE_IF_ABSENT:
-        return plsm_batch_if_absent(batch->batch, PLSM_NAMES, change->key);
-    default:
-        return plsm_batch_if_equal(batch->batch, PLSM_NAMES, change->key, change->value);
-    }
+    return changes_add(batch->batch, change);
 }
 
 /* A condition that does not hold is no fault of the mount, as it would be elsewhere. */

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/wire.h"
 #include "fs/commit.h"
+#include "store/changes.h"
 #include "base/banned.h"
 
 enum { CONNECTIONS_MAX = 16 };
@@ -46,24 +47,6 @@ struct server {
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
-/* Only while a connection has it: what it changed is told to the kernel before the answer. */
-static plsm_status add_change(struct connection *connection, const struct change *change)
-{
-    plsm_batch *batch = connection->batch;
-    switch (change->kind) {
-    case CHANGE_PUT:
-        return plsm_batch_put(batch, PLSM_NAMES, change->key, slice(NULL, 0), change->value);
-    case CHANGE_DELETE:
-        return plsm_batch_delete(batch, PLSM_NAMES, change->key);
-    case CHANGE_DELETE_RANGE:
-        return plsm_batch_delete_range(batch, PLSM_NAMES, change->key, change->value);
-    case CHANGE_IF_ABSENT:
-        return plsm_batch_if_absent(batch, PLSM_NAMES, change->key);
-    default:
-        return plsm_batch_if_equal(batch, PLSM_NAMES, change->key, change->value);
-    }
-}
-
 static plsm_status take_changes(struct connection *connection, plsm_slice body)
 {
     struct change change;
@@ -73,7 +56,7 @@ static plsm_status take_changes(struct connection *connection, plsm_slice body)
         return fail(connection->failed, "%s", connection->failure);
     plsm_status status = PLSM_OK;
     while (status == PLSM_OK && wire_change_next(&body, &change))
-        status = add_change(connection, &change);
+        status = changes_add(connection->batch, &change);
     if (status == PLSM_OK && body.size > 0)
         status = fail(PLSM_CORRUPT, "what came over the socket of the store is no change");
     if (status == PLSM_OK)

@@ -1,6 +1,7 @@
 #include "tools/target.h"
 
 #include "base/error.h"
+#include "store/changes.h"
 #include "base/banned.h"
 
 enum tool_exit target_open(const struct tool *tool, const char *path, plsm_open_flags flags, struct target *out)
@@ -27,26 +28,10 @@ enum tool_exit target_close(const struct tool *tool, struct target *target, enum
     return so_far;
 }
 
-static plsm_status add_change(plsm_batch *batch, const struct change *change)
-{
-    switch (change->kind) {
-    case CHANGE_PUT:
-        return plsm_batch_put(batch, PLSM_NAMES, change->key, (plsm_slice){0}, change->value);
-    case CHANGE_DELETE:
-        return plsm_batch_delete(batch, PLSM_NAMES, change->key);
-    case CHANGE_DELETE_RANGE:
-        return plsm_batch_delete_range(batch, PLSM_NAMES, change->key, change->value);
-    case CHANGE_IF_ABSENT:
-        return plsm_batch_if_absent(batch, PLSM_NAMES, change->key);
-    default:
-        return plsm_batch_if_equal(batch, PLSM_NAMES, change->key, change->value);
-    }
-}
-
 plsm_status target_change(struct target *target, enum change_kind kind, plsm_slice key, plsm_slice value)
 {
     struct change change = {kind, key, value};
-    TRY(target->remote ? remote_change(target->remote, &change) : add_change(target->batch, &change));
+    TRY(target->remote ? remote_change(target->remote, &change) : changes_add(target->batch, &change));
     target->count++;
     target->bytes += key.size + value.size;
     return PLSM_OK;
