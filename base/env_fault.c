@@ -50,6 +50,7 @@ static bool applies(enum env_fault fault, enum env_call call, bool writes, size_
 {
     switch (fault) {
     case ENV_FAULT_NO_SPACE:
+    case ENV_FAULT_QUOTA:
         return (call == ENV_CALL_OPEN && writes) || call == ENV_CALL_APPEND || call == ENV_CALL_RENAME ||
                call == ENV_CALL_MAKE_DIR;
     case ENV_FAULT_SHORT: /* of one byte nothing can be left away: 0 would mean the end */
@@ -68,7 +69,8 @@ static size_t part_of(const struct fault_env *env, bool first, size_t size)
     switch (env->fault) {
     case ENV_FAULT_SHORT:
         return 1 + (size_t)(any % (size - 1));
-    case ENV_FAULT_NO_SPACE: /* the append that fills the disk; behind it there is no room for anything */
+    case ENV_FAULT_NO_SPACE:
+    case ENV_FAULT_QUOTA: /* the append that fills the disk; behind it there is no room for anything */
         return first ? (size_t)(any % size) : 0;
     default:
         return number % 2 ? 0 : (size_t)(any % size);
@@ -103,7 +105,8 @@ static struct verdict judge(struct env *base, enum env_call call, bool writes, s
 
 static plsm_status injected(struct verdict verdict, const char *path, const char *what)
 {
-    return fail_errno(verdict.fault == ENV_FAULT_NO_SPACE ? ENOSPC : EIO, path, what);
+    static const int errors[] = {[ENV_FAULT_IO] = EIO, [ENV_FAULT_NO_SPACE] = ENOSPC, [ENV_FAULT_QUOTA] = EDQUOT};
+    return fail_errno(errors[verdict.fault], path, what);
 }
 
 /* --- files --- */

@@ -22,6 +22,7 @@ enum env_call { /* the kinds of calls that can be made to fail */
 enum env_fault {
     ENV_FAULT_IO,       /* EIO, and the call was not done; an append leaves none or a part of its bytes, by turns */
     ENV_FAULT_NO_SPACE, /* ENOSPC; an append writes a part first; only on open for append, append, rename, make_dir */
+    ENV_FAULT_QUOTA,    /* EDQUOT, otherwise the same */
     ENV_FAULT_SHORT,    /* a short read or append, no error: callers must loop */
 };
 

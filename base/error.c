@@ -30,6 +30,7 @@ static const char *const status_names[] = {
     [PLSM_NO_STORE] = "no store",
     [PLSM_PERMISSION] = "permission denied",
     [PLSM_UNSUPPORTED] = "unsupported",
+    [PLSM_QUOTA] = "quota used up",
 };
 _Static_assert(sizeof status_names / sizeof status_names[0] == PLSM_STATUS_COUNT, "every status has a name");
 
@@ -59,8 +60,9 @@ static plsm_status status_of_errno(int error)
 {
     switch (error) {
     case ENOSPC:
-    case EDQUOT:
         return PLSM_NO_SPACE;
+    case EDQUOT:
+        return PLSM_QUOTA;
     case EACCES:
     case EPERM:
         return PLSM_PERMISSION;

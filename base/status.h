@@ -17,7 +17,7 @@ typedef enum plsm_status {
     PLSM_INVALID,     /* an argument or an option is not allowed: empty key, unknown option, wrong combination */
     PLSM_TOO_LARGE,   /* a key, value, meta or batch is above its limit */
     PLSM_NO_MEMORY,   /* an allocation failed; nothing was changed */
-    PLSM_NO_SPACE,    /* the file system has no room or the quota is used up; the old value is intact */
+    PLSM_NO_SPACE,    /* the file system has no room; the old value is intact */
     PLSM_IO,          /* the operating system reported an I/O error */
     PLSM_CORRUPT,     /* a checksum or a structure on disk is wrong */
     PLSM_VERSION,     /* a file has a format version that this program does not know */
@@ -28,6 +28,7 @@ typedef enum plsm_status {
     PLSM_NO_STORE,    /* the directory does not exist or holds no store */
     PLSM_PERMISSION,  /* the operating system refused access */
     PLSM_UNSUPPORTED, /* this engine or this system cannot do it */
+    PLSM_QUOTA,       /* as PLSM_NO_SPACE, and wherever that is named: the quota on the file system is used up */
     PLSM_STATUS_COUNT /* not a status: how many there are */
 } plsm_status;
 

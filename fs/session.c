@@ -44,6 +44,7 @@ static const int errnos[PLSM_STATUS_COUNT] = {
     [PLSM_NO_STORE] = EIO,
     [PLSM_PERMISSION] = EIO, /* of the daemon in its own files: no matter of the caller's */
     [PLSM_UNSUPPORTED] = EOPNOTSUPP,
+    [PLSM_QUOTA] = EDQUOT,
 };
 
 /* Counts, remembers and logs the failure that plsm_message tells. */

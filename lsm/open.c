@@ -72,7 +72,7 @@ void db_break(struct lsm *db, plsm_status status)
 
 void db_background_failed(struct lsm *db, plsm_status status)
 {
-    if (status != PLSM_NO_SPACE && status != PLSM_NO_MEMORY) {
+    if (status != PLSM_NO_SPACE && status != PLSM_QUOTA && status != PLSM_NO_MEMORY) {
         db_break(db, status);
         return;
     }

@@ -315,7 +315,7 @@ START_TEST(messages_are_kept)
     static const struct {
         int error;
         plsm_status status;
-    } rows[] = {{ENOSPC, PLSM_NO_SPACE},  {EDQUOT, PLSM_NO_SPACE},  {EACCES, PLSM_PERMISSION},
+    } rows[] = {{ENOSPC, PLSM_NO_SPACE},  {EDQUOT, PLSM_QUOTA},     {EACCES, PLSM_PERMISSION},
                 {EPERM, PLSM_PERMISSION}, {ENOMEM, PLSM_NO_MEMORY}, {ENOENT, PLSM_NOT_FOUND},
                 {EROFS, PLSM_READ_ONLY},  {EIO, PLSM_IO},           {EISDIR, PLSM_IO}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

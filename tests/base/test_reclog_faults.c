@@ -74,31 +74,30 @@ END_TEST
 
 START_TEST(append_fails_and_goes_on)
 {
-    static const enum env_fault faults[] = {ENV_FAULT_IO, ENV_FAULT_NO_SPACE, ENV_FAULT_SHORT};
+    static const enum env_fault faults[] = {ENV_FAULT_IO, ENV_FAULT_NO_SPACE, ENV_FAULT_QUOTA, ENV_FAULT_SHORT};
+    static const plsm_status statuses[] = {PLSM_IO, PLSM_NO_SPACE, PLSM_QUOTA, PLSM_OK};
     struct env *memory = env_memory_create(1), *env = env_fault_create(memory);
     struct reclog_plan plan = {0};
     struct reclog_writer *w = (_i ? reclog_plan_create_mapped : reclog_plan_create)(env, RECLOG_PLAN_PATH);
     unsigned failures = 0;
     for (size_t i = 0; i < 60; i++) {
-        enum env_fault fault = faults[i % 3];
+        enum env_fault fault = faults[i % 4];
         env_fault_arm(env, ENV_CALL_APPEND, 1, fault, false);
         plsm_status status = reclog_plan_add(w, &plan, 100 + i);
         ck_assert(env_fault_fired(env));
         env_fault_disarm(env);
-        if (fault == ENV_FAULT_SHORT) {
-            ck_assert_int_eq(status, PLSM_OK);
-        } else {
-            ck_assert_int_eq(status, fault == ENV_FAULT_IO ? PLSM_IO : PLSM_NO_SPACE);
+        ck_assert_int_eq(status, statuses[i % 4]);
+        if (fault != ENV_FAULT_SHORT) {
             ck_assert_ptr_nonnull(strstr(plsm_message(), RECLOG_PLAN_PATH));
             failures++;
         }
         ck_assert(!reclog_broken(w));
         reclog_plan_check(env, &plan, plan.count, false, false);
     }
-    ck_assert_uint_eq(failures, 40);
+    ck_assert_uint_eq(failures, 45);
     ck_assert_int_eq(reclog_sync(w), PLSM_OK);
     ck_assert_int_eq(reclog_close_clean(w), PLSM_OK);
-    reclog_plan_check(env, &plan, 20, false, true);
+    reclog_plan_check(env, &plan, plan.count, false, true);
     env_fault_destroy(env);
     env_memory_destroy(memory);
 }

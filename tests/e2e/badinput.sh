@@ -274,12 +274,12 @@ END
     seq 30000 >"$DIR/large"
     echo EDQUOT >"$WORK/fault"
     # in the middle of a rename of a directory, of a copy, of a change: all or nothing
-    says 'No space left' mv "$DIR/d" "$DIR/e"
+    says 'Disk quota exceeded' mv "$DIR/d" "$DIR/e"
     is "$(ls "$DIR") $(ls "$DIR/d" | wc -l)" $'d\nlarge 2001' "a rename of a directory is all or nothing"
-    says 'No space left' mv "$DIR/d/file" "$DIR/large"
-    says 'No space left' cp "$DIR/large" "$DIR/copy"
-    says 'No space left' dd if="$WORK/fault.c" of="$DIR/d/file" status=none
-    says 'No space left' mkdir "$DIR/new"
+    says 'Disk quota exceeded' mv "$DIR/d/file" "$DIR/large"
+    says 'Disk quota exceeded' cp "$DIR/large" "$DIR/copy"
+    says 'Disk quota exceeded' dd if="$WORK/fault.c" of="$DIR/d/file" status=none
+    says 'Disk quota exceeded' mkdir "$DIR/new"
     is "$(cat "$DIR/d/file") $(tail -n 1 "$DIR/large")" 'kept 30000'
     rm "$WORK/fault"
     ok mv "$DIR/d" "$DIR/e"

@@ -14,6 +14,7 @@ START_TEST(test_errnos)
     ck_assert_int_eq(fs_errno_of_change(&fs, PLSM_OK), 0);
     ck_assert_int_eq(fs_errno(&fs, PLSM_NO_SPACE), ENOSPC);
     ck_assert_int_eq(fs_errno_of_change(&fs, PLSM_NO_SPACE), ENOSPC);
+    ck_assert_int_eq(fs_errno(&fs, fail_errno(EDQUOT, "/s/log", "append")), EDQUOT);
     ck_assert_int_eq(fs_errno(&fs, fail(PLSM_NOT_FOUND, "no such key")), ENOENT);
     ck_assert_uint_eq(fs.errors, 0);
     ck_assert_int_eq(fs_errno_of_change(&fs, fail(PLSM_NOT_FOUND, "the entry is\ngone")), EIO);

@@ -23,7 +23,8 @@ static bool fails(struct replay *replay, const char *format, ...)
 static bool forgiven(struct replay *replay, plsm_status status, const char *what)
 {
     if (replay->tolerant &&
-        (status == PLSM_IO || status == PLSM_NO_SPACE || status == PLSM_NO_MEMORY || status == PLSM_READ_ONLY)) {
+        (status == PLSM_IO || status == PLSM_NO_SPACE || status == PLSM_QUOTA || status == PLSM_NO_MEMORY ||
+         status == PLSM_READ_ONLY)) {
         replay->errors++;
         return true;
     }

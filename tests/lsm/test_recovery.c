@@ -126,13 +126,15 @@ END_TEST
 /* An append fails halfway and is cut off again; the next log is synced; power loss may bring the half record back. */
 START_TEST(cut_back_append)
 {
+    const enum env_fault full = _i == 1 ? ENV_FAULT_QUOTA : ENV_FAULT_NO_SPACE;
+    const plsm_status status = _i == 1 ? PLSM_QUOTA : PLSM_NO_SPACE;
     struct lsm *db = open_tree(faults, false);
     for (unsigned i = 0; i < 3; i++)
         ck_assert_int_eq(put(db, i, true, 10), PLSM_OK);
-    env_fault_arm(faults, ENV_CALL_APPEND, 1, ENV_FAULT_NO_SPACE, false);
-    ck_assert_int_eq(put(db, 50, false, 3000), PLSM_NO_SPACE);
-    env_fault_arm(faults, ENV_CALL_OPEN, 2, ENV_FAULT_NO_SPACE, true);
-    ck_assert_int_eq(lsm_flush(db), PLSM_NO_SPACE); /* has started a new log */
+    env_fault_arm(faults, ENV_CALL_APPEND, 1, full, false);
+    ck_assert_int_eq(put(db, 50, false, 3000), status);
+    env_fault_arm(faults, ENV_CALL_OPEN, 2, full, true);
+    ck_assert_int_eq(lsm_flush(db), status); /* has started a new log */
     for (unsigned i = 0; i <= (unsigned)_i; i++)
         ck_assert_int_eq(put(db, 10 + i, true, 10), PLSM_OK);
     check_power_loss(3, 1 + (unsigned)_i);
