@@ -22,6 +22,7 @@
 #include "lsm/cursor.h"
 #include "lsm/ingest.h"
 #include "lsm/output.h"
+#include "lsm/write_group.h"
 #include "base/banned.h"
 
 /* --- policy ------------------------------------------------------------------------------------------------------- */
@@ -184,12 +185,14 @@ static plsm_status check_order(const struct lsm_bulk *bulk, plsm_slice key)
                 (const char *)key.data + 1);
 }
 
-plsm_status lsm_bulk_put(struct lsm_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value, uint64_t expires_s)
+plsm_status lsm_bulk_put(struct lsm_bulk *bulk, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value,
+                         uint64_t expires_s)
 {
     TRY(usable(bulk));
+    INVARIANT(kind == BATCH_PUT || kind == BATCH_REFERENCE);
     INVARIANT(key.size >= 1 && key.size <= LSM_KEY_MAX && meta.size <= LSM_META_MAX && value.size <= LSM_VALUE_MAX);
     TRY(check_order(bulk, key));
-    struct entry entry = {.key = key, .meta = meta, .value = value, .expires_s = expires_s, .kind = BATCH_PUT};
+    struct entry entry = {.key = key, .meta = meta, .value = value, .expires_s = expires_s, .kind = kind};
     plsm_status status = add(bulk, &entry);
     bulk->broken = status != PLSM_OK;
     return status;
@@ -292,23 +295,17 @@ static plsm_status flush_down_to(struct lsm *db, unsigned left)
 static plsm_status write_also(struct lsm_bulk *bulk, const struct batch *also, uint64_t seq)
 {
     struct lsm *db = bulk->db;
-    const uint8_t *at = also->bytes.data, *end = at + also->bytes.size;
-    struct batch_change change;
+    struct write_group group;
     struct memtable *table = db_memtable_create(db);
     if (!table)
         return fail(PLSM_NO_MEMORY, "no memory for a memtable");
-    plsm_status status = memtable_reserve(table, also->count, also->bytes.size);
-    while (status == PLSM_OK && batch_next(&at, end, &change)) {
-        struct entry entry = {.key = change.key,
-                              .meta = change.meta,
-                              .value = change.value,
-                              .seq = seq,
-                              .expires_s = change.expires_s,
-                              .kind = change.kind};
-        memtable_add(table, &entry);
-    }
-    if (status == PLSM_OK)
+    write_group_begin(&group, table, seq);
+    plsm_status status = memtable_reserve_ranges(table, also->count, also->bytes.size, also->ranges);
+    if (status == PLSM_OK) {
+        write_group_add(&group, buf_slice(&also->bytes));
+        write_group_end(&group);
         status = flush_table(db, table, &bulk->edit);
+    }
     memtable_unref(table);
     return status;
 }
@@ -336,10 +333,16 @@ static plsm_status bring_in(void *arg, struct lsm *db, const struct batch **batc
     struct finishing *f = arg;
     struct lsm_bulk *bulk = f->bulk;
     const struct batch *also = NULL;
-    size_t count = bulk->edit.added_count;
+    size_t synced = bulk->edit.added_count;
     *batch = NULL;
     if (f->prepare)
         TRY(f->prepare(f->arg, &also));
+    TRY(cut(bulk));
+    size_t count = bulk->edit.added_count;
+    if (count == 0 && (!also || also->count == 0))
+        return PLSM_OK;
+    if (count > synced)
+        TRY(sync_names(db));
     TRY(leader_sync_logs(db));
     TRY(flush_down_to(db, FROZEN_MAX - 1));
     TRY(leader_rotate(db));
@@ -362,14 +365,16 @@ plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, vo
     bool worked = false;
     TRY(usable(bulk));
     TRY(cut(bulk));
-    if (bulk->edit.added_count == 0)
+    if (bulk->edit.added_count == 0 && !prepare)
         return PLSM_OK;
-    bulk->broken = true; /* unless it goes well */
-    TRY(sync_names(db));
-    TRY(lsm_flush(db)); /* most of it here, where writers need not wait */
     struct finishing finishing = {bulk, prepare, arg};
-    TRY(lsm_write(db, NULL, bring_in, &finishing, false));
-    bulk->broken = false;
+    plsm_status status = sync_names(db);
+    if (status == PLSM_OK) /* most of it here, where writers need not wait */
+        status = lsm_flush(db);
+    if (status == PLSM_OK)
+        status = lsm_write(db, NULL, bring_in, &finishing, false);
+    bulk->broken = status != PLSM_OK;
+    TRY(status);
     counter_add(&db->counters, COUNT_USER_BYTES, bulk->user_bytes);
     counter_add(&db->counters, COUNT_BULK_BYTES, bulk->bytes);
     counter_add(&db->counters, COUNT_BULK_LOADS, 1);

@@ -59,7 +59,7 @@ static plsm_status put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, 
     TRY(key_check_public(keyspace, key));
     TRY(batch_check_entry(meta, value));
     key_join(&whole, keyspace, key);
-    return bulk->db->engine->bulk_put(bulk->tree, key_slice(&whole), meta, value, expires_s);
+    return bulk->db->engine->bulk_put(bulk->tree, BATCH_PUT, key_slice(&whole), meta, value, expires_s);
 }
 
 plsm_status plsm_bulk_put(plsm_bulk *bulk, plsm_keyspace keyspace, plsm_slice key, plsm_slice meta, plsm_slice value)

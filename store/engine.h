@@ -96,8 +96,8 @@ struct engine {
 
     /* Bulk loads: see lsm_bulk_* in lsm/lsm.h. NULL: this engine has none. Limits and keyspaces are checked. */
     plsm_status (*bulk_create)(void *tree, struct engine_bulk **out);
-    plsm_status (*bulk_put)(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value,
-                            uint64_t expires_s);
+    plsm_status (*bulk_put)(struct engine_bulk *bulk, enum batch_kind kind, plsm_slice key, plsm_slice meta,
+                            plsm_slice value, uint64_t expires_s);
     plsm_status (*bulk_add_file)(struct engine_bulk *bulk, const char *path,
                                  plsm_status (*allow)(void *arg, plsm_slice key, plsm_slice meta, plsm_slice value),
                                  void *arg);

@@ -205,10 +205,10 @@ static plsm_status tree_bulk_create(void *tree, struct engine_bulk **out)
     return status;
 }
 
-static plsm_status tree_bulk_put(struct engine_bulk *bulk, plsm_slice key, plsm_slice meta, plsm_slice value,
-                                 uint64_t expires_s)
+static plsm_status tree_bulk_put(struct engine_bulk *bulk, enum batch_kind kind, plsm_slice key, plsm_slice meta,
+                                 plsm_slice value, uint64_t expires_s)
 {
-    return lsm_bulk_put(own_bulk(bulk), key, meta, value, expires_s);
+    return lsm_bulk_put(own_bulk(bulk), kind, key, meta, value, expires_s);
 }
 
 static plsm_status

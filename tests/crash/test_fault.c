@@ -41,20 +41,35 @@ static const char *const trouble_names[TROUBLES] = {
 
 /* Much happens in few operations: values near the buffer's size, so that many puts flush and compact. */
 static const struct workload_profile profile = {
-    .weight = {[OP_PUT] = 60,           [OP_DELETE] = 12,
-               [OP_DELETE_RANGE] = 4,   [OP_BATCH_PUT] = 40,
-               [OP_BATCH_DELETE] = 10,  [OP_BATCH_DELETE_RANGE] = 4,
-               [OP_BATCH_MOVE] = 4,     [OP_BATCH_SET_META] = 4,
-               [OP_BATCH_LINK] = 6,     [OP_BATCH_WRITE] = 14,
-               [OP_BULK] = 3,           [OP_SYNC] = 3,
-               [OP_FLUSH] = 3,          [OP_COMPACT] = 3,
-               [OP_REOPEN] = 3,         [OP_GET] = 20,
-               [OP_READ] = 4,           [OP_HAS_PREFIX] = 4,
-               [OP_SNAPSHOT_OPEN] = 3,  [OP_SNAPSHOT_CLOSE] = 2,
-               [OP_ITERATOR_OPEN] = 5,  [OP_ITERATOR_FIRST] = 4,
-               [OP_ITERATOR_LAST] = 4,  [OP_ITERATOR_SEEK] = 4,
-               [OP_ITERATOR_NEXT] = 10, [OP_ITERATOR_PREVIOUS] = 10,
-               [OP_SCAN] = 1,           [OP_ADVANCE] = 5},
+    .weight = {[OP_PUT] = 60,
+               [OP_DELETE] = 12,
+               [OP_DELETE_RANGE] = 4,
+               [OP_BATCH_PUT] = 40,
+               [OP_BATCH_DELETE] = 10,
+               [OP_BATCH_DELETE_RANGE] = 4,
+               [OP_BATCH_MOVE] = 4,
+               [OP_BATCH_SET_META] = 4,
+               [OP_BATCH_LINK] = 6,
+               [OP_BATCH_WRITE] = 14,
+               [OP_BULK] = 3,
+               [OP_MOVE_PREFIX] = 3,
+               [OP_SYNC] = 3,
+               [OP_FLUSH] = 3,
+               [OP_COMPACT] = 3,
+               [OP_REOPEN] = 3,
+               [OP_GET] = 20,
+               [OP_READ] = 4,
+               [OP_HAS_PREFIX] = 4,
+               [OP_SNAPSHOT_OPEN] = 3,
+               [OP_SNAPSHOT_CLOSE] = 2,
+               [OP_ITERATOR_OPEN] = 5,
+               [OP_ITERATOR_FIRST] = 4,
+               [OP_ITERATOR_LAST] = 4,
+               [OP_ITERATOR_SEEK] = 4,
+               [OP_ITERATOR_NEXT] = 10,
+               [OP_ITERATOR_PREVIOUS] = 10,
+               [OP_SCAN] = 1,
+               [OP_ADVANCE] = 5},
     .keys = 120,
     .sync_percent = 15,
     .life_percent = 30,
@@ -111,7 +126,8 @@ static bool do_step(struct state *state, size_t step)
     const struct op *op = &state->ops[step - 1];
     uint64_t writes = model_now(state->model), errors = state->replay.errors;
     bool passed = replay_step(&state->replay, op);
-    bool durable = op->kind == OP_BULK || (op->sync && (op->kind <= OP_DELETE_RANGE || op->kind == OP_BATCH_WRITE));
+    bool durable = op->kind == OP_BULK || op->kind == OP_MOVE_PREFIX ||
+                   (op->sync && (op->kind <= OP_DELETE_RANGE || op->kind == OP_BATCH_WRITE));
     bool wrote = model_now(state->model) > writes && durable;
     bool clean = state->replay.errors == errors && state->replay.db;
     if (clean && (wrote || op->kind == OP_SYNC || op->kind == OP_REOPEN))

@@ -213,6 +213,26 @@ static plsm_status plan_link(const struct model *model, const struct op *op, str
     return PLSM_OK;
 }
 
+/* Old names go also where they are not there, as those of a range. */
+static void plan_prefix(const struct model *model, uint64_t clock_s, const struct op *op, struct change *changes,
+                        size_t *count)
+{
+    unsigned to = 0;
+    for (unsigned key = 0; key < WORKLOAD_KEYS; key++) {
+        struct content now = planned(model, key, changes, *count);
+        if (!workload_moved(op, key, &to))
+            continue;
+        plan_change(changes, count, key, absent);
+        if (now.present)
+            plan_change(changes, count, to, now);
+    }
+    struct op put = *op;
+    put.kind = OP_PUT;
+    put.key = op->other;
+    if (workload_moves_with(op))
+        plan_change(changes, count, put.key, content_of(model, clock_s, &put));
+}
+
 plsm_status model_plan(const struct model *model, const struct op *ops, size_t count, struct change *changes,
                        size_t *change_count)
 {
@@ -247,6 +267,9 @@ plsm_status model_plan_at(const struct model *model, uint64_t clock_s, const str
                 return PLSM_CONFLICT;
             plan_change(changes, change_count, op->key, absent);
             plan_change(changes, change_count, op->other, now);
+            break;
+        case OP_MOVE_PREFIX:
+            plan_prefix(model, clock_s, op, changes, change_count);
             break;
         case OP_BATCH_SET_META:
             if (!now.present)

@@ -22,9 +22,8 @@ static bool fails(struct replay *replay, const char *format, ...)
 /* An error where none was expected: forgiven while faults are about, unless no fault explains it. */
 static bool forgiven(struct replay *replay, plsm_status status, const char *what)
 {
-    if (replay->tolerant &&
-        (status == PLSM_IO || status == PLSM_NO_SPACE || status == PLSM_QUOTA || status == PLSM_NO_MEMORY ||
-         status == PLSM_READ_ONLY)) {
+    if (replay->tolerant && (status == PLSM_IO || status == PLSM_NO_SPACE || status == PLSM_QUOTA ||
+                             status == PLSM_NO_MEMORY || status == PLSM_READ_ONLY)) {
         replay->errors++;
         return true;
     }
@@ -301,7 +300,8 @@ static bool step_write(struct replay *replay, const struct op *ops, size_t count
     plsm_status expected = model_plan(replay->model, ops, count, changes, &change_count);
     plsm_status status =
         single ? write_single(replay, ops) : write_batch(replay, ops, count, sync ? PLSM_SYNC : PLSM_NONE);
-    bool refused = status == PLSM_EXISTS || status == PLSM_CONFLICT;
+    bool refused = status == PLSM_EXISTS || status == PLSM_CONFLICT ||
+                   (status == PLSM_TOO_LARGE && status == expected);
     if (expected != PLSM_OK)
         return refused || (status == PLSM_OK ? fails(replay, "write: ok where a condition did not hold")
                                              : forgiven(replay, status, "write"));
@@ -335,6 +335,39 @@ static bool finish_bulk(struct replay *replay)
         return true;
     }
     return forgiven(replay, status, "bulk_finish") && failed_write(replay, changes, change_count, true);
+}
+
+static plsm_status move_prefix(struct replay *replay, const struct op *op)
+{
+    plsm_slice from, to;
+    struct op put = *op;
+    plsm_batch *with = workload_moves_with(op) ? plsm_batch_create() : NULL;
+    plsm_status status = PLSM_OK;
+    workload_prefixes(op, &from, &to);
+    put.kind = OP_PUT;
+    put.key = op->other;
+    if (with)
+        status = add_to_batch(replay, with, &put);
+    if (status == PLSM_OK)
+        status = plsm_move_prefix(replay->db, from, to, with, NULL, NULL);
+    plsm_batch_destroy(with);
+    return status;
+}
+
+static bool step_move_prefix(struct replay *replay, const struct op *op)
+{
+    struct change changes[MODEL_CHANGES];
+    size_t change_count;
+    if (model_plan(replay->model, op, 1, changes, &change_count) != PLSM_OK)
+        return fails(replay, "a move of a prefix has conditions");
+    plsm_status status = move_prefix(replay, op);
+    if (status == PLSM_UNSUPPORTED)
+        return true;
+    if (status == PLSM_OK) {
+        model_apply(replay->model, changes, change_count);
+        return true;
+    }
+    return forgiven(replay, status, "move_prefix") && failed_write(replay, changes, change_count, true);
 }
 
 static bool step_bulk(struct replay *replay, const struct op *op)
@@ -596,6 +629,8 @@ bool replay_step(struct replay *replay, const struct op *op)
     }
     case OP_BULK:
         return step_bulk(replay, op);
+    case OP_MOVE_PREFIX:
+        return step_move_prefix(replay, op);
     case OP_SYNC:
         status = plsm_sync(replay->db);
         return status == PLSM_OK || forgiven(replay, status, "sync");

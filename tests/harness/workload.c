@@ -20,6 +20,7 @@ static const char *const kind_names[OP_COUNT] = {
     "if_equal",
     "batch_write",
     "bulk",
+    "move_prefix",
     "sync",
     "flush",
     "compact",
@@ -55,6 +56,7 @@ const struct workload_profile workload_everything = {
                [OP_BATCH_IF_EQUAL] = 4,
                [OP_BATCH_WRITE] = 40,
                [OP_BULK] = 8,
+               [OP_MOVE_PREFIX] = 8,
                [OP_SYNC] = 6,
                [OP_FLUSH] = 8,
                [OP_COMPACT] = 6,
@@ -93,6 +95,7 @@ const struct workload_profile workload_writes = {
                [OP_BATCH_LINK] = 8,
                [OP_BATCH_WRITE] = 60,
                [OP_BULK] = 14,
+               [OP_MOVE_PREFIX] = 4,
                [OP_SYNC] = 10,
                [OP_FLUSH] = 8,
                [OP_COMPACT] = 8,
@@ -287,6 +290,35 @@ void workload_range(const struct op *op, uint8_t *buffers, plsm_slice *from, pls
         *to = to->size ? *to : slice("u", 1);
 }
 
+/* Keys of zero and 0xff bytes, of which the shorter ones are all there, by their first one or two bytes. */
+static const struct {
+    unsigned bits, from, to;
+} moves[] = {{1, 1, 0}, {2, 3, 2}, {2, 3, 1}, {2, 3, 0}, {2, 2, 1}, {2, 2, 0}, {2, 1, 0}};
+enum { MOVES = sizeof moves / sizeof *moves };
+
+void workload_prefixes(const struct op *op, plsm_slice *from, plsm_slice *to)
+{
+    static const uint8_t bytes[4][2] = {{0, 0}, {0, 0xff}, {0xff, 0}, {0xff, 0xff}};
+    unsigned move = op->seed % MOVES, bits = moves[move].bits;
+    *from = slice(bytes[moves[move].from << (2 - bits)], bits);
+    *to = slice(bytes[moves[move].to << (2 - bits)], bits);
+}
+
+bool workload_moved(const struct op *op, unsigned key, unsigned *to)
+{
+    unsigned move = op->seed % MOVES, bits = moves[move].bits, number = key / 8 + 2;
+    unsigned length = 31 - (unsigned)__builtin_clz(number); /* of the key: see make_extreme_key */
+    if (key % 8 != 1 || length < bits || (number >> (length - bits)) != (1u << bits | moves[move].from))
+        return false;
+    *to = 8 * (number - ((moves[move].from - moves[move].to) << (length - bits)) - 2) + 1;
+    return true;
+}
+
+bool workload_moves_with(const struct op *op)
+{
+    return op->slot % 2 == 0 && op->other % 8 != 1;
+}
+
 uint64_t workload_shared(unsigned number)
 {
     return (UINT64_C(1) << 48) + number; /* no counter of a test comes that far */
@@ -451,6 +483,9 @@ static void fill_op(struct op *op, const struct workload_profile *profile, struc
     case OP_COMPACT:
         op->slot = (uint8_t)random_below(random, 2);
         break;
+    case OP_MOVE_PREFIX:
+        op->meta_size = 0;
+        break;
     case OP_BULK: /* `size` is the most that a value may have */
         op->size = profile->value_max;
         op->meta_size = (uint8_t)random_below(random, 4);
@@ -512,7 +547,7 @@ void workload_print_op(FILE *out, size_t number, const struct op *op)
         op->kind == OP_ITERATOR_SEEK_BEFORE)
         print_key(out, op->key);
     if (op->kind == OP_BATCH_MOVE || op->kind == OP_BATCH_LINK || op->kind == OP_COMPACT || op->kind == OP_BULK ||
-        op->kind == OP_ITERATOR_OPEN)
+        op->kind == OP_MOVE_PREFIX || op->kind == OP_ITERATOR_OPEN)
         print_key(out, op->other);
     fprintf(out, "   {%u, %u, %u, %u, %u, %u, %u, %uu, %u}\n", op->kind, op->slot, op->sync, op->meta_size, op->key,
             op->other, op->size, op->seed, op->life);

@@ -30,6 +30,7 @@ enum op_kind {
      * them. slot 0: written and finished; 1: written and dropped; otherwise written and left open: the next OP_BULK
      * finishes it and does nothing else. */
     OP_BULK,
+    OP_MOVE_PREFIX, /* see workload_prefixes and workload_moves_with */
     OP_SYNC,
     OP_FLUSH,
     OP_COMPACT, /* [key, other) when slot is 1, everything when it is 0 */
@@ -108,6 +109,12 @@ enum { WORKLOAD_FOREVER = 255 };
 uint64_t workload_expires(const struct op *op, uint64_t clock_s, uint64_t tick_s);
 /* The puts of an OP_BULK, in key order; returns how many. */
 size_t workload_bulk(const struct op *op, struct op puts[WORKLOAD_BATCH]);
+
+/* An OP_MOVE_PREFIX: the prefixes, static; where a key goes by it (false: it stays); whether `other` is put in the same
+ * step. What begins with the first prefix is a key of the space with the second one, too. */
+void workload_prefixes(const struct op *op, plsm_slice *from, plsm_slice *to);
+bool workload_moved(const struct op *op, unsigned key, unsigned *to);
+bool workload_moves_with(const struct op *op);
 
 /* Under which identifier an OP_BATCH_LINK shares a key. Where the key is a name of another shared value already, or the
  * value has moved to another key, the batch is refused. */
