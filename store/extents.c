@@ -4,11 +4,13 @@
  *
  *   keyspace    key                                      value
  *   names       the user's key                           kind BATCH_REFERENCE: struct reference (value.h); meta as
- * usual inodes      be64 id                                  the same reference: what is published of this id extents
- * be64 id, be64 index, be64 ~generation    bytes [index * 128 KiB, ...) of the value, at most 128 KiB; what is missing
- * at the end of a piece, or a whole piece, is zeros internal    "\0edit", be64 id, be64 generation       u64: no piece
- * of that generation has a lower index internal    "\0orphan", be64 id                      the reference that was
- * published last
+ *                                                        usual
+ *   inodes      be64 id                                  the same reference: what is published of this id
+ *   extents     be64 id, be64 index, be64 ~generation    bytes [index * 128 KiB, ...) of the value, at most 128 KiB;
+ *                                                        what is missing at the end of a piece, or a whole piece, is
+ *                                                        zeros
+ *   internal    "\0edit", be64 id, be64 generation       u64: no piece of that generation has a lower index
+ *   internal    "\0orphan", be64 id                      the reference that was published last
  *
  * Ids and generations come from one counter (plsm_new_id): each is given once, and later ones are larger. ~generation
  * makes the newest piece of an index the first one, so a seek to (id, index, ~published) finds the newest published
@@ -43,8 +45,9 @@
  *      more (it was moved, deleted or overwritten): then the edit copies what it has to a fresh id. So no two names
  * ever share an id.
  *   5. Retiring: pieces <= the retired generation are deleted, so a running edit's are not; and while the id is owned,
- *      that waits for its owner (its base stays readable). Other readers hold a snapshot, in which pieces are entries
- *      like all others.
+ *      that waits for its owner (its base stays readable). So there are none of a running edit by then, and the pieces of
+ *      a very large value may go by a deletion of all that is under the id. Other readers hold a snapshot, in which
+ *      pieces are entries like all others.
  * Nothing leaks: a piece belongs to a record, to a marker of an edit, or to the marker of an orphan (tests count them).
  */
 #include "store/extents.h"
@@ -58,6 +61,10 @@ enum {
     EXTENT_KEY_SIZE = 24,
     INDEX_KEY_SIZE = 17, /* keyspace, id, index */
     DELETE_BATCH = 4096, /* deletions in one batch: about 130 KB of log */
+    /* Pieces of an orphan, from where on one deletion of their range is cheaper: a memtable copies the ranges it has
+     * with each new one, 64 bytes for each, while the deletion of one piece takes about 100; so with as many orphans as
+     * fill a memtable by that both cost the same at about 500 pieces. */
+    RETIRE_RANGE_MIN = 1024,
     EDIT_PREFIX_SIZE = 5,
     ORPHAN_PREFIX_SIZE = 7,
 };
@@ -443,12 +450,26 @@ plsm_status extents_abandon(plsm *db, uint64_t id, uint64_t generation, const st
     return status;
 }
 
+/* Adds the deletion of all pieces of an orphan. Nobody has taken its id, and whoever takes it finds no record and writes
+ * none; what an abandoned edit may have left there is to go, too. */
+static plsm_status add_range(struct deletion *d, const struct reference *reference)
+{
+    uint8_t from[8], to[9] = {PLSM_EXTENTS};
+    put_be64(from, reference->id);
+    put_be64(to + 1, reference->id + 1);
+    atomic_fetch_add_explicit(&d->db->reclaimable, reference->extents * EXTENT_SIZE, memory_order_relaxed);
+    return batch_add(&d->batch, BATCH_DELETE_RANGE, PLSM_EXTENTS, slice(from, sizeof from), nothing,
+                     slice(to, sizeof to));
+}
+
 static plsm_status retire(plsm *db, const struct reference *reference)
 {
     struct deletion d = {.db = db, .id = reference->id, .to_generation = reference->generation};
     uint8_t key[ORPHAN_PREFIX_SIZE + 8];
     plsm_status status = PLSM_OK;
-    if (reference_is_dense(reference)) {
+    if (reference->extents >= RETIRE_RANGE_MIN) {
+        status = add_range(&d, reference);
+    } else if (reference_is_dense(reference)) {
         for (uint64_t index = 0; status == PLSM_OK && index < reference->extents; index++)
             status = deletion_add(&d, index, reference->uniform);
     } else if (reference->extents > 0) {

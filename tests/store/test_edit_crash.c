@@ -129,8 +129,85 @@ START_TEST(crashes)
 }
 END_TEST
 
+/* --- values with so many pieces that one deletion of a range takes them -------------------------------------------- */
+
+enum { MANY_PIECES = 1100 };
+
+/* One byte in each piece. */
+static void put_many_pieces(plsm *db, const char *key, uint64_t spread)
+{
+    plsm_edit *edit = NULL;
+    assert_ok(plsm_edit_open(db, slice_of(key), PLSM_EDIT_NEW, &edit));
+    for (uint64_t i = 0; i < MANY_PIECES; i++)
+        assert_ok(plsm_edit_write(edit, i * spread * EXTENT_SIZE + 7, &(char){(char)('A' + i % 26)}, 1));
+    assert_ok(plsm_edit_commit(edit, slice(NULL, 0), PLSM_SYNC));
+    plsm_edit_close(edit);
+}
+
+static void expect_many_pieces(plsm *db, const plsm_read_options *options, const char *key, uint64_t spread)
+{
+    for (uint64_t i = 0; i < MANY_PIECES; i += 50) {
+        char byte = 0;
+        size_t got = 0;
+        assert_ok(plsm_read(db, options, slice_of(key), i * spread * EXTENT_SIZE + 7, &byte, 1, &got));
+        ck_assert_uint_eq(got, 1);
+        ck_assert_int_eq(byte, (char)('A' + i % 26));
+    }
+}
+
+/* The value that goes, and one with the next identifier, which stays. */
+static void delete_many_pieces(bool dense, bool flushed)
+{
+    struct env *env = env_memory_create(1);
+    plsm *db = fixture_open(env, PLSM_CREATE, NULL);
+    uint64_t spread = dense ? 1 : 3;
+    unsigned gone = 0, there = 0;
+    put_many_pieces(db, "goes", spread);
+    put_many_pieces(db, "stays", 1);
+    if (flushed)
+        assert_ok(plsm_flush(db));
+    uint64_t from = env_memory_calls(env);
+    plsm_snapshot *snapshot = plsm_snapshot_create(db);
+    plsm_read_options before = {.snapshot = snapshot};
+    assert_ok(plsm_delete(db, slice_of("goes"), PLSM_SYNC));
+    assert_ok(plsm_flush(db));
+    expect_many_pieces(db, &before, "goes", spread);
+    plsm_snapshot_destroy(db, snapshot);
+    assert_ok(plsm_compact(db, slice(NULL, 0), slice(NULL, 0)));
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), MANY_PIECES);
+    uint64_t to = env_memory_calls(env);
+    assert_ok(plsm_close(db));
+    for (uint64_t call = from; call <= to; call++) {
+        struct env *image = env_memory_crash(env, call, (enum env_crash)(call % ENV_CRASH_COUNT), call);
+        plsm_value value = {0};
+        db = fixture_open(image, 0, NULL);
+        bool is_gone = plsm_get(db, NULL, slice_of("goes"), &value) == PLSM_NOT_FOUND;
+        plsm_value_free(&value);
+        if (!is_gone)
+            expect_many_pieces(db, NULL, "goes", spread);
+        expect_many_pieces(db, NULL, "stays", 1);
+        ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), is_gone ? MANY_PIECES : 2 * MANY_PIECES);
+        ck_assert_uint_eq(fixture_markers(db), 0);
+        fixture_check(db);
+        gone += is_gone;
+        there += !is_gone;
+        assert_ok(plsm_close(db));
+        env_memory_destroy(image);
+    }
+    ck_assert_uint_gt(gone, 0);
+    ck_assert_uint_gt(there, 0);
+    env_memory_destroy(env);
+}
+
+START_TEST(many_pieces)
+{
+    for (int way = 0; way < 4; way++)
+        delete_many_pieces(way & 1, way & 2);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {crashes};
+    const TTest *const tests[] = {crashes, many_pieces};
     return fixture_run_engines("edit_crash", tests, sizeof tests / sizeof tests[0]);
 }
