@@ -51,10 +51,7 @@ static void tell_real(each_statistic *each, void *arg, const char *name, double 
 
 static void tell_control(struct control *control, each_statistic *each, void *arg)
 {
-    mutex_lock(&control->nodes.lock);
-    size_t nodes = control->nodes.count;
-    mutex_unlock(&control->nodes.lock);
-    tell_integer(each, arg, "fs.control.nodes", nodes);
+    tell_integer(each, arg, "fs.control.nodes", node_count(&control->nodes));
     tell_integer(each, arg, "fs.control.commands", control->count_commands);
     tell_integer(each, arg, "fs.control.batches", control->count_batches);
     tell_integer(each, arg, "fs.control.batch_changes", control->count_changes);
@@ -72,10 +69,7 @@ static void tell_control(struct control *control, each_statistic *each, void *ar
 static void tell_mount(struct fs *fs, each_statistic *each, void *arg)
 {
     char name[64], error[sizeof fs->error_last];
-    mutex_lock(&fs->nodes.lock);
-    size_t nodes = fs->nodes.count;
-    mutex_unlock(&fs->nodes.lock);
-    tell_integer(each, arg, "fs.nodes", nodes);
+    tell_integer(each, arg, "fs.nodes", node_count(&fs->nodes));
     plsm_statistic transport = {.name = "fs.transport", .is_text = true, .text = transport_name(fs->transport)};
     each(arg, &transport);
     tell_integer(each, arg, "fs.threads", transport_threads(fs->transport));

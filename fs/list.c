@@ -9,7 +9,8 @@
  * the cookie of a backward seek move that seek by as many entries.)
  *
  * Each answer is a scan of the newest state. The kernel keeps changes of a directory and its listing apart, so
- * attributes told with the names are right when it takes them in. */
+ * attributes told with the names are right when it takes them in. Memory is bounded whatever a directory holds: by the
+ * marks, and by LISTED_NODES_MAX. */
 #include <errno.h>
 
 #include "base/alloc.h"
@@ -22,7 +23,12 @@
 #include "fs/sync.h"
 #include "base/banned.h"
 
-enum { MARKS_BYTES = 1 << 20 };
+enum {
+    MARKS_BYTES = 1 << 20,
+    /* While the kernel knows more nodes than these, listings only name what they list: each node that they hand out
+     * stays, with its inode in the kernel, until that is short of memory. 200 MB here, some 2 GB there. */
+    LISTED_NODES_MAX = 1 << 21,
+};
 
 struct mark {
     uint64_t cookie;
@@ -276,6 +282,7 @@ struct answer {
     struct fs *fs;
     struct node *node;
     bool plus;
+    bool names_only; /* plus, but no nodes any more */
     char *data;
     size_t size, capacity;
 };
@@ -297,8 +304,8 @@ static bool add(struct answer *answer, const char *name, const struct fuse_entry
 static int add_listed(struct answer *answer, const struct scan *scan, uint64_t cookie, bool *room)
 {
     const struct listed *listed = &scan->entry;
-    struct fuse_entry_param entry = {0};
-    if (!answer->plus) {
+    struct fuse_entry_param entry = {0}; /* no identifier: the kernel does not take it in */
+    if (!answer->plus || answer->names_only) {
         attr_to_stat(&listed->attr, listed->size, &entry.attr);
         *room = add(answer, listed->name.bytes, &entry, cookie);
         return 0;
@@ -378,6 +385,7 @@ void list_directory(struct fs *fs, fuse_req_t req, struct node *node, size_t siz
     struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
     struct answer answer = {
         .req = req, .fs = fs, .node = node, .plus = plus, .data = mem_alloc(size), .capacity = size};
+    answer.names_only = node_count(&fs->nodes) > LISTED_NODES_MAX;
     struct scan *scan = mem_zalloc(sizeof *scan);
     int error = ENOMEM;
     if (answer.data && scan) {

@@ -232,6 +232,14 @@ void node_release_locked(struct node_table *table, struct node *node)
     }
 }
 
+size_t node_count(struct node_table *table)
+{
+    mutex_lock(&table->lock);
+    size_t count = table->count;
+    mutex_unlock(&table->lock);
+    return count;
+}
+
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups)
 {
     mutex_lock(&table->lock);

@@ -97,6 +97,8 @@ struct node *node_find(struct node_table *table, struct node *parent, plsm_slice
 /* As node_find, and counts one lookup, so that it stays also when the kernel forgets it meanwhile. Give it back with
  * inode_forget. Needs the tree lock. */
 struct node *node_hold(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
+/* How many there are, without those that are gone. */
+size_t node_count(struct node_table *table);
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
 /* Frees a node that is in no table and that nothing holds. */
 void node_free(struct node *node);

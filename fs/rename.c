@@ -1,5 +1,7 @@
 /* Rename: one batch of moves, so that it happens as a whole or not at all, also for a directory with all that is in it.
- * Under the exclusive tree lock. */
+ * A directory with more than a batch should hold is moved by its prefix (plsm_move_prefix), as atomically; before that
+ * the directories in it that exist only by what lies below them get an entry with the attributes that they show
+ * anyway. Under the exclusive tree lock. */
 #include <errno.h>
 #include <linux/fs.h>
 
@@ -18,6 +20,11 @@
  * name cannot hold NUL, so no user's key is likely to start so; if one does, the exchange is refused (EBUSY). */
 #define EXCHANGE_PREFIX "\0exchange\0"
 
+enum {
+    RENAME_BATCH_MAX = 64 << 20, /* bytes of names and values: what a memtable holds by default */
+    STEP_BYTES = 1 << 20,        /* of the batches that give directories an entry before */
+};
+
 /* One side of a rename. */
 struct side {
     struct node *parent;
@@ -33,6 +40,9 @@ struct renaming {
     struct fs *fs;
     struct side from, to;
     bool exchange, name_too_long;
+    bool large; /* too much for a batch: `large_target` is where the directory goes */
+    struct path large_target;
+    uint64_t content_bytes; /* of what the batch moves */
     struct timespec now;
     plsm_batch *batch;
     plsm_slice through;                   /* where entries wait, in the second half of an exchange; empty otherwise */
@@ -95,7 +105,14 @@ static plsm_status carry_implied(struct renaming *r, plsm_slice key, size_t skip
     return PLSM_OK;
 }
 
-/* Moves everything that starts with the key of a directory. */
+static bool may_be_large(const struct renaming *r)
+{
+    plsm_abilities abilities;
+    plsm_get_abilities(r->fs->db, &abilities);
+    return abilities.bulk_loads && !r->exchange;
+}
+
+/* Moves everything that starts with the key of a directory; with r->large the batch is of no use, as it is too much. */
 static plsm_status carry_tree(struct renaming *r, plsm_slice prefix, plsm_slice target)
 {
     uint8_t end[PLSM_KEY_MAX];
@@ -112,7 +129,13 @@ static plsm_status carry_tree(struct renaming *r, plsm_slice prefix, plsm_slice 
             status = carry(r, key, prefix.size, target, true, plsm_iterator_meta(it));
         memcpy(r->previous.bytes, key.data, key.size);
         r->previous.size = key.size;
-        if (status == PLSM_OK && plsm_batch_bytes(r->batch) > PLSM_BATCH_MAX)
+        r->content_bytes += plsm_iterator_large(it) ? 0 : plsm_iterator_size(it);
+        uint64_t bytes = plsm_batch_bytes(r->batch) + r->content_bytes;
+        if (status == PLSM_OK && bytes > RENAME_BATCH_MAX && may_be_large(r)) {
+            r->large = true;
+            break;
+        }
+        if (status == PLSM_OK && bytes > PLSM_BATCH_MAX)
             status = fail(PLSM_TOO_LARGE, "the directory holds too much to be renamed in one step");
     }
     if (status == PLSM_OK)
@@ -240,7 +263,13 @@ static plsm_status fill_batch(struct renaming *r)
     TRY(prepare_piece(&r->from, &target, r->to.entry.parent_size));
     if (r->exchange)
         return fill_exchange(r, path_slice(&target));
-    return carry_side(r, &r->from, path_slice(&target)); /* replaces a file or an empty directory that is there */
+    TRY(carry_side(r, &r->from, path_slice(&target))); /* replaces a file or an empty directory that is there */
+    if (!r->large)
+        return PLSM_OK;
+    r->large_target.size = target.size;
+    memcpy(r->large_target.bytes, target.bytes, target.size);
+    plsm_batch_clear(r->batch);
+    return keep_directory(r->fs, r->from.parent, r->batch);
 }
 
 /* Whether there is a node that is known by the name of this side. */
@@ -248,6 +277,82 @@ static bool is_named(const struct side *side)
 {
     return side->node && !node_is_shared(side->node);
 }
+
+/* --- a directory that holds much ---------------------------------------------------------------------------------- */
+
+/* Writes `batch` once it is large enough, or in any case with `all`. */
+static plsm_status write_step(struct renaming *r, plsm_batch *batch, bool all)
+{
+    if (plsm_batch_count(batch) == 0 || (!all && plsm_batch_bytes(batch) < STEP_BYTES))
+        return PLSM_OK;
+    TRY(plsm_write(r->fs->db, batch, PLSM_NONE));
+    plsm_batch_clear(batch);
+    return PLSM_OK;
+}
+
+/* Gives the directories on the way to `key` that have no entry of their own one, as carry_implied. */
+static plsm_status write_down_implied(struct renaming *r, plsm_slice key, size_t skip, plsm_batch *batch)
+{
+    struct attr attr;
+    uint8_t meta[ATTR_SIZE_MAX];
+    const char *bytes = key.data;
+    size_t common = slice_common(key, path_slice(&r->previous));
+    for (size_t i = skip - 1; i + 1 < key.size; i++) {
+        if (bytes[i] != '/' || i + 1 <= common)
+            continue;
+        inode_default(r->fs, slice(bytes, i + 1), true, &attr);
+        TRY(plsm_batch_put(batch, PLSM_NAMES, slice(bytes, i + 1), slice(meta, attr_encode(&attr, meta)),
+                           slice(NULL, 0)));
+    }
+    return PLSM_OK;
+}
+
+static plsm_status write_down_tree(struct renaming *r, plsm_slice prefix, plsm_batch *batch)
+{
+    uint8_t end[PLSM_KEY_MAX];
+    plsm_iterator *it = NULL;
+    plsm_read_options options = {.no_value = true};
+    plsm_status status = plsm_iterator_create(r->fs->db, &options, prefix, prefix_end(prefix, end), &it);
+    r->previous.size = 0;
+    if (status == PLSM_OK)
+        plsm_iterator_first(it);
+    for (; status == PLSM_OK && plsm_iterator_valid(it); plsm_iterator_next(it)) {
+        plsm_slice key = plsm_iterator_key(it);
+        status = write_down_implied(r, key, prefix.size, batch);
+        if (status == PLSM_OK)
+            status = write_step(r, batch, false);
+        memcpy(r->previous.bytes, key.data, key.size);
+        r->previous.size = key.size;
+    }
+    if (status == PLSM_OK)
+        status = plsm_iterator_status(it);
+    plsm_iterator_destroy(it);
+    return status == PLSM_OK ? write_step(r, batch, true) : status;
+}
+
+/* Is a plsm_move_meta. */
+static size_t made_up_meta(void *arg, plsm_slice key, uint8_t meta[PLSM_META_MAX])
+{
+    const struct renaming *r = arg;
+    struct attr attr;
+    static_assert(ATTR_SIZE_MAX <= PLSM_META_MAX, "attributes fit a meta");
+    inode_default(r->fs, key, ((const char *)key.data)[key.size - 1] == '/', &attr);
+    return attr_encode(&attr, meta);
+}
+
+static plsm_status move_large(struct renaming *r)
+{
+    plsm_slice prefix = path_slice(&r->from.entry.key);
+    plsm_batch *steps = plsm_batch_create();
+    plsm_status status = steps ? write_down_tree(r, prefix, steps) : fail(PLSM_NO_MEMORY, "no memory for a batch");
+    plsm_batch_destroy(steps);
+    if (status == PLSM_OK)
+        status = plsm_move_prefix(r->fs->db, prefix, path_slice(&r->large_target), r->batch, made_up_meta, r);
+    r->name_too_long = status == PLSM_TOO_LARGE;
+    return status;
+}
+
+/* --- the nodes ---------------------------------------------------------------------------------------------------- */
 
 /* The names are written: tells the nodes. */
 static void move_nodes(struct renaming *r)
@@ -328,7 +433,7 @@ static int run(struct renaming *r)
     if (status == PLSM_OK && !r->exchange && !to->error && to->entry.attr.other_names == 0)
         status = xattr_delete_all(r->fs, to->entry.attr.xattrs, r->batch);
     if (status == PLSM_OK)
-        status = plsm_write(r->fs->db, r->batch, r->fs->names_durability);
+        status = r->large ? move_large(r) : plsm_write(r->fs->db, r->batch, r->fs->names_durability);
     finish_gone(r->fs, replaced, status == PLSM_OK);
     if (status == PLSM_TOO_LARGE)
         return r->name_too_long ? ENAMETOOLONG : EXDEV; /* too much for one batch: mv(1) copies instead */

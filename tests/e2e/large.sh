@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Directories that hold much: listings in bounded memory, and renames in one step, also of more than a batch holds and
+# with the daemon killed in the middle.
+cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/lib.sh
+
+# load NAMES BYTES PREFIX: so many names with values of that size, by a bulk load.
+load()
+{
+    python3 -c 'import sys
+for i in range(int(sys.argv[1])):
+    print(f"{sys.argv[3]}{i:08}\t{str(i).ljust(int(sys.argv[2]), chr(118))}")' "$@" |
+        timeout 120 "$PLSM" load --create --sorted "$STORE" >/dev/null
+}
+resident_kb() { awk '/^Rss:/ { sum += $2 } END { print sum }' "/proc/$(daemon_of)/smaps_rollup"; }
+# kill_daemon: as by a crash of the process; the mount goes.
+kill_daemon()
+{
+    kill -9 "$(daemon_of)"
+    fusermount3 -uz "$DIR" 2>/dev/null
+}
+
+# --- a listing that knows no nodes: memory does not grow with the names ----------------------------------------------
+ok load 100000 100 many/
+must_mount
+: "$(stat "$DIR/many")"
+before=$(resident_kb)
+is "$(find "$DIR/many" -maxdepth 1 -type f | wc -l)" 100000
+grown=$(($(resident_kb) - before))
+[ $grown -lt 40000 ] && pass || fail "a listing of 100,000 names took $grown KB"
+
+# --- a rename that a batch holds ---------------------------------------------------------------------------------------
+ok mv -T "$DIR/many" "$DIR/renamed"
+not test -e "$DIR/many"
+is "$(cut -c 1-5 "$DIR/renamed/00099999")" 99999
+is "$(find "$DIR/renamed" -type f | wc -l)" 100000
+must_unmount
+check_store
+
+# --- a rename of more: by the prefix -------------------------------------------------------------------------------------
+rm -rf "$STORE"
+ok load 800 100000 old/a/
+ok load 3 10 old/z
+ok load 1 10 oldest
+must_mount create,xattr
+echo mine >"$DIR/old/a/written" && chmod 640 "$DIR/old/a/written"
+ok ln "$DIR/old/a/written" "$DIR/link"
+ok setfattr -n user.n -v 1 "$DIR/old/a/written"
+ok dd if=/dev/urandom of="$DIR/old/large" bs=1M count=3 status=none
+mkdir "$DIR/old/empty" "$DIR/new"
+sum=$(cd "$DIR/old" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+list=$(cd "$DIR/old" && find . -printf '%P %i %m %s %n\n' | sort | sha256sum)
+exec 7<>"$DIR/old/large"
+ok mv -T "$DIR/old" "$DIR/new"
+not test -e "$DIR/old"
+ok test -e "$DIR/oldest00000000"
+is "$(cd "$DIR/new" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)" "$sum"
+is "$(cd "$DIR/new" && find . -printf '%P %i %m %s %n\n' | sort | sha256sum)" "$list" "attributes stay"
+is "$(getfattr --only-values -n user.n "$DIR/new/a/written" 2>/dev/null)" 1
+is "$(cat "$DIR/link")" mine
+echo more >&7 && exec 7>&-
+is "$(head -c 5 "$DIR/new/large")" more
+not mv -T "$DIR/new" "$DIR/new/a/inside"
+ok python3 - "$DIR" <<'PY'
+import errno, os, sys
+os.chdir(sys.argv[1])
+top = os.open(".", os.O_RDONLY)
+for _ in range(31):
+    os.mkdir("n" * 255)
+    os.chdir("n" * 255)
+try:
+    os.rename("new", "x" * 250, src_dir_fd=top)  # what is in it would have keys above the limit
+    sys.exit("renamed")
+except OSError as error:
+    sys.exit(error.errno != errno.ENAMETOOLONG and str(error))
+PY
+is "$(find "$DIR/new" -type f | wc -l)" 805
+is "$(grep -c '^lsm.bulk_loads 0$' "$DIR/.stats")" 0 "it went by the prefix"
+must_unmount
+check_store
+
+# --- the daemon killed in the middle: all of it old or all of it new ----------------------------------------------------
+from=new to=newer
+for delay in 0.00 0.02 0.05 0.1 0.2 0.4; do
+    must_mount rw
+    { sleep $delay; kill_daemon; } &
+    mv -T "$DIR/$from" "$DIR/$to" 2>/dev/null
+    wait $!
+    for _ in {1..100}; do [ -n "$(daemon_of)" ] || break; sleep 0.05; done
+    must_mount rw
+    there=$(find "$DIR/$from" -type f 2>/dev/null | wc -l) now=$(find "$DIR/$to" -type f 2>/dev/null | wc -l)
+    if [ "$there $now" = "805 0" ]; then
+        pass
+    elif [ "$there $now" = "0 805" ]; then
+        pass
+        name=$from from=$to to=$name
+    else
+        fail "$there files are under the old name and $now under the new one"
+    fi
+    is "$(find "$DIR/$from" -name '0*' -size 100000c | wc -l)" 800
+    must_unmount
+done
+check_store
