@@ -10,8 +10,10 @@
 #include "fs/entry.h"
 #include "fs/inode.h"
 #include "fs/link.h"
+#include "fs/mountpoint.h"
 #include "fs/ops.h"
 #include "fs/remove.h"
+#include "fs/xattr_sweep.h"
 #include "base/banned.h"
 
 /* --- names that are absent ---------------------------------------------------------------------------------------- */
@@ -71,9 +73,10 @@ struct notice {
     fuse_ino_t ino;     /* of the directory; without a name: of what is to be asked for its attributes again */
     size_t name_offset; /* in `names` */
     uint16_t name_size;
+    bool expires; /* the name may stay what it is */
 };
 
-static void add_notice(struct notices *notices, fuse_ino_t ino, plsm_slice name)
+static void add_notice(struct notices *notices, fuse_ino_t ino, plsm_slice name, bool expires)
 {
     if (notices->count > 0) { /* keys of one new directory name it again and again */
         const struct notice *last = &notices->items[notices->count - 1];
@@ -90,7 +93,8 @@ static void add_notice(struct notices *notices, fuse_ino_t ino, plsm_slice name)
         notices->items = items;
         notices->capacity = capacity;
     }
-    struct notice notice = {.ino = ino, .name_offset = notices->names.size, .name_size = (uint16_t)name.size};
+    struct notice notice = {
+        .ino = ino, .name_offset = notices->names.size, .name_size = (uint16_t)name.size, .expires = expires};
     if (buf_append(&notices->names, name.data, name.size) == PLSM_OK)
         notices->items[notices->count++] = notice;
     else
@@ -113,6 +117,16 @@ static bool outdate_all_names(struct fs *fs)
     return false;
 }
 
+/* Has the kernel look a name up again. A directory is looked at again before it is dropped, as what is mounted in it
+ * goes with it. */
+static void outdate_name(struct fs *fs, const struct notice *notice, const char *name)
+{
+    /* Failures: the kernel does not know it (any more), or the mount is gone. */
+    if (!notice->expires || fuse_lowlevel_notify_expire_entry(fs->session, notice->ino, name, notice->name_size,
+                                                              FUSE_LL_EXPIRE_ONLY) == -ENOSYS)
+        fuse_lowlevel_notify_inval_entry(fs->session, notice->ino, name, notice->name_size);
+}
+
 void notices_drop(struct notices *notices)
 {
     mem_free(notices->items);
@@ -123,16 +137,17 @@ void notices_drop(struct notices *notices)
 void notices_send(struct fs *fs, struct notices *notices)
 {
     bool all = false;
-    if (fs->session && (notices->incomplete || notices->count > NOTICES_EACH_MAX))
+    /* With all names, directories are dropped without a look, and with them what is mounted there. */
+    if (fs->session &&
+        (notices->incomplete || (notices->count > NOTICES_EACH_MAX && !mountpoint_has_mounts(fs->device))))
         all = outdate_all_names(fs);
     for (size_t i = 0; fs->session && i < notices->count; i++) {
         const struct notice *notice = &notices->items[i];
         const char *name = (const char *)notices->names.data + notice->name_offset;
-        /* Failures: the kernel does not know it (any more), or the mount is gone. */
         if (notice->name_size == 0)
             fuse_lowlevel_notify_inval_inode(fs->session, notice->ino, -1, 0);
         else if (!all)
-            fuse_lowlevel_notify_inval_entry(fs->session, notice->ino, name, notice->name_size);
+            outdate_name(fs, notice, name);
     }
     notices_drop(notices);
 }
@@ -165,7 +180,7 @@ static void note_names(struct commit *commit, struct node *parent, plsm_slice pi
     for (int beside = piece.size == 0; beside <= directory; beside++) {
         escape_encode(piece, !parent->parent, beside, &shown);
         if (known || absent_may_be(commit->fs, parent, slice(shown.bytes, shown.size)))
-            add_notice(commit->notices, node_ino(commit->fs, parent), slice(shown.bytes, shown.size));
+            add_notice(commit->notices, node_ino(commit->fs, parent), slice(shown.bytes, shown.size), directory);
     }
 }
 
@@ -192,7 +207,7 @@ static void meet_shared(struct commit *commit, struct node *node)
 {
     struct fs *fs = commit->fs;
     plsm_status status = PLSM_OK;
-    add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0));
+    add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0), false);
     if (!add_met(commit, (struct met){.node = node}))
         return;
     mutex_lock(&fs->nodes.lock);
@@ -240,8 +255,8 @@ static void meet_directory(struct commit *commit, struct node *node, bool delete
 {
     struct fs *fs = commit->fs;
     struct node *value = node_hold(&fs->nodes, node, slice(NULL, 0), 0);
-    add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0));
-    add_notice(commit->notices, node_ino(fs, node), slice_of(NAME_OF_VALUE));
+    add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0), false);
+    add_notice(commit->notices, node_ino(fs, node), slice_of(NAME_OF_VALUE), false);
     if (value)
         meet(commit, value);
     if (deletes)
@@ -323,7 +338,7 @@ static void meet_key(struct commit *commit, plsm_slice key, bool deletes)
             plsm_slice name = slice(shown.bytes, shown.size);
             node = node_hold(nodes, parent, slice(bytes, shown.raw_size), NODE_SYNTHETIC);
             if (node || absent_may_be(commit->fs, parent, name))
-                add_notice(commit->notices, node_ino(commit->fs, parent), name);
+                add_notice(commit->notices, node_ino(commit->fs, parent), name, true);
             if (node)
                 enter(commit, node, key, at += shown.raw_size, deletes);
         } else if (!slash) {
@@ -395,7 +410,7 @@ static void meet_range(struct commit *commit, plsm_slice from, plsm_slice to)
         bool directory = node->flags & NODE_DIRECTORY, synthetic = node->flags & NODE_SYNTHETIC;
         bool value = node->flags & NODE_VALUE;
         if (value) { /* goes with its directory's entry, or stays with it */
-            add_notice(commit->notices, node_ino(commit->fs, node->parent), slice_of(NAME_OF_VALUE));
+            add_notice(commit->notices, node_ino(commit->fs, node->parent), slice_of(NAME_OF_VALUE), false);
         } else if (synthetic) {
             commit->notices->incomplete = true; /* its name depends on what is in it */
         } else {
@@ -499,7 +514,7 @@ static plsm_status finish(struct commit *commit, plsm_status status, plsm_durabi
     return status;
 }
 
-plsm_status commit_batch(struct fs *fs, const plsm_batch *batch, plsm_durability durability, struct notices *notices)
+plsm_status commit_batch(struct fs *fs, plsm_batch *batch, plsm_durability durability, struct notices *notices)
 {
     struct commit *commit = begin(fs, notices);
     if (!commit)
@@ -507,9 +522,25 @@ plsm_status commit_batch(struct fs *fs, const plsm_batch *batch, plsm_durability
     plsm_batch_each(batch, meet_change, commit);
     plsm_status status = commit->status;
     if (status == PLSM_OK)
+        status = xattr_drop_replaced(fs, batch);
+    if (status == PLSM_OK)
         status = plsm_write(fs->db, batch, PLSM_NONE);
     directories_changed(fs, NULL);
     return finish(commit, status, durability);
+}
+
+/* Publishes the value, and removes the extended attributes of the old one. Between the two a crash may come, after which
+ * nobody has them (fs/xattr_sweep.h). */
+static plsm_status publish_edit(struct fs *fs, plsm_edit *edit, plsm_slice key)
+{
+    plsm_batch *batch = plsm_batch_create();
+    plsm_status status = batch ? xattr_drop_of(fs, key, batch) : fail(PLSM_NO_MEMORY, "no memory for a batch");
+    if (status == PLSM_OK)
+        status = plsm_edit_commit(edit, slice(NULL, 0), PLSM_NONE);
+    if (status == PLSM_OK && plsm_batch_count(batch) > 0)
+        (void)plsm_write(fs->db, batch, PLSM_NONE); /* the value is there all the same */
+    plsm_batch_destroy(batch);
+    return status;
 }
 
 plsm_status commit_edit(struct fs *fs, plsm_edit *edit, plsm_slice key, plsm_durability durability,
@@ -521,7 +552,7 @@ plsm_status commit_edit(struct fs *fs, plsm_edit *edit, plsm_slice key, plsm_dur
     meet_key(commit, key, false);
     plsm_status status = commit->status;
     if (status == PLSM_OK)
-        status = plsm_edit_commit(edit, slice(NULL, 0), PLSM_NONE);
+        status = publish_edit(fs, edit, key);
     directories_changed(fs, NULL);
     return finish(commit, status, durability);
 }

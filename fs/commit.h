@@ -5,13 +5,17 @@
  * it, and whoever looks the name up finds the new one. Only a file with unpublished content stays as it is: its writer
  * publishes over the change when it closes the file. A file with several names, or that had them (fs/link.h), goes on
  * under the others, with what its writer publishes; with the last one it goes as if it had been unlinked. Changes are
- * written and the nodes mended under the exclusive tree
- * lock; the kernel is told afterwards, without any lock.
+ * written and the nodes mended under the exclusive tree lock; the kernel is told afterwards, without any lock.
  *
  * Telling it waits for requests that the kernel has under way in the same directory, for instance a lookup, and these
  * wait for a thread of the loop. So threads of the loop never do it (fs/control.h has one that does). Lookups that
  * began before the change are over when the kernel has been told, and what they found is dropped; later ones see the
  * change.
+ *
+ * What is mounted on a directory below the mount stays there: a directory whose key has changed is expired, so that the
+ * kernel asks for it again and keeps it as long as it is the same (Linux 6.2 and later; what was before detaches). All
+ * names are outdated at once, see below, only where nothing is mounted below, as far as this mount namespace tells, or
+ * where it is not known which names there are.
  *
  * That a name is absent the kernel knows from lookups alone. Which those were a Bloom filter remembers (B. H. Bloom,
  * 1970: two of 2^20 bits for each name), so that a batch of a million new keys sends no message. When there are very
@@ -42,10 +46,9 @@ struct notices {
     bool incomplete; /* no memory for all: everything is to be looked up again */
 };
 
-/* Writes the batch. What the kernel must be told is added to *notices, also after a failure: then it is harmless.
- * Errors
- * as plsm_write. Takes the tree lock. */
-plsm_status commit_batch(struct fs *fs, const plsm_batch *batch, plsm_durability durability, struct notices *notices);
+/* Writes the batch, and what belongs to it (fs/xattr_sweep.h), which is added to it. What the kernel must be told is added to *notices, also after a failure: then it is harmless.
+ * Errors as plsm_write. Takes the tree lock. */
+plsm_status commit_batch(struct fs *fs, plsm_batch *batch, plsm_durability durability, struct notices *notices);
 /* Commits an edit of `key`, likewise. */
 plsm_status commit_edit(struct fs *fs, plsm_edit *edit, plsm_slice key, plsm_durability durability,
                         struct notices *notices);

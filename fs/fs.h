@@ -37,6 +37,7 @@ struct fs {
     struct mount_options options;
     struct fuse_session *session;
     struct transport *transport; /* how requests come (fs/transport.h) */
+    dev_t device;                /* of the mount, as the kernel shows it; 0: not known */
     struct node_table nodes;
     uid_t owner; /* who mounted it: owns what has no attributes, and the control file */
     gid_t owner_group;

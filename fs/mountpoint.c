@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -129,6 +130,51 @@ static bool is_plsm_mount(const char *path)
 char *mountpoint_of_store(const char *store)
 {
     return find_mount(NULL, store);
+}
+
+/* The beginning of a line of /proc/self/mountinfo. */
+struct mount_ids {
+    unsigned id, parent, major, minor;
+};
+
+/* Reads those of all mounts, one behind the other. */
+static plsm_status read_ids(struct buf *out)
+{
+    FILE *file = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL;
+    size_t capacity = 0;
+    struct mount_ids ids;
+    plsm_status status = file ? PLSM_OK : fail_errno(errno, "/proc/self/mountinfo", "open");
+    while (status == PLSM_OK && getline(&line, &capacity, file) > 0)
+        if (sscanf(line, "%u %u %u:%u", &ids.id, &ids.parent, &ids.major, &ids.minor) == 4)
+            status = buf_append(out, &ids, sizeof ids);
+    free(line);
+    if (file)
+        fclose(file);
+    return status;
+}
+
+dev_t mountpoint_device(const char *directory)
+{
+    struct statx about;
+    if (statx(AT_FDCWD, directory, AT_STATX_DONT_SYNC, 0, &about) != 0)
+        return 0;
+    return makedev(about.stx_dev_major, about.stx_dev_minor);
+}
+
+bool mountpoint_has_mounts(dev_t device)
+{
+    struct buf all = {0};
+    bool has = device == 0 || read_ids(&all) != PLSM_OK;
+    const struct mount_ids *ids = (const struct mount_ids *)(const void *)all.data;
+    size_t count = all.size / sizeof *ids;
+    for (size_t i = 0; i < count && !has; i++) {
+        bool ours = makedev(ids[i].major, ids[i].minor) == device;
+        for (size_t j = 0; ours && j < count && !has; j++)
+            has = ids[j].parent == ids[i].id && ids[j].id != ids[i].id;
+    }
+    buf_free(&all);
+    return has;
 }
 
 /* Takes away a mount that nobody answers any more. */

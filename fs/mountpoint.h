@@ -3,6 +3,7 @@
 #define FS_MOUNTPOINT_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/bytes.h"
 
@@ -22,6 +23,12 @@ plsm_status mountpoint_prepare(const char *directory, char **path);
 /* Where a store, by its absolute path, is mounted in this mount namespace: allocated, the caller's to free with
  * mem_free; NULL: nowhere. The mount may be dead. */
 char *mountpoint_of_store(const char *store);
+
+/* The device number of what is mounted on `directory`; 0: it cannot be told. Asks a daemon nothing. */
+dev_t mountpoint_device(const char *directory);
+/* Whether anything is mounted inside of the file system with this device number, by whatever path, in this mount
+ * namespace; true also when that cannot be told. */
+bool mountpoint_has_mounts(dev_t device);
 
 /* Makes the mount on `directory` read-only or not, and changes its flags by a list of mount options as libfuse takes
  * them ("nosuid,exec"); flags that are not in it stay. The daemon goes on as it is. Fails with a message for the user:

@@ -2,21 +2,17 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/banned.h"
 
 static const char readahead_kib[] = "1024";
 
-void readahead_widen(const char *directory)
+void readahead_widen(dev_t device)
 {
-    struct statx about;
     char path[128];
-    /* The device alone, which the kernel knows by itself. */
-    if (statx(AT_FDCWD, directory, AT_STATX_DONT_SYNC, 0, &about) != 0)
-        return;
-    snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", about.stx_dev_major, about.stx_dev_minor);
+    snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", major(device), minor(device));
     int file = open(path, O_WRONLY | O_CLOEXEC);
     if (file < 0)
         return;

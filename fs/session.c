@@ -17,12 +17,14 @@
 #include "base/error.h"
 #include "fs/control.h"
 #include "fs/inode.h"
+#include "fs/mountpoint.h"
 #include "fs/ops.h"
 #include "fs/readahead.h"
 #include "fs/server.h"
 #include "fs/session.h"
 #include "fs/sync.h"
 #include "fs/transport.h"
+#include "fs/xattr_sweep.h"
 #include "base/banned.h"
 
 /* --- errors ------------------------------------------------------------------------------------------------------- */
@@ -230,7 +232,7 @@ static void wait_for_signal(void *arg)
     sigset_t set = ending_set(false);
     int number = 0;
     bool unmounted = false, again = false;
-    readahead_widen(fs->options.directory);
+    readahead_widen(fs->device);
     while (!again) {
         if (sigwait(&set, &number) != 0)
             continue;
@@ -246,11 +248,15 @@ static void wait_for_signal(void *arg)
 /* --- the loop ----------------------------------------------------------------------------------------------------- */
 
 /* Fork first, threads after: the store's own threads were started in this process too. */
-static plsm_status begin(struct fs *fs, struct env_thread **ticker, struct env_thread **signals)
+static plsm_status begin(struct fs *fs, struct env_thread **ticker, struct env_thread **signals,
+                         struct xattr_sweep **sweep)
 {
     TRY(transport_open(fs->transport));
+    fs->device = mountpoint_device(fs->options.directory);
     TRY(env_thread_start(env_posix(), inode_ticker, fs, ticker));
     TRY(control_start(fs));
+    if (fs->options.xattr && !fs->options.read_only && xattr_sweep_start(fs, sweep) != PLSM_OK)
+        syslog(LOG_WARNING, "extended attributes that no file has are not looked for: %s", plsm_message());
     TRY(env_thread_start(env_posix(), wait_for_signal, fs, signals));
     return transport_start(fs->transport);
 }
@@ -258,7 +264,8 @@ static plsm_status begin(struct fs *fs, struct env_thread **ticker, struct env_t
 int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
 {
     struct env_thread *ticker = NULL, *signals = NULL;
-    plsm_status status = begin(fs, &ticker, &signals);
+    struct xattr_sweep *sweep = NULL;
+    plsm_status status = begin(fs, &ticker, &signals, &sweep);
     if (status == PLSM_OK && !fs->options.read_only && server_start(fs, &fs->server) != PLSM_OK)
         syslog(LOG_WARNING, "commands on the mounted store are not served: %s", plsm_message());
     if (status == PLSM_OK) {
@@ -272,6 +279,7 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
         kill(getpid(), SIGTERM);
         env_thread_join(signals);
     }
+    xattr_sweep_end(sweep);
     server_stop(fs->server);
     fs->server = NULL;
     control_stop(fs);

@@ -9,8 +9,7 @@
 #include "fs/ops.h"
 #include "base/banned.h"
 
-#define PREFIX "fs.xattr"
-enum { PREFIX_SIZE = sizeof PREFIX - 1, ID_KEY_SIZE = PREFIX_SIZE + 8 };
+enum { PREFIX_SIZE = sizeof XATTR_RECORDS - 1, ID_KEY_SIZE = PREFIX_SIZE + 8 };
 static_assert(PREFIX_SIZE == 8, "as fs/xattr.h says");
 
 static const char capability[] = "security.capability";
@@ -27,7 +26,7 @@ static plsm_slice make_key(struct record_key *key, uint64_t id, const char *name
 {
     size_t name_size = strlen(name);
     INVARIANT(name_size <= XATTR_NAME_SIZE_MAX);
-    memcpy(key->bytes, PREFIX, PREFIX_SIZE);
+    memcpy(key->bytes, XATTR_RECORDS, PREFIX_SIZE);
     put_be64(key->bytes + PREFIX_SIZE, id);
     memcpy(key->bytes + ID_KEY_SIZE, name, name_size);
     key->size = ID_KEY_SIZE + name_size;

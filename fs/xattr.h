@@ -11,7 +11,8 @@
  * The id stands in the attributes of the file (`xattrs` in fs/attr.h), whose meta follows it wherever it is moved; it
  * is given at the first attribute and never again: the inode number, or a new identifier where that is only made up
  * from the key. So an entry without the id has none, which costs no read. The first attribute is written in one batch
- * with the meta that holds the id, and all go in one batch with the name. Another layout will have another prefix.
+ * with the meta that holds the id, and all go in one batch with the name (fs/xattr_sweep.h: how, where the name does
+ * not go through the kernel). Another layout will have another prefix.
  *
  * user.plsm.NAME are made up when asked for by name, read-only, and not listed, so that no copy takes them along
  * (fs/xattr_virtual.c): level, run, page, prediction, sha256.
@@ -24,6 +25,7 @@
 #include "fs/inode.h"
 
 enum { XATTR_NAME_SIZE_MAX = 255, XATTR_VALUE_SIZE_MAX = 65536, XATTR_LIST_BYTES_MAX = 65536 };
+#define XATTR_RECORDS "fs.xattr" /* what the key of each record begins with */
 #define XATTR_VIRTUAL_PREFIX "user.plsm."
 
 /* Adds to `batch` the removal of all that is kept under an id; nothing for 0. Errors as reading the store. */
