@@ -11,16 +11,20 @@ PKGS     := fuse3 libxxhash libcrypto
 # Used where they are there: reads of many pages at once, compression. WITHOUT=libzstd builds without one.
 OPTIONAL := $(foreach lib,$(filter-out $(WITHOUT),liburing liblz4 libzstd),$(shell pkg-config --exists $(lib) \
             2>/dev/null && echo $(lib)))
+# Of the command alone, for editing lines in `plsm shell`.
+EDIT     := $(foreach lib,$(filter-out $(WITHOUT),libedit),$(shell pkg-config --exists $(lib) 2>/dev/null && echo $(lib)))
 HAVE_liburing = -DHAVE_LIBURING
+HAVE_libedit  = -DHAVE_LIBEDIT
 HAVE_liblz4   = -DHAVE_LZ4
 HAVE_libzstd  = -DHAVE_ZSTD
-CPPFLAGS += -I. -D_GNU_SOURCE -DFUSE_USE_VERSION=314 $(foreach lib,$(OPTIONAL),$(HAVE_$(lib)))
+CPPFLAGS += -I. -D_GNU_SOURCE -DFUSE_USE_VERSION=314 $(foreach lib,$(OPTIONAL) $(EDIT),$(HAVE_$(lib)))
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c17 $(WARNINGS) $(WERROR) -pthread -fno-strict-aliasing -fvisibility=hidden -MMD -MP $(CFLAGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
-             $(shell pkg-config --cflags $(PKGS))
+             $(shell pkg-config --cflags $(PKGS) $(EDIT))
 LDLIBS    = $(shell pkg-config --libs libxxhash libcrypto $(OPTIONAL)) -pthread -lm
+EDIT_LIBS = $(if $(EDIT),$(shell pkg-config --libs $(EDIT)))
 Q        := $(if $(V),,@)
 
 rooms     = base learn lsm log store
@@ -57,7 +61,7 @@ $(BUILD)/libplsm.a: $(LIB_OBJ)
 
 $(BUILD)/plsm: $(TOOL_OBJ) $(BUILD)/libplsm.a
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(EDIT_LIBS)
 
 $(BUILD)/plsmd: $(FS_OBJ) $(BUILD)/libplsm.a
 	$(if $(V),,@echo "  LINK  $@")
@@ -89,7 +93,7 @@ $(TOOL_PARTS_LIB): $(filter-out $(BUILD)/tools/main.o,$(TOOL_OBJ))
 
 $(BUILD)/tests/tools/%: $(BUILD)/tests/tools/%.o $(TOOL_PARTS_LIB) $(HARNESS_LIB) $(BUILD)/libplsm.a
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs check) $(LDLIBS) $(EDIT_LIBS)
 
 unit-binaries: $(TEST_BIN)
 

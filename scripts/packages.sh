@@ -2,7 +2,8 @@
 # Installing what is missing; sourced by ./start and ./check. POSIX sh.
 
 # What it takes to build and to mount. libc6-dev is only recommended by gcc, and recommendations are not installed.
-packages_build="gcc libc6-dev make pkg-config libfuse3-dev fuse3 libssl-dev libxxhash-dev liburing-dev liblz4-dev libzstd-dev"
+packages_build="gcc libc6-dev make pkg-config libfuse3-dev fuse3 libssl-dev libxxhash-dev liburing-dev liblz4-dev libzstd-dev \
+    libedit-dev"
 # What the tests need beyond that. clang: the build must pass both compilers. mandoc: checks the manual pages.
 packages_test="check clang rsync mandoc man-db attr perl openssl e2fsprogs util-linux mount procps python3 tar diffutils \
     findutils grep gnuplot-nox git sqlite3 zip unzip xz-utils cpio patch ed file inotify-tools vim-tiny libcap2-bin"

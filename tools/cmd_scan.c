@@ -36,19 +36,6 @@ static plsm_status scan(struct scan *s)
     return status;
 }
 
-/* The smallest key behind all keys that start with `prefix`: its last byte below 0xff raised by one, what follows cut.
- * "ab" -> "ac", "a\xff" -> "b", "\xff" -> empty (no bound). */
-static plsm_status prefix_end(plsm_slice prefix, struct buf *out)
-{
-    out->size = 0;
-    plsm_status status = buf_append(out, prefix.data, prefix.size);
-    while (out->size > 0 && out->data[out->size - 1] == 0xff)
-        out->size--;
-    if (status == PLSM_OK && out->size > 0)
-        out->data[out->size - 1]++;
-    return status;
-}
-
 /* Reads the options into *s and *prefix; TOOL_OPTION_END when the run goes on. */
 static int read_options(struct tool *tool, int argc, char **argv, struct scan *s, const char **prefix)
 {
@@ -89,7 +76,7 @@ static plsm_status read_bounds(struct tool *tool, int count, char **arguments, c
     if (prefix) {
         status = tool_key(tool, prefix, 0, &s->from);
         if (status == PLSM_OK)
-            status = prefix_end(s->from, &tool->keys[1]);
+            status = tool_prefix_end(s->from, &tool->keys[1]);
         s->to = buf_slice(&tool->keys[1]);
         return status;
     }

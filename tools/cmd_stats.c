@@ -4,9 +4,11 @@
 #include "base/banned.h"
 
 /* Names are at most about 40 characters; longer ones just push their value to the right. */
-static void print_one(void *arg, const plsm_statistic *statistic)
+void tool_print_statistic(void *arg, const plsm_statistic *statistic)
 {
-    (void)arg;
+    const char *prefix = arg;
+    if (prefix && strncmp(statistic->name, prefix, strlen(prefix)) != 0)
+        return;
     char line[512];
     int size = 0;
     if (statistic->is_text)
@@ -28,7 +30,7 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     code = tool_open(tool, argv[optind], PLSM_READ, &db);
     if (code != TOOL_OK)
         return code;
-    plsm_statistics(db, print_one, NULL);
+    plsm_statistics(db, tool_print_statistic, NULL);
     return tool_close(tool, db, TOOL_OK);
 }
 

@@ -8,10 +8,10 @@
 #include "base/banned.h"
 
 static const struct command *const commands[] = {
-    &command_create,  &command_get,     &command_put,     &command_delete,     &command_scan,
-    &command_load,    &command_write,   &command_ingest,  &command_dump,       &command_stats,
-    &command_check,   &command_flush,   &command_compact, &command_checkpoint, &command_restore,
-    &command_convert, &command_retrain, &command_inspect, &command_tune,       &command_bench,
+    &command_create,  &command_get,     &command_put,        &command_delete,  &command_scan,    &command_shell,
+    &command_load,    &command_write,   &command_ingest,     &command_dump,    &command_stats,   &command_check,
+    &command_flush,   &command_compact, &command_checkpoint, &command_restore, &command_convert, &command_retrain,
+    &command_inspect, &command_tune,    &command_bench,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

@@ -33,7 +33,7 @@ static void put_out(struct records *records, bool *stopped)
     records->text.size = 0;
 }
 
-static plsm_status write_large(struct records *records, plsm_slice key, uint64_t size, bool *stopped, bool *gone)
+plsm_status records_write_large(struct records *records, plsm_slice key, uint64_t size, bool *stopped, bool *gone)
 {
     uint8_t *piece = mem_alloc(PIECE_SIZE);
     plsm_status status = piece ? PLSM_OK : PLSM_NO_MEMORY;
@@ -69,7 +69,7 @@ plsm_status records_write(struct records *records, const plsm_iterator *it, bool
     if (!records->keys_only) {
         TRY(buf_append(&records->text, between, 1));
         if (plsm_iterator_large(it))
-            TRY(write_large(records, key, plsm_iterator_size(it), stopped, &gone));
+            TRY(records_write_large(records, key, plsm_iterator_size(it), stopped, &gone));
         else
             TRY(append(records, plsm_iterator_value(it), key));
     }

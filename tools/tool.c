@@ -36,9 +36,10 @@ enum tool_exit tool_usage(const struct tool *tool, const char *format, ...)
     return TOOL_USAGE;
 }
 
-/* Joins repeated -o with commas and keeps a terminator behind the end. */
-static plsm_status add_options(struct buf *options, const char *text)
+/* Joined with commas, and a terminator behind the end. */
+plsm_status tool_add_options(struct tool *tool, const char *text)
 {
+    struct buf *options = &tool->options;
     if (options->size > 0)
         options->data[options->size - 1] = ',';
     return buf_append(options, text, strlen(text) + 1);
@@ -64,7 +65,7 @@ int tool_next_option(struct tool *tool, int argc, char **argv, const char *short
         int option = getopt_long(argc, argv, letters, all, NULL);
         switch (option) {
         case 'o':
-            if (add_options(&tool->options, optarg) == PLSM_OK)
+            if (tool_add_options(tool, optarg) == PLSM_OK)
                 break;
             tool_error(tool, PLSM_NO_MEMORY);
             return TOOL_OPTION_BAD;
@@ -120,6 +121,17 @@ plsm_status tool_key(struct tool *tool, const char *argument, int slot, plsm_sli
     return PLSM_OK;
 }
 
+plsm_status tool_prefix_end(plsm_slice prefix, struct buf *out)
+{
+    out->size = 0;
+    plsm_status status = buf_append(out, prefix.data, prefix.size);
+    while (out->size > 0 && out->data[out->size - 1] == 0xff)
+        out->size--;
+    if (status == PLSM_OK && out->size > 0)
+        out->data[out->size - 1]++;
+    return status;
+}
+
 /* --- errors ------------------------------------------------------------------------------------------------------- */
 
 void tool_say(const struct tool *tool, const char *format, ...)
@@ -172,8 +184,8 @@ enum tool_exit tool_open(const struct tool *tool, const char *path, plsm_open_fl
         fprintf(stderr,
                 "The store is in use by another process, a mount or another plsm, and one process writes at a time.\n"
                 "End that one (a mount: fusermount3 -u DIR) and try again. Through a mount work put, delete, load,\n"
-                "write, flush, compact and retrain, and checkpoints by its .plsm/ctl; beside any writer get, scan,\n"
-                "dump, stats, check and inspect.\n");
+                "write, shell, flush, compact and retrain, and checkpoints by its .plsm/ctl; beside any writer get,\n"
+                "scan, dump, stats, check and inspect.\n");
     else if (status == PLSM_NO_STORE)
         fprintf(stderr, "To make one: plsm create %s\n", path);
     return TOOL_ERROR;

@@ -59,8 +59,14 @@ enum tool_exit tool_usage(const struct tool *tool, const char *format, ...) __at
 bool tool_check_count(const struct tool *tool, int count, int least, int most);
 void tool_help(const struct command *command, FILE *out);
 
+/* Adds options of the store, "NAME=VALUE,...", to those of -o: where one is given twice the last one counts. */
+plsm_status tool_add_options(struct tool *tool, const char *text);
+
 /* The bytes of a key argument: as they are or, with -e, with escapes decoded into tool->keys[slot]. */
 plsm_status tool_key(struct tool *tool, const char *argument, int slot, plsm_slice *key);
+/* The smallest key behind all keys that start with `prefix`: its last byte below 0xff raised by one, what follows cut.
+ * "ab" -> "ac", "a\xff" -> "b", "\xff" -> empty (no bound). */
+plsm_status tool_prefix_end(plsm_slice prefix, struct buf *out);
 
 /* --- errors ------------------------------------------------------------------------------------------------------- */
 
@@ -84,6 +90,8 @@ plsm_durability tool_durability(const struct tool *tool);
 /* Writes to stdout; false when that failed (and then for good): stop and return tool_output_end. */
 bool tool_write(const void *data, size_t size);
 bool tool_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A line of `plsm stats`, for plsm_statistics. `arg` is a string: of names that begin with it; NULL: of all. */
+void tool_print_statistic(void *arg, const plsm_statistic *statistic);
 /* Hands on what was written so far; likewise. */
 bool tool_flush(void);
 /* Flushes stdout and turns an output error into a message and TOOL_ERROR; a broken pipe ends the process by SIGPIPE
@@ -94,6 +102,7 @@ enum tool_exit tool_output_end(const struct tool *tool, enum tool_exit so_far);
 
 extern const struct command command_create, command_get, command_put, command_delete, command_scan, command_load,
     command_ingest, command_tune, command_checkpoint, command_restore, command_dump, command_stats, command_check,
-    command_compact, command_retrain, command_inspect, command_bench, command_write, command_flush, command_convert;
+    command_compact, command_retrain, command_inspect, command_bench, command_write, command_flush, command_convert,
+    command_shell;
 
 #endif

@@ -53,7 +53,7 @@ expect 0 "$PLSM" --version
 says out 'plsm '
 expect 2 "$PLSM" frobnicate
 says err frobnicate
-for command in create get put delete scan load ingest dump stats check compact retrain convert tune bench; do
+for command in create get put delete scan load ingest dump stats check compact retrain convert tune shell bench; do
     expect 0 "$PLSM" $command --help
     says out "Usage: plsm $command"
     says out Example
