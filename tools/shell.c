@@ -30,9 +30,9 @@ enum tool_exit shell_open(struct shell *shell, plsm_open_flags flags)
 
 plsm_status shell_reader_open(struct shell *shell)
 {
-    const struct buf *options = &shell->tool->options;
     if (shell->db)
         return PLSM_OK;
+    const struct buf *options = &shell->tool->options;
     return plsm_open(shell->path, PLSM_READ, options->size ? (const char *)options->data : NULL, &shell->db);
 }
 

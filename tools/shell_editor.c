@@ -117,7 +117,8 @@ static bool set_up(struct shell_editor *editor)
     el_set(editor->el, EL_SIGNAL, 1);
     el_set(editor->el, EL_EDITOR, "emacs");
     el_set(editor->el, EL_HIST, history, editor->lines);
-    el_set(editor->el, EL_ADDFN, "plsm-complete", "complete a command or a key", complete);
+    /* Wide strings, as it would copy others and keep the copies for good. */
+    el_wset(editor->el, EL_ADDFN, L"plsm-complete", L"complete a command or a key", complete);
     el_set(editor->el, EL_BIND, "^I", "plsm-complete", NULL);
     el_set(editor->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(editor->el, NULL); /* without ~/.editrc it does nothing */

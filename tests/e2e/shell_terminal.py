@@ -71,7 +71,7 @@ class Session:
                 pass
         assert self.closed, f"it does not end: {self.got[-2000:]!r}"
         _, status = os.waitpid(self.pid, 0)
-        assert os.waitstatus_to_exitcode(status) == code, status
+        assert os.waitstatus_to_exitcode(status) == code, (status, self.got[-3000:])
         os.close(self.fd)
 
 
