@@ -4,7 +4,6 @@ Usage: shell_terminal.py PLSM STORE STATE_HOME FILE_OF_PAIRS"""
 import os, pty, re, select, signal, sys, time
 
 PLSM, STORE, STATE, PAIRS = sys.argv[1:]
-EDITING = os.environ.get("PLSM_PLAIN") is None
 UP, LEFT, HOME_KEY, INTERRUPT, END, TAB = "\x1b[A", "\x1b[D", "\x01", "\x03", "\x04", "\t"
 
 
@@ -92,6 +91,7 @@ def basics():
     assert "index: traditional" in s.run("switch")
     assert "(traditional)" in s.run("timing on")
     assert re.search(r"\d ms", s.run("get apple"))
+    editing = "tab key" in s.run("help")
     # what cannot be undone is asked for
     s.send("reset\r")
     s.wait_for("[y/N] ")
@@ -104,6 +104,7 @@ def basics():
     s.wait_for("> ")
     assert "no such key" in s.run("get apple")
     s.end("exit\r")
+    return editing
 
 
 def interrupts():
@@ -165,7 +166,9 @@ def editing():
     s.wait_for("> ")
     s.run("put large-1 5")
     s.end()
-    # the history is there in the next session
+    # the history is there in the next session, for its owner alone
+    history = os.path.join(STATE, "plsm", "history")
+    assert [os.stat(path).st_mode & 0o777 for path in (history, os.path.dirname(history))] == [0o600, 0o700]
     s = Session()
     s.send(UP)
     s.wait_for("large-1")
@@ -202,9 +205,10 @@ def terminals():
     os.waitpid(s.pid, 0)
 
 
-basics()
+os.makedirs(STATE, 0o700, exist_ok=True)
+has_editing = basics()
 interrupts()
-if EDITING:
+if has_editing:  # otherwise it was built without libedit
     editing()
     signals()
     terminals()
