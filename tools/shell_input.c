@@ -21,23 +21,17 @@ static void on_interrupt(int number)
     interrupted = 1;
 }
 
-/* While a command runs, calls go on behind the signal; while a line is awaited they end. Threads of the library take no
+/* While a command runs, calls go on behind the signal; while a line is edited they end. Threads of the library take no
  * signals. */
 static void set_restart(bool restart)
 {
-    struct sigaction action = {0}, before = {0};
-    sigaction(SIGINT, NULL, &before);
-    if (before.sa_handler != on_interrupt)
-        return;
-    action.sa_handler = on_interrupt;
-    action.sa_flags = restart ? SA_RESTART : 0;
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = restart ? SA_RESTART : 0};
     sigaction(SIGINT, &action, NULL);
 }
 
 void shell_interrupt_catch(void)
 {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
+    set_restart(true);
 }
 
 bool shell_interrupted(void)
@@ -131,12 +125,14 @@ static enum shell_read next_plain(struct shell_input *input, const char *prompt,
 enum shell_read shell_input_next(struct shell_input *input, const char *prompt, bool remember, plsm_slice *line)
 {
     enum shell_read result = SHELL_READ_END;
-    if (input->editor && !tool_flush())
-        return SHELL_READ_END;
     shell_interrupt_clear();
-    set_restart(false);
-    result = input->editor ? shell_editor_next(input->editor, prompt, remember, line) : next_plain(input, prompt, line);
-    set_restart(true);
+    if (!input->editor) {
+        result = next_plain(input, prompt, line);
+    } else if (tool_flush()) {
+        set_restart(false);
+        result = shell_editor_next(input->editor, prompt, remember, line);
+        set_restart(true);
+    }
     if (result == SHELL_READ_LINE && line->size > 0 && ((const char *)line->data)[line->size - 1] == '\r')
         line->size--;
     return result;
