@@ -62,6 +62,21 @@ static const char *const names[] = {
     "learn.file.accuracy", "learn.block.accuracy", "learn.fallback_rate", "io.pages_per_get", "cache.hit_rate",
     "lsm.write_amplification"};
 enum { FIGURES = sizeof names / sizeof *names };
+/* What those of our own mean, for people. */
+static const char *const abouts[STORE_FIGURES] = {
+    [LOAD_KEYS_PER_S] = "a bulk load in the order of keys, then plsm_flush",
+    [LOAD_CPU_NS] = "of the whole process, until the background is done",
+    [LOAD_BYTES_PER_KEY] = "of files, behind the load",
+    [UPDATE_KEYS_PER_S] = "one key in 100, at random, in batches of 1,000, then plsm_flush",
+    [UPDATE_CPU_NS] = "of the whole process, until the background is done",
+    [OPEN_MS] = "of a store that was closed",
+    [FILES_BYTES] = "at rest",
+    [BYTES_PER_KEY] = "of files, at rest; 16 are the key and the value",
+    [RESIDENT_BYTES] = "of the process, behind the gets",
+    [GET_NS] = "keys that are there, at random, as many to fill caches before",
+    [GET_P50_NS] = "of one get in 16, wall time, as those below",
+    [ABSENT_NS] = "keys between those that are there, likewise",
+};
 _Static_assert(sizeof names / sizeof *names > STORE_FIGURES, "names are in the order of the figures");
 
 struct billion {
@@ -307,7 +322,10 @@ static void print_figures(const struct bench_plan *plan, const double *figures)
         if (plan->json)
             tool_print(",\"%s\":%s", names[i], text);
         else
-            tool_print("%-26s %16s\n", names[i], text);
+            tool_print("%-26s %16s  %s\n", names[i], text,
+                       i >= STORE_FIGURES ? "as in .stats, over the gets"
+                       : abouts[i]        ? abouts[i]
+                                          : "");
     }
     if (plan->json)
         tool_print("}\n");
