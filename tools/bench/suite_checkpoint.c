@@ -72,7 +72,7 @@ static plsm_status take_some(struct subject *subject, struct writer *writer)
     plsm_status status = PLSM_OK;
     double ms = 0;
     for (int round = 0; round < ROUNDS && status == PLSM_OK; round++) {
-        char name[16];
+        char name[32];
         plsm_checkpoint_info info;
         snprintf(name, sizeof name, "round-%d", round);
         env_sleep_ns(env_posix(), (uint64_t)((ms > 100 ? ms : 100) * 1e6));
