@@ -1,9 +1,10 @@
 /* Appending to a log through memory.
  *
- * A write(2) of 128 bytes costs 1.1 us here, a copy into a mapping 0.15 to 0.2 us with its share of page faults (64 MiB
- * of them, ext4). Pieces of several pages are the other way round: each page that is stored to for the first time is a
- * fault, of 6 us on ext4 and 3 on tmpfs, and pwrite takes 1.6 for it. The two meet at about 2 KiB. Both may be mixed:
- * on Linux a mapping and write(2) share the pages of the file.
+ * A write(2) of 128 bytes costs 1.1 us here, a copy into a mapping a few ns and its share of page faults. Where the page
+ * must be made, the first store to it is a fault of 5.7 us on ext4. So pages are made in front of the copies, by writing
+ * zeros to many at once: with that a page costs 1.3 us in all (64 MiB of log, records of 128 bytes), what pwrite takes
+ * for it as well. Pieces of several pages are written, so that no page is filled twice. Both may be mixed: on Linux a
+ * mapping and write(2) share the pages of the file.
  *
  * Space is taken with fallocate before it is mapped, so that no store can fail for want of it. That holds where a block
  * once given stays: not where files are copied on write (btrfs, zfs, xfs with shared extents, which cp makes), nor over
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/env_posix_private.h"
 
@@ -26,6 +28,8 @@ enum {
     TAKEN_BYTES_MIN =
         256 << 10, /* at a time; as much as there is already, within these limits: small logs stay small */
     TAKEN_BYTES_MAX = 4 << 20,
+    FILLED_BYTES_MIN = 16 << 10, /* the same; with 64 KiB a page costs 1.9 us, with 1 MiB 1.1 */
+    FILLED_BYTES_MAX = 256 << 10,
 };
 
 void posix_map_start(struct posix_map *map, int fd)
@@ -43,6 +47,13 @@ void posix_map_stop(struct posix_map *map)
     *map = (struct posix_map){0};
 }
 
+/* `bytes`, which is as much as there is already, within limits and in whole pages. */
+static uint64_t within(uint64_t bytes, uint64_t least, uint64_t most)
+{
+    bytes &= ~(uint64_t)(PAGE - 1);
+    return bytes < least ? least : bytes < most ? bytes : most;
+}
+
 /* Takes space behind `offset` if there is none left and moves the window there. */
 static bool move_window(struct posix_map *map, int fd, uint64_t offset)
 {
@@ -51,8 +62,7 @@ static bool move_window(struct posix_map *map, int fd, uint64_t offset)
     map->memory = NULL;
     map->start = offset & ~(uint64_t)(PAGE - 1);
     if (offset >= map->taken) {
-        uint64_t bytes = offset < TAKEN_BYTES_MIN ? TAKEN_BYTES_MIN : offset;
-        bytes = bytes > TAKEN_BYTES_MAX ? TAKEN_BYTES_MAX : bytes & ~(uint64_t)(PAGE - 1);
+        uint64_t bytes = within(offset, TAKEN_BYTES_MIN, TAKEN_BYTES_MAX);
         int failed = 0;
         do
             failed = fallocate(fd, 0, (off_t)map->start, (off_t)bytes);
@@ -70,6 +80,26 @@ static bool move_window(struct posix_map *map, int fd, uint64_t offset)
     return true;
 }
 
+/* Makes pages from the end of the file at `offset`, where nothing but zeros is, or from where there are some already.
+ * What fails here may be tried by whoever writes. */
+static bool fill(struct posix_map *map, int fd, uint64_t offset)
+{
+    static const uint8_t zeros[FILLED_BYTES_MAX];
+    uint64_t from = map->filled > offset ? map->filled : offset;
+    uint64_t to = (from & ~(uint64_t)(PAGE - 1)) + within(offset, FILLED_BYTES_MIN, FILLED_BYTES_MAX);
+    to = to < map->end ? to : map->end;
+    while (from < to) {
+        ssize_t put = pwrite(fd, zeros, (size_t)(to - from), (off_t)from);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return false;
+        from += (uint64_t)put;
+    }
+    map->filled = to;
+    return true;
+}
+
 bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size)
 {
     if (!map->on || *size > COPY_BYTES_MAX)
@@ -80,6 +110,10 @@ bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *
     }
     if (*size > map->end - offset)
         *size = (size_t)(map->end - offset);
+    if (offset + *size > map->filled && !fill(map, fd, offset)) {
+        posix_map_stop(map);
+        return false;
+    }
     memcpy(map->memory + (offset - map->start), data, *size);
     return true;
 }

@@ -15,6 +15,7 @@ struct posix_map {
     uint8_t *memory;  /* of the window; NULL: none yet */
     uint64_t start, end; /* of the window in the file */
     uint64_t taken;   /* up to here space was taken in advance */
+    uint64_t filled;  /* up to here there are pages for it */
 };
 /* Switches it on where the file system is one that serves stores to preallocated space without fail. */
 void posix_map_start(struct posix_map *map, int fd);
