@@ -2,6 +2,7 @@
 #include "base/sync.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
 #include "base/error.h"
@@ -18,6 +19,11 @@ void mutex_destroy(mutex *m)
 {
     int error = pthread_mutex_destroy(m);
     INVARIANT(error == 0); /* EBUSY: destroyed while held */
+}
+
+void spin_yield(void)
+{
+    sched_yield();
 }
 
 void condition_init(condition *c)

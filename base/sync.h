@@ -24,6 +24,10 @@ static inline void spin_pause(void)
 #endif
 }
 
+/* Instead of it once that has been in vain for long: whoever is to change the variable may be waiting for this
+ * processor. */
+void spin_yield(void);
+
 void condition_init(condition *c); /* on the monotonic clock */
 void condition_destroy(condition *c);
 static inline void condition_wait(condition *c, mutex *m) { pthread_cond_wait(c, m); }

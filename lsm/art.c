@@ -155,7 +155,7 @@ static void *copy_head(struct arena *arena, const struct art_node *from, size_t 
     n->depth = from->depth;
     n->tail = from->tail;
     n->key = from->key;
-    atomic_init(&n->ended, art_ended(from));
+    atomic_init(&n->ended, (uintptr_t)art_ended(from));
     atomic_init(&n->count, art_count(from));
     return n;
 }
@@ -218,9 +218,8 @@ static void add_to_48(struct art_node48 *n, uint8_t byte, uintptr_t child)
 uintptr_t art_add(struct arena *arena, uintptr_t node, uint8_t byte, uintptr_t child, enum art_type *grown_from)
 {
     *grown_from = 0;
-    unsigned count = art_count(art_node(node));
     enum art_type type = art_type(node);
-    if ((type == ART_4 && count == 4) || (type == ART_16 && count == 16) || (type == ART_48 && count == 48)) {
+    if (art_is_full(node)) {
         *grown_from = type;
         if (type == ART_4)
             node = grow_4(arena, (struct art_node4 *)art_node(node));

@@ -8,17 +8,21 @@
  * A node does not keep the bytes it skips: coming from depth d they are key[d .. depth). So when a prefix is split the
  * lower node stays as it is, and a reader that came the old way is as right as one that comes the new way.
  *
- * Concurrency: one writer, readers without locks. What a reader can reach is never changed but for these, each
- * published by one release store after what it leads to is complete, and read with acquire:
+ * Concurrency of readers: they take no lock. What a reader can reach is never changed but for these, each published by
+ * one release store after what it leads to is complete, and read with acquire:
  *   - a child pointer is replaced by one that leads to all that the old one led to, and more;
  *   - nodes of 4 and 16 append a key byte and a child behind `count`, then raise `count`;
  *   - nodes of 48 and 256 fill an empty child, then its index byte, then its bit;
- *   - `ended` goes from NULL to a leaf, and a leaf's `newest` to a version whose `older` is the one before.
- * A node that was replaced by a larger copy stays readable and leads to everything that was below it then. */
+ *   - `ended` goes from nothing to a leaf, and a link of a leaf's list of versions to a version that links to what it
+ *     linked to before.
+ * A node that was replaced by a larger copy stays readable and leads to everything that was below it then.
+ *
+ * Concurrency of writers: one alone, or several of whom each locks what it changes (memtable_lanes.c). */
 #ifndef LSM_ART_H
 #define LSM_ART_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -43,9 +47,11 @@
  * prefetch from it, before the node has arrived in the cache. 0: no child. */
 enum art_type { ART_LEAF = 1, ART_4, ART_16, ART_48, ART_256, ART_TYPE_COUNT };
 enum { ART_TYPE_MASK = 7, ART_NODE_ALIGNMENT = 64, ART_LEAF_ALIGNMENT = 8 };
+/* In `ended`: a writer changes the node or one of its children's places; a larger copy has taken the node's place. */
+enum { ART_LOCKED = 1, ART_REPLACED = 2 };
 
 struct art_version {
-    const struct art_version *older;
+    _Atomic(const struct art_version *) older;
     uint64_t seq;
     uint32_t value_size;
     uint8_t kind, meta_size;
@@ -64,7 +70,7 @@ struct art_node {
     _Atomic uint16_t count; /* children; not kept by nodes of 256 */
     uint32_t tail;          /* the 4 bytes before `depth` where it is at least 4: most prefixes need no look at `key` */
     const uint8_t *key;
-    _Atomic(struct art_leaf *) ended;
+    _Atomic uintptr_t ended; /* a leaf or 0; ART_LOCKED and ART_REPLACED in its low bits are for writers */
 };
 
 struct art_node4 {
@@ -122,7 +128,7 @@ static inline uintptr_t art_load(const _Atomic uintptr_t *slot)
 
 static inline struct art_leaf *art_ended(const struct art_node *node)
 {
-    return atomic_load_explicit(&node->ended, memory_order_acquire);
+    return art_leaf(atomic_load_explicit(&node->ended, memory_order_acquire));
 }
 
 static inline unsigned art_count(const struct art_node *node)
@@ -188,7 +194,14 @@ static inline _Atomic uintptr_t *art_find(uintptr_t node, uint8_t byte)
 uintptr_t art_at_or_above(uintptr_t node, int from, int *byte);
 uintptr_t art_at_or_below(uintptr_t node, int upto, int *byte);
 
-/* Writer only, room in the arena reserved: */
+/* Whether a node has no room for another child. Under its lock. */
+static inline bool art_is_full(uintptr_t node)
+{
+    static const uint16_t room[ART_TYPE_COUNT] = {[ART_4] = 4, [ART_16] = 16, [ART_48] = 48};
+    return art_type(node) != ART_256 && art_count(art_node(node)) == room[art_type(node)];
+}
+
+/* For a writer that is alone or has locked the node; room in the arena reserved: */
 
 /* A node of 4 without children that branches at `depth`; `key` is a key below it and has at least `depth` bytes. */
 struct art_node4 *art_create(struct arena *arena, const uint8_t *key, size_t depth);

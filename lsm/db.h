@@ -5,7 +5,8 @@
  *   lock        everything in struct lsm that is not said to belong to somebody else. Never held over I/O.
  *   garbage_lock, snapshot_lock, those of the cache and of runs: leaves.
  * The leader of the write queue (write.c) owns the active memtable and the logs without a lock: there is one leader at
- * a time, and only it adds entries, rotates and syncs.
+ * a time, and only it appends, rotates and syncs. It adds entries to the memtable, and those who led before it and have
+ * not finished; for what they must not be beside, it waits for them (leader_await_landing).
  *
  * Readers take no lock: they enter the epoch, load the view, load the sequence number, in this order. A view may hold
  * runs from which versions were dropped that a reader at an older sequence number would need; a sequence number loaded
@@ -114,6 +115,11 @@ struct lsm {
     unsigned company_pause;                /* so many syncs do not wait for company */
     bool awaits_company;                   /* the leader does */
     condition company_came;
+    struct flight *flights, *last_flight; /* groups on their way into the memtable, in order of their numbers */
+    uint32_t lanes;                       /* of the memtable, that they use: a bit each */
+    unsigned crowd;                       /* groups that still go beside others: writers met not long ago */
+    bool awaits_landing;                  /* the leader does */
+    condition landing;
     uint64_t sync_ns; /* what the last sync took */
     plsm_status broken;                    /* not PLSM_OK: the store turned read-only, for this reason */
     char broken_message[512];
@@ -202,7 +208,8 @@ plsm_status space_check(const struct lsm *db, const struct batch *batch);
 /* Makes sure that the active memtable may take more, and holds the leader back for what the last group wrote. Under
  * lock, which it gives up at times. */
 plsm_status make_room(struct lsm *db);
-/* Freezes the active memtable and starts a new one with a new log; there must be room for it. Outside of lock. */
+/* Freezes the active memtable and starts a new one with a new log; there must be room for it, and no
+ * group may be on its way there. Outside of lock. */
 plsm_status leader_rotate(struct lsm *db);
 
 /* --- garbage.c --- */
@@ -222,6 +229,9 @@ plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
 plsm_status install_bulk(struct lsm *db, struct edit *edit, size_t count, uint64_t bytes);
 
 /* --- write.c --- */
+/* Waits until all groups that were appended are in the memtable and visible. Leader, under lock, which it gives up
+ * meanwhile. */
+void leader_await_landing(struct lsm *db);
 /* Syncs the logs, oldest first. Leader, without lock. A failure is final. */
 plsm_status leader_sync_logs(struct lsm *db);
 

@@ -13,6 +13,9 @@ struct memtable *memtable_create(struct arena_pool *pool)
     if (m) {
         atomic_init(&m->references, 1);
         m->arena.pool = pool;
+        for (unsigned i = 0; i < MEMTABLE_LANES; i++)
+            m->lanes[i].arena.pool = pool;
+        mutex_init(&m->nodes_lock);
     }
     return m;
 }
@@ -20,6 +23,8 @@ struct memtable *memtable_create(struct arena_pool *pool)
 void memtable_charge(struct memtable *m, struct mem_account *account)
 {
     m->arena.account = account;
+    for (unsigned i = 0; i < MEMTABLE_LANES; i++)
+        m->lanes[i].arena.account = account;
 }
 
 void memtable_ref(struct memtable *m)
@@ -33,12 +38,18 @@ void memtable_unref(struct memtable *m)
     if (!m || atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1)
         return;
     arena_free(&m->arena);
+    for (unsigned i = 0; i < MEMTABLE_LANES; i++)
+        arena_free(&m->lanes[i].arena);
+    mutex_destroy(&m->nodes_lock);
     mem_free(m);
 }
 
 size_t memtable_bytes(const struct memtable *m)
 {
-    return arena_bytes(&m->arena);
+    size_t bytes = arena_bytes(&m->arena);
+    for (unsigned i = 0; i < MEMTABLE_LANES; i++)
+        bytes += arena_bytes(&m->lanes[i].arena);
+    return bytes;
 }
 
 uint64_t memtable_count(const struct memtable *m)
@@ -57,7 +68,7 @@ static size_t least(size_t a, size_t b)
  * full node in the next size. Only nodes that exist can be near full; one made meanwhile takes 13 additions to go from
  * 4 children to 17, and 33 from 16 to 49.
  * Example: one addition to an empty table: 1 node of 16 at most (nothing can grow beyond). */
-static size_t node_bytes_max(const struct memtable *m, size_t entries)
+size_t memtable_node_bytes_max(const struct memtable *m, size_t entries)
 {
     size_t slack = ART_NODE_ALIGNMENT - 1;
     size_t to_256 = least(entries, m->nodes[ART_48] + entries / 33);
@@ -74,19 +85,14 @@ plsm_status memtable_reserve(struct memtable *m, size_t entries, size_t bytes)
 
 plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t bytes, size_t ranges)
 {
-    /* Leaf and version are one piece each at most, rounded up by their alignment. */
-    size_t fixed =
-        sizeof(struct art_leaf) + sizeof(struct art_version) + sizeof(uint64_t) + 3 * (ART_LEAF_ALIGNMENT - 1);
-    if (entries > SIZE_MAX / 16384 || bytes > SIZE_MAX / 4)
+    if (entries > MEMTABLE_ENTRIES_MAX || bytes > SIZE_MAX / 4)
         return fail(PLSM_NO_MEMORY, "no memory for %zu entries of %zu bytes in the memtable", entries, bytes);
     const struct tombstones *there = memtable_ranges(m);
     if (ranges)
         bytes += tombstones_bytes(there ? there->count : 0, ranges);
     m->draft_ranges = ranges;
-    return arena_reserve(&m->arena, entries * fixed + node_bytes_max(m, entries) + bytes);
+    return arena_reserve(&m->arena, entries * ENTRY_FIXED_BYTES_MAX + memtable_node_bytes_max(m, entries) + bytes);
 }
-
-enum { IN_ORDER_MOST = 8, IN_ORDER = 4, IN_ORDER_MISS = 3 }; /* of counters, every tenth begins elsewhere */
 
 /* --- prefetching -------------------------------------------------------------------------------------------------- */
 
@@ -135,51 +141,15 @@ void memtable_approach(const struct memtable *m, plsm_slice key, struct memtable
 
 bool memtable_in_order(const struct memtable *m)
 {
-    return m->in_order >= IN_ORDER;
+    return m->place.in_order >= IN_ORDER;
 }
 
 /* --- adding ------------------------------------------------------------------------------------------------------- */
 
-static void publish(_Atomic uintptr_t *slot, uintptr_t child)
-{
-    atomic_store_explicit(slot, child, memory_order_release);
-}
-
-static size_t version_bytes(const struct entry *entry)
-{
-    return offsetof(struct art_version, bytes) + entry->meta.size + entry->value.size +
-           (entry->expires_s ? sizeof(uint64_t) : 0);
-}
-
-static void version_fill(struct art_version *version, const struct art_version *older, const struct entry *entry)
-{
-    version->older = older;
-    version->seq = entry->seq;
-    version->value_size = (uint32_t)entry->value.size;
-    version->kind = (uint8_t)entry->kind;
-    version->meta_size = (uint8_t)entry->meta.size;
-    if (entry->meta.size)
-        memcpy(version->bytes, entry->meta.data, entry->meta.size);
-    if (entry->value.size)
-        memcpy(version->bytes + entry->meta.size, entry->value.data, entry->value.size);
-    if (__builtin_expect(entry->expires_s != 0, 0)) {
-        version->kind |= ART_VERSION_EXPIRES;
-        put_u64(version->bytes + entry->meta.size + entry->value.size, entry->expires_s);
-    }
-}
-
-/* Leaf and first version stand together: a lookup that finds the one has most likely loaded the other. */
 static struct art_leaf *leaf_create(struct memtable *m, const struct entry *entry)
 {
-    size_t key_end = offsetof(struct art_leaf, key) + entry->key.size;
-    size_t at = (key_end + ART_LEAF_ALIGNMENT - 1) / ART_LEAF_ALIGNMENT * ART_LEAF_ALIGNMENT;
-    struct art_leaf *leaf = arena_alloc(&m->arena, at + version_bytes(entry), ART_LEAF_ALIGNMENT);
-    struct art_version *version = (struct art_version *)((uint8_t *)leaf + at);
-    version_fill(version, NULL, entry);
-    leaf->key_size = (uint16_t)entry->key.size;
-    copy_short(leaf->key, entry->key.data, entry->key.size);
-    atomic_init(&leaf->newest, version);
-    m->place_key = art_leaf_key(leaf);
+    struct art_leaf *leaf = leaf_make(&m->arena, entry);
+    m->place.key = art_leaf_key(leaf);
     return leaf;
 }
 
@@ -190,29 +160,25 @@ static void leaf_add(struct memtable *m, struct art_leaf *leaf, const struct ent
     struct art_version *version = arena_alloc(&m->arena, version_bytes(entry), ART_LEAF_ALIGNMENT);
     version_fill(version, older, entry);
     atomic_store_explicit(&leaf->newest, version, memory_order_release);
-    m->place_key = art_leaf_key(leaf);
+    m->place.key = art_leaf_key(leaf);
 }
 
-/* Puts a node at `depth` in the place of `old`, where the new key and those below `old` part: `other` is one of these,
- * `other_size` its size (or any size above `depth`). */
-static void part(struct memtable *m, _Atomic uintptr_t *slot, uintptr_t old, const uint8_t *other, size_t other_size,
-                 size_t depth, const struct entry *entry)
+uintptr_t memtable_parting(struct memtable *m, uintptr_t old, const uint8_t *other, size_t other_size, size_t depth,
+                           struct art_leaf *leaf)
 {
-    const uint8_t *key = entry->key.data;
-    struct art_leaf *leaf = leaf_create(m, entry);
     struct art_node4 *n = art_create(&m->arena, other, depth);
     uintptr_t node = art_child(n, ART_4);
     enum art_type grown;
     if (other_size == depth)
-        atomic_init(&n->head.ended, art_leaf(old));
+        atomic_init(&n->head.ended, (uintptr_t)art_leaf(old));
     else
         art_add(&m->arena, node, other[depth], old, &grown);
-    if (entry->key.size == depth)
-        atomic_init(&n->head.ended, leaf);
+    if (leaf->key_size == depth)
+        atomic_init(&n->head.ended, (uintptr_t)leaf);
     else
-        art_add(&m->arena, node, key[depth], art_child(leaf, ART_LEAF), &grown);
+        art_add(&m->arena, node, leaf->key[depth], art_child(leaf, ART_LEAF), &grown);
     m->nodes[ART_4]++;
-    publish(slot, node);
+    return node;
 }
 
 /* A key below `node` that has no child on its byte yet. */
@@ -229,20 +195,6 @@ static void add_child(struct memtable *m, _Atomic uintptr_t *slot, uintptr_t nod
     publish(slot, grown);
 }
 
-/* How far `key` agrees with a node's prefix, given that it does up to `depth`: at most the node's depth. */
-static size_t agreed(const struct art_node *node, plsm_slice key, size_t depth)
-{
-    if (node->depth == depth)
-        return depth;
-    if (key.size == 0) /* its data may be NULL */
-        return 0;
-    const uint8_t *bytes = key.data;
-    if (key.size >= node->depth && node->depth >= 4 && node->depth - depth <= 4 &&
-        get_u32(bytes + node->depth - 4) == node->tail)
-        return node->depth;
-    return depth + slice_common(slice(bytes + depth, key.size - depth), slice(node->key + depth, node->depth - depth));
-}
-
 /* Where the walk ends at a leaf: another version of its key, or a key that parts from it. */
 static void add_at_leaf(struct memtable *m, _Atomic uintptr_t *slot, size_t depth, const struct entry *entry)
 {
@@ -253,7 +205,7 @@ static void add_at_leaf(struct memtable *m, _Atomic uintptr_t *slot, size_t dept
     if (common == leaf->key_size && common == entry->key.size)
         leaf_add(m, leaf, entry);
     else
-        part(m, slot, art_load(slot), leaf->key, leaf->key_size, common, entry);
+        publish(slot, memtable_parting(m, art_load(slot), leaf->key, leaf->key_size, common, leaf_create(m, entry)));
 }
 
 static void add_ended(struct memtable *m, struct art_node *node, const struct entry *entry)
@@ -262,13 +214,7 @@ static void add_ended(struct memtable *m, struct art_node *node, const struct en
     if (leaf)
         leaf_add(m, leaf, entry);
     else
-        atomic_store_explicit(&node->ended, leaf_create(m, entry), memory_order_release);
-}
-
-/* Whether the first `size` bytes of both keys are there and the same. */
-static bool begins_alike(plsm_slice a, plsm_slice b, size_t size)
-{
-    return a.size >= size && b.size >= size && slice_common(slice(a.data, size), slice(b.data, size)) == size;
+        atomic_store_explicit(&node->ended, (uintptr_t)leaf_create(m, entry), memory_order_release);
 }
 
 void memtable_add(struct memtable *m, const struct entry *entry)
@@ -278,12 +224,9 @@ void memtable_add(struct memtable *m, const struct entry *entry)
     uint64_t count = atomic_load_explicit(&m->count, memory_order_relaxed);
     _Atomic uintptr_t *slot = &m->root, *next;
     size_t depth = 0;
-    if (m->place && begins_alike(key, m->place_key, m->place_depth)) {
-        slot = m->place;
-        depth = m->place_depth;
-        m->in_order += m->in_order < IN_ORDER_MOST;
-    } else {
-        m->in_order -= m->in_order < IN_ORDER_MISS ? m->in_order : IN_ORDER_MISS;
+    if (place_leads_to(&m->place, key)) {
+        slot = m->place.slot;
+        depth = m->place.depth;
     }
     for (;; slot = next) {
         uintptr_t at = art_load(slot);
@@ -298,7 +241,7 @@ void memtable_add(struct memtable *m, const struct entry *entry)
         struct art_node *node = art_node(at);
         size_t common = agreed(node, key, depth);
         if (common < node->depth) {
-            part(m, slot, at, node->key, node->depth, common, entry);
+            publish(slot, memtable_parting(m, at, node->key, node->depth, common, leaf_create(m, entry)));
             break;
         }
         if (key.size == node->depth) {
@@ -313,8 +256,8 @@ void memtable_add(struct memtable *m, const struct entry *entry)
         }
         depth = (size_t)node->depth + 1;
     }
-    m->place = slot;
-    m->place_depth = depth;
+    m->place.slot = slot;
+    m->place.depth = depth;
     atomic_store_explicit(&m->count, count + 1, memory_order_relaxed);
 }
 
@@ -378,7 +321,7 @@ bool memtable_get(const struct memtable *m, plsm_slice key, uint64_t seq, struct
     const struct art_leaf *leaf = find(m, key);
     const struct art_version *version = leaf ? leaf_newest(leaf) : NULL;
     while (version && version->seq > seq)
-        version = version->older;
+        version = version_older(version);
     const struct tombstones *ranges = memtable_ranges(m);
     if (__builtin_expect(ranges != NULL, 0)) {
         uint64_t deleted = tombstones_covering(ranges, key, seq);

@@ -1,9 +1,10 @@
 /* The memtable: what was written last, in memory, in order.
  *
  * An adaptive radix tree (Leis, Kemper, Neumann: "The Adaptive Radix Tree", ICDE 2013) over whole keys, with the
- * versions of a key in a list, newest first. One writer at a time; any number of readers at once without locks: nodes
- * and versions are published with release stores, replaced nodes stay readable until the memtable is destroyed (all
- * memory comes from one arena), and nothing is ever removed (a deletion is a version). Chosen by measurement: shared
+ * versions of a key in a list, newest first. One writer at a time, or several, each in a lane of its own; any number of
+ * readers at once without locks: nodes and versions are published with release stores, replaced nodes stay readable
+ * until the memtable is destroyed (all memory comes from arenas), and nothing is ever removed (a deletion is a
+ * version). Chosen by measurement: shared
  * facts, section 3 (insert 402 ns random, lookup 207; B+tree 452 and 409; the hash table is faster but cannot iterate
  * while it is written). */
 #ifndef LSM_MEMTABLE_H
@@ -49,7 +50,18 @@ void memtable_approach(const struct memtable *m, plsm_slice key, struct memtable
  */
 bool memtable_in_order(const struct memtable *m);
 
-/* The same with `ranges` deletions of ranges more, whose keys count in `bytes`. */
+/* Several writers at once: each has a lane, for which whoever hands out sequence numbers reserves room (one thread at a
+ * time), through which one thread then adds, and which it ends. Versions of one key may come in any order of their
+ * numbers; those with the same number must come through one lane, and the last of them is the newest. While any lane
+ * has a reservation that has not ended, nothing may be reserved or added but through lanes. What is reserved and added
+ * happens before what comes after only as the caller orders it. PLSM_NO_MEMORY, and nothing is reserved. */
+enum { MEMTABLE_LANES = 4 };
+plsm_status memtable_lane_reserve(struct memtable *m, unsigned lane, size_t entries, size_t bytes);
+void memtable_lane_add(struct memtable *m, unsigned lane, const struct entry *entry);
+void memtable_lane_end(struct memtable *m, unsigned lane);
+bool memtable_lane_in_order(const struct memtable *m, unsigned lane); /* as memtable_in_order, for who adds there */
+
+/* The same as memtable_reserve with `ranges` deletions of ranges more, whose keys count in `bytes`. */
 plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t bytes, size_t ranges);
 /* Adds a deletion of [from, to), copied; `first` is the first sequence number of its group. Room must have been
  * reserved with memtable_reserve_ranges since the last memtable_publish_ranges, and `seq` must be above the numbers of

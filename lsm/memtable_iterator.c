@@ -295,7 +295,7 @@ bool memtable_iterator_version(const struct memtable_iterator *it, const void **
     INVARIANT(it->leaf);
     const struct art_leaf *leaf = it->leaf;
     const struct art_version *version = *cursor;
-    version = version ? version->older : leaf_newest(leaf);
+    version = version ? version_older(version) : leaf_newest(leaf);
     if (!version)
         return false;
     *cursor = version;

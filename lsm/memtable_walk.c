@@ -124,7 +124,7 @@ static plsm_status visit_leaf(const struct walk *w, const struct art_leaf *leaf)
 {
     bool newest = true;
     struct entry entry;
-    for (const struct art_version *version = leaf_newest(leaf); version; version = version->older) {
+    for (const struct art_version *version = leaf_newest(leaf); version; version = version_older(version)) {
         version_entry(leaf, version, &entry);
         TRY(w->visit(w->arg, &entry, newest));
         newest = false;

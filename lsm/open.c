@@ -194,6 +194,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     condition_init(&db->work);
     condition_init(&db->progress);
     condition_init(&db->company_came);
+    condition_init(&db->landing);
     arena_pool_init(&db->pool, chosen.buffer_size);
     db->path = mem_alloc(size);
     db->epoch = epoch_create();
@@ -282,6 +283,7 @@ static void destroy(struct lsm *db)
     condition_destroy(&db->work);
     condition_destroy(&db->progress);
     condition_destroy(&db->company_came);
+    condition_destroy(&db->landing);
     budget_destroy(&db->budget);
     mutex_destroy(&db->edit_lock);
     mutex_destroy(&db->lock);

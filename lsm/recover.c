@@ -207,7 +207,7 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
     TRY(flush_full(r->db, r->out));
     TRY(memtable_reserve_ranges(r->out->table, changes, payload.size, ranges));
     struct write_group group;
-    write_group_begin(&group, r->out->table, seq);
+    write_group_begin(&group, r->out->table, WRITE_GROUP_ALONE, seq);
     write_group_add(&group, payload);
     write_group_end(&group);
     r->out->seq_last = group.seq;

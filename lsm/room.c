@@ -166,6 +166,7 @@ plsm_status make_room(struct lsm *db)
             }
             return PLSM_OK;
         }
+        leader_await_landing(db);
         bool full = db->frozen_count == FROZEN_MAX || db->writers_depth >= db->options.l0_stop;
         if (full) {
             TRY(db->options.background ? wait_for_progress(db) : work_inline(db));

@@ -5,6 +5,13 @@
  * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). Which sequence numbers the
  * changes of a group get stands in write_group.h.
  *
+ * While writers come from several threads, groups go into the memtable beside each other: a leader that has appended its
+ * group hands the queue on to the next one and only then adds its changes, through a lane of the memtable. So one
+ * thread appends while others add. Such a group is a flight: numbers are given as they take off, and it becomes visible
+ * once it has landed and all before it have, so in the order of numbers. What has to look at the state or to change more
+ * than the memtable (a write with `prepare`, one that syncs, a deletion of a range, a rotation) waits until all have
+ * landed, and goes alone. A thread that writes by itself always does, for it has nobody to hand anything to.
+ *
  * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
  * one. So the one behind a leader that does not sync first looks for a moment whether its turn has come. Syncing costs
  * more than waiting: those who were served by the last sync are mostly back in a moment with their next write, so a
@@ -30,7 +37,10 @@ enum {
     COMPANY_NS_MAX = 200 * 1000,
     COMPANY_NS_MIN = 20 * 1000, /* below that, syncs are too cheap to wait for anybody */
     COMPANY_PAUSE = 8,          /* groups that do not wait after waiting was in vain */
+    CROWD_GROUPS = 64,          /* groups that go beside others after writers met */
+    BESIDE_BYTES = 16 << 10,    /* what is as large takes nobody along while there are lanes */
 };
+_Static_assert(MEMTABLE_LANES <= 32, "lanes are bits of a word");
 
 enum writer_state { WAITS, LEADS, IS_DONE };
 
@@ -79,45 +89,78 @@ plsm_status leader_sync_logs(struct lsm *db)
     return status;
 }
 
-/* Appends the batches as one record and adds them to the memtable. Leader, without lock. */
-static plsm_status apply(struct lsm *db, const struct batch **batches, unsigned count, bool sync)
+/* Writers that are served together: one record in the log, one sequence number. */
+struct group {
+    const struct batch *batches[GROUP_WRITERS_MAX];
+    unsigned count;
+    bool sync;
+    plsm_slice parts[GROUP_WRITERS_MAX]; /* of those that change something */
+    size_t part_count;
+    struct write_group write;
+};
+
+static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes, size_t ranges, size_t bytes)
 {
-    plsm_slice parts[GROUP_WRITERS_MAX];
-    size_t changes = 0, ranges = 0, bytes = 0, part_count = 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (!batches[i] || batches[i]->count == 0)
+    uint64_t size_before = reclog_size(db->active.log);
+    bool alone = g->write.lane == WRITE_GROUP_ALONE;
+    TRY(alone ? memtable_reserve_ranges(g->write.table, changes, bytes, ranges)
+              : memtable_lane_reserve(g->write.table, g->write.lane, changes, bytes));
+    plsm_status status = reclog_append(db->active.log, g->write.first, g->parts, g->part_count);
+    if (status != PLSM_OK) {
+        if (!alone)
+            memtable_lane_end(g->write.table, g->write.lane);
+        return status;
+    }
+    simulated_write(db->context.simulated, reclog_size(db->active.log) - size_before);
+    struct counter_stripe *counters = counters_mine(&db->counters);
+    stripe_add(counters, COUNT_WRITES, 1);
+    stripe_add(counters, COUNT_CHANGES, changes);
+    stripe_add(counters, COUNT_WRITE_BYTES, bytes);
+    stripe_add(counters, COUNT_LOG_BYTES, bytes);
+    stripe_add(counters, COUNT_USER_BYTES, bytes);
+    return PLSM_OK;
+}
+
+/* Appends the batches as one record; then they may be added to the memtable. Leader, without lock. */
+static plsm_status append(struct lsm *db, struct group *g)
+{
+    size_t changes = 0, ranges = 0, bytes = 0;
+    g->part_count = 0;
+    for (unsigned i = 0; i < g->count; i++) {
+        const struct batch *batch = g->batches[i];
+        if (!batch || batch->count == 0)
             continue;
-        parts[part_count++] = buf_slice(&batches[i]->bytes);
-        changes += batches[i]->count;
-        ranges += batches[i]->ranges;
-        bytes += batches[i]->bytes.size;
-        TRY(space_check(db, batches[i]));
+        g->parts[g->part_count++] = buf_slice(&batch->bytes);
+        changes += batch->count;
+        ranges += batch->ranges;
+        bytes += batch->bytes.size;
+        TRY(space_check(db, batch));
     }
     if (bytes > LSM_BATCH_BYTES_MAX)
         return fail(PLSM_TOO_LARGE, "a batch of %zu bytes is above the limit of %llu", bytes,
                     (unsigned long long)LSM_BATCH_BYTES_MAX);
-    struct write_group group;
-    write_group_begin(&group, db->active.table, atomic_load_explicit(&db->seq, memory_order_relaxed) + 1);
-    if (part_count) {
-        uint64_t size_before = reclog_size(db->active.log);
-        TRY(memtable_reserve_ranges(db->active.table, changes, bytes, ranges));
-        TRY(reclog_append(db->active.log, group.first, parts, part_count));
-        simulated_write(db->context.simulated, reclog_size(db->active.log) - size_before);
-        struct counter_stripe *counters = counters_mine(&db->counters);
-        stripe_add(counters, COUNT_WRITES, 1);
-        stripe_add(counters, COUNT_CHANGES, changes);
-        stripe_add(counters, COUNT_WRITE_BYTES, bytes);
-        stripe_add(counters, COUNT_LOG_BYTES, bytes);
-        stripe_add(counters, COUNT_USER_BYTES, bytes);
-    }
+    if (g->part_count)
+        TRY(append_parts(db, g, changes, ranges, bytes));
     db->group_bytes = bytes;
-    if (sync)
+    return PLSM_OK;
+}
+
+static void add_to_memtable(struct group *g)
+{
+    for (size_t i = 0; i < g->part_count; i++)
+        write_group_add(&g->write, g->parts[i]);
+    write_group_end(&g->write);
+}
+
+/* Does all that a group is, while no other one is under way. Leader, without lock. */
+static plsm_status apply(struct lsm *db, struct group *g)
+{
+    TRY(append(db, g));
+    if (g->sync)
         TRY(leader_sync_logs(db));
-    for (size_t i = 0; i < part_count; i++)
-        write_group_add(&group, parts[i]);
-    write_group_end(&group);
-    if (part_count)
-        atomic_store_explicit(&db->seq, group.seq, memory_order_release);
+    add_to_memtable(g);
+    if (g->part_count)
+        atomic_store_explicit(&db->seq, g->write.seq, memory_order_release);
     return PLSM_OK;
 }
 
@@ -137,24 +180,32 @@ static bool only_syncs(const struct writer *w)
     return !w->batch && !w->prepare;
 }
 
-/* Who joins the first writer: those behind it, as long as none has to look at the state first. */
-static unsigned gather(struct lsm *db, const struct batch **batches, bool *sync)
+/* Whether a writer may go beside others. Under lock. */
+static bool goes_beside(const struct lsm *db, const struct writer *w)
 {
-    unsigned count = 0;
+    return db->crowd > 0 && w->batch && w->batch->count > 0 && w->batch->ranges == 0 && !w->prepare && !w->sync &&
+           !db->space_low;
+}
+
+/* Who joins the first writer: those behind it, as long as none has to look at the state first. Under lock. */
+static void gather(struct lsm *db, bool beside, struct group *g)
+{
     size_t bytes = 0;
-    *sync = false;
-    for (struct writer *w = db->writers; w && count < GROUP_WRITERS_MAX; w = w->next) {
+    g->count = 0;
+    g->sync = false;
+    for (struct writer *w = db->writers; w && g->count < GROUP_WRITERS_MAX; w = w->next) {
         size_t size = w->batch ? w->batch->bytes.size : 0;
-        if (count > 0 &&
+        if (g->count > 0 &&
             (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(db->writers)))
             break;
-        batches[count++] = w->batch;
+        if (g->count > 0 && beside && (bytes + size > BESIDE_BYTES || !goes_beside(db, w)))
+            break;
+        g->batches[g->count++] = w->batch;
         bytes += size;
-        *sync |= w->sync;
+        g->sync |= w->sync;
         if (w->prepare)
             break;
     }
-    return count;
 }
 
 /* Waits, before a sync, for those whom the last syncs served. Leader, under lock, which it gives up meanwhile. */
@@ -176,17 +227,33 @@ static void await_company(struct lsm *db)
         db->company_pause = COMPANY_PAUSE;
 }
 
-/* Takes the group out of the queue, tells the others how it ended and wakes the next leader. Under lock. */
-static void finish_group(struct lsm *db, struct writer *leader, unsigned count, bool sync, plsm_status status)
+/* Takes the group out of the queue and lets the next leader begin. Under lock. */
+static void leave_queue(struct lsm *db, const struct group *g)
 {
-    db->queued -= count;
-    if (sync)
-        db->company = db->queued + count < GROUP_WRITERS_MAX ? db->queued + count : GROUP_WRITERS_MAX;
-    for (unsigned i = 0; i < count; i++) {
+    db->queued -= g->count;
+    if (g->sync)
+        db->company = db->queued + g->count < GROUP_WRITERS_MAX ? db->queued + g->count : GROUP_WRITERS_MAX;
+    for (unsigned i = 0; i < g->count; i++) {
         struct writer *w = db->writers;
         db->writers = w->next;
         if (!w->next)
             db->writers_end = &db->writers;
+    }
+    if (db->writers || db->flights)
+        db->crowd = CROWD_GROUPS;
+    else
+        db->crowd -= db->crowd > 0;
+    if (db->writers)
+        set_state(db->writers, LEADS);
+}
+
+/* Tells all of the group how it ended. Under lock; they have left the queue. */
+static void tell_group(struct writer *leader, const struct group *g, plsm_status status)
+{
+    struct writer *next = leader;
+    for (unsigned i = 0; i < g->count; i++) {
+        struct writer *w = next;
+        next = w->next;
         w->status = status;
         if (w == leader)
             continue;
@@ -194,41 +261,176 @@ static void finish_group(struct lsm *db, struct writer *leader, unsigned count, 
             snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
         set_state(w, IS_DONE);
     }
-    if (db->writers)
-        set_state(db->writers, LEADS);
 }
 
-/* The leader's part. Under lock at both ends. */
-static void lead(struct lsm *db, struct writer *leader)
+/* --- groups beside each other ------------------------------------------------------------------------------------- */
+
+/* A group that is in the log and on its way into the memtable; on the stack of its leader, which may return as soon as
+ * it sees that it is visible: setting that is the last thing that is done to it, unless it sleeps. */
+struct flight {
+    uint64_t seq;
+    unsigned lane;
+    bool landed, sleeps; /* under lock */
+    _Atomic bool visible;
+    condition wake; /* nothing unless `sleeps` */
+    struct flight *next;
+};
+
+/* Waits until no other group is under way. Leader, under lock, which it gives up meanwhile. */
+void leader_await_landing(struct lsm *db)
 {
-    const struct batch *batches[GROUP_WRITERS_MAX];
-    bool sync = false;
-    unsigned count = 1;
-    plsm_status status = db_writable(db);
-    if (status == PLSM_OK && !only_syncs(leader))
-        status = make_room(db);
-    if (status == PLSM_OK && !only_syncs(leader) && space_is_unknown(db)) {
-        mutex_unlock(&db->lock);
-        status = space_look(db);
-        mutex_lock(&db->lock);
+    while (db->flights) {
+        db->awaits_landing = true;
+        condition_wait(&db->landing, &db->lock);
     }
+}
+
+/* A lane that nobody uses, when there is one. The same. */
+static unsigned await_lane(struct lsm *db)
+{
+    while (db->lanes == (UINT32_C(1) << MEMTABLE_LANES) - 1) {
+        db->awaits_landing = true;
+        condition_wait(&db->landing, &db->lock);
+    }
+    return (unsigned)__builtin_ctz(~db->lanes);
+}
+
+/* The newest number that was given away. Leader, under lock. */
+static uint64_t newest_seq(const struct lsm *db)
+{
+    return db->flights ? db->last_flight->seq : atomic_load_explicit(&db->seq, memory_order_relaxed);
+}
+
+static void take_off(struct lsm *db, struct flight *f)
+{
+    if (db->flights)
+        db->last_flight->next = f;
+    else
+        db->flights = f;
+    db->last_flight = f;
+    db->lanes |= UINT32_C(1) << f->lane;
+}
+
+/* Makes those visible that have landed and that nothing is in front of. Under lock. */
+static void show_landed(struct lsm *db)
+{
+    bool any = false;
+    while (db->flights && db->flights->landed) {
+        struct flight *f = db->flights;
+        bool sleeps = f->sleeps;
+        db->flights = f->next;
+        db->lanes &= ~(UINT32_C(1) << f->lane);
+        atomic_store_explicit(&db->seq, f->seq, memory_order_release);
+        atomic_store_explicit(&f->visible, true, memory_order_release);
+        if (sleeps)
+            condition_signal(&f->wake);
+        any = true;
+    }
+    if (any && db->awaits_landing) {
+        db->awaits_landing = false;
+        condition_broadcast(&db->landing);
+    }
+}
+
+/* Waits until those before it have landed, too. Under lock; returns whether it is still held. */
+static bool await_visible(struct lsm *db, struct flight *f)
+{
+    if (atomic_load_explicit(&f->visible, memory_order_relaxed))
+        return true;
+    mutex_unlock(&db->lock);
+    for (unsigned i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&f->visible, memory_order_acquire))
+            return false;
+        spin_pause();
+    }
+    mutex_lock(&db->lock);
+    if (atomic_load_explicit(&f->visible, memory_order_relaxed))
+        return true;
+    condition_init(&f->wake);
+    f->sleeps = true;
+    while (!atomic_load_explicit(&f->visible, memory_order_relaxed))
+        condition_wait(&f->wake, &db->lock);
+    condition_destroy(&f->wake);
+    return true;
+}
+
+/* Adds a group that has been appended to the memtable while the next leader is at work. Under lock; returns whether it
+ * is still held. */
+static bool fly(struct lsm *db, struct writer *leader, struct group *g)
+{
+    struct flight flight = {.seq = g->write.seq, .lane = g->write.lane};
+    leave_queue(db, g);
+    take_off(db, &flight);
+    mutex_unlock(&db->lock);
+    add_to_memtable(g);
+    mutex_lock(&db->lock);
+    flight.landed = true;
+    show_landed(db);
+    bool locked = await_visible(db, &flight);
+    if (!locked && g->count > 1) {
+        mutex_lock(&db->lock);
+        locked = true;
+    }
+    leader->status = PLSM_OK;
+    if (g->count > 1)
+        tell_group(leader, g, PLSM_OK);
+    return locked;
+}
+
+/* --- the leader --------------------------------------------------------------------------------------------------- */
+
+/* Makes sure that there is room for a write. Under lock. */
+static plsm_status make_ready(struct lsm *db, const struct writer *leader)
+{
+    TRY(db_writable(db));
+    if (only_syncs(leader))
+        return PLSM_OK;
+    TRY(make_room(db));
+    if (!space_is_unknown(db))
+        return PLSM_OK;
+    mutex_unlock(&db->lock);
+    plsm_status status = space_look(db);
+    mutex_lock(&db->lock);
+    return status;
+}
+
+/* The leader's part. Under lock; returns whether it is still held. */
+static bool lead(struct lsm *db, struct writer *leader)
+{
+    struct group g; /* large, so not zeroed */
+    bool beside = false;
+    g.count = 1;
+    g.sync = false;
+    plsm_status status = make_ready(db, leader);
     if (status == PLSM_OK) {
+        beside = goes_beside(db, leader);
+        unsigned lane = beside ? await_lane(db) : WRITE_GROUP_ALONE;
+        if (!beside)
+            leader_await_landing(db);
         if (leader->sync && !leader->prepare)
             await_company(db);
-        count = gather(db, batches, &sync);
+        gather(db, beside, &g);
+        uint64_t first = newest_seq(db) + 1;
         mutex_unlock(&db->lock);
-        if (leader->prepare)
-            status = leader->prepare(leader->arg, db, &batches[0]);
+        if (leader->prepare) {
+            status = leader->prepare(leader->arg, db, &g.batches[0]);
+            first = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1; /* it may have loaded in bulk */
+        }
+        write_group_begin(&g.write, db->active.table, lane, first);
         if (status == PLSM_OK)
-            status = apply(db, batches, count, sync);
+            status = beside ? append(db, &g) : apply(db, &g);
         mutex_lock(&db->lock);
     }
+    if (beside && status == PLSM_OK)
+        return fly(db, leader, &g);
     for (unsigned i = 0; status != PLSM_OK && i <= db->frozen_count; i++) {
         const struct reclog_writer *log = i < db->frozen_count ? db->frozen[i].log : db->active.log;
         if (log && reclog_broken(log))
             db_break(db, status);
     }
-    finish_group(db, leader, count, sync, status);
+    leave_queue(db, &g);
+    tell_group(leader, &g, status);
+    return true;
 }
 
 /* Waits until somebody has served this writer or it is the first. Under lock; returns whether it is still held. */
@@ -270,7 +472,7 @@ plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *pr
         locked = wait_for_turn(db, &me);
     enum writer_state state = atomic_load_explicit(&me.state, memory_order_acquire);
     if (state == LEADS)
-        lead(db, &me);
+        locked = lead(db, &me);
     if (locked)
         mutex_unlock(&db->lock);
     if (state == IS_DONE && me.status != PLSM_OK)

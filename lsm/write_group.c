@@ -18,6 +18,7 @@ struct pending {
 static void add_change(struct write_group *g, const struct batch_change *change)
 {
     if (__builtin_expect(change->kind == BATCH_DELETE_RANGE, 0)) {
+        INVARIANT(g->lane == WRITE_GROUP_ALONE);
         g->seq += g->begun;
         memtable_add_range(g->table, change->key, change->value, g->seq, g->first);
     } else {
@@ -27,9 +28,17 @@ static void add_change(struct write_group *g, const struct batch_change *change)
                               .seq = g->seq,
                               .expires_s = change->expires_s,
                               .kind = change->kind};
-        memtable_add(g->table, &entry);
+        if (g->lane == WRITE_GROUP_ALONE)
+            memtable_add(g->table, &entry);
+        else
+            memtable_lane_add(g->table, g->lane, &entry);
     }
     g->begun = true;
+}
+
+static bool in_order(const struct write_group *g)
+{
+    return g->lane == WRITE_GROUP_ALONE ? memtable_in_order(g->table) : memtable_lane_in_order(g->table, g->lane);
 }
 
 /* Lets those on the way take a step; not the one that comes next. */
@@ -49,7 +58,7 @@ void write_group_add(struct write_group *g, plsm_slice batch)
     size_t read = 0, added = 0;
     for (;;) {
         /* Keys that come in order find the way in the cache. */
-        bool ahead = !memtable_in_order(g->table);
+        bool ahead = !in_order(g);
         if (read == added && !ahead) {
             struct batch_change change;
             if (!batch_next(&at, end, &change))
@@ -65,4 +74,12 @@ void write_group_add(struct write_group *g, plsm_slice batch)
         add_change(g, &ring[added++ % AHEAD].change);
     }
     INVARIANT(at == end);
+}
+
+void write_group_end(struct write_group *g)
+{
+    if (g->lane == WRITE_GROUP_ALONE)
+        memtable_publish_ranges(g->table);
+    else
+        memtable_lane_end(g->table, g->lane);
 }

@@ -9,19 +9,23 @@
 
 #include "lsm/memtable.h"
 
+enum { WRITE_GROUP_ALONE = MEMTABLE_LANES }; /* no lane: nobody else adds to the memtable */
+
 struct write_group {
     struct memtable *table;
+    unsigned lane;
     uint64_t first, seq; /* of the group, which the log has; the last one given so far */
     bool begun;
 };
 
-static inline void write_group_begin(struct write_group *g, struct memtable *table, uint64_t first)
+/* `lane`: of the memtable, for a group that goes beside others and has no deletions of ranges; or WRITE_GROUP_ALONE. */
+static inline void write_group_begin(struct write_group *g, struct memtable *table, unsigned lane, uint64_t first)
 {
-    *g = (struct write_group){.table = table, .first = first, .seq = first};
+    *g = (struct write_group){.table = table, .lane = lane, .first = first, .seq = first};
 }
 /* Adds a batch, of which everything has been checked, and for which room has been reserved. */
 void write_group_add(struct write_group *g, plsm_slice batch);
 /* Afterwards: readers at g->seq may come. */
-static inline void write_group_end(struct write_group *g) { memtable_publish_ranges(g->table); }
+void write_group_end(struct write_group *g);
 
 #endif
