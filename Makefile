@@ -102,7 +102,7 @@ unit-binaries: $(TEST_BIN)
 E2E       = $(filter-out tests/e2e/lib.sh,$(wildcard tests/e2e/*.sh))
 # Long, and one thread does the work: nothing for ThreadSanitizer to see.
 ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_env_memory crash/test_crash crash/test_fault crash/test_corrupt \
-             learn/% tools/% fs/test_attr fs/test_escape lsm/test_memtable lsm/test_modes lsm/test_page_classic \
+             learn/% tools/% fs/test_attr fs/test_escape lsm/test_memtable lsm/test_memtable_lanes lsm/test_modes lsm/test_page_classic \
              lsm/test_tree store/test_edit store/test_edit_crash store/test_edit_fault store/test_links_crash \
              store/test_links_fault store/test_ranges)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.

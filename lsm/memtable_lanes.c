@@ -28,6 +28,11 @@
 
 #include "base/banned.h"
 
+/* Between what a walk sees and its lock others may do anything. A test that wants to choose what defines this. */
+#ifndef MEMTABLE_INTERLEAVE
+#define MEMTABLE_INTERLEAVE() ((void)0)
+#endif
+
 enum { SPINS = 100 }; /* looks at a lock before the processor is given up: its holder has lost its own */
 
 /* --- reserving ---------------------------------------------------------------------------------------------------- */
@@ -130,6 +135,7 @@ static void insert_version(struct addition *a, struct art_leaf *leaf)
     }
     _Atomic(const struct art_version *) *link = &leaf->newest;
     const struct art_version *next = atomic_load_explicit(link, memory_order_acquire);
+    MEMTABLE_INTERLEAVE();
     do {
         while (next && next->seq > version->seq) {
             link = &((struct art_version *)next)->older;
@@ -158,6 +164,7 @@ static enum outcome add_first(struct addition *a)
 {
     enum outcome otherwise;
     struct art_leaf *leaf = own_leaf(a);
+    MEMTABLE_INTERLEAVE();
     if (!lock_slot(a, 0, &otherwise))
         return otherwise;
     publish(a->slot, art_child(leaf, ART_LEAF));
@@ -170,6 +177,7 @@ static enum outcome part(struct addition *a, uintptr_t at, const uint8_t *other,
 {
     enum outcome otherwise;
     struct art_leaf *leaf = own_leaf(a);
+    MEMTABLE_INTERLEAVE();
     if (!lock_slot(a, at, &otherwise))
         return otherwise;
     mutex_lock(&a->table->nodes_lock);
@@ -198,6 +206,7 @@ static enum outcome add_ended(struct addition *a, struct art_node *node)
     struct art_leaf *ended = art_ended(node);
     if (!ended) {
         struct art_leaf *leaf = own_leaf(a);
+        MEMTABLE_INTERLEAVE();
         if (!lock(&node->ended))
             return BEGIN_AGAIN;
         ended = art_ended(node);
@@ -244,6 +253,7 @@ static enum outcome add_child(struct addition *a, uintptr_t at, uint8_t byte)
     struct art_node *node = art_node(at);
     enum art_type grown_from;
     struct art_leaf *leaf = own_leaf(a);
+    MEMTABLE_INTERLEAVE();
     if (!lock(&node->ended))
         return BEGIN_AGAIN;
     _Atomic uintptr_t *slot = art_find(at, byte);

@@ -301,7 +301,7 @@ int main(void)
     TCase *tests = tcase_create("memtable_race");
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, readers_beside_writer, 0, 6);
-    tcase_add_loop_test(tests, writers_beside_each_other, 0, 6);
+    tcase_add_loop_test(tests, writers_beside_each_other, 0, 3);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
