@@ -134,7 +134,7 @@ static plsm_status try_publish(struct publication *p)
     p->reference = edit->base;
     if (edit->staging.generation)
         TRY(add_staged(p));
-    return edit->db->engine->write(edit->db->tree, &p->resolve.out, prepare, p, false);
+    return edit->db->engine->write(edit->db->tree, &p->resolve.out, prepare, p, PLSM_NONE);
 }
 
 static struct publication *publication_create(plsm_edit *edit, plsm_slice meta)
@@ -207,7 +207,7 @@ static plsm_status publish_small(plsm_edit *edit, const struct buf *content, pls
     if (!p)
         return fail(PLSM_NO_MEMORY, "no memory to commit a shared value");
     p->all = content;
-    plsm_status status = edit->db->engine->write(edit->db->tree, &p->resolve.out, prepare, p, false);
+    plsm_status status = edit->db->engine->write(edit->db->tree, &p->resolve.out, prepare, p, PLSM_NONE);
     if (status == PLSM_OK)
         status = publication_finish(p, durability);
     publication_destroy(p);

@@ -17,7 +17,7 @@ static plsm_status staging_write(plsm *db, struct staging *staging, struct batch
     if (mark)
         TRY(extents_add_marker(batch, staging->id, staging->generation, index));
     TRY(extents_add_put(batch, staging->id, index, staging->generation, bytes));
-    TRY(db->engine->write(db->tree, batch, NULL, NULL, false));
+    TRY(db->engine->write(db->tree, batch, NULL, NULL, PLSM_NONE));
     if (mark) {
         staging->marked = true;
         staging->lowest = index;

@@ -83,8 +83,10 @@ struct engine {
     plsm_status (*close)(void *tree);
     bool (*is_read_only)(void *tree);
 
-    /* `prepare` may be NULL; `batch` may be NULL when prepare supplies one. */
-    plsm_status (*write)(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg, bool sync);
+    /* `prepare` may be NULL; `batch` may be NULL when prepare supplies one. PLSM_VOLATILE is PLSM_NONE to an engine that
+     * does not declare volatile_writes. */
+    plsm_status (*write)(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg,
+                         plsm_durability durability);
     plsm_status (*sync)(void *tree);
     plsm_status (*flush)(void *tree);
     plsm_status (*compact)(void *tree, plsm_slice from, plsm_slice to);
@@ -166,10 +168,10 @@ struct engine {
     plsm_status (*inspect_profile)(void *tree, const plsm_inspect_options *options, plsm_profile *out);
 
     /* What it can do: see struct plsm_abilities. */
-    bool ordered, snapshots, atomic_batches;
+    bool ordered, snapshots, atomic_batches, volatile_writes;
 };
 
-extern const struct engine engine_lsm;
+extern const struct engine engine_lsm, engine_hybridlog;
 
 /* The engine of the store in a directory, by its files; NULL: there is none. PLSM_IO, PLSM_PERMISSION. */
 plsm_status engine_of_store(struct env *env, const char *path, const struct engine **out);

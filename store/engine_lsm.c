@@ -133,13 +133,14 @@ static plsm_status call_prepare(void *arg, struct lsm *db, const struct batch **
     return call->prepare(call->arg, batch);
 }
 
-static plsm_status tree_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg, bool sync)
+static plsm_status tree_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg,
+                              plsm_durability durability)
 {
     if (!prepare)
-        return lsm_write(tree, batch, NULL, NULL, sync);
+        return lsm_write(tree, batch, NULL, NULL, durability == PLSM_SYNC);
     static const struct batch none;
     struct prepare_call call = {prepare, arg};
-    return lsm_write(tree, batch ? batch : &none, call_prepare, &call, sync);
+    return lsm_write(tree, batch ? batch : &none, call_prepare, &call, durability == PLSM_SYNC);
 }
 
 static plsm_status tree_sync(void *tree)

@@ -181,7 +181,7 @@ static plsm_status reap_some(struct reaping *r, uint64_t *next_s)
     TRY(find_due(r, next_s));
     if (r->count == 0)
         return PLSM_OK;
-    TRY(r->db->engine->write(r->db->tree, NULL, prepare, r, false));
+    TRY(r->db->engine->write(r->db->tree, NULL, prepare, r, PLSM_NONE));
     atomic_fetch_add_explicit(&r->db->counters.expired, r->retired.count, memory_order_relaxed);
     retire_finish(r->db, &r->retired);
     return PLSM_OK;

@@ -420,7 +420,7 @@ struct deletion {
 
 static plsm_status deletion_write(struct deletion *d)
 {
-    plsm_status status = d->db->engine->write(d->db->tree, &d->batch, NULL, NULL, false);
+    plsm_status status = d->db->engine->write(d->db->tree, &d->batch, NULL, NULL, PLSM_NONE);
     batch_clear(&d->batch);
     return status;
 }

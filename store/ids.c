@@ -55,7 +55,7 @@ static plsm_status reserve(plsm *db)
     status = batch_add(&batch, BATCH_PUT, PLSM_INTERNAL, slice(id_key, sizeof id_key), slice(NULL, 0),
                        slice(bytes, sizeof bytes));
     if (status == PLSM_OK)
-        status = db->engine->write(db->tree, &batch, NULL, NULL, true);
+        status = db->engine->write(db->tree, &batch, NULL, NULL, PLSM_SYNC);
     if (status == PLSM_OK) {
         db->ids.next = bound;
         db->ids.end = bound + ID_RESERVATION;

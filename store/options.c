@@ -14,7 +14,8 @@
  * STORE_NOT_GIVEN. Fractions are kept in parts per million. GROUP_* take one value, or three with slashes between:
  * level 0, the levels between, the last level. */
 #define OPTIONS(NUMBER, WORD, FRACTION, GROUP_NUMBER, GROUP_WORD, GROUP_FRACTION)                                      \
-    WORD(engine, "auto|lsm|", "auto", "storage engine: auto (the one the store has; lsm for a new one), lsm")          \
+    WORD(engine, "auto|lsm|hybridlog|", "auto",                                                                        \
+         "storage engine: auto (the one the store has; lsm for a new one), lsm, hybridlog")                            \
     WORD(index, "traditional|learned|classic|", "learned",                                                             \
          "how a page is found: traditional (fences) or learned (models); classic: the plain layout, for comparison")   \
     NUMBER(buffer_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes written to memory before they become a run")        \
@@ -43,6 +44,7 @@
     NUMBER(background, 0, 1, "1", "1: flush and compact in threads of their own; 0: inside the writing call")          \
     WORD(log, "mapped|written|", "mapped",                                                                             \
          "how small records reach the log: stored to its mapped pages where that is safe, or written by a call each")  \
+    NUMBER(redo, 0, 1, "1", "hybridlog: 1: writes go into a redo log; 0: they survive from the next flush or sync on") \
     NUMBER(separate_above, 0, 1 << 20, "4K", "values of so many bytes go into value logs beside the runs; 0: none")    \
     FRACTION(separate_garbage, 1000000, "0.5", "garbage of a value log above which the rest of it is written anew")    \
     NUMBER(manifest_size, 4 << 10, UINT64_C(1) << 30, "4M", "bytes at which the MANIFEST is rewritten")                \

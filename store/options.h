@@ -6,7 +6,7 @@
 
 #include "store/plsm.h"
 
-enum store_engine { STORE_ENGINE_AUTO, STORE_ENGINE_LSM };
+enum store_engine { STORE_ENGINE_AUTO, STORE_ENGINE_LSM, STORE_ENGINE_HYBRIDLOG };
 enum store_index { STORE_INDEX_TRADITIONAL, STORE_INDEX_LEARNED, STORE_INDEX_CLASSIC };
 enum store_sim { STORE_SIM_OFF, STORE_SIM_NVME, STORE_SIM_SSD, STORE_SIM_HDD, STORE_SIM_CLOUD, STORE_SIM_OWN };
 enum store_log { STORE_LOG_MAPPED, STORE_LOG_WRITTEN };
@@ -28,6 +28,7 @@ struct store_options {
     uint64_t l0_compact, l0_slowdown, l0_stop;
     uint64_t filter_bits, filter, filter_young, background, manifest_size;
     uint64_t log;                 /* enum store_log */
+    uint64_t redo;
     uint64_t separate_above, separate_garbage /* parts per million */;
     uint64_t base_fpr;            /* parts per million; 0: by filter_bits */
     uint64_t model[STORE_GROUPS]; /* enum lsm_model */

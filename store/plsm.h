@@ -54,6 +54,9 @@ typedef enum plsm_durability {
     PLSM_NONE = 0, /* survives the death of the process; an operating system crash or power loss may take the newest
                       writes, in order, never older ones before newer ones */
     PLSM_SYNC = 1, /* survives power loss, with everything written before it */
+    PLSM_VOLATILE = 2, /* survives nothing until the next plsm_flush, plsm_sync, checkpoint or close, or until the engine
+                          has written everything out by itself: cheaper where the engine has volatile_writes (struct
+                          plsm_abilities), otherwise PLSM_NONE. Other writes survive as ever, also later ones */
 } plsm_durability;
 
 /* --- entries that expire ----------------------------------------------------------------------------------------
@@ -109,9 +112,10 @@ bool plsm_options_has(const char *name, size_t name_size);
 
 /* What the engine of this store can do. */
 typedef struct plsm_abilities {
-    const char *engine; /* "lsm" */
+    const char *engine; /* "lsm", "hybridlog" */
     bool ordered, snapshots, atomic_batches;
     bool bulk_loads; /* plsm_bulk_create and plsm_move_prefix */
+    bool volatile_writes; /* PLSM_VOLATILE is less than PLSM_NONE, and cheaper */
     uint32_t key_size_max;
     uint64_t value_size_max;
     bool read_only; /* opened with PLSM_READ, or turned read-only by a failed write */

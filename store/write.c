@@ -99,10 +99,10 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
     bool sync = durability == PLSM_SYNC;
     plsm_status status = PLSM_OK;
     if (!resolve_is_needed(batch, look)) {
-        status = db->engine->write(db->tree, &batch->changes, NULL, NULL, sync);
+        status = db->engine->write(db->tree, &batch->changes, NULL, NULL, durability);
     } else {
         struct resolve resolve = {.db = db, .in = batch, .look = look};
-        status = db->engine->write(db->tree, &batch->changes, resolve_prepare, &resolve, false);
+        status = db->engine->write(db->tree, &batch->changes, resolve_prepare, &resolve, sync ? PLSM_NONE : durability);
         if (status == PLSM_OK) {
             status = sync ? db->engine->sync(db->tree) : PLSM_OK;
             retire_finish(db, &resolve.retired);

@@ -173,12 +173,13 @@ static struct engine slow_engine;
 static const struct engine *quick_engine;
 static _Atomic bool is_waiting, may_go_on, large_is_done;
 
-static plsm_status slow_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg, bool sync)
+static plsm_status slow_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg,
+                              plsm_durability durability)
 {
     if (!atomic_exchange(&is_waiting, true))
         while (!atomic_load(&may_go_on))
             env_sleep_ns(env_posix(), 1000000);
-    return quick_engine->write(tree, batch, prepare, arg, sync);
+    return quick_engine->write(tree, batch, prepare, arg, durability);
 }
 
 static void put_small(void *arg)

@@ -427,7 +427,7 @@ static void assert_found(enum batch_kind kind, plsm_keyspace keyspace, plsm_slic
     id = UINT64_C(0x0102030405060708);
     assert_ok(link_as(id, "a", "b", "m"));
     assert_ok(batch_add(&batch, kind, (uint8_t)keyspace, key, meta, value));
-    assert_ok(db->engine->write(db->tree, &batch, NULL, NULL, false));
+    assert_ok(db->engine->write(db->tree, &batch, NULL, NULL, PLSM_NONE));
     batch_free(&batch);
     assert_status(plsm_check(db, report, NULL, &reports), PLSM_CORRUPT);
     ck_assert_msg(strstr(reports.text, expected), "\"%s\" instead of \"%s\"", reports.text, expected);
@@ -465,7 +465,7 @@ START_TEST(damaged)
         plsm_slice whole = shared_key(key, id), own = slice(key + 1, whole.size - 1);
         batch_clear(&batch);
         assert_ok(batch_add(&batch, round ? BATCH_DELETE : BATCH_PUT, PLSM_INODES, own, slice("\0\0", 2), none));
-        assert_ok(db->engine->write(db->tree, &batch, NULL, NULL, false));
+        assert_ok(db->engine->write(db->tree, &batch, NULL, NULL, PLSM_NONE));
         assert_status(plsm_get(db, NULL, slice_of("a"), &value), PLSM_CORRUPT);
         assert_status(plsm_get_pinned(db, NULL, slice_of("a"), &pin), PLSM_CORRUPT);
         assert_status(plsm_edit_open(db, slice_of("a"), 0, &edit), PLSM_CORRUPT);

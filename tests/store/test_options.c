@@ -29,6 +29,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(options.background, 1);
     ck_assert_uint_eq(options.manifest_size, 4 << 20);
     ck_assert_uint_eq(options.log, STORE_LOG_MAPPED);
+    ck_assert_uint_eq(options.redo, 1);
     for (unsigned i = 0; i < STORE_GROUPS; i++)
         ck_assert_uint_eq(options.compression[i], 0);
     ck_assert_uint_eq(options.compression_page, 8 << 10);
@@ -85,7 +86,7 @@ END_TEST
 START_TEST(values)
 {
     struct store_options options = parse("index=traditional,buffer_size=128k,cache_size=0,size_ratio=4,file_size=1M,"
-                                         "filter_bits=16,background=0,log=written,manifest_size=8192,engine=lsm,"
+                                         "filter_bits=16,background=0,redo=0,log=written,manifest_size=8192,engine=lsm,"
                                          "separate_above=1M,separate_garbage=0.25,");
     ck_assert_uint_eq(options.index, STORE_INDEX_TRADITIONAL);
     ck_assert_str_eq(store_index_name(&options), "traditional");
@@ -97,6 +98,7 @@ START_TEST(values)
     ck_assert_uint_eq(options.background, 0);
     ck_assert_uint_eq(options.manifest_size, 8192);
     ck_assert_uint_eq(options.log, STORE_LOG_WRITTEN);
+    ck_assert_uint_eq(options.redo, 0);
     ck_assert_uint_eq(options.separate_above, 1 << 20);
     ck_assert_uint_eq(options.separate_garbage, 250000);
     ck_assert_uint_eq(parse("cache_size=1T").cache_size, UINT64_C(1) << 40);
@@ -145,7 +147,8 @@ START_TEST(refusals)
         {"index=neural", "traditional|learned"},
         {"index=learn", "traditional|learned"},
         {"index=", "traditional|learned|classic"},
-        {"engine=log", "auto|lsm"},
+        {"engine=log", "auto|lsm|hybridlog"},
+        {"redo=2", "between 0 and 1"},
         {"background=2", "between 0 and 1"},
         {"filter_bits=3", "0 or between 4 and 16"},
         {"filter_bits=17", "between"},
@@ -205,6 +208,7 @@ START_TEST(help_names_every_option)
         "base_fpr=0",
         "background=1",
         "log=mapped",
+        "redo=1",
         "separate_above=4K",
         "separate_garbage=0.5",
         "manifest_size=4M",

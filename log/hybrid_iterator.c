@@ -1,0 +1,212 @@
+/* Snapshots, and iterators over them. */
+#include "base/alloc.h"
+#include "log/hybrid_private.h"
+
+#include "base/banned.h"
+
+struct hybrid_snapshot *hybrid_snapshot_create(struct hybrid *db)
+{
+    struct hybrid_snapshot *snapshot = mem_zalloc(sizeof *snapshot);
+    if (!snapshot)
+        return NULL;
+    write_lock_enter(db);
+    snapshot->at = address_of(&db->tail);
+    snapshot->begin = address_of(&db->begin);
+    make_read_only(db, snapshot->at);
+    snapshot->next = db->snapshots;
+    snapshot->link = &db->snapshots;
+    if (snapshot->next)
+        snapshot->next->link = &snapshot->next;
+    db->snapshots = snapshot;
+    write_lock_exit(db);
+    return snapshot;
+}
+
+void hybrid_snapshot_destroy(struct hybrid *db, struct hybrid_snapshot *snapshot)
+{
+    if (!snapshot)
+        return;
+    write_lock_enter(db);
+    *snapshot->link = snapshot->next;
+    if (snapshot->next)
+        snapshot->next->link = snapshot->link;
+    write_lock_exit(db);
+    mem_free(snapshot);
+    if (db->thread && !atomic_exchange(&db->snapshot_gone, true))
+        maintenance_wake(db);
+}
+
+struct hybrid_iterator {
+    struct hybrid *db;
+    const struct hybrid_snapshot *snapshot;
+    struct hybrid_snapshot *own_snapshot; /* the same, when none was given */
+    bool no_value, any;
+    uint64_t now_s; /* of its creation */
+    plsm_status status;
+    struct live_entries entries;
+    size_t position; /* entries.count: nowhere */
+    struct hybrid_entry entry;
+    struct hybrid_value value; /* of it */
+};
+
+plsm_status hybrid_iterator_create(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from,
+                                   plsm_slice to, bool no_value, struct hybrid_iterator **out)
+{
+    *out = NULL;
+    struct hybrid_iterator *it = mem_zalloc(sizeof *it);
+    if (!it)
+        return fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    it->db = db;
+    it->no_value = no_value;
+    it->now_s = now_s(db);
+    it->snapshot = snapshot;
+    if (!snapshot)
+        it->snapshot = it->own_snapshot = hybrid_snapshot_create(db);
+    plsm_status status = it->snapshot ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
+    if (status == PLSM_OK)
+        status = collect_live(db, it->snapshot, from, to, &it->entries);
+    if (status != PLSM_OK) {
+        hybrid_iterator_destroy(it);
+        return status;
+    }
+    it->position = it->entries.count;
+    count_add(&db->counters.sorted_listings, 1);
+    count_add(&db->counters.sorted_names, it->entries.count);
+    *out = it;
+    return PLSM_OK;
+}
+
+void hybrid_iterator_show_expired(struct hybrid_iterator *it)
+{
+    it->any = true;
+}
+
+void hybrid_iterator_destroy(struct hybrid_iterator *it)
+{
+    if (!it)
+        return;
+    live_entries_free(&it->entries);
+    hybrid_snapshot_destroy(it->db, it->own_snapshot);
+    mem_free(it->value.memory);
+    mem_free(it);
+}
+
+plsm_status hybrid_iterator_status(const struct hybrid_iterator *it)
+{
+    return it->status;
+}
+
+/* Reads the value of a put, which was not collected. */
+static plsm_status read_value(struct hybrid_iterator *it, const struct live_entry *at)
+{
+    const struct hybrid_record *record;
+    uint64_t size = at->meta_size + (uint64_t)at->value_size;
+    epoch_enter(it->db->epoch);
+    plsm_status status = record_at(it->db, at->address, &record);
+    if (status == PLSM_OK && it->value.capacity < size) {
+        void *memory = mem_realloc(it->value.memory, size);
+        if (memory) {
+            it->value.memory = memory;
+            it->value.capacity = size;
+        } else {
+            status = fail(PLSM_NO_MEMORY, "no memory for a value");
+        }
+    }
+    if (status == PLSM_OK && at->value_size)
+        memcpy(it->value.memory, record_room(record) + (at->expires_s ? sizeof(uint64_t) : 0) + at->meta_size,
+               at->value_size);
+    epoch_exit(it->db->epoch);
+    if (status == PLSM_OK)
+        it->entry.value = slice(it->value.memory, at->value_size);
+    return status;
+}
+
+static bool is_shown(const struct hybrid_iterator *it, const struct live_entry *at)
+{
+    return it->any || at->expires_s == 0 || at->expires_s > it->now_s;
+}
+
+/* Shows the entry at `position`, or nothing. */
+static const struct hybrid_entry *show(struct hybrid_iterator *it, size_t position)
+{
+    it->status = PLSM_OK;
+    it->position = position;
+    if (position >= it->entries.count)
+        return NULL;
+    const struct live_entry *at = &it->entries.at[position];
+    const uint8_t *meta = at->key + at->key_size;
+    it->entry = (struct hybrid_entry){.key = slice(at->key, at->key_size),
+                                      .meta = slice(meta, at->meta_size),
+                                      .value = slice(NULL, at->value_size),
+                                      .expires_s = at->expires_s,
+                                      .kind = at->kind};
+    if (at->kind == BATCH_REFERENCE)
+        it->entry.value = slice(meta + at->meta_size, at->value_size);
+    else if (!it->no_value)
+        it->status = read_value(it, at);
+    if (it->status == PLSM_OK)
+        return &it->entry;
+    it->position = it->entries.count;
+    return NULL;
+}
+
+/* The first entry from a position on that is shown. */
+static const struct hybrid_entry *forward(struct hybrid_iterator *it, size_t position)
+{
+    while (position < it->entries.count && !is_shown(it, &it->entries.at[position]))
+        position++;
+    return show(it, position);
+}
+
+/* The last one in front of a position. */
+static const struct hybrid_entry *backward(struct hybrid_iterator *it, size_t position)
+{
+    while (position > 0 && !is_shown(it, &it->entries.at[position - 1]))
+        position--;
+    return show(it, position > 0 ? position - 1 : it->entries.count);
+}
+
+/* The position of the first key that is not less. */
+static size_t lower_bound(const struct hybrid_iterator *it, plsm_slice key)
+{
+    size_t low = 0, high = it->entries.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct live_entry *at = &it->entries.at[middle];
+        if (slice_compare(slice(at->key, at->key_size), key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct hybrid_entry *hybrid_iterator_first(struct hybrid_iterator *it)
+{
+    return forward(it, 0);
+}
+
+const struct hybrid_entry *hybrid_iterator_last(struct hybrid_iterator *it)
+{
+    return backward(it, it->entries.count);
+}
+
+const struct hybrid_entry *hybrid_iterator_seek(struct hybrid_iterator *it, plsm_slice key)
+{
+    return forward(it, lower_bound(it, key));
+}
+
+const struct hybrid_entry *hybrid_iterator_seek_before(struct hybrid_iterator *it, plsm_slice key)
+{
+    return backward(it, lower_bound(it, key));
+}
+
+const struct hybrid_entry *hybrid_iterator_next(struct hybrid_iterator *it)
+{
+    return it->position < it->entries.count ? forward(it, it->position + 1) : NULL;
+}
+
+const struct hybrid_entry *hybrid_iterator_previous(struct hybrid_iterator *it)
+{
+    return it->position < it->entries.count ? backward(it, it->position) : NULL;
+}

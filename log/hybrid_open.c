@@ -1,0 +1,478 @@
+/* Opening and closing a store.
+ *
+ * The last recovery point names the segments; they are read through, which rebuilds index and counts. Then the redo
+ * logs are replayed, as writes are made, into a log that begins on a new page: nothing is ever appended to a file of an
+ * earlier opening. What was replayed is in a recovery point before the store is handed out. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "log/hybrid_private.h"
+
+#include "base/banned.h"
+
+enum { LOCK_SLOT = 0, PENDING = 16, MEMORY_LEAST = 3 << 20, PAGES_OF_MEMORY = 16 };
+
+plsm_status hybrid_break(struct hybrid *db, plsm_status status)
+{
+    int whole = PLSM_OK;
+    mutex_lock(&db->work_lock);
+    if (atomic_load(&db->broken) == whole) {
+        snprintf(db->broken_message, sizeof db->broken_message, "%s", plsm_message());
+        atomic_store_explicit(&db->broken, (int)status, memory_order_release);
+    }
+    mutex_unlock(&db->work_lock);
+    return status;
+}
+
+plsm_status hybrid_writable(struct hybrid *db)
+{
+    int broken = atomic_load_explicit(&db->broken, memory_order_acquire);
+    if (__builtin_expect(broken == PLSM_OK && !db->options.read_only, 1))
+        return PLSM_OK;
+    if (broken == PLSM_OK)
+        return fail(PLSM_READ_ONLY, "%s: the store was opened read-only", db->path);
+    return fail(PLSM_READ_ONLY, "%s: read-only since a write failed (%s: %s); open it again once the cause is gone",
+                db->path, plsm_status_name((plsm_status)broken), db->broken_message);
+}
+
+bool hybrid_is_read_only(struct hybrid *db)
+{
+    return db->options.read_only || atomic_load(&db->broken) != PLSM_OK;
+}
+
+/* --- what is in the directory ------------------------------------------------------------------------------------- */
+
+struct numbers {
+    uint64_t *at;
+    size_t count, capacity;
+};
+
+struct inventory {
+    struct numbers states, segments, redo;
+    bool foreign; /* something is there that is not of a store */
+    bool no_memory;
+};
+
+static void add_number(struct inventory *inventory, struct numbers *numbers, uint64_t number)
+{
+    if (numbers->count == numbers->capacity) {
+        size_t capacity = numbers->capacity ? 2 * numbers->capacity : 16;
+        uint64_t *at = mem_realloc(numbers->at, capacity * sizeof *at);
+        inventory->no_memory |= !at;
+        if (!at)
+            return;
+        numbers->at = at;
+        numbers->capacity = capacity;
+    }
+    numbers->at[numbers->count++] = number;
+}
+
+/* Whether a name is a prefix and a number. */
+static bool is_numbered(const char *name, const char *prefix, uint64_t *number)
+{
+    size_t size = strlen(prefix);
+    if (strncmp(name, prefix, size) != 0 || !name[size] || strlen(name + size) > 19)
+        return false;
+    *number = 0;
+    for (const char *at = name + size; *at; at++) {
+        if (*at < '0' || *at > '9')
+            return false;
+        *number = *number * 10 + (uint64_t)(*at - '0');
+    }
+    return *number > 0;
+}
+
+static void note_name(void *arg, const char *name)
+{
+    struct inventory *inventory = arg;
+    uint64_t number;
+    if (is_numbered(name, HYBRID_MARK, &number))
+        add_number(inventory, &inventory->states, number);
+    else if (is_numbered(name, HYBRID_MARK "segment-", &number))
+        add_number(inventory, &inventory->segments, number);
+    else if (is_numbered(name, HYBRID_MARK "redo-", &number))
+        add_number(inventory, &inventory->redo, number);
+    else if (strcmp(name, HYBRID_MARK "new") != 0 && strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
+        inventory->foreign = true;
+}
+
+static int compare_numbers(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+static void inventory_free(struct inventory *inventory)
+{
+    mem_free(inventory->states.at);
+    mem_free(inventory->segments.at);
+    mem_free(inventory->redo.at);
+    *inventory = (struct inventory){0};
+}
+
+static plsm_status inventory_read(struct hybrid *db, struct inventory *inventory)
+{
+    inventory_free(inventory);
+    plsm_status status = env_list(db->env, db->path, note_name, inventory);
+    if (status == PLSM_NOT_FOUND)
+        return fail(PLSM_NO_STORE, "%s: there is no such directory", db->path);
+    TRY(status);
+    if (inventory->no_memory)
+        return fail(PLSM_NO_MEMORY, "%s: no memory to list it", db->path);
+    struct numbers *all[] = {&inventory->states, &inventory->segments, &inventory->redo};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->count > 1)
+            qsort(all[i]->at, all[i]->count, sizeof all[i]->at[0], compare_numbers);
+    return PLSM_OK;
+}
+
+static uint64_t largest(const struct numbers *numbers)
+{
+    return numbers->count ? numbers->at[numbers->count - 1] : 0;
+}
+
+/* Whether a store may be made in a directory that holds none. */
+static plsm_status may_create(const struct hybrid *db, const struct inventory *inventory)
+{
+    if (!db->options.create || db->options.read_only)
+        return fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", db->path, db->path);
+    if (inventory->foreign)
+        return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory", db->path);
+    return PLSM_OK;
+}
+
+/* --- the handle --------------------------------------------------------------------------------------------------- */
+
+static void destroy(struct hybrid *db)
+{
+    if (!db)
+        return;
+    maintenance_stop(db);
+    redo_destroy(&db->redo);
+    struct hybrid_segments *list = db->epoch ? atomic_load(&db->segments) : NULL;
+    for (size_t i = 0; list && i < list->count; i++)
+        hybrid_segment_free(list->at[i]);
+    mem_free(list);
+    epoch_destroy(db->epoch); /* what is retired is freed; the rest below */
+    if (db->pages)
+        pages_free(db);
+    index_destroy(&db->index);
+    prefixes_destroy(&db->prefixes);
+    record_cache_destroy(&db->cache);
+    state_free(&db->state);
+    env_unlock(db->store_lock);
+    mem_free(db->scratch);
+    mem_free(db->path);
+    mutex_destroy(&db->checkpoint_lock);
+    mutex_destroy(&db->write_lock);
+    mutex_destroy(&db->flush_lock);
+    mutex_destroy(&db->work_lock);
+    condition_destroy(&db->work);
+    db->magic = 0;
+    mem_free(db);
+}
+
+/* The larger the memory, the larger its pages: less of them is left unused. */
+static void choose_pages(struct hybrid *db)
+{
+    if (db->options.memory < MEMORY_LEAST)
+        db->options.memory = MEMORY_LEAST;
+    db->page_bits = PAGE_BITS_MIN;
+    while (db->page_bits < PAGE_BITS_MAX && db->options.memory >> (db->page_bits + 1) >= PAGES_OF_MEMORY)
+        db->page_bits++;
+    db->pages_most = (db->options.memory - db->options.memory / 8) >> db->page_bits;
+    if (db->pages_most < PAGES_LEAST)
+        db->pages_most = PAGES_LEAST;
+    if (db->pages_most > PAGES_TABLE / 2)
+        db->pages_most = PAGES_TABLE / 2;
+    uint64_t least = db->options.buffer_size, half = db->options.memory / 2;
+    db->recovery_bytes = least > half ? least : half;
+}
+
+static plsm_status handle_create(const char *path, const struct hybrid_options *options, struct hybrid **out)
+{
+    if (options->buffer_size < 64 << 10 || options->file_size < 64 << 10)
+        return fail(PLSM_INVALID, "buffer_size and file_size must be at least 64K");
+    if (strlen(path) > 3900)
+        return fail(PLSM_INVALID, "the path of the store is too long");
+    struct hybrid *db = *out = mem_zalloc(sizeof *db);
+    if (!db)
+        return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
+    db->magic = HYBRID_STRUCT_MAGIC;
+    db->options = *options;
+    db->env = options->env;
+    mutex_init(&db->checkpoint_lock);
+    mutex_init(&db->write_lock);
+    mutex_init(&db->flush_lock);
+    mutex_init(&db->work_lock);
+    condition_init(&db->work);
+    choose_pages(db);
+    db->path = mem_alloc(strlen(path) + 1);
+    db->scratch = mem_zalloc(RECORD_MAX + 8);
+    db->epoch = epoch_create();
+    db->pages = mem_map(PAGES_TABLE * sizeof db->pages[0]);
+    db->frames = mem_map(PAGES_TABLE * sizeof db->frames[0]);
+    if (!db->path || !db->scratch || !db->epoch || !db->pages || !db->frames)
+        return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
+    memcpy(db->path, path, strlen(path) + 1);
+    redo_init(&db->redo, db->env, db->path, options->log_mapped);
+    TRY(record_cache_create(&db->cache, db->epoch, db->options.memory));
+    record_cache_set_limit(&db->cache, db->options.memory);
+    return prefixes_create(&db->prefixes, db->epoch);
+}
+
+static plsm_status lock_store(struct hybrid *db)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/LOCK", db->path);
+    plsm_status status = env_lock(db->env, path, LOCK_SLOT, !db->options.read_only, &db->store_lock);
+    if (status == PLSM_LOCKED)
+        return fail(PLSM_LOCKED,
+                    db->options.read_only
+                        ? "%s: is open for writing (mounted, or in use by another process); stores of the engine "
+                          "hybridlog cannot be read beside their writer"
+                        : "%s: is in use by another process (mounted, or open)",
+                    db->path);
+    return status;
+}
+
+/* --- reading the log ---------------------------------------------------------------------------------------------- */
+
+static plsm_status open_segments(struct hybrid *db)
+{
+    struct hybrid_segments *list = hybrid_segments_alloc(db->state.count);
+    if (!list)
+        return fail(PLSM_NO_MEMORY, "%s: no memory for its segments", db->path);
+    atomic_store(&db->segments, list);
+    for (uint32_t i = 0; i < db->state.count; i++) {
+        const struct state_segment *s = &db->state.segments[i];
+        TRY(hybrid_segment_open(db->env, db->path, s->number, &list->at[i]));
+        list->count++;
+        struct hybrid_segment *segment = list->at[i];
+        if (segment->salt != s->salt || segment->start != s->start)
+            return fail(PLSM_CORRUPT, "%s: is another segment than the one that belongs here; restore it from a backup",
+                        segment->path);
+        if (hybrid_segment_end(segment) < s->end)
+            return fail(PLSM_CORRUPT,
+                        "%s: ends at offset %" PRIu64 ", %" PRIu64 " bytes are missing; restore it from a "
+                        "backup",
+                        segment->path, hybrid_segment_offset(segment, hybrid_segment_end(segment)),
+                        s->end - hybrid_segment_end(segment));
+        atomic_store(&segment->end, s->end);
+        count_add(&db->log_bytes, s->end - s->start);
+    }
+    return PLSM_OK;
+}
+
+/* Entries that are about to be put into the index: their lines are under way. */
+struct rebuilding {
+    struct hybrid *db;
+    uint64_t hashes[PENDING], addresses[PENDING];
+    uint64_t records;
+};
+
+static void put_pending(struct rebuilding *r, uint64_t at)
+{
+    index_put(&r->db->index, r->hashes[at % PENDING], r->addresses[at % PENDING], 0);
+}
+
+static plsm_status rebuild_record(void *arg, const struct hybrid_record *record, uint64_t address)
+{
+    struct rebuilding *r = arg;
+    plsm_slice key = record_key(record);
+    TRY(index_reserve(&r->db->index, 1, 0));
+    if (r->records >= PENDING)
+        put_pending(r, r->records);
+    r->hashes[r->records % PENDING] = key_hash(key.data, key.size);
+    r->addresses[r->records % PENDING] = address;
+    index_prefetch(&r->db->index, r->hashes[r->records % PENDING]);
+    r->records++;
+    return count_record(r->db, record, r->db->state.begin);
+}
+
+/* Index and counts of the log up to the recovery point. */
+static plsm_status rebuild(struct hybrid *db)
+{
+    struct rebuilding r = {.db = db};
+    TRY(index_create(&db->index, db->epoch, db->state.live));
+    TRY(hybrid_scan(db, db->state.begin, db->state.tail, rebuild_record, &r));
+    TRY(index_reserve(&db->index, PENDING, 0));
+    for (uint64_t i = r.records > PENDING ? r.records - PENDING : 0; i < r.records; i++)
+        put_pending(&r, i);
+    if (counted(&db->live) != db->state.live || counted(&db->names) != db->state.names)
+        return fail(PLSM_CORRUPT,
+                    "%s: the log holds %" PRIu64 " entries instead of %" PRIu64
+                    "; restore the segments from one backup",
+                    db->path, counted(&db->live), db->state.live);
+    return PLSM_OK;
+}
+
+static void set_addresses(struct hybrid *db)
+{
+    db->memory_base = (db->state.tail + page_bytes(db) - 1) & ~(page_bytes(db) - 1);
+    db->pages_end = db->memory_base;
+    atomic_store(&db->begin, db->state.begin);
+    atomic_store(&db->floor, db->state.begin);
+    _Atomic uint64_t *all[] = {&db->head, &db->flushed, &db->read_only, &db->tail};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        atomic_store(all[i], db->memory_base);
+}
+
+static plsm_status replay_batch(void *arg, plsm_slice batch)
+{
+    return apply_replayed(arg, batch);
+}
+
+/* What is there: the newest recovery point, or an empty state for a store to be made. */
+static plsm_status read_state(struct hybrid *db, struct inventory *inventory)
+{
+    TRY(inventory_read(db, inventory));
+    if (inventory->states.count > 0) {
+        if (db->options.exclusive)
+            return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
+        return state_read(db->env, db->path, largest(&inventory->states), &db->state);
+    }
+    TRY(may_create(db, inventory));
+    plsm_status status = env_sync_parent(db->env, db->path);
+    if (status != PLSM_OK && status != PLSM_PERMISSION)
+        return status;
+    /* What a creation left that did not come to its end was never acknowledged. */
+    db->state = (struct hybrid_state){.begin = ADDRESS_FIRST,
+                                      .tail = ADDRESS_FIRST,
+                                      .redo = largest(&inventory->redo) + 1,
+                                      .next_segment = largest(&inventory->segments) + 1};
+    return PLSM_OK;
+}
+
+/* The logs from a number on. */
+static size_t skip_below(const struct numbers *numbers, uint64_t least)
+{
+    size_t skipped = 0;
+    while (skipped < numbers->count && numbers->at[skipped] < least)
+        skipped++;
+    return skipped;
+}
+
+static plsm_status read_store(struct hybrid *db, struct inventory *inventory)
+{
+    TRY(read_state(db, inventory));
+    uint64_t next_segment = largest(&inventory->segments) + 1, next_redo = largest(&inventory->redo) + 1;
+    atomic_store(&db->next_segment, next_segment > db->state.next_segment ? next_segment : db->state.next_segment);
+    db->next_redo = next_redo > db->state.redo ? next_redo : db->state.redo;
+    set_addresses(db);
+    TRY(open_segments(db));
+    TRY(rebuild(db));
+    size_t skipped = skip_below(&inventory->redo, db->state.redo);
+    return redo_replay(db->env, db->path, inventory->redo.at + skipped, inventory->redo.count - skipped, replay_batch,
+                       db, &db->replayed);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static void remove_named(struct hybrid *db, const char *kind, uint64_t number)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/" HYBRID_MARK "%s%06" PRIu64, db->path, kind, number);
+    env_remove(db->env, path);
+}
+
+/* Removes what an earlier process has left; what cannot be removed is, the next time. */
+static void remove_leftovers(struct hybrid *db, const struct inventory *inventory)
+{
+    const struct hybrid_segments *list = hybrid_segments_of(db);
+    for (size_t i = 0; i < inventory->states.count; i++)
+        if (inventory->states.at[i] != db->state.number)
+            remove_named(db, "", inventory->states.at[i]);
+    for (size_t i = 0; i < inventory->redo.count; i++)
+        if (inventory->redo.at[i] != db->redo.current.number)
+            remove_named(db, "redo-", inventory->redo.at[i]);
+    for (size_t i = 0; i < inventory->segments.count; i++) {
+        size_t at = 0;
+        while (at < list->count && list->at[at]->number != inventory->segments.at[i])
+            at++;
+        if (at == list->count)
+            remove_named(db, "segment-", inventory->segments.at[i]);
+    }
+}
+
+static plsm_status open_writer(struct hybrid *db, struct inventory *inventory)
+{
+    plsm_status status = PLSM_OK;
+    if (db->replayed || db->state.number == 0) {
+        mutex_lock(&db->checkpoint_lock);
+        status = take_recovery_point(db, false);
+        mutex_unlock(&db->checkpoint_lock);
+    } else if (db->options.redo) {
+        struct redo_log log = {0};
+        status = redo_create(&db->redo, db->next_redo++, &log);
+        if (status == PLSM_OK)
+            status = redo_switch(&db->redo, &log);
+        if (status != PLSM_OK)
+            redo_abandon(&db->redo, &log);
+    }
+    TRY(status);
+    TRY(inventory_read(db, inventory));
+    remove_leftovers(db, inventory);
+    return db->options.background ? maintenance_start(db) : PLSM_OK;
+}
+
+plsm_status hybrid_open(const char *path, const struct hybrid_options *options, struct hybrid **out)
+{
+    struct inventory inventory = {0};
+    struct hybrid *db = NULL;
+    *out = NULL;
+    plsm_status status = handle_create(path, options, &db);
+    if (status == PLSM_OK && options->create && !options->read_only) {
+        status = env_make_dir(db->env, path);
+        status = status == PLSM_EXISTS ? PLSM_OK : status;
+    }
+    if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
+        status = inventory_read(db, &inventory);
+    if (status == PLSM_OK && inventory.states.count == 0)
+        status = may_create(db, &inventory);
+    if (status == PLSM_OK)
+        status = lock_store(db);
+    if (status == PLSM_OK)
+        status = read_store(db, &inventory);
+    if (status == PLSM_OK && !options->read_only)
+        status = open_writer(db, &inventory);
+    inventory_free(&inventory);
+    if (status == PLSM_OK)
+        *out = db;
+    else
+        destroy(db);
+    return status;
+}
+
+/* Everything goes into a recovery point; where that fails, the redo log has it. */
+static plsm_status shut_down(struct hybrid *db)
+{
+    char reason[512];
+    if (atomic_load(&db->broken) != PLSM_OK)
+        return PLSM_OK; /* it was told; the next opening recovers */
+    plsm_status status = hybrid_flush(db);
+    if (status == PLSM_OK) {
+        if (db->redo.current.writer)
+            redo_abandon(&db->redo, &db->redo.current);
+        return PLSM_OK;
+    }
+    if (atomic_load(&db->broken) != PLSM_OK || counted(&db->volatile_bytes) > 0)
+        return status;
+    snprintf(reason, sizeof reason, "%s", plsm_message());
+    return redo_sync(&db->redo) == PLSM_OK ? PLSM_OK : fail(status, "%s", reason);
+}
+
+plsm_status hybrid_close(struct hybrid *db)
+{
+    plsm_status status = PLSM_OK;
+    if (!db)
+        return PLSM_OK;
+    INVARIANT(db->magic == HYBRID_STRUCT_MAGIC && !db->snapshots);
+    maintenance_stop(db);
+    if (!db->options.read_only)
+        status = shut_down(db);
+    destroy(db);
+    return status;
+}

@@ -1,0 +1,42 @@
+/* The directories of the names, counted: for each prefix of a key that ends in '/', how many live keys there are below
+ * it. So whether a directory has anything in it is one look into a hash table.
+ *
+ * Prefixes are compared whole; the hash only finds them. One thread changes the table at a time; any number read it,
+ * each inside an epoch of the domain that was given. Prefixes that nothing is below any more go in prefixes_trim. */
+#ifndef LOG_HYBRID_PREFIXES_H
+#define LOG_HYBRID_PREFIXES_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/epoch.h"
+#include "base/slice.h"
+#include "base/status.h"
+
+struct prefix_table;
+struct hybrid_prefixes {
+    _Atomic(struct prefix_table *) table;
+    struct epoch *epoch;
+};
+
+struct prefix_count {
+    uint64_t live;  /* keys below it */
+    uint64_t timed; /* of them, those that expire */
+};
+
+plsm_status prefixes_create(struct hybrid_prefixes *prefixes, struct epoch *epoch); /* PLSM_NO_MEMORY */
+void prefixes_destroy(struct hybrid_prefixes *prefixes); /* nobody may be reading; accepts a zeroed one */
+
+/* Makes sure that prefixes_count of the same key cannot fail until the next prefixes_trim. PLSM_NO_MEMORY. */
+plsm_status prefixes_reserve(struct hybrid_prefixes *prefixes, plsm_slice key);
+/* Before the reservations of a batch that makes up to `more` prefixes: makes the table larger where it is getting full,
+ * and drops the prefixes that nothing is below. PLSM_NO_MEMORY. */
+plsm_status prefixes_trim(struct hybrid_prefixes *prefixes, uint64_t more);
+/* Adds to the counts of all prefixes of a key. */
+void prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, int timed);
+/* Of a prefix that ends in '/'. */
+struct prefix_count prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice prefix);
+uint64_t prefixes_bytes(const struct hybrid_prefixes *prefixes); /* of memory */
+
+#endif

@@ -1,0 +1,267 @@
+/* Inside the hybrid log: its handle and what its files share.
+ *
+ * Locks, each taken before those behind it:
+ *   checkpoint_lock   recovery points, compaction, and whoever needs the files to stay: one of them at a time
+ *   write_lock        writers: everything but what is said otherwise. Never held while waiting for a sync
+ *   flush_lock        writing pages out and letting them go: flushed, head, and the segment that is written to
+ *   redo.sync_lock, redo.lock   see hybrid_redo.h
+ * Addresses are atomic: a reader sees each of them only grow. */
+#ifndef LOG_HYBRID_PRIVATE_H
+#define LOG_HYBRID_PRIVATE_H
+
+#include "base/bytes.h"
+#include "base/epoch.h"
+#include "base/error.h"
+#include "base/sync.h"
+#include "log/hybrid_cache.h"
+#include "log/hybrid_index.h"
+#include "log/hybrid_prefixes.h"
+#include "log/hybrid_record.h"
+#include "log/hybrid_redo.h"
+#include "log/hybrid_segment.h"
+#include "log/hybrid_state.h"
+
+#define HYBRID_STRUCT_MAGIC 0x68796272u
+
+enum {
+    PAGES_TABLE = 1 << 16, /* pages that can be in memory */
+    PAGES_LEAST = 4,
+    PAGE_BITS_MIN = 19, /* three pieces of large values (128 KiB) fit */
+    PAGE_BITS_MAX = 22,
+};
+
+/* The owner of the memory of a page. */
+struct page_frame {
+    struct epoch_node node;
+    uint8_t *bytes;
+};
+
+struct hybrid_snapshot {
+    struct hybrid_snapshot *next, **link;
+    uint64_t at;    /* records from here on are newer */
+    uint64_t begin; /* of the log, at that moment */
+};
+
+/* Counted by all threads, for statistics only. */
+struct hybrid_counters {
+    _Atomic uint64_t reads, read_bytes, writes, write_bytes; /* of files */
+    _Atomic uint64_t cache_hits, cache_misses;
+    _Atomic uint64_t in_place, appended, deletions; /* changes */
+    _Atomic uint64_t recovery_points, recovery_point_ns, compacted_segments, copied_records, copied_bytes;
+    _Atomic uint64_t sorted_listings, sorted_names;
+    _Atomic uint64_t write_wait_ns_max; /* that a writer waited for room in memory */
+};
+
+struct hybrid {
+    uint32_t magic;
+    struct hybrid_options options;
+    struct env *env;
+    char *path;
+    struct env_lock *store_lock;
+    struct epoch *epoch;
+    mutex checkpoint_lock, write_lock, flush_lock;
+
+    /* See the drawing in hybrid.h. memory_base: where the log began when the store was opened. */
+    _Atomic uint64_t floor, begin, head, flushed, read_only, tail;
+    uint64_t memory_base;
+    unsigned page_bits;
+    uint64_t pages_most;               /* that may be in memory */
+    uint64_t pages_end;                /* address up to which there is memory */
+    _Atomic(uint8_t *) *pages;         /* by page number, modulo PAGES_TABLE */
+    struct page_frame **frames;        /* likewise */
+    _Atomic(struct hybrid_segments *) segments;
+    struct hybrid_segment *writing; /* the last one; NULL: the next piece begins a new one */
+    _Atomic uint64_t next_segment;
+    _Atomic bool new_names; /* files were made whose names are not known to be durable */
+
+    struct hybrid_index index;
+    struct hybrid_prefixes prefixes;
+    struct hybrid_cache cache;
+    struct hybrid_snapshot *snapshots; /* oldest last */
+    _Atomic uint64_t commits; /* odd while a batch is being applied */
+    uint8_t *scratch;         /* a payload, of the writer */
+
+    /* Live entries; names among them, and of those the ones that expire. Bytes of the log; of the records of live
+     * entries: the rest is garbage. */
+    _Atomic uint64_t live, names, names_timed, log_bytes, live_bytes;
+
+    struct redo redo;
+    uint64_t next_redo;                /* number of the next redo log */
+    struct hybrid_state state;         /* the last recovery point */
+    bool replayed;                     /* behind it there were redo logs at opening, which still count */
+    _Atomic uint64_t unsaved_bytes;    /* of batches written since */
+    _Atomic uint64_t volatile_bytes;   /* of them, those that no redo log has */
+    uint64_t pending_end; /* segments below this address go as soon as snapshots let them; 0: none wait */
+
+    _Atomic int broken; /* a plsm_status; why stands in broken_message, written before */
+    char broken_message[512];
+
+    struct env_thread *thread; /* of the background; NULL: there is none */
+    mutex work_lock;
+    condition work;
+    bool stop;                        /* under work_lock */
+    atomic_bool woken, snapshot_gone; /* there is something to do */
+    _Atomic uint64_t retry_ns;        /* after a failure that may pass: not before; 0: at once */
+    uint64_t recovery_bytes;          /* of batches, after which a recovery point is taken */
+    struct hybrid_counters counters;
+};
+
+static inline uint64_t address_of(const _Atomic uint64_t *address)
+{
+    return atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)address, memory_order_acquire);
+}
+
+static inline void count_add(_Atomic uint64_t *counter, uint64_t value)
+{
+    atomic_fetch_add_explicit(counter, value, memory_order_relaxed);
+}
+
+/* For what only the writer changes. */
+static inline void own_add(_Atomic uint64_t *counter, uint64_t value)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + value, memory_order_relaxed);
+}
+
+static inline uint64_t counted(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)counter, memory_order_relaxed);
+}
+
+static inline uint64_t page_bytes(const struct hybrid *db)
+{
+    return UINT64_C(1) << db->page_bits;
+}
+
+static inline uint64_t now_s(const struct hybrid *db)
+{
+    return env_wall_ns(db->env) / 1000000000;
+}
+
+/* From now on nothing is written: `status` and this thread's message are why. Returns `status`. */
+plsm_status hybrid_break(struct hybrid *db, plsm_status status);
+plsm_status hybrid_writable(struct hybrid *db); /* PLSM_OK or PLSM_READ_ONLY */
+
+/* --- hybrid_memory.c ---------------------------------------------------------------------------------------------- */
+
+/* Memory for the log up to `end`. Under write_lock. Where too much is in memory older pages are written out and let go.
+ * PLSM_NO_MEMORY, or the error of writing them. */
+plsm_status pages_reserve(struct hybrid *db, uint64_t end);
+/* The address of the next record of `size` bytes, for which there is memory. */
+uint64_t log_place(struct hybrid *db, uint64_t size);
+/* Where the log would end after a record of `size` bytes behind `tail`. */
+uint64_t log_end_after(const struct hybrid *db, uint64_t tail, uint64_t size);
+uint8_t *log_bytes_at(const struct hybrid *db, uint64_t address); /* of the writer, from head on */
+/* Nothing below an address is changed any more. Under write_lock. */
+void make_read_only(struct hybrid *db, uint64_t address);
+/* Writes the log out up to an address, below which it is read-only. PLSM_NO_SPACE, PLSM_NO_MEMORY; PLSM_IO: and the
+ * store is broken. */
+plsm_status flush_until(struct hybrid *db, uint64_t address);
+void pages_free(struct hybrid *db);
+/* A list of segments in place of the published one, which is retired. Under flush_lock. */
+void hybrid_segments_publish(struct hybrid *db, struct hybrid_segments *list);
+struct hybrid_segments *hybrid_segments_alloc(size_t count); /* NULL: no memory */
+static inline struct hybrid_segments *hybrid_segments_of(const struct hybrid *db)
+{
+    return atomic_load_explicit(&((struct hybrid *)(uintptr_t)db)->segments, memory_order_acquire);
+}
+/* Waits until nobody can see any more what was unlinked before. Not inside an epoch. */
+void wait_for_readers(struct hybrid *db);
+
+/* Inside an epoch: the record at an address in memory; NULL: it is on disk. */
+static inline const struct hybrid_record *memory_record(const struct hybrid *db, uint64_t address)
+{
+    const uint8_t *page = atomic_load_explicit(&db->pages[(address >> db->page_bits) & (PAGES_TABLE - 1)],
+                                               memory_order_acquire);
+    /* Behind the load: a page's place is used again only after head has passed it. */
+    if (__builtin_expect(address < address_of(&db->head), 0))
+        return NULL;
+    return (const struct hybrid_record *)(const void *)(page + (address & (page_bytes(db) - 1)));
+}
+
+/* --- hybrid_read.c ------------------------------------------------------------------------------------------------ */
+
+/* What a lookup goes by. */
+struct moment {
+    uint64_t at;    /* records from here on are not seen */
+    uint64_t begin; /* nor those below */
+};
+
+struct found {
+    const struct hybrid_record *record; /* NULL: there is none. Valid until the end of the epoch */
+    uint64_t address;
+};
+
+static inline struct moment moment_now(const struct hybrid *db)
+{
+    return (struct moment){UINT64_MAX, address_of(&db->begin)};
+}
+
+/* Inside an epoch: the newest record of a key, which may be a deletion. PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status find_record(struct hybrid *db, struct moment moment, uint64_t hash, plsm_slice key, struct found *out);
+/* Inside an epoch: the record at an address, wherever it is. */
+plsm_status record_at(struct hybrid *db, uint64_t address, const struct hybrid_record **out);
+
+/* --- hybrid_write.c ----------------------------------------------------------------------------------------------- */
+
+/* Applies a batch that is in the redo log, or is not to be. Under write_lock. */
+plsm_status apply_replayed(struct hybrid *db, plsm_slice bytes);
+/* Copies the live ones of records to the tail, and deletes those that have expired; addresses[i] of `count` lie in one
+ * segment. Under write_lock. */
+plsm_status copy_live(struct hybrid *db, const uint64_t *addresses, size_t count);
+/* Counts the change from what a record replaces to itself, when the log is read at opening. */
+plsm_status count_record(struct hybrid *db, const struct hybrid_record *record, uint64_t begin);
+bool is_preparing(const struct hybrid *db); /* this thread is inside of a hybrid_prepare of this store */
+/* The bounds of the log, or snapshots of them: under write_lock, wherever this thread stands. */
+void write_lock_enter(struct hybrid *db);
+void write_lock_exit(struct hybrid *db);
+
+/* --- hybrid_scan.c ------------------------------------------------------------------------------------------------ */
+
+/* Calls `each` for every record in [from, to), in the order of addresses; `to` must be read-only. Records of files are
+ * checked. The record is valid during the call. Ends at the first error, also of `each`. Not inside an epoch. */
+typedef plsm_status scan_each(void *arg, const struct hybrid_record *record, uint64_t address);
+plsm_status hybrid_scan(struct hybrid *db, uint64_t from, uint64_t to, scan_each *each, void *arg);
+
+/* What is live in a part of the log, with a copy of what callers need of it. */
+struct live_entry {
+    uint64_t address;
+    uint64_t order; /* of the key, roughly */
+    const uint8_t *key; /* followed by meta, and by the value of references */
+    uint16_t key_size;
+    uint8_t meta_size;
+    uint8_t kind;
+    uint32_t value_size;
+    uint64_t expires_s;
+};
+struct live_entries {
+    struct live_entry *at;
+    size_t count, capacity;
+    uint8_t **blocks; /* memory of what they point to */
+    size_t block_count, block_used;
+};
+/* Collects the entries with keys in [from, to) (an empty bound is open) of a moment, in the order of keys. */
+plsm_status collect_live(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                         struct live_entries *out);
+void live_entries_free(struct live_entries *entries);
+
+/* --- hybrid_checkpoint.c ------------------------------------------------------------------------------------------ */
+
+/* Takes a recovery point if anything has changed since the last one. With `whole_files` no segment that it names is
+ * written to any more. Under checkpoint_lock. */
+plsm_status take_recovery_point(struct hybrid *db, bool whole_files);
+/* Removes the segments that wait and that no snapshot needs. Under checkpoint_lock. */
+void remove_pending(struct hybrid *db);
+
+/* --- hybrid_compact.c --------------------------------------------------------------------------------------------- */
+
+/* Does what is due: recovery point, compaction, removal. */
+plsm_status do_maintenance(struct hybrid *db);
+bool maintenance_is_due(struct hybrid *db);
+/* What is live in the oldest segment goes to the tail, and the segment with the next recovery point. *done false: there
+ * is nothing to do, or snapshots hold it back. Under checkpoint_lock. */
+plsm_status compact_oldest(struct hybrid *db, bool *done);
+plsm_status maintenance_start(struct hybrid *db);
+void maintenance_stop(struct hybrid *db);
+void maintenance_wake(struct hybrid *db);
+
+#endif
