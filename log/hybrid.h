@@ -25,7 +25,8 @@
  *
  * Snapshots. A snapshot is an address: the tail at that moment, below which nothing is updated in place any more. A
  * chain walk that passes over what is above sees that moment. So an iterator (hybrid_iterator.c) sees one moment; the
- * names, which have no order here, it collects by reading through the log, and sorts.
+ * names, which have no order here, it collects by reading through the log, and sorts. Keys of other keyspaces, few and
+ * looked through often, stand in an ordered map as well (key_tree.h), until no snapshot can ask for them any more.
  *
  * Durability. A batch is one record of the redo log (hybrid_redo.h) before it is applied. A recovery point
  * (hybrid_state.h) makes all of the log read-only, writes it out and drops the redo log up to that moment; writers wait
@@ -56,7 +57,7 @@ struct hybrid_options {
     struct env *env;
     bool create, exclusive, read_only;
     uint64_t memory;      /* bytes of the log that are kept in memory, with the cache of records; there is a least */
-    uint64_t buffer_size; /* bytes written, at least, between two recovery points taken by themselves; at least 64 KiB */
+    uint64_t buffer_size; /* bytes written, at least, in front of a recovery point that nobody asks for; from 64 KiB */
     uint64_t file_size;   /* of a segment; at least 64 KiB */
     uint32_t garbage_ppm; /* millionths of the log that are garbage, above which it is compacted */
     bool redo;            /* writes go into a redo log; false: they survive from the next recovery point on */

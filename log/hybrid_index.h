@@ -1,7 +1,7 @@
 /* The index of the hybrid log: from the hash of a key to the address where its chain of records begins.
  *
- * A table of 2^k buckets, each one cache line: seven entries and a link to a further bucket. Bits 0 to k - 1 of the hash
- * choose the bucket, bits 15 to 33 are the tag. An entry, 64 bits:
+ * A table of 2^k buckets, each one cache line: seven entries and a link to a further bucket. Bits 0 to k - 1 of the
+ * hash choose the bucket, bits 15 to 33 are the tag. An entry, 64 bits:
  *
  *      bits 0 to 44   the address, in units of 8 bytes; 0: the entry is free
  *      bits 45 to 63  the tag

@@ -43,11 +43,39 @@ struct hybrid_iterator {
     bool no_value, any;
     uint64_t now_s; /* of its creation */
     plsm_status status;
-    struct live_entries entries;
-    size_t position; /* entries.count: nowhere */
     struct hybrid_entry entry;
     struct hybrid_value value; /* of it */
+    struct live_entries entries;
+    size_t position; /* entries.count: nowhere */
+
+    /* Of a range without names, which goes by the ordered keys and looks each up. */
+    bool ordered, stands;
+    struct bound {
+        size_t size;
+        uint8_t bytes[HYBRID_KEY_MAX];
+    } from, to, key; /* key: where it stands */
 };
+
+static plsm_slice bound_slice(const struct bound *bound)
+{
+    return slice(bound->bytes, bound->size);
+}
+
+/* A longer one than any key is as good as its beginning with more behind. */
+static void bound_set(struct bound *bound, plsm_slice bytes)
+{
+    bound->size = bytes.size < sizeof bound->bytes ? bytes.size : sizeof bound->bytes;
+    if (bound->size)
+        memcpy(bound->bytes, bytes.data, bound->size);
+}
+
+/* Whether no name can be in a range. */
+static bool is_ordered(plsm_slice from, plsm_slice to)
+{
+    static const uint8_t names[] = {HYBRID_NAMES, HYBRID_NAMES + 1};
+    return (from.size > 0 && slice_compare(from, slice(names + 1, 1)) >= 0) ||
+           (to.size > 0 && slice_compare(to, slice(names, 1)) <= 0);
+}
 
 plsm_status hybrid_iterator_create(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from,
                                    plsm_slice to, bool no_value, struct hybrid_iterator **out)
@@ -63,14 +91,17 @@ plsm_status hybrid_iterator_create(struct hybrid *db, const struct hybrid_snapsh
     if (!snapshot)
         it->snapshot = it->own_snapshot = hybrid_snapshot_create(db);
     plsm_status status = it->snapshot ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
-    if (status == PLSM_OK)
+    it->ordered = is_ordered(from, to);
+    bound_set(&it->from, from);
+    bound_set(&it->to, to);
+    if (status == PLSM_OK && !it->ordered)
         status = collect_live(db, it->snapshot, from, to, &it->entries);
     if (status != PLSM_OK) {
         hybrid_iterator_destroy(it);
         return status;
     }
     it->position = it->entries.count;
-    count_add(&db->counters.sorted_listings, 1);
+    count_add(&db->counters.sorted_listings, !it->ordered);
     count_add(&db->counters.sorted_names, it->entries.count);
     *out = it;
     return PLSM_OK;
@@ -96,6 +127,20 @@ plsm_status hybrid_iterator_status(const struct hybrid_iterator *it)
     return it->status;
 }
 
+static plsm_status grow(struct hybrid_iterator *it, uint64_t size)
+{
+    if (it->value.capacity >= size)
+        return PLSM_OK;
+    void *memory = mem_realloc(it->value.memory, size);
+    if (!memory)
+        return fail(PLSM_NO_MEMORY, "no memory for a value of %llu bytes", (unsigned long long)size);
+    it->value.memory = memory;
+    it->value.capacity = size;
+    return PLSM_OK;
+}
+
+/* --- names: what was collected ------------------------------------------------------------------------------------ */
+
 /* Reads the value of a put, which was not collected. */
 static plsm_status read_value(struct hybrid_iterator *it, const struct live_entry *at)
 {
@@ -103,15 +148,8 @@ static plsm_status read_value(struct hybrid_iterator *it, const struct live_entr
     uint64_t size = at->meta_size + (uint64_t)at->value_size;
     epoch_enter(it->db->epoch);
     plsm_status status = record_at(it->db, at->address, &record);
-    if (status == PLSM_OK && it->value.capacity < size) {
-        void *memory = mem_realloc(it->value.memory, size);
-        if (memory) {
-            it->value.memory = memory;
-            it->value.capacity = size;
-        } else {
-            status = fail(PLSM_NO_MEMORY, "no memory for a value");
-        }
-    }
+    if (status == PLSM_OK)
+        status = grow(it, size);
     if (status == PLSM_OK && at->value_size)
         memcpy(it->value.memory, record_room(record) + (at->expires_s ? sizeof(uint64_t) : 0) + at->meta_size,
                at->value_size);
@@ -181,32 +219,121 @@ static size_t lower_bound(const struct hybrid_iterator *it, plsm_slice key)
     return low;
 }
 
+/* --- other keys: by the ordered map ------------------------------------------------------------------------------- */
+
+/* Shows the entry of a key as it was at the moment of the iterator; false: there was none. Inside an epoch. */
+static bool look_up(struct hybrid_iterator *it, plsm_slice key)
+{
+    const struct hybrid_snapshot *s = it->snapshot;
+    struct found found;
+    it->status = find_record(it->db, (struct moment){s->at, s->begin}, key_hash(key.data, key.size), key, &found);
+    if (it->status != PLSM_OK || !found.record)
+        return false;
+    struct record_sizes sizes = record_sizes(found.record);
+    const uint8_t *room = record_room(found.record);
+    uint64_t payload = sizes_payload(sizes), expires_s = sizes.timed ? get_u64(room) : 0;
+    if (sizes.kind == BATCH_DELETE || (!it->any && expires_s && expires_s <= it->now_s))
+        return false;
+    bool has_value = !it->no_value || sizes.kind == BATCH_REFERENCE;
+    it->status = grow(it, payload);
+    if (it->status != PLSM_OK)
+        return false;
+    memcpy(it->value.memory, room, has_value ? payload : payload - sizes.value);
+    bound_set(&it->key, key);
+    const uint8_t *meta = (const uint8_t *)it->value.memory + (sizes.timed ? sizeof(uint64_t) : 0);
+    it->entry = (struct hybrid_entry){.key = bound_slice(&it->key),
+                                      .meta = slice(meta, sizes.meta),
+                                      .value = slice(has_value ? meta + sizes.meta : NULL, sizes.value),
+                                      .expires_s = expires_s,
+                                      .kind = sizes.kind};
+    return true;
+}
+
+enum { NODES_AT_ONCE = 16 };
+
+/* The first entry at or, with `above`, above a key. */
+static const struct hybrid_entry *ascend(struct hybrid_iterator *it, plsm_slice key, bool above)
+{
+    struct key_node *nodes[NODES_AT_ONCE];
+    it->stands = false;
+    it->status = PLSM_OK;
+    if (slice_compare(key, bound_slice(&it->from)) < 0) {
+        key = bound_slice(&it->from);
+        above = false;
+    }
+    epoch_enter(it->db->epoch);
+    for (bool more = true; more && !it->stands && it->status == PLSM_OK;) {
+        size_t count = key_tree_ascend(it->db->others, key, above, nodes, NODES_AT_ONCE);
+        more = count > 0;
+        for (size_t i = 0; i < count && more && !it->stands && it->status == PLSM_OK; i++) {
+            key = key_node_key(nodes[i]);
+            above = true;
+            more = it->to.size == 0 || slice_compare(key, bound_slice(&it->to)) < 0;
+            it->stands = more && look_up(it, key);
+        }
+    }
+    epoch_exit(it->db->epoch);
+    return it->stands ? &it->entry : NULL;
+}
+
+/* The last entry below a key; empty: of all. */
+static const struct hybrid_entry *descend(struct hybrid_iterator *it, plsm_slice key)
+{
+    struct key_node *nodes[NODES_AT_ONCE];
+    it->stands = false;
+    it->status = PLSM_OK;
+    if (it->to.size && (key.size == 0 || slice_compare(key, bound_slice(&it->to)) > 0))
+        key = bound_slice(&it->to);
+    epoch_enter(it->db->epoch);
+    for (bool more = true; more && !it->stands && it->status == PLSM_OK;) {
+        size_t count = key_tree_descend(it->db->others, key, nodes, NODES_AT_ONCE);
+        more = count > 0;
+        for (size_t i = 0; i < count && more && !it->stands && it->status == PLSM_OK; i++) {
+            key = key_node_key(nodes[i]);
+            more = slice_compare(key, bound_slice(&it->from)) >= 0;
+            it->stands = more && look_up(it, key);
+        }
+    }
+    epoch_exit(it->db->epoch);
+    return it->stands ? &it->entry : NULL;
+}
+
+/* --- the door ----------------------------------------------------------------------------------------------------- */
+
 const struct hybrid_entry *hybrid_iterator_first(struct hybrid_iterator *it)
 {
-    return forward(it, 0);
+    return it->ordered ? ascend(it, bound_slice(&it->from), false) : forward(it, 0);
 }
 
 const struct hybrid_entry *hybrid_iterator_last(struct hybrid_iterator *it)
 {
-    return backward(it, it->entries.count);
+    return it->ordered ? descend(it, bound_slice(&it->to)) : backward(it, it->entries.count);
 }
 
 const struct hybrid_entry *hybrid_iterator_seek(struct hybrid_iterator *it, plsm_slice key)
 {
-    return forward(it, lower_bound(it, key));
+    return it->ordered ? ascend(it, key, false) : forward(it, lower_bound(it, key));
 }
 
 const struct hybrid_entry *hybrid_iterator_seek_before(struct hybrid_iterator *it, plsm_slice key)
 {
-    return backward(it, lower_bound(it, key));
+    if (it->ordered && key.size == 0) { /* nothing is below it */
+        it->stands = false;
+        return NULL;
+    }
+    return it->ordered ? descend(it, key) : backward(it, lower_bound(it, key));
 }
 
 const struct hybrid_entry *hybrid_iterator_next(struct hybrid_iterator *it)
 {
+    if (it->ordered)
+        return it->stands ? ascend(it, bound_slice(&it->key), true) : NULL;
     return it->position < it->entries.count ? forward(it, it->position + 1) : NULL;
 }
 
 const struct hybrid_entry *hybrid_iterator_previous(struct hybrid_iterator *it)
 {
+    if (it->ordered)
+        return it->stands ? descend(it, bound_slice(&it->key)) : NULL;
     return it->position < it->entries.count ? backward(it, it->position) : NULL;
 }

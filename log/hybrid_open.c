@@ -155,11 +155,13 @@ static void destroy(struct hybrid *db)
     for (size_t i = 0; list && i < list->count; i++)
         hybrid_segment_free(list->at[i]);
     mem_free(list);
+    key_tree_destroy(db->others);
     epoch_destroy(db->epoch); /* what is retired is freed; the rest below */
     if (db->pages)
         pages_free(db);
     index_destroy(&db->index);
     prefixes_destroy(&db->prefixes);
+    buf_free(&db->dead_others);
     record_cache_destroy(&db->cache);
     state_free(&db->state);
     env_unlock(db->store_lock);
@@ -217,6 +219,9 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
     if (!db->path || !db->scratch || !db->epoch || !db->pages || !db->frames)
         return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     memcpy(db->path, path, strlen(path) + 1);
+    db->others = key_tree_create(db->epoch, NULL);
+    if (!db->others)
+        return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     redo_init(&db->redo, db->env, db->path, options->log_mapped);
     TRY(record_cache_create(&db->cache, db->epoch, db->options.memory));
     record_cache_set_limit(&db->cache, db->options.memory);
@@ -301,6 +306,9 @@ static plsm_status rebuild(struct hybrid *db)
     TRY(index_reserve(&db->index, PENDING, 0));
     for (uint64_t i = r.records > PENDING ? r.records - PENDING : 0; i < r.records; i++)
         put_pending(&r, i);
+    epoch_enter(db->epoch);
+    others_drop_dead(db);
+    epoch_exit(db->epoch);
     if (counted(&db->live) != db->state.live || counted(&db->names) != db->state.names)
         return fail(PLSM_CORRUPT,
                     "%s: the log holds %" PRIu64 " entries instead of %" PRIu64

@@ -20,6 +20,7 @@
 #include "log/hybrid_redo.h"
 #include "log/hybrid_segment.h"
 #include "log/hybrid_state.h"
+#include "log/key_tree.h"
 
 #define HYBRID_STRUCT_MAGIC 0x68796272u
 
@@ -76,6 +77,8 @@ struct hybrid {
 
     struct hybrid_index index;
     struct hybrid_prefixes prefixes;
+    struct key_tree *others;  /* keys that are no names, in order: those that live, and some that do not any more */
+    struct buf dead_others;   /* of them, those that may have died: u16 size, the key */
     struct hybrid_cache cache;
     struct hybrid_snapshot *snapshots; /* oldest last */
     _Atomic uint64_t commits; /* odd while a batch is being applied */
@@ -214,6 +217,20 @@ bool is_preparing(const struct hybrid *db); /* this thread is inside of a hybrid
 /* The bounds of the log, or snapshots of them: under write_lock, wherever this thread stands. */
 void write_lock_enter(struct hybrid *db);
 void write_lock_exit(struct hybrid *db);
+
+/* --- hybrid_others.c ---------------------------------------------------------------------------------------------- */
+
+static inline bool is_name(plsm_slice key)
+{
+    return *(const uint8_t *)key.data == HYBRID_NAMES;
+}
+
+/* All under write_lock and inside an epoch. A key that may become live is added before that. PLSM_NO_MEMORY. */
+plsm_status others_add(struct hybrid *db, plsm_slice key);
+/* A key may have died. Without memory to note it, it stays among them, and readers pass over it. */
+void others_note_dead(struct hybrid *db, plsm_slice key);
+/* Takes those that have died out, unless a snapshot may still ask for them. */
+void others_drop_dead(struct hybrid *db);
 
 /* --- hybrid_scan.c ------------------------------------------------------------------------------------------------ */
 

@@ -5,8 +5,8 @@
  *              rest of the page is not used
  *      8  u64  replaces: bits 3 to 47 (with three zeros below) the address of the live record of the same key that this
  *              one replaces; 0: there was none. Bit 0: that one expires. Bits 48 to 63: its size in units of 8 bytes
- *     16  u64  checksum (XXH3-64) of the whole record with this field 0, seeded with the segment's salt XOR the address;
- *              filled in when the record is written out
+ *     16  u64  checksum (XXH3-64) of the whole record with this field 0, seeded with the segment's salt XOR the
+ *              address; filled in when the record is written out
  *     24  u64  bits 0 to 31 size of the value; 32 to 47 of the key; 48 to 55 of the meta; 56 to 63 kind (base/batch.h:
  *              put, deletion or reference), with BATCH_TIMED where it says when it expires
  *     32  u32  room: bytes set aside behind the key, a multiple of 8

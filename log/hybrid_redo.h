@@ -42,7 +42,8 @@ void redo_init(struct redo *redo, struct env *env, const char *directory, bool m
 /* Closes all; what they hold stays. */
 void redo_destroy(struct redo *redo);
 
-/* Creates log `number`, durable by its name, for redo_switch. PLSM_NO_SPACE, PLSM_IO, PLSM_NO_MEMORY: it is not there. */
+/* Creates log `number`, durable by its name, for redo_switch. PLSM_NO_SPACE, PLSM_IO, PLSM_NO_MEMORY: it is not
+ * there. */
 plsm_status redo_create(struct redo *redo, uint64_t number, struct redo_log *out);
 /* Batches go into `next` from now on. After an error they go where they went. */
 plsm_status redo_switch(struct redo *redo, const struct redo_log *next);

@@ -42,8 +42,8 @@ struct hybrid_segments {
 };
 
 /* Creates the file of a segment that begins at `start`. Nothing is synced. On failure nothing is left. */
-plsm_status hybrid_segment_create(struct env *env, const char *directory, uint64_t number, uint64_t start, uint32_t page_bits,
-                           struct hybrid_segment **out);
+plsm_status hybrid_segment_create(struct env *env, const char *directory, uint64_t number, uint64_t start,
+                                  uint32_t page_bits, struct hybrid_segment **out);
 /* Opens one to be read. PLSM_CORRUPT (also where the file is missing), PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status hybrid_segment_open(struct env *env, const char *directory, uint64_t number, struct hybrid_segment **out);
 void hybrid_segment_free(struct hybrid_segment *segment); /* closes the file; accepts NULL */
@@ -60,7 +60,8 @@ static inline uint64_t hybrid_segment_end(const struct hybrid_segment *segment)
 {
     return atomic_load_explicit(&((struct hybrid_segment *)(uintptr_t)segment)->end, memory_order_acquire);
 }
-plsm_status hybrid_segment_damaged(const struct hybrid_segment *segment, uint64_t address); /* PLSM_CORRUPT, with its message */
+/* PLSM_CORRUPT, with its message. */
+plsm_status hybrid_segment_damaged(const struct hybrid_segment *segment, uint64_t address);
 
 /* The segment that holds an address; NULL: none. */
 struct hybrid_segment *hybrid_segments_find(const struct hybrid_segments *list, uint64_t address);

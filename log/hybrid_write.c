@@ -1,6 +1,6 @@
-/* Writing. What can fail is done first: finding what each change replaces (which may read the disk), memory for the log,
- * the index and the counts. Then the batch goes into the redo log, and is applied, which cannot fail. All of it is inside
- * one epoch, so that what was found stays. */
+/* Writing. What can fail is done first: finding what each change replaces (which may read the disk), memory for the
+ * log, the index and the counts. Then the batch goes into the redo log, and is applied, which cannot fail. All of it is
+ * inside one epoch, so that what was found stays. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -59,8 +59,11 @@ static void count_key(struct hybrid *db, plsm_slice key, int live, int timed)
     if (live == 0 && timed == 0)
         return;
     count_add(&db->live, (uint64_t)(int64_t)live);
-    if (*(const uint8_t *)key.data != HYBRID_NAMES)
+    if (!is_name(key)) {
+        if (live < 0)
+            others_note_dead(db, key);
         return;
+    }
     count_add(&db->names, (uint64_t)(int64_t)live);
     count_add(&db->names_timed, (uint64_t)(int64_t)timed);
     prefixes_count(&db->prefixes, key, live, timed);
@@ -232,11 +235,10 @@ static plsm_status reserve_log(struct hybrid *db, plsm_slice bytes, uint64_t cou
     return index_reserve(&db->index, count, address_of(&db->floor));
 }
 
-/* Whether a change may make a name that is not there: directories above one that is are counted already. */
-static bool is_new_name(const struct planned *planned, const struct batch_change *change)
+/* Whether a change may make a key that is not there: directories above a name that is are counted already. */
+static bool is_new(const struct planned *planned, const struct batch_change *change)
 {
-    return change->kind != BATCH_DELETE && *(const uint8_t *)change->key.data == HYBRID_NAMES &&
-           !before_of(&planned->found).live;
+    return change->kind != BATCH_DELETE && !before_of(&planned->found).live;
 }
 
 /* Finds what each change replaces, and makes room in the counts for keys that are new. */
@@ -250,7 +252,10 @@ static plsm_status plan(struct hybrid *db, plsm_slice bytes, struct planned *pla
         TRY(check_change(&change));
         planned->hash = key_hash(change.key.data, change.key.size);
         TRY(find_record(db, moment_now(db), planned->hash, change.key, &planned->found));
-        slashes += is_new_name(planned, &change) ? count_slashes(change.key) : 0;
+        if (is_new(planned, &change) && is_name(change.key))
+            slashes += count_slashes(change.key);
+        else if (is_new(planned, &change))
+            TRY(others_add(db, change.key));
     }
     if (at != end)
         return fail(PLSM_INVALID, "the batch is damaged at byte %zu", (size_t)(at - (const uint8_t *)bytes.data));
@@ -259,7 +264,7 @@ static plsm_status plan(struct hybrid *db, plsm_slice bytes, struct planned *pla
     TRY(prefixes_trim(&db->prefixes, slashes));
     at = bytes.data;
     for (planned = first; batch_next(&at, end, &change); planned++)
-        if (is_new_name(planned, &change))
+        if (is_new(planned, &change) && is_name(change.key))
             TRY(prefixes_reserve(&db->prefixes, change.key));
     return PLSM_OK;
 }
@@ -281,6 +286,8 @@ static plsm_status plan_and_apply(struct hybrid *db, plsm_slice bytes, uint64_t 
     }
     if (status == PLSM_OK)
         apply(db, bytes, planned);
+    if (db->dead_others.size > 0)
+        others_drop_dead(db);
     epoch_exit(db->epoch);
     if (planned != &one)
         mem_free(planned);
@@ -480,7 +487,9 @@ plsm_status count_record(struct hybrid *db, const struct hybrid_record *record, 
     bool was_live = replaces_address(record->replaces) >= begin, is_live = sizes.kind != BATCH_DELETE;
     bool was_timed = was_live && record->replaces & REPLACES_TIMED, is_timed = is_live && sizes.timed;
     uint64_t slashes = is_live && !was_live ? count_slashes(key) : 0;
-    if (slashes > 0 && *(const uint8_t *)key.data == HYBRID_NAMES) {
+    if (is_live && !was_live && !is_name(key))
+        TRY(others_add(db, key));
+    if (slashes > 0 && is_name(key)) {
         TRY(prefixes_trim(&db->prefixes, slashes));
         TRY(prefixes_reserve(&db->prefixes, key));
     }

@@ -83,8 +83,8 @@ struct engine {
     plsm_status (*close)(void *tree);
     bool (*is_read_only)(void *tree);
 
-    /* `prepare` may be NULL; `batch` may be NULL when prepare supplies one. PLSM_VOLATILE is PLSM_NONE to an engine that
-     * does not declare volatile_writes. */
+    /* `prepare` may be NULL; `batch` may be NULL when prepare supplies one. PLSM_VOLATILE is PLSM_NONE to an engine
+     * that does not declare volatile_writes. */
     plsm_status (*write)(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg,
                          plsm_durability durability);
     plsm_status (*sync)(void *tree);
