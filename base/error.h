@@ -10,9 +10,9 @@
  * is one line: return fail(PLSM_CORRUPT, "%s: page %u: checksum mismatch; run plsm check", path, page); */
 plsm_status fail(plsm_status status, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
 
-/* The same for a failed system call: maps `error` (an errno value) to a status (ENOSPC to PLSM_NO_SPACE, EDQUOT to PLSM_QUOTA,
- * EACCES and EPERM to PLSM_PERMISSION, ENOMEM to PLSM_NO_MEMORY, ENOENT to PLSM_NOT_FOUND, EROFS to PLSM_READ_ONLY,
- * the rest to PLSM_IO) and writes "PATH: WHAT: strerror". */
+/* The same for a failed system call: maps `error` (an errno value) to a status (ENOSPC to PLSM_NO_SPACE, EDQUOT to
+ * PLSM_QUOTA, EACCES and EPERM to PLSM_PERMISSION, ENOMEM to PLSM_NO_MEMORY, ENOENT to PLSM_NOT_FOUND, EROFS to
+ * PLSM_READ_ONLY, the rest to PLSM_IO) and writes "PATH: WHAT: strerror". */
 plsm_status fail_errno(int error, const char *path, const char *what) __attribute__((cold));
 
 /* Replaces this thread's message by "PREFIX: old message", for a caller that knows more; returns `status`. */

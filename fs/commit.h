@@ -46,8 +46,8 @@ struct notices {
     bool incomplete; /* no memory for all: everything is to be looked up again */
 };
 
-/* Writes the batch, and what belongs to it (fs/xattr_sweep.h), which is added to it. What the kernel must be told is added to *notices, also after a failure: then it is harmless.
- * Errors as plsm_write. Takes the tree lock. */
+/* Writes the batch, and what belongs to it (fs/xattr_sweep.h), which is added to it. What the kernel must be told is
+ * added to *notices, also after a failure: then it is harmless. Errors as plsm_write. Takes the tree lock. */
 plsm_status commit_batch(struct fs *fs, plsm_batch *batch, plsm_durability durability, struct notices *notices);
 /* Commits an edit of `key`, likewise. */
 plsm_status commit_edit(struct fs *fs, plsm_edit *edit, plsm_slice key, plsm_durability durability,

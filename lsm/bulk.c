@@ -299,7 +299,7 @@ static plsm_status write_also(struct lsm_bulk *bulk, const struct batch *also, u
     struct memtable *table = db_memtable_create(db);
     if (!table)
         return fail(PLSM_NO_MEMORY, "no memory for a memtable");
-    write_group_begin(&group, table, seq);
+    write_group_begin(&group, table, WRITE_GROUP_ALONE, seq);
     plsm_status status = memtable_reserve_ranges(table, also->count, also->bytes.size, also->ranges);
     if (status == PLSM_OK) {
         write_group_add(&group, buf_slice(&also->bytes));

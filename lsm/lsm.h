@@ -155,8 +155,9 @@ plsm_status lsm_retrain(struct lsm *db, bool all, void (*progress)(void *arg, ui
  * the store is closed. PLSM_READ_ONLY, PLSM_NO_MEMORY. */
 struct lsm_bulk;
 plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out);
-/* Adds an entry, a BATCH_PUT or a BATCH_REFERENCE; its size must be within the limits. PLSM_INVALID: its key does not come behind the one before it, and
- * nothing is changed; after PLSM_IO, PLSM_NO_SPACE and PLSM_NO_MEMORY only destroy is of use. */
+/* Adds an entry, a BATCH_PUT or a BATCH_REFERENCE; its size must be within the limits. PLSM_INVALID: its key does not
+ * come behind the one before it, and nothing is changed; after PLSM_IO, PLSM_NO_SPACE and PLSM_NO_MEMORY only destroy
+ * is of use. */
 plsm_status lsm_bulk_put(struct lsm_bulk *bulk, enum batch_kind kind, plsm_slice key, plsm_slice meta, plsm_slice value,
                          uint64_t expires_s);
 /* Adds all of a file that holds a run of another store; it is copied and checked first. All its keys must come behind
@@ -166,9 +167,9 @@ plsm_status lsm_bulk_put(struct lsm_bulk *bulk, enum batch_kind kind, plsm_slice
  * errors of lsm_bulk_put it is not. */
 typedef plsm_status lsm_bulk_allow(void *arg, plsm_slice key, plsm_slice meta, plsm_slice value);
 plsm_status lsm_bulk_add_file(struct lsm_bulk *bulk, const char *path, lsm_bulk_allow *allow, void *arg);
-/* Called when all earlier writes are visible and no later one can come between, as lsm_prepare: may add to the load with
- * lsm_bulk_put, and may give changes that become part of it, none of them of a key in it (the memory must live until
- * lsm_bulk_finish returns; other writers wait meanwhile). */
+/* Called when all earlier writes are visible and no later one can come between, as lsm_prepare: may add to the load
+ * with lsm_bulk_put, and may give changes that become part of it, none of them of a key in it (the memory must live
+ * until lsm_bulk_finish returns; other writers wait meanwhile). */
 typedef plsm_status lsm_bulk_prepare(void *arg, const struct batch **also);
 /* Makes all of it visible at once, newer than all that was written before, and durable with that. After an error none
  * of it is there, or (of a durable write that failed at the last) the next opening tells. `prepare` may be NULL. */

@@ -298,12 +298,12 @@ void plsm_bulk_destroy(plsm_bulk *bulk);
 
 /* Moves every name that begins with `from` to `to` followed by its rest, in one step, however many there are; it then
  * survives power loss, with everything written before. Times stay, and metas; but entries without one get what `meta`
- * (may be NULL) writes for their old name, of which it returns the size. What is below `to` already stays, but for names
- * that others are moved onto: these are replaced. The changes of `with` (may be NULL) are made in the same step:
+ * (may be NULL) writes for their old name, of which it returns the size. What is below `to` already stays, but for
+ * names that others are moved onto: these are replaced. The changes of `with` (may be NULL) are made in the same step:
  * puts and deletions only, of other names or other keyspaces. Where all of it fits into one, a batch of plsm_batch_move
- * is cheaper: this writes runs at once and syncs them, and other writers wait meanwhile. PLSM_INVALID: one prefix begins
- * with the other, or `with` holds something else; PLSM_TOO_LARGE: a name would be above the limit; PLSM_UNSUPPORTED by
- * the engine; otherwise as plsm_bulk_finish. After an error nothing has changed. */
+ * is cheaper: this writes runs at once and syncs them, and other writers wait meanwhile. PLSM_INVALID: one prefix
+ * begins with the other, or `with` holds something else; PLSM_TOO_LARGE: a name would be above the limit;
+ * PLSM_UNSUPPORTED by the engine; otherwise as plsm_bulk_finish. After an error nothing has changed. */
 typedef size_t plsm_move_meta(void *arg, plsm_slice key, uint8_t meta[PLSM_META_MAX]);
 plsm_status plsm_move_prefix(plsm *db, plsm_slice from, plsm_slice to, const plsm_batch *with, plsm_move_meta *meta,
                              void *arg);
