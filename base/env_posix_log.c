@@ -1,10 +1,10 @@
 /* Appending to a log through memory.
  *
- * A write(2) of 128 bytes costs 1.1 us here, a copy into a mapping a few ns and its share of page faults. Where the page
- * must be made, the first store to it is a fault of 5.7 us on ext4. So pages are made in front of the copies, by writing
- * zeros to many at once: with that a page costs 1.3 us in all (64 MiB of log, records of 128 bytes), what pwrite takes
- * for it as well. Pieces of several pages are written, so that no page is filled twice. Both may be mixed: on Linux a
- * mapping and write(2) share the pages of the file.
+ * A write(2) of 128 bytes costs 1.1 us here, a copy into a mapping a few ns and its share of page faults. Where the
+ * page must be made, the first store to it is a fault of 5.7 us on ext4. So pages are made in front of the copies, by
+ * writing zeros to many at once: with that a page costs 1.3 us in all (64 MiB of log, records of 128 bytes), what
+ * pwrite takes for it as well. Pieces of several pages are written, so that no page is filled twice. Both may be mixed:
+ * on Linux a mapping and write(2) share the pages of the file.
  *
  * Space is taken with fallocate before it is mapped, so that no store can fail for want of it. That holds where a block
  * once given stays: not where files are copied on write (btrfs, zfs, xfs with shared extents, which cp makes), nor over

@@ -529,8 +529,8 @@ plsm_status commit_batch(struct fs *fs, plsm_batch *batch, plsm_durability durab
     return finish(commit, status, durability);
 }
 
-/* Publishes the value, and removes the extended attributes of the old one. Between the two a crash may come, after which
- * nobody has them (fs/xattr_sweep.h). */
+/* Publishes the value, and removes the extended attributes of the old one. Between the two a crash may come, after
+ * which nobody has them (fs/xattr_sweep.h). */
 static plsm_status publish_edit(struct fs *fs, plsm_edit *edit, plsm_slice key)
 {
     plsm_batch *batch = plsm_batch_create();

@@ -5,12 +5,12 @@
  * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). Which sequence numbers the
  * changes of a group get stands in write_group.h.
  *
- * While writers come from several threads, groups go into the memtable beside each other: a leader that has appended its
- * group hands the queue on to the next one and only then adds its changes, through a lane of the memtable. So one
+ * While writers come from several threads, groups go into the memtable beside each other: a leader that has appended
+ * its group hands the queue on to the next one and only then adds its changes, through a lane of the memtable. So one
  * thread appends while others add. Such a group is a flight: numbers are given as they take off, and it becomes visible
- * once it has landed and all before it have, so in the order of numbers. What has to look at the state or to change more
- * than the memtable (a write with `prepare`, one that syncs, a deletion of a range, a rotation) waits until all have
- * landed, and goes alone. A thread that writes by itself always does, for it has nobody to hand anything to.
+ * once it has landed and all before it have, so in the order of numbers. What has to look at the state or to change
+ * more than the memtable (a write with `prepare`, one that syncs, a deletion of a range, a rotation) waits until all
+ * have landed, and goes alone. A thread that writes by itself always does, for it has nobody to hand anything to.
  *
  * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
  * one. So the one behind a leader that does not sync first looks for a moment whether its turn has come. Syncing costs
