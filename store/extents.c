@@ -27,26 +27,29 @@
  * What must never happen is that a reader takes a piece that was not published for the value it reads. Claim: in every
  * state of the tree (and so in every snapshot, and after every crash, since the tree keeps a prefix of its batches), if
  * a published reference (id, g) exists, then for each index the newest piece with a generation <= g is the published
- * one, or there is none and the index is a hole. Proof, by induction over the batches:   1. Only the edit that owns an
- * id (owners.c: at most one) writes pieces of it, under one generation h at a time,      fresh from the counter, hence
- * h > g for every g published before. Others that want to write copy to a fresh id.   2. Taking an owned id: after
- * taking it the edit reads the record in the newest state and goes on only when it still      is the reference it was
- * opened on. Publishing an id and deleting its record happen in the batches of its owner,      or in a batch that makes
- * it an orphan. So while it is owned, the record either stays or is gone for good.   3. Pieces of h are invisible to
- * readers of g < h. They end in one of three ways: (a) commit publishes h, and the      same batch deletes all older
- * pieces of the indices that h has or that lie behind the new end, so the claim holds      for h; (b) the edit is
- * closed: they are deleted before the id is given up, so the next owner starts clean; when      deleting fails, the id
- * is tainted and has no owner any more until the next open; (c) a crash: the marker was      written with or before the
- * first of them, and is still there, as only (a) and (b) delete it; the next writable      open deletes every piece of
- * (id, h) before it lets anybody write.   So whenever an id is taken, all its pieces are <= its published generation
- * and all are published; later generations   are larger than any that were abandoned, and none of those is left.   4. A
- * commit in place is refused, under the engine's write serialisation, when the key does not refer to the id any
- * more (it was moved, deleted or overwritten): then the edit copies what it has to a fresh id. So no two names ever
- * share an id.   5. Retiring: pieces <= the retired generation are deleted, so a running edit's are not; and while the
- * id is owned,      that waits for its owner (its base stays readable). So there are none of a running edit by then,
- * and the pieces of      a very large value may go by a deletion of all that is under the id. Other readers hold a
- * snapshot, in which      pieces are entries like all others. Nothing leaks: a piece belongs to a record, to a marker
- * of an edit, or to the marker of an orphan (tests count them). */
+ * one, or there is none and the index is a hole. Proof, by induction over the batches:
+ *   1. Only the edit that owns an id (owners.c: at most one) writes pieces of it, under one generation h at a time,
+ *      fresh from the counter, hence h > g for every g published before. Others that want to write copy to a fresh id.
+ *   2. Taking an owned id: after taking it the edit reads the record in the newest state and goes on only when it still
+ *      is the reference it was opened on. Publishing an id and deleting its record happen in the batches of its owner,
+ *      or in a batch that makes it an orphan. So while it is owned, the record either stays or is gone for good.
+ *   3. Pieces of h are invisible to readers of g < h. They end in one of three ways: (a) commit publishes h, and the
+ *      same batch deletes all older pieces of the indices that h has or that lie behind the new end, so the claim holds
+ *      for h; (b) the edit is closed: they are deleted before the id is given up, so the next owner starts clean; when
+ *      deleting fails, the id is tainted and has no owner any more until the next open; (c) a crash: the marker was
+ *      written with or before the first of them, and is still there, as only (a) and (b) delete it; the next writable
+ *      open deletes every piece of (id, h) before it lets anybody write.
+ *   So whenever an id is taken, all its pieces are <= its published generation and all are published; later generations
+ *   are larger than any that were abandoned, and none of those is left.
+ *   4. A commit in place is refused, under the engine's write serialisation, when the key does not refer to the id any
+ *      more (it was moved, deleted or overwritten): then the edit copies what it has to a fresh id. So no two names
+ * ever share an id.
+ *   5. Retiring: pieces <= the retired generation are deleted, so a running edit's are not; and while the id is owned,
+ *      that waits for its owner (its base stays readable). So there are none of a running edit by then, and the pieces
+ *      of a very large value may go by a deletion of all that is under the id. Other readers hold a snapshot, in which
+ *      pieces are entries like all others.
+ * Nothing leaks: a piece belongs to a record, to a marker of an edit, or to the marker of an orphan (tests count them).
+ */
 #include "store/extents.h"
 
 #include "base/alloc.h"
