@@ -8,9 +8,11 @@
  * While writers come from several threads, groups go into the memtable beside each other: a leader that has appended
  * its group hands the queue on to the next one and only then adds its changes, through a lane of the memtable. So one
  * thread appends while others add. Such a group is a flight: numbers are given as they take off, and it becomes visible
- * once it has landed and all before it have, so in the order of numbers. What has to look at the state or to change
- * more than the memtable (a write with `prepare`, one that syncs, a deletion of a range, a rotation) waits until all
- * have landed, and goes alone. A thread that writes by itself always does, for it has nobody to hand anything to.
+ * once it has landed and all before it have, so in the order of numbers. What has to look at the state or to change more
+ * than the memtable (a write with `prepare`, one that syncs, a deletion of a range, a rotation) waits until all have
+ * landed, and goes alone. A thread that writes by itself always does, for it has nobody to hand anything to. Nor do
+ * small batches go beside others: less would be gained than handing over costs. Instead a leader serves a few small
+ * writes behind its own before it hands over.
  *
  * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
  * one. So the one behind a leader that does not sync first looks for a moment whether its turn has come. Syncing costs
@@ -35,10 +37,12 @@ enum {
     MESSAGE_BYTES = 256,
     COMPANY_SHARE = 4, /* the part of a sync that is waited for company */
     COMPANY_NS_MAX = 200 * 1000,
-    COMPANY_NS_MIN = 20 * 1000, /* below that, syncs are too cheap to wait for anybody */
-    COMPANY_PAUSE = 8,          /* groups that do not wait after waiting was in vain */
-    CROWD_GROUPS = 64,          /* groups that go beside others after writers met */
-    BESIDE_BYTES = 16 << 10,    /* what is as large takes nobody along while there are lanes */
+    COMPANY_NS_MIN = 20 * 1000,  /* below that, syncs are too cheap to wait for anybody */
+    COMPANY_PAUSE = 8,           /* groups that do not wait after waiting was in vain */
+    CROWD_GROUPS = 64,           /* groups that go beside others after writers met */
+    BESIDE_BYTES_MIN = 4 << 10,  /* of a batch that goes beside others: smaller ones cost less than to hand over */
+    BESIDE_BYTES_MAX = 16 << 10, /* of a group of such batches, but for its first */
+    SERVED_MAX = 4,              /* groups of others that a leader serves before it goes */
 };
 _Static_assert(MEMTABLE_LANES <= 32, "lanes are bits of a word");
 
@@ -183,8 +187,8 @@ static bool only_syncs(const struct writer *w)
 /* Whether a writer may go beside others. Under lock. */
 static bool goes_beside(const struct lsm *db, const struct writer *w)
 {
-    return db->crowd > 0 && w->batch && w->batch->count > 0 && w->batch->ranges == 0 && !w->prepare && !w->sync &&
-           !db->space_low;
+    return db->crowd > 0 && w->batch && w->batch->bytes.size >= BESIDE_BYTES_MIN && w->batch->ranges == 0 &&
+           !w->prepare && !w->sync && !db->space_low;
 }
 
 /* Who joins the first writer: those behind it, as long as none has to look at the state first. Under lock. */
@@ -198,7 +202,7 @@ static void gather(struct lsm *db, bool beside, struct group *g)
         if (g->count > 0 &&
             (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(db->writers)))
             break;
-        if (g->count > 0 && beside && (bytes + size > BESIDE_BYTES || !goes_beside(db, w)))
+        if (g->count > 0 && beside && (bytes + size > BESIDE_BYTES_MAX || !goes_beside(db, w)))
             break;
         g->batches[g->count++] = w->batch;
         bytes += size;
@@ -227,7 +231,14 @@ static void await_company(struct lsm *db)
         db->company_pause = COMPANY_PAUSE;
 }
 
-/* Takes the group out of the queue and lets the next leader begin. Under lock. */
+/* Lets the next leader begin. Under lock. */
+static void hand_over(struct lsm *db)
+{
+    if (db->writers)
+        set_state(db->writers, LEADS);
+}
+
+/* Takes the group out of the queue. Under lock. */
 static void leave_queue(struct lsm *db, const struct group *g)
 {
     db->queued -= g->count;
@@ -243,19 +254,18 @@ static void leave_queue(struct lsm *db, const struct group *g)
         db->crowd = CROWD_GROUPS;
     else
         db->crowd -= db->crowd > 0;
-    if (db->writers)
-        set_state(db->writers, LEADS);
 }
 
-/* Tells all of the group how it ended. Under lock; they have left the queue. */
-static void tell_group(struct writer *leader, const struct group *g, plsm_status status)
+/* Tells all of the group, from `first` on, how it ended; `me` is this thread's own writer. Under lock; they have left the
+ * queue. */
+static void tell_group(struct writer *first, const struct writer *me, const struct group *g, plsm_status status)
 {
-    struct writer *next = leader;
+    struct writer *next = first;
     for (unsigned i = 0; i < g->count; i++) {
         struct writer *w = next;
         next = w->next;
         w->status = status;
-        if (w == leader)
+        if (w == me)
             continue;
         if (status != PLSM_OK)
             snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
@@ -356,25 +366,22 @@ static bool await_visible(struct lsm *db, struct flight *f)
 
 /* Adds a group that has been appended to the memtable while the next leader is at work. Under lock; returns whether it
  * is still held. */
-static bool fly(struct lsm *db, struct writer *leader, struct group *g)
+static bool fly(struct lsm *db, struct writer *first, const struct writer *me, struct group *g)
 {
     struct flight flight = {.seq = g->write.seq, .lane = g->write.lane};
     leave_queue(db, g);
     take_off(db, &flight);
+    hand_over(db);
     mutex_unlock(&db->lock);
     add_to_memtable(g);
     mutex_lock(&db->lock);
     flight.landed = true;
     show_landed(db);
-    bool locked = await_visible(db, &flight);
-    if (!locked && g->count > 1) {
+    bool locked = await_visible(db, &flight), alone = g->count == 1 && first == me;
+    if (!locked && !alone)
         mutex_lock(&db->lock);
-        locked = true;
-    }
-    leader->status = PLSM_OK;
-    if (g->count > 1)
-        tell_group(leader, g, PLSM_OK);
-    return locked;
+    tell_group(first, me, g, PLSM_OK);
+    return locked || !alone;
 }
 
 /* --- the leader --------------------------------------------------------------------------------------------------- */
@@ -394,11 +401,14 @@ static plsm_status make_ready(struct lsm *db, const struct writer *leader)
     return status;
 }
 
-/* The leader's part. Under lock; returns whether it is still held. */
-static bool lead(struct lsm *db, struct writer *leader)
+/* Serves the first writer and those who join it. Under lock; returns whether it is still held. *handed_over: somebody
+ * else leads by now; otherwise it is held, and they have left the queue. */
+static bool serve(struct lsm *db, const struct writer *me, bool *handed_over)
 {
     struct group g; /* large, so not zeroed */
+    struct writer *leader = db->writers;
     bool beside = false;
+    *handed_over = false;
     g.count = 1;
     g.sync = false;
     plsm_status status = make_ready(db, leader);
@@ -421,15 +431,41 @@ static bool lead(struct lsm *db, struct writer *leader)
             status = beside ? append(db, &g) : apply(db, &g);
         mutex_lock(&db->lock);
     }
-    if (beside && status == PLSM_OK)
-        return fly(db, leader, &g);
+    *handed_over = beside && status == PLSM_OK;
+    if (*handed_over)
+        return fly(db, leader, me, &g);
     for (unsigned i = 0; status != PLSM_OK && i <= db->frozen_count; i++) {
         const struct reclog_writer *log = i < db->frozen_count ? db->frozen[i].log : db->active.log;
         if (log && reclog_broken(log))
             db_break(db, status);
     }
     leave_queue(db, &g);
-    tell_group(leader, &g, status);
+    tell_group(leader, me, &g, status);
+    return true;
+}
+
+/* Whether the first writer of the queue is served by who just led. What the next leader would have to fetch from this
+ * processor, the log's end, the memtable's and the queue's, is here already; so small writes of several threads are made
+ * by one at a time. Nothing that may take long is done for others. Under lock. */
+static bool serves_next(const struct lsm *db)
+{
+    const struct writer *w = db->writers;
+    return w && w->batch && w->batch->bytes.size < BESIDE_BYTES_MIN && !w->prepare && !w->sync && !db->space_low &&
+           memtable_bytes(db->active.table) < db->options.buffer_size && db->frozen_count < FROZEN_MAX &&
+           db->writers_depth < db->options.l0_slowdown;
+}
+
+/* The leader's part. Under lock; returns whether it is still held. */
+static bool lead(struct lsm *db, const struct writer *me)
+{
+    for (unsigned served = 0;; served++) {
+        bool handed_over = false, locked = serve(db, me, &handed_over);
+        if (handed_over)
+            return locked;
+        if (served == SERVED_MAX || !serves_next(db))
+            break;
+    }
+    hand_over(db);
     return true;
 }
 

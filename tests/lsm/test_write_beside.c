@@ -22,13 +22,13 @@
 
 #include "base/banned.h"
 
-enum { WRITERS = 4, READERS = 2, KEYS = 12, ROUNDS = 3000, BUFFER_BYTES = 256 << 10, SHARED = WRITERS };
+enum { WRITERS = 6, READERS = 2, KEYS = 12, ROUNDS = 1200, BUFFER_BYTES = 512 << 10, SHARED = WRITERS };
 
-/* What a batch puts under each of its keys; larger under some. */
+/* What a batch puts under each of its keys; all of it under some, in a batch that is large enough to go beside others. */
 struct content {
     uint64_t writer, number;
     uint64_t before[WRITERS]; /* acknowledged when it was begun */
-    uint8_t more[200];
+    uint8_t more[1000];
 };
 
 static struct {
@@ -75,13 +75,14 @@ static void make_batch(struct batch *batch, struct random *r, unsigned writer, u
 {
     struct content content = {.writer = writer, .number = number};
     char buffer[32];
+    bool large = random_below(r, 3) > 0;
     note_acknowledged(content.before);
     batch_clear(batch);
     if (random_below(r, 40) == 0) { /* of nobody's keys: it only makes the group one that goes alone */
         good(batch_add(batch, BATCH_DELETE_RANGE, 1, slice_of("none"), slice(NULL, 0), slice_of("\1nonf")), "a range");
     }
     for (unsigned i = 0; i <= KEYS; i++) {
-        size_t size = sizeof content - (i % 3 ? sizeof content.more : 0);
+        size_t size = sizeof content - (large && i % 3 == 0 ? 0 : sizeof content.more);
         plsm_slice key = key_of(i < KEYS ? writer : SHARED, i, buffer);
         good(batch_add(batch, BATCH_PUT, 1, key, slice(NULL, 0), slice(&content, size)), "a batch");
     }
