@@ -11,6 +11,10 @@
  * 5 i)) mod 32. */
 #include "learn/blocked.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "base/error.h"
 
 #include "base/banned.h"
@@ -18,6 +22,13 @@
 #define MULTIPLIER UINT64_C(0x9e3779b97f4a7c15) /* odd; 2^64 divided by the golden ratio (Knuth, volume 3, 6.4) */
 
 enum { HEADER_SIZE = 32, BLOCK_SIZE = 32, BLOCK_BITS = 256, KEY_BITS = 8, FIRST_BIT = 24 };
+
+static bool portable;
+
+void blocked_use_portable(bool on)
+{
+    portable = on;
+}
 
 static inline uint64_t bits_of(uint64_t hash)
 {
@@ -35,6 +46,61 @@ unsigned blocked_bits_for(unsigned fingerprint_bits)
     return bits < BLOCKED_BITS_MIN ? BLOCKED_BITS_MIN : bits > BLOCKED_BITS_MAX ? BLOCKED_BITS_MAX : bits;
 }
 
+/* --- by vectors: the 8 words of a block at once ------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+#define BLOCKED_AVX2 1
+
+/* A block with the bits of a hash alone. */
+static inline __attribute__((target("avx2"))) __m256i block_of(uint64_t hash)
+{
+    uint64_t bits = bits_of(hash);
+    const __m256i shifts = _mm256_setr_epi32(0, 5, 10, 15, 0, 5, 10, 15);
+    __m256i fields = _mm256_set_m128i(_mm_set1_epi32((int)(bits >> 20)), _mm_set1_epi32((int)bits));
+    fields = _mm256_and_si256(_mm256_srlv_epi32(fields, shifts), _mm256_set1_epi32(31));
+    return _mm256_sllv_epi32(_mm256_set1_epi32(1), fields);
+}
+
+static __attribute__((target("avx2"))) void add_all_avx2(uint8_t *body, uint32_t blocks, const uint64_t *hashes,
+                                                         size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        __m256i *block = (__m256i *)(void *)(body + place_of(hashes[k], blocks));
+        _mm256_storeu_si256(block, _mm256_or_si256(_mm256_loadu_si256(block), block_of(hashes[k])));
+    }
+}
+
+static __attribute__((target("avx2"))) size_t missing_avx2(const struct blocked *blocked, const uint64_t *hashes,
+                                                           size_t count)
+{
+    size_t missing = 0;
+    for (size_t k = 0; k < count; k++) {
+        const __m256i *block = (const void *)(blocked->blocks + place_of(hashes[k], blocked->block_count));
+        missing += !_mm256_testc_si256(_mm256_loadu_si256(block), block_of(hashes[k]));
+    }
+    return missing;
+}
+#endif
+
+static void add_all(uint8_t *body, uint32_t blocks, const uint64_t *hashes, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        uint64_t bits = bits_of(hashes[k]);
+        uint8_t *block = body + place_of(hashes[k], blocks);
+        for (unsigned i = 0; i < KEY_BITS; i++, bits >>= 5)
+            put_u32(block + 4 * i, get_u32(block + 4 * i) | UINT32_C(1) << (bits & 31));
+    }
+}
+
+static bool have_vectors(void)
+{
+#ifdef BLOCKED_AVX2
+    return !portable && __builtin_cpu_supports("avx2");
+#else
+    return false;
+#endif
+}
+
 plsm_status blocked_build(const uint64_t *hashes, size_t count, unsigned bits_per_key, struct buf *out)
 {
     if (count > UINT32_MAX)
@@ -48,12 +114,12 @@ plsm_status blocked_build(const uint64_t *hashes, size_t count, unsigned bits_pe
     at[1] = KEY_BITS;
     put_u32(at + 4, (uint32_t)blocks);
     put_u64(at + 8, count);
-    for (size_t k = 0; k < count; k++) {
-        uint64_t bits = bits_of(hashes[k]);
-        uint8_t *block = body + place_of(hashes[k], (uint32_t)blocks);
-        for (unsigned i = 0; i < KEY_BITS; i++, bits >>= 5)
-            put_u32(block + 4 * i, get_u32(block + 4 * i) | UINT32_C(1) << (bits & 31));
-    }
+#ifdef BLOCKED_AVX2
+    if (have_vectors())
+        add_all_avx2(body, (uint32_t)blocks, hashes, count);
+    else
+#endif
+        add_all(body, (uint32_t)blocks, hashes, count);
     out->size += HEADER_SIZE + bytes;
     return PLSM_OK;
 }
@@ -105,6 +171,10 @@ size_t blocked_missing(const struct blocked *blocked, const uint64_t *hashes, si
     size_t missing = 0;
     if (b.block_count == 0)
         return count;
+#ifdef BLOCKED_AVX2
+    if (have_vectors())
+        return missing_avx2(&b, hashes, count);
+#endif
     for (size_t i = 0; i < count; i++)
         missing += !holds(&b, hashes[i]);
     return missing;

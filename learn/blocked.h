@@ -41,6 +41,9 @@ plsm_status blocked_open(plsm_slice bytes, struct blocked *out);
 bool blocked_may_contain(const struct blocked *blocked, uint64_t hash);
 /* How many of the hashes are denied: 0 for those that it was built from. */
 size_t blocked_missing(const struct blocked *blocked, const uint64_t *hashes, size_t count);
+/* For tests: builds and checks without vector instructions, or with them where there are some. The bytes and answers
+ * must be the same. */
+void blocked_use_portable(bool on);
 /* Where blocked_may_contain will read for `hash`; NULL: nowhere. */
 const void *blocked_place(const struct blocked *blocked, uint64_t hash);
 

@@ -328,6 +328,20 @@ bool exact_group_holds(const struct exact *set, uint64_t group, uint64_t number)
     return segment_position(&s, number, &position) && segment_holds(&s, position, set->fast_select);
 }
 
+bool exact_group_holds_next(const struct exact *set, uint64_t group, uint64_t number, struct exact_look *look)
+{
+    const struct exact_segment *s = &look->segment;
+    uint64_t position = 0;
+    if (number < look->from || number >= look->below || look->group != group) {
+        uint64_t index = find_segment(set, group, number), end = group_first(set, group + 1);
+        look->segment = load_segment(set, index);
+        look->group = group;
+        look->from = s->start;
+        look->below = index + 1 < end ? segment_start(set, index + 1) : UINT64_MAX;
+    }
+    return segment_position(s, number, &position) && segment_holds(s, position, set->fast_select);
+}
+
 bool exact_find_group(const struct exact *set, plsm_slice rest, uint64_t *group)
 {
     return find_group(set, rest, group);

@@ -169,6 +169,12 @@ static inline struct block find_block(const struct exact_segment *s, uint64_t nu
  * number. */
 bool exact_find_group(const struct exact *set, plsm_slice rest, uint64_t *group);
 bool exact_group_holds(const struct exact *set, uint64_t group, uint64_t number);
+/* The same for numbers that go up, most of which lead to the segment of the one before. Zero `look` to start. */
+struct exact_look {
+    struct exact_segment segment;
+    uint64_t group, from, below; /* of which numbers in [from, below) lead to it */
+};
+bool exact_group_holds_next(const struct exact *set, uint64_t group, uint64_t number, struct exact_look *look);
 
 /* Whether exact_find.c may use instructions of this processor to find bits. */
 bool exact_fast_select(void);

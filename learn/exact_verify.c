@@ -8,9 +8,10 @@ static uint64_t missing_of_run(const struct exact_numbers *n, const struct exact
                                uint64_t group)
 {
     struct exact_cursor c = exact_cursor_at_start(n, run);
+    struct exact_look look = {0};
     uint64_t missing = 0;
     for (; c.left > 0; exact_cursor_skip(&c, 1))
-        missing += !exact_group_holds(set, group, run->start + c.next * run->step);
+        missing += !exact_group_holds_next(set, group, run->start + c.next * run->step, &look);
     return missing;
 }
 
