@@ -20,22 +20,16 @@ static inline plsm_slice slice_of(const char *string)
     return (plsm_slice){string, strlen(string)};
 }
 
+struct key_value {
+    plsm_slice key, value;
+};
+
 /* The order of keys: bytewise, a prefix before what it is a prefix of. Negative, 0 or positive as memcmp. */
 static inline int slice_compare(plsm_slice a, plsm_slice b)
 {
     size_t shorter = a.size < b.size ? a.size : b.size;
     int order = shorter ? memcmp(a.data, b.data, shorter) : 0;
     return order ? order : (a.size > b.size) - (a.size < b.size);
-}
-
-static inline bool slice_equal(plsm_slice a, plsm_slice b)
-{
-    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
-}
-
-static inline bool slice_starts_with(plsm_slice whole, plsm_slice prefix)
-{
-    return whole.size >= prefix.size && (prefix.size == 0 || memcmp(whole.data, prefix.data, prefix.size) == 0);
 }
 
 static inline void put_u16(void *to, uint16_t value) { memcpy(to, &value, sizeof value); }
@@ -47,6 +41,37 @@ static inline uint64_t get_u64(const void *from) { uint64_t value; memcpy(&value
 /* Big-endian: keys made of numbers sort as the numbers do. */
 static inline void put_be64(void *to, uint64_t value) { put_u64(to, __builtin_bswap64(value)); }
 static inline uint64_t get_be64(const void *from) { return __builtin_bswap64(get_u64(from)); }
+
+/* Whether bytes are the same, for what is short most of the time, keys above all: up to 32 without a call. */
+static inline bool bytes_equal(const void *a, const void *b, size_t size)
+{
+    const uint8_t *left = (const uint8_t *)a, *right = (const uint8_t *)b;
+    if (size > 32)
+        return memcmp(left, right, size) == 0;
+    if (size >= 8) { /* pieces that overlap */
+        uint64_t difference = (get_u64(left) ^ get_u64(right)) | (get_u64(left + size - 8) ^ get_u64(right + size - 8));
+        if (size > 16)
+            difference |= (get_u64(left + 8) ^ get_u64(right + 8)) |
+                          (get_u64(left + size - 16) ^ get_u64(right + size - 16));
+        return difference == 0;
+    }
+    if (size >= 4)
+        return ((get_u32(left) ^ get_u32(right)) | (get_u32(left + size - 4) ^ get_u32(right + size - 4))) == 0;
+    for (size_t i = 0; i < size; i++)
+        if (left[i] != right[i])
+            return false;
+    return true;
+}
+
+static inline bool slice_equal(plsm_slice a, plsm_slice b)
+{
+    return a.size == b.size && bytes_equal(a.data, b.data, a.size);
+}
+
+static inline bool slice_starts_with(plsm_slice whole, plsm_slice prefix)
+{
+    return whole.size >= prefix.size && bytes_equal(whole.data, prefix.data, prefix.size);
+}
 
 /* How many leading bytes two slices share. */
 static inline size_t slice_common(plsm_slice a, plsm_slice b)

@@ -10,6 +10,8 @@
 #include "lsm/memtable.h"
 #include "lsm/run.h"
 
+enum { CURSOR_KEY_MOVE = 16 }; /* key bytes behind the prefix up to this many are moved by one move of fixed size */
+
 struct cursor_options {
     uint64_t seq;
     bool all_versions; /* forward only */
@@ -39,6 +41,7 @@ struct cursor {
     uint32_t unit;
     unsigned slot, count;
     plsm_slice prefix;         /* of the page */
+    uint64_t prefix_head;      /* its key_head */
     uint8_t *buffer;           /* units read from the file or copied from the cache */
     size_t buffer_capacity;
     uint8_t *expanded;         /* a classic page in the packed layout; NULL until there is one */
@@ -55,6 +58,7 @@ struct cursor {
     uint8_t *keys[2];          /* the key being shown, and the one before; LSM_KEY_MAX each */
     unsigned key_at;
     bool prefix_ready[2];      /* the page's prefix stands at the front of keys[i] */
+    bool simple;               /* a key of the run has one version, which is visible if it has no number of its own */
 };
 
 /* `runs` must stay as long as the cursor. PLSM_NO_MEMORY. */
@@ -69,9 +73,58 @@ void cursor_seek(struct cursor *c, plsm_slice key);        /* first key >= key *
 void cursor_seek_before(struct cursor *c, plsm_slice key); /* last key < key */
 void cursor_next(struct cursor *c);
 void cursor_previous(struct cursor *c);
-/* The same as cursor_next where that is simple: the next entry of a run is on the same page, a visible put of common
- * size, and its head is below `head_end`. False: it is not, and the cursor stands where it stood. */
-bool cursor_along(struct cursor *c, uint64_t head_end);
+/* Where the next entry of a run stands, if it is on the same page, and a visible put of common size without anything
+ * else; or NULL. Of a memtable's cursor `slot` and `count` are 0. */
+static inline const uint8_t *cursor_peek(const struct cursor *c, unsigned slot)
+{
+    if (slot >= c->count || !c->simple)
+        return NULL;
+    const uint8_t *at = c->page + get_u16(c->slots + 2 * slot);
+    bool common = at[0] == BATCH_PUT && ((at[1] | at[2]) & 0x80) == 0 && at[1] <= CURSOR_KEY_MOVE &&
+                  at + 3 + CURSOR_KEY_MOVE <= c->page_end;
+    return common ? at : NULL;
+}
+
+/* The head of the key of such an entry, from the page: from where its parts were just written together, it could only
+ * be loaded once both had arrived in the cache. */
+static inline uint64_t cursor_peek_head(const struct cursor *c, const uint8_t *at)
+{
+    uint64_t rest = get_be64(at + 3);
+    if (__builtin_expect(at[1] < 8, 0))
+        rest &= at[1] ? UINT64_MAX << (64 - 8 * at[1]) : 0;
+    return c->prefix_head | (c->prefix.size < 8 ? rest >> 8 * c->prefix.size : 0);
+}
+
+/* The same as cursor_next where that is simple. False: it is not, and the cursor stands where it stood. */
+static inline bool cursor_along(struct cursor *c)
+{
+    const uint8_t *at = cursor_peek(c, c->slot + 1);
+    if (!at)
+        return false;
+    size_t size = at[1], prefix_size = c->prefix.size;
+    unsigned key_at = c->key_at ^ 1;
+    uint8_t *key = c->keys[key_at];
+    if (__builtin_expect(!c->prefix_ready[key_at], 0)) {
+        memcpy(key, c->prefix.data, prefix_size);
+        c->prefix_ready[key_at] = true;
+    }
+    memcpy(key + prefix_size, at + 3, CURSOR_KEY_MOVE);
+    c->slot++;
+    c->backward = false;
+    c->key_at = key_at;
+    c->head = cursor_peek_head(c, at);
+    c->entry = (struct entry){.key = slice(key, prefix_size + size),
+                              .value = slice(at + 3 + size, at[2]),
+                              .seq = c->run->seq,
+                              .kind = BATCH_PUT};
+    return true;
+}
+
+/* Goes so on for at most `most` entries whose heads are below `head_end`; of each, key (copied to keys[i]) and value go
+ * to out[i]. Returns how many; it stands on the last of them. */
+enum { CURSOR_KEY_ROOM = 64 };
+unsigned cursor_ahead(struct cursor *c, uint64_t head_end, uint8_t (*keys)[CURSOR_KEY_ROOM], struct key_value *out,
+                      unsigned most);
 
 /* Key order of two valid cursors. */
 static inline int cursor_compare(const struct cursor *a, const struct cursor *b)

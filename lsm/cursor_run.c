@@ -8,7 +8,6 @@
 
 enum {
     READ_AHEAD_MAX = 64, /* units: 256 KiB, where a sequential read of a disk stops getting cheaper per byte */
-    KEY_MOVE = 16,       /* key bytes behind the prefix up to this many are moved by one move of fixed size */
 };
 
 static void end(struct cursor *c, plsm_status status)
@@ -26,7 +25,8 @@ static plsm_status buffer_reserve(struct cursor *c, size_t size)
     mem_free(c->buffer);
     c->buffered_count = 0;
     c->buffer_capacity = 0;
-    c->buffer = mem_alloc(size + KEY_MOVE); /* show() reads a fixed size, also where a unit has its first block only */
+    c->buffer =
+        mem_alloc(size + CURSOR_KEY_MOVE); /* show() reads a fixed size, also where a unit has its first block only */
     budget_leave(before);
     if (!c->buffer)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
@@ -192,7 +192,7 @@ static plsm_status expand(struct cursor *c)
 {
     struct mem_account *before = cursor_enter(c);
     if (!c->expanded)
-        c->expanded = mem_alloc(PAGE_EXPANDED_SIZE + KEY_MOVE);
+        c->expanded = mem_alloc(PAGE_EXPANDED_SIZE + CURSOR_KEY_MOVE);
     budget_leave(before);
     if (!c->expanded)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
@@ -217,6 +217,9 @@ static plsm_status load(struct cursor *c, uint32_t unit)
     c->slots = page_slots(c->page);
     c->page_end = c->page + page_bytes(c->page);
     c->prefix = page_prefix(c->page);
+    c->prefix_head = key_head(c->prefix);
+    c->simple =
+        !c->run->facts.versions && c->run->seq <= c->options.seq && c->prefix.size + CURSOR_KEY_MOVE <= LSM_KEY_MAX;
     c->prefix_ready[0] = c->prefix_ready[1] = false; /* not copied here: the key shown before must stay */
     return PLSM_OK;
 }
@@ -251,9 +254,9 @@ static inline void show(struct cursor *c)
         c->prefix_ready[c->key_at] = true;
     }
     /* A fixed size is faster; but behind the page another thread may be filling the next frame. */
-    bool inside = (const uint8_t *)c->entry.key.data + KEY_MOVE <= c->page_end;
-    if (__builtin_expect(inside && size <= KEY_MOVE && prefix_size + KEY_MOVE <= LSM_KEY_MAX, 1))
-        memcpy(key + prefix_size, c->entry.key.data, KEY_MOVE);
+    bool inside = (const uint8_t *)c->entry.key.data + CURSOR_KEY_MOVE <= c->page_end;
+    if (__builtin_expect(inside && size <= CURSOR_KEY_MOVE && prefix_size + CURSOR_KEY_MOVE <= LSM_KEY_MAX, 1))
+        memcpy(key + prefix_size, c->entry.key.data, CURSOR_KEY_MOVE);
     else
         memcpy(key + prefix_size, c->entry.key.data, size);
     c->entry.key = slice(key, prefix_size + size);
@@ -479,36 +482,41 @@ void cursor_run_seek_before(struct cursor *c, plsm_slice key)
     }
 }
 
-/* Of a memtable's cursor, `slot` and `count` are 0. */
-bool cursor_along(struct cursor *c, uint64_t head_end)
+unsigned cursor_ahead(struct cursor *c, uint64_t head_end, uint8_t (*keys)[CURSOR_KEY_ROOM], struct key_value *out,
+                      unsigned most)
 {
-    unsigned slot = c->slot + 1;
-    if (slot >= c->count || c->run->facts.versions || c->run->seq > c->options.seq)
-        return false;
-    const uint8_t *at = c->page + get_u16(c->slots + 2 * slot);
-    size_t size = at[1], value_size = at[2], prefix_size = c->prefix.size;
-    if (at[0] != BATCH_PUT || ((size | value_size) & 0x80) || size > KEY_MOVE || at + 3 + KEY_MOVE > c->page_end ||
-        prefix_size + KEY_MOVE > LSM_KEY_MAX)
-        return false;
-    unsigned key_at = c->key_at ^ 1;
-    uint8_t *key = c->keys[key_at];
-    if (__builtin_expect(!c->prefix_ready[key_at], 0)) {
-        memcpy(key, c->prefix.data, prefix_size);
-        c->prefix_ready[key_at] = true;
+    size_t prefix_size = c->prefix.size;
+    unsigned count = 0;
+    uint64_t head = 0;
+    uint8_t prefix[CURSOR_KEY_ROOM - CURSOR_KEY_MOVE] = {0}; /* moved as a whole */
+    if (prefix_size > sizeof prefix)
+        return 0;
+    memcpy(prefix, c->prefix.data, prefix_size);
+    for (; count < most; count++) {
+        const uint8_t *at = cursor_peek(c, c->slot + 1 + count);
+        uint64_t next = at ? cursor_peek_head(c, at) : 0;
+        if (!at || next >= head_end)
+            break;
+        uint8_t *key = keys[count];
+        memcpy(key, prefix, CURSOR_KEY_MOVE);
+        if (__builtin_expect(prefix_size > CURSOR_KEY_MOVE, 0))
+            memcpy(key, prefix, sizeof prefix);
+        memcpy(key + prefix_size, at + 3, CURSOR_KEY_MOVE);
+        out[count] = (struct key_value){slice(key, prefix_size + at[1]), slice(at + 3 + at[1], at[2])};
+        head = next;
     }
-    memcpy(key + prefix_size, at + 3, KEY_MOVE);
-    uint64_t head = key_head(slice(key, prefix_size + size));
-    if (head >= head_end)
-        return false;
-    c->slot = slot;
+    if (count == 0)
+        return 0;
+    const struct key_value *last = &out[count - 1];
+    c->slot += count;
     c->backward = false;
-    c->key_at = key_at;
+    c->key_at ^= 1;
+    memcpy(c->keys[c->key_at], last->key.data, CURSOR_KEY_ROOM);
+    c->prefix_ready[c->key_at] = true;
     c->head = head;
-    c->entry = (struct entry){.key = slice(key, prefix_size + size),
-                              .value = slice(at + 3 + size, value_size),
-                              .seq = c->run->seq,
-                              .kind = BATCH_PUT};
-    return true;
+    c->entry = (struct entry){
+        .key = slice(c->keys[c->key_at], last->key.size), .value = last->value, .seq = c->run->seq, .kind = BATCH_PUT};
+    return count;
 }
 
 void cursor_run_next(struct cursor *c)

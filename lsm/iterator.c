@@ -41,6 +41,9 @@ struct lsm_iterator {
     bool no_value, separated; /* separated: `shown` is the current entry, its value read from a value log */
     struct entry shown;
     struct buf record; /* its value */
+    bool moved;        /* the merge has left `last`, the key that this stands on (merge_ahead) */
+    plsm_slice last;
+    uint8_t (*keys)[CURSOR_KEY_ROOM]; /* behind the bounds: those that were given ahead */
     uint8_t bounds[];
 };
 
@@ -122,7 +125,7 @@ static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, p
                           bool no_value, struct lsm_iterator **out)
 {
     struct mem_account *before = budget_enter(&db->budget, BUDGET_ITERATORS);
-    struct lsm_iterator *it = mem_alloc(sizeof *it + from.size + to.size);
+    struct lsm_iterator *it = mem_alloc(sizeof *it + LSM_AHEAD_MAX * sizeof *it->keys + from.size + to.size);
     budget_leave(before);
     *out = NULL;
     if (!it)
@@ -130,6 +133,7 @@ static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, p
     *it = (struct lsm_iterator){.db = db, .no_value = no_value};
     it->from = slice(it->bounds, from.size);
     it->to = slice(it->bounds + from.size, to.size);
+    it->keys = (void *)(it->bounds + from.size + to.size);
     if (from.size)
         memcpy(it->bounds, from.data, from.size);
     if (to.size)
@@ -240,7 +244,7 @@ static void settle(struct lsm_iterator *it, enum direction direction)
     unsigned covered = 0; /* keys in a row */
     it->direction = NOWHERE;
     while (merge_valid(&it->merge)) {
-        const struct cursor *top = &it->merge.cursors[it->merge.heap[0]];
+        const struct cursor *top = merge_cursor(&it->merge);
         const struct tombstone *range = NULL;
         unsigned number = 0;
         if (direction == FORWARD && it->to.size && top->head >= it->to_head &&
@@ -267,10 +271,17 @@ static void settle(struct lsm_iterator *it, enum direction direction)
     it->status = it->merge.status;
 }
 
-void lsm_iterator_first(struct lsm_iterator *it)
+/* Every way of moving but by steps. */
+static void start_over(struct lsm_iterator *it)
 {
     it->scans++;
     it->status = PLSM_OK;
+    it->moved = false;
+}
+
+void lsm_iterator_first(struct lsm_iterator *it)
+{
+    start_over(it);
     if (it->from.size)
         merge_seek(&it->merge, it->from);
     else
@@ -280,8 +291,7 @@ void lsm_iterator_first(struct lsm_iterator *it)
 
 void lsm_iterator_last(struct lsm_iterator *it)
 {
-    it->scans++;
-    it->status = PLSM_OK;
+    start_over(it);
     if (it->to.size)
         merge_seek_before(&it->merge, it->to);
     else
@@ -291,16 +301,14 @@ void lsm_iterator_last(struct lsm_iterator *it)
 
 void lsm_iterator_seek(struct lsm_iterator *it, plsm_slice key)
 {
-    it->scans++;
-    it->status = PLSM_OK;
+    start_over(it);
     merge_seek(&it->merge, it->from.size && slice_compare(key, it->from) < 0 ? it->from : key);
     settle(it, FORWARD);
 }
 
 void lsm_iterator_seek_before(struct lsm_iterator *it, plsm_slice key)
 {
-    it->scans++;
-    it->status = PLSM_OK;
+    start_over(it);
     merge_seek_before(&it->merge, it->to.size && slice_compare(key, it->to) > 0 ? it->to : key);
     settle(it, BACKWARD);
 }
@@ -308,7 +316,7 @@ void lsm_iterator_seek_before(struct lsm_iterator *it, plsm_slice key)
 /* Copies the current key: the merge turns round by seeking. */
 static bool remember_place(struct lsm_iterator *it)
 {
-    plsm_slice key = merge_entry(&it->merge)->key;
+    plsm_slice key = it->moved ? it->last : merge_entry(&it->merge)->key;
     it->place.size = 0;
     struct mem_account *before = budget_enter(&it->db->budget, BUDGET_ITERATORS);
     it->status = buf_append(&it->place, key.data, key.size);
@@ -338,16 +346,37 @@ const struct entry *lsm_iterator_next(struct lsm_iterator *it)
     if (it->direction == NOWHERE)
         return NULL;
     it->steps++;
-    /* What most steps of a long scan are: along the page of the only source that is left. */
-    if (it->direction == FORWARD && it->merge.heap_count == 1 && !it->ranged) {
-        struct cursor *only = &it->merge.cursors[it->merge.heap[0]];
-        if (cursor_along(only, it->to_head)) {
-            it->separated = false;
-            return &only->entry;
-        }
+    if (it->moved) {
+        it->moved = false;
+        merge_leave(&it->merge, it->last);
+        settle(it, FORWARD);
+    } else {
+        step_forward(it);
     }
-    step_forward(it);
     return it->direction == NOWHERE ? NULL : lsm_iterator_entry(it);
+}
+
+size_t lsm_iterator_ahead(struct lsm_iterator *it, struct key_value *out, size_t most)
+{
+    /* What simulated I/O is charged for must not depend on how far somebody looks ahead. */
+    if (it->direction != FORWARD || it->moved || it->ranged || it->db->context.simulated)
+        return 0;
+    struct merge_ahead ahead = {.keys = it->keys,
+                                .out = out,
+                                .most = most < LSM_AHEAD_MAX ? (unsigned)most : LSM_AHEAD_MAX,
+                                .head_end = it->to_head};
+    plsm_slice shown = merge_entry(&it->merge)->key;
+    unsigned count = merge_ahead(&it->merge, &ahead);
+    it->steps += count;
+    it->moved = ahead.moved;
+    it->last = count > 0 ? out[count - 1].key : shown;
+    it->separated = it->separated && count == 0;
+    return count;
+}
+
+void lsm_iterator_unused(struct lsm_iterator *it, size_t count)
+{
+    it->steps -= count;
 }
 
 void lsm_iterator_previous(struct lsm_iterator *it)
@@ -358,6 +387,7 @@ void lsm_iterator_previous(struct lsm_iterator *it)
     if (it->direction == FORWARD) {
         if (!remember_place(it))
             return;
+        it->moved = false;
         merge_seek_before(&it->merge, buf_slice(&it->place));
     } else {
         merge_previous(&it->merge);

@@ -242,6 +242,14 @@ void lsm_iterator_last(struct lsm_iterator *it);
 void lsm_iterator_seek(struct lsm_iterator *it, plsm_slice key);
 void lsm_iterator_seek_before(struct lsm_iterator *it, plsm_slice key);
 const struct entry *lsm_iterator_next(struct lsm_iterator *it); /* its entry then; NULL: it is not valid */
+/* The next entries at once, at most `most` and LSM_AHEAD_MAX: as many as can be told without reading a page, and are
+ * puts without meta that do not expire. All of them are valid until the iterator moves; it stands on the last of them,
+ * but lsm_iterator_entry must not be called before it has moved again. 0: it stands where it stood; what comes next is
+ * for lsm_iterator_next to tell. After a move forward. */
+enum { LSM_AHEAD_MAX = 32 };
+size_t lsm_iterator_ahead(struct lsm_iterator *it, struct key_value *out, size_t most);
+/* So many of them were not looked at: they do not count as steps. */
+void lsm_iterator_unused(struct lsm_iterator *it, size_t count);
 void lsm_iterator_previous(struct lsm_iterator *it);
 bool lsm_iterator_valid(const struct lsm_iterator *it);
 plsm_status lsm_iterator_status(const struct lsm_iterator *it);

@@ -8,95 +8,116 @@
 plsm_status merge_init(struct merge *m, struct cursor *cursors, unsigned count, bool all_versions)
 {
     *m = (struct merge){.cursors = cursors, .count = count, .all_versions = all_versions};
-    m->heap = mem_alloc((count + 1) * sizeof *m->heap);
-    return m->heap ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    /* Twice as many as stay: the winners on the way, while the tree is built. */
+    m->nodes = mem_alloc((2 * (size_t)count + 1) * sizeof *m->nodes);
+    if (!m->nodes)
+        return fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    m->nodes[0] = (struct merge_node){0};
+    return PLSM_OK;
 }
 
 void merge_destroy(struct merge *m)
 {
-    mem_free(m->heap);
+    mem_free(m->nodes);
     *m = (struct merge){0};
 }
 
-/* Whether cursor `a` comes before cursor `b` in the direction of travel; equal keys: the newer source. */
-static bool before(const struct merge *m, unsigned a, unsigned b)
+/* What is at an end comes last; it has the rank of the last keys, too. */
+static inline uint64_t rank_of(const struct merge *m, const struct cursor *c)
 {
-    int order = cursor_compare(&m->cursors[a], &m->cursors[b]);
+    uint64_t head = m->backward ? ~c->head : c->head;
+    return c->valid ? head : UINT64_MAX;
+}
+
+/* Whether cursor `a` comes before cursor `b` of the same rank; equal keys: the newer source. */
+static __attribute__((noinline)) bool before(const struct merge *m, unsigned a, unsigned b)
+{
+    const struct cursor *left = &m->cursors[a], *right = &m->cursors[b];
+    if (!left->valid || !right->valid)
+        return left->valid;
+    int order = slice_compare(left->entry.key, right->entry.key);
     if (order == 0)
         return a < b;
     return m->backward ? order > 0 : order < 0;
 }
 
-static void sift_down(struct merge *m, unsigned at)
+static inline bool comes_before(const struct merge *m, const struct merge_node *a, const struct merge_node *b)
 {
-    unsigned moving = m->heap[at];
-    for (;;) {
-        unsigned child = 2 * at + 1;
-        if (child >= m->heap_count)
-            break;
-        if (child + 1 < m->heap_count && before(m, m->heap[child + 1], m->heap[child]))
-            child++;
-        if (!before(m, m->heap[child], moving))
-            break;
-        m->heap[at] = m->heap[child];
-        at = child;
-    }
-    m->heap[at] = moving;
+    return a->rank != b->rank ? a->rank < b->rank : before(m, a->cursor, b->cursor);
 }
 
-/* Builds the heap over the cursors as they stand. An error of any ends the stream: its keys would be missing. */
+/* Builds the tree over the cursors as they stand. An error of any ends the stream: its keys would be missing. */
 static void build(struct merge *m, bool backward)
 {
+    struct merge_node *nodes = m->nodes;
     m->backward = backward;
-    m->heap_count = 0;
+    m->live = 0;
     m->status = PLSM_OK;
     for (unsigned i = 0; i < m->count; i++) {
         if (m->cursors[i].status != PLSM_OK) {
             m->status = m->cursors[i].status;
-            m->heap_count = 0;
+            m->live = 0;
             return;
         }
-        if (m->cursors[i].valid)
-            m->heap[m->heap_count++] = i;
+        m->live += m->cursors[i].valid;
     }
-    for (unsigned at = m->heap_count / 2; at-- > 0;)
-        sift_down(m, at);
+    /* The leaves are nodes[count] to nodes[2 * count - 1]. From the last node to the first the winner of two goes up,
+     * and the loser waits where the left one was, until all winners have gone. */
+    for (unsigned i = 0; i < m->count; i++)
+        nodes[m->count + i] = (struct merge_node){rank_of(m, &m->cursors[i]), i};
+    for (unsigned i = m->count; i-- > 1;) {
+        struct merge_node left = nodes[2 * i], right = nodes[2 * i + 1];
+        bool left_wins = comes_before(m, &left, &right);
+        nodes[i] = left_wins ? left : right;
+        nodes[2 * i] = left_wins ? right : left;
+    }
+    if (m->count > 0)
+        nodes[0] = nodes[1];
+    for (unsigned i = 1; i < m->count; i++)
+        nodes[i] = nodes[2 * i];
 }
 
-/* sift_down of the top for two or three cursors going forward, without branches on keys: which of a few young runs
- * comes next is a coin toss, and a mispredicted branch costs more than all of this. False when heads are equal: then
- * whole keys have to be compared. */
-static inline bool sift_few(struct merge *m)
+/* Exchanges two nodes if `really`, without a branch. */
+static inline void exchange(struct merge_node *a, struct merge_node *b, bool really)
 {
-    const struct cursor *cursors = m->cursors;
-    unsigned *heap = m->heap, top = heap[0], left = heap[1], right = heap[m->heap_count - 1];
-    uint64_t top_head = cursors[top].head, left_head = cursors[left].head, right_head = cursors[right].head;
-    bool three = m->heap_count == 3;
-    if (__builtin_expect(top_head == left_head || top_head == right_head || (three && left_head == right_head), 0))
-        return false;
-    unsigned child = 1 + (three & (right_head < left_head));
-    uint64_t child_head = right_head < left_head ? right_head : left_head;
-    unsigned child_cursor = heap[child];
-    bool swap = child_head < top_head;
-    heap[0] = swap ? child_cursor : top;
-    heap[child] = swap ? top : child_cursor;
-    return true;
+    uint64_t mask = -(uint64_t)really, ranks = (a->rank ^ b->rank) & mask;
+    unsigned cursors = (a->cursor ^ b->cursor) & (unsigned)mask;
+    a->rank ^= ranks;
+    b->rank ^= ranks;
+    a->cursor ^= cursors;
+    b->cursor ^= cursors;
 }
 
-/* Restores the heap after the cursor at its top has moved. */
-static void top_moved(struct merge *m)
+/* The winner's cursor has moved: it plays again, from its leaf to the root. */
+static inline void play(struct merge *m)
 {
-    struct cursor *top = &m->cursors[m->heap[0]];
-    if (__builtin_expect(!top->valid, 0)) {
-        if (top->status != PLSM_OK) {
-            m->status = top->status;
-            m->heap_count = 0;
-            return;
+    struct merge_node *nodes = m->nodes, moved = nodes[0];
+    moved.rank = rank_of(m, &m->cursors[moved.cursor]);
+    for (unsigned i = (m->count + moved.cursor) / 2; i > 0; i /= 2) {
+        bool loses = nodes[i].rank < moved.rank;
+        if (__builtin_expect(nodes[i].rank == moved.rank, 0))
+            loses = before(m, nodes[i].cursor, moved.cursor);
+        exchange(&nodes[i], &moved, loses);
+    }
+    nodes[0] = moved;
+}
+
+/* Restores the tree after the winner's cursor has moved. */
+static inline void winner_moved(struct merge *m)
+{
+    const struct cursor *winner = merge_cursor(m);
+    if (__builtin_expect(!winner->valid, 0)) {
+        m->live--;
+        if (winner->status != PLSM_OK) {
+            m->status = winner->status;
+            m->live = 0;
         }
-        m->heap[0] = m->heap[--m->heap_count];
+        if (m->live > 0)
+            play(m);
+        return;
     }
-    if (m->heap_count > 1 && (m->heap_count > 3 || m->backward || !sift_few(m)))
-        sift_down(m, 0);
+    if (m->live > 1)
+        play(m);
 }
 
 void merge_first(struct merge *m)
@@ -147,36 +168,131 @@ void merge_skip_before(struct merge *m, unsigned source, plsm_slice key)
     build(m, true);
 }
 
-static void move(struct merge *m, void (*step)(struct cursor *))
+/* Moves all cursors on that stand on `key`, whose head is `head`: older versions of it in other sources. */
+static inline void leave(struct merge *m, plsm_slice key, uint64_t head, void (*step)(struct cursor *))
 {
-    struct cursor *shown = &m->cursors[m->heap[0]];
-    plsm_slice key = shown->entry.key; /* stays valid while `shown` moves once */
-    uint64_t head = shown->head;
-    step(shown);
-    top_moved(m);
-    if (m->all_versions)
-        return;
-    while (m->heap_count) { /* older versions of the key in other sources */
-        struct cursor *top = &m->cursors[m->heap[0]];
+    while (m->live > 0) {
+        struct cursor *top = merge_cursor(m);
         if (top->head != head || !slice_equal(top->entry.key, key))
             return;
         step(top);
-        top_moved(m);
+        winner_moved(m);
     }
+}
+
+static inline void move(struct merge *m, void (*step)(struct cursor *))
+{
+    struct cursor *shown = merge_cursor(m);
+    plsm_slice key = shown->entry.key; /* stays valid while `shown` moves once */
+    uint64_t head = shown->head;
+    bool alone = m->live == 1; /* nobody else can have a version of the key */
+    step(shown);
+    winner_moved(m);
+    if (!m->all_versions && !alone)
+        leave(m, key, head, step);
 }
 
 void merge_next(struct merge *m)
 {
-    if (m->heap_count == 1) { /* nobody else can have a version of the key */
-        cursor_next(&m->cursors[m->heap[0]]);
-        if (!m->cursors[m->heap[0]].valid)
-            top_moved(m);
-        return;
-    }
     move(m, cursor_next);
 }
 
 void merge_previous(struct merge *m)
 {
     move(m, cursor_previous);
+}
+
+void merge_leave(struct merge *m, plsm_slice shown)
+{
+    leave(m, shown, key_head(shown), cursor_next);
+}
+
+/* --- several at once ---------------------------------------------------------------------------------------------- */
+
+/* Moves a cursor on where that leaves what it has shown where it is. */
+static inline bool along(struct cursor *c)
+{
+    if (__builtin_expect(!c->is_memtable, 1))
+        return cursor_along(c);
+    cursor_next(c);
+    return true;
+}
+
+/* The winner's cursor has moved from `shown`: finds out what comes next. False: that takes more than a step along. */
+static bool follow(struct merge *m, plsm_slice shown, uint64_t head)
+{
+    winner_moved(m);
+    while (m->live > 0) {
+        struct cursor *top = merge_cursor(m);
+        if (__builtin_expect(top->head != head, 1) || !slice_equal(top->entry.key, shown))
+            return true;
+        if (!along(top))
+            return false;
+        winner_moved(m);
+    }
+    return false;
+}
+
+/* The smallest rank of all cursors but the winner's. */
+static uint64_t second_rank(const struct merge *m)
+{
+    uint64_t least = UINT64_MAX;
+    for (unsigned i = (m->count + merge_source(m)) / 2; i > 0; i /= 2)
+        least = m->nodes[i].rank < least ? m->nodes[i].rank : least;
+    return least;
+}
+
+/* Moves along the page of the winner's cursor up to where another one, or the end, comes. */
+static unsigned stay(struct merge *m, const struct merge_ahead *ahead, unsigned count)
+{
+    uint64_t second = m->live > 1 ? second_rank(m) : UINT64_MAX;
+    return cursor_ahead(merge_cursor(m), second < ahead->head_end ? second : ahead->head_end, ahead->keys + count,
+                        ahead->out + count, ahead->most - count);
+}
+
+/* Copies what the winner's cursor shows; false: it is not such an entry, or too far. */
+static inline bool give(const struct merge *m, const struct merge_ahead *ahead, unsigned count)
+{
+    const struct cursor *top = merge_cursor(m);
+    const struct entry *entry = &top->entry;
+    if (entry->kind != BATCH_PUT || entry->separated || entry->meta.size > 0 || entry->expires_s > 0 ||
+        entry->key.size > CURSOR_KEY_ROOM || top->head >= ahead->head_end)
+        return false;
+    uint8_t *key = ahead->keys[count];
+    if (top->is_memtable)
+        memcpy(key, entry->key.data, entry->key.size);
+    else
+        memcpy(key, entry->key.data, CURSOR_KEY_ROOM); /* there are LSM_KEY_MAX bytes */
+    ahead->out[count] = (struct key_value){slice(key, entry->key.size), entry->value};
+    return true;
+}
+
+unsigned merge_ahead(struct merge *m, struct merge_ahead *ahead)
+{
+    unsigned count = 0;
+    bool stays = true; /* the winner was the same twice: it may be so for longer */
+    ahead->moved = false;
+    INVARIANT(!m->all_versions && m->live > 0);
+    plsm_slice shown = merge_entry(m)->key; /* stays valid while its cursor moves once; then it is a copy */
+    while (count < ahead->most) {
+        struct cursor *top = merge_cursor(m);
+        unsigned more = stays && !top->is_memtable ? stay(m, ahead, count) : 0;
+        if (more > 0) {
+            count += more;
+            shown = ahead->out[count - 1].key;
+            stays = m->live == 1;
+            continue;
+        }
+        uint64_t head = top->head;
+        if (!along(top))
+            return count;
+        if ((m->live > 1 || !top->valid) && !follow(m, shown, head))
+            break;
+        stays = merge_cursor(m) == top;
+        if (!give(m, ahead, count))
+            break;
+        shown = ahead->out[count++].key;
+    }
+    ahead->moved = count < ahead->most;
+    return count;
 }

@@ -92,25 +92,34 @@ struct candidates {
     unsigned asked, first; /* runs that were looked into, and the level of the first */
 };
 
-/* Where keys asked for by this thread were found of late, a bit per lookup. It decides what is done first: guesses that
- * only cost time when they are wrong. */
-static _Thread_local uint8_t recently_last = 0xff, recently_young; /* on the last level; above it */
+/* Where the last eight keys that this thread asked for were found, a bit for each, and how many bits are set. It decides
+ * what is done first: guesses that only cost time when they are wrong. */
+struct recently {
+    uint8_t bits, count;
+};
+static _Thread_local struct recently recently_last = {0xff, 8}, recently_young; /* on the last level; above it */
 
-static inline bool mostly(uint8_t recently)
+static inline void note(struct recently *recently, bool found)
 {
-    return __builtin_popcount(recently) >= 4;
+    recently->count = (uint8_t)(recently->count + found - (recently->bits >> 7));
+    recently->bits = (uint8_t)(recently->bits << 1 | found);
+}
+
+static inline bool mostly(struct recently recently)
+{
+    return recently.count >= 4;
 }
 
 bool read_expects_last(const struct run *run)
 {
     /* Where I/O is simulated, what is in memory is not what would be. */
-    return run->context->index == LSM_LEARNED && __builtin_popcount(recently_last) >= 6 && !run->context->simulated;
+    return run->context->index == LSM_LEARNED && recently_last.count >= 6 && !run->context->simulated;
 }
 
 void read_note_found(bool last, bool young)
 {
-    recently_last = (uint8_t)(recently_last << 1 | last);
-    recently_young = (uint8_t)(recently_young << 1 | young);
+    note(&recently_last, last);
+    note(&recently_young, young);
 }
 
 size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head)

@@ -145,6 +145,12 @@ struct engine {
     bool (*iterator_next)(struct engine_iterator *it, struct engine_entry *out);
     bool (*iterator_previous)(struct engine_iterator *it, struct engine_entry *out);
     plsm_status (*iterator_status)(const struct engine_iterator *it);
+    /* The next entries at once, at most `most`: as many as are easily told, and are puts without meta that do not
+     * expire. All of them are valid until the iterator moves; it stands on the last one. 0: it stands where it stood,
+     * and iterator_next has to be called. After a move forward. NULL: the engine cannot. */
+    size_t (*iterator_ahead)(struct engine_iterator *it, struct key_value *out, size_t most);
+    /* So many of them were not looked at: they are not counted as steps. NULL as iterator_ahead. */
+    void (*iterator_unused)(struct engine_iterator *it, size_t count);
 
     /* Both NULL: the engine has no levels. */
     plsm_status (*locate)(void *tree, plsm_slice key, unsigned level, bool page, plsm_place *out);

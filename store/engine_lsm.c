@@ -1,6 +1,8 @@
 /* The LSM tree as an engine of the store. */
 #include "store/engine.h"
 
+#include <stddef.h>
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "lsm/lsm.h"
@@ -239,6 +241,32 @@ static plsm_status tree_bulk_contains(struct engine_bulk *bulk, plsm_slice key, 
     return lsm_bulk_contains(own_bulk(bulk), key, out);
 }
 
+/* An engine_value is the tree's own value under another name: what a lookup finds is written once. */
+#define SAME_PLACE(member)                                                                                             \
+    _Static_assert(offsetof(struct engine_value, member) == offsetof(struct lsm_value, member), #member)
+SAME_PLACE(value);
+SAME_PLACE(meta);
+SAME_PLACE(value_size);
+SAME_PLACE(expires_s);
+SAME_PLACE(kind);
+SAME_PLACE(memory);
+SAME_PLACE(capacity);
+_Static_assert(sizeof(struct engine_value) == sizeof(struct lsm_value), "and nothing else");
+#undef SAME_PLACE
+
+static inline struct lsm_value *own_value(struct engine_value *value)
+{
+    return (struct lsm_value *)(void *)value;
+}
+
+/* With `no_value` a value that was read all the same is not handed out: that of a reference is. */
+static inline plsm_status without_value(plsm_status status, bool no_value, struct engine_value *out)
+{
+    if (no_value && status == PLSM_OK && out->kind != BATCH_REFERENCE)
+        out->value = (plsm_slice){0};
+    return status;
+}
+
 /* What a lookup came to. The memory may have moved also when it failed. */
 static inline __attribute__((always_inline)) plsm_status hand_out(plsm_status status, const struct lsm_value *value,
                                                                   bool no_value, struct engine_value *out)
@@ -258,19 +286,17 @@ static inline __attribute__((always_inline)) plsm_status hand_out(plsm_status st
 static plsm_status tree_get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                             struct engine_value *out)
 {
-    struct lsm_value value = {.memory = out->memory, .capacity = out->capacity};
     bool skip = no_value && key.size <= ENGINE_KEY_WHOLE; /* a reference under a longer key would be cut */
-    plsm_status status = lsm_get(tree, (const struct lsm_snapshot *)snapshot, key, skip, &value);
-    return hand_out(status, &value, no_value, out);
+    plsm_status status = lsm_get(tree, (const struct lsm_snapshot *)snapshot, key, skip, own_value(out));
+    return without_value(status, no_value, out);
 }
 
 static plsm_status tree_get_any(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                                 struct engine_value *out)
 {
-    struct lsm_value value = {.memory = out->memory, .capacity = out->capacity};
     bool skip = no_value && key.size <= ENGINE_KEY_WHOLE;
-    plsm_status status = lsm_get_any(tree, (const struct lsm_snapshot *)snapshot, key, skip, &value);
-    return hand_out(status, &value, no_value, out);
+    plsm_status status = lsm_get_any(tree, (const struct lsm_snapshot *)snapshot, key, skip, own_value(out));
+    return without_value(status, no_value, out);
 }
 
 static plsm_status tree_get_pinned(void *tree, const struct engine_snapshot *snapshot, plsm_slice key,
@@ -400,6 +426,16 @@ static bool tree_iterator_previous(struct engine_iterator *it, struct engine_ent
     return arrive(own(it), out);
 }
 
+static size_t tree_iterator_ahead(struct engine_iterator *it, struct key_value *out, size_t most)
+{
+    return lsm_iterator_ahead(own(it), out, most);
+}
+
+static void tree_iterator_unused(struct engine_iterator *it, size_t count)
+{
+    lsm_iterator_unused(own(it), count);
+}
+
 static plsm_status tree_iterator_status(const struct engine_iterator *it)
 {
     return lsm_iterator_status(own(it));
@@ -516,6 +552,8 @@ const struct engine engine_lsm = {
     .iterator_next = tree_iterator_next,
     .iterator_previous = tree_iterator_previous,
     .iterator_status = tree_iterator_status,
+    .iterator_ahead = tree_iterator_ahead,
+    .iterator_unused = tree_iterator_unused,
     .locate = tree_locate,
     .find = tree_find,
     .check = tree_check,

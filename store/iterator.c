@@ -1,4 +1,6 @@
 /* Iterators: a range of one keyspace is a range of the tree whose keys all start with that byte. */
+#include <stddef.h>
+
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "store/shared.h"
@@ -6,6 +8,9 @@
 #include "base/banned.h"
 
 #define ITERATOR_MAGIC 0x69746572u
+
+/* Few at first: most iterators take few steps. */
+enum { AHEAD_MIN = 4, AHEAD_MAX = 32, MISSES_MAX = 16 };
 
 struct plsm_iterator {
     uint32_t magic;
@@ -26,6 +31,11 @@ struct plsm_iterator {
     uint64_t size, stored;
     struct sharing sharing;     /* of an entry that is a link; then meta, value and kind of `entry` are */
     struct engine_value shared; /* those of this shared value */
+    /* What the engine gave ahead: after a few steps forward one call of it serves many. */
+    unsigned ahead_at, ahead_count; /* the next one; behind the last */
+    unsigned ahead_most;            /* to ask for next */
+    unsigned misses, pause;         /* how often it gave nothing, in a row; steps in which it is not asked */
+    struct key_value ahead[AHEAD_MAX];
 };
 
 static plsm_status take_snapshot(plsm_iterator *it)
@@ -60,9 +70,10 @@ plsm_status plsm_iterator_create(plsm *db, const plsm_read_options *options, pls
     key_join(&first, keyspace, from);
     /* An open end is where the next keyspace starts. */
     key_join(&last, to.size ? keyspace : keyspace + 1, to);
-    plsm_iterator *it = mem_zalloc(sizeof *it);
+    plsm_iterator *it = mem_alloc(sizeof *it);
     if (!it)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
+    memset(it, 0, offsetof(plsm_iterator, ahead));
     it->magic = ITERATOR_MAGIC;
     it->keyspace = keyspace;
     it->db = db;
@@ -79,11 +90,22 @@ plsm_status plsm_iterator_create(plsm *db, const plsm_read_options *options, pls
     return PLSM_OK;
 }
 
+/* Forgets what was given ahead and not shown. The engine's iterator stands behind that, so it must be placed anew, or
+ * not be used any more. */
+static void drop_ahead(plsm_iterator *it)
+{
+    if (it->ahead_at < it->ahead_count)
+        it->engine->iterator_unused(it->inner, it->ahead_count - it->ahead_at);
+    it->ahead_at = it->ahead_count = 0;
+    it->ahead_most = AHEAD_MIN;
+}
+
 void plsm_iterator_destroy(plsm_iterator *it)
 {
     if (!it)
         return;
     INVARIANT(it->magic == ITERATOR_MAGIC);
+    drop_ahead(it);
     it->engine->iterator_destroy(it->inner);
     if (it->own_snapshot)
         it->engine->snapshot_destroy(it->tree, it->own_snapshot);
@@ -156,17 +178,20 @@ static bool sought(plsm_iterator *it, plsm_slice key, struct store_key *out)
 
 void plsm_iterator_first(plsm_iterator *it)
 {
+    drop_ahead(it);
     settle(it, it->engine->iterator_first(it->inner, &it->entry));
 }
 
 void plsm_iterator_last(plsm_iterator *it)
 {
+    drop_ahead(it);
     settle(it, it->engine->iterator_last(it->inner, &it->entry));
 }
 
 void plsm_iterator_seek(plsm_iterator *it, plsm_slice key)
 {
     struct store_key whole;
+    drop_ahead(it);
     if (!sought(it, key, &whole))
         return;
     settle(it, it->engine->iterator_seek(it->inner, key_slice(&whole), &it->entry));
@@ -175,23 +200,67 @@ void plsm_iterator_seek(plsm_iterator *it, plsm_slice key)
 void plsm_iterator_seek_before(plsm_iterator *it, plsm_slice key)
 {
     struct store_key whole;
+    drop_ahead(it);
     if (!sought(it, key, &whole))
         return;
     settle(it, it->engine->iterator_seek_before(it->inner, key_slice(&whole), &it->entry));
 }
 
+static inline void show_ahead(plsm_iterator *it)
+{
+    const struct key_value *next = &it->ahead[it->ahead_at++];
+    it->entry.key = next->key;
+    it->entry.value = next->value;
+    it->size = it->stored = next->value.size;
+}
+
+/* Asks the engine for entries ahead, and shows the first; false: it has none to give. */
+static bool look_ahead(plsm_iterator *it)
+{
+    if (!it->engine->iterator_ahead || it->pause > 0) {
+        it->pause -= it->pause > 0;
+        return false;
+    }
+    it->ahead_at = 0;
+    it->ahead_count = (unsigned)it->engine->iterator_ahead(it->inner, it->ahead, it->ahead_most);
+    if (it->ahead_count == 0) { /* once is what the end of a page costs */
+        it->pause = it->misses;
+        it->misses += it->misses < MISSES_MAX;
+        return false;
+    }
+    it->misses = 0;
+    it->ahead_most = it->ahead_most < AHEAD_MAX ? 2 * it->ahead_most : AHEAD_MAX;
+    it->entry = (struct engine_entry){.kind = BATCH_PUT};
+    it->status = PLSM_OK;
+    it->sharing.id = 0;
+    show_ahead(it);
+    return true;
+}
+
 void plsm_iterator_next(plsm_iterator *it)
 {
-    if (!it->valid)
+    if (__builtin_expect(it->ahead_at < it->ahead_count, 1)) {
+        show_ahead(it);
+        return;
+    }
+    if (!it->valid || look_ahead(it))
         return;
     settle(it, it->engine->iterator_next(it->inner, &it->entry));
 }
 
 void plsm_iterator_previous(plsm_iterator *it)
 {
+    struct store_key shown;
     if (!it->valid)
         return;
-    settle(it, it->engine->iterator_previous(it->inner, &it->entry));
+    if (it->ahead_at == it->ahead_count) {
+        settle(it, it->engine->iterator_previous(it->inner, &it->entry));
+        return;
+    }
+    shown.size = it->entry.key.size;
+    memcpy(shown.bytes, it->entry.key.data, shown.size);
+    drop_ahead(it);
+    settle(it, it->engine->iterator_seek_before(it->inner, key_slice(&shown), &it->entry));
 }
 
 bool plsm_iterator_valid(const plsm_iterator *it)

@@ -38,8 +38,7 @@ void key_join(struct store_key *out, plsm_keyspace keyspace, plsm_slice key)
     INVARIANT(key.size <= PLSM_KEY_MAX);
     out->size = 1 + key.size;
     out->bytes[0] = (uint8_t)keyspace;
-    if (key.size)
-        memcpy(out->bytes + 1, key.data, key.size);
+    copy_short(out->bytes + 1, key.data, key.size);
 }
 
 void engine_value_free(struct engine_value *value)

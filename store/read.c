@@ -45,9 +45,12 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
     plsm_keyspace keyspace = options_keyspace(options);
     TRY(key_check(keyspace, key));
     key_join(&whole, keyspace, key);
-    struct sharing sharing;
-    plsm_status status =
-        shared_follow(db, options_snapshot(options), key_slice(&whole), options && options->no_value, &value, &sharing);
+    const struct engine_snapshot *snapshot = options_snapshot(options);
+    bool no_value = options && options->no_value;
+    struct sharing sharing = {0};
+    plsm_status status = db->engine->get(db->tree, snapshot, key_slice(&whole), no_value, &value);
+    if (__builtin_expect(status == PLSM_OK && value.kind == BATCH_REFERENCE, 0))
+        status = shared_follow_found(db, snapshot, key_slice(&whole), no_value, &value, &sharing);
     return hand_out(status, &value, &sharing, out);
 }
 

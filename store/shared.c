@@ -75,11 +75,19 @@ plsm_status shared_get(plsm *db, const struct engine_snapshot *snapshot, uint64_
 plsm_status shared_follow(plsm *db, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                           struct engine_value *out, struct sharing *sharing)
 {
-    struct engine_snapshot *own = NULL;
     *sharing = (struct sharing){0};
     plsm_status status = db->engine->get(db->tree, snapshot, key, no_value, out);
-    if (status != PLSM_OK || out->kind != BATCH_REFERENCE || !is_link(out->value))
-        return status;
+    return status == PLSM_OK ? shared_follow_found(db, snapshot, key, no_value, out, sharing) : status;
+}
+
+plsm_status shared_follow_found(plsm *db, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
+                                struct engine_value *out, struct sharing *sharing)
+{
+    struct engine_snapshot *own = NULL;
+    plsm_status status = PLSM_OK;
+    *sharing = (struct sharing){0};
+    if (out->kind != BATCH_REFERENCE || !is_link(out->value))
+        return PLSM_OK;
     if (!snapshot) { /* both entries must be of one moment */
         snapshot = own = db->engine->snapshot_create(db->tree);
         if (!own)

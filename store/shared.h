@@ -66,5 +66,8 @@ plsm_status shared_get(plsm *db, const struct engine_snapshot *snapshot, uint64_
 /* As the engine's `get`, but what is linked to is returned instead of a link. */
 plsm_status shared_follow(plsm *db, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                           struct engine_value *out, struct sharing *sharing);
+/* What comes behind the engine's `get`, which has found *out. */
+plsm_status shared_follow_found(plsm *db, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
+                                struct engine_value *out, struct sharing *sharing);
 
 #endif
