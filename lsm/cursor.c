@@ -25,11 +25,12 @@ plsm_status cursor_open_runs(struct cursor *c, struct run *const *runs, size_t c
     c->run_count = count;
     c->ahead = options->bulk ? READ_AHEAD_BULK : 1;
     struct mem_account *before = cursor_enter(c);
-    c->keys[0] = mem_alloc(2 * LSM_KEY_MAX);
+    c->common_keys = mem_alloc(2 * CURSOR_KEY_COMMON);
     budget_leave(before);
-    if (!c->keys[0])
+    if (!c->common_keys)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
-    c->keys[1] = c->keys[0] + LSM_KEY_MAX;
+    c->keys[0] = c->common_keys;
+    c->keys[1] = c->common_keys + CURSOR_KEY_COMMON;
     return PLSM_OK;
 }
 
@@ -48,7 +49,7 @@ static bool show_version(struct cursor *c)
     c->version = NULL;
     while (memtable_iterator_version(&c->memtable, &c->version, &c->entry))
         if (c->options.all_versions || c->entry.seq <= c->options.seq) {
-            c->head = key_head(c->entry.key);
+            c->head = cursor_head(c, c->entry.key);
             return true;
         }
     return false;

@@ -10,7 +10,10 @@
 #include "lsm/memtable.h"
 #include "lsm/run.h"
 
-enum { CURSOR_KEY_MOVE = 16 }; /* key bytes behind the prefix up to this many are moved by one move of fixed size */
+enum {
+    CURSOR_KEY_MOVE = 16,    /* key bytes behind the prefix up to this many are moved by one move of fixed size */
+    CURSOR_KEY_COMMON = 496, /* room for a key that an allocator has at hand; longer ones get their own */
+};
 
 struct cursor_options {
     uint64_t seq;
@@ -22,7 +25,8 @@ struct cursor_options {
 
 struct cursor {
     struct entry entry;  /* the current one; key whole */
-    uint64_t head;       /* key_head of its key: decides most comparisons */
+    uint64_t head;       /* key_head of its key behind `skip` bytes: decides most comparisons */
+    size_t skip;         /* all keys begin with the same so many bytes; 0 unless somebody knows of more */
     bool valid;
     plsm_status status;  /* an error ends the walk: not valid, and not PLSM_OK */
     struct cursor_options options;
@@ -41,7 +45,8 @@ struct cursor {
     uint32_t unit;
     unsigned slot, count;
     plsm_slice prefix;         /* of the page */
-    uint64_t prefix_head;      /* its key_head */
+    uint64_t prefix_head;      /* of it behind `skip` bytes */
+    size_t prefix_shift;       /* how many bytes that is; may be above 8 */
     uint8_t *buffer;           /* units read from the file or copied from the cache */
     size_t buffer_capacity;
     uint8_t *expanded;         /* a classic page in the packed layout; NULL until there is one */
@@ -55,7 +60,8 @@ struct cursor {
     uint64_t charged_end;              /* block behind what a walk forward was charged for; 0: none */
     uint32_t pinned; /* frame of the cache that `page` is in; 0: it is in `buffer` */
     bool backward;             /* the direction of the last move: which way to read ahead */
-    uint8_t *keys[2];          /* the key being shown, and the one before; LSM_KEY_MAX each */
+    uint8_t *keys[2];          /* the key being shown, and the one before; CURSOR_KEY_COMMON each, or a long one */
+    uint8_t *common_keys, *long_keys[2]; /* LSM_KEY_MAX each; NULL until one is needed */
     unsigned key_at;
     bool prefix_ready[2];      /* the page's prefix stands at the front of keys[i] */
     bool simple;               /* a key of the run has one version, which is visible if it has no number of its own */
@@ -73,6 +79,11 @@ void cursor_seek(struct cursor *c, plsm_slice key);        /* first key >= key *
 void cursor_seek_before(struct cursor *c, plsm_slice key); /* last key < key */
 void cursor_next(struct cursor *c);
 void cursor_previous(struct cursor *c);
+static inline uint64_t cursor_head(const struct cursor *c, plsm_slice key)
+{
+    return key.size > c->skip ? key_head(slice((const uint8_t *)key.data + c->skip, key.size - c->skip)) : 0;
+}
+
 /* Where the next entry of a run stands, if it is on the same page, and a visible put of common size without anything
  * else; or NULL. Of a memtable's cursor `slot` and `count` are 0. */
 static inline const uint8_t *cursor_peek(const struct cursor *c, unsigned slot)
@@ -92,7 +103,7 @@ static inline uint64_t cursor_peek_head(const struct cursor *c, const uint8_t *a
     uint64_t rest = get_be64(at + 3);
     if (__builtin_expect(at[1] < 8, 0))
         rest &= at[1] ? UINT64_MAX << (64 - 8 * at[1]) : 0;
-    return c->prefix_head | (c->prefix.size < 8 ? rest >> 8 * c->prefix.size : 0);
+    return c->prefix_head | (c->prefix_shift < 8 ? rest >> 8 * c->prefix_shift : 0);
 }
 
 /* The same as cursor_next where that is simple. False: it is not, and the cursor stands where it stood. */
@@ -125,14 +136,6 @@ static inline bool cursor_along(struct cursor *c)
 enum { CURSOR_KEY_ROOM = 64 };
 unsigned cursor_ahead(struct cursor *c, uint64_t head_end, uint8_t (*keys)[CURSOR_KEY_ROOM], struct key_value *out,
                       unsigned most);
-
-/* Key order of two valid cursors. */
-static inline int cursor_compare(const struct cursor *a, const struct cursor *b)
-{
-    if (a->head != b->head)
-        return a->head < b->head ? -1 : 1;
-    return slice_compare(a->entry.key, b->entry.key);
-}
 
 /* Whom a cursor's memory is charged to. */
 static inline struct mem_account *cursor_enter(const struct cursor *c)

@@ -138,7 +138,7 @@ static void unpin(struct cursor *c)
 }
 
 /* Looks at the page in the cache itself, when it is there. */
-static bool pin(struct cursor *c, uint32_t unit)
+static bool pin(struct cursor *c, uint32_t unit, bool adjacent)
 {
     uint32_t number = 0;
     const uint8_t *page = cache_pin(c->run->context->cache, &c->body->slots[unit], &number);
@@ -148,7 +148,7 @@ static bool pin(struct cursor *c, uint32_t unit)
     c->pinned = number;
     c->page = page;
     uint32_t next = c->backward ? unit - 1 : unit + 1; /* unit 0 backward: no unit has that number */
-    if (next < c->run->facts.units)
+    if (adjacent && next < c->run->facts.units)        /* many a seek never leaves its first page */
         cache_prefetch(c->run->context->cache, &c->body->slots[next]);
     return true;
 }
@@ -208,7 +208,7 @@ static plsm_status load(struct cursor *c, uint32_t unit)
     unpin(c);
     if (__builtin_expect(c->run->context->simulated != NULL, 0))
         charge(c, unit, adjacent);
-    if (c->options.bulk || !pin(c, unit))
+    if (c->options.bulk || !pin(c, unit, adjacent))
         TRY(fill_buffer(c, unit, adjacent));
     if (page_is_classic(c->page))
         TRY(expand(c));
@@ -217,9 +217,10 @@ static plsm_status load(struct cursor *c, uint32_t unit)
     c->slots = page_slots(c->page);
     c->page_end = c->page + page_bytes(c->page);
     c->prefix = page_prefix(c->page);
-    c->prefix_head = key_head(c->prefix);
-    c->simple =
-        !c->run->facts.versions && c->run->seq <= c->options.seq && c->prefix.size + CURSOR_KEY_MOVE <= LSM_KEY_MAX;
+    c->prefix_head = cursor_head(c, c->prefix);
+    c->prefix_shift = c->prefix.size - c->skip;
+    c->simple = !c->run->facts.versions && c->run->seq <= c->options.seq && c->prefix.size >= c->skip &&
+                c->prefix.size + CURSOR_KEY_MOVE <= CURSOR_KEY_COMMON;
     c->prefix_ready[0] = c->prefix_ready[1] = false; /* not copied here: the key shown before must stay */
     return PLSM_OK;
 }
@@ -242,13 +243,34 @@ static plsm_status enter_run(struct cursor *c, size_t at)
     return c->body ? PLSM_OK : run_open(c->run, &c->body);
 }
 
-/* Decodes the entry under the cursor into the key buffer that does not hold the key shown before. */
-static inline void show(struct cursor *c)
+/* Makes room for a long key in one of the buffers. */
+static bool make_key_long(struct cursor *c, unsigned which)
+{
+    if (!c->long_keys[which]) {
+        struct mem_account *before = cursor_enter(c);
+        c->long_keys[which] = mem_alloc(LSM_KEY_MAX);
+        budget_leave(before);
+        if (!c->long_keys[which]) {
+            end(c, fail(PLSM_NO_MEMORY, "no memory for an iterator"));
+            return false;
+        }
+    }
+    if (c->keys[which] != c->long_keys[which])
+        c->prefix_ready[which] = false;
+    c->keys[which] = c->long_keys[which];
+    return true;
+}
+
+/* Decodes the entry under the cursor into the key buffer that does not hold the key shown before. False: an error. */
+static inline bool show(struct cursor *c)
 {
     page_entry_fast(c->page + get_u16(c->slots + 2 * c->slot), c->page_end, &c->entry);
     c->key_at ^= 1;
+    size_t size = c->entry.key.size, prefix_size = c->prefix.size,
+           move = size < CURSOR_KEY_MOVE ? CURSOR_KEY_MOVE : size;
+    if (__builtin_expect(prefix_size + move > CURSOR_KEY_COMMON, 0) && !make_key_long(c, c->key_at))
+        return false;
     uint8_t *key = c->keys[c->key_at];
-    size_t size = c->entry.key.size, prefix_size = c->prefix.size;
     if (__builtin_expect(!c->prefix_ready[c->key_at], 0)) {
         memcpy(key, c->prefix.data, prefix_size);
         c->prefix_ready[c->key_at] = true;
@@ -261,8 +283,9 @@ static inline void show(struct cursor *c)
         memcpy(key + prefix_size, c->entry.key.data, size);
     c->entry.key = slice(key, prefix_size + size);
     c->entry.seq = c->entry.seq ? c->entry.seq : c->run->seq;
-    c->head = key_head(c->entry.key);
+    c->head = cursor_head(c, c->entry.key);
     c->valid = true;
+    return true;
 }
 
 /* One entry forward or backward, over page and run borders; false at the end or after an error. */
@@ -305,7 +328,8 @@ static void settle_forward(struct cursor *c, plsm_slice skip)
 {
     bool more = true;
     while (more) {
-        show(c);
+        if (!show(c))
+            return;
         bool again = c->run->facts.versions && skip.size && !c->options.all_versions && slice_equal(c->entry.key, skip);
         if (!again && visible(c))
             return;
@@ -325,7 +349,7 @@ static void show_again(struct cursor *c, size_t run_at, uint32_t unit, unsigned 
         return;
     }
     c->slot = slot;
-    show(c);
+    (void)show(c);
 }
 
 /* From the place reached, going backward: the newest visible version of the key there, or of one before. Versions of a
@@ -334,7 +358,8 @@ static void settle_backward(struct cursor *c)
 {
     bool more = true;
     while (more) {
-        show(c);
+        if (!show(c))
+            return;
         if (!c->run->facts.versions) {
             if (visible(c))
                 return;
@@ -525,8 +550,7 @@ void cursor_run_next(struct cursor *c)
     if (__builtin_expect(c->slot + 1 < c->count && !c->run->facts.versions, 1)) { /* the next entry of the page */
         c->slot++;
         c->backward = false;
-        show(c);
-        if (__builtin_expect(visible(c), 1))
+        if (!show(c) || __builtin_expect(visible(c), 1))
             return;
         c->key_at ^= 1; /* the key shown before stays where it is */
     }
@@ -551,7 +575,9 @@ void cursor_run_close(struct cursor *c)
 {
     struct mem_account *before = cursor_enter(c);
     unpin(c);
-    mem_free(c->keys[0]);
+    mem_free(c->common_keys);
+    mem_free(c->long_keys[0]);
+    mem_free(c->long_keys[1]);
     mem_free(c->buffer);
     mem_free(c->expanded);
     mem_free(c->unpacked);

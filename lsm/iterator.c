@@ -138,13 +138,13 @@ static plsm_status create(struct lsm *db, const struct lsm_snapshot *snapshot, p
         memcpy(it->bounds, from.data, from.size);
     if (to.size)
         memcpy(it->bounds + from.size, to.data, to.size);
-    it->to_head = to.size ? key_head(it->to) : UINT64_MAX;
     it->view = view_acquire_at(db, snapshot, &it->seq);
     it->now_s = db_now_s(db); /* after the view: what this one has lost had expired by then */
     struct cursor_options options = {.seq = it->seq, .no_value = no_value};
     plsm_status status = open_sources(it, &options);
     if (status == PLSM_OK)
         status = merge_init(&it->merge, it->cursors, it->count, false);
+    it->to_head = to.size ? merge_head_end(&it->merge, it->to) : UINT64_MAX;
     if (status != PLSM_OK) {
         lsm_iterator_destroy(it);
         return status;

@@ -5,6 +5,47 @@
 #include "base/error.h"
 #include "base/banned.h"
 
+/* The bounds of what a cursor may show; false: it shows nothing, or cannot tell. */
+static bool bounds_of(struct cursor *c, plsm_slice *smallest, plsm_slice *largest)
+{
+    if (!c->is_memtable) {
+        if (c->run_count == 0)
+            return false;
+        *smallest = c->runs[0]->facts.smallest;
+        *largest = c->runs[c->run_count - 1]->facts.largest;
+        return true;
+    }
+    /* What is added from now on is not visible to the cursor. */
+    memtable_iterator_first(&c->memtable);
+    if (!memtable_iterator_valid(&c->memtable))
+        return false;
+    *smallest = memtable_iterator_key(&c->memtable);
+    memtable_iterator_last(&c->memtable);
+    if (!memtable_iterator_valid(&c->memtable))
+        return false;
+    *largest = memtable_iterator_key(&c->memtable);
+    return true;
+}
+
+/* Finds what all keys begin with. Without that, heads of names below one directory, or of numbers with leading zeros,
+ * would be equal. */
+static void find_prefix(struct merge *m)
+{
+    plsm_slice smallest = {0}, largest = {0};
+    for (unsigned i = 0; i < m->count; i++) {
+        plsm_slice from, to;
+        if (!m->cursors[i].is_memtable && m->cursors[i].run_count == 0)
+            continue;
+        if (!bounds_of(&m->cursors[i], &from, &to))
+            return;
+        smallest = smallest.size == 0 || slice_compare(from, smallest) < 0 ? from : smallest;
+        largest = largest.size == 0 || slice_compare(to, largest) > 0 ? to : largest;
+    }
+    m->prefix = slice(smallest.data, slice_common(smallest, largest));
+    for (unsigned i = 0; i < m->count; i++)
+        m->cursors[i].skip = m->prefix.size;
+}
+
 plsm_status merge_init(struct merge *m, struct cursor *cursors, unsigned count, bool all_versions)
 {
     *m = (struct merge){.cursors = cursors, .count = count, .all_versions = all_versions};
@@ -13,6 +54,8 @@ plsm_status merge_init(struct merge *m, struct cursor *cursors, unsigned count, 
     if (!m->nodes)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     m->nodes[0] = (struct merge_node){0};
+    if (count > 1)
+        find_prefix(m);
     return PLSM_OK;
 }
 
@@ -20,6 +63,14 @@ void merge_destroy(struct merge *m)
 {
     mem_free(m->nodes);
     *m = (struct merge){0};
+}
+
+uint64_t merge_head_end(const struct merge *m, plsm_slice bound)
+{
+    plsm_slice prefix = m->prefix;
+    if (slice_starts_with(bound, prefix))
+        return key_head(slice((const uint8_t *)bound.data + prefix.size, bound.size - prefix.size));
+    return slice_compare(bound, prefix) < 0 ? 0 : UINT64_MAX;
 }
 
 /* What is at an end comes last; it has the rank of the last keys, too. */
@@ -204,7 +255,7 @@ void merge_previous(struct merge *m)
 
 void merge_leave(struct merge *m, plsm_slice shown)
 {
-    leave(m, shown, key_head(shown), cursor_next);
+    leave(m, shown, cursor_head(merge_cursor(m), shown), cursor_next);
 }
 
 /* --- several at once ---------------------------------------------------------------------------------------------- */

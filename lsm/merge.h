@@ -18,6 +18,7 @@ struct merge {
         uint64_t rank;   /* in the direction of travel the smaller one comes first: head, or its complement */
         unsigned cursor;
     } *nodes;            /* nodes[0] has won; the others lost: nodes[i] to one below nodes[i / 2]; leaves are behind */
+    plsm_slice prefix;   /* all keys of all cursors begin with it: heads are of what is behind. A part of some key */
     bool backward;
     bool all_versions;
     plsm_status status;  /* of the first cursor that failed; the stream then ends */
@@ -26,6 +27,8 @@ struct merge {
 /* Takes an array of `count` opened cursors (not owned). PLSM_NO_MEMORY. */
 plsm_status merge_init(struct merge *m, struct cursor *cursors, unsigned count, bool all_versions);
 void merge_destroy(struct merge *m);
+/* No key of the merge that is at or above `bound` has a head below this. */
+uint64_t merge_head_end(const struct merge *m, plsm_slice bound);
 
 void merge_first(struct merge *m);
 void merge_last(struct merge *m);
@@ -51,7 +54,7 @@ struct merge_ahead {
     uint8_t (*keys)[CURSOR_KEY_ROOM]; /* room for `most`: where the keys are copied to */
     struct key_value *out;           /* likewise: valid until the merge moves */
     unsigned most;
-    uint64_t head_end; /* keys are to have smaller heads */
+    uint64_t head_end; /* keys are to have smaller heads: see merge_head_end */
     bool moved; /* afterwards: the merge has left the key that was given last, and stands on something else, which may
                    also be an older version of that key; or has ended */
 };
