@@ -157,7 +157,8 @@ static plsm_status start_search(struct run_search *s, struct run *run, bool aske
 {
     if (!run_search_init(s, run, asked))
         TRY(run_search_load(s, asked));
-    run_search_prefetch_filter(s, q);
+    if (!asked)
+        run_search_prefetch_filter(s, q);
     return PLSM_OK;
 }
 
@@ -181,7 +182,7 @@ static plsm_status look(struct candidates *c, struct run_search *s, unsigned lev
 static plsm_status get_from_run(struct candidates *c, struct run_search *s, unsigned level,
                                 const struct run_question *q, struct page_hold *hold, struct entry *entry)
 {
-    if (!run_search_may_contain(s, q))
+    if (s->membership && !run_search_may_contain(s, q))
         return PLSM_NOT_FOUND;
     TRY(run_search_locate(s, q));
     return look(c, s, level, q, hold, entry);
@@ -270,8 +271,6 @@ static plsm_status get_from_runs(const struct version *version, const struct run
     uint64_t head = key_head(q->key);
     c.count = c.asked = c.first = 0; /* the rest need not be zeroed */
     c.last_started = false;
-    if (read_wants_young(version, head))
-        young_runs_prefetch(version->young, &version->in_table, q->hash);
     if (!mostly(recently_young)) /* its filter is fetched while the others are sorted out */
         TRY(start_last_level(&c, version, q, head));
     read_ask_young(version, q, head, &found);
@@ -366,12 +365,13 @@ static inline __attribute__((always_inline)) plsm_status find_entry(struct lsm *
 {
     struct simulated_trace trace;
     *table = NULL;
+    q->hash = key_hash(q->key.data, q->key.size);
+    read_fetch_young(view->version, q); /* while memtables are searched */
     for (unsigned i = 0; i < view->table_count; i++)
         if (memtable_get(view->tables[i], q->key, q->seq, entry)) {
             *table = view->tables[i];
             return PLSM_OK;
         }
-    q->hash = key_hash(q->key.data, q->key.size);
     q->trace = simulated_trace_begin(db->context.simulated, &trace);
     plsm_status status = __builtin_expect(view->version->ranged > 0, 0)
                              ? get_under_ranges(view->version, q, hold, entry)

@@ -78,6 +78,12 @@ static inline bool read_wants_young(const struct version *version, uint64_t head
 {
     return version->young && head >= version->young_head_min && head <= version->young_head_max;
 }
+/* Brings what that table says of a key towards the processor's cache. */
+static inline void read_fetch_young(const struct version *version, const struct run_question *q)
+{
+    if (read_wants_young(version, key_head(q->key)))
+        young_runs_prefetch(version->young, &version->in_table, q->hash);
+}
 /* Asks the table over young runs which of them may hold the key, whose key_head is `head`. */
 static inline void read_ask_young(const struct version *version, const struct run_question *q, uint64_t head,
                                   struct young_places *found)

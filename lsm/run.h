@@ -397,7 +397,20 @@ struct run_search {
 
 /* Readies a search. With `asked` the run's membership is not asked any more: something else said maybe. False: what is
  * needed is not loaded yet (run_search_load does that). */
-bool run_search_init(struct run_search *s, struct run *run, bool asked);
+static inline bool run_search_init(struct run_search *s, struct run *run, bool asked)
+{
+    struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
+    s->run = run;
+    s->body = body;
+    s->page = NULL;
+    s->version_unit = 0;
+    s->begun = false;
+    if (__builtin_expect(!body, 0))
+        return false;
+    s->model = run_model(run, body);
+    s->membership = asked ? NULL : atomic_load_explicit(&body->membership, memory_order_acquire);
+    return asked || s->membership;
+}
 plsm_status run_search_load(struct run_search *s, bool asked);
 /* Asks the model, and fetches what the next steps will read. Not needed, but it should be early. */
 void run_search_begin(struct run_search *s, const struct run_question *q);

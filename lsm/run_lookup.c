@@ -114,21 +114,6 @@ static plsm_status correct(struct run *run, struct run_body *body, const struct 
 
 /* --- a search in steps -------------------------------------------------------------------------------------------- */
 
-bool run_search_init(struct run_search *s, struct run *run, bool asked)
-{
-    struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
-    s->run = run;
-    s->body = body;
-    s->page = NULL;
-    s->version_unit = 0;
-    s->begun = false;
-    if (__builtin_expect(!body, 0))
-        return false;
-    s->model = run_model(run, body);
-    s->membership = asked ? NULL : atomic_load_explicit(&body->membership, memory_order_acquire);
-    return asked || s->membership;
-}
-
 plsm_status run_search_load(struct run_search *s, bool asked)
 {
     TRY(run_open(s->run, &s->body));

@@ -51,7 +51,17 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
     plsm_status status = db->engine->get(db->tree, snapshot, key_slice(&whole), no_value, &value);
     if (__builtin_expect(status == PLSM_OK && value.kind == BATCH_REFERENCE, 0))
         status = shared_follow_found(db, snapshot, key_slice(&whole), no_value, &value, &sharing);
-    return hand_out(status, &value, &sharing, out);
+    if (__builtin_expect(status != PLSM_OK || value.kind == BATCH_REFERENCE || sharing.id, 0))
+        return hand_out(status, &value, &sharing, out);
+    *out = (plsm_value){.value = value.value,
+                        .meta = value.meta,
+                        .size = value.value_size,
+                        .stored = value.value_size,
+                        .names = 1,
+                        .expires_s = value.expires_s,
+                        .memory = value.memory,
+                        .capacity = value.capacity};
+    return PLSM_OK;
 }
 
 plsm_status plsm_get_shared(plsm *db, const plsm_read_options *options, uint64_t shared, plsm_value *out)
