@@ -11,7 +11,7 @@
 #include "lsm/cursor.h"
 #include "base/banned.h"
 
-enum { STOP_CHECK_ENTRIES = 1 << 14, WAIT_NS = 1000 * 1000 * 1000 };
+enum { STOP_CHECK_ENTRIES = 1 << 14 };
 
 /* The next run to be adopted, with a reference; NULL: there is none that may find room. Under edit_lock. */
 static struct run *find_candidate(const struct version *version, uint64_t room)
@@ -127,7 +127,8 @@ enum adoption adopt_pending(struct lsm *db)
     if (lookups < db->adopted_keys) /* the statistics were reset */
         db->adopted_keys = 0;
     if (lookups < db->adopted_keys + run->facts.entries) {
-        outcome = ADOPTION_LATER;
+        outcome = lookups != db->adopt_lookups ? ADOPTION_SOON : ADOPTION_LATER;
+        db->adopt_lookups = lookups;
     } else if (belongs_in_table(run, &belongs) == PLSM_OK && belongs) {
         db->adopted_keys += run->facts.entries;
         adopt(db, run, expected); /* if that fails its filter serves on */
@@ -150,8 +151,8 @@ void adopt_while_open(void *arg)
         mutex_unlock(&db->lock);
         outcome = adopt_pending(db);
         mutex_lock(&db->lock);
-        if (outcome == ADOPTION_LATER && !db->closing)
-            condition_wait_ns(&db->work, &db->lock, WAIT_NS);
+        if ((outcome == ADOPTION_SOON || outcome == ADOPTION_LATER) && !db->closing)
+            condition_wait_ns(&db->work, &db->lock, outcome == ADOPTION_SOON ? ADOPT_SOON_NS : ADOPT_LATER_NS);
     }
     mutex_unlock(&db->lock);
 }

@@ -7,8 +7,7 @@
 #include "base/banned.h"
 
 enum {
-    RETRY_NS = 1000 * 1000 * 1000, /* after a failure that may pass */
-    ADOPT_CHECK_NS = 1000 * 1000 * 1000,
+    RETRY_NS = 1000 * 1000 * 1000,     /* after a failure that may pass */
     AGE_CHECK_NS = 1000 * 1000 * 1000, /* for old data, and for another mix of operations */
 };
 
@@ -240,7 +239,8 @@ static bool expires(const struct version *version)
 static void compactor(void *arg)
 {
     struct lsm *db = arg;
-    bool may_adopt = true, later = false;
+    bool may_adopt = true;
+    uint64_t adopt_ns = 0; /* when to look for runs to adopt again; 0: not of itself */
     mutex_lock(&db->lock);
     while (!db->closing) {
         bool healthy = db->broken == PLSM_OK;
@@ -252,11 +252,11 @@ static void compactor(void *arg)
                 enum adoption outcome = adopt_pending(db);
                 mutex_lock(&db->lock);
                 may_adopt = outcome == ADOPTION_DONE;
-                later = outcome == ADOPTION_LATER;
+                adopt_ns = outcome == ADOPTION_SOON ? ADOPT_SOON_NS : outcome == ADOPTION_LATER ? ADOPT_LATER_NS : 0;
                 continue; /* there may be other things to do by now */
             }
-            if (later || db->options.compact_age_s || db->follow.on || expires(db->version))
-                condition_wait_ns(&db->work, &db->lock, later ? ADOPT_CHECK_NS : AGE_CHECK_NS);
+            if (adopt_ns || db->options.compact_age_s || db->follow.on || expires(db->version))
+                condition_wait_ns(&db->work, &db->lock, adopt_ns ? adopt_ns : AGE_CHECK_NS);
             else
                 condition_wait(&db->work, &db->lock);
             may_adopt = true;

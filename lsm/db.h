@@ -128,6 +128,7 @@ struct lsm {
     bool closing, flushing, compacting;
     uint64_t jobs;            /* flushes and compactions started: every so many-th trains */
     uint64_t adopted_keys;              /* adopt.c: lookups that have been used up */
+    uint64_t adopt_lookups;             /* likewise: that there were when it looked last */
     bool training_due;        /* what they left out is to be trained */
     bool syncing;             /* the leader is at the logs: they must not be closed */
     unsigned manual_waiting;  /* manual compactions that want to be next */
@@ -249,12 +250,15 @@ unsigned bulk_level(const struct version *version, const struct merging *merging
 /* --- adopt.c --- */
 enum adoption {
     ADOPTION_NONE,  /* there is nothing to do, or no room, until the version changes */
-    ADOPTION_LATER, /* not enough lookups yet */
+    ADOPTION_SOON,  /* not enough lookups yet, but they are coming in */
+    ADOPTION_LATER, /* there are none */
     ADOPTION_DONE,  /* one was looked at; there may be more */
 };
 /* Enters one run that should be in the table over young runs and is not, when it is worth it. A failure costs speed and
  * nothing else. One thread at a time, outside of all locks. */
 enum adoption adopt_pending(struct lsm *db);
+/* When to look again after ADOPTION_SOON and ADOPTION_LATER: what waits costs each lookup, and looking costs little. */
+enum { ADOPT_SOON_NS = 100 * 1000 * 1000, ADOPT_LATER_NS = 1000 * 1000 * 1000 };
 /* Does so as long as there is something to do: the thread of a store that is open for reading alone. */
 void adopt_while_open(void *db);
 
