@@ -56,6 +56,8 @@ struct env_ops {
     /* Reads what it can of several pieces at once; sets their status, or leaves it at PLSM_UNSUPPORTED where the piece
      * is to be read by itself. NULL: it never can. */
     void (*read_many)(struct env *env, struct env_piece *pieces, size_t count);
+    /* Maps the first `size` bytes of an ENV_READ file; NULL: it never can. See env_map. */
+    plsm_status (*map)(struct env_file *file, uint64_t size, const void **out);
     /* (*) Appends at most `size` bytes at the end; *put may be less than `size` (but not 0). */
     plsm_status (*append)(struct env_file *file, const void *data, size_t size, size_t *put);
     /* (*) Makes the bytes (not the name) survive power loss. */
@@ -140,6 +142,12 @@ plsm_status env_read_some(struct env_file *file, uint64_t offset, void *data, si
 /* As env_read for each of `count` pieces, all under way at once where the system can (io_uring). Returns the first
  * piece's status that is not PLSM_OK. */
 plsm_status env_read_many(struct env *env, struct env_piece *pieces, size_t count);
+/* Shows the first `size` bytes of an ENV_READ file as memory, until it is closed; once for each handle. `size` may be
+ * more than the file has (a file that another handle appends to): what is behind its end must not be touched. What is
+ * not in memory is read when it is touched, a page at a time, as fits reads here and there. Where the disk then fails
+ * the kernel cannot return an error and may end the process with SIGBUS: who wants errors reads. PLSM_UNSUPPORTED,
+ * without a message that counts: it cannot be mapped, so read it. */
+plsm_status env_map(struct env_file *file, uint64_t size, const void **out);
 /* Appends all of it or fails; after a failure any part may have reached the file. */
 plsm_status env_append(struct env_file *file, const void *data, size_t size);
 plsm_status env_sync(struct env_file *file);

@@ -179,6 +179,19 @@ static plsm_status memory_read(struct env_file *base, uint64_t offset, void *dat
     return PLSM_OK;
 }
 
+/* What is written once stays where it is as long as nothing is appended: not in a file that is ahead of its end. */
+static plsm_status memory_map(struct env_file *base, uint64_t size, const void **out)
+{
+    struct memory_file *file = (struct memory_file *)base;
+    struct memory_env *env = memory_of(base->env);
+    mutex_lock(&env->lock);
+    const struct node *node = file->node;
+    bool can = file->flags == ENV_READ && !node->ahead && size > 0 && size <= node->size;
+    *out = can ? node->storage->data : NULL;
+    mutex_unlock(&env->lock);
+    return can ? PLSM_OK : PLSM_UNSUPPORTED;
+}
+
 static plsm_status memory_file_append(struct env_file *base, const void *data, size_t size, size_t *put)
 {
     struct memory_file *file = (struct memory_file *)base;
@@ -541,6 +554,7 @@ static const struct env_ops memory_ops = {
     .open = memory_open,
     .close = memory_close,
     .read = memory_read,
+    .map = memory_map,
     .append = memory_file_append,
     .sync = memory_file_sync,
     .truncate = memory_truncate,

@@ -43,6 +43,8 @@ struct posix_file {
     _Atomic uint64_t state; /* HAS_DESCRIPTOR | pins */
     atomic_bool referenced; /* read since the clock hand passed */
     unsigned place;         /* in table.open, under table.lock, while it has a descriptor */
+    void *view;             /* all of it, mapped, or NULL */
+    uint64_t view_size;
     dev_t device;           /* which file it is: a path that was given to another one must not be read as this one */
     ino_t inode;
     char path[];
@@ -246,8 +248,23 @@ static void posix_close(struct env_file *base)
             close(file->fd);
         }
         mutex_unlock(&table.lock);
+        if (file->view)
+            posix_view_unmap(file->view, file->view_size);
     }
     mem_free(file);
+}
+
+static plsm_status posix_map(struct env_file *base, uint64_t size, const void **out)
+{
+    struct posix_file *file = (struct posix_file *)base;
+    if (file->flags != ENV_READ || file->view)
+        return PLSM_UNSUPPORTED;
+    TRY(descriptor_pin(file));
+    file->view = posix_view_map(file->fd, size);
+    file->view_size = size;
+    descriptor_unpin(file);
+    *out = file->view;
+    return file->view ? PLSM_OK : PLSM_UNSUPPORTED;
 }
 
 static plsm_status posix_read(struct env_file *base, uint64_t offset, void *data, size_t size, size_t *got)
@@ -580,6 +597,7 @@ static const struct env_ops posix_ops = {
     .close = posix_close,
     .read = posix_read,
     .read_many = posix_read_many,
+    .map = posix_map,
     .append = posix_append,
     .sync = posix_sync,
     .truncate = posix_truncate,

@@ -25,6 +25,10 @@ bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *
 /* Unmaps and switches it off. What was copied is the file's. */
 void posix_map_stop(struct posix_map *map);
 
+/* The first `size` bytes of a file as memory, for reads here and there; NULL: it cannot be. */
+void *posix_view_map(int fd, uint64_t size);
+void posix_view_unmap(void *view, uint64_t size);
+
 /* Reads pieces through io_uring where the kernel has it (env_ops.read_many). */
 void posix_read_many(struct env *env, struct env_piece *pieces, size_t count);
 
