@@ -24,9 +24,8 @@ enum { DEPTH_MAX = 24 };
 
 struct key_tree {
     struct epoch *epoch;
-    struct mem_account *account;
     struct key_table table;
-    struct slab nodes;
+    struct slab nodes, pages;
     _Atomic(struct page *) root; /* a leaf or an inner node; never NULL */
     _Atomic uint64_t count;
 };
@@ -145,11 +144,6 @@ uint64_t key_tree_count(const struct key_tree *tree)
 
 /* --- changing ----------------------------------------------------------------------------------------------------- */
 
-static void retire(struct key_tree *tree, struct page *page)
-{
-    epoch_retire(tree->epoch, &page->retired, page_free_retired);
-}
-
 /* Hangs `left`, and behind it `right` (unless NULL), where the way down passes at `depth`. False: no memory, and
  * nothing changed. What was there is retired. */
 static bool hang(struct key_tree *tree, const struct path *path, unsigned depth, struct page *left, struct page *right,
@@ -160,15 +154,15 @@ static bool hang(struct key_tree *tree, const struct path *path, unsigned depth,
             atomic_store_explicit(&tree->root, left, memory_order_release);
         else
             atomic_store_explicit(&path->inners[depth - 1]->children[path->at[depth - 1]], left, memory_order_release);
-        retire(tree, old);
+        page_retire(old);
         return true;
     }
     if (depth == 0) {
-        struct inner *root = inner_root(tree->account, left, right, separator);
+        struct inner *root = inner_root(&tree->pages, left, right, separator);
         if (!root)
             return false;
         atomic_store_explicit(&tree->root, &root->page, memory_order_release);
-        retire(tree, old);
+        page_retire(old);
         return true;
     }
     struct inner *above = path->inners[depth - 1];
@@ -182,7 +176,7 @@ static bool hang(struct key_tree *tree, const struct path *path, unsigned depth,
             page_free(&split.right->page);
         return false;
     }
-    retire(tree, old);
+    page_retire(old);
     return true;
 }
 
@@ -254,7 +248,7 @@ static bool drop_leaf(struct key_tree *tree, const struct path *path)
     while (depth > 0 && page_count(&path->inners[depth - 1]->page) == 1)
         depth--;
     if (depth == 0) {
-        struct leaf *empty = leaf_create(tree->account, 1);
+        struct leaf *empty = leaf_create(&tree->pages, 1);
         if (!empty)
             return false;
         atomic_store_explicit(&tree->root, &empty->page, memory_order_release);
@@ -265,8 +259,8 @@ static bool drop_leaf(struct key_tree *tree, const struct path *path)
         hang(tree, path, depth - 1, &fewer->page, NULL, slice(NULL, 0), &above->page);
     }
     for (unsigned d = depth; d < path->depth; d++)
-        retire(tree, &path->inners[d]->page);
-    retire(tree, &path->leaf->page);
+        page_retire(&path->inners[d]->page);
+    page_retire(&path->leaf->page);
     return true;
 }
 
@@ -336,7 +330,7 @@ static bool finish_leaf(struct key_tree_builder *b)
 {
     if (b->pending_count == 0)
         return true;
-    struct leaf *leaf = leaf_of(b->tree->account, b->pending, b->pending_count);
+    struct leaf *leaf = leaf_of(&b->tree->pages, b->pending, b->pending_count);
     if (!leaf)
         return false;
     plsm_slice separator = {0};
@@ -394,7 +388,7 @@ static bool build_levels(struct key_tree_builder *b)
             size_t left = b->count - from, n = left <= INNER_BUILT      ? left
                                                : left < 2 * INNER_BUILT ? left / 2
                                                                         : INNER_BUILT;
-            struct inner *inner = inner_of(b->tree->account, b->pages + from, b->separators + from + 1, (unsigned)n);
+            struct inner *inner = inner_of(&b->tree->pages, b->pages + from, b->separators + from + 1, (unsigned)n);
             if (!inner) { /* what is above is freed with what is below */
                 memmove(b->pages + made, b->pages + from, (b->count - from) * sizeof *b->pages);
                 b->count = made + b->count - from;
@@ -460,11 +454,11 @@ struct key_tree *key_tree_create(struct epoch *epoch, struct mem_account *accoun
     struct key_tree *tree = mem_zalloc(sizeof *tree);
     if (!tree)
         return NULL;
-    *tree = (struct key_tree){.epoch = epoch, .account = account, .nodes = {.epoch = epoch, .account = account}};
-    struct leaf *empty = leaf_create(account, 1);
+    *tree = (struct key_tree){
+        .epoch = epoch, .nodes = {.epoch = epoch, .account = account}, .pages = {.epoch = epoch, .account = account}};
+    struct leaf *empty = leaf_create(&tree->pages, 1);
     if (!empty || !key_table_init(&tree->table, epoch, account)) {
-        if (empty)
-            page_free(&empty->page);
+        slab_destroy(&tree->pages);
         mem_free(tree);
         return NULL;
     }
@@ -480,6 +474,7 @@ void key_tree_destroy(struct key_tree *tree)
     free_pages(tree, atomic_load_explicit(&tree->root, memory_order_relaxed));
     key_table_destroy(&tree->table);
     slab_destroy(&tree->nodes);
+    slab_destroy(&tree->pages);
     mem_free(tree);
 }
 

@@ -45,27 +45,23 @@ static inline int compare_prefix(plsm_slice key, const uint8_t *prefix, size_t s
 
 /* --- pages -------------------------------------------------------------------------------------------------------- */
 
-static void *page_alloc(struct mem_account *account, size_t size, unsigned level, unsigned capacity)
+static void *page_alloc(struct slab *slab, size_t size, unsigned level, unsigned capacity)
 {
-    struct mem_account *before = mem_account_use(account);
-    struct page *page = mem_alloc(size);
-    mem_account_use(before);
-    if (page) {
-        *page = (struct page){.account = account, .level = (uint16_t)level, .capacity = (uint16_t)capacity};
-    }
+    struct page *page = slab_take(slab, size);
+    if (page)
+        *page = (struct page){
+            .slab = slab, .size = (uint32_t)size, .level = (uint16_t)level, .capacity = (uint16_t)capacity};
     return page;
 }
 
 void page_free(struct page *page)
 {
-    struct mem_account *before = mem_account_use(page->account);
-    mem_free(page);
-    mem_account_use(before);
+    slab_give_back(page->slab, page, page->size);
 }
 
-void page_free_retired(struct epoch_node *node)
+void page_retire(struct page *page)
 {
-    page_free((struct page *)node);
+    slab_retire(page->slab, page, page->size);
 }
 
 plsm_slice shortest_separator(plsm_slice low, plsm_slice high)
@@ -97,11 +93,11 @@ unsigned leaf_rank(const struct leaf *leaf, unsigned count, plsm_slice key, bool
     return low;
 }
 
-static struct leaf *leaf_alloc(struct mem_account *account, unsigned count, size_t prefix_size)
+static struct leaf *leaf_alloc(struct slab *slab, unsigned count, size_t prefix_size)
 {
     unsigned capacity = (count + LEAF_GRAIN - 1) / LEAF_GRAIN * LEAF_GRAIN;
     size_t size = sizeof(struct leaf) + capacity * (sizeof(struct key_node *) + sizeof(uint32_t)) + prefix_size;
-    struct leaf *leaf = page_alloc(account, size, 0, capacity);
+    struct leaf *leaf = page_alloc(slab, size, 0, capacity);
     if (leaf) {
         leaf->heads = (uint32_t *)&leaf->nodes[capacity];
         leaf->prefix = (uint8_t *)(leaf->heads + capacity);
@@ -110,17 +106,17 @@ static struct leaf *leaf_alloc(struct mem_account *account, unsigned count, size
     return leaf;
 }
 
-struct leaf *leaf_create(struct mem_account *account, unsigned capacity)
+struct leaf *leaf_create(struct slab *slab, unsigned capacity)
 {
-    return leaf_alloc(account, capacity, 0);
+    return leaf_alloc(slab, capacity, 0);
 }
 
-struct leaf *leaf_of(struct mem_account *account, struct key_node *const *nodes, unsigned count)
+struct leaf *leaf_of(struct slab *slab, struct key_node *const *nodes, unsigned count)
 {
     plsm_slice first = key_node_key(nodes[0]);
     size_t prefix = count > 1 ? slice_common(first, key_node_key(nodes[count - 1])) : first.size;
     prefix = prefix < PREFIX_MAX ? prefix : PREFIX_MAX;
-    struct leaf *leaf = leaf_alloc(account, count, prefix);
+    struct leaf *leaf = leaf_alloc(slab, count, prefix);
     if (!leaf)
         return NULL;
     memcpy(leaf->prefix, first.data, prefix);
@@ -147,7 +143,7 @@ bool leaf_append(struct leaf *leaf, unsigned at, struct key_node *node)
 /* One more, all of which share the prefix. */
 static struct leaf *leaf_copy_with(const struct leaf *leaf, unsigned count, unsigned at, struct key_node *node)
 {
-    struct leaf *copy = leaf_alloc(leaf->page.account, count + 1, leaf->page.prefix_size);
+    struct leaf *copy = leaf_alloc(leaf->page.slab, count + 1, leaf->page.prefix_size);
     if (!copy)
         return NULL;
     memcpy(copy->prefix, leaf->prefix, leaf->page.prefix_size);
@@ -179,9 +175,9 @@ bool leaf_insert(const struct leaf *leaf, unsigned at, struct key_node *node, st
         __builtin_prefetch(nodes[i]);
     /* Behind the last one more come, mostly: then the left one stays as full as it is. */
     unsigned split = count <= LEAF_MOST ? count : at == count - 1 ? count - 1 : count / 2;
-    *left = leaf_of(leaf->page.account, nodes, split);
+    *left = leaf_of(leaf->page.slab, nodes, split);
     if (*left && split < count)
-        *right = leaf_of(leaf->page.account, nodes + split, count - split);
+        *right = leaf_of(leaf->page.slab, nodes + split, count - split);
     if (*left && (*right || split == count))
         return true;
     if (*left)
@@ -193,7 +189,7 @@ bool leaf_insert(const struct leaf *leaf, unsigned at, struct key_node *node, st
 struct leaf *leaf_remove(const struct leaf *leaf, unsigned at)
 {
     unsigned count = page_count(&leaf->page) - 1;
-    struct leaf *copy = leaf_alloc(leaf->page.account, count, leaf->page.prefix_size);
+    struct leaf *copy = leaf_alloc(leaf->page.slab, count, leaf->page.prefix_size);
     if (!copy)
         return NULL;
     memcpy(copy->prefix, leaf->prefix, leaf->page.prefix_size);
@@ -230,8 +226,7 @@ unsigned inner_rank(const struct inner *inner, plsm_slice key, bool or_equal)
     return low;
 }
 
-struct inner *inner_of(struct mem_account *account, struct page *const *children, const plsm_slice *separators,
-                       unsigned count)
+struct inner *inner_of(struct slab *slab, struct page *const *children, const plsm_slice *separators, unsigned count)
 {
     size_t bytes = 0, prefix = 0;
     for (unsigned i = 0; i + 1 < count; i++)
@@ -241,7 +236,7 @@ struct inner *inner_of(struct mem_account *account, struct page *const *children
     if (prefix > UINT16_MAX)
         prefix = UINT16_MAX;
     size_t size = sizeof(struct inner) + count * sizeof(struct page *) + 2 * (count - 1) * sizeof(uint32_t) + bytes;
-    struct inner *inner = page_alloc(account, size, children[0]->level + 1u, count);
+    struct inner *inner = page_alloc(slab, size, children[0]->level + 1u, count);
     if (!inner)
         return NULL;
     inner->heads = (uint32_t *)(void *)&inner->children[count];
@@ -261,10 +256,10 @@ struct inner *inner_of(struct mem_account *account, struct page *const *children
     return inner;
 }
 
-struct inner *inner_root(struct mem_account *account, struct page *left, struct page *right, plsm_slice separator)
+struct inner *inner_root(struct slab *slab, struct page *left, struct page *right, plsm_slice separator)
 {
     struct page *children[2] = {left, right};
-    return inner_of(account, children, &separator, 2);
+    return inner_of(slab, children, &separator, 2);
 }
 
 bool inner_insert(const struct inner *inner, unsigned at, struct page *left, struct page *right, plsm_slice separator,
@@ -283,10 +278,10 @@ bool inner_insert(const struct inner *inner, unsigned at, struct page *left, str
     count++;
     unsigned split = count <= INNER_MOST ? count : at + 2 == count ? count - 2 : count / 2;
     *out = (struct inner_split){0};
-    out->left = inner_of(inner->page.account, children, separators, split);
+    out->left = inner_of(inner->page.slab, children, separators, split);
     if (out->left && split < count) {
         out->separator = separators[split - 1];
-        out->right = inner_of(inner->page.account, children + split, separators + split, count - split);
+        out->right = inner_of(inner->page.slab, children + split, separators + split, count - split);
     }
     if (out->left && (out->right || split == count))
         return true;
@@ -308,5 +303,5 @@ struct inner *inner_remove(const struct inner *inner, unsigned at)
     for (unsigned i = 0; i + 1 < count; i++)
         if (i != gone)
             separators[i - (i > gone)] = inner_separator(inner, i);
-    return inner_of(inner->page.account, children, separators, count - 1);
+    return inner_of(inner->page.slab, children, separators, count - 1);
 }

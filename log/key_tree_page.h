@@ -3,6 +3,7 @@
 #define LOG_KEY_TREE_PAGE_H
 
 #include "log/key_tree.h"
+#include "log/slab.h"
 
 enum {
     LEAF_MOST = 64,
@@ -12,9 +13,9 @@ enum {
 };
 
 struct page {
-    struct epoch_node retired;
-    struct mem_account *account;
-    uint16_t level; /* 0: a leaf */
+    struct slab *slab; /* that it is from */
+    uint32_t size;     /* in bytes */
+    uint16_t level;    /* 0: a leaf */
     uint16_t capacity;
     uint16_t prefix_size; /* bytes that all its keys or separators begin with */
     _Atomic uint16_t count;
@@ -40,8 +41,8 @@ static inline unsigned page_count(const struct page *page)
     return atomic_load_explicit(&page->count, memory_order_acquire);
 }
 
-void page_free(struct page *page);
-void page_free_retired(struct epoch_node *node);
+void page_free(struct page *page);   /* one that nobody has seen */
+void page_retire(struct page *page); /* one that nobody finds any more */
 
 /* Separator i stands in front of child i + 1. */
 static inline plsm_slice inner_separator(const struct inner *inner, unsigned i)
@@ -59,17 +60,17 @@ unsigned inner_rank(const struct inner *inner, plsm_slice key, bool or_equal);
 plsm_slice shortest_separator(plsm_slice low, plsm_slice high);
 
 /* All return NULL or false when there is no memory. */
-struct leaf *leaf_create(struct mem_account *account, unsigned capacity);
-struct leaf *leaf_of(struct mem_account *account, struct key_node *const *nodes, unsigned count);
+struct leaf *leaf_create(struct slab *slab, unsigned capacity);
+struct leaf *leaf_of(struct slab *slab, struct key_node *const *nodes, unsigned count);
 /* Adds a node in place, if it is the last and there is room. */
 bool leaf_append(struct leaf *leaf, unsigned at, struct key_node *node);
 /* A copy with one more, as one or two (*right NULL: one). */
 bool leaf_insert(const struct leaf *leaf, unsigned at, struct key_node *node, struct leaf **left, struct leaf **right);
 struct leaf *leaf_remove(const struct leaf *leaf, unsigned at);
 
-struct inner *inner_of(struct mem_account *account, struct page *const *children, const plsm_slice *separators,
+struct inner *inner_of(struct slab *slab, struct page *const *children, const plsm_slice *separators,
                        unsigned count);
-struct inner *inner_root(struct mem_account *account, struct page *left, struct page *right, plsm_slice separator);
+struct inner *inner_root(struct slab *slab, struct page *left, struct page *right, plsm_slice separator);
 
 struct inner_split {
     struct inner *left, *right; /* right NULL: one is enough */

@@ -13,7 +13,7 @@
 
 enum {
     SLAB_GRAIN = 8,
-    SLAB_SMALL_MAX = 256, /* larger objects come from mem_alloc, one by one */
+    SLAB_SMALL_MAX = 1024, /* larger objects come from mem_alloc, one by one */
     SLAB_LIMBO = 500,     /* objects that wait for the same epoch */
 };
 
