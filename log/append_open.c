@@ -1,0 +1,540 @@
+/* Opening and closing.
+ *
+ * For writing: lock, list the segments, leave out those that others replace, get the hint of each or make it, fill the
+ * directory, begin a new segment. What a segment holds that was not closed cleanly may not be on the disk, and what
+ * stands behind its last record may be anything: such are merged to a new one before the store is served.
+ *
+ * For reading, beside a writer or not: pin the files, then the same without writing anything. */
+#include "log/append_hint.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/banned.h"
+
+enum {
+    PATH_SIZE_MAX = 4000,
+    PIN_TRIES = 500, /* a writer holds the pin only while it removes files */
+    PIN_WAIT_NS = 10 * 1000 * 1000,
+};
+
+void append_options_default(struct append_options *options)
+{
+    *options = (struct append_options){
+        .segment_size = 64 << 20,
+        .mapped = true,
+        .background = true,
+        .merge_garbage_ppm = 500000,
+    };
+}
+
+/* --- what is there ------------------------------------------------------------------------------------------------ */
+
+struct numbers {
+    uint64_t *list;
+    size_t count, capacity;
+    bool no_memory;
+};
+
+static void numbers_add(void *arg, uint64_t number)
+{
+    struct numbers *n = arg;
+    if (n->count == n->capacity) {
+        size_t capacity = n->capacity ? 2 * n->capacity : 64;
+        uint64_t *grown = mem_realloc(n->list, capacity * sizeof *grown);
+        n->no_memory = n->no_memory || !grown;
+        if (!grown)
+            return;
+        n->list = grown;
+        n->capacity = capacity;
+    }
+    n->list[n->count++] = number;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool numbers_have(const struct numbers *n, uint64_t number)
+{
+    return n->count > 0 && bsearch(&number, n->list, n->count, sizeof number, by_number);
+}
+
+struct inventory {
+    struct numbers segments, hints, temporary;
+    bool foreign;
+};
+
+static uint64_t number_of(const char *name, const char *prefix, const char **rest)
+{
+    size_t size = strlen(prefix);
+    if (strncmp(name, prefix, size) != 0 || !isdigit((unsigned char)name[size]))
+        return 0;
+    char *end = NULL;
+    unsigned long long number = strtoull(name + size, &end, 10);
+    *rest = end;
+    return number;
+}
+
+static void note_file(void *arg, const char *name)
+{
+    struct inventory *inventory = arg;
+    const char *rest = "";
+    uint64_t number = 0;
+    if ((number = number_of(name, "segment-", &rest)) && !*rest)
+        numbers_add(&inventory->segments, number);
+    else if ((number = number_of(name, "hint-", &rest)) && !*rest)
+        numbers_add(&inventory->hints, number);
+    else if (number && strcmp(rest, ".tmp") == 0)
+        numbers_add(&inventory->temporary, number);
+    else if (strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
+        inventory->foreign = true;
+}
+
+static void inventory_free(struct inventory *inventory)
+{
+    mem_free(inventory->segments.list);
+    mem_free(inventory->hints.list);
+    mem_free(inventory->temporary.list);
+    *inventory = (struct inventory){0};
+}
+
+static plsm_status inventory_read(const struct append *db, struct inventory *out)
+{
+    inventory_free(out);
+    plsm_status status = env_list(db->env, db->path, note_file, out);
+    if (status == PLSM_NOT_FOUND)
+        return fail(PLSM_NO_STORE, "%s: there is no such directory, so no store; create one with: plsm create %s",
+                    db->path, db->path);
+    if (out->segments.no_memory || out->hints.no_memory || out->temporary.no_memory)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    if (out->segments.count)
+        qsort(out->segments.list, out->segments.count, sizeof(uint64_t), by_number);
+    return status;
+}
+
+static plsm_status may_create(const struct append *db, const struct inventory *inventory)
+{
+    if (!db->options.create || db->options.read_only)
+        return fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", db->path, db->path);
+    if (inventory->foreign)
+        return fail(PLSM_INVALID, "%s: is not empty and holds no store; give an empty or a new directory", db->path);
+    return PLSM_OK;
+}
+
+static plsm_status lock_store(struct append *db)
+{
+    char path[APPEND_PATH_MAX];
+    snprintf(path, sizeof path, "%s/LOCK", db->path);
+    if (!db->options.read_only) {
+        plsm_status status = env_lock(db->env, path, APPEND_LOCK_WRITER, true, &db->writer_lock);
+        return status == PLSM_LOCKED
+                   ? fail(PLSM_LOCKED, "%s: is in use by another process (mounted, or open for writing)", db->path)
+                   : status;
+    }
+    plsm_status status = PLSM_LOCKED;
+    for (int i = 0; status == PLSM_LOCKED && i < PIN_TRIES; i++) {
+        status = env_lock(db->env, path, APPEND_LOCK_PIN, false, &db->pin_lock);
+        if (status == PLSM_LOCKED)
+            env_sleep_ns(db->env, PIN_WAIT_NS);
+    }
+    return status;
+}
+
+/* --- segments ----------------------------------------------------------------------------------------------------- */
+
+/* What opening knows of a segment. */
+struct found {
+    struct segment *segment;
+    struct hint hint;
+    struct segment_scan scan;
+    bool from_hint;
+};
+
+/* The salt that the segment's head has; false: it must be read by itself to know more. */
+static bool read_head(const struct segment *s, struct append_head *out)
+{
+    uint8_t bytes[APPEND_HEAD_SIZE];
+    size_t got = 0;
+    return env_read_some(s->file, APPEND_RECORDS_AT + APPEND_RECORD_HEAD, bytes, sizeof bytes, &got) == PLSM_OK &&
+           got == sizeof bytes && append_head_parse(slice(bytes, got), out) && out->number == s->number;
+}
+
+/* Takes the hint of a segment if it may be believed. */
+static bool use_hint(struct append *db, struct found *f)
+{
+    struct append_head head;
+    uint64_t size = 0;
+    if (!read_head(f->segment, &head))
+        return false;
+    plsm_status status = hint_read(db, f->segment->number, head.salt, head.store_id, &f->hint);
+    if (status == PLSM_OK && (env_size(f->segment->file, &size) != PLSM_OK || size < f->hint.facts.end)) {
+        hint_free(&f->hint); /* the segment is not what it was: reading it tells */
+        return false;
+    }
+    atomic_fetch_add(status == PLSM_OK          ? &db->hints_used
+                     : status == PLSM_NOT_FOUND ? &db->hints_missing
+                     : status == PLSM_CONFLICT  ? &db->hints_foreign
+                                                : &db->hints_damaged,
+                     1);
+    return status == PLSM_OK;
+}
+
+static plsm_status look_at(struct append *db, uint64_t number, struct found *f)
+{
+    TRY(segment_open(db, number, &f->segment));
+    struct segment *s = f->segment;
+    f->from_hint = use_hint(db, f);
+    if (f->from_hint) {
+        f->scan = (struct segment_scan){.has_head = true, .closed = true};
+    } else {
+        atomic_fetch_add(&db->segments_scanned, 1);
+        TRY(hint_make(db, number, &f->hint, &f->scan));
+    }
+    const struct hint_facts *facts = &f->hint.facts;
+    s->salt = facts->salt;
+    s->state = f->scan.closed ? SEGMENT_SEALED : SEGMENT_TORN;
+    s->tombstones = facts->tombstones;
+    s->seq_min = facts->seq_min;
+    s->seq_max = facts->seq_max;
+    s->hinted = f->from_hint;
+    atomic_store(&s->size, facts->end);
+    if (facts->end > 0)
+        segment_map(s, facts->end);
+    return PLSM_OK;
+}
+
+static void drop(struct found *f)
+{
+    hint_free(&f->hint);
+    if (f->segment)
+        segment_retire(f->segment, false);
+    f->segment = NULL;
+}
+
+/* The numbers of segments that complete ones replace. */
+static plsm_status gather_replaced(const struct found *found, size_t count, struct numbers *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct hint *hint = &found[i].hint;
+        if (!found[i].scan.closed || hint->facts.replace_count == 0)
+            continue;
+        if (!append_numbers_each(hint->replaces, hint->ranges, (size_t)hint->facts.replace_count, numbers_add, out))
+            return fail(PLSM_CORRUPT, "segment %" PRIu64 " does not say which others it replaces", hint->facts.number);
+    }
+    if (out->no_memory)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    if (out->count)
+        qsort(out->list, out->count, sizeof *out->list, by_number);
+    return PLSM_OK;
+}
+
+/* The newest segment tells which others there were. */
+static plsm_status check_missing(const struct append *db, const struct found *found, size_t count,
+                                 const struct inventory *inventory, const struct numbers *replaced)
+{
+    struct numbers listed = {0};
+    plsm_status status = PLSM_OK;
+    for (size_t i = count; i-- > 0;) {
+        const struct hint *hint = &found[i].hint;
+        if (!found[i].scan.has_head)
+            continue;
+        if (!append_numbers_each(hint->numbers, hint->replaces, (size_t)hint->facts.number_count, numbers_add, &listed))
+            status = fail(PLSM_CORRUPT, "segment %" PRIu64 " does not say which others there are", hint->facts.number);
+        break;
+    }
+    if (listed.no_memory)
+        status = fail(PLSM_NO_MEMORY, "no memory to open the store");
+    for (size_t i = 0; status == PLSM_OK && i < listed.count; i++)
+        if (!numbers_have(&inventory->segments, listed.list[i]) && !numbers_have(replaced, listed.list[i]))
+            status = fail(PLSM_CORRUPT, "%s/segment-%06" PRIu64 ": the segment is missing; restore it from a backup",
+                          db->path, listed.list[i]);
+    mem_free(listed.list);
+    return status;
+}
+
+static plsm_status take_segments(struct append *db, struct found *found, size_t count, const struct numbers *replaced,
+                                 struct hint *hints)
+{
+    uint64_t seq = 0;
+    TRY(append_garbage_reserve(db, count));
+    for (size_t i = 0; i < count; i++) {
+        struct found *f = &found[i];
+        const struct hint_facts *facts = &f->hint.facts;
+        if (!f->scan.has_head || numbers_have(replaced, facts->number)) {
+            append_garbage_add(db, f->segment->number, true);
+            drop(f);
+            continue;
+        }
+        if (db->segment_count > 0 && facts->store_id != db->store_id)
+            return fail(PLSM_CORRUPT, "%s: the segment is of another store", env_path(f->segment->file));
+        db->store_id = facts->store_id;
+        seq = facts->seq_max > seq ? facts->seq_max : seq;
+        seq = facts->first_seq > seq ? facts->first_seq : seq;
+        TRY(segment_list_add(db, f->segment));
+        f->segment = NULL; /* the list has it */
+        hints[db->segment_count - 1] = f->hint;
+        f->hint = (struct hint){0};
+        if (!f->from_hint && f->scan.closed && !db->options.read_only)
+            db->segments[db->segment_count - 1]->hinted = hint_write(db, &hints[db->segment_count - 1]) == PLSM_OK;
+    }
+    db->seq = seq;
+    atomic_store(&db->visible, seq);
+    return PLSM_OK;
+}
+
+/* Reads what there is and fills the directory. */
+static plsm_status load(struct append *db, const struct inventory *inventory)
+{
+    size_t count = inventory->segments.count;
+    struct numbers replaced = {0};
+    struct found *found = mem_zalloc((count + 1) * sizeof *found);
+    struct hint *hints = mem_zalloc((count + 1) * sizeof *hints);
+    plsm_status status = found && hints ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to open the store");
+    for (size_t i = 0; i < count && status == PLSM_OK; i++)
+        status = look_at(db, inventory->segments.list[i], &found[i]);
+    if (status == PLSM_OK)
+        status = gather_replaced(found, count, &replaced);
+    if (status == PLSM_OK)
+        status = check_missing(db, found, count, inventory, &replaced);
+    if (status == PLSM_OK)
+        status = take_segments(db, found, count, &replaced, hints);
+    if (status == PLSM_OK)
+        status = append_load(db, hints);
+    for (size_t i = 0; found && i < count; i++)
+        drop(&found[i]);
+    for (size_t i = 0; hints && i < count; i++)
+        hint_free(&hints[i]);
+    mem_free(found);
+    mem_free(hints);
+    mem_free(replaced.list);
+    return status;
+}
+
+/* --- the struct --------------------------------------------------------------------------------------------------- */
+
+static plsm_status prepare(const char *path, const struct append_options *options, struct append **out)
+{
+    size_t size = strlen(path) + 1;
+    if (size > PATH_SIZE_MAX)
+        return fail(PLSM_INVALID, "the path of the store is too long (%zu bytes)", size);
+    if (options->segment_size < 64 << 10 || options->segment_size > 1 << 30)
+        return fail(PLSM_INVALID, "file_size must be between 64K and 1G for the engine appendlog");
+    struct append *db = mem_map(sizeof *db); /* zeroed, and aligned for its stripes */
+    if (!db)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    *out = db;
+    db->options = *options;
+    db->env = options->env;
+    db->writers_end = &db->writers;
+    db->next_number = 1;
+    mutex_init(&db->directory);
+    mutex_init(&db->lock);
+    mutex_init(&db->sync_lock);
+    mutex_init(&db->seal_lock);
+    mutex_init(&db->merge_lock);
+    condition_init(&db->work);
+    condition_init(&db->progress);
+    db->epoch = epoch_create();
+    db->path = mem_alloc(size);
+    db->slots = mem_map(APPEND_SLOTS * sizeof *db->slots);
+    db->free_slots = mem_alloc(APPEND_SLOTS * sizeof *db->free_slots);
+    if (db->epoch) {
+        db->tree = key_tree_create(db->epoch, &db->account);
+        db->versions = (struct slab){.epoch = db->epoch, .account = &db->account};
+    }
+    if (!db->tree || !db->path || !db->slots || !db->free_slots)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    memcpy(db->path, path, size);
+    for (unsigned i = 0; i < APPEND_SLOTS; i++)
+        db->free_slots[db->free_slot_count++] = (uint16_t)(APPEND_SLOTS - 1 - i);
+    return PLSM_OK;
+}
+
+/* Frees everything; files are closed, nothing is written. */
+static void destroy(struct append *db)
+{
+    if (!db)
+        return;
+    for (size_t i = 0; i < db->segment_count; i++)
+        segment_retire(db->segments[i], false);
+    key_tree_destroy(db->tree);
+    if (db->epoch) {
+        slab_destroy(&db->versions);
+        epoch_destroy(db->epoch); /* the last segments */
+    }
+    env_unlock(db->pin_lock);
+    env_unlock(db->writer_lock);
+    buf_free(&db->payload);
+    mem_free(db->ops);
+    mem_free(db->chained);
+    mem_free(db->segments);
+    mem_free(db->garbage);
+    mem_free(db->free_slots);
+    if (db->slots)
+        mem_unmap(db->slots, APPEND_SLOTS * sizeof *db->slots);
+    mem_free(db->path);
+    condition_destroy(&db->work);
+    condition_destroy(&db->progress);
+    mutex_destroy(&db->directory);
+    mutex_destroy(&db->lock);
+    mutex_destroy(&db->sync_lock);
+    mutex_destroy(&db->seal_lock);
+    mutex_destroy(&db->merge_lock);
+    mem_unmap(db, sizeof *db);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+/* What was not closed cleanly is written anew. */
+static plsm_status merge_torn(struct append *db)
+{
+    struct segment **torn = mem_alloc((db->segment_count + 1) * sizeof *torn);
+    size_t count = 0;
+    if (!torn)
+        return fail(PLSM_NO_MEMORY, "no memory to open the store");
+    for (size_t i = 0; i < db->segment_count; i++)
+        if (db->segments[i]->state == SEGMENT_TORN)
+            torn[count++] = db->segments[i];
+    plsm_status status = PLSM_OK;
+    for (size_t i = 0; i < count && status == PLSM_OK; i++) /* one by one: together they may be too large */
+        status = merge_segments(db, &torn[i], 1);
+    mem_free(torn);
+    return status;
+}
+
+static plsm_status open_writer(struct append *db, const struct inventory *inventory)
+{
+    char path[APPEND_PATH_MAX + 8];
+    if (inventory->segments.count > 0)
+        db->next_number = inventory->segments.list[inventory->segments.count - 1] + 1;
+    if (db->segment_count == 0) {
+        TRY(may_create(db, inventory));
+        plsm_status status = env_sync_parent(db->env, db->path);
+        if (status != PLSM_OK && status != PLSM_PERMISSION) /* one that may not be read is somebody else's */
+            return status;
+        env_random(db->env, &db->store_id, sizeof db->store_id);
+    } else if (db->options.exclusive) {
+        return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
+    }
+    TRY(append_roll(db));
+    mutex_lock(&db->merge_lock);
+    plsm_status status = merge_torn(db);
+    for (size_t i = 0; i < inventory->temporary.count; i++) {
+        snprintf(path, sizeof path, "%s/hint-%06" PRIu64 ".tmp", db->path, inventory->temporary.list[i]);
+        env_remove(db->env, path);
+    }
+    append_garbage_collect(db);
+    mutex_unlock(&db->merge_lock);
+    if (status == PLSM_OK && db->options.background)
+        status = work_start(db);
+    return status;
+}
+
+static plsm_status open_reader(const struct append *db, const struct inventory *inventory)
+{
+    return db->segment_count == 0 ? may_create(db, inventory) : PLSM_OK;
+}
+
+static plsm_status make_directory(struct append *db)
+{
+    plsm_status status = env_make_dir(db->env, db->path);
+    return status == PLSM_EXISTS ? PLSM_OK : status;
+}
+
+plsm_status append_open(const char *path, const struct append_options *options, struct append **out)
+{
+    struct inventory inventory = {0};
+    struct append *db = NULL;
+    uint64_t start_ns = env_now_ns(options->env);
+    *out = NULL;
+    plsm_status status = prepare(path, options, &db);
+    if (status == PLSM_OK && options->create && !options->read_only)
+        status = make_directory(db);
+    if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
+        status = inventory_read(db, &inventory);
+    if (status == PLSM_OK && inventory.segments.count == 0)
+        status = may_create(db, &inventory);
+    if (status == PLSM_OK)
+        status = lock_store(db);
+    if (status == PLSM_OK)
+        status = inventory_read(db, &inventory);
+    if (status == PLSM_OK)
+        status = load(db, &inventory);
+    if (status == PLSM_OK)
+        status = options->read_only ? open_reader(db, &inventory) : open_writer(db, &inventory);
+    inventory_free(&inventory);
+    if (status != PLSM_OK) {
+        char message[512];
+        snprintf(message, sizeof message, "%s", plsm_message());
+        if (db && db->thread)
+            work_stop(db);
+        destroy(db);
+        return fail(status, "%s", message);
+    }
+    db->open_ns = env_now_ns(options->env) - start_ns;
+    *out = db;
+    return PLSM_OK;
+}
+
+/* --- closing ------------------------------------------------------------------------------------------------------ */
+
+/* A segment that was begun and not used goes, so that opening and closing leaves nothing behind. */
+static void remove_unused(struct append *db, struct segment *s)
+{
+    char path[APPEND_PATH_MAX];
+    segment_path(db, "segment", s->number, path);
+    mutex_lock(&db->lock);
+    segment_list_remove(db, s);
+    mutex_unlock(&db->lock);
+    segment_retire(s, false);
+    env_remove(db->env, path); /* what stays otherwise is merged by the next opening */
+}
+
+static plsm_status shut_down(struct append *db)
+{
+    mutex_lock(&db->lock);
+    struct segment *s = db->active;
+    bool broken = db->broken != PLSM_OK;
+    bool unused = s && s->head_end == atomic_load(&s->size) && db->segment_count > 1 &&
+                  db->segments[db->segment_count - 1] == s && s->number + 1 == db->next_number;
+    if (s && !unused)
+        s->state = SEGMENT_FROZEN;
+    db->active = NULL;
+    mutex_unlock(&db->lock);
+    if (broken)
+        return PLSM_OK; /* it was told; the next opening goes by what the disk has */
+    if (unused)
+        remove_unused(db, s);
+    TRY(work_seal(db));
+    mutex_lock(&db->merge_lock);
+    append_garbage_collect(db);
+    mutex_unlock(&db->merge_lock);
+    return PLSM_OK;
+}
+
+plsm_status append_close(struct append *db)
+{
+    plsm_status status = PLSM_OK;
+    if (!db)
+        return PLSM_OK;
+    if (db->thread)
+        work_stop(db);
+    if (!db->options.read_only)
+        status = shut_down(db);
+    destroy(db);
+    return status;
+}
+
+bool append_is_read_only(struct append *db)
+{
+    mutex_lock(&db->lock);
+    bool read_only = db->options.read_only || db->broken != PLSM_OK;
+    mutex_unlock(&db->lock);
+    return read_only;
+}

@@ -1,0 +1,36 @@
+/* Which segments of the append log to merge. */
+#ifndef LOG_APPEND_POLICY_H
+#define LOG_APPEND_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct merge_candidate {
+    uint64_t size; /* of the file */
+    uint64_t kept; /* of it, bytes of entries that a merge would copy */
+};
+
+enum {
+    MERGE_OVERHEAD = 1 << 10, /* bytes that any segment has beside entries, about */
+    MERGE_SMALL_PART = 8,     /* a segment is small below that part of the size at which segments are sealed, */
+    MERGE_SMALL_MANY = 8,     /* and so many small ones are merged to one */
+    MERGE_CHOSEN_MAX = 256,
+};
+
+/* Chooses what to merge into one segment, and returns how many; out has room for MERGE_CHOSEN_MAX. Pure.
+ *
+ * First come those of which more than `garbage_ppm` (in millionths) is garbage, the worst first, as many as fit into
+ * one segment together. When there are none, small ones, if there are many: each opening and closing makes one. With
+ * `all`, what has any garbage worth mentioning (a 32nd) counts, and two small ones are many.
+ *
+ * Example: segments are sealed at 64 MiB, garbage_ppm is 500,000. Of 64 MiB each, 20, 60, 30 and 10 MiB would be kept:
+ * chosen are the fourth, the first and the third, since 10 + 20 + 30 MiB are not above 64. */
+size_t merge_choose(const struct merge_candidate *candidates, size_t count, uint64_t segment_size,
+                    uint32_t garbage_ppm, bool all, size_t *out);
+
+/* Whether merges may begin at a second since 1970, when they may between two hours of the day (UTC); equal: always.
+ * Example: from 22 to 4: at 23:00 and at 3:59, not at 4:00. Pure. */
+bool merge_window_open(uint64_t now_s, uint32_t from_hour, uint32_t to_hour);
+
+#endif

@@ -1,0 +1,265 @@
+/* What is done beside reading and writing: sealing, merging, removing files; in a thread of its own, or in the calls of
+ * writers. */
+#include "log/append_hint.h"
+#include "log/append_policy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/banned.h"
+
+enum {
+    LOOK_EVERY_MS = 1000, /* for merges whose hour has come, and files that readers held */
+    PRUNED_AT_ONCE = 2000,
+};
+
+/* --- files that count no more ------------------------------------------------------------------------------------- */
+
+plsm_status append_garbage_reserve(struct append *db, size_t count)
+{
+    size_t wanted = db->garbage_count + count;
+    if (wanted <= db->garbage_capacity)
+        return PLSM_OK;
+    size_t capacity = wanted * 2;
+    struct garbage *grown = mem_realloc(db->garbage, capacity * sizeof *grown);
+    if (!grown)
+        return fail(PLSM_NO_MEMORY, "no memory for a list of segments");
+    db->garbage = grown;
+    db->garbage_capacity = capacity;
+    return PLSM_OK;
+}
+
+void append_garbage_add(struct append *db, uint64_t number, bool removable)
+{
+    INVARIANT(db->garbage_count < db->garbage_capacity);
+    db->garbage[db->garbage_count++] = (struct garbage){number, removable};
+}
+
+void append_garbage_release(struct append *db, uint64_t number)
+{
+    for (size_t i = 0; i < db->garbage_count; i++)
+        if (db->garbage[i].number == number)
+            db->garbage[i].removable = true;
+}
+
+static bool gone(plsm_status status)
+{
+    return status == PLSM_OK || status == PLSM_NOT_FOUND;
+}
+
+/* Until their removal survives power loss they stay in the list, which goes into the next merged segment: one that came
+ * back otherwise would count again. */
+void append_garbage_collect(struct append *db)
+{
+    char path[APPEND_PATH_MAX];
+    struct env_lock *pin = NULL;
+    uint64_t *numbers = NULL;
+    size_t count = 0, removed = 0;
+    epoch_reclaim(db->epoch);
+    mutex_lock(&db->lock);
+    if (db->garbage_count > 0)
+        numbers = mem_alloc(db->garbage_count * sizeof *numbers);
+    for (size_t i = 0; numbers && i < db->garbage_count; i++)
+        if (db->garbage[i].removable)
+            numbers[count++] = db->garbage[i].number;
+    mutex_unlock(&db->lock);
+    snprintf(path, sizeof path, "%s/LOCK", db->path);
+    if (count == 0 || env_lock(db->env, path, APPEND_LOCK_PIN, true, &pin) != PLSM_OK) {
+        mem_free(numbers);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        segment_path(db, "hint", numbers[i], path);
+        env_remove(db->env, path);
+        segment_path(db, "segment", numbers[i], path);
+        if (gone(env_remove(db->env, path)))
+            numbers[removed++] = numbers[i];
+    }
+    env_unlock(pin);
+    if (removed > 0 && env_sync_dir(db->env, db->path) == PLSM_OK) {
+        mutex_lock(&db->lock);
+        for (size_t i = 0; i < removed; i++)
+            for (size_t k = 0; k < db->garbage_count; k++)
+                if (db->garbage[k].number == numbers[i])
+                    db->garbage[k--] = db->garbage[--db->garbage_count];
+        mutex_unlock(&db->lock);
+    }
+    mem_free(numbers);
+}
+
+/* --- sealing ------------------------------------------------------------------------------------------------------ */
+
+static struct segment *oldest_frozen(struct append *db)
+{
+    struct segment *found = NULL;
+    mutex_lock(&db->lock);
+    for (size_t i = 0; i < db->segment_count && !found; i++)
+        if (db->segments[i]->state == SEGMENT_FROZEN)
+            found = db->segments[i];
+    mutex_unlock(&db->lock);
+    return found;
+}
+
+static plsm_status seal(struct append *db, struct segment *s)
+{
+    struct hint hint = {0};
+    struct segment_scan scan;
+    plsm_status status = segment_seal(s);
+    if (status != PLSM_OK) {
+        mutex_lock(&db->lock);
+        append_break(db, status);
+        mutex_unlock(&db->lock);
+        return status;
+    }
+    segment_map(s, atomic_load(&s->size));
+    status = hint_make(db, s->number, &hint, &scan);
+    if (status == PLSM_OK) {
+        s->tombstones = hint.facts.tombstones;
+        s->seq_min = hint.facts.seq_min;
+        s->seq_max = hint.facts.seq_max;
+        s->hinted = hint_write(db, &hint) == PLSM_OK; /* otherwise opening takes longer */
+    } else {                                          /* nothing is known of it: it may hold anything */
+        s->seq_min = 0;
+        s->seq_max = UINT64_MAX;
+    }
+    hint_free(&hint);
+    mutex_lock(&db->lock);
+    s->state = SEGMENT_SEALED;
+    condition_broadcast(&db->progress);
+    mutex_unlock(&db->lock);
+    return PLSM_OK;
+}
+
+plsm_status work_seal(struct append *db)
+{
+    plsm_status status = PLSM_OK;
+    mutex_lock(&db->seal_lock);
+    for (struct segment *s; status == PLSM_OK && (s = oldest_frozen(db)) != NULL;) {
+        mutex_lock(&db->lock);
+        status = append_writable(db);
+        mutex_unlock(&db->lock);
+        if (status == PLSM_OK)
+            status = seal(db, s);
+    }
+    mutex_unlock(&db->seal_lock);
+    return status;
+}
+
+/* --- merging ------------------------------------------------------------------------------------------------------ */
+
+/* Bytes of deletions in a segment that a merge would copy: all, unless nothing that is older is left. */
+static uint64_t kept_tombstones(const struct append *db, const struct segment *s)
+{
+    for (size_t i = 0; i < db->segment_count; i++) {
+        const struct segment *other = db->segments[i];
+        if (other != s && other->state == SEGMENT_SEALED && other->seq_min < s->seq_max)
+            return s->tombstones;
+    }
+    return 0;
+}
+
+/* Under lock. */
+static size_t choose(struct append *db, bool all, struct segment **out)
+{
+    size_t count = 0, chosen = 0, places[MERGE_CHOSEN_MAX];
+    struct merge_candidate *candidates = mem_alloc((db->segment_count + 1) * sizeof *candidates);
+    struct segment **sealed = mem_alloc((db->segment_count + 1) * sizeof *sealed);
+    for (size_t i = 0; candidates && sealed && i < db->segment_count; i++) {
+        struct segment *s = db->segments[i];
+        if (s->state != SEGMENT_SEALED)
+            continue;
+        candidates[count] = (struct merge_candidate){.size = atomic_load(&s->size),
+                                                     .kept = atomic_load(&s->live) + kept_tombstones(db, s)};
+        sealed[count++] = s;
+    }
+    if (count > 0)
+        chosen = merge_choose(candidates, count, db->options.segment_size, db->options.merge_garbage_ppm, all, places);
+    for (size_t i = 0; i < chosen; i++)
+        out[i] = sealed[places[i]];
+    mem_free(candidates);
+    mem_free(sealed);
+    return chosen;
+}
+
+/* With merge_lock. */
+static plsm_status merge_due(struct append *db, bool all)
+{
+    struct segment *victims[MERGE_CHOSEN_MAX];
+    plsm_status status = PLSM_OK;
+    if (!all && !merge_window_open(append_now_s(db), db->options.merge_from, db->options.merge_to))
+        return PLSM_OK;
+    mutex_lock(&db->lock);
+    size_t rounds = 2 * db->segment_count + 2;
+    mutex_unlock(&db->lock);
+    for (; rounds > 0 && status == PLSM_OK; rounds--) {
+        mutex_lock(&db->lock);
+        status = append_writable(db);
+        size_t count = status == PLSM_OK && !db->stopping ? choose(db, all, victims) : 0;
+        mutex_unlock(&db->lock);
+        if (count == 0)
+            break;
+        status = merge_segments(db, victims, count);
+        append_garbage_collect(db);
+    }
+    return status;
+}
+
+plsm_status work_do(struct append *db, bool merge_all)
+{
+    plsm_status status = work_seal(db);
+    mutex_lock(&db->merge_lock);
+    if (status == PLSM_OK)
+        status = merge_due(db, merge_all);
+    append_garbage_collect(db);
+    mutex_unlock(&db->merge_lock);
+    return status;
+}
+
+plsm_status append_compact(struct append *db)
+{
+    if (db->options.read_only)
+        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
+    TRY(append_flush(db));
+    return work_do(db, true);
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------- */
+
+static void work_on(void *arg)
+{
+    struct append *db = arg;
+    mutex_lock(&db->lock);
+    while (!db->stopping) {
+        mutex_unlock(&db->lock);
+        directory_prune(db, PRUNED_AT_ONCE);
+        plsm_status status = work_do(db, false);
+        mutex_lock(&db->lock);
+        db->background_status = status; /* a merge without room is tried again; a failed sync has broken the store */
+        condition_broadcast(&db->progress);
+        bool idle = true;
+        for (size_t i = 0; i < db->segment_count; i++)
+            idle = idle && db->segments[i]->state != SEGMENT_FROZEN;
+        if (!db->stopping && (idle || status != PLSM_OK))
+            condition_wait_ns(&db->work, &db->lock, LOOK_EVERY_MS * UINT64_C(1000000));
+    }
+    mutex_unlock(&db->lock);
+}
+
+plsm_status work_start(struct append *db)
+{
+    return env_thread_start(db->env, work_on, db, &db->thread);
+}
+
+void work_stop(struct append *db)
+{
+    mutex_lock(&db->lock);
+    db->stopping = true;
+    condition_broadcast(&db->work);
+    mutex_unlock(&db->lock);
+    env_thread_join(db->thread);
+    db->thread = NULL;
+    mutex_lock(&db->lock);
+    db->stopping = false;
+    mutex_unlock(&db->lock);
+}

@@ -1,0 +1,389 @@
+/* Writing: the queue of writers, the record, the directory.
+ *
+ * Writers queue up. The first leads: it takes the batches of those behind it into one record, appends that with one
+ * call, syncs if one of them wants it, makes the changes visible and wakes the others (group commit, as in lsm/write.c).
+ * Before it appends, all is prepared that could fail in memory; nothing is visible that is not in the log. */
+#include <stdio.h>
+
+#include "base/error.h"
+#include "log/append_db.h"
+#include "base/banned.h"
+
+enum {
+    GROUP_WRITERS_MAX = 64,
+    GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
+    SPINS = 200,               /* looks for one's turn before going to sleep */
+    MESSAGE_BYTES = 256,
+    PAYLOAD_KEEP = 4 << 20, /* a larger buffer is given back */
+    OPS_KEEP = 64 << 10,
+    FROZEN_MAX = 4, /* segments that wait to be sealed before writers wait for them */
+};
+
+enum writer_state { WAITS, LEADS, IS_DONE };
+
+/* On the stack of its thread; setting IS_DONE is the last thing that is done to one that does not sleep. */
+struct writer {
+    const struct batch *batch;
+    append_prepare *prepare;
+    void *arg;
+    bool sync, sleeps;
+    _Atomic enum writer_state state;
+    plsm_status status;
+    struct writer *next;
+    condition wake;
+    char *message;
+};
+
+/* --- state -------------------------------------------------------------------------------------------------------- */
+
+void append_break(struct append *db, plsm_status status)
+{
+    if (db->broken != PLSM_OK)
+        return;
+    db->broken = status;
+    snprintf(db->broken_message, sizeof db->broken_message, "%s", plsm_message());
+    condition_broadcast(&db->progress);
+    condition_broadcast(&db->work);
+}
+
+plsm_status append_writable(const struct append *db)
+{
+    if (db->broken == PLSM_OK)
+        return PLSM_OK;
+    return fail(PLSM_READ_ONLY, "%s: read-only since a write failed (%s: %s); open it again once the cause is gone",
+                db->path, plsm_status_name(db->broken), db->broken_message);
+}
+
+static void break_now(struct append *db, plsm_status status)
+{
+    mutex_lock(&db->lock);
+    append_break(db, status);
+    mutex_unlock(&db->lock);
+}
+
+/* Older segments first, so that nothing survives without what was written before it. */
+plsm_status append_sync_logs(struct append *db)
+{
+    plsm_status status = PLSM_OK;
+    mutex_lock(&db->sync_lock);
+    mutex_lock(&db->lock);
+    size_t count = 0;
+    struct segment *unsealed[FROZEN_MAX + 2] = {0};
+    for (size_t i = 0; i < db->segment_count; i++) {
+        enum segment_state state = db->segments[i]->state;
+        if (state == SEGMENT_ACTIVE || state == SEGMENT_FROZEN) {
+            INVARIANT(count < sizeof unsealed / sizeof *unsealed);
+            unsealed[count++] = db->segments[i];
+        }
+    }
+    mutex_unlock(&db->lock);
+    for (size_t i = 0; i < count && status == PLSM_OK; i++) {
+        struct reclog_writer *writer = unsealed[i]->writer; /* NULL: it is being closed, which syncs it, too */
+        if (!writer)
+            continue;
+        if (reclog_synced(writer) < reclog_size(writer)) {
+            atomic_fetch_add_explicit(&db->syncs, 1, memory_order_relaxed);
+            status = reclog_sync(writer);
+        }
+    }
+    if (status != PLSM_OK)
+        break_now(db, status);
+    mutex_unlock(&db->sync_lock);
+    return status;
+}
+
+/* --- segments ----------------------------------------------------------------------------------------------------- */
+
+plsm_status append_roll(struct append *db)
+{
+    struct segment *fresh = NULL;
+    TRY(segment_create(db, SEGMENT_ACTIVE, &fresh));
+    mutex_lock(&db->lock);
+    plsm_status status = segment_list_add(db, fresh);
+    if (status == PLSM_OK) {
+        if (db->active)
+            db->active->state = SEGMENT_FROZEN;
+        db->active = fresh;
+        condition_signal(&db->work);
+    }
+    mutex_unlock(&db->lock);
+    if (status != PLSM_OK)
+        segment_retire(fresh, true);
+    return status;
+}
+
+static unsigned frozen_count(const struct append *db)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < db->segment_count; i++)
+        count += db->segments[i]->state == SEGMENT_FROZEN;
+    return count;
+}
+
+/* Begins another segment when this one is full; waits, or seals, when too many are not sealed yet. The leader's. */
+static plsm_status make_room(struct append *db)
+{
+    if (atomic_load_explicit(&db->active->size, memory_order_relaxed) < db->options.segment_size)
+        return PLSM_OK;
+    mutex_lock(&db->lock);
+    while (db->thread && frozen_count(db) >= FROZEN_MAX && db->broken == PLSM_OK && db->background_status == PLSM_OK)
+        condition_wait(&db->progress, &db->lock);
+    bool too_many = frozen_count(db) >= FROZEN_MAX;
+    plsm_status status = append_writable(db);
+    mutex_unlock(&db->lock);
+    if (status == PLSM_OK && too_many)
+        status = work_seal(db);
+    if (status == PLSM_OK)
+        status = append_roll(db);
+    if (status == PLSM_OK && !db->thread)
+        work_do(db, false); /* the write itself does not depend on it */
+    return status;
+}
+
+/* --- a group ------------------------------------------------------------------------------------------------------ */
+
+/* Codes a batch behind what the payload has, and finds what it changes in the directory, whose lock is held. */
+static plsm_status take_batch(struct append *db, const struct batch *batch, uint64_t first_seq)
+{
+    struct segment *s = db->active;
+    uint64_t base = atomic_load_explicit(&s->size, memory_order_relaxed) + APPEND_RECORD_HEAD;
+    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
+    struct batch_change change;
+    while (batch_next(&at, end, &change)) {
+        size_t before = db->payload.size;
+        uint64_t seq = ++db->seq;
+        TRY(append_entry_add(&db->payload, &change, seq - first_seq, s->salt, base + before));
+        size_t size = db->payload.size - before;
+        if (size > APPEND_ENTRY_MAX)
+            return fail(PLSM_TOO_LARGE, "an entry of %zu bytes", size);
+        bool timed = change.timed && change.expires_s > 0;
+        TRY(directory_add(db, &change, seq, append_place_of(s->slot, base + before, size, timed)));
+    }
+    INVARIANT(at == end);
+    return PLSM_OK;
+}
+
+static plsm_status begin(struct append *db, const struct batch **batches, unsigned count, uint64_t first_seq)
+{
+    db->payload.size = 0;
+    mutex_lock(&db->directory);
+    plsm_status status = directory_begin(db);
+    for (unsigned i = 0; i < count && status == PLSM_OK; i++)
+        if (batches[i])
+            status = take_batch(db, batches[i], first_seq);
+    if (status == PLSM_OK)
+        status = directory_ready(db);
+    mutex_unlock(&db->directory);
+    return status;
+}
+
+static void count_group(struct append *db, uint64_t changes, uint64_t bytes)
+{
+    atomic_fetch_add_explicit(&db->puts, changes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->user_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->write_calls, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->write_bytes, db->payload.size, memory_order_relaxed);
+}
+
+static plsm_status write_group(struct append *db, const struct batch **batches, unsigned count, uint64_t bytes,
+                               bool sync)
+{
+    struct segment *s = db->active;
+    uint64_t before = db->seq;
+    plsm_status status = begin(db, batches, count, before + 1);
+    plsm_slice payload = buf_slice(&db->payload);
+    if (status == PLSM_OK)
+        status = reclog_append(s->writer, before + 1, &payload, 1);
+    if (status == PLSM_OK) {
+        atomic_store_explicit(&s->size, reclog_size(s->writer), memory_order_release);
+        if (sync)
+            status = append_sync_logs(db);
+    } else if (reclog_broken(s->writer)) {
+        break_now(db, status);
+    }
+    if (status != PLSM_OK) {
+        char message[MESSAGE_BYTES];
+        snprintf(message, sizeof message, "%s", plsm_message());
+        directory_undo(db);
+        db->seq = before;
+        return fail(status, "%s", message);
+    }
+    count_group(db, db->seq - before, bytes);
+    directory_install(db, db->seq);
+    return PLSM_OK;
+}
+
+static plsm_status apply(struct append *db, const struct batch **batches, unsigned count, bool sync)
+{
+    uint64_t changes = 0, bytes = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (batches[i]) {
+            changes += batches[i]->count;
+            bytes += batches[i]->bytes.size;
+        }
+    if (bytes > APPEND_BATCH_BYTES_MAX)
+        return fail(PLSM_TOO_LARGE, "a batch of %llu bytes is above the limit of %llu", (unsigned long long)bytes,
+                    (unsigned long long)APPEND_BATCH_BYTES_MAX);
+    if (changes == 0)
+        return sync ? append_sync_logs(db) : PLSM_OK;
+    plsm_status status = write_group(db, batches, count, bytes, sync);
+    if (db->payload.capacity > PAYLOAD_KEEP)
+        buf_free(&db->payload);
+    if (db->op_capacity > OPS_KEEP) {
+        mem_free(db->ops);
+        db->ops = NULL;
+        db->op_capacity = 0;
+    }
+    return status;
+}
+
+/* --- the queue ---------------------------------------------------------------------------------------------------- */
+
+static void set_state(struct writer *w, enum writer_state state)
+{
+    bool sleeps = w->sleeps;
+    atomic_store_explicit(&w->state, state, memory_order_release);
+    if (sleeps)
+        condition_signal(&w->wake);
+}
+
+/* Wants no more than that what is there is synced: that must not fail because of another one's batch. */
+static bool only_syncs(const struct writer *w)
+{
+    return !w->batch && !w->prepare;
+}
+
+/* Who joins the first writer: those behind it, as long as none has to look at the state first. */
+static unsigned gather(struct append *db, const struct batch **batches, bool *sync)
+{
+    unsigned count = 0;
+    size_t bytes = 0;
+    *sync = false;
+    for (struct writer *w = db->writers; w && count < GROUP_WRITERS_MAX; w = w->next) {
+        size_t size = w->batch ? w->batch->bytes.size : 0;
+        if (count > 0 && (w->prepare || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(db->writers)))
+            break;
+        batches[count++] = w->batch;
+        bytes += size;
+        *sync |= w->sync;
+        if (w->prepare)
+            break;
+    }
+    return count;
+}
+
+static void finish_group(struct append *db, struct writer *leader, unsigned count, plsm_status status)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct writer *w = db->writers;
+        db->writers = w->next;
+        if (!w->next)
+            db->writers_end = &db->writers;
+        w->status = status;
+        if (w == leader)
+            continue;
+        if (status != PLSM_OK)
+            snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
+        set_state(w, IS_DONE);
+    }
+    if (db->writers)
+        set_state(db->writers, LEADS);
+}
+
+/* Under lock at both ends. */
+static void lead(struct append *db, struct writer *leader)
+{
+    const struct batch *batches[GROUP_WRITERS_MAX];
+    bool sync = false;
+    unsigned count = 1;
+    plsm_status status = append_writable(db);
+    if (status == PLSM_OK && !only_syncs(leader)) {
+        mutex_unlock(&db->lock);
+        status = make_room(db);
+        mutex_lock(&db->lock);
+    }
+    if (status == PLSM_OK) {
+        count = gather(db, batches, &sync);
+        mutex_unlock(&db->lock);
+        if (leader->prepare)
+            status = leader->prepare(leader->arg, &batches[0]);
+        if (status == PLSM_OK)
+            status = apply(db, batches, count, sync);
+        mutex_lock(&db->lock);
+    }
+    finish_group(db, leader, count, status);
+}
+
+/* Waits until somebody has served this writer or it is the first. Under lock; returns whether it is still held. */
+static bool wait_for_turn(struct append *db, struct writer *me)
+{
+    if (db->writers->next == me && !me->sync) {
+        mutex_unlock(&db->lock);
+        for (unsigned i = 0; i < SPINS && atomic_load_explicit(&me->state, memory_order_acquire) == WAITS; i++)
+            spin_pause();
+        if (atomic_load_explicit(&me->state, memory_order_acquire) == IS_DONE)
+            return false;
+        mutex_lock(&db->lock);
+    }
+    if (atomic_load_explicit(&me->state, memory_order_relaxed) == WAITS) {
+        condition_init(&me->wake);
+        me->sleeps = true;
+        while (atomic_load_explicit(&me->state, memory_order_relaxed) == WAITS)
+            condition_wait(&me->wake, &db->lock);
+        condition_destroy(&me->wake);
+    }
+    return true;
+}
+
+plsm_status append_write(struct append *db, const struct batch *batch, append_prepare *prepare, void *arg, bool sync)
+{
+    char message[MESSAGE_BYTES];
+    struct writer me = {.batch = batch, .prepare = prepare, .arg = arg, .sync = sync, .message = message};
+    if (db->options.read_only)
+        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
+    mutex_lock(&db->lock);
+    bool first = db->writers == NULL, locked = true;
+    atomic_init(&me.state, first ? LEADS : WAITS);
+    *db->writers_end = &me;
+    db->writers_end = &me.next;
+    if (!first)
+        locked = wait_for_turn(db, &me);
+    enum writer_state state = atomic_load_explicit(&me.state, memory_order_acquire);
+    if (state == LEADS)
+        lead(db, &me);
+    if (locked)
+        mutex_unlock(&db->lock);
+    if (state == IS_DONE && me.status != PLSM_OK)
+        fail(me.status, "%s", message);
+    return me.status;
+}
+
+plsm_status append_sync(struct append *db)
+{
+    return append_write(db, NULL, NULL, NULL, true);
+}
+
+/* As part of the queue, so that no other leader is at it. */
+static plsm_status freeze(void *arg, const struct batch **batch)
+{
+    struct append *db = arg;
+    *batch = NULL;
+    bool empty = db->active->head_end == atomic_load_explicit(&db->active->size, memory_order_relaxed);
+    mutex_lock(&db->lock);
+    bool only = db->segment_count == 1;
+    bool full = frozen_count(db) >= FROZEN_MAX;
+    mutex_unlock(&db->lock);
+    if (empty && !only) /* a store has a segment at least, also in a checkpoint */
+        return PLSM_OK;
+    if (full)
+        TRY(work_seal(db));
+    return append_roll(db);
+}
+
+plsm_status append_flush(struct append *db)
+{
+    if (db->options.read_only)
+        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
+    TRY(append_write(db, NULL, freeze, db, false));
+    return work_seal(db);
+}
