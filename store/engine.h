@@ -177,7 +177,7 @@ struct engine {
     bool ordered, snapshots, atomic_batches, volatile_writes;
 };
 
-extern const struct engine engine_lsm, engine_hybridlog;
+extern const struct engine engine_lsm, engine_appendlog, engine_hybridlog;
 
 /* The engine of the store in a directory, by its files; NULL: there is none. PLSM_IO, PLSM_PERMISSION. */
 plsm_status engine_of_store(struct env *env, const char *path, const struct engine **out);

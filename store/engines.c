@@ -9,7 +9,10 @@
 #include "base/banned.h"
 
 static const struct engine *const engines[] = {
-    [STORE_ENGINE_LSM] = &engine_lsm, [STORE_ENGINE_HYBRIDLOG] = &engine_hybridlog};
+    [STORE_ENGINE_LSM] = &engine_lsm,
+    [STORE_ENGINE_APPENDLOG] = &engine_appendlog,
+    [STORE_ENGINE_HYBRIDLOG] = &engine_hybridlog,
+};
 enum { ENGINES = sizeof engines / sizeof *engines };
 
 static void note_engine(void *arg, const char *name)

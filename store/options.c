@@ -14,8 +14,8 @@
  * STORE_NOT_GIVEN. Fractions are kept in parts per million. GROUP_* take one value, or three with slashes between:
  * level 0, the levels between, the last level. */
 #define OPTIONS(NUMBER, WORD, FRACTION, GROUP_NUMBER, GROUP_WORD, GROUP_FRACTION)                                      \
-    WORD(engine, "auto|lsm|hybridlog|", "auto",                                                                        \
-         "storage engine: auto (the one the store has; lsm for a new one), lsm, hybridlog")                            \
+    WORD(engine, "auto|lsm|appendlog|hybridlog|", "auto",                                                              \
+         "storage engine: auto (the one the store has; lsm for a new one), lsm, appendlog, hybridlog")                 \
     WORD(index, "traditional|learned|classic|", "learned",                                                             \
          "how a page is found: traditional (fences) or learned (models); classic: the plain layout, for comparison")   \
     NUMBER(buffer_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes written to memory before they become a run")        \
@@ -23,7 +23,7 @@
            "bytes for everything that is kept in memory; the cache has what the rest leaves; 0: no such limit")        \
     NUMBER(cache_size, 0, UINT64_C(1) << 40, "256M", "bytes of the page cache; 0: none")                               \
     NUMBER(size_ratio, 2, 64, "10", "how many times larger each level is than the one above")                          \
-    NUMBER(file_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes at which compaction starts a new run")                \
+    NUMBER(file_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes of a run, or of a segment of the appendlog (to 1G)")  \
     WORD(policy, "leveled|tiered|lazy|auto|", "leveled",                                                               \
          "sorted runs a level may hold: leveled (one), tiered (size_ratio - 1), lazy (so many, but one on the "        \
          "last); auto: follows what is asked of the store")                                                            \
@@ -47,6 +47,9 @@
     NUMBER(redo, 0, 1, "1", "hybridlog: 1: writes go into a redo log; 0: they survive from the next flush or sync on") \
     NUMBER(separate_above, 0, 1 << 20, "4K", "values of so many bytes go into value logs beside the runs; 0: none")    \
     FRACTION(separate_garbage, 1000000, "0.5", "garbage of a value log above which the rest of it is written anew")    \
+    FRACTION(merge_garbage, 1000000, "0.5", "appendlog: garbage of a segment above which it is merged")                \
+    NUMBER(merge_from, 0, 23, "0", "appendlog: hour of the day (UTC) from which on merges may begin")                  \
+    NUMBER(merge_to, 0, 23, "0", "appendlog: hour of the day (UTC) up to which they may; that of merge_from: always")  \
     NUMBER(manifest_size, 4 << 10, UINT64_C(1) << 30, "4M", "bytes at which the MANIFEST is rewritten")                \
     GROUP_WORD(model, "auto|linear|plr|neural|trie|none|", "auto",                                                     \
                "kind of model: auto, linear, plr (piecewise linear), neural, trie, none")                              \

@@ -6,7 +6,7 @@
 
 #include "store/plsm.h"
 
-enum store_engine { STORE_ENGINE_AUTO, STORE_ENGINE_LSM, STORE_ENGINE_HYBRIDLOG };
+enum store_engine { STORE_ENGINE_AUTO, STORE_ENGINE_LSM, STORE_ENGINE_APPENDLOG, STORE_ENGINE_HYBRIDLOG };
 enum store_index { STORE_INDEX_TRADITIONAL, STORE_INDEX_LEARNED, STORE_INDEX_CLASSIC };
 enum store_sim { STORE_SIM_OFF, STORE_SIM_NVME, STORE_SIM_SSD, STORE_SIM_HDD, STORE_SIM_CLOUD, STORE_SIM_OWN };
 enum store_log { STORE_LOG_MAPPED, STORE_LOG_WRITTEN };
@@ -30,6 +30,7 @@ struct store_options {
     uint64_t log;                 /* enum store_log */
     uint64_t redo;
     uint64_t separate_above, separate_garbage /* parts per million */;
+    uint64_t merge_garbage /* parts per million */, merge_from, merge_to;
     uint64_t base_fpr;            /* parts per million; 0: by filter_bits */
     uint64_t model[STORE_GROUPS]; /* enum lsm_model */
     uint64_t model_embed[STORE_GROUPS], model_cache[STORE_GROUPS], model_update[STORE_GROUPS];

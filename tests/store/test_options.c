@@ -30,6 +30,9 @@ START_TEST(defaults)
     ck_assert_uint_eq(options.manifest_size, 4 << 20);
     ck_assert_uint_eq(options.log, STORE_LOG_MAPPED);
     ck_assert_uint_eq(options.redo, 1);
+    ck_assert_uint_eq(options.merge_garbage, 500000);
+    ck_assert_uint_eq(options.merge_from, 0);
+    ck_assert_uint_eq(options.merge_to, 0);
     for (unsigned i = 0; i < STORE_GROUPS; i++)
         ck_assert_uint_eq(options.compression[i], 0);
     ck_assert_uint_eq(options.compression_page, 8 << 10);
@@ -147,8 +150,10 @@ START_TEST(refusals)
         {"index=neural", "traditional|learned"},
         {"index=learn", "traditional|learned"},
         {"index=", "traditional|learned|classic"},
-        {"engine=log", "auto|lsm|hybridlog"},
+        {"engine=log", "auto|lsm|appendlog|hybridlog"},
         {"redo=2", "between 0 and 1"},
+        {"merge_garbage=1.5", "between 0 and 1"},
+        {"merge_to=24", "between 0 and 23"},
         {"background=2", "between 0 and 1"},
         {"filter_bits=3", "0 or between 4 and 16"},
         {"filter_bits=17", "between"},
@@ -209,6 +214,9 @@ START_TEST(help_names_every_option)
         "background=1",
         "log=mapped",
         "redo=1",
+        "merge_garbage=0.5",
+        "merge_from=0",
+        "merge_to=0",
         "separate_above=4K",
         "separate_garbage=0.5",
         "manifest_size=4M",
