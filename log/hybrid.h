@@ -76,8 +76,9 @@ struct hybrid;
 struct hybrid_snapshot;
 struct hybrid_iterator;
 
-/* Opens the store in directory `path`; errors as plsm_open in store/plsm.h. Beside a writer it cannot be read:
- * PLSM_LOCKED. The log of a store that is read only is wholly replayed into memory, whatever the bound. */
+/* Opens the store in directory `path`; errors as plsm_open in store/plsm.h. A store that is read only beside
+ * its writer, or alone, is as its redo log says at this moment, which is replayed into memory, whatever the bound; as
+ * long as it is open the writer removes no file. */
 plsm_status hybrid_open(const char *path, const struct hybrid_options *options, struct hybrid **out);
 /* Takes a recovery point and closes; the handle is gone also on an error. Accepts NULL. */
 plsm_status hybrid_close(struct hybrid *db);

@@ -151,7 +151,6 @@ plsm_status take_recovery_point(struct hybrid *db, bool whole_files)
     struct redo_log next = {0};
     struct moment_taken taken;
     struct hybrid_state state = {0};
-    char path[4096];
     TRY(hybrid_writable(db));
     if (!has_changed(db)) {
         if (whole_files)
@@ -173,9 +172,6 @@ plsm_status take_recovery_point(struct hybrid *db, bool whole_files)
         count_add(&db->volatile_bytes, taken.volatile_bytes);
         return status;
     }
-    state_path(db->path, db->state.number, path, sizeof path);
-    if (db->state.number > 0)
-        env_remove(db->env, path); /* what is left over goes at the next opening */
     state_free(&db->state);
     db->state = state;
     db->replayed = false;
@@ -184,6 +180,7 @@ plsm_status take_recovery_point(struct hybrid *db, bool whole_files)
         finish_segment(db, taken.tail);
     reopen_segments(db);
     remove_pending(db);
+    remove_leftovers(db);
     count_add(&db->counters.recovery_points, 1);
     count_add(&db->counters.recovery_point_ns, env_now_ns(db->env) - since_ns);
     return PLSM_OK;
@@ -212,6 +209,15 @@ static bool raise_floor(struct hybrid *db)
     return free_now;
 }
 
+/* Their files are left over then. */
+static void let_segments_go(struct hybrid *db, struct hybrid_segment *const *gone, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        count_add(&db->log_bytes, -(hybrid_segment_end(gone[i]) - gone[i]->start));
+        hybrid_segment_free(gone[i]);
+    }
+}
+
 void remove_pending(struct hybrid *db)
 {
     if (db->pending_end == 0 || !raise_floor(db))
@@ -235,11 +241,7 @@ void remove_pending(struct hybrid *db)
         db->pending_end = 0;
         wait_for_readers(db);
     }
-    for (size_t i = 0; i < gone_count; i++) {
-        count_add(&db->log_bytes, -(hybrid_segment_end(gone[i]) - gone[i]->start));
-        env_remove(db->env, gone[i]->path);
-        hybrid_segment_free(gone[i]);
-    }
+    let_segments_go(db, gone, gone_count);
     mem_free(gone);
 }
 

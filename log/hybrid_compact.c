@@ -59,12 +59,12 @@ static uint64_t oldest_end(struct hybrid *db)
     return end;
 }
 
-plsm_status compact_oldest(struct hybrid *db, bool *done)
+plsm_status compact_oldest(struct hybrid *db, bool although_some_wait, bool *done)
 {
     *done = false;
     remove_pending(db);
     uint64_t end = oldest_end(db);
-    if (db->pending_end > 0 || end == 0)
+    if ((db->pending_end > 0 && !although_some_wait) || end == 0)
         return PLSM_OK;
     struct compacting c = {.db = db};
     TRY(hybrid_scan(db, address_of(&db->begin), end, collect_newest, &c));
@@ -93,7 +93,7 @@ plsm_status hybrid_compact(struct hybrid *db)
     uint64_t until = address_of(&db->tail);
     while (status == PLSM_OK && done && garbage_bytes(db) > 0 && address_of(&db->begin) < until && oldest_end(db) &&
            oldest_end(db) <= until)
-        status = compact_oldest(db, &done);
+        status = compact_oldest(db, true, &done);
     mutex_unlock(&db->checkpoint_lock);
     return status;
 }
@@ -130,7 +130,7 @@ plsm_status do_maintenance(struct hybrid *db)
     if (recovery_point_is_due(db))
         status = take_recovery_point(db, false);
     if (status == PLSM_OK && compaction_is_due(db))
-        status = compact_oldest(db, &done);
+        status = compact_oldest(db, false, &done);
     /* Where nothing can be done, as snapshots or a segment that is not full hold it back, it need not be asked soon. */
     bool later = status != PLSM_OK || (compaction_is_due(db) && !done);
     atomic_store(&db->retry_ns, later ? env_now_ns(db->env) + RETRY_NS : 0);
@@ -167,6 +167,7 @@ static void run(void *arg)
             atomic_store(&db->snapshot_gone, false);
             mutex_lock(&db->checkpoint_lock);
             remove_pending(db);
+            remove_leftovers(db);
             mutex_unlock(&db->checkpoint_lock);
         }
         mutex_lock(&db->work_lock);

@@ -12,7 +12,7 @@
 
 #include "base/banned.h"
 
-enum { LOCK_SLOT = 0, PENDING = 16, MEMORY_LEAST = 3 << 20, PAGES_OF_MEMORY = 16 };
+enum { TRIES = 20, WAIT_NS = 10000000, PENDING = 16, MEMORY_LEAST = 3 << 19, PAGES_OF_MEMORY = 16 };
 
 plsm_status hybrid_break(struct hybrid *db, plsm_status status)
 {
@@ -40,92 +40,6 @@ plsm_status hybrid_writable(struct hybrid *db)
 bool hybrid_is_read_only(struct hybrid *db)
 {
     return db->options.read_only || atomic_load(&db->broken) != PLSM_OK;
-}
-
-/* --- what is in the directory ------------------------------------------------------------------------------------- */
-
-struct numbers {
-    uint64_t *at;
-    size_t count, capacity;
-};
-
-struct inventory {
-    struct numbers states, segments, redo;
-    bool foreign; /* something is there that is not of a store */
-    bool no_memory;
-};
-
-static void add_number(struct inventory *inventory, struct numbers *numbers, uint64_t number)
-{
-    if (numbers->count == numbers->capacity) {
-        size_t capacity = numbers->capacity ? 2 * numbers->capacity : 16;
-        uint64_t *at = mem_realloc(numbers->at, capacity * sizeof *at);
-        inventory->no_memory |= !at;
-        if (!at)
-            return;
-        numbers->at = at;
-        numbers->capacity = capacity;
-    }
-    numbers->at[numbers->count++] = number;
-}
-
-/* Whether a name is a prefix and a number. */
-static bool is_numbered(const char *name, const char *prefix, uint64_t *number)
-{
-    size_t size = strlen(prefix);
-    if (strncmp(name, prefix, size) != 0 || !name[size] || strlen(name + size) > 19)
-        return false;
-    *number = 0;
-    for (const char *at = name + size; *at; at++) {
-        if (*at < '0' || *at > '9')
-            return false;
-        *number = *number * 10 + (uint64_t)(*at - '0');
-    }
-    return *number > 0;
-}
-
-static void note_name(void *arg, const char *name)
-{
-    struct inventory *inventory = arg;
-    uint64_t number;
-    if (is_numbered(name, HYBRID_MARK, &number))
-        add_number(inventory, &inventory->states, number);
-    else if (is_numbered(name, HYBRID_MARK "segment-", &number))
-        add_number(inventory, &inventory->segments, number);
-    else if (is_numbered(name, HYBRID_MARK "redo-", &number))
-        add_number(inventory, &inventory->redo, number);
-    else if (strcmp(name, HYBRID_MARK "new") != 0 && strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
-        inventory->foreign = true;
-}
-
-static int compare_numbers(const void *left, const void *right)
-{
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-    return (a > b) - (a < b);
-}
-
-static void inventory_free(struct inventory *inventory)
-{
-    mem_free(inventory->states.at);
-    mem_free(inventory->segments.at);
-    mem_free(inventory->redo.at);
-    *inventory = (struct inventory){0};
-}
-
-static plsm_status inventory_read(struct hybrid *db, struct inventory *inventory)
-{
-    inventory_free(inventory);
-    plsm_status status = env_list(db->env, db->path, note_name, inventory);
-    if (status == PLSM_NOT_FOUND)
-        return fail(PLSM_NO_STORE, "%s: there is no such directory", db->path);
-    TRY(status);
-    if (inventory->no_memory)
-        return fail(PLSM_NO_MEMORY, "%s: no memory to list it", db->path);
-    struct numbers *all[] = {&inventory->states, &inventory->segments, &inventory->redo};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i]->count > 1)
-            qsort(all[i]->at, all[i]->count, sizeof all[i]->at[0], compare_numbers);
-    return PLSM_OK;
 }
 
 static uint64_t largest(const struct numbers *numbers)
@@ -179,6 +93,8 @@ static void destroy(struct hybrid *db)
 /* The larger the memory, the larger its pages: less of them is left unused. */
 static void choose_pages(struct hybrid *db)
 {
+    uint64_t half = db->options.memory / 2, least = db->options.buffer_size;
+    db->recovery_bytes = least > half ? least : half;
     if (db->options.memory < MEMORY_LEAST)
         db->options.memory = MEMORY_LEAST;
     db->page_bits = PAGE_BITS_MIN;
@@ -189,8 +105,6 @@ static void choose_pages(struct hybrid *db)
         db->pages_most = PAGES_LEAST;
     if (db->pages_most > PAGES_TABLE / 2)
         db->pages_most = PAGES_TABLE / 2;
-    uint64_t least = db->options.buffer_size, half = db->options.memory / 2;
-    db->recovery_bytes = least > half ? least : half;
 }
 
 static plsm_status handle_create(const char *path, const struct hybrid_options *options, struct hybrid **out)
@@ -226,21 +140,6 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
     TRY(record_cache_create(&db->cache, db->epoch, db->options.memory));
     record_cache_set_limit(&db->cache, db->options.memory);
     return prefixes_create(&db->prefixes, db->epoch);
-}
-
-static plsm_status lock_store(struct hybrid *db)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/LOCK", db->path);
-    plsm_status status = env_lock(db->env, path, LOCK_SLOT, !db->options.read_only, &db->store_lock);
-    if (status == PLSM_LOCKED)
-        return fail(PLSM_LOCKED,
-                    db->options.read_only
-                        ? "%s: is open for writing (mounted, or in use by another process); stores of the engine "
-                          "hybridlog cannot be read beside their writer"
-                        : "%s: is in use by another process (mounted, or open)",
-                    db->path);
-    return status;
 }
 
 /* --- reading the log ---------------------------------------------------------------------------------------------- */
@@ -336,7 +235,7 @@ static plsm_status replay_batch(void *arg, plsm_slice batch)
 /* What is there: the newest recovery point, or an empty state for a store to be made. */
 static plsm_status read_state(struct hybrid *db, struct inventory *inventory)
 {
-    TRY(inventory_read(db, inventory));
+    TRY(hybrid_inventory_read(db, inventory));
     if (inventory->states.count > 0) {
         if (db->options.exclusive)
             return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
@@ -379,33 +278,7 @@ static plsm_status read_store(struct hybrid *db, struct inventory *inventory)
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-static void remove_named(struct hybrid *db, const char *kind, uint64_t number)
-{
-    char path[4200];
-    snprintf(path, sizeof path, "%s/" HYBRID_MARK "%s%06" PRIu64, db->path, kind, number);
-    env_remove(db->env, path);
-}
-
-/* Removes what an earlier process has left; what cannot be removed is, the next time. */
-static void remove_leftovers(struct hybrid *db, const struct inventory *inventory)
-{
-    const struct hybrid_segments *list = hybrid_segments_of(db);
-    for (size_t i = 0; i < inventory->states.count; i++)
-        if (inventory->states.at[i] != db->state.number)
-            remove_named(db, "", inventory->states.at[i]);
-    for (size_t i = 0; i < inventory->redo.count; i++)
-        if (inventory->redo.at[i] != db->redo.current.number)
-            remove_named(db, "redo-", inventory->redo.at[i]);
-    for (size_t i = 0; i < inventory->segments.count; i++) {
-        size_t at = 0;
-        while (at < list->count && list->at[at]->number != inventory->segments.at[i])
-            at++;
-        if (at == list->count)
-            remove_named(db, "segment-", inventory->segments.at[i]);
-    }
-}
-
-static plsm_status open_writer(struct hybrid *db, struct inventory *inventory)
+static plsm_status open_writer(struct hybrid *db)
 {
     plsm_status status = PLSM_OK;
     if (db->replayed || db->state.number == 0) {
@@ -421,37 +294,63 @@ static plsm_status open_writer(struct hybrid *db, struct inventory *inventory)
             redo_abandon(&db->redo, &log);
     }
     TRY(status);
-    TRY(inventory_read(db, inventory));
-    remove_leftovers(db, inventory);
+    mutex_lock(&db->checkpoint_lock);
+    remove_leftovers(db);
+    mutex_unlock(&db->checkpoint_lock);
     return db->options.background ? maintenance_start(db) : PLSM_OK;
 }
 
-plsm_status hybrid_open(const char *path, const struct hybrid_options *options, struct hybrid **out)
+/* *out is to be destroyed also when it fails. */
+static plsm_status open_once(const char *path, const struct hybrid_options *options, struct hybrid **out)
 {
     struct inventory inventory = {0};
-    struct hybrid *db = NULL;
-    *out = NULL;
-    plsm_status status = handle_create(path, options, &db);
+    plsm_status status = handle_create(path, options, out);
+    struct hybrid *db = *out;
     if (status == PLSM_OK && options->create && !options->read_only) {
         status = env_make_dir(db->env, path);
         status = status == PLSM_EXISTS ? PLSM_OK : status;
     }
     if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
-        status = inventory_read(db, &inventory);
+        status = hybrid_inventory_read(db, &inventory);
     if (status == PLSM_OK && inventory.states.count == 0)
         status = may_create(db, &inventory);
     if (status == PLSM_OK)
-        status = lock_store(db);
+        status = hybrid_lock_store(db);
     if (status == PLSM_OK)
         status = read_store(db, &inventory);
     if (status == PLSM_OK && !options->read_only)
-        status = open_writer(db, &inventory);
-    inventory_free(&inventory);
+        status = open_writer(db);
+    hybrid_inventory_free(&inventory);
+    return status;
+}
+
+plsm_status hybrid_open(const char *path, const struct hybrid_options *options, struct hybrid **out)
+{
+    struct hybrid *db = NULL;
+    *out = NULL;
+    plsm_status status = open_once(path, options, &db);
+    /* A writer beside may have gone on from one redo log to the next while they were read. */
+    for (int i = 0; status == PLSM_CORRUPT && options->read_only && i < TRIES && has_writer(db); i++) {
+        destroy(db);
+        db = NULL;
+        env_sleep_ns(options->env, WAIT_NS);
+        status = open_once(path, options, &db);
+    }
     if (status == PLSM_OK)
         *out = db;
     else
         destroy(db);
     return status;
+}
+
+/* The redo log is empty and goes, unless somebody is reading it. */
+static void close_redo(struct hybrid *db)
+{
+    struct env_lock *lock = NULL;
+    if (!lock_out_readers(db, &lock))
+        return;
+    redo_abandon(&db->redo, &db->redo.current);
+    env_unlock(lock);
 }
 
 /* Everything goes into a recovery point; where that fails, the redo log has it. */
@@ -463,7 +362,7 @@ static plsm_status shut_down(struct hybrid *db)
     plsm_status status = hybrid_flush(db);
     if (status == PLSM_OK) {
         if (db->redo.current.writer)
-            redo_abandon(&db->redo, &db->redo.current);
+            close_redo(db);
         return PLSM_OK;
     }
     if (atomic_load(&db->broken) != PLSM_OK || counted(&db->volatile_bytes) > 0)

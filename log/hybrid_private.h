@@ -27,7 +27,7 @@
 enum {
     PAGES_TABLE = 1 << 16, /* pages that can be in memory */
     PAGES_LEAST = 4,
-    PAGE_BITS_MIN = 19, /* three pieces of large values (128 KiB) fit */
+    PAGE_BITS_MIN = 18, /* the largest record fits */
     PAGE_BITS_MAX = 22,
 };
 
@@ -269,14 +269,39 @@ plsm_status take_recovery_point(struct hybrid *db, bool whole_files);
 /* Removes the segments that wait and that no snapshot needs. Under checkpoint_lock. */
 void remove_pending(struct hybrid *db);
 
+/* --- hybrid_files.c ----------------------------------------------------------------------------------------------- */
+
+/* What is in the directory of a store. */
+struct numbers {
+    uint64_t *at;
+    size_t count, capacity;
+};
+struct inventory {
+    struct numbers states, segments, redo; /* each ascending */
+    bool foreign;                          /* something is there that is not of a store */
+    bool no_memory;
+};
+plsm_status hybrid_inventory_read(struct hybrid *db, struct inventory *inventory);
+void hybrid_inventory_free(struct inventory *inventory); /* leaves it zeroed */
+
+enum { LOCK_WRITER = 0, LOCK_PIN = 1 }; /* slots of the file LOCK: see hybrid_files.c */
+/* Locks the store for writing, or pins its files for reading. PLSM_LOCKED. */
+plsm_status hybrid_lock_store(struct hybrid *db);
+bool has_writer(struct hybrid *db); /* somebody else, now */
+/* Keeps processes that read from coming, if there are none; false: there is one, and no file may be removed. */
+bool lock_out_readers(struct hybrid *db, struct env_lock **out);
+/* Removes all files that the last recovery point, the present segments and redo logs do not need, unless a process
+ * reads the store. Under checkpoint_lock. What cannot be removed is, the next time. */
+void remove_leftovers(struct hybrid *db);
+
 /* --- hybrid_compact.c --------------------------------------------------------------------------------------------- */
 
 /* Does what is due: recovery point, compaction, removal. */
 plsm_status do_maintenance(struct hybrid *db);
 bool maintenance_is_due(struct hybrid *db);
 /* What is live in the oldest segment goes to the tail, and the segment with the next recovery point. *done false: there
- * is nothing to do, or snapshots hold it back. Under checkpoint_lock. */
-plsm_status compact_oldest(struct hybrid *db, bool *done);
+ * is nothing to do, or segments before it still wait for snapshots. Under checkpoint_lock. */
+plsm_status compact_oldest(struct hybrid *db, bool although_some_wait, bool *done);
 plsm_status maintenance_start(struct hybrid *db);
 void maintenance_stop(struct hybrid *db);
 void maintenance_wake(struct hybrid *db);

@@ -151,7 +151,7 @@ void redo_drop_old(struct redo *redo, uint64_t appended)
     redo->old_count = 0;
     mutex_unlock(&redo->lock);
     for (size_t i = 0; i < count; i++)
-        redo_abandon(redo, &redo->old[i]);
+        reclog_close(redo->old[i].writer);
     if (atomic_load_explicit(&redo->synced, memory_order_relaxed) < appended)
         atomic_store_explicit(&redo->synced, appended, memory_order_release);
     mutex_unlock(&redo->sync_lock);

@@ -51,7 +51,7 @@ plsm_status redo_switch(struct redo *redo, const struct redo_log *next);
 plsm_status redo_append(struct redo *redo, plsm_slice batch);
 /* All that was appended before survives power loss. A failure is never retried: the log is broken. */
 plsm_status redo_sync(struct redo *redo);
-/* Closes and removes the old logs: a recovery point has all that `appended` counted when they were old. */
+/* Closes the old logs, which may be removed then: a recovery point has all that `appended` counted at its moment. */
 void redo_drop_old(struct redo *redo, uint64_t appended);
 void redo_path(const char *directory, uint64_t number, char *out, size_t size);
 void redo_abandon(struct redo *redo, struct redo_log *log); /* closes and removes one that was not switched to */

@@ -271,11 +271,6 @@ static void log_statistics_reset(void *tree)
     hybrid_statistics_reset(tree);
 }
 
-static const char *log_simulated_device(void *tree)
-{
-    return "off";
-}
-
 const struct engine engine_hybridlog = {
     .name = "hybridlog",
     .mark = HYBRID_MARK,
@@ -308,7 +303,6 @@ const struct engine engine_hybridlog = {
     .check = log_check,
     .statistics = log_statistics,
     .statistics_reset = log_statistics_reset,
-    .simulated_device = log_simulated_device,
     .ordered = false,
     .snapshots = true,
     .atomic_batches = true,

@@ -364,7 +364,7 @@ END_TEST
 
 static void take_flushes(void *arg, const plsm_statistic *statistic)
 {
-    if (strcmp(statistic->name, "lsm.flushes") == 0)
+    if (strcmp(statistic->name, "lsm.flushes") == 0 || strcmp(statistic->name, "hybrid.recovery_points") == 0)
         *(uint64_t *)arg = statistic->integer;
 }
 

@@ -413,7 +413,7 @@ static void write_note(enum batch_kind kind, uint64_t expires_s, uint64_t id, pl
     put_be64(key + 7, expires_s);
     put_be64(key + 15, id);
     assert_ok(batch_add(&batch, kind, PLSM_INTERNAL, slice(key, sizeof key), slice(NULL, 0), name));
-    assert_ok(db->engine->write(db->tree, &batch, NULL, NULL, false));
+    assert_ok(db->engine->write(db->tree, &batch, NULL, NULL, PLSM_NONE));
     batch_free(&batch);
 }
 

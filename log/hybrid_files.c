@@ -1,0 +1,178 @@
+/* The files of a store: which there are, which may be removed, and who keeps whom out.
+ *
+ * The file LOCK has two slots. The writer holds the first for itself. A process that reads holds the second together
+ * with others, as long as it has the store open; so the writer, which takes that one for itself while it removes files,
+ * finds out that it must leave them until later. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "log/hybrid_private.h"
+
+#include "base/banned.h"
+
+enum { PIN_TRIES = 500, PIN_WAIT_NS = 10 * 1000 * 1000 /* a writer holds the pin only while it removes files */ };
+
+static void add_number(struct inventory *inventory, struct numbers *numbers, uint64_t number)
+{
+    if (numbers->count == numbers->capacity) {
+        size_t capacity = numbers->capacity ? 2 * numbers->capacity : 16;
+        uint64_t *at = mem_realloc(numbers->at, capacity * sizeof *at);
+        inventory->no_memory |= !at;
+        if (!at)
+            return;
+        numbers->at = at;
+        numbers->capacity = capacity;
+    }
+    numbers->at[numbers->count++] = number;
+}
+
+/* Whether a name is a prefix and a number. */
+static bool is_numbered(const char *name, const char *prefix, uint64_t *number)
+{
+    size_t size = strlen(prefix);
+    if (strncmp(name, prefix, size) != 0 || !name[size] || strlen(name + size) > 19)
+        return false;
+    *number = 0;
+    for (const char *at = name + size; *at; at++) {
+        if (*at < '0' || *at > '9')
+            return false;
+        *number = *number * 10 + (uint64_t)(*at - '0');
+    }
+    return *number > 0;
+}
+
+static void note_name(void *arg, const char *name)
+{
+    struct inventory *inventory = arg;
+    uint64_t number;
+    if (is_numbered(name, HYBRID_MARK, &number))
+        add_number(inventory, &inventory->states, number);
+    else if (is_numbered(name, HYBRID_MARK "segment-", &number))
+        add_number(inventory, &inventory->segments, number);
+    else if (is_numbered(name, HYBRID_MARK "redo-", &number))
+        add_number(inventory, &inventory->redo, number);
+    else if (strcmp(name, HYBRID_MARK "new") != 0 && strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
+        inventory->foreign = true;
+}
+
+static int compare_numbers(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+void hybrid_inventory_free(struct inventory *inventory)
+{
+    mem_free(inventory->states.at);
+    mem_free(inventory->segments.at);
+    mem_free(inventory->redo.at);
+    *inventory = (struct inventory){0};
+}
+
+plsm_status hybrid_inventory_read(struct hybrid *db, struct inventory *inventory)
+{
+    hybrid_inventory_free(inventory);
+    plsm_status status = env_list(db->env, db->path, note_name, inventory);
+    if (status == PLSM_NOT_FOUND)
+        return fail(PLSM_NO_STORE, "%s: there is no such directory", db->path);
+    TRY(status);
+    if (inventory->no_memory)
+        return fail(PLSM_NO_MEMORY, "%s: no memory to list it", db->path);
+    struct numbers *all[] = {&inventory->states, &inventory->segments, &inventory->redo};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->count > 1)
+            qsort(all[i]->at, all[i]->count, sizeof all[i]->at[0], compare_numbers);
+    return PLSM_OK;
+}
+
+/* --- locks -------------------------------------------------------------------------------------------------------- */
+
+static plsm_status lock_slot(struct hybrid *db, unsigned slot, bool exclusive, struct env_lock **out)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/LOCK", db->path);
+    return env_lock(db->env, path, slot, exclusive, out);
+}
+
+plsm_status hybrid_lock_store(struct hybrid *db)
+{
+    plsm_status status = PLSM_LOCKED;
+    if (!db->options.read_only) {
+        status = lock_slot(db, LOCK_WRITER, true, &db->store_lock);
+        if (status == PLSM_LOCKED)
+            return fail(PLSM_LOCKED, "%s: is in use by another process (mounted, or open for writing)", db->path);
+        return status;
+    }
+    for (int i = 0; status == PLSM_LOCKED && i < PIN_TRIES; i++) {
+        status = lock_slot(db, LOCK_PIN, false, &db->store_lock);
+        if (status == PLSM_LOCKED)
+            env_sleep_ns(db->env, PIN_WAIT_NS);
+    }
+    return status;
+}
+
+bool has_writer(struct hybrid *db)
+{
+    struct env_lock *lock = NULL;
+    plsm_status status = lock_slot(db, LOCK_WRITER, false, &lock);
+    env_unlock(lock);
+    return status == PLSM_LOCKED;
+}
+
+bool lock_out_readers(struct hybrid *db, struct env_lock **out)
+{
+    return lock_slot(db, LOCK_PIN, true, out) == PLSM_OK;
+}
+
+/* --- removing ----------------------------------------------------------------------------------------------------- */
+
+static void remove_named(struct hybrid *db, const char *kind, uint64_t number)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/" HYBRID_MARK "%s%06" PRIu64, db->path, kind, number);
+    env_remove(db->env, path);
+}
+
+static bool is_needed_redo(const struct redo *redo, uint64_t number)
+{
+    bool needed = redo->current.writer && redo->current.number == number;
+    for (size_t i = 0; i < redo->old_count; i++)
+        needed |= redo->old[i].number == number;
+    return needed;
+}
+
+/* Segments are made under flush_lock, so none is in the directory that the list does not have yet. */
+static void remove_segments(struct hybrid *db, const struct inventory *inventory)
+{
+    const struct hybrid_segments *list = hybrid_segments_of(db);
+    for (size_t i = 0; i < inventory->segments.count; i++) {
+        size_t at = 0;
+        while (at < list->count && list->at[at]->number != inventory->segments.at[i])
+            at++;
+        if (at == list->count)
+            remove_named(db, "segment-", inventory->segments.at[i]);
+    }
+}
+
+void remove_leftovers(struct hybrid *db)
+{
+    struct inventory inventory = {0};
+    struct env_lock *lock = NULL;
+    if (!lock_out_readers(db, &lock))
+        return;
+    mutex_lock(&db->flush_lock);
+    if (hybrid_inventory_read(db, &inventory) == PLSM_OK) {
+        for (size_t i = 0; i < inventory.states.count; i++)
+            if (inventory.states.at[i] != db->state.number)
+                remove_named(db, "", inventory.states.at[i]);
+        for (size_t i = 0; i < inventory.redo.count; i++)
+            if (!is_needed_redo(&db->redo, inventory.redo.at[i]))
+                remove_named(db, "redo-", inventory.redo.at[i]);
+        remove_segments(db, &inventory);
+    }
+    mutex_unlock(&db->flush_lock);
+    hybrid_inventory_free(&inventory);
+    env_unlock(lock);
+}
