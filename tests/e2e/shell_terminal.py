@@ -65,7 +65,7 @@ class Session:
         for _ in range(20):
             if self.closed:
                 break
-            self.send(how)
+            self.send("\x15" + how)  # on an empty line
             while self.read(1):
                 pass
         assert self.closed, f"it does not end: {self.got[-2000:]!r}"
