@@ -138,6 +138,8 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     int others = r.list + r.check + (r.removed != NULL);
     if (others > 1 || (others == 1 && r.copy) || (r.name && (r.list || r.removed)) || (r.json && !r.list))
         return tool_usage(tool, "these options do not go together");
+    if (others && argc == optind)
+        return tool_usage(tool, "DIRECTORY is missing");
     if (!tool_check_count(tool, argc - optind, others ? 1 : 2, others ? 1 : 2))
         return TOOL_USAGE;
     if (!others)

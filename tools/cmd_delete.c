@@ -40,6 +40,10 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
         range = true;
     if (option != TOOL_OPTION_END)
         return tool_option_exit(option);
+    if (range && argc - optind == 1)
+        return tool_usage(tool, "FROM and TO are missing");
+    if (range && argc - optind == 2)
+        return tool_usage(tool, "TO is missing");
     if (!tool_check_count(tool, argc - optind, range ? 3 : 2, range ? 3 : argc))
         return TOOL_USAGE;
     struct target target = {0};

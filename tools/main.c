@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "tools/suggest.h"
 #include "tools/tool.h"
 
 #include "base/banned.h"
@@ -14,6 +15,57 @@ static const struct command *const commands[] = {
     &command_inspect, &command_tune,    &command_bench,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
+
+/* Names that the same thing has elsewhere. */
+static const struct {
+    const char *name, *subcommand;
+} elsewhere[] = {
+    {"add", "put"},        {"set", "put"},         {"cat", "get"},           {"read", "get"},
+    {"del", "delete"},     {"rm", "delete"},       {"remove", "delete"},     {"ls", "scan"},
+    {"list", "scan"},      {"range", "scan"},      {"keys", "scan"},         {"init", "create"},
+    {"new", "create"},     {"cli", "shell"},       {"repl", "shell"},        {"batch", "write"},
+    {"import", "load"},    {"export", "dump"},     {"stat", "stats"},        {"status", "stats"},
+    {"info", "stats"},     {"fsck", "check"},      {"verify", "check"},      {"sync", "flush"},
+    {"vacuum", "compact"}, {"gc", "compact"},      {"backup", "checkpoint"}, {"snapshot", "checkpoint"},
+    {"train", "retrain"},  {"analyze", "inspect"}, {"benchmark", "bench"},
+};
+
+static const struct command *find(const char *name)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(name, commands[i]->name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+/* The subcommand that somebody may have meant; NULL: no idea. */
+static const char *find_meant(const char *name)
+{
+    const char *meant = NULL;
+    unsigned nearest = UINT32_MAX, distance = 0;
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (strcmp(name, elsewhere[i].name) == 0)
+            return elsewhere[i].subcommand;
+    for (int i = 0; i < COMMANDS; i++)
+        if (suggest_fits(slice_of(name), slice_of(commands[i]->name), &distance) && distance < nearest) {
+            nearest = distance;
+            meant = commands[i]->name;
+        }
+    return meant;
+}
+
+static void tell_unknown(const char *name)
+{
+    const char *meant = find_meant(name);
+    fprintf(stderr, "plsm: '%s' is no subcommand", name);
+    if (strcmp(name, "mount") == 0)
+        fputs("; to mount a store: mount.plsm STORE DIR", stderr);
+    else if (strcmp(name, "umount") == 0 || strcmp(name, "unmount") == 0)
+        fputs("; to unmount a store: fusermount3 -u DIR", stderr);
+    else if (meant)
+        fprintf(stderr, "; did you mean '%s'?", meant);
+    fputs("\nTry 'plsm --help'.\n", stderr);
+}
 
 static void help(FILE *out)
 {
@@ -67,6 +119,10 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "";
     static const struct command self = {.name = "--help"};
     struct tool tool = {.command = &self};
+    if (strcmp(name, "help") == 0 && argc == 3 && find(argv[2])) {
+        char option[] = "--help", *help_of[] = {argv[2], option, NULL};
+        return run(find(argv[2]), 2, help_of);
+    }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         help(stdout);
         return tool_output_end(&tool, TOOL_OK);
@@ -75,12 +131,11 @@ int main(int argc, char **argv)
         puts("plsm " PLSM_VERSION_TEXT);
         return tool_output_end(&tool, TOOL_OK);
     }
-    for (int i = 0; i < COMMANDS; i++)
-        if (strcmp(name, commands[i]->name) == 0)
-            return run(commands[i], argc - 1, argv + 1);
+    if (find(name))
+        return run(find(name), argc - 1, argv + 1);
     if (argc < 2)
         help(stderr);
     else
-        fprintf(stderr, "plsm: '%s' is no subcommand. Try 'plsm --help'.\n", name);
+        tell_unknown(name);
     return TOOL_USAGE;
 }

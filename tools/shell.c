@@ -4,6 +4,7 @@
 #include <stdarg.h>
 
 #include "base/error.h"
+#include "tools/suggest.h"
 
 #include "base/banned.h"
 
@@ -164,6 +165,15 @@ static void tell_failure(struct shell *shell, plsm_slice name, plsm_status statu
     keep(shell, status == PLSM_NOT_FOUND ? TOOL_NEGATIVE : TOOL_ERROR);
 }
 
+static plsm_status unknown(plsm_slice name)
+{
+    unsigned distance = 0;
+    for (const struct shell_command *command = shell_words_table; command->name; command++)
+        if (suggest_fits(name, slice_of(command->name), &distance))
+            return fail(PLSM_INVALID, "no such command; did you mean %s? help lists them", command->name);
+    return fail(PLSM_INVALID, "no such command; help lists them");
+}
+
 void shell_run(struct shell *shell, plsm_slice line)
 {
     line = trim(line);
@@ -174,8 +184,7 @@ void shell_run(struct shell *shell, plsm_slice line)
     while (name.size < line.size && !is_space(bytes[name.size]))
         name.size++;
     const struct shell_command *command = shell_command_find(name);
-    plsm_status status =
-        command ? split(shell, command, name, line) : fail(PLSM_INVALID, "no such command; help lists them");
+    plsm_status status = command ? split(shell, command, name, line) : unknown(name);
     if (status == PLSM_OK)
         status = run(shell, command);
     if (status != PLSM_OK)

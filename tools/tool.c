@@ -14,8 +14,8 @@
 
 void tool_help(const struct command *command, FILE *out)
 {
-    fprintf(out, "Usage: plsm %s [options] %s\n%s.\n\n%s", command->name, command->arguments, command->summary,
-            command->help);
+    fprintf(out, "Usage: plsm %s [options]%s%s\n%s.\n\n%s", command->name, *command->arguments ? " " : "",
+            command->arguments, command->summary, command->help);
     fputs("\nOptions of every subcommand:\n"
           "  -o OPTIONS   options of the store, NAME=VALUE,... (plsm create --help lists them)\n",
           out);
@@ -31,8 +31,8 @@ enum tool_exit tool_usage(const struct tool *tool, const char *format, ...)
     fprintf(stderr, "plsm %s: ", tool->command->name);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "\nUsage: plsm %s [options] %s\nTry 'plsm %s --help'.\n", tool->command->name,
-            tool->command->arguments, tool->command->name);
+    fprintf(stderr, "\nUsage: plsm %s [options]%s%s\nTry 'plsm %s --help'.\n", tool->command->name,
+            *tool->command->arguments ? " " : "", tool->command->arguments, tool->command->name);
     return TOOL_USAGE;
 }
 
@@ -87,10 +87,27 @@ int tool_next_option(struct tool *tool, int argc, char **argv, const char *short
     }
 }
 
+/* Names the first argument that is missing as the usage line does: "KEY" of "STORE KEY... | --range STORE FROM TO". */
+static void tell_missing(const struct tool *tool, int count)
+{
+    const char *word = tool->command->arguments;
+    for (; count > 0 && *word; count--) {
+        word += strcspn(word, " ");
+        word += strspn(word, " ");
+    }
+    int size = (int)strspn(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    if (size == 5 && strncmp(word, "STORE", 5) == 0)
+        tool_usage(tool, "the store is missing");
+    else if (size > 0)
+        tool_usage(tool, "%.*s is missing", size, word);
+    else
+        tool_usage(tool, "an argument is missing");
+}
+
 bool tool_check_count(const struct tool *tool, int count, int least, int most)
 {
     if (count < least)
-        tool_usage(tool, count == 0 ? "the store is missing" : "an argument is missing");
+        tell_missing(tool, count);
     else if (count > most)
         tool_usage(tool, "too many arguments");
     return count >= least && count <= most;
@@ -186,8 +203,6 @@ enum tool_exit tool_open(const struct tool *tool, const char *path, plsm_open_fl
                 "End that one (a mount: fusermount3 -u DIR) and try again. Through a mount work put, delete, load,\n"
                 "write, shell, flush, compact and retrain, and checkpoints by its .plsm/ctl; beside any writer get,\n"
                 "scan, dump, stats, check and inspect.\n");
-    else if (status == PLSM_NO_STORE)
-        fprintf(stderr, "To make one: plsm create %s\n", path);
     return TOOL_ERROR;
 }
 

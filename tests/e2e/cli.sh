@@ -53,6 +53,25 @@ expect 0 "$PLSM" --version
 says out 'plsm '
 expect 2 "$PLSM" frobnicate
 says err frobnicate
+for slip in gte:get scna:scan rm:delete ls:scan checkpont:checkpoint dupm:dump; do
+    expect 2 "$PLSM" ${slip%:*} store
+    says err "did you mean '${slip#*:}'?"
+done
+for slip in x zz frob; do
+    expect 2 "$PLSM" $slip store
+    ! grep -q 'did you mean' err && pass || fail "$slip: $(cat err)"
+done
+expect 2 "$PLSM" mount store dir
+says err mount.plsm
+"$PLSM" get --help >help
+expect 0 "$PLSM" help get
+same out help
+expect 2 "$PLSM" get store
+says err 'KEY is missing'
+expect 2 "$PLSM" delete --range store a
+says err 'TO is missing'
+expect 2 "$PLSM" checkpoint --list
+says err 'DIRECTORY is missing'
 for command in create get put delete scan load ingest dump stats check compact retrain convert tune shell bench; do
     expect 0 "$PLSM" $command --help
     says out "Usage: plsm $command"

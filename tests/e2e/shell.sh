@@ -46,7 +46,9 @@ gives 'p 1\n' '' 3
 told 'usage: p K V'
 gives 'g apples\ng 20\n' '-1\n' 3 # and on
 gives 'x 1\n' '' 3
-told 'x: no such command'
+told 'x: no such command; help'
+gives 'gte 1\n' '' 3
+told 'did you mean get?'
 
 # what is printed of the tree: the memory is L0, and what it holds of a key counts
 fresh

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/random.h"
+#include "tools/suggest.h"
 #include "tools/text.c"
 #include "base/banned.h"
 
@@ -191,6 +192,37 @@ START_TEST(numbers_from_people)
 END_TEST
 enum { PARSE_CASES = 15 };
 
+START_TEST(slips)
+{
+    static const struct {
+        const char *word, *name;
+        unsigned distance;
+        bool fits;
+    } cases[] = {
+        {"get", "get", 0, true},
+        {"gte", "get", 1, true},
+        {"ge", "get", 1, true},
+        {"gett", "get", 1, true},
+        {"g", "get", 2, false},
+        {"put", "get", 2, false},
+        {"", "get", 3, false},
+        {"", "", 0, true},
+        {"checkpiont", "checkpoint", 1, true},
+        {"chekpont", "checkpoint", 2, true},
+        {"scan", "stats", 3, false},
+        {"a word of more than thirty-one letters", "a word of more than thirty-one letters", 255, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned distance = 0, back = 0;
+        bool fits = suggest_fits(slice_of(cases[i].word), slice_of(cases[i].name), &distance);
+        ck_assert_msg(distance == cases[i].distance && fits == cases[i].fits, "%s, %s: %u", cases[i].word,
+                      cases[i].name, distance);
+        suggest_fits(slice_of(cases[i].name), slice_of(cases[i].word), &back);
+        ck_assert_uint_eq(back, distance);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tools/text");
@@ -202,6 +234,7 @@ int main(void)
     tcase_add_test(tests, quotes_are_cut);
     tcase_add_test(tests, numbers_for_people);
     tcase_add_loop_test(tests, numbers_from_people, 0, PARSE_CASES);
+    tcase_add_test(tests, slips);
     tcase_set_timeout(tests, 120);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
