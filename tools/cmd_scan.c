@@ -1,4 +1,7 @@
 /* plsm scan: a range of keys, either way. */
+#include <locale.h>
+#include <unistd.h>
+
 #include "tools/records.h"
 #include "tools/text.h"
 
@@ -104,6 +107,10 @@ static enum tool_exit run(struct tool *tool, int argc, char **argv)
     enum tool_exit code = tool_open(tool, argv[optind], PLSM_READ, &s.records.db);
     if (code != TOOL_OK)
         return code;
+    if (isatty(STDOUT_FILENO) && !s.records.null) {
+        setlocale(LC_CTYPE, "");
+        s.records.shown = true;
+    }
     plsm_status status = scan(&s);
     if (status != PLSM_OK)
         code = tool_error(tool, status);

@@ -14,6 +14,8 @@ enum { PIECE_SIZE = 256 << 10 };
 static plsm_status append(struct records *records, plsm_slice bytes, plsm_slice key)
 {
     records->bytes += bytes.size;
+    if (records->shown)
+        return text_escape_shown(&records->text, bytes);
     if (!records->null)
         return text_escape(&records->text, bytes);
     if (bytes.size > 0 && memchr(bytes.data, 0, bytes.size)) {

@@ -7,6 +7,7 @@
 struct records {
     plsm *db;
     bool null;      /* KEY NUL VALUE NUL instead of KEY tab VALUE newline with escapes */
+    bool shown;     /* on a terminal: see text_escape_shown */
     bool keys_only; /* no value and no separator before it */
     struct buf text;
     uint64_t bytes; /* of keys and values written so far */

@@ -27,14 +27,14 @@ static plsm_status run_put(struct shell *shell, const struct shell_words *words)
 /* The value on one line, with escapes. */
 static plsm_status run_get(struct shell *shell, const struct shell_words *words)
 {
-    struct records records = {.db = shell->db};
+    struct records records = {.db = shell->db, .shown = shell->interactive};
     plsm_slice key = shell_word(words, 1);
     bool stopped = false, gone = false;
     plsm_status status = plsm_get(shell->db, NULL, key, &shell->value);
     if (status == PLSM_OK && shell->value.large)
         status = records_write_large(&records, key, shell->value.size, &stopped, &gone);
     else if (status == PLSM_OK)
-        status = text_escape(&records.text, shell->value.value);
+        status = (records.shown ? text_escape_shown : text_escape)(&records.text, shell->value.value);
     if (status == PLSM_OK && !gone && buf_append(&records.text, "\n", 1) == PLSM_OK)
         tool_write(records.text.data, records.text.size);
     records_free(&records);
@@ -43,7 +43,7 @@ static plsm_status run_get(struct shell *shell, const struct shell_words *words)
 
 static plsm_status run_range(struct shell *shell, const struct shell_words *words)
 {
-    struct records records = {.db = shell->db};
+    struct records records = {.db = shell->db, .shown = shell->interactive};
     plsm_iterator *it = NULL;
     bool stopped = false;
     plsm_status status = plsm_iterator_create(shell->db, NULL, shell_word(words, 1), shell_word(words, 2), &it);

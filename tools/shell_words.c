@@ -1,9 +1,6 @@
 /* See shell_words.h. */
 #include "tools/shell_words.h"
 
-#include <wchar.h>
-#include <wctype.h>
-
 #include "base/error.h"
 
 #include "base/banned.h"
@@ -93,34 +90,20 @@ plsm_slice shell_word(const struct shell_words *words, size_t index)
     return slice(words->bytes.data + words->list[index].from, words->list[index].size);
 }
 
-/* How many bytes at `at` make a character that can be shown; 0: none. */
-static size_t printable(const uint8_t *at, size_t size)
-{
-    mbstate_t state = {0};
-    wchar_t character = 0;
-    size_t used = mbrtowc(&character, (const char *)at, size, &state);
-    return used > size || used == 0 || !iswprint((wint_t)character) ? 0 : used;
-}
-
 plsm_status shell_word_quote(struct buf *out, plsm_slice bytes)
 {
     const uint8_t *at = bytes.data, *end = at + bytes.size;
     if (bytes.size == 0)
         return buf_append(out, "\"\"", 2);
     while (at < end) {
-        size_t size = 1;
-        if (is_special(*at)) {
-            TRY(buf_append(out, "\\", 1));
-            TRY(buf_append(out, at, 1));
-        } else if (*at < 0x80) {
-            TRY(text_escape(out, slice(at, 1)));
-        } else if ((size = printable(at, (size_t)(end - at))) > 0) {
-            TRY(buf_append(out, at, size));
-        } else {
-            TRY(buf_printf(out, "\\x%02x", *at));
-            size = 1;
+        const uint8_t *from = at;
+        while (at < end && !is_special(*at))
+            at++;
+        TRY(text_escape_shown(out, slice(from, (size_t)(at - from))));
+        if (at < end) {
+            const uint8_t escape[] = {'\\', *at++};
+            TRY(buf_append(out, escape, sizeof escape));
         }
-        at += size;
     }
     return PLSM_OK;
 }

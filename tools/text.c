@@ -5,6 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <wchar.h>
+#include <wctype.h>
+
+#include "base/error.h"
 
 #include "base/banned.h"
 
@@ -63,4 +67,30 @@ bool text_parse_number(const char *text, uint64_t base, uint64_t *out)
     }
     *out = value;
     return true;
+}
+
+/* How many bytes at `at` make a character that can be shown; 0: none. */
+static size_t printable(const uint8_t *at, size_t size)
+{
+    mbstate_t state = {0};
+    wchar_t character = 0;
+    size_t used = mbrtowc(&character, (const char *)at, size, &state);
+    return used > size || used == 0 || !iswprint((wint_t)character) ? 0 : used;
+}
+
+plsm_status text_escape_shown(struct buf *out, plsm_slice bytes)
+{
+    const uint8_t *at = bytes.data, *end = at + bytes.size;
+    while (at < end) {
+        const uint8_t *from = at;
+        size_t size = 0;
+        while (at < end && *at < 0x80)
+            at++;
+        TRY(text_escape(out, slice(from, (size_t)(at - from))));
+        for (; at < end && *at >= 0x80; at += size ? size : 1) {
+            size = printable(at, (size_t)(end - at));
+            TRY(size ? buf_append(out, at, size) : buf_printf(out, "\\x%02x", *at));
+        }
+    }
+    return PLSM_OK;
 }

@@ -18,4 +18,8 @@ char *text_duration(char *out, uint64_t seconds);
 /* A whole number with an optional suffix k, m, g or t (any case, powers of `base`: 1000 or 1024). */
 bool text_parse_number(const char *text, uint64_t base, uint64_t *out);
 
+/* Appends `bytes` to `out` as text_escape does, and as \xHH also those from 0x80 on that make no character which can be
+ * shown in the locale (setlocale(3), LC_CTYPE): for terminals. It reads back as what text_escape writes. */
+plsm_status text_escape_shown(struct buf *out, plsm_slice bytes);
+
 #endif

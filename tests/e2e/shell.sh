@@ -172,6 +172,19 @@ is $? 0
 "$PLSM" shell "$STORE" < <(yes range | head -n 100000) 2>"$WORK/err" | head -n 1 >"$WORK/out"
 is "${PIPESTATUS[0]}" 141 "the reader of its output has gone"
 
+# the other engines: the same answers
+for engine in lsm appendlog hybridlog; do
+    rm -rf "$STORE"
+    "$PLSM" create -o engine=$engine "$STORE" 2>"$WORK/err" || { grep -q 'must be one of' "$WORK/err" && continue; }
+    gives 'p 10 7\np -3 9\np 10 8\nput text 1\nr -5 99\nd 10\ng 10\ng -3\nrange t\n' '-3:9 10:8\n\n9\ntext\t1\n'
+    run 's\nflush\ns 0\nreset yes\ng -3\nrange\n'
+    is "$(sed '2d;3s/:L.*//;5d' "$WORK/out")" $'Logical Pairs: 1\n-3:9\nLogical Pairs: 1' "$engine"
+    is "$code $(wc -l <"$WORK/out")" '0 6' "$engine: $(cat "$WORK/err")"
+    run 'stats store.engine\n'
+    is "$(awk '{ print $2 }' "$WORK/out")" $engine
+done
+fresh
+
 # stores that are not there, or not free
 STORE=$WORK/none run 'p 1 2\n'
 is $code 3

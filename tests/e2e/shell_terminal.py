@@ -159,8 +159,11 @@ def editing():
     s.send(UP + UP + UP + "\r")
     s.wait_for("\n3\n")
     s.wait_for("> ")
-    # characters of several bytes
+    # characters of several bytes, and bytes that are none
     s.run("put größe 4")
+    s.run("put no-\\xff\\xc3-character 1")
+    assert "größe\t4" in s.run("range gr gs")
+    assert "no-\\xff\\xc3-character\t1" in s.run("range no np")
     s.send("get gr" + TAB + "\r")
     s.wait_for("\n4\n")
     s.wait_for("> ")
