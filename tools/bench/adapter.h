@@ -43,8 +43,9 @@ struct adapter_record {
 /* `db` and `session` are the adapter's own. A session belongs to one thread. Failures set plsm_message(). */
 struct adapter {
     const char *name;
-    bool own; /* one of plsm's engines, which plsm.h opens by this name */
+    bool own;       /* one of plsm's engines, which plsm.h opens by this name */
     bool has_index; /* has the modes that --index chooses from */
+    bool unordered; /* sorts its keys for each scan */
     bool reads_by_calls; /* reads files with read calls, so that the kernel counts its pages; false: maps them */
     /* Why it cannot be used here, or NULL: static text. */
     const char *(*lack)(void);

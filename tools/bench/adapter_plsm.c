@@ -216,4 +216,6 @@ const struct adapter adapter_lsm = {
     CALLS, .name = "lsm", .has_index = true, .lack = lack_lsm, .open = open_lsm, .syncs = syncs,
 };
 const struct adapter adapter_appendlog = {CALLS, .name = "appendlog", .lack = lack_appendlog, .open = open_appendlog};
-const struct adapter adapter_hybridlog = {CALLS, .name = "hybridlog", .lack = lack_hybridlog, .open = open_hybridlog};
+const struct adapter adapter_hybridlog = {
+    CALLS, .name = "hybridlog", .unordered = true, .lack = lack_hybridlog, .open = open_hybridlog,
+};

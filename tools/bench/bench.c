@@ -128,7 +128,7 @@ const struct command command_bench = {
         "      --json             one JSON object per row instead of a table\n"
         "      --rows R[,R]       of contest: WORKLOAD[:batch=N][:threads=N][:value-bytes=N][:ops=N][:state=S][:sync]\n"
         "      --minutes M        of stalls, for each engine (10); or --seconds S\n"
-        "      --max-keys N       of growth (100m) and of engines (10m)\n"
+        "      --max-keys N       of growth (100m) and of engines (ten times --keys, 10m)\n"
         "      --memory-bytes B   of floor: what the slowest chain and the file have (256m)\n\n"
         "engines measures each of plsm's engines in turns: the table of writes and reads of seed 003 (Zipfian, HotSet "
         "and\n"

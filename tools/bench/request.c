@@ -385,6 +385,15 @@ static bool check_own(const struct tool *tool, const struct bench_plan *plan)
     return false;
 }
 
+/* Ten times the most keys of the other parts, as long as that is not more than 10 million. */
+static uint64_t scaling_end(const struct bench_plan *plan)
+{
+    uint64_t most = 0, enough = 10000000;
+    for (uint32_t i = 0; i < plan->key_count; i++)
+        most = plan->key_list[i] > most ? plan->key_list[i] : most;
+    return most >= enough ? most : 10 * most > enough ? enough : 10 * most;
+}
+
 static bool read_engines(const struct tool *tool, const struct given *given, const char *name, struct request *request)
 {
     struct bench_plan *plan = &request->plan;
@@ -406,7 +415,7 @@ static bool read_engines(const struct tool *tool, const struct given *given, con
         .csv = text_or(given, "csv", NULL),
         .plot = text_or(given, "plot", NULL),
         .directory = request->directory,
-        .keys_max = number_or(given, "max-keys", request->kind == REQUEST_ENGINES ? 10000000 : 100000000),
+        .keys_max = number_or(given, "max-keys", 100000000),
         .keys_text = text_or(given, "keys", command->keys),
         .parts = text_or(given, "parts", NULL),
         .memory_bytes = number_or(given, "memory-bytes", 0),
@@ -422,6 +431,8 @@ static bool read_engines(const struct tool *tool, const struct given *given, con
     bool own = request->kind == REQUEST_ENGINES;
     bool good = read_keys(tool, plan->keys_text, own ? BENCH_KEYS_MAX : 1, plan->key_list, &plan->key_count);
     plan->row.keys = plan->key_list[0];
+    if (good && own && !has(given, "max-keys"))
+        plan->keys_max = scaling_end(plan);
     return good && read_state(tool, given, &plan->row.state) && read_seconds(tool, given, &plan->seconds) &&
            check_row(tool, &plan->row) && choose_shape(tool, given, plan->row.workload, &plan->row.shape) &&
            choose_variants(tool, plan, text_or(given, "index", command->index)) && (!own || check_own(tool, plan));

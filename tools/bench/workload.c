@@ -311,14 +311,23 @@ static void tell(struct run *run, uint64_t ops, struct row_result *result)
     };
 }
 
+uint64_t workload_ops(const struct row_options *options, const struct workload *workload)
+{
+    const uint64_t names = 20000000;
+    uint64_t ops = options->ops && workload->kind != WORKLOAD_FILL ? options->ops : options->keys;
+    uint64_t sorted = names / options->keys > 10 ? names / options->keys : 10;
+    bool scans = workload->kind == WORKLOAD_SEEK || workload->mix.scan > 0;
+    if (workload->kind == WORKLOAD_DELETE && ops > options->keys)
+        ops = options->keys;
+    return options->engine->unordered && scans && ops > sorted ? sorted : ops;
+}
+
 /* Memory is told before the check of all that was written, which fills caches. */
 static plsm_status measure(struct run *run, const struct workload *workload, struct row_result *result)
 {
     const struct row_options *options = run->options;
     bool fill = workload->kind == WORKLOAD_FILL;
-    uint64_t ops = fill || options->ops == 0 ? options->keys : options->ops;
-    if (workload->kind == WORKLOAD_DELETE && ops > options->keys)
-        ops = options->keys;
+    uint64_t ops = workload_ops(options, workload);
     TRY(run_threads(run, workload, ops));
     if (fill)
         run->present = options->keys;

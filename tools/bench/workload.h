@@ -85,6 +85,10 @@ static inline double *row_figures(struct row_result *result)
     return &result->ops;
 }
 
+/* How many operations a workload has: those that are asked for, or as many as keys; deletions not more than keys. An
+ * engine without order sorts all names for each seek or scan: so many that 20 million names are sorted, 10 at least. */
+uint64_t workload_ops(const struct row_options *options, const struct workload *workload);
+
 /* Runs it in `directory`, which is empty. Wrong answers are errors (PLSM_CORRUPT). */
 plsm_status workload_run(const struct row_options *options, const char *directory, struct row_result *result);
 
