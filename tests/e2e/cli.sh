@@ -633,7 +633,9 @@ for row in rows:
     assert not row["median"] or float(row["least"]) <= float(row["median"]) <= float(row["most"]), row
     assert not row["ratio"] or row["part"] == "table", row
 assert {row["writes"] for row in rows if row["part"] == "recovery"} == {"each"}
-assert {row["writes"] for row in rows if row["part"] == "table"} == {"each", "batch"}
+assert {row["writes"] for row in rows if row["part"] == "table" and row["engine"] == "lsm"} == {"each", "batch"}
+volatile = {row["engine"] for row in rows if row["writes"] == "volatile"}
+assert volatile == {"hybridlog"} & {row["engine"] for row in rows}, volatile
 unchanged = [row for row in rows if row["figure"] == "new files, nothing changed" and row["engine"] == "lsm"]
 assert [float(row["median"]) for row in unchanged] == [0], unchanged
 END

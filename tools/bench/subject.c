@@ -16,7 +16,9 @@ plsm_status subject_open(struct subject *subject, const struct errand *errand, c
 {
     const struct row_options *row = &errand->suite->plan->row;
     struct buf options = {0};
-    *subject = (struct subject){.errand = errand, .durability = PLSM_NONE, .batch_max = row->batch};
+    bool is_volatile = errand->contender->promise == PROMISE_VOLATILE;
+    *subject = (struct subject){
+        .errand = errand, .durability = is_volatile ? PLSM_VOLATILE : PLSM_NONE, .batch_max = row->batch};
     if (snprintf(subject->path, sizeof subject->path, "%s/%s", directory, name) >= (int)sizeof subject->path)
         return fail(PLSM_INVALID, "%s: the path is too long", directory);
     plsm_status status =

@@ -9,11 +9,12 @@
 #include "tools/bench/contest.h"
 #include "tools/bench/csv.h"
 #include "tools/bench/files.h"
+#include "tools/bench/subject.h"
 #include "tools/bench/suite_report.h"
 
 #include "base/banned.h"
 
-const char *const promise_names[PROMISES] = {"each", "batch"};
+const char *const promise_names[PROMISES] = {"each", "batch", "volatile"};
 
 const char *const work_names[WORKS] = {
     [WORK_NONE] = "",
@@ -95,10 +96,11 @@ enum work suite_work(const struct suite_job *job, const struct suite_figure *fig
 
 const char *contender_name(const struct contender *contender)
 {
+    static const char *const endings[PROMISES] = {"", ", batches", ", volatile"};
     static char names[4][64];
     static unsigned turn;
     char *name = names[turn++ % 4];
-    snprintf(name, sizeof names[0], "%s%s", contender->engine, contender->promise == PROMISE_BATCH ? ", batches" : "");
+    snprintf(name, sizeof names[0], "%s%s", contender->engine, endings[contender->promise]);
     return name;
 }
 
@@ -119,17 +121,36 @@ struct suite_job *suite_add(struct suite *suite, const struct suite_job *job)
     return &suite->jobs[suite->job_count++];
 }
 
-static void add_contenders(struct suite *suite)
+/* Whether an engine has volatile writes, as a store of it tells. */
+static plsm_status ask_abilities(void *arg, const char *directory, void *result)
 {
-    const struct bench_plan *plan = suite->plan;
-    for (uint32_t v = 0; v < plan->variant_count; v++)
-        for (int promise = 0; promise < PROMISES; promise++) {
-            if (promise == PROMISE_BATCH && plan->row.batch == 1)
-                continue;
-            INVARIANT(suite->contender_count < SUITE_CONTENDERS_MAX);
-            suite->contenders[suite->contender_count++] =
-                (struct contender){.engine = plan->variants[v].engine->name, .promise = (enum promise)promise};
-        }
+    struct subject subject = {0};
+    plsm_abilities abilities = {0};
+    plsm_status status = subject_open(&subject, arg, directory, "store", 0);
+    if (status == PLSM_OK)
+        plsm_get_abilities(subject.db, &abilities);
+    *(bool *)result = abilities.volatile_writes;
+    plsm_status closed = subject_close(&subject);
+    return status == PLSM_OK ? closed : status;
+}
+
+static plsm_status add_contenders(struct suite *suite, const char *engine)
+{
+    bool has[PROMISES] = {[PROMISE_EACH] = true, [PROMISE_BATCH] = suite->plan->row.batch > 1};
+    struct contender plain = {.engine = engine, .promise = PROMISE_EACH};
+    struct errand errand = {.suite = suite, .contender = &plain};
+    plsm_status status = rows_apart(ask_abilities, &errand, &has[PROMISE_VOLATILE], sizeof(bool));
+    if (status != PLSM_OK)
+        return fail_context(status, engine);
+    suite->has_volatile = suite->has_volatile || has[PROMISE_VOLATILE];
+    for (int promise = 0; promise < PROMISES; promise++) {
+        if (!has[promise])
+            continue;
+        INVARIANT(suite->contender_count < SUITE_CONTENDERS_MAX);
+        suite->contenders[suite->contender_count++] =
+            (struct contender){.engine = engine, .promise = (enum promise)promise};
+    }
+    return PLSM_OK;
 }
 
 static plsm_status work(void *arg, const char *directory, void *result)
@@ -188,7 +209,8 @@ static plsm_status check_room(const struct suite *suite)
 static plsm_status prepare(struct suite *suite)
 {
     const struct bench_plan *plan = suite->plan;
-    add_contenders(suite);
+    for (uint32_t v = 0; v < plan->variant_count; v++)
+        TRY(add_contenders(suite, plan->variants[v].engine->name));
     for (int part = 0; part < PARTS; part++)
         if (suite_wants(plan->parts, parts[part].name))
             parts[part].add(suite);

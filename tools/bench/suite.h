@@ -19,8 +19,9 @@ enum {
 
 /* How the writes of a contender are made, and what they survive. */
 enum promise {
-    PROMISE_EACH,  /* one by one, each survives the death of the process before the next begins */
-    PROMISE_BATCH, /* in batches, which do: up to a batch that was not written yet is lost with the process */
+    PROMISE_EACH,     /* one by one, each survives the death of the process before the next begins */
+    PROMISE_BATCH,    /* in batches, which do: up to a batch that was not written yet is lost with the process */
+    PROMISE_VOLATILE, /* one by one; the process may take with it all that was not written out since (PLSM_VOLATILE) */
     PROMISES
 };
 extern const char *const promise_names[PROMISES];
@@ -86,6 +87,7 @@ struct suite_job {
 
 struct suite {
     const struct bench_plan *plan;
+    bool has_volatile; /* some engine has writes that are cheaper for that */
     struct contender contenders[SUITE_CONTENDERS_MAX];
     uint32_t contender_count;
     struct suite_job jobs[SUITE_JOBS_MAX];
@@ -105,7 +107,7 @@ static inline double suite_median(const struct suite *suite, const struct suite_
 bool suite_has(const struct suite_job *job, const struct contender *contender);
 /* What a figure of a job counts for: writes count by the number of keys. */
 enum work suite_work(const struct suite_job *job, const struct suite_figure *figure);
-/* "hybridlog", "hybridlog, batches"; valid until the next call but three. */
+/* "hybridlog", "hybridlog, batches", "hybridlog, volatile"; valid until the next call but three. */
 const char *contender_name(const struct contender *contender);
 
 /* Adds a copy of a job. INVARIANT: there is room. */

@@ -38,9 +38,13 @@ void suite_tell_conditions(const struct suite *suite)
         "off)",
         plan->repeat, plan->repeat > 1 ? "s" : "", text_bytes(cache, plan->row.cache_bytes));
     if (plan->row.batch > 1)
-        tool_print(";\n  \"batches\": in atomic batches of %u, each of which does (the stores of seed 003 hold as much "
+        tool_print(";\n  \"batches\": in atomic batches of %u, each of which does (those who published hold as much "
                    "back)",
                    plan->row.batch);
+    if (suite->has_volatile)
+        tool_print(
+            ";\n  \"volatile\": each by itself, and the process may take with it what was not flushed, synced or "
+            "checkpointed since");
     tool_print(".\n  *: the best one by a tenth at least, and in each of its runs better than any other in any of its "
                "own\n");
     tool_flush();
@@ -48,7 +52,7 @@ void suite_tell_conditions(const struct suite *suite)
 
 /* --- a table ----------------------------------------------------------------------------------------------------- */
 
-enum { NAME_COLUMNS = 46, VALUE_COLUMNS = 14 };
+enum { NAME_COLUMNS = 46, VALUE_COLUMNS = 18 };
 
 /* Values of a figure, of those who have this job, the winner marked. */
 static void tell_line(const struct suite *suite, const struct suite_job *job, uint32_t figure)
@@ -73,10 +77,7 @@ static void tell_table(const struct suite *suite, const struct suite_job *job)
     tool_print("\n  %-*s", NAME_COLUMNS, job->label);
     for (uint32_t c = 0; c < suite->contender_count; c++)
         if (suite_has(job, &suite->contenders[c])) {
-            char name[64];
-            snprintf(name, sizeof name, "%s%s", suite->contenders[c].engine,
-                     suite->contenders[c].promise == PROMISE_BATCH ? ", b." : "");
-            tool_print(" %*s ", VALUE_COLUMNS, name);
+            tool_print(" %*s ", VALUE_COLUMNS, contender_name(&suite->contenders[c]));
         }
     tool_print("\n");
     for (uint32_t figure = 0; figure < job->figure_count; figure++)
