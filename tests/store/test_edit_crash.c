@@ -129,7 +129,7 @@ START_TEST(crashes)
 }
 END_TEST
 
-/* --- values with so many pieces that one deletion of a range takes them --- */
+/* --- values with so many pieces that one deletion of a range takes them ------------------------------------------- */
 
 enum { MANY_PIECES = 1100 };
 
