@@ -26,7 +26,8 @@ void record_cache_destroy(struct hybrid_cache *cache)
 {
     if (!cache->epoch)
         return;
-    for (uint64_t i = 0; cache->places && i < cache->sets * CACHE_WAYS; i++)
+    /* An empty one is not looked through: that would bring all its pages in. */
+    for (uint64_t i = 0; atomic_load(&cache->bytes) > 0 && i < cache->sets * CACHE_WAYS; i++)
         mem_free(atomic_load(&cache->places[i]));
     mem_unmap(cache->places, cache->sets * CACHE_WAYS * sizeof cache->places[0]);
     mutex_destroy(&cache->lock);

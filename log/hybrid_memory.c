@@ -226,9 +226,8 @@ plsm_status pages_reserve(struct hybrid *db, uint64_t end)
 
 void pages_free(struct hybrid *db)
 {
-    for (unsigned i = 0; db->frames && i < PAGES_TABLE; i++)
-        if (db->frames[i])
-            frame_free(&db->frames[i]->node);
+    for (uint64_t at = address_of(&db->head); db->frames && at < db->pages_end; at += page_bytes(db))
+        frame_free(&db->frames[(at >> db->page_bits) & (PAGES_TABLE - 1)]->node);
     mem_unmap(db->frames, PAGES_TABLE * sizeof db->frames[0]);
     mem_unmap(db->pages, PAGES_TABLE * sizeof db->pages[0]);
 }
