@@ -90,10 +90,12 @@ plsm_status hybrid_compact(struct hybrid *db)
     bool done = true;
     mutex_lock(&db->checkpoint_lock);
     plsm_status status = take_recovery_point(db, true);
+    remove_pending(db);
     uint64_t until = address_of(&db->tail);
     while (status == PLSM_OK && done && garbage_bytes(db) > 0 && address_of(&db->begin) < until && oldest_end(db) &&
            oldest_end(db) <= until)
         status = compact_oldest(db, true, &done);
+    remove_leftovers(db);
     mutex_unlock(&db->checkpoint_lock);
     return status;
 }
