@@ -33,6 +33,7 @@ void write_lock_exit(struct hybrid *db)
 
 /* What is known of a change before it is made. */
 struct planned {
+    struct batch_change change;
     uint64_t hash;
     struct found found; /* the newest record of its key, before this batch */
 };
@@ -184,18 +185,17 @@ static struct found newest(const struct hybrid *db, const struct planned *planne
     return planned->found;
 }
 
-static void apply(struct hybrid *db, plsm_slice bytes, const struct planned *planned)
+static void apply(struct hybrid *db, const struct planned *planned, uint64_t count)
 {
-    const uint8_t *at = bytes.data, *end = at + bytes.size;
     uint64_t start = address_of(&db->tail), commits = counted(&db->commits);
-    struct batch_change change;
     atomic_store_explicit(&db->commits, commits + 1, memory_order_relaxed);
-    for (; batch_next(&at, end, &change); planned++) {
-        struct found found = newest(db, planned, change.key, start);
-        if (change.kind == BATCH_DELETE)
-            apply_delete(db, planned->hash, &found, change.key);
+    for (const struct planned *end = planned + count; planned < end; planned++) {
+        const struct batch_change *change = &planned->change;
+        struct found found = newest(db, planned, change->key, start);
+        if (change->kind == BATCH_DELETE)
+            apply_delete(db, planned->hash, &found, change->key);
         else
-            apply_put(db, planned->hash, &found, &change);
+            apply_put(db, planned->hash, &found, change);
     }
     atomic_store_explicit(&db->commits, commits + 2, memory_order_release);
 }
@@ -204,10 +204,12 @@ static void apply(struct hybrid *db, plsm_slice bytes, const struct planned *pla
 
 static uint64_t count_slashes(plsm_slice key)
 {
-    const uint8_t *bytes = key.data;
+    const uint8_t *at = key.data, *end = at + key.size;
     uint64_t count = 0;
-    for (size_t i = 0; i < key.size; i++)
-        count += bytes[i] == '/';
+    while ((at = memchr(at, '/', (size_t)(end - at))) != NULL) {
+        at++;
+        count++;
+    }
     return count;
 }
 
@@ -222,51 +224,56 @@ static plsm_status check_change(const struct batch_change *change)
 }
 
 /* Memory for what the changes of a batch may append. */
-static plsm_status reserve_log(struct hybrid *db, plsm_slice bytes, uint64_t count)
+static plsm_status reserve_log(struct hybrid *db, const struct planned *planned, uint64_t count)
 {
-    const uint8_t *at = bytes.data, *end = at + bytes.size;
     uint64_t tail = address_of(&db->tail);
-    struct batch_change change;
-    while (batch_next(&at, end, &change)) {
-        uint64_t room = change.kind == BATCH_DELETE ? 0 : round_8(8 + change.meta.size + change.value.size);
-        tail = log_end_after(db, tail, record_size_of(change.key.size, room));
+    for (uint64_t i = 0; i < count; i++) {
+        const struct batch_change *change = &planned[i].change;
+        uint64_t room = change->kind == BATCH_DELETE ? 0 : round_8(8 + change->meta.size + change->value.size);
+        tail = log_end_after(db, tail, record_size_of(change->key.size, room));
     }
     TRY(pages_reserve(db, tail));
     return index_reserve(&db->index, count, address_of(&db->floor));
 }
 
 /* Whether a change may make a key that is not there: directories above a name that is are counted already. */
-static bool is_new(const struct planned *planned, const struct batch_change *change)
+static bool is_new(const struct planned *planned)
 {
-    return change->kind != BATCH_DELETE && !before_of(&planned->found).live;
+    return planned->change.kind != BATCH_DELETE && !before_of(&planned->found).live;
 }
 
-/* Finds what each change replaces, and makes room in the counts for keys that are new. */
-static plsm_status plan(struct hybrid *db, plsm_slice bytes, struct planned *planned)
+/* Makes room in the counts for directories that may be new. */
+static plsm_status reserve_prefixes(struct hybrid *db, const struct planned *planned, uint64_t count, uint64_t slashes)
+{
+    TRY(prefixes_trim(&db->prefixes, slashes));
+    for (uint64_t i = 0; i < count; i++)
+        if (is_new(&planned[i]) && is_name(planned[i].change.key))
+            TRY(prefixes_reserve(&db->prefixes, planned[i].change.key));
+    return PLSM_OK;
+}
+
+/* Finds what each of the `count` changes of a batch replaces, and makes room for keys that are new. */
+static plsm_status plan(struct hybrid *db, plsm_slice bytes, struct planned *planned, uint64_t count)
 {
     const uint8_t *at = bytes.data, *end = at + bytes.size;
+    uint64_t slashes = 0, i = 0;
     struct batch_change change;
-    uint64_t slashes = 0;
-    struct planned *first = planned;
-    for (; batch_next(&at, end, &change); planned++) {
+    for (; i < count && batch_next(&at, end, &change); i++) {
+        struct planned *p = &planned[i];
         TRY(check_change(&change));
-        planned->hash = key_hash(change.key.data, change.key.size);
-        TRY(find_record(db, moment_now(db), planned->hash, change.key, &planned->found));
-        if (is_new(planned, &change) && is_name(change.key))
+        p->change = change;
+        p->hash = key_hash(change.key.data, change.key.size);
+        TRY(find_record(db, moment_now(db), p->hash, change.key, &p->found));
+        if (!is_new(p))
+            continue;
+        if (is_name(change.key))
             slashes += count_slashes(change.key);
-        else if (is_new(planned, &change))
+        else
             TRY(others_add(db, change.key));
     }
-    if (at != end)
+    if (at != end || i != count)
         return fail(PLSM_INVALID, "the batch is damaged at byte %zu", (size_t)(at - (const uint8_t *)bytes.data));
-    if (slashes == 0)
-        return PLSM_OK;
-    TRY(prefixes_trim(&db->prefixes, slashes));
-    at = bytes.data;
-    for (planned = first; batch_next(&at, end, &change); planned++)
-        if (is_new(planned, &change) && is_name(change.key))
-            TRY(prefixes_reserve(&db->prefixes, change.key));
-    return PLSM_OK;
+    return slashes > 0 ? reserve_prefixes(db, planned, count, slashes) : PLSM_OK;
 }
 
 /* Plans and makes the changes of a batch, between the two into the redo log. */
@@ -276,16 +283,16 @@ static plsm_status plan_and_apply(struct hybrid *db, plsm_slice bytes, uint64_t 
     if (!planned)
         return fail(PLSM_NO_MEMORY, "no memory for a batch of %" PRIu64 " changes", count);
     epoch_enter(db->epoch);
-    plsm_status status = plan(db, bytes, planned);
+    plsm_status status = plan(db, bytes, planned, count);
     if (status == PLSM_OK)
-        status = reserve_log(db, bytes, count);
+        status = reserve_log(db, planned, count);
     if (status == PLSM_OK && log) {
         status = redo_append(&db->redo, bytes);
         if (status != PLSM_OK && reclog_broken(db->redo.current.writer))
             status = hybrid_break(db, status);
     }
     if (status == PLSM_OK)
-        apply(db, bytes, planned);
+        apply(db, planned, count);
     if (db->dead_others.size > 0)
         others_drop_dead(db);
     epoch_exit(db->epoch);
