@@ -105,7 +105,7 @@ static plsm_status add_entry(struct batch *batch, const struct engine_entry *ent
 
 static plsm_status write_batch(struct converting *c, struct batch *batch)
 {
-    plsm_status status = batch->count > 0 ? c->to.engine->write(c->to.tree, batch, NULL, NULL, PLSM_NONE) : PLSM_OK;
+    plsm_status status = batch->count > 0 ? c->to.engine->write(c->to.tree, batch, NULL, NULL, PLSM_VOLATILE) : PLSM_OK;
     batch_clear(batch);
     return status;
 }

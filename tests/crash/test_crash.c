@@ -394,7 +394,7 @@ END_TEST
 START_TEST(test_crash_engine)
 {
     if (test_engine_wanted(&test_engines[_i]))
-        crash_everywhere(test_engines[_i].options, setting("CRASH_SEED", 30 + (unsigned)_i), 4, false);
+        crash_everywhere(test_engines[_i].options, setting("CRASH_SEED", 30 + (unsigned)_i), 9, false);
 }
 END_TEST
 

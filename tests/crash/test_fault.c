@@ -401,8 +401,11 @@ int main(void)
     tcase_add_test(tcase, test_allocations_traditional);
     tcase_add_test(tcase, test_classic);
     tcase_add_test(tcase, test_values);
-    tcase_add_loop_test(tcase, test_engine, 1, (int)TEST_ENGINES);
     suite_add_tcase(suite, tcase);
+    TCase *engines = tcase_create("engines");
+    tcase_set_timeout(engines, 3600);
+    tcase_add_loop_test(engines, test_engine, 1, (int)TEST_ENGINES);
+    suite_add_tcase(suite, engines);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
     srunner_run_all(runner, CK_NORMAL);

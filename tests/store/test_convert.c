@@ -100,6 +100,14 @@ static void fill(plsm *db)
     assert_ok(plsm_put(db, slice(key, PLSM_KEY_MAX), slice(large, PLSM_INLINE_MAX), PLSM_NONE));
 }
 
+/* A file system with the same files. */
+static struct env *copy_of(struct env *env)
+{
+    struct env *copy = env_memory_crash(env, env_memory_calls(env), ENV_CRASH_KEEP, 1);
+    ck_assert_ptr_nonnull(copy);
+    return copy;
+}
+
 /* A store of the engine `from` at "/s", filled; its digest. */
 static struct env *make_store(uint64_t *digest, uint64_t *entries)
 {
@@ -335,11 +343,12 @@ static void expect_whole(struct env *env, uint64_t digest, plsm_status status, u
 static void failures_pair(void)
 {
     static const enum env_fault kinds[] = {ENV_FAULT_IO, ENV_FAULT_NO_SPACE, ENV_FAULT_SHORT};
+    uint64_t digest = 0, entries = 0;
+    struct env *filled = make_store(&digest, &entries);
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
         bool fired = true;
-        for (uint64_t nth = 1; fired; nth += 5 * setting("TEST_THIN", 1)) {
-            uint64_t digest = 0, entries = 0;
-            struct env *env = make_store(&digest, &entries), *fault = env_fault_create(env);
+        for (uint64_t nth = 1; fired; nth += 11 * setting("TEST_THIN", 1)) {
+            struct env *env = copy_of(filled), *fault = env_fault_create(env);
             env_fault_arm(fault, ENV_CALL_ANY, nth, kinds[kind], false);
             plsm_status status = convert(fault, "/s", NULL, nth % 2, NULL);
             fired = env_fault_fired(fault);
@@ -351,9 +360,8 @@ static void failures_pair(void)
         }
     }
     bool fired = true;
-    for (uint64_t nth = 1; fired; nth += 11 * setting("TEST_THIN", 1)) {
-        uint64_t digest = 0, entries = 0;
-        struct env *env = make_store(&digest, &entries);
+    for (uint64_t nth = 1; fired; nth += 37 * setting("TEST_THIN", 1)) {
+        struct env *env = copy_of(filled);
         mem_fail_at(nth);
         plsm_status status = convert(env, "/s", NULL, false, NULL);
         fired = mem_count() >= nth;
@@ -364,6 +372,7 @@ static void failures_pair(void)
             ck_assert(!is_there(env, "/s.converting"));
         env_memory_destroy(env);
     }
+    env_memory_destroy(filled);
 }
 
 START_TEST(failures)
@@ -372,7 +381,19 @@ START_TEST(failures)
 }
 END_TEST
 
-/* Behind every call of a conversion; where names cannot be exchanged there may be no store at its place, but then the
+/* The first call behind which the new store may be at its place, or the old one elsewhere. */
+static uint64_t swap_call(struct env *env, uint64_t from_call)
+{
+    char text[300];
+    for (uint64_t call = from_call + 1;; call++) {
+        env_memory_describe(env, call, text, sizeof text);
+        ck_assert_msg(strncmp(text, "no call", 7) != 0, "nothing was renamed");
+        if (strncmp(text, "exchange /s ", 12) == 0 || strncmp(text, "rename /s /s.old", 16) == 0)
+            return call;
+    }
+}
+
+/* Behind calls of a conversion, all of them around the swap; where names cannot be exchanged there may be no store at its place, but then the
  * old one has another name, and is whole. */
 static void crashes_pair(void)
 {
@@ -385,10 +406,13 @@ static void crashes_pair(void)
         ops.exchange = exchange ? ops.exchange : NULL;
         env->ops = &ops;
         uint64_t first = env_memory_calls(env);
-        assert_ok(convert(env, "/s", NULL, !exchange, NULL));
-        uint64_t last = env_memory_calls(env), tail = last > first + 30 ? last - 30 : first;
+        assert_ok(convert(env, "/s", NULL, exchange, NULL));
+        uint64_t last = env_memory_calls(env), swap = swap_call(env, first), end = swap + 12;
         env->ops = all;
-        for (uint64_t call = first; call <= last; call += call < tail ? 7 * setting("TEST_THIN", 1) : 1) {
+        for (uint64_t call = first; call <= last;
+             call += call + 5 >= swap && call < end ? 1 : 29 * setting("TEST_THIN", 1)) {
+            if (call < swap && call + 29 * setting("TEST_THIN", 1) > swap && call + 5 < swap)
+                call = swap - 5;
             for (int kind = 0; kind < ENV_CRASH_COUNT; kind++) {
                 struct env *image = env_memory_crash(env, call, kind, call);
                 const struct engine *found = NULL;
@@ -406,7 +430,7 @@ static void crashes_pair(void)
                 env_memory_destroy(image);
             }
         }
-        ck_assert_uint_gt(old, 10);
+        ck_assert_uint_gt(old, 3);
         ck_assert_uint_gt(new, 3);
         ck_assert(exchange || renamed > 0);
         env_memory_destroy(env);
