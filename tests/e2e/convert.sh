@@ -134,7 +134,7 @@ if [ ${#all[@]} -gt 1 ]; then
     must_unmount
 
     # --- on a terminal ----------------------------------------------------------------------------------------------
-    seq 600000 | sed 's/.*/k&\\ta value of some bytes, so that it takes its time/' | "$PLSM" load "$STORE"
+    seq 600000 | sed 's/.*/k&\ta value of some bytes, so that it takes its time/' | "$PLSM" load "$STORE"
     if command -v script >/dev/null; then
         script -qec "timeout 300 $PLSM convert $STORE $WORK/shown --to=$other" /dev/null </dev/null >"$WORK/out" 2>&1
         grep -q 'convert.*/s' "$WORK/out" && pass || fail "no progress: $(head -c 300 "$WORK/out")"

@@ -5,7 +5,10 @@ set -u
 cd "$(dirname "$0")/../.." || exit 3
 . tests/e2e/lib.sh
 
-describe() { (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %T@ %l %n\n' | sort); }
+describe()
+{
+    (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %T@ %l\n' -type f -printf '%p %n\n' | sort)
+}
 statistic() { sed -n "s/^$1 *//p" "$DIR/.stats"; }
 # Waits for the daemon to be gone.
 kill_daemon()
@@ -70,7 +73,7 @@ control()
     [ "$1" = lsm ] || is "$(cat "$WORK/out")" ''
     ok dd if=/dev/stdin of="$DIR/.plsm/ctl" status=none <<<flush
     ok dd if=/dev/stdin of="$DIR/.plsm/ctl" status=none <<<compact
-    [ "$1" = lsm ] || says 'not supported' dd if=/dev/stdin of="$DIR/.plsm/ctl" status=none <<<retrain
+    [ "$1" = lsm ] || says 'not supported' bash -c "echo retrain >'$DIR/.plsm/ctl'"
     printf 'x\t1\ny\t2\n' >"$DIR/.plsm/batch" && is "$(cat "$DIR/x" "$DIR/y")" 12
     is "$(ls "$DIR/.plsm/range/many%2F..many0" 2>&1 | wc -l)" "$(ls "$DIR/.plsm/range/many%2F..many0" | wc -l)"
     mkdir "$DIR/.plsm/snapshots/one" && printf 3 >"$DIR/x"
@@ -106,6 +109,8 @@ checkpoints() # ENGINE
     "$PLSM" dump "$WORK/restored" | cmp - "$WORK/dump" && pass || fail 'the restored store is another'
     # a file that is missing, or altered: nothing is made
     local content
+    ok "$PLSM" checkpoint --remove=mounted "$directory" # then all contents are of the last one
+    ok "$PLSM" checkpoint --remove=one "$directory"
     content=$(find "$directory/files" -type f -size +0 | sort | head -n 1)
     rm -rf "$WORK/restored"
     cp --remove-destination "$content" "$WORK/kept"
