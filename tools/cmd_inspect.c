@@ -187,9 +187,8 @@ const struct command command_inspect = {
         "  profile      where the time of a lookup goes\n"
         "  values       how much of each value log is garbage\n\n"
         "Each shows text or, with --json, one JSON document, and all but values draw a picture with --plot=FILE.png\n"
-        "or FILE.svg (by gnuplot). 'plsm inspect run --help' and so on tell more. All work beside a running mount. "
-        "Exit code 1\n"
-        "when something is damaged or wrong.\n\n"
+        "or FILE.svg (by gnuplot). 'plsm inspect run --help' and so on tell more. All work beside a running mount.\n"
+        "Exit code 1 when something is damaged or wrong.\n\n"
         "Example:\n  plsm inspect run --all /var/lib/words\n",
     .run = run,
 };

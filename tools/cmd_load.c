@@ -316,18 +316,15 @@ const struct command command_load = {
     .arguments = "STORE",
     .summary = "Stores the records on standard input",
     .help =
-        "One record a line: KEY, a tab, VALUE, with the escapes \\t \\n \\\\ \\0 \\xHH, as dump writes them. A key "
-        "that is\n"
-        "there gets the new value. Records before a bad one are stored. A line \\-KEY deletes a key, \\~FROM tab TO\n"
-        "the keys in [FROM, TO); an empty TO: to the end. -o ttl=SECONDS has what is stored expire.\n\n"
+        "One record a line: KEY, a tab, VALUE, with the escapes \\t \\n \\\\ \\0 \\xHH, as dump writes them. A key\n"
+        "that is there gets the new value. Records before a bad one are stored. A line \\-KEY deletes a key, \\~FROM\n"
+        "tab TO the keys in [FROM, TO); an empty TO: to the end. -o ttl=SECONDS has what is stored expire.\n\n"
         "  -0, --null     KEY NUL VALUE NUL, without escapes\n"
         "  -c, --create   make the store when there is none\n"
-        "  -s, --sorted   the keys ascend (as by LC_ALL=C sort, or from dump): written straight into the files of "
-        "the\n"
-        "                 tree, faster and once; all records are stored at once, or none where one is bad (values "
-        "over\n"
-        "                 128 KiB are stored by themselves). Engines other than lsm take them in batches all the "
-        "same\n\n"
+        "  -s, --sorted   the keys ascend (as by LC_ALL=C sort, or from dump): written straight into the files\n"
+        "                 of the tree, faster and once; all records are stored at once, or none where one is bad\n"
+        "                 (values over 128 KiB are stored by themselves). Engines other than lsm take them in\n"
+        "                 batches all the same\n\n"
         "Example:\n  zcat words.gz | plsm load --create /var/lib/words\n",
     .writes = true,
     .run = run,
