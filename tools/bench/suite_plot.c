@@ -51,6 +51,15 @@ static double times_of(const struct suite *suite, const struct suite_job *job, u
     return behind(suite_median(suite, job, c, figure), best, more);
 }
 
+/* More columns than gnuplot has colours of its own: hues all the way round. */
+static plsm_status put_columns(struct buf *script, uint32_t columns)
+{
+    return buf_printf(script,
+                      "do for [i=1:%u] { set linetype i linecolor rgb hsv2rgb((i - 1) / %u., 0.65, 0.9) }\n"
+                      "plot for [i=2:%u] $data using i:xtic(1) title columnheader(i)\n",
+                      columns, columns, columns);
+}
+
 static plsm_status put_bars(const struct suite *suite, const struct suite_job *job, struct buf *script)
 {
     uint32_t columns = 1;
@@ -69,7 +78,7 @@ static plsm_status put_bars(const struct suite *suite, const struct suite_job *j
                 TRY(put_number(script, times_of(suite, job, c, figure)));
     }
     TRY(buf_printf(script, "\nEOD\nset ylabel 'times the best one (logarithmic)'\n"));
-    return buf_printf(script, "plot for [i=2:%u] $data using i:xtic(1) title columnheader(i)\n", columns);
+    return put_columns(script, columns);
 }
 
 /* Seconds of each cell, and behind the engines those of the same kind that were published. */
@@ -97,7 +106,7 @@ static plsm_status put_table(const struct suite *suite, const struct suite_job *
                 TRY(put_number(script, suite_published(suite, job, &suite->contenders[c], figure)));
     }
     TRY(buf_printf(script, "\nEOD\nset ylabel 's (logarithmic)'\n"));
-    return buf_printf(script, "plot for [i=2:%u] $data using i:xtic(1) title columnheader(i)\n", columns);
+    return put_columns(script, columns);
 }
 
 static plsm_status make_bars(const struct suite *suite, const struct suite_job *job, struct buf *script)
@@ -125,9 +134,9 @@ static plsm_status make_lines(const struct suite *suite, const struct suite_job 
         TRY(buf_printf(script, "EOD\n"));
     }
     TRY(buf_printf(script,
-                   "set multiplot layout 2,%u\nset logscale x\nset grid\nset yrange [0:*]\nset xlabel 'keys'\n"
-                   "set datafile missing '?'\nset key outside\n",
-                   (first->figure_count + 1) / 2));
+                   "set multiplot layout 2,%u\nset logscale x\nset xrange [%.6g:%.6g]\nset grid\nset yrange [0:*]\n"
+                   "set xlabel 'keys'\nset datafile missing '?'\nset key below samplen 1\n",
+                   (first->figure_count + 1) / 2, 0.8 * (double)first->keys, 1.2 * (double)first[jobs - 1].keys));
     for (uint32_t figure = 0; figure < first->figure_count; figure++) {
         TRY(buf_printf(script, "set title '%s'\nset ylabel '%s'\nplot ", first->figures[figure].name,
                        first->figures[figure].unit));
