@@ -8,10 +8,10 @@
  * While writers come from several threads, groups go into the memtable beside each other: a leader that has appended
  * its group hands the queue on to the next one and only then adds its changes, through a lane of the memtable. So one
  * thread appends while others add. Such a group is a flight: numbers are given as they take off, and it becomes visible
- * once it has landed and all before it have, so in the order of numbers. What has to look at the state or to change more
- * than the memtable (a write with `prepare`, one that syncs, a deletion of a range, a rotation) waits until all have
- * landed, and goes alone. A thread that writes by itself always does, for it has nobody to hand anything to. Nor do
- * small batches go beside others: less would be gained than handing over costs. Instead a leader serves a few small
+ * once it has landed and all before it have, so in the order of numbers. What has to look at the state or to change
+ * more than the memtable (a write with `prepare`, one that syncs, a deletion of a range, a rotation) waits until all
+ * have landed, and goes alone. A thread that writes by itself always does, for it has nobody to hand anything to. Nor
+ * do small batches go beside others: less would be gained than handing over costs. Instead a leader serves a few small
  * writes behind its own before it hands over.
  *
  * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
@@ -256,8 +256,8 @@ static void leave_queue(struct lsm *db, const struct group *g)
         db->crowd -= db->crowd > 0;
 }
 
-/* Tells all of the group, from `first` on, how it ended; `me` is this thread's own writer. Under lock; they have left the
- * queue. */
+/* Tells all of the group, from `first` on, how it ended; `me` is this thread's own writer. Under lock; they have left
+ * the queue. */
 static void tell_group(struct writer *first, const struct writer *me, const struct group *g, plsm_status status)
 {
     struct writer *next = first;
@@ -445,8 +445,8 @@ static bool serve(struct lsm *db, const struct writer *me, bool *handed_over)
 }
 
 /* Whether the first writer of the queue is served by who just led. What the next leader would have to fetch from this
- * processor, the log's end, the memtable's and the queue's, is here already; so small writes of several threads are made
- * by one at a time. Nothing that may take long is done for others. Under lock. */
+ * processor, the log's end, the memtable's and the queue's, is here already; so small writes of several threads are
+ * made by one at a time. Nothing that may take long is done for others. Under lock. */
 static bool serves_next(const struct lsm *db)
 {
     const struct writer *w = db->writers;

@@ -24,7 +24,8 @@
 
 enum { WRITERS = 6, READERS = 2, KEYS = 12, ROUNDS = 1200, BUFFER_BYTES = 512 << 10, SHARED = WRITERS };
 
-/* What a batch puts under each of its keys; all of it under some, in a batch that is large enough to go beside others. */
+/* What a batch puts under each of its keys; all of it under some, in a batch that is large enough to go beside others.
+ */
 struct content {
     uint64_t writer, number;
     uint64_t before[WRITERS]; /* acknowledged when it was begun */
