@@ -92,8 +92,8 @@ struct candidates {
     unsigned asked, first; /* runs that were looked into, and the level of the first */
 };
 
-/* Where the last eight keys that this thread asked for were found, a bit for each, and how many bits are set. It decides
- * what is done first: guesses that only cost time when they are wrong. */
+/* Where the last eight keys that this thread asked for were found, a bit for each, and how many bits are set. It
+ * decides what is done first: guesses that only cost time when they are wrong. */
 struct recently {
     uint8_t bits, count;
 };

@@ -1,5 +1,5 @@
-/* Iterators that step forward are served ahead: many steps in a row, turned round anywhere, over all kinds of entries and
- * sources, beside writes, against arrays that say what has to be seen. */
+/* Iterators that step forward are served ahead: many steps in a row, turned round anywhere, over all kinds of entries
+ * and sources, beside writes, against arrays that say what has to be seen. */
 #include "../harness/store_fixture.h"
 
 #include <stdio.h>
