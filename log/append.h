@@ -82,7 +82,7 @@ plsm_status append_checkpoint(struct append *db, plsm_status (*each)(void *arg, 
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* A found entry; zero before the first use. The bytes are in `memory`, which grows and is reused, and is mem_alloc's. */
+/* A found entry; zero before the first use. The bytes are in `memory`, which is mem_alloc's, grows and is reused. */
 struct append_value {
     plsm_slice value, meta;
     uint64_t value_size; /* also when the value itself was not asked for */

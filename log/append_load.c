@@ -1,5 +1,5 @@
-/* Filling the directory: the keys of all segments are merged in their order, by their hints. The change with the highest
- * number decides about a key, be it of the key or of a range. */
+/* Filling the directory: the keys of all segments are merged in their order, by their hints. The change with the
+ * highest number decides about a key, be it of the key or of a range. */
 #include "log/append_hint.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* Writing: the queue of writers, the record, the directory.
  *
  * Writers queue up. The first leads: it takes the batches of those behind it into one record, appends that with one
- * call, syncs if one of them wants it, makes the changes visible and wakes the others (group commit, as in lsm/write.c).
+ * call, syncs if one of them wants it, makes the changes visible and wakes the others (group commit, as in the tree).
  * Before it appends, all is prepared that could fail in memory; nothing is visible that is not in the log. */
 #include <stdio.h>
 
