@@ -296,6 +296,10 @@ static plsm_status parse(struct hint *hint, const uint8_t *bytes, uint64_t size,
     }
     if (left > 0 || checksum(bytes + sizeof h, size - sizeof h, h.salt) != h.body_checksum)
         return fail(PLSM_CORRUPT, "%s: the hint is damaged", path);
+    /* Each of what is counted takes a byte at least. */
+    if (h.number_count > h.numbers_size || h.replace_count > h.replaces_size || h.ranges > h.ranges_size ||
+        h.points > h.points_size)
+        return fail(PLSM_CORRUPT, "%s: the hint counts more than it holds", path);
     hint->facts = (struct hint_facts){.store_id = h.store_id,
                                       .number = h.number,
                                       .salt = h.salt,
