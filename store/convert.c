@@ -36,9 +36,10 @@ struct converting {
     struct store_options from_options, to_options;
     struct env_lock *lock; /* the writer's, of the old one */
     struct side from, to;
-    bool begun;     /* `beside` is ours to take away */
-    bool in_place;  /* the new store is where it belongs: nothing is taken back any more */
-    uint64_t now_s; /* what has expired by then is left out */
+    bool begun;         /* `beside` is ours to take away */
+    bool in_place;      /* the new store is where it belongs: nothing is taken back any more */
+    const char *old_is; /* then, where the old one is; NULL: where it was */
+    uint64_t now_s;     /* what has expired by then is left out */
     uint64_t done, all;
     plsm_convert_info info;
 };
@@ -213,6 +214,7 @@ static plsm_status swap_in_two_steps(struct converting *c)
     plsm_status status = env_rename(c->env, c->beside, c->place);
     if (status == PLSM_OK) {
         c->in_place = true;
+        c->old_is = c->old;
         return env_sync_parent(c->env, c->place);
     }
     snprintf(message, sizeof message, "%s", plsm_message());
@@ -229,11 +231,10 @@ static plsm_status swap(struct converting *c)
         return swap_in_two_steps(c);
     TRY(status);
     c->in_place = true;
-    status = env_sync_parent(c->env, c->place);
-    if (status == PLSM_OK)
-        status = env_rename(c->env, c->beside, c->old);
-    if (status != PLSM_OK)
-        return fail(status, "%s; %s is converted, and the old store is %s", plsm_message(), c->place, c->beside);
+    c->old_is = c->beside;
+    TRY(env_sync_parent(c->env, c->place));
+    TRY(env_rename(c->env, c->beside, c->old));
+    c->old_is = c->old;
     return env_sync_parent(c->env, c->place);
 }
 
@@ -246,8 +247,7 @@ static plsm_status put_in_place(struct converting *c)
     }
     TRY(swap(c));
     if (c->options->remove_old) {
-        if (place_remove(c->env, c->old) != PLSM_OK)
-            return fail(PLSM_IO, "%s; %s is converted, and the old store is %s", plsm_message(), c->place, c->old);
+        TRY(place_remove(c->env, c->old));
         return env_sync_parent(c->env, c->place);
     }
     snprintf(c->info.old, sizeof c->info.old, "%s", c->old);
@@ -337,8 +337,13 @@ plsm_status convert_in(struct env *env, const char *path, const plsm_convert_opt
         snprintf(c->info.engine, sizeof c->info.engine, "%s", c->from.engine->name);
     if (out)
         *out = c->info;
+    if (status != PLSM_OK && c->in_place)
+        fail(status, "%s; %s is converted%s%s", message, c->target, c->old_is ? ", and the old store is " : "",
+             c->old_is ? c->old_is : "");
+    else if (status != PLSM_OK)
+        fail(status, "%s", message);
     mem_free(c);
-    return status == PLSM_OK ? PLSM_OK : fail(status, "%s", message);
+    return status;
 }
 
 plsm_status plsm_convert(const char *path, const plsm_convert_options *options, plsm_convert_info *out)

@@ -368,7 +368,7 @@ START_TEST(failures)
 {
     const enum env_fault kind = _i ? ENV_FAULT_NO_SPACE : ENV_FAULT_IO;
     bool fired = true;
-    for (uint64_t nth = 1; fired; nth += 3)
+    for (uint64_t nth = 1; fired; nth += fixture_is_tree() ? 3 : 11)
         fail_at(nth, kind, &fired);
 }
 END_TEST
@@ -418,7 +418,7 @@ START_TEST(crashes)
     uint64_t all = env_memory_calls(env);
     assert_ok(plsm_close(db));
     unsigned seen = 0;
-    for (uint64_t call = first; call <= all; call += 1 + (call < written ? 4 : 0)) {
+    for (uint64_t call = first; call <= all; call += 1 + (call >= written ? 0 : fixture_is_tree() ? 4 : 16)) {
         enum env_crash kind = (enum env_crash)(call % ENV_CRASH_COUNT);
         struct env *image = env_memory_crash(env, call, kind, call);
         plsm *restored = NULL;

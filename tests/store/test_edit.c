@@ -379,6 +379,8 @@ static uint64_t flushes(void)
 /* The space of large values comes back without waiting for a memtable's worth of other writes. */
 START_TEST(reclaims)
 {
+    if (!fixture_is_tree()) /* the others flush for themselves meanwhile */
+        return;
     start();
     uint64_t before = flushes(), after = 0;
     assert_ok(plsm_reclaim(db));

