@@ -316,7 +316,7 @@ START_TEST(damage_is_told)
             ck_assert(status == PLSM_OK || status == PLSM_NOT_FOUND || status == PLSM_CORRUPT);
             wrong += status == PLSM_CORRUPT;
             if (status == PLSM_OK)
-                ck_assert(filled(i) && slice_equal(found.value, slice_of(filled(i))));
+                ck_assert(filled(i) && slice_compare(found.value, slice_of(filled(i))) == 0);
             else if (status == PLSM_NOT_FOUND)
                 ck_assert_ptr_null(filled(i));
             mem_free(found.memory);
