@@ -105,7 +105,9 @@ plsm_status hybrid_compact(struct hybrid *db)
 static bool compaction_is_due(const struct hybrid *db)
 {
     uint64_t all = counted(&db->log_bytes);
-    return all > 2 * db->options.file_size && db->options.garbage_ppm < 1000000 &&
+    uint64_t written =
+        address_of(&db->flushed) - address_of(&db->begin); /* of more than one segment, the first is full */
+    return written > 2 * db->options.file_size && db->options.garbage_ppm < 1000000 &&
            garbage_bytes(db) > all / 1000000 * db->options.garbage_ppm;
 }
 
