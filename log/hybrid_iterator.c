@@ -238,7 +238,8 @@ static bool look_up(struct hybrid_iterator *it, plsm_slice key)
     it->status = grow(it, payload);
     if (it->status != PLSM_OK)
         return false;
-    memcpy(it->value.memory, room, has_value ? payload : payload - sizes.value);
+    if (payload > 0)
+        memcpy(it->value.memory, room, has_value ? payload : payload - sizes.value);
     bound_set(&it->key, key);
     const uint8_t *meta = (const uint8_t *)it->value.memory + (sizes.timed ? sizeof(uint64_t) : 0);
     it->entry = (struct hybrid_entry){.key = bound_slice(&it->key),

@@ -97,7 +97,8 @@ static plsm_status copy_room(const struct hybrid_record *record, bool can_change
         uint64_t size = wanted_bytes(*sizes, no_value);
         TRY(grow(out, round_8(size)));
         if (!can_change) {
-            memcpy(out->memory, room, size);
+            if (size > 0)
+                memcpy(out->memory, room, size);
             return PLSM_OK;
         }
         if (before % 2 == 0) {
