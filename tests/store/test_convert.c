@@ -393,8 +393,8 @@ static uint64_t swap_call(struct env *env, uint64_t from_call)
     }
 }
 
-/* Behind calls of a conversion, all of them around the swap; where names cannot be exchanged there may be no store at its place, but then the
- * old one has another name, and is whole. */
+/* Behind calls of a conversion, all of them around the swap; where names cannot be exchanged there may be no store at
+ * its place, but then the old one has another name, and is whole. */
 static void crashes_pair(void)
 {
     for (int exchange = 1; exchange >= 0; exchange--) {
