@@ -50,7 +50,7 @@ void segment_release(struct segment *s)
         destroy(s);
 }
 
-/* No reader has its slot any more. */
+/* Nobody looks at it any more. */
 static void give_slot_back(struct epoch_node *node)
 {
     struct segment *s = (struct segment *)node;
@@ -61,11 +61,20 @@ static void give_slot_back(struct epoch_node *node)
     segment_release(s);
 }
 
+/* No reader has a place in it from the directory any more; iterators may have noted some. */
+static void clear_slot(struct epoch_node *node)
+{
+    struct segment *s = (struct segment *)node;
+    atomic_store_explicit(&s->db->slots[s->slot], NULL, memory_order_release);
+    epoch_retire(s->db->epoch, &s->retired, give_slot_back);
+}
+
+/* In two steps: readers that got a place before the directory changed find the segment in its slot until they leave;
+ * those that found it there, though their place is older, until they leave. */
 void segment_retire(struct segment *s, bool remove)
 {
     s->remove = remove;
-    atomic_store_explicit(&s->db->slots[s->slot], NULL, memory_order_release);
-    epoch_retire(s->db->epoch, &s->retired, give_slot_back);
+    epoch_retire(s->db->epoch, &s->retired, clear_slot);
 }
 
 plsm_status segment_list_add(struct append *db, struct segment *s)

@@ -56,7 +56,8 @@ void append_garbage_collect(struct append *db)
     struct env_lock *pin = NULL;
     uint64_t *numbers = NULL;
     size_t count = 0, removed = 0;
-    epoch_reclaim(db->epoch);
+    for (int i = 0; i < 2; i++) /* segments are retired in two steps */
+        epoch_reclaim(db->epoch);
     mutex_lock(&db->lock);
     if (db->garbage_count > 0)
         numbers = mem_alloc(db->garbage_count * sizeof *numbers);

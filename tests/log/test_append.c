@@ -426,6 +426,32 @@ START_TEST(snapshots_keep_what_they_see)
 }
 END_TEST
 
+/* Who got a place from the directory may read there until it leaves the epoch, whatever is merged meanwhile. */
+START_TEST(places_stay_for_who_has_them)
+{
+    struct append *db = open_log();
+    struct append_memory memory = {0};
+    struct append_entry e;
+    bool in_memory = false;
+    char key[16];
+    put(db, 1, "value");
+    must(append_flush(db));
+    put(db, 2, "value");
+    epoch_enter(db->epoch);
+    append_place place = directory_place(db, key_tree_find(db->tree, key_of(1, key)), UINT64_MAX);
+    must(append_compact(db));
+    ck_assert(directory_place(db, key_tree_find(db->tree, key_of(1, key)), UINT64_MAX) != place);
+    ck_assert(segment_at(db, place) != NULL);
+    must(segment_read(db, place, key_of(1, key), false, &memory, &e, &in_memory));
+    ck_assert(slice_equal(e.value, slice_of("value")));
+    epoch_exit(db->epoch);
+    mem_free(memory.bytes);
+    epoch_reclaim(db->epoch);
+    ck_assert(segment_at(db, place) == NULL);
+    must(append_close(db));
+}
+END_TEST
+
 /* A merge with a snapshot copies old versions: their deletions must stay beside them. */
 START_TEST(old_versions_that_were_copied_stay_hidden)
 {
@@ -562,6 +588,7 @@ int main(void)
     tcase_add_test(all, damage_is_told);
     tcase_add_test(all, deletions_last_as_long_as_they_hide_something);
     tcase_add_test(all, snapshots_keep_what_they_see);
+    tcase_add_test(all, places_stay_for_who_has_them);
     tcase_add_test(all, old_versions_that_were_copied_stay_hidden);
     tcase_add_test(all, what_has_expired_goes_and_hides_what_was_before);
     tcase_add_test(all, any_bytes_are_an_entry_or_none);
