@@ -411,7 +411,8 @@ plsm_status hint_next(struct hint_cursor *c)
     if (at == end)
         return PLSM_NOT_FOUND;
     if (!(at = get_varint(at, end, &shared)) || !(at = get_varint(at, end, &rest)) || rest > (uint64_t)(end - at) ||
-        shared > c->key.size || shared + rest > APPEND_KEY_MAX || shared + rest == 0)
+        shared > c->key.size || shared + rest > APPEND_KEY_MAX || rest == 0 ||
+        (shared < c->key.size && *at <= c->key.data[shared])) /* it is not above the key before */
         return fail(PLSM_CORRUPT, "the hint of segment %" PRIu64 " is damaged", c->hint->facts.number);
     c->key.size = (size_t)shared;
     TRY(buf_append(&c->key, at, (size_t)rest));

@@ -576,6 +576,35 @@ START_TEST(any_bytes_are_a_hint_or_none)
 }
 END_TEST
 
+/* Two keys of a hint that are in the wrong order, or the same. */
+START_TEST(keys_of_hints_out_of_order)
+{
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    char path[64];
+    for (unsigned round = 0; round < 2; round++) {
+        struct append *db = open_log();
+        struct append_options o = options();
+        must(append_compact(db));
+        put(db, 1, "value");
+        put(db, 2, "value");
+        must(append_flush(db));
+        uint64_t number = db->segments[db->segment_count - 2]->number;
+        must(append_close(db));
+        path_of("hint", (unsigned)number, path);
+        must(env_memory_content(env, path, &bytes, &size));
+        uint8_t *second = memchr(bytes + size - 8, 8, 8); /* it shares 8 bytes with "\1key0000", and "2" follows */
+        ck_assert(second && second[1] == 1 && second[2] == '2');
+        second[2] = round ? '1' : '0';
+        put_u64(bytes + 144, checksum(bytes + 160, size - 160, get_u64(bytes + 32)));
+        put_u64(bytes + 152, checksum(bytes, 152, get_u64(bytes + 24)));
+        ck_assert_int_eq(append_open("/s", &o, &db), PLSM_CORRUPT);
+        env_memory_destroy(env);
+        env = env_memory_create(round + 2);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("append");
@@ -593,6 +622,7 @@ int main(void)
     tcase_add_test(all, what_has_expired_goes_and_hides_what_was_before);
     tcase_add_test(all, any_bytes_are_an_entry_or_none);
     tcase_add_test(all, any_bytes_are_a_hint_or_none);
+    tcase_add_test(all, keys_of_hints_out_of_order);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
