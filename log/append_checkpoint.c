@@ -1,9 +1,132 @@
-/* Checkpoints: the sealed segments of a moment, with their hints. */
+/* Flushes and checkpoints: what was appended so far is to be in sealed segments.
+ *
+ * The segment that is written to is frozen in between two writes, so that all that was acknowledged is in it or in those
+ * before. Writers wait for that alone: the one that takes its place was prepared before, and sealing goes on beside
+ * them. A checkpoint has the segments that were in the list at that moment: what a merge leaves away later may be dead
+ * only because of what was written later. */
 #include <stdio.h>
 
 #include "base/error.h"
 #include "log/append_db.h"
 #include "base/banned.h"
+
+enum { TRIES = 3 }; /* with a prepared segment, before writers wait until there is one */
+
+struct freezing {
+    struct append *db;
+    struct segment *fresh; /* to be written to then; NULL once it is, or none was prepared */
+    uint64_t through;      /* the last segment that is to be sealed */
+    bool last;             /* try: make one now if none was prepared */
+    bool again;            /* it could not be done with what was prepared */
+    bool hold;             /* those that were there, but that which is written to then: */
+    struct segment **held;
+    size_t count;
+};
+
+/* All but the active one. Under lock. */
+static plsm_status hold_all(struct freezing *f)
+{
+    struct append *db = f->db;
+    f->held = mem_alloc((db->segment_count + 1) * sizeof *f->held);
+    for (size_t i = 0; f->held && i < db->segment_count; i++)
+        if (db->segments[i] != db->active) {
+            f->held[f->count++] = db->segments[i];
+            segment_reference(db->segments[i]);
+        }
+    return f->held ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a checkpoint");
+}
+
+/* Nothing is in the active segment; of a checkpoint it may be left away if no other one says that it is there, as the
+ * head of one that is newer does. Under lock. */
+static bool is_unused(const struct freezing *f)
+{
+    const struct append *db = f->db;
+    const struct segment *active = db->active;
+    return active->head_end == atomic_load_explicit(&active->size, memory_order_relaxed) && db->segment_count > 1 &&
+           (!f->hold || db->segments[db->segment_count - 1] == active);
+}
+
+/* Lets another segment be written to. */
+static plsm_status change_segments(struct freezing *f)
+{
+    struct append *db = f->db;
+    if (!f->fresh)
+        return append_roll(db);
+    TRY(segment_begin(f->fresh));
+    mutex_lock(&db->lock);
+    plsm_status status = append_activate(db, f->fresh);
+    if (status == PLSM_OK)
+        f->fresh = NULL;
+    mutex_unlock(&db->lock);
+    return status;
+}
+
+/* As part of the queue, so that no other leader is at it. */
+static plsm_status freeze(void *arg, const struct batch **batch)
+{
+    struct freezing *f = arg;
+    struct append *db = f->db;
+    *batch = NULL;
+    mutex_lock(&db->lock);
+    bool unused = is_unused(f);
+    bool late = f->fresh && f->fresh->number < db->active->number; /* a writer has begun another one meanwhile: */
+    mutex_unlock(&db->lock);
+    bool change = !unused && (!late || f->hold); /* all that there was at the call is frozen */
+    f->again = change && (late || (!f->fresh && !f->last));
+    if (f->again)
+        return PLSM_OK;
+    if (change)
+        TRY(change_segments(f));
+    mutex_lock(&db->lock);
+    f->through = db->active->number - 1;
+    plsm_status status = f->hold ? hold_all(f) : PLSM_OK;
+    mutex_unlock(&db->lock);
+    return status;
+}
+
+static void discard_fresh(struct freezing *f, plsm_status status)
+{
+    char message[512];
+    snprintf(message, sizeof message, "%s", plsm_message());
+    if (f->fresh)
+        segment_discard(f->fresh);
+    f->fresh = NULL;
+    if (status != PLSM_OK)
+        fail(status, "%s", message);
+}
+
+/* Freezes what there is and seals it. */
+static plsm_status flush(struct freezing *f)
+{
+    struct append *db = f->db;
+    plsm_status status = PLSM_OK;
+    mutex_lock(&db->flush_lock);
+    f->again = true;
+    for (unsigned i = 0; f->again && status == PLSM_OK; i++) {
+        f->last = i == TRIES;
+        mutex_lock(&db->lock);
+        status = append_writable(db);
+        bool prepare = !f->last && !is_unused(f);
+        mutex_unlock(&db->lock);
+        if (status == PLSM_OK && prepare)
+            status = segment_prepare(db, SEGMENT_ACTIVE, &f->fresh);
+        if (status == PLSM_OK)
+            status = append_write(db, NULL, freeze, f, false);
+        discard_fresh(f, status);
+    }
+    if (status == PLSM_OK)
+        status = work_seal(db, f->through);
+    mutex_unlock(&db->flush_lock);
+    return status;
+}
+
+plsm_status append_flush(struct append *db)
+{
+    struct freezing f = {.db = db};
+    if (db->options.read_only)
+        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
+    return flush(&f);
+}
 
 static plsm_status tell(struct append *db, const struct segment *s, const char *kind, bool optional,
                         plsm_status (*each)(void *arg, const struct append_file *file), void *arg)
@@ -20,38 +143,22 @@ static plsm_status tell(struct append *db, const struct segment *s, const char *
     return each(arg, &file);
 }
 
-/* All sealed segments, held. PLSM_NO_MEMORY. */
-static plsm_status hold_sealed(struct append *db, struct segment ***out, size_t *count)
-{
-    *count = 0;
-    mutex_lock(&db->lock);
-    *out = mem_alloc((db->segment_count + 1) * sizeof **out);
-    for (size_t i = 0; *out && i < db->segment_count; i++)
-        if (db->segments[i]->state == SEGMENT_SEALED) {
-            (*out)[(*count)++] = db->segments[i];
-            segment_reference(db->segments[i]);
-        }
-    mutex_unlock(&db->lock);
-    return *out ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a checkpoint");
-}
-
 plsm_status append_checkpoint(struct append *db, plsm_status (*each)(void *arg, const struct append_file *file),
                               void *arg)
 {
-    struct segment **held = NULL;
-    size_t count = 0;
-    TRY(append_flush(db));
-    TRY(hold_sealed(db, &held, &count));
-    plsm_status status = PLSM_OK;
-    for (size_t i = 0; i < count && status == PLSM_OK; i++) {
-        status = tell(db, held[i], "segment", false, each, arg);
-        if (status == PLSM_OK && held[i]->hinted)
-            status = tell(db, held[i], "hint", true, each, arg);
+    struct freezing f = {.db = db, .hold = true};
+    if (db->options.read_only)
+        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
+    plsm_status status = flush(&f);
+    for (size_t i = 0; i < f.count && status == PLSM_OK; i++) {
+        status = tell(db, f.held[i], "segment", false, each, arg);
+        if (status == PLSM_OK && f.held[i]->hinted)
+            status = tell(db, f.held[i], "hint", true, each, arg);
     }
     char message[512];
     snprintf(message, sizeof message, "%s", plsm_message());
-    for (size_t i = 0; i < count; i++)
-        segment_release(held[i]);
-    mem_free(held);
+    for (size_t i = 0; i < f.count; i++)
+        segment_release(f.held[i]);
+    mem_free(f.held);
     return status == PLSM_OK ? PLSM_OK : fail(status, "%s", message);
 }

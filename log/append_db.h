@@ -125,6 +125,7 @@ struct append {
     char broken_message[256];
     plsm_status background_status; /* of the last failed try of something that may be tried again */
     bool stopping;
+    bool sealing; /* somebody is; one at a time */
     struct garbage *garbage; /* segments whose files are there but count no more */
     size_t garbage_count, garbage_capacity;
     struct env_thread *thread;
@@ -136,8 +137,8 @@ struct append {
     uint64_t seq; /* number of the newest change that was given */
 
     mutex sync_lock;  /* of logs against being closed; before `lock` */
-    mutex seal_lock;  /* one at a time seals; before the others */
-    mutex merge_lock; /* one at a time merges or removes files; before seal_lock */
+    mutex merge_lock; /* one at a time merges or removes files; before the others */
+    mutex flush_lock; /* one at a time freezes the active segment before it is full; before the others */
     _Alignas(64) struct {
         _Alignas(64) _Atomic uint64_t values[APPEND_COUNTERS];
     } stripes[APPEND_STRIPES];
@@ -156,6 +157,12 @@ void segment_path(const struct append *db, const char *kind, uint64_t number, ch
 /* Makes a segment with a head record and gives it a slot; its name survives power loss. Not in the list. `state` is
  * SEGMENT_ACTIVE or SEGMENT_FILLED. The lock is not held. */
 plsm_status segment_create(struct append *db, enum segment_state state, struct segment **out);
+/* The same in two steps: with the first one it has no head yet, and the second one syncs nothing: what follows a head
+ * that is lost is no record, either. Nothing of it may be used after a failure but segment_discard. */
+plsm_status segment_prepare(struct append *db, enum segment_state state, struct segment **out);
+plsm_status segment_begin(struct segment *s);
+/* Lets one go, with its file, that never was in the list. */
+void segment_discard(struct segment *s);
 /* Opens one that was written before, for reading; what is known of it is set by the caller. */
 plsm_status segment_open(struct append *db, uint64_t number, struct segment **out);
 /* Maps it, if that can be. */
@@ -225,8 +232,12 @@ void append_break(struct append *db, plsm_status status); /* under lock */
 plsm_status append_writable(const struct append *db);     /* under lock */
 /* Syncs all that was appended. Any thread; not under lock. */
 plsm_status append_sync_logs(struct append *db);
+enum { APPEND_FROZEN_MAX = 4 }; /* segments that wait to be sealed before writers wait for them */
+unsigned append_frozen_count(const struct append *db); /* under lock */
 /* Begins a new active segment; the old one is frozen. By the leader, not under lock. */
 plsm_status append_roll(struct append *db);
+/* The same with one that was prepared and has its head. Under lock. */
+plsm_status append_activate(struct append *db, struct segment *fresh);
 
 /* --- append_work.c ------------------------------------------------------------------------------------------------ */
 
@@ -234,8 +245,8 @@ plsm_status work_start(struct append *db);
 void work_stop(struct append *db);
 /* Seals, merges and removes what is due, in this thread. */
 plsm_status work_do(struct append *db, bool merge_all);
-/* Seals what is frozen and gives it its hint. */
-plsm_status work_seal(struct append *db);
+/* Seals what is frozen when it is called, of segments up to the number `through`, and gives it its hint. */
+plsm_status work_seal(struct append *db, uint64_t through);
 /* Under lock: makes room for so many more; notes one that counts no more; says that nobody reads it any more. */
 plsm_status append_garbage_reserve(struct append *db, size_t count);
 void append_garbage_add(struct append *db, uint64_t number, bool removable);

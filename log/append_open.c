@@ -336,7 +336,7 @@ static plsm_status prepare(const char *path, const struct append_options *option
     mutex_init(&db->directory);
     mutex_init(&db->lock);
     mutex_init(&db->sync_lock);
-    mutex_init(&db->seal_lock);
+    mutex_init(&db->flush_lock);
     mutex_init(&db->merge_lock);
     condition_init(&db->work);
     condition_init(&db->progress);
@@ -384,7 +384,7 @@ static void destroy(struct append *db)
     mutex_destroy(&db->directory);
     mutex_destroy(&db->lock);
     mutex_destroy(&db->sync_lock);
-    mutex_destroy(&db->seal_lock);
+    mutex_destroy(&db->flush_lock);
     mutex_destroy(&db->merge_lock);
     mem_unmap(db, sizeof *db);
 }
@@ -511,7 +511,7 @@ static plsm_status shut_down(struct append *db)
         return PLSM_OK; /* it was told; the next opening goes by what the disk has */
     if (unused)
         remove_unused(db, s);
-    TRY(work_seal(db));
+    TRY(work_seal(db, UINT64_MAX));
     mutex_lock(&db->merge_lock);
     append_garbage_collect(db);
     mutex_unlock(&db->merge_lock);

@@ -144,14 +144,13 @@ static plsm_status list_numbers(struct append *db, uint64_t **out, size_t *count
     return PLSM_OK;
 }
 
-/* The head survives power loss before anything can follow it. */
-static plsm_status write_head(struct segment *s, uint64_t first_seq)
+plsm_status segment_begin(struct segment *s)
 {
     struct append *db = s->db;
     struct append_head head = {.store_id = db->store_id,
                                .number = s->number,
                                .salt = s->salt,
-                               .first_seq = first_seq,
+                               .first_seq = atomic_load(&db->visible),
                                .merged = s->state == SEGMENT_FILLED};
     struct buf payload = {0};
     uint64_t *numbers = NULL;
@@ -166,30 +165,27 @@ static plsm_status write_head(struct segment *s, uint64_t first_seq)
         INVARIANT(reclog_size(s->writer) == APPEND_RECORDS_AT);
         status = reclog_append(s->writer, 0, &part, 1);
     }
-    if (status == PLSM_OK)
-        status = reclog_sync(s->writer);
+    s->head_end = reclog_size(s->writer);
+    atomic_store(&s->size, s->head_end);
     mem_free(numbers);
     buf_free(&payload);
     return status;
 }
 
-static plsm_status create(struct append *db, struct segment *s)
+static plsm_status prepare(struct append *db, struct segment *s)
 {
     char path[APPEND_PATH_MAX];
     segment_path(db, "segment", s->number, path);
     env_random(db->env, &s->salt, sizeof s->salt);
     TRY(db->options.mapped ? reclog_create_mapped(db->env, path, APPEND_SEGMENT_MAGIC, &s->writer)
                            : reclog_create(db->env, path, APPEND_SEGMENT_MAGIC, &s->writer));
-    TRY(write_head(s, atomic_load(&db->visible)));
     TRY(env_sync_dir(db->env, db->path));
     TRY(env_open(db->env, path, ENV_READ, &s->file));
-    s->head_end = reclog_size(s->writer);
-    atomic_init(&s->size, s->head_end);
     segment_map(s, db->options.segment_size);
     return take_slot(db, s);
 }
 
-plsm_status segment_create(struct append *db, enum segment_state state, struct segment **out)
+plsm_status segment_prepare(struct append *db, enum segment_state state, struct segment **out)
 {
     char path[APPEND_PATH_MAX];
     mutex_lock(&db->lock);
@@ -200,7 +196,7 @@ plsm_status segment_create(struct append *db, enum segment_state state, struct s
     if (!s)
         return PLSM_NO_MEMORY;
     s->state = state;
-    plsm_status status = create(db, s);
+    plsm_status status = prepare(db, s);
     if (status != PLSM_OK) {
         char message[256];
         snprintf(message, sizeof message, "%s", plsm_message());
@@ -211,6 +207,30 @@ plsm_status segment_create(struct append *db, enum segment_state state, struct s
     }
     *out = s;
     return PLSM_OK;
+}
+
+void segment_discard(struct segment *s)
+{
+    char path[APPEND_PATH_MAX];
+    struct append *db = s->db;
+    segment_path(db, "segment", s->number, path);
+    segment_retire(s, false);
+    env_remove(db->env, path); /* as above */
+}
+
+plsm_status segment_create(struct append *db, enum segment_state state, struct segment **out)
+{
+    TRY(segment_prepare(db, state, out));
+    plsm_status status = segment_begin(*out);
+    if (status == PLSM_OK)
+        status = reclog_sync((*out)->writer);
+    if (status == PLSM_OK)
+        return PLSM_OK;
+    char message[256];
+    snprintf(message, sizeof message, "%s", plsm_message());
+    segment_discard(*out);
+    *out = NULL;
+    return fail(status, "%s", message);
 }
 
 plsm_status segment_open(struct append *db, uint64_t number, struct segment **out)

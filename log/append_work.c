@@ -91,15 +91,13 @@ void append_garbage_collect(struct append *db)
 
 /* --- sealing ------------------------------------------------------------------------------------------------------ */
 
-static struct segment *oldest_frozen(struct append *db)
+/* Under lock. */
+static struct segment *oldest_frozen(const struct append *db, uint64_t through)
 {
-    struct segment *found = NULL;
-    mutex_lock(&db->lock);
-    for (size_t i = 0; i < db->segment_count && !found; i++)
+    for (size_t i = 0; i < db->segment_count && db->segments[i]->number <= through; i++)
         if (db->segments[i]->state == SEGMENT_FROZEN)
-            found = db->segments[i];
-    mutex_unlock(&db->lock);
-    return found;
+            return db->segments[i];
+    return NULL;
 }
 
 static plsm_status seal(struct append *db, struct segment *s)
@@ -132,18 +130,27 @@ static plsm_status seal(struct append *db, struct segment *s)
     return PLSM_OK;
 }
 
-plsm_status work_seal(struct append *db)
+/* One at a time, the oldest first. Who waits looks again after each: writers may freeze others all the time, and only
+ * those count that were there when it was called. */
+plsm_status work_seal(struct append *db, uint64_t through)
 {
     plsm_status status = PLSM_OK;
-    mutex_lock(&db->seal_lock);
-    for (struct segment *s; status == PLSM_OK && (s = oldest_frozen(db)) != NULL;) {
-        mutex_lock(&db->lock);
+    mutex_lock(&db->lock);
+    through = through < db->next_number ? through : db->next_number - 1;
+    for (struct segment *s; status == PLSM_OK && (s = oldest_frozen(db, through)) != NULL;) {
         status = append_writable(db);
-        mutex_unlock(&db->lock);
-        if (status == PLSM_OK)
+        if (status == PLSM_OK && db->sealing) {
+            condition_wait(&db->progress, &db->lock);
+        } else if (status == PLSM_OK) {
+            db->sealing = true;
+            mutex_unlock(&db->lock);
             status = seal(db, s);
+            mutex_lock(&db->lock);
+            db->sealing = false;
+            condition_broadcast(&db->progress);
+        }
     }
-    mutex_unlock(&db->seal_lock);
+    mutex_unlock(&db->lock);
     return status;
 }
 
@@ -208,7 +215,7 @@ static plsm_status merge_due(struct append *db, bool all)
 
 plsm_status work_do(struct append *db, bool merge_all)
 {
-    plsm_status status = work_seal(db);
+    plsm_status status = work_seal(db, UINT64_MAX);
     mutex_lock(&db->merge_lock);
     if (status == PLSM_OK)
         status = merge_due(db, merge_all);

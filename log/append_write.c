@@ -16,7 +16,6 @@ enum {
     MESSAGE_BYTES = 256,
     PAYLOAD_KEEP = 4 << 20, /* a larger buffer is given back */
     OPS_KEEP = 64 << 10,
-    FROZEN_MAX = 4, /* segments that wait to be sealed before writers wait for them */
 };
 
 enum writer_state { WAITS, LEADS, IS_DONE };
@@ -68,7 +67,7 @@ plsm_status append_sync_logs(struct append *db)
     mutex_lock(&db->sync_lock);
     mutex_lock(&db->lock);
     size_t count = 0;
-    struct segment *unsealed[FROZEN_MAX + 2] = {0};
+    struct segment *unsealed[APPEND_FROZEN_MAX + 2] = {0}; /* with the active one, and one that a flush froze */
     for (size_t i = 0; i < db->segment_count; i++) {
         enum segment_state state = db->segments[i]->state;
         if (state == SEGMENT_ACTIVE || state == SEGMENT_FROZEN) {
@@ -94,25 +93,29 @@ plsm_status append_sync_logs(struct append *db)
 
 /* --- segments ----------------------------------------------------------------------------------------------------- */
 
+plsm_status append_activate(struct append *db, struct segment *fresh)
+{
+    TRY(segment_list_add(db, fresh));
+    if (db->active)
+        db->active->state = SEGMENT_FROZEN;
+    db->active = fresh;
+    condition_signal(&db->work);
+    return PLSM_OK;
+}
+
 plsm_status append_roll(struct append *db)
 {
     struct segment *fresh = NULL;
     TRY(segment_create(db, SEGMENT_ACTIVE, &fresh));
     mutex_lock(&db->lock);
-    plsm_status status = segment_list_add(db, fresh);
-    if (status == PLSM_OK) {
-        if (db->active)
-            db->active->state = SEGMENT_FROZEN;
-        db->active = fresh;
-        condition_signal(&db->work);
-    }
+    plsm_status status = append_activate(db, fresh);
     mutex_unlock(&db->lock);
     if (status != PLSM_OK)
-        segment_retire(fresh, true);
+        segment_discard(fresh);
     return status;
 }
 
-static unsigned frozen_count(const struct append *db)
+unsigned append_frozen_count(const struct append *db)
 {
     unsigned count = 0;
     for (size_t i = 0; i < db->segment_count; i++)
@@ -126,13 +129,14 @@ static plsm_status make_room(struct append *db)
     if (atomic_load_explicit(&db->active->size, memory_order_relaxed) < db->options.segment_size)
         return PLSM_OK;
     mutex_lock(&db->lock);
-    while (db->thread && frozen_count(db) >= FROZEN_MAX && db->broken == PLSM_OK && db->background_status == PLSM_OK)
+    while (db->thread && append_frozen_count(db) >= APPEND_FROZEN_MAX && db->broken == PLSM_OK &&
+           db->background_status == PLSM_OK)
         condition_wait(&db->progress, &db->lock);
-    bool too_many = frozen_count(db) >= FROZEN_MAX;
+    bool too_many = append_frozen_count(db) >= APPEND_FROZEN_MAX;
     plsm_status status = append_writable(db);
     mutex_unlock(&db->lock);
     if (status == PLSM_OK && too_many)
-        status = work_seal(db);
+        status = work_seal(db, UINT64_MAX);
     if (status == PLSM_OK)
         status = append_roll(db);
     if (status == PLSM_OK && !db->thread)
@@ -361,29 +365,4 @@ plsm_status append_write(struct append *db, const struct batch *batch, append_pr
 plsm_status append_sync(struct append *db)
 {
     return append_write(db, NULL, NULL, NULL, true);
-}
-
-/* As part of the queue, so that no other leader is at it. */
-static plsm_status freeze(void *arg, const struct batch **batch)
-{
-    struct append *db = arg;
-    *batch = NULL;
-    bool empty = db->active->head_end == atomic_load_explicit(&db->active->size, memory_order_relaxed);
-    mutex_lock(&db->lock);
-    bool only = db->segment_count == 1;
-    bool full = frozen_count(db) >= FROZEN_MAX;
-    mutex_unlock(&db->lock);
-    if (empty && !only) /* a store has a segment at least, also in a checkpoint */
-        return PLSM_OK;
-    if (full)
-        TRY(work_seal(db));
-    return append_roll(db);
-}
-
-plsm_status append_flush(struct append *db)
-{
-    if (db->options.read_only)
-        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
-    TRY(append_write(db, NULL, freeze, db, false));
-    return work_seal(db);
 }

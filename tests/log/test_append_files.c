@@ -1,0 +1,246 @@
+/* The append log: flushes and checkpoints beside writers and merges, and what becomes of files at each moment. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/env_memory.h"
+#include "base/error.h"
+#include "log/append_db.h"
+
+#include "base/banned.h"
+
+#define must(call) ck_assert_msg((call) == PLSM_OK, "%s: %s", #call, plsm_message())
+
+/* The memory environment, in which something happens at some calls. */
+static struct env *env;
+static const struct env_ops *original;
+static struct env_ops hooked;
+static void (*happens)(void);
+static unsigned happened;
+static struct append *db;
+
+static void happen(void)
+{
+    void (*what)(void) = happens;
+    happens = NULL; /* not within itself */
+    if (what) {
+        happened++;
+        what();
+        happens = what;
+    }
+}
+
+static plsm_status hooked_sync(struct env_file *file)
+{
+    happen();
+    return original->sync(file);
+}
+
+static plsm_status hooked_sync_dir(struct env *base, const char *path)
+{
+    happen();
+    return original->sync_dir(base, path);
+}
+
+static plsm_status hooked_rename(struct env *base, const char *from, const char *to)
+{
+    happen();
+    return original->rename(base, from, to);
+}
+
+static struct append *open_log(struct env *base, const char *path, bool read_only)
+{
+    struct append *opened = NULL;
+    struct append_options o;
+    append_options_default(&o);
+    o.env = base;
+    o.create = !read_only;
+    o.read_only = read_only;
+    o.segment_size = 64 << 10;
+    o.background = false;
+    o.merge_garbage_ppm = 1000000; /* merges are asked for */
+    must(append_open(path, &o, &opened));
+    return opened;
+}
+
+static void setup(void)
+{
+    env = env_memory_create(1);
+    original = env->ops;
+    hooked = *original;
+    env->ops = &hooked;
+    happens = NULL;
+    happened = 0;
+    db = open_log(env, "/s", false);
+}
+
+static void teardown(void)
+{
+    must(append_close(db));
+    env->ops = original;
+    env_memory_destroy(env);
+}
+
+static void change(enum batch_kind kind, const char *key, const char *value)
+{
+    struct batch batch = {0};
+    must(batch_add(&batch, kind, 1, slice_of(key), slice(NULL, 0), slice_of(value)));
+    must(append_write(db, &batch, NULL, NULL, false));
+    batch_free(&batch);
+}
+
+static void put(const char *key, const char *value)
+{
+    change(BATCH_PUT, key, value);
+}
+
+/* NULL: it is absent. */
+static bool is(struct append *opened, const char *key, const char *value)
+{
+    struct append_value found = {0};
+    char whole[32];
+    snprintf(whole, sizeof whole, "\1%s", key);
+    plsm_status status = append_get(opened, NULL, slice_of(whole), 0, &found);
+    bool same = value ? status == PLSM_OK && slice_equal(found.value, slice_of(value)) : status == PLSM_NOT_FOUND;
+    mem_free(found.memory);
+    return same;
+}
+
+/* Merges one segment. */
+static void merge(uint64_t number)
+{
+    for (size_t i = 0; i < db->segment_count; i++)
+        if (db->segments[i]->number == number) {
+            struct segment *victim = db->segments[i];
+            mutex_lock(&db->merge_lock);
+            must(merge_segments(db, &victim, 1));
+            append_garbage_collect(db);
+            mutex_unlock(&db->merge_lock);
+            return;
+        }
+    ck_abort_msg("no segment %llu", (unsigned long long)number);
+}
+
+static plsm_status copy_file(void *arg, const struct append_file *file)
+{
+    struct env_file *from = NULL, *to = NULL;
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s", (const char *)arg, file->name);
+    must(env_open(env, file->path, ENV_READ, &from));
+    must(env_open(env, path, ENV_APPEND, &to));
+    uint64_t size = 0;
+    must(env_size(from, &size));
+    uint8_t *bytes = malloc(size);
+    must(env_read(from, 0, bytes, size));
+    must(env_append(to, bytes, size));
+    free(bytes);
+    env_close(from);
+    env_close(to);
+    return PLSM_OK;
+}
+
+static struct append *open_checkpoint(void)
+{
+    must(env_make_dir(env, "/c"));
+    must(append_checkpoint(db, copy_file, (char[]){"/c"}));
+    happens = NULL;
+    return open_log(env, "/c", true);
+}
+
+/* --- flushes and checkpoints -------------------------------------------------------------------------------------- */
+
+static void freeze_another(void)
+{
+    if (happened < 30) {
+        put("later", "value");
+        must(append_roll(db));
+    }
+}
+
+START_TEST(a_flush_ends_beside_an_endless_writer)
+{
+    put("key", "value");
+    hooked.rename = hooked_rename; /* of a hint: when a segment is sealed, another one is full */
+    happens = freeze_another;
+    must(append_flush(db));
+    happens = NULL;
+    ck_assert_uint_ge(happened, 1);
+    ck_assert_uint_le(happened, 2);
+}
+END_TEST
+
+static void write_one(void)
+{
+    put("beside", "value");
+}
+
+/* A write comes to its end while the flush waits for the disk: were the flush at the head of the queue, never. */
+START_TEST(a_flush_does_not_keep_writers_waiting)
+{
+    put("key", "value");
+    hooked.sync = hooked_sync;
+    hooked.sync_dir = hooked_sync_dir;
+    happens = write_one;
+    must(append_flush(db));
+    struct append *checkpoint = open_checkpoint();
+    ck_assert_uint_ge(happened, 8);
+    ck_assert(is(checkpoint, "key", "value"));
+    must(append_close(checkpoint));
+    ck_assert(is(db, "beside", "value"));
+}
+END_TEST
+
+static void overwrite_and_merge(void)
+{
+    if (happened > 1)
+        return;
+    put("key", "new");
+    merge(1);
+}
+
+/* What a merge leaves away because of a write behind the checkpoint is in the checkpoint still. */
+START_TEST(checkpoints_are_of_one_moment)
+{
+    put("key", "old");
+    must(append_flush(db));
+    put("other", "value");
+    hooked.rename = hooked_rename;
+    happens = overwrite_and_merge;
+    struct append *checkpoint = open_checkpoint();
+    ck_assert(is(checkpoint, "key", "old"));
+    ck_assert(is(checkpoint, "other", "value"));
+    must(append_close(checkpoint));
+    ck_assert(is(db, "key", "new"));
+}
+END_TEST
+
+/* A merge's head names the segment that is written to, which is empty and not in the checkpoint. */
+START_TEST(checkpoints_behind_merges_can_be_opened)
+{
+    put("a", "value");
+    must(append_flush(db));
+    put("b", "value");
+    must(append_compact(db));
+    struct append *checkpoint = open_checkpoint();
+    ck_assert(is(checkpoint, "a", "value") && is(checkpoint, "b", "value"));
+    must(append_close(checkpoint));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("append_files");
+    TCase *all = tcase_create("all");
+    tcase_set_timeout(all, 60);
+    tcase_add_checked_fixture(all, setup, teardown);
+    tcase_add_test(all, a_flush_ends_beside_an_endless_writer);
+    tcase_add_test(all, a_flush_does_not_keep_writers_waiting);
+    tcase_add_test(all, checkpoints_are_of_one_moment);
+    tcase_add_test(all, checkpoints_behind_merges_can_be_opened);
+    suite_add_tcase(suite, all);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
