@@ -3,11 +3,13 @@
  * A file segment-N is a record log (base/reclog.c) with the magic "plsmseg1", which see for how records are framed,
  * salted and told from a tear. What its records hold:
  *
- * The first record, whose user's number is 0; it is synced before anything follows:
+ * The first record, whose user's number is 0:
  *      0  u64     store: random for each store
  *      8  u64     N
  *     16  u64     salt of entries: random for each segment
- *     24  u64     all changes numbered below were written before this segment was begun
+ *     24  u64     highest number of a change that was written before this segment was begun. What follows counts only if
+ *                 the segment that was written to before, the one with the highest number of those listed below that
+ *                 were not closed cleanly, is there up to that change: what is there was not synced, otherwise
  *     32  u32     1: written by a merge; 0: by callers
  *     36  u32     count of numbers
  *     40  u64     checksum of the numbers, seeded with the salt

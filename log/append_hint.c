@@ -121,6 +121,7 @@ static plsm_status take_head(struct making *m, plsm_slice payload, uint64_t offs
         return fail(PLSM_CORRUPT, "%s: this is segment %" PRIu64 " under another name; restore from a backup", m->path,
                     head.number);
     m->scan->has_head = true;
+    m->scan->merged = head.merged;
     m->facts.store_id = head.store_id;
     m->facts.salt = head.salt;
     m->facts.first_seq = head.first_seq;

@@ -1,7 +1,7 @@
 /* Opening and closing.
  *
- * For writing: lock, list the segments, leave out those that others replace, get the hint of each or make it, fill the
- * directory, begin a new segment. What a segment holds that was not closed cleanly may not be on the disk, and what
+ * For writing: lock, list the segments, leave out those that others replace or that follow a loss, get the hint of each
+ * or make it, fill the directory, begin a new segment. What a segment holds that was not closed cleanly may not be on the disk, and what
  * stands behind its last record may be anything: such are merged to a new one before the store is served.
  *
  * For reading, beside a writer or not: pin the files, then the same without writing anything. */
@@ -154,6 +154,7 @@ struct found {
     struct hint hint;
     struct segment_scan scan;
     bool from_hint;
+    bool lost; /* changes that were made before those in it are */
 };
 
 /* The salt that the segment's head has; false: it must be read by itself to know more. */
@@ -258,6 +259,41 @@ static plsm_status check_missing(const struct append *db, const struct found *fo
     return status;
 }
 
+/* The segment that was written to before this one, if neither was closed cleanly. */
+static const struct found *written_before(const struct found *found, size_t i, const struct numbers *others,
+                                          const struct numbers *replaced)
+{
+    while (i-- > 0) {
+        uint64_t number = found[i].hint.facts.number;
+        if (!found[i].scan.closed && !found[i].scan.merged && numbers_have(others, number) &&
+            !numbers_have(replaced, number))
+            return &found[i];
+    }
+    return NULL;
+}
+
+/* Power loss may take the end of one segment and leave what was appended to the next one: that was not synced, either,
+ * and must not survive what was written before it. */
+static plsm_status mark_lost(struct found *found, size_t count, const struct numbers *replaced)
+{
+    struct numbers others = {0};
+    for (size_t i = 0; i < count && !others.no_memory; i++) {
+        const struct hint *hint = &found[i].hint;
+        if (found[i].scan.closed || found[i].scan.merged || !found[i].scan.has_head)
+            continue;
+        others.count = 0;
+        append_numbers_each(hint->numbers, hint->replaces, (size_t)hint->facts.number_count, numbers_add, &others);
+        const struct found *before = written_before(found, i, &others, replaced);
+        if (before) {
+            const struct hint_facts *facts = &before->hint.facts;
+            uint64_t last = facts->seq_max > facts->first_seq ? facts->seq_max : facts->first_seq;
+            found[i].lost = before->lost || !before->scan.has_head || last < hint->facts.first_seq;
+        }
+    }
+    mem_free(others.list);
+    return others.no_memory ? fail(PLSM_NO_MEMORY, "no memory to open the store") : PLSM_OK;
+}
+
 static plsm_status take_segments(struct append *db, struct found *found, size_t count, const struct numbers *replaced,
                                  struct hint *hints)
 {
@@ -266,7 +302,7 @@ static plsm_status take_segments(struct append *db, struct found *found, size_t 
     for (size_t i = 0; i < count; i++) {
         struct found *f = &found[i];
         const struct hint_facts *facts = &f->hint.facts;
-        if (!f->scan.has_head || numbers_have(replaced, facts->number)) {
+        if (!f->scan.has_head || f->lost || numbers_have(replaced, facts->number)) {
             append_garbage_add(db, f->segment->number, true);
             drop(f);
             continue;
@@ -302,6 +338,8 @@ static plsm_status load(struct append *db, const struct inventory *inventory)
         status = gather_replaced(found, count, &replaced);
     if (status == PLSM_OK)
         status = check_missing(db, found, count, inventory, &replaced);
+    if (status == PLSM_OK)
+        status = mark_lost(found, count, &replaced);
     if (status == PLSM_OK)
         status = take_segments(db, found, count, &replaced, hints);
     if (status == PLSM_OK)

@@ -227,6 +227,69 @@ START_TEST(checkpoints_behind_merges_can_be_opened)
 }
 END_TEST
 
+/* --- power loss --------------------------------------------------------------------------------------------------- */
+
+/* How many of what was written one after another is there; nothing of it behind a gap. */
+static unsigned written(struct append *opened)
+{
+    static const char *const keys[] = {"a", "b", "c", "d", "e"};
+    unsigned count = 0, there = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        bool found = is(opened, keys[i], "value");
+        there += found;
+        count += found && count == i;
+    }
+    ck_assert_uint_eq(count, there);
+    return count;
+}
+
+static void begin_another(void)
+{
+    must(append_roll(db));
+}
+
+/* Of segments that were not synced nothing survives that was written after what is lost, also when the opening that
+ * leaves it away is crashed. */
+START_TEST(the_newest_writes_are_lost_first)
+{
+    bool seen[6] = {0};
+    put("a", "value");
+    put("b", "value");
+    begin_another();
+    begin_another();
+    put("c", "value");
+    begin_another();
+    put("d", "value");
+    put("e", "value");
+    uint64_t calls = env_memory_calls(env);
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        enum env_crash kind = seed % 2 ? ENV_CRASH_REORDER : ENV_CRASH_TORN;
+        struct env *crashed = env_memory_crash(env, calls - seed / 2 % 3, kind, seed);
+        struct append *opened = open_log(crashed, "/s", false);
+        unsigned count = written(opened);
+        seen[count] = true;
+        for (uint64_t at = 0; seed % 8 == 1 && at <= env_memory_calls(crashed); at++) {
+            struct env *again = env_memory_crash(crashed, at, ENV_CRASH_REORDER, seed + at);
+            struct append *second = open_log(again, "/s", false);
+            ck_assert_uint_eq(written(second), count);
+            must(append_close(second));
+            second = open_log(again, "/s", true);
+            ck_assert_uint_eq(written(second), count);
+            must(append_close(second));
+            env_memory_destroy(again);
+        }
+        must(append_close(opened));
+        env_memory_destroy(crashed);
+    }
+    ck_assert(seen[0] && seen[1] && seen[2] && seen[3]);
+    struct env *kept = env_memory_crash(env, calls, ENV_CRASH_KEEP, 0);
+    struct append *opened = open_log(kept, "/s", false);
+    ck_assert_uint_eq(written(opened), 5);
+    must(append_close(opened));
+    env_memory_destroy(kept);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("append_files");
@@ -237,6 +300,7 @@ int main(void)
     tcase_add_test(all, a_flush_does_not_keep_writers_waiting);
     tcase_add_test(all, checkpoints_are_of_one_moment);
     tcase_add_test(all, checkpoints_behind_merges_can_be_opened);
+    tcase_add_test(all, the_newest_writes_are_lost_first);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
