@@ -31,7 +31,7 @@ static plsm_status take_moment(struct hybrid *db, const struct redo_log *next, s
                                      .names = counted(&db->names),
                                      .appended = atomic_load(&db->redo.appended),
                                      .unsaved = atomic_exchange(&db->unsaved_bytes, 0),
-                                     .volatile_bytes = atomic_exchange(&db->volatile_bytes, 0)};
+                                     .volatile_bytes = counted(&db->volatile_bytes)};
         make_read_only(db, out->tail);
     }
     mutex_unlock(&db->write_lock);
@@ -138,6 +138,17 @@ static void reopen_segments(struct hybrid *db)
     mem_free(segments);
 }
 
+/* After it: only when it is whole do volatile writes count as saved, since a sync beside it must wait for it. */
+static void end_moment(struct hybrid *db, const struct moment_taken *taken, bool whole)
+{
+    mutex_lock(&db->write_lock);
+    if (whole)
+        own_add(&db->volatile_bytes, -taken->volatile_bytes);
+    else
+        own_add(&db->unsaved_bytes, taken->unsaved);
+    mutex_unlock(&db->write_lock);
+}
+
 static void finish_segment(struct hybrid *db, uint64_t tail)
 {
     mutex_lock(&db->flush_lock);
@@ -166,10 +177,9 @@ plsm_status take_recovery_point(struct hybrid *db, bool whole_files)
         return status;
     }
     status = write_moment(db, &taken, &state);
+    end_moment(db, &taken, status == PLSM_OK);
     if (status != PLSM_OK) {
         state_free(&state);
-        count_add(&db->unsaved_bytes, taken.unsaved);
-        count_add(&db->volatile_bytes, taken.volatile_bytes);
         return status;
     }
     state_free(&db->state);

@@ -91,6 +91,18 @@ static void put(plsm_slice key, plsm_slice bytes)
     batch_free(&batch);
 }
 
+static void put_as(unsigned number, enum hybrid_durability durability)
+{
+    char text[40];
+    uint8_t bytes[VALUE_MAX];
+    struct batch batch = {0};
+    plsm_slice key = name_of(number, text);
+    must(batch_add(&batch, BATCH_PUT, HYBRID_NAMES, slice(text + 1, key.size - 1), slice("meta", 4),
+                   value_of(number, 0, bytes)));
+    must(hybrid_write(db, &batch, NULL, NULL, durability));
+    batch_free(&batch);
+}
+
 static void put_number(unsigned number, unsigned round)
 {
     char key[40];
@@ -352,6 +364,50 @@ static void snapshot_beside(void *arg)
     mem_free(seen.memory);
 }
 
+/* A disk that stops in the middle of a sync of a segment. */
+static struct env_ops stopping_ops;
+static plsm_status (*sync_before)(struct env_file *file);
+static struct env_thread *syncing;
+static atomic_bool synced;
+static bool synced_meanwhile;
+
+static void sync_beside(void *arg)
+{
+    must(hybrid_sync(db));
+    atomic_store(&synced, true);
+}
+
+static plsm_status stop_and_sync(struct env_file *file)
+{
+    if (strstr(file->path, "segment-") && !syncing) {
+        must(env_thread_start(env_posix(), sync_beside, NULL, &syncing));
+        env_sleep_ns(env_posix(), 50 * 1000 * 1000);
+        synced_meanwhile = atomic_load(&synced);
+    }
+    return sync_before(file);
+}
+
+/* A sync while a recovery point is being written returns when the volatile writes in that are safe, not before. */
+START_TEST(sync_waits_for_volatile_writes)
+{
+    start();
+    stopping_ops = *env->ops;
+    sync_before = stopping_ops.sync;
+    stopping_ops.sync = stop_and_sync;
+    put_as(1, HYBRID_VOLATILE);
+    env->ops = &stopping_ops;
+    must(hybrid_flush(db));
+    ck_assert_ptr_nonnull(syncing);
+    env_thread_join(syncing);
+    ck_assert(!synced_meanwhile && atomic_load(&synced));
+    uint64_t points = statistic_of("hybrid.recovery_points");
+    must(hybrid_sync(db));
+    ck_assert_uint_eq(statistic_of("hybrid.recovery_points"), points); /* nothing is left to be saved */
+    expect(NULL, 1, 0);
+    stop();
+}
+END_TEST
+
 START_TEST(nobody_sees_half_of_a_change)
 {
     struct env_thread *threads[3];
@@ -387,9 +443,14 @@ int main(void)
     Suite *suite = suite_create("hybrid");
     TCase *tcase = tcase_create("hybrid");
     tcase_set_timeout(tcase, 300);
-    const TTest *const tests[] = {
-        changes_in_place, larger_than_memory,          snapshots_stay, directories_are_counted, compaction_takes_little,
-        damage_is_told,   nobody_sees_half_of_a_change};
+    const TTest *const tests[] = {changes_in_place,
+                                  larger_than_memory,
+                                  snapshots_stay,
+                                  directories_are_counted,
+                                  compaction_takes_little,
+                                  damage_is_told,
+                                  sync_waits_for_volatile_writes,
+                                  nobody_sees_half_of_a_change};
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
