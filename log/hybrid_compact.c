@@ -120,9 +120,12 @@ static bool recovery_point_is_due(const struct hybrid *db)
 
 bool maintenance_is_due(struct hybrid *db)
 {
-    if (__builtin_expect(!recovery_point_is_due(db) && !compaction_is_due(db), 1))
+    bool save = recovery_point_is_due(db);
+    if (__builtin_expect(!save && !compaction_is_due(db), 1))
         return false;
-    uint64_t retry_ns = counted(&db->retry_ns);
+    uint64_t retry_ns = counted(&db->retry_ns), compact_ns = counted(&db->compact_ns);
+    if (!save && compact_ns > retry_ns)
+        retry_ns = compact_ns;
     return atomic_load(&db->broken) == PLSM_OK && (retry_ns == 0 || env_now_ns(db->env) >= retry_ns);
 }
 
@@ -135,9 +138,11 @@ plsm_status do_maintenance(struct hybrid *db)
         status = take_recovery_point(db, false);
     if (status == PLSM_OK && compaction_is_due(db))
         status = compact_oldest(db, false, &done);
-    /* Where nothing can be done, as snapshots or a segment that is not full hold it back, it need not be asked soon. */
-    bool later = status != PLSM_OK || (compaction_is_due(db) && !done);
-    atomic_store(&db->retry_ns, later ? env_now_ns(db->env) + RETRY_NS : 0);
+    /* Where nothing can be done, as snapshots or a segment that is not full hold it back, compaction alone need not be
+     * asked for soon; behind the next recovery point it is. */
+    bool later = compaction_is_due(db) && !done;
+    atomic_store(&db->retry_ns, status != PLSM_OK ? env_now_ns(db->env) + RETRY_NS : 0);
+    atomic_store(&db->compact_ns, later ? env_now_ns(db->env) + RETRY_NS : 0);
     mutex_unlock(&db->checkpoint_lock);
     return status;
 }

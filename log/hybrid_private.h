@@ -105,6 +105,7 @@ struct hybrid {
     bool stop;                        /* under work_lock */
     atomic_bool woken, snapshot_gone; /* there is something to do */
     _Atomic uint64_t retry_ns;        /* after a failure that may pass: not before; 0: at once */
+    _Atomic uint64_t compact_ns;      /* the same of compaction, when there was nothing that it could do */
     uint64_t recovery_bytes;          /* of batches, after which a recovery point is taken */
     struct hybrid_counters counters;
 };
