@@ -56,7 +56,8 @@ typedef enum plsm_durability {
     PLSM_SYNC = 1, /* survives power loss, with everything written before it */
     PLSM_VOLATILE = 2, /* survives nothing until the next plsm_flush, plsm_sync, checkpoint or close, or until the
                           engine has written everything out by itself: cheaper where the engine has volatile_writes
-                          (struct plsm_abilities), otherwise PLSM_NONE. Other writes survive as ever, also later ones */
+                          (struct plsm_abilities), otherwise PLSM_NONE, and so where the store holds large or shared
+                          values. Other writes survive as ever, also later ones */
 } plsm_durability;
 
 /* --- entries that expire ----------------------------------------------------------------------------------------

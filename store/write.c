@@ -97,6 +97,10 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
         expiry_reap(db);
     bool look = store_write_begin(db);
     bool sync = durability == PLSM_SYNC;
+    /* What is known of references and shared values is followed by writes that survive, such as the deletion of
+     * extents: it must not be lost in front of them. */
+    if (durability == PLSM_VOLATILE && (look || batch_special_count(batch) > 0))
+        durability = PLSM_NONE;
     plsm_status status = PLSM_OK;
     if (!resolve_is_needed(batch, look)) {
         status = db->engine->write(db->tree, &batch->changes, NULL, NULL, durability);

@@ -129,6 +129,41 @@ START_TEST(crashes)
 }
 END_TEST
 
+/* A volatile write over a large value, whose pieces then go: after the death of the process the one or the other value
+ * is there, whole. */
+START_TEST(volatile_writes_keep_what_they_replace)
+{
+    enum { SIZE = 300000 };
+    static uint8_t large[4 * SIZE];
+    struct env *env = env_memory_create(1);
+    plsm *db = fixture_open(env, PLSM_CREATE, NULL);
+    fixture_fill(large, sizeof large, 1);
+    assert_ok(plsm_put(db, slice_of("stays"), slice(large, sizeof large), PLSM_SYNC));
+    assert_ok(plsm_put(db, slice_of("put"), slice(large, SIZE), PLSM_SYNC));
+    assert_ok(plsm_put(db, slice_of("deleted"), slice(large, SIZE), PLSM_SYNC));
+    assert_ok(plsm_flush(db)); /* so that neither this nor compaction comes by itself */
+    uint64_t from = env_memory_calls(env);
+    assert_ok(plsm_put(db, slice_of("put"), slice_of("small"), PLSM_VOLATILE));
+    assert_ok(plsm_delete(db, slice_of("deleted"), PLSM_VOLATILE));
+    uint64_t to = env_memory_calls(env);
+    for (uint64_t call = from; call <= to; call++) {
+        struct env *image = env_memory_crash(env, call, ENV_CRASH_KEEP, call);
+        plsm *after = fixture_open(image, 0, NULL);
+        size_t size = 0;
+        uint8_t *value = fixture_read(after, NULL, "put", &size);
+        ck_assert(slice_equal(slice(value, size), slice_of("small")) ||
+                  slice_equal(slice(value, size), slice(large, SIZE)));
+        mem_free(value);
+        fixture_check(after);
+        ck_assert_uint_eq(fixture_markers(after), 0);
+        assert_ok(plsm_close(after));
+        env_memory_destroy(image);
+    }
+    assert_ok(plsm_close(db));
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* --- values with so many pieces that one deletion of a range takes them ------------------------------------------- */
 
 enum { MANY_PIECES = 1100 };
@@ -208,6 +243,6 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {crashes, many_pieces};
+    const TTest *const tests[] = {volatile_writes_keep_what_they_replace, crashes, many_pieces};
     return fixture_run_engines("edit_crash", tests, sizeof tests / sizeof tests[0]);
 }
