@@ -232,6 +232,7 @@ void remove_pending(struct hybrid *db)
 {
     if (db->pending_end == 0 || !raise_floor(db))
         return;
+    wait_for_readers(db); /* those that began before the log did where it does now may ask for one still */
     mutex_lock(&db->flush_lock);
     struct hybrid_segments *before = hybrid_segments_of(db), *list = hybrid_segments_alloc(before->count);
     struct hybrid_segment **gone = mem_alloc(before->count * sizeof *gone);

@@ -234,7 +234,7 @@ static int counted_prefix(const struct hybrid *db, plsm_slice prefix)
     if (bytes[0] != HYBRID_NAMES)
         return -1;
     if (prefix.size == 1)
-        count = (struct prefix_count){counted(&db->names), counted(&db->names_timed)};
+        count = (struct prefix_count){address_of(&db->names), address_of(&db->names_timed)};
     else if (bytes[prefix.size - 1] == '/')
         count = prefixes_get(&db->prefixes, prefix);
     else
@@ -242,6 +242,26 @@ static int counted_prefix(const struct hybrid *db, plsm_slice prefix)
     if (count.live == 0)
         return 0;
     return count.live > count.timed ? 1 : -1;
+}
+
+/* The same, of a moment at which no batch is half applied. */
+static int counted_at_once(struct hybrid *db, plsm_slice prefix)
+{
+    int answer = -1;
+    bool done = false;
+    epoch_enter(db->epoch);
+    for (unsigned i = 0; i < TRIES && !done; i++) {
+        uint64_t before = atomic_load_explicit(&db->commits, memory_order_acquire);
+        answer = counted_prefix(db, prefix);
+        done = before % 2 == 0 && atomic_load_explicit(&db->commits, memory_order_relaxed) == before;
+    }
+    epoch_exit(db->epoch);
+    if (done)
+        return answer;
+    write_lock_enter(db);
+    answer = counted_prefix(db, prefix);
+    write_lock_exit(db);
+    return answer;
 }
 
 /* The first key behind all that start with a prefix; empty: there is none. Written into `out`, of the prefix's size. */
@@ -261,9 +281,7 @@ plsm_status hybrid_has_prefix(struct hybrid *db, const struct hybrid_snapshot *s
     uint8_t end[HYBRID_KEY_MAX];
     struct hybrid_iterator *it = NULL;
     if (!snapshot) {
-        epoch_enter(db->epoch);
-        int answer = counted_prefix(db, prefix);
-        epoch_exit(db->epoch);
+        int answer = counted_at_once(db, prefix);
         *out = answer > 0;
         if (answer >= 0)
             return PLSM_OK;

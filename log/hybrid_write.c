@@ -65,8 +65,9 @@ static void count_key(struct hybrid *db, plsm_slice key, int live, int timed)
             others_note_dead(db, key);
         return;
     }
-    count_add(&db->names, (uint64_t)(int64_t)live);
-    count_add(&db->names_timed, (uint64_t)(int64_t)timed);
+    /* Seen together with the number of commits, as the counts of the prefixes are. */
+    atomic_fetch_add_explicit(&db->names, (uint64_t)(int64_t)live, memory_order_release);
+    atomic_fetch_add_explicit(&db->names_timed, (uint64_t)(int64_t)timed, memory_order_release);
     prefixes_count(&db->prefixes, key, live, timed);
 }
 

@@ -408,6 +408,103 @@ START_TEST(sync_waits_for_volatile_writes)
 }
 END_TEST
 
+/* A reader that stands still in a read, until somebody waits for it. */
+static struct env_ops waiting_ops;
+static plsm_status (*read_before)(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got);
+static _Thread_local bool is_slow;
+static atomic_bool stands, may_go;
+
+static plsm_status read_slowly(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    if (is_slow) {
+        atomic_store(&stands, true);
+        while (!atomic_load(&may_go))
+            env_sleep_ns(env_posix(), 1000000);
+    }
+    return read_before(file, offset, data, size, got);
+}
+
+static void sleep_and_let_go(struct env *here, uint64_t ns)
+{
+    atomic_store(&may_go, true);
+    env_sleep_ns(env_posix(), ns);
+}
+
+static void get_two_slowly(void *arg)
+{
+    struct hybrid_value values[2] = {0};
+    char texts[2][40];
+    plsm_slice keys[] = {name_of(1, texts[0]), name_of(2, texts[1])};
+    plsm_status statuses[2];
+    is_slow = true;
+    must(hybrid_multi_get(db, NULL, keys, 2, false, values, statuses));
+    ck_assert_int_eq(statuses[0], PLSM_OK);
+    ck_assert_int_eq(statuses[1], PLSM_NOT_FOUND);
+    mem_free(values[0].memory);
+    mem_free(values[1].memory);
+}
+
+/* A segment in which nothing is live goes while a reader is about to look at a deletion in it. */
+START_TEST(segments_wait_for_readers)
+{
+    struct env_thread *reader = NULL;
+    start();
+    put_number(2, 0);
+    delete_number(2); /* in place, so that compaction has no reason to look for it */
+    reopen();
+    put_number(1, 0);
+    reopen();
+    waiting_ops = *env->ops;
+    read_before = waiting_ops.read;
+    waiting_ops.read = read_slowly;
+    waiting_ops.sleep_ns = sleep_and_let_go;
+    env->ops = &waiting_ops;
+    must(env_thread_start(env_posix(), get_two_slowly, NULL, &reader));
+    while (!atomic_load(&stands))
+        env_sleep_ns(env_posix(), 1000000);
+    must(hybrid_compact(db));
+    env_thread_join(reader);
+    ck_assert_uint_eq(statistic_of("hybrid.compaction.segments"), 1);
+    stop();
+}
+END_TEST
+
+enum { MOVES = 500, BETWEEN = 300 };
+
+static void add_change(struct batch *batch, enum batch_kind kind, const char *key)
+{
+    must(batch_add(batch, kind, HYBRID_NAMES, slice_of(key), slice(NULL, 0), slice(NULL, 0)));
+}
+
+static void look_for_directory(void *arg)
+{
+    while (!atomic_load(&done))
+        ck_assert(has("\1moved/"));
+}
+
+/* A directory in which a batch gives a name another one is never empty. */
+START_TEST(nobody_sees_half_of_a_move)
+{
+    struct env_thread *reader = NULL;
+    start();
+    put(slice_of("\1moved/0"), slice_of("value"));
+    atomic_store(&done, false);
+    must(env_thread_start(env_posix(), look_for_directory, NULL, &reader));
+    for (unsigned i = 0; i < MOVES; i++) {
+        struct batch batch = {0};
+        add_change(&batch, BATCH_DELETE, i % 2 ? "moved/1" : "moved/0");
+        for (unsigned j = 0; j < BETWEEN; j++)
+            add_change(&batch, i % 2 ? BATCH_DELETE : BATCH_PUT, (char[]){'b', (char)('0' + j % 64), '/', (char)j, 0});
+        add_change(&batch, BATCH_PUT, i % 2 ? "moved/0" : "moved/1");
+        must(hybrid_write(db, &batch, NULL, NULL, HYBRID_LOGGED));
+        batch_free(&batch);
+    }
+    atomic_store(&done, true);
+    env_thread_join(reader);
+    stop();
+}
+END_TEST
+
 START_TEST(nobody_sees_half_of_a_change)
 {
     struct env_thread *threads[3];
@@ -450,6 +547,8 @@ int main(void)
                                   compaction_takes_little,
                                   damage_is_told,
                                   sync_waits_for_volatile_writes,
+                                  segments_wait_for_readers,
+                                  nobody_sees_half_of_a_move,
                                   nobody_sees_half_of_a_change};
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tcase_add_test(tcase, tests[i]);
