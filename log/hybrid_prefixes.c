@@ -152,18 +152,23 @@ plsm_status prefixes_reserve(struct hybrid_prefixes *prefixes, plsm_slice key)
     return PLSM_OK;
 }
 
-void prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, int timed)
+bool prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, int timed)
 {
     size_t size = 0;
+    bool all = true;
     while (next_prefix(key, &size)) {
         struct prefix *prefix = atomic_load_explicit(
             slot_of(table_of(prefixes), key_hash(key.data, size), slice(key.data, size)), memory_order_relaxed);
-        INVARIANT(prefix != NULL);
+        if (!prefix || (live < 0 && atomic_load_explicit(&prefix->live, memory_order_relaxed) == 0)) {
+            all = false;
+            continue;
+        }
         if (timed)
             atomic_fetch_add_explicit(&prefix->timed, (uint64_t)(int64_t)timed, memory_order_release);
         if (live)
             atomic_fetch_add_explicit(&prefix->live, (uint64_t)(int64_t)live, memory_order_release);
     }
+    return all;
 }
 
 struct prefix_count prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice bytes)

@@ -33,8 +33,8 @@ plsm_status prefixes_reserve(struct hybrid_prefixes *prefixes, plsm_slice key);
 /* Before the reservations of a batch that makes up to `more` prefixes: makes the table larger where it is getting full,
  * and drops the prefixes that nothing is below. PLSM_NO_MEMORY. */
 plsm_status prefixes_trim(struct hybrid_prefixes *prefixes, uint64_t more);
-/* Adds to the counts of all prefixes of a key. */
-void prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, int timed);
+/* Adds to the counts of all prefixes of a key. False: one of them is not counted, or of nothing, and was left out. */
+bool prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, int timed);
 /* Of a prefix that ends in '/'. */
 struct prefix_count prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice prefix);
 uint64_t prefixes_bytes(const struct hybrid_prefixes *prefixes); /* of memory */

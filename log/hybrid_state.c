@@ -82,7 +82,8 @@ static bool is_sound(const struct hybrid_state *s)
 {
     uint64_t behind = 0;
     bool sound = s->begin >= ADDRESS_FIRST && s->begin <= s->tail && s->tail < ADDRESS_MAX &&
-                 s->begin % RECORD_ALIGN == 0 && s->tail % RECORD_ALIGN == 0;
+                 s->begin % RECORD_ALIGN == 0 && s->tail % RECORD_ALIGN == 0 && s->names <= s->live &&
+                 s->live <= (s->tail - s->begin) / RECORD_HEAD;
     for (uint32_t i = 0; i < s->count && sound; i++) {
         const struct state_segment *segment = &s->segments[i];
         sound = segment->start >= behind && segment->start <= segment->end && segment->end <= s->tail &&

@@ -54,21 +54,22 @@ static struct before before_of(const struct found *found)
                            .size = record_size(found->record)};
 }
 
-/* Counts a key that becomes, or ceases to be, live or one that expires. */
-static void count_key(struct hybrid *db, plsm_slice key, int live, int timed)
+/* Counts a key that becomes, or ceases to be, live or one that expires. False: it was not counted before, which only
+ * files can bring about that contradict themselves. */
+static bool count_key(struct hybrid *db, plsm_slice key, int live, int timed)
 {
     if (live == 0 && timed == 0)
-        return;
+        return true;
     count_add(&db->live, (uint64_t)(int64_t)live);
     if (!is_name(key)) {
         if (live < 0)
             others_note_dead(db, key);
-        return;
+        return true;
     }
     /* Seen together with the number of commits, as the counts of the prefixes are. */
     atomic_fetch_add_explicit(&db->names, (uint64_t)(int64_t)live, memory_order_release);
     atomic_fetch_add_explicit(&db->names_timed, (uint64_t)(int64_t)timed, memory_order_release);
-    prefixes_count(&db->prefixes, key, live, timed);
+    return prefixes_count(&db->prefixes, key, live, timed);
 }
 
 /* The payload of a change, in the writer's scratch; returns its size. */
@@ -155,7 +156,7 @@ static void apply_put(struct hybrid *db, uint64_t hash, const struct found *foun
         count_add(&db->live_bytes,
                   record_size_of(change->key.size, round_8(payload)) - (before.live ? before.size : 0));
     }
-    count_key(db, change->key, before.live ? 0 : 1, (int)timed - (int)before.timed);
+    (void)count_key(db, change->key, before.live ? 0 : 1, (int)timed - (int)before.timed);
 }
 
 static void apply_delete(struct hybrid *db, uint64_t hash, const struct found *found, plsm_slice key)
@@ -170,7 +171,7 @@ static void apply_delete(struct hybrid *db, uint64_t hash, const struct found *f
         append_record(db, hash, found, &change, 0, replaces_pack(found->address, before.size, before.timed));
     own_add(&db->counters.deletions, 1);
     count_add(&db->live_bytes, -before.size);
-    count_key(db, key, -1, -(int)before.timed);
+    (void)count_key(db, key, -1, -(int)before.timed);
 }
 
 /* What was found before the batch, unless the batch itself has written a newer record since: from `start` on. */
@@ -502,6 +503,10 @@ plsm_status count_record(struct hybrid *db, const struct hybrid_record *record, 
         TRY(prefixes_reserve(&db->prefixes, key));
     }
     count_add(&db->live_bytes, (is_live ? record_size(record) : 0) - (was_live ? replaces_size(record->replaces) : 0));
-    count_key(db, key, (int)is_live - (int)was_live, (int)is_timed - (int)was_timed);
+    if (!count_key(db, key, (int)is_live - (int)was_live, (int)is_timed - (int)was_timed))
+        return fail(PLSM_CORRUPT,
+                    "%s: the log replaces an entry that it does not hold; restore the segments from one "
+                    "backup",
+                    db->path);
     return PLSM_OK;
 }
