@@ -50,6 +50,8 @@ static uint64_t largest(const struct numbers *numbers)
 /* Whether a store may be made in a directory that holds none. */
 static plsm_status may_create(const struct hybrid *db, const struct inventory *inventory)
 {
+    if (inventory->segments.count > 0) /* none is written in front of the first recovery point */
+        return fail(PLSM_CORRUPT, "%s: holds segments, but no recovery point; restore it from a backup", db->path);
     if (!db->options.create || db->options.read_only)
         return fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", db->path, db->path);
     if (inventory->foreign)
