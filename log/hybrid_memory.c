@@ -196,6 +196,15 @@ static plsm_status add_page(struct hybrid *db)
     return PLSM_OK;
 }
 
+/* Lets pages leave for one that comes. Two, where a batch was larger than the memory: so they become fewer again, and
+ * nobody waits for all of them. */
+static plsm_status make_rooms(struct hybrid *db)
+{
+    for (unsigned i = 0; i < 2 && (db->pages_end - address_of(&db->head)) >> db->page_bits >= db->pages_most; i++)
+        TRY(make_room(db));
+    return PLSM_OK;
+}
+
 /* The last resort of who waits: how long is told in the statistics. */
 static void note_wait(struct hybrid *db, uint64_t since_ns)
 {
@@ -213,9 +222,7 @@ plsm_status pages_reserve(struct hybrid *db, uint64_t end)
                     db->path);
     uint64_t since_ns = env_now_ns(db->env);
     while (db->pages_end < end) {
-        uint64_t pages = (db->pages_end - address_of(&db->head)) >> db->page_bits;
-        if (pages >= db->pages_most)
-            TRY(make_room(db));
+        TRY(make_rooms(db));
         TRY(add_page(db));
     }
     share_memory(db);
