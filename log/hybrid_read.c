@@ -85,6 +85,13 @@ static uint64_t wanted_bytes(struct record_sizes sizes, bool no_value)
     return sizes_payload(sizes) - (no_value && sizes.kind != BATCH_REFERENCE ? sizes.value : 0);
 }
 
+/* There may be no memory for nothing. */
+static void copy_some(void *to, const void *from, uint64_t size)
+{
+    if (size > 0)
+        memcpy(to, from, size);
+}
+
 /* Copies what a record holds at one moment; `can_change` where it may be changed meanwhile. */
 static plsm_status copy_room(const struct hybrid_record *record, bool can_change, bool no_value,
                              struct hybrid_value *out, struct record_sizes *sizes)
@@ -97,8 +104,7 @@ static plsm_status copy_room(const struct hybrid_record *record, bool can_change
         uint64_t size = wanted_bytes(*sizes, no_value);
         TRY(grow(out, round_8(size)));
         if (!can_change) {
-            if (size > 0)
-                memcpy(out->memory, room, size);
+            copy_some(out->memory, room, size);
             return PLSM_OK;
         }
         if (before % 2 == 0) {

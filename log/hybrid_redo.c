@@ -180,7 +180,7 @@ static plsm_status take_head(struct replaying *r, plsm_slice payload, uint64_t o
     uint64_t before = get_u64(payload.data), size = get_u64((const uint8_t *)payload.data + 8);
     r->has_head = true;
     r->head_at = offset;
-    if (before < r->numbers[0]) /* also 0 */
+    if (r->skips || before < r->numbers[0]) /* also 0 */
         return PLSM_OK;
     size_t i = 0;
     while (i < r->now && r->numbers[i] != before)
@@ -214,13 +214,13 @@ plsm_status redo_replay(struct env *env, const char *directory, const uint64_t *
     struct replaying r = {.each = each, .arg = arg, .path = path, .numbers = numbers};
     r.ends = mem_zalloc(count * sizeof r.ends[0]);
     plsm_status status = r.ends ? PLSM_OK : fail(PLSM_NO_MEMORY, "%s: no memory to read the redo log", directory);
-    for (r.now = 0; r.now < count && status == PLSM_OK && !r.skips; r.now++) {
+    for (r.now = 0; r.now < count && status == PLSM_OK; r.now++) {
         struct reclog_result result;
         redo_path(directory, numbers[r.now], path, sizeof path);
         r.has_head = false;
         status = reclog_read(env, path, REDO_MAGIC, take_record, &r, &result);
         r.ends[r.now] = result.records_end;
-        if (status == PLSM_OK && r.skips && result.synced > r.head_at)
+        if (status == PLSM_OK && r.skips && r.has_head && result.synced > r.head_at)
             status =
                 fail(PLSM_CORRUPT,
                      "%s: was synced, but one before it has lost its end; restore the redo logs from a backup", path);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "log/hybrid.h"
+#include "log/hybrid_record.h"
 #include "tests/harness/temporary.h"
 
 #include "base/banned.h"
@@ -316,6 +317,78 @@ START_TEST(damage_is_told)
 }
 END_TEST
 
+/* A record whose checksum is right, but which replaces what is not there. */
+START_TEST(lies_are_told)
+{
+    struct hybrid_options options;
+    uint8_t *data = NULL;
+    size_t size = 0;
+    start();
+    options = options_of(env);
+    put_number(1, 0);
+    put_number(2, 0);
+    must(hybrid_close(db));
+    must(env_list(env, "/s", note_file, (void *)(uintptr_t) "hybrid-segment-"));
+    must(env_memory_content(env, found_path, &data, &size));
+    uint64_t salt = get_u64(data + 16), start_address = get_u64(data + 24);
+    struct hybrid_record *first = (struct hybrid_record *)(void *)(data + 48);
+    uint64_t address = start_address + record_size(first);
+    struct hybrid_record *second = (struct hybrid_record *)(void *)(data + 48 + record_size(first));
+    struct record_sizes sizes = record_sizes(second);
+    sizes.kind = BATCH_DELETE;
+    atomic_store(&second->sizes, sizes_pack(sizes));
+    second->replaces = replaces_pack(start_address, record_size(first), false);
+    second->checksum = record_checksum(second, address, salt);
+    ck_assert_int_eq(hybrid_open("/s", &options, &db), PLSM_CORRUPT);
+    env_memory_destroy(env);
+}
+END_TEST
+
+/* What has lost its recovery point is no empty directory, in which a store may be made. */
+START_TEST(no_store_is_made_over_another)
+{
+    struct hybrid_options options;
+    start();
+    options = options_of(env);
+    put_number(1, 0);
+    must(hybrid_close(db));
+    must(env_list(env, "/s", note_file, (void *)(uintptr_t) "hybrid-"));
+    must(env_rename(env, found_path, "/kept"));
+    ck_assert_int_eq(hybrid_open("/s", &options, &db), PLSM_CORRUPT);
+    must(env_rename(env, "/kept", found_path));
+    open_it();
+    expect(NULL, 1, 0);
+    stop();
+}
+END_TEST
+
+/* Batches larger than the memory are written, and the memory is as small again as it should be. */
+START_TEST(large_batches_pass)
+{
+    enum { VALUES = 100 };
+    static uint8_t large[HYBRID_VALUE_MAX];
+    struct batch batch = {0};
+    start();
+    for (unsigned i = 0; i < VALUES; i++) {
+        char key[40];
+        plsm_slice name = name_of(i, key);
+        must(batch_add(&batch, BATCH_PUT, HYBRID_NAMES, slice(key + 1, name.size - 1), slice(NULL, 0),
+                       slice(large, sizeof large)));
+    }
+    must(hybrid_write(db, &batch, NULL, NULL, HYBRID_LOGGED));
+    batch_free(&batch);
+    ck_assert_uint_gt(statistic_of("hybrid.memory.log"), 10 << 20);
+    for (unsigned i = 0; i < 6 * VALUES; i++) {
+        char key[40];
+        put(name_of(VALUES + i, key), slice(large, sizeof large / 3));
+    }
+    put_number(VALUES, 0);
+    ck_assert_uint_lt(statistic_of("hybrid.memory.log"), 2 << 20);
+    expect(NULL, VALUES, 0);
+    stop();
+}
+END_TEST
+
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
 enum { HOT = 64, WRITES = 40000 };
@@ -546,6 +619,9 @@ int main(void)
                                   directories_are_counted,
                                   compaction_takes_little,
                                   damage_is_told,
+                                  lies_are_told,
+                                  no_store_is_made_over_another,
+                                  large_batches_pass,
                                   sync_waits_for_volatile_writes,
                                   segments_wait_for_readers,
                                   nobody_sees_half_of_a_move,
