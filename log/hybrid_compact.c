@@ -19,6 +19,7 @@ struct compacting {
     struct hybrid *db;
     uint64_t addresses[COPY_AT_ONCE];
     size_t count;
+    uint64_t bytes; /* of all records */
 };
 
 static plsm_status copy_collected(struct compacting *c)
@@ -36,6 +37,7 @@ static plsm_status collect_newest(void *arg, const struct hybrid_record *record,
     struct compacting *c = arg;
     struct found found;
     plsm_slice key = record_key(record);
+    c->bytes += record_size(record);
     if (record_sizes(record).kind == BATCH_DELETE)
         return PLSM_OK;
     TRY(find_record(c->db, moment_now(c->db), key_hash(key.data, key.size), key, &found));
@@ -44,17 +46,17 @@ static plsm_status collect_newest(void *arg, const struct hybrid_record *record,
     return c->count == COPY_AT_ONCE ? copy_collected(c) : PLSM_OK;
 }
 
-/* The oldest segment that counts, if nothing is appended to it any more: its end; 0: there is none. */
-static uint64_t oldest_end(struct hybrid *db)
+/* The oldest segment that counts, if nothing is appended to it any more: its end, and its size; 0: there is none. */
+static uint64_t oldest_end(struct hybrid *db, uint64_t *size)
 {
     uint64_t end = 0;
     mutex_lock(&db->flush_lock);
     const struct hybrid_segments *list = hybrid_segments_of(db);
-    for (size_t i = 0; i < list->count && end == 0; i++)
-        if (list->at[i] != db->writing && hybrid_segment_end(list->at[i]) > address_of(&db->begin))
+    for (size_t i = 0; i < list->count && end == 0 && list->at[i] != db->writing; i++)
+        if (hybrid_segment_end(list->at[i]) > address_of(&db->begin)) {
             end = hybrid_segment_end(list->at[i]);
-        else if (list->at[i] == db->writing)
-            break;
+            *size = end - list->at[i]->start;
+        }
     mutex_unlock(&db->flush_lock);
     return end;
 }
@@ -63,7 +65,7 @@ plsm_status compact_oldest(struct hybrid *db, bool although_some_wait, bool *don
 {
     *done = false;
     remove_pending(db);
-    uint64_t end = oldest_end(db);
+    uint64_t size = 0, end = oldest_end(db, &size);
     if ((db->pending_end > 0 && !although_some_wait) || end == 0)
         return PLSM_OK;
     struct compacting c = {.db = db};
@@ -74,15 +76,10 @@ plsm_status compact_oldest(struct hybrid *db, bool although_some_wait, bool *don
     atomic_store_explicit(&db->begin, end, memory_order_release);
     mutex_unlock(&db->write_lock);
     db->pending_end = end;
+    count_add(&db->unused_bytes, -(size - c.bytes));
     count_add(&db->counters.compacted_segments, 1);
     *done = true;
     return take_recovery_point(db, false);
-}
-
-static uint64_t garbage_bytes(const struct hybrid *db)
-{
-    uint64_t all = counted(&db->log_bytes), live = counted(&db->live_bytes);
-    return all > live ? all - live : 0;
 }
 
 plsm_status hybrid_compact(struct hybrid *db)
@@ -91,10 +88,11 @@ plsm_status hybrid_compact(struct hybrid *db)
     mutex_lock(&db->checkpoint_lock);
     plsm_status status = take_recovery_point(db, true);
     remove_pending(db);
-    uint64_t until = address_of(&db->tail);
-    while (status == PLSM_OK && done && garbage_bytes(db) > 0 && address_of(&db->begin) < until && oldest_end(db) &&
-           oldest_end(db) <= until)
+    uint64_t until = address_of(&db->tail), size, end = oldest_end(db, &size);
+    while (status == PLSM_OK && done && garbage_bytes(db) > 0 && end && end <= until) {
         status = compact_oldest(db, true, &done);
+        end = oldest_end(db, &size);
+    }
     remove_leftovers(db);
     mutex_unlock(&db->checkpoint_lock);
     return status;

@@ -118,7 +118,7 @@ static void tell_log(const struct hybrid *db, const struct telling *t)
     tell(t, "store.files", segments);
     tell(t, "hybrid.segments", segments);
     tell(t, "hybrid.log_bytes", all);
-    tell(t, "hybrid.garbage_bytes", all > live ? all - live : 0);
+    tell(t, "hybrid.garbage_bytes", garbage_bytes(db));
     tell(t, "hybrid.address.begin", address_of(&db->begin));
     tell(t, "hybrid.address.head", address_of(&db->head));
     tell(t, "hybrid.address.read_only", address_of(&db->read_only));

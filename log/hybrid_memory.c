@@ -261,6 +261,7 @@ uint64_t log_place(struct hybrid *db, uint64_t size)
         memset(bytes, 0, skipped);
         put_u64(bytes, RECORD_PAD);
         count_add(&db->log_bytes, skipped);
+        count_add(&db->unused_bytes, skipped);
         tail += skipped;
     }
     INVARIANT(tail + size <= db->pages_end);

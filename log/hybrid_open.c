@@ -176,7 +176,7 @@ static plsm_status open_segments(struct hybrid *db)
 struct rebuilding {
     struct hybrid *db;
     uint64_t hashes[PENDING], addresses[PENDING];
-    uint64_t records;
+    uint64_t records, bytes;
 };
 
 static void put_pending(struct rebuilding *r, uint64_t at)
@@ -195,6 +195,7 @@ static plsm_status rebuild_record(void *arg, const struct hybrid_record *record,
     r->addresses[r->records % PENDING] = address;
     index_prefetch(&r->db->index, r->hashes[r->records % PENDING]);
     r->records++;
+    r->bytes += record_size(record);
     return count_record(r->db, record, r->db->state.begin);
 }
 
@@ -204,6 +205,7 @@ static plsm_status rebuild(struct hybrid *db)
     struct rebuilding r = {.db = db};
     TRY(index_create(&db->index, db->epoch, db->state.live));
     TRY(hybrid_scan(db, db->state.begin, db->state.tail, rebuild_record, &r));
+    count_add(&db->unused_bytes, counted(&db->log_bytes) - r.bytes);
     TRY(index_reserve(&db->index, PENDING, 0));
     for (uint64_t i = r.records > PENDING ? r.records - PENDING : 0; i < r.records; i++)
         put_pending(&r, i);

@@ -85,8 +85,9 @@ struct hybrid {
     uint8_t *scratch;         /* a payload, of the writer */
 
     /* Live entries; names among them, and of those the ones that expire. Bytes of the log; of the records of live
-     * entries: the rest is garbage. */
-    _Atomic uint64_t live, names, names_timed, log_bytes, live_bytes;
+     * entries; of the ends of pages, from begin on, that no record took: compaction would make as many again. The rest
+     * is garbage. */
+    _Atomic uint64_t live, names, names_timed, log_bytes, live_bytes, unused_bytes;
 
     struct redo redo;
     uint64_t next_redo;                /* number of the next redo log */
@@ -129,6 +130,12 @@ static inline void own_add(_Atomic uint64_t *counter, uint64_t value)
 static inline uint64_t counted(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)counter, memory_order_relaxed);
+}
+
+static inline uint64_t garbage_bytes(const struct hybrid *db)
+{
+    uint64_t all = counted(&db->log_bytes), needed = counted(&db->live_bytes) + counted(&db->unused_bytes);
+    return all > needed ? all - needed : 0;
 }
 
 static inline uint64_t page_bytes(const struct hybrid *db)

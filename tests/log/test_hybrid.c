@@ -278,6 +278,35 @@ START_TEST(compaction_takes_little)
 }
 END_TEST
 
+/* Ends of pages that no record takes are no garbage: compaction would not have an end. */
+START_TEST(unused_ends_are_no_garbage)
+{
+    static uint8_t large[HYBRID_VALUE_MAX];
+    env = env_memory_create(1);
+    struct hybrid_options options = options_of(env);
+    options.garbage_ppm = 100000;
+    must(hybrid_open("/s", &options, &db));
+    for (unsigned i = 0; i < 40; i++) {
+        char key[40];
+        put(name_of(i, key), slice(large, sizeof large)); /* one for each page */
+    }
+    for (unsigned pass = 0; pass < 2; pass++) {
+        must(hybrid_flush(db));
+        for (unsigned i = 0; i < 100; i++)
+            put_number(1000 + i, pass);
+        ck_assert_uint_lt(statistic_of("hybrid.garbage_bytes"), 128 << 10);
+        ck_assert_uint_eq(statistic_of("hybrid.compaction.segments"), 0);
+        must(hybrid_close(db));
+        must(hybrid_open("/s", &options, &db));
+    }
+    put_number(0, 0);
+    must(hybrid_compact(db));
+    ck_assert_uint_gt(statistic_of("hybrid.compaction.segments"), 0);
+    ck_assert_uint_lt(statistic_of("hybrid.garbage_bytes"), 128 << 10);
+    stop();
+}
+END_TEST
+
 static char found_path[200];
 
 static void note_file(void *arg, const char *name)
@@ -618,6 +647,7 @@ int main(void)
                                   snapshots_stay,
                                   directories_are_counted,
                                   compaction_takes_little,
+                                  unused_ends_are_no_garbage,
                                   damage_is_told,
                                   lies_are_told,
                                   no_store_is_made_over_another,
