@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/env_fault.h"
 #include "base/env_memory.h"
 #include "base/error.h"
 #include "base/random.h"
@@ -291,12 +292,110 @@ START_TEST(seen_in_order)
 }
 END_TEST
 
+/* --- writes that fail --------------------------------------------------------------------------------------------- */
+
+/* Of a writer whose write has failed, all keys must hold what it wrote last with success. */
+static void check_own(unsigned writer, uint64_t number)
+{
+    struct content content;
+    char buffer[32];
+    for (unsigned i = 0; i < KEYS; i++) {
+        read_content(all.db, NULL, key_of(writer, i, buffer), &content);
+        if (content.number != number)
+            wrong("a write that failed is seen, or one that did not is not", content.number, number);
+    }
+}
+
+static void *write_some(void *arg)
+{
+    unsigned writer = *(const unsigned *)arg;
+    struct random r;
+    struct batch batch = {0};
+    random_seed(&r, all.seed * 100 + writer);
+    for (uint64_t number = 1; number <= all.rounds; number++) {
+        make_batch(&batch, &r, writer, number);
+        plsm_status status = lsm_write(all.db, &batch, NULL, NULL, random_below(&r, 50) == 0);
+        if (status == PLSM_OK)
+            atomic_store(&all.acknowledged[writer], number);
+        else if (status == PLSM_NO_SPACE || status == PLSM_NO_MEMORY)
+            atomic_fetch_add(&all.increments, 1);
+        else
+            good(status, "a write");
+        check_own(writer, atomic_load(&all.acknowledged[writer]));
+    }
+    batch_free(&batch);
+    return NULL;
+}
+
+static void *make_fail(void *arg)
+{
+    struct env *env = arg;
+    struct random r;
+    random_seed(&r, all.seed);
+    while (!atomic_load(&all.stop)) {
+        if (random_below(&r, 2))
+            env_fault_arm(env, ENV_CALL_APPEND, 1 + random_below(&r, 20), ENV_FAULT_NO_SPACE, false);
+        env_sleep_ns(env, 300 * 1000);
+    }
+    env_fault_disarm(env);
+    return NULL;
+}
+
+static void run_failing(struct env *env)
+{
+    pthread_t threads[WRITERS + 1];
+    unsigned numbers[WRITERS];
+    for (unsigned i = 0; i < WRITERS; i++) {
+        numbers[i] = i;
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, write_some, &numbers[i]), 0);
+    }
+    ck_assert_int_eq(pthread_create(&threads[WRITERS], NULL, make_fail, env), 0);
+    for (unsigned i = 0; i <= WRITERS; i++) {
+        if (i == WRITERS)
+            atomic_store(&all.stop, true);
+        pthread_join(threads[i], NULL);
+    }
+}
+
+/* A group that fails for want of space, while others are on their way into the memtable, leaves nothing behind. */
+START_TEST(failures)
+{
+    struct env *base = env_memory_create(1), *env = env_fault_create(base);
+    struct lsm_options o;
+    lsm_options_default(&o);
+    o.env = env;
+    o.create = true;
+    o.buffer_size = 4 * BUFFER_BYTES;
+    o.file_size = BUFFER_BYTES;
+    o.cache_size = 1 << 20;
+    memset(&all, 0, sizeof all);
+    all.seed = 10 + (uint64_t)_i;
+    all.rounds = thinned(ROUNDS);
+    ck_assert_msg(lsm_open("/s", &o, &all.db) == PLSM_OK, "%s", plsm_message());
+    run_failing(env);
+    printf("write beside: %llu writes of %u failed\n", (unsigned long long)atomic_load(&all.increments),
+           (unsigned)(WRITERS * all.rounds));
+    struct env *after = env_memory_crash(base, env_memory_calls(base), ENV_CRASH_KEEP, 1);
+    ck_assert_int_eq(lsm_close(all.db), PLSM_OK);
+    env_fault_destroy(env);
+    env_memory_destroy(base);
+    o.env = after;
+    o.create = false;
+    ck_assert_msg(lsm_open("/s", &o, &all.db) == PLSM_OK, "%s", plsm_message());
+    for (unsigned w = 0; w < WRITERS; w++)
+        check_own(w, atomic_load(&all.acknowledged[w]));
+    ck_assert_int_eq(lsm_close(all.db), PLSM_OK);
+    env_memory_destroy(after);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("write beside");
     TCase *tests = tcase_create("write_beside");
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, seen_in_order, 0, 3);
+    tcase_add_loop_test(tests, failures, 0, 2);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
