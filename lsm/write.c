@@ -446,13 +446,14 @@ static bool serve(struct lsm *db, const struct writer *me, bool *handed_over)
 
 /* Whether the first writer of the queue is served by who just led. What the next leader would have to fetch from this
  * processor, the log's end, the memtable's and the queue's, is here already; so small writes of several threads are
- * made by one at a time. Nothing that may take long is done for others. Under lock. */
-static bool serves_next(const struct lsm *db)
+ * made by one at a time. Nothing that may take long is done for others; nor is anything behind a failure, whose message
+ * is this thread's. Under lock. */
+static bool serves_next(const struct lsm *db, const struct writer *me)
 {
     const struct writer *w = db->writers;
-    return w && w->batch && w->batch->bytes.size < BESIDE_BYTES_MIN && !w->prepare && !w->sync && !db->space_low &&
-           memtable_bytes(db->active.table) < db->options.buffer_size && db->frozen_count < FROZEN_MAX &&
-           db->writers_depth < db->options.l0_slowdown;
+    return me->status == PLSM_OK && w && w->batch && w->batch->bytes.size < BESIDE_BYTES_MIN && !w->prepare &&
+           !w->sync && !db->space_low && memtable_bytes(db->active.table) < db->options.buffer_size &&
+           db->frozen_count < FROZEN_MAX && db->writers_depth < db->options.l0_slowdown;
 }
 
 /* The leader's part. Under lock; returns whether it is still held. */
@@ -462,7 +463,7 @@ static bool lead(struct lsm *db, const struct writer *me)
         bool handed_over = false, locked = serve(db, me, &handed_over);
         if (handed_over)
             return locked;
-        if (served == SERVED_MAX || !serves_next(db))
+        if (served == SERVED_MAX || !serves_next(db, me))
             break;
     }
     hand_over(db);

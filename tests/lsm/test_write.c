@@ -8,6 +8,8 @@
 
 #include "base/env_fault.h"
 #include "base/env_memory.h"
+#include "base/error.h"
+#include "lsm/db.h"
 #include "lsm/lsm.h"
 
 #include "base/banned.h"
@@ -289,6 +291,58 @@ START_TEST(syncs_are_shared)
 }
 END_TEST
 
+/* --- failures ----------------------------------------------------------------------------------------------------- */
+
+struct two {
+    struct lsm *db;
+    struct env *env;
+    pthread_t other;
+    plsm_status status; /* of the other one */
+};
+
+static void *put_other(void *arg)
+{
+    struct two *two = arg;
+    two->status = put(two->db, 1, false);
+    return NULL;
+}
+
+/* Fails once another writer has come, whose append is to fail, too. */
+static plsm_status refuse(void *arg, struct lsm *db, const struct batch **batch)
+{
+    struct two *two = arg;
+    unsigned queued = 0;
+    (void)batch;
+    ck_assert_int_eq(pthread_create(&two->other, NULL, put_other, two), 0);
+    for (unsigned i = 0; queued < 2 && i < POLLS; i++) {
+        env_sleep_ns(two->env, POLL_NS);
+        mutex_lock(&db->lock);
+        queued = db->queued;
+        mutex_unlock(&db->lock);
+    }
+    ck_assert_uint_eq(queued, 2);
+    env_fault_arm(two->env, ENV_CALL_APPEND, 1, ENV_FAULT_NO_SPACE, false);
+    return fail(PLSM_INVALID, "refused by its own look");
+}
+
+/* A leader whose own write has failed tells of that, not of what became of another one behind it. */
+START_TEST(own_message)
+{
+    struct env *memory = env_memory_create(1), *env = env_fault_create(memory);
+    struct lsm *db = open_tree(env, false);
+    struct two two = {.db = db, .env = env};
+    ck_assert_int_eq(lsm_write(db, NULL, refuse, &two, false), PLSM_INVALID);
+    ck_assert_str_eq(plsm_message(), "refused by its own look");
+    pthread_join(two.other, NULL);
+    ck_assert_int_eq(two.status, PLSM_NO_SPACE);
+    put_range(db, 0, 2, false);
+    check_range(db, 0, 2);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_fault_destroy(env);
+    env_memory_destroy(memory);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("write");
@@ -299,6 +353,7 @@ int main(void)
     tcase_add_test(tests, logs_grow_beside_a_reader);
     tcase_add_test(tests, lost_ends_are_read);
     tcase_add_test(tests, syncs_are_shared);
+    tcase_add_test(tests, own_message);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
