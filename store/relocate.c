@@ -71,6 +71,12 @@ static plsm_status walk(struct relocation *r, const struct store_key *from, cons
     return status;
 }
 
+/* At the second of the move, whatever the clock says when one entry or the other is looked at. */
+static bool has_expired(const struct relocation *r, uint64_t expires_s)
+{
+    return expires_s && expires_s <= r->now_s;
+}
+
 /* An entry below the new prefix: let go of where another one takes its name. */
 static plsm_status replace(struct relocation *r, const struct engine_entry *entry)
 {
@@ -79,11 +85,12 @@ static plsm_status replace(struct relocation *r, const struct engine_entry *entr
         return PLSM_OK;
     plsm_status status = join(r, &r->to, &r->from, entry->key);
     if (status == PLSM_OK)
-        status = r->db->engine->get(r->db->tree, NULL, key_slice(&r->moved), true, &value);
+        status = r->db->engine->get_any(r->db->tree, NULL, key_slice(&r->moved), true, &value);
+    bool moves = status == PLSM_OK && !has_expired(r, value.expires_s);
     engine_value_free(&value);
     if (status == PLSM_NOT_FOUND || status == PLSM_TOO_LARGE)
         return PLSM_OK;
-    return status == PLSM_OK ? resolve_let_go(&r->resolve, entry->value) : status;
+    return moves ? resolve_let_go(&r->resolve, entry->value) : status;
 }
 
 /* An entry below the old prefix. */
@@ -93,7 +100,7 @@ static plsm_status move(struct relocation *r, const struct engine_entry *entry)
     uint8_t bytes[PLSM_META_MAX];
     plsm_slice meta = entry->meta;
     bool is_reference = entry->kind == BATCH_REFERENCE;
-    if (entry->expires_s && entry->expires_s <= r->now_s)
+    if (has_expired(r, entry->expires_s))
         return is_reference ? resolve_let_go(&r->resolve, entry->value) : PLSM_OK;
     TRY(join(r, &r->from, &r->to, entry->key));
     if (is_reference && entry->expires_s) {

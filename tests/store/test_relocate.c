@@ -149,8 +149,48 @@ START_TEST(expires)
 }
 END_TEST
 
+static struct {
+    struct env_ops ops;
+    const struct env_ops *own;
+    uint64_t now_s;
+} ticking;
+
+/* A second goes by with each look. */
+static uint64_t tick(struct env *of)
+{
+    (void)of;
+    return ticking.now_s++ * 1000000000;
+}
+
+/* A time comes while names are moved, before or behind any look at the clock: nothing is left that nobody has. */
+START_TEST(expires_meanwhile)
+{
+    for (unsigned looks = 0; looks < 20; looks++) {
+        start(FIXTURE_OPTIONS);
+        put_large("a/soon", 2, NOW + 20);
+        put_large("b/soon", 3, 0);
+        ticking.own = env->ops;
+        ticking.ops = *env->ops;
+        ticking.ops.wall_ns = tick;
+        ticking.now_s = NOW + 20 - looks;
+        env->ops = &ticking.ops;
+        assert_ok(move("a/", "b/", NULL));
+        env->ops = ticking.own;
+        env_memory_set_wall_s(env, NOW + 100);
+        assert_ok(plsm_close(db));
+        db = fixture_open(env, 0, FIXTURE_OPTIONS);
+        uint64_t names = fixture_count(db, PLSM_NAMES);
+        if (names > 0)
+            expect_large("b/soon", 3);
+        ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), names * PIECES);
+        ck_assert_uint_eq(fixture_markers(db), 0);
+        stop();
+    }
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {refused, goes_along, expires};
+    const TTest *const tests[] = {refused, goes_along, expires, expires_meanwhile};
     return fixture_run("relocate", tests, sizeof tests / sizeof tests[0]);
 }
