@@ -116,7 +116,7 @@ static plsm_status flush_locked(struct hybrid *db, uint64_t address)
         uint64_t from = address_of(&db->flushed);
         status = flush_piece(db, from, piece_end(db, from, address));
     }
-    if (status != PLSM_OK && status != PLSM_NO_SPACE && status != PLSM_NO_MEMORY)
+    if (status != PLSM_OK && status != PLSM_NO_SPACE && status != PLSM_QUOTA && status != PLSM_NO_MEMORY)
         return hybrid_break(db, status);
     return status;
 }

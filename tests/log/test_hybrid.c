@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/env_fault.h"
 #include "base/env_memory.h"
 #include "base/error.h"
 #include "base/random.h"
@@ -637,6 +638,36 @@ START_TEST(nobody_sees_half_of_a_change)
 }
 END_TEST
 
+/* Want of space passes, be it the disk or a quota that is used up, and wherever it comes: the store stays writable. */
+START_TEST(full_disks_pass)
+{
+    static const enum env_fault faults[] = {ENV_FAULT_NO_SPACE, ENV_FAULT_QUOTA};
+    static const plsm_status statuses[] = {PLSM_NO_SPACE, PLSM_QUOTA};
+    for (unsigned i = 0; i < 2; i++) {
+        struct env *memory = env_memory_create(1), *faulty = env_fault_create(memory);
+        unsigned round = 0;
+        env = faulty;
+        open_it();
+        for (bool fails = true; fails;) {
+            round++;
+            for (unsigned n = 0; n < KEYS; n++)
+                put_number(n, round);
+            env_fault_arm(env, ENV_CALL_APPEND, round, faults[i], false);
+            plsm_status status = hybrid_flush(db);
+            fails = env_fault_fired(env);
+            env_fault_disarm(env);
+            ck_assert_int_eq(status, fails ? statuses[i] : PLSM_OK);
+        }
+        env = memory;
+        reopen();
+        env_fault_destroy(faulty);
+        for (unsigned n = 0; n < KEYS; n++)
+            expect(NULL, n, round);
+        stop();
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("hybrid");
@@ -655,7 +686,8 @@ int main(void)
                                   sync_waits_for_volatile_writes,
                                   segments_wait_for_readers,
                                   nobody_sees_half_of_a_move,
-                                  nobody_sees_half_of_a_change};
+                                  nobody_sees_half_of_a_change,
+                                  full_disks_pass};
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
