@@ -23,7 +23,7 @@
 
 #include "base/banned.h"
 
-enum { WRITERS = 6, READERS = 2, KEYS = 12, ROUNDS = 1200, BUFFER_BYTES = 512 << 10, SHARED = WRITERS };
+enum { WRITERS = 6, READERS = 2, KEYS = 12, ROUNDS = 1200, BUFFER_BYTES = 512 << 10, SHARED = WRITERS, CRASHES = 40 };
 
 /* What a batch puts under each of its keys; all of it under some, in a batch that is large enough to go beside others.
  */
@@ -36,7 +36,7 @@ struct content {
 static struct {
     struct lsm *db;
     uint64_t seed, rounds;
-    _Atomic uint64_t acknowledged[WRITERS], increments;
+    _Atomic uint64_t acknowledged[WRITERS], synced[WRITERS], increments;
     atomic_bool stop;
 } all;
 
@@ -144,6 +144,8 @@ static void *write_all(void *arg)
         note_acknowledged(inc.before);
         good(lsm_write(all.db, &batch, looks ? increment : NULL, &inc, sync), "a write");
         atomic_store(&all.acknowledged[writer], number);
+        if (sync)
+            atomic_store(&all.synced[writer], number);
         if (looks)
             atomic_fetch_add(&all.increments, 1);
         if (writer == 0 && random_below(&r, 400) == 0)
@@ -261,6 +263,26 @@ static void run_threads(void)
     }
 }
 
+/* What a power loss at any time leaves is a moment, too: all batches up to one, whole, and those that were synced. */
+static void crash_anywhere(struct env *env, struct lsm_options o)
+{
+    struct lsm *db = all.db;
+    struct random r;
+    uint64_t calls = env_memory_calls(env), none[WRITERS] = {0}, synced[WRITERS];
+    random_seed(&r, all.seed);
+    for (unsigned w = 0; w < WRITERS; w++)
+        synced[w] = atomic_load(&all.synced[w]);
+    for (unsigned i = 0; i < CRASHES; i++) {
+        uint64_t at = i % 3 == 0 ? calls : random_below(&r, calls + 1);
+        o.env = env_memory_crash(env, at, (enum env_crash)(i % ENV_CRASH_COUNT), i);
+        ck_assert_msg(lsm_open("/s", &o, &all.db) == PLSM_OK, "%s", plsm_message());
+        check_moment(NULL, at == calls ? synced : none);
+        ck_assert_int_eq(lsm_close(all.db), PLSM_OK);
+        env_memory_destroy(o.env);
+    }
+    all.db = db;
+}
+
 START_TEST(seen_in_order)
 {
     struct env *env = env_memory_create(1);
@@ -278,6 +300,7 @@ START_TEST(seen_in_order)
     ck_assert_msg(lsm_open("/s", &o, &all.db) == PLSM_OK, "%s", plsm_message());
     run_threads();
     check_end();
+    crash_anywhere(env, o);
     /* What a killed process leaves. */
     struct env *after = env_memory_crash(env, env_memory_calls(env), ENV_CRASH_KEEP, 1);
     ck_assert_int_eq(lsm_close(all.db), PLSM_OK);
