@@ -192,19 +192,28 @@ static void check_moment(const struct lsm_snapshot *snapshot, const uint64_t bef
         wrong("the shared key has an older number", seen[SHARED].number, seen[seen[SHARED].writer].number);
 }
 
-/* The same by an iterator, whose moment is when it is made. */
+static void check_met(plsm_slice key, plsm_slice value, unsigned met[WRITERS], struct content seen[WRITERS + 1])
+{
+    struct content content = {0};
+    unsigned w = (unsigned)(((const char *)key.data)[key.size - 1] - '0');
+    memcpy(&content, value.data, value.size);
+    check_content(&content, w, met[w]++, seen);
+}
+
+/* The same by an iterator, whose moment is when it is made; part of what it shows is given ahead. */
 static void check_scan(const uint64_t before[WRITERS])
 {
-    struct content seen[WRITERS + 1] = {0}, content;
+    struct content seen[WRITERS + 1] = {0};
+    struct key_value ahead[LSM_AHEAD_MAX];
     struct lsm_iterator *it = NULL;
     good(lsm_iterator_create(all.db, NULL, slice_of("\1key"), slice_of("\1kez"), &it), "an iterator");
     unsigned met[WRITERS] = {0};
     for (lsm_iterator_first(it); lsm_iterator_valid(it); lsm_iterator_next(it)) {
         const struct entry *entry = lsm_iterator_entry(it);
-        unsigned w = (unsigned)(((const char *)entry->key.data)[entry->key.size - 1] - '0');
-        memset(&content, 0, sizeof content);
-        memcpy(&content, entry->value.data, entry->value.size);
-        check_content(&content, w, met[w]++, seen);
+        check_met(entry->key, entry->value, met, seen);
+        size_t count = lsm_iterator_ahead(it, ahead, LSM_AHEAD_MAX);
+        for (size_t i = 0; i < count; i++)
+            check_met(ahead[i].key, ahead[i].value, met, seen);
     }
     good(lsm_iterator_status(it), "a scan");
     lsm_iterator_destroy(it);
