@@ -7,6 +7,7 @@
 #include "base/checksum.h"
 #include "base/env.h"
 #include "base/error.h"
+#include "fs/link.h"
 #include "base/banned.h"
 
 static const uint64_t ino_unassigned = UINT64_C(1) << 63;
@@ -371,6 +372,8 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode)
             status = publish_attributes(fs, inode, path_slice(&path), encoded);
         if (inode->node->parent)
             atomic_fetch_add(&inode->node->parent->publications, 1);
+        if (inode->node->parent && inode->node->parent->flags & NODE_IMPLIED)
+            directories_changed(fs, NULL); /* directories that had gone from outside may be back */
     }
     if (status == PLSM_OK) {
         inode->written = inode->truncated = inode->flushed_once = inode->attr_dirty = false;

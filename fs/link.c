@@ -34,8 +34,9 @@ plsm_status touch_other_names(const struct entry *entry, struct inode *inode, st
     return plsm_batch_set_meta_shared(batch, entry->shared, slice(meta, attr_encode(&attr, meta)));
 }
 
-/* Counts the directories behind a directory's key; false: there is too much to look at. */
-static bool count_below(plsm_iterator *it, plsm_slice key, uint32_t *count)
+/* Counts the directories behind a directory's key; false: there is too much to look at. *lasts becomes false when what
+ * was counted may go by itself. */
+static bool count_below(plsm_iterator *it, plsm_slice key, uint32_t *count, bool *lasts)
 {
     unsigned cost = 0;
     uint8_t behind[NAME_SIZE_MAX + PLSM_KEY_MAX + 1];
@@ -51,6 +52,8 @@ static bool count_below(plsm_iterator *it, plsm_slice key, uint32_t *count)
             plsm_iterator_next(it);
             continue;
         }
+        if (plsm_iterator_expires(it))
+            *lasts = false;
         ++*count;
         memcpy(behind, bytes, end);
         behind[end] = '/' + 1;
@@ -59,19 +62,20 @@ static bool count_below(plsm_iterator *it, plsm_slice key, uint32_t *count)
     return plsm_iterator_status(it) == PLSM_OK;
 }
 
-/* False: it could not be read, and the answer is not to be kept. */
+/* False: the answer is not to be kept, as it could not be read, or what expires is part of it. */
 static bool count_in_store(struct fs *fs, plsm_slice key, uint32_t *count)
 {
     uint8_t end[PLSM_KEY_MAX];
     plsm_iterator *it = NULL;
     plsm_read_options options = {.snapshot = fs->snapshot, .no_value = true};
     uint32_t found = 1;
+    bool lasts = true;
     *count = 0;
     if (plsm_iterator_create(fs->db, &options, key, prefix_end(key, end), &it) != PLSM_OK)
         return false;
-    if (count_below(it, key, &found))
+    if (count_below(it, key, &found, &lasts))
         *count = found;
-    bool good = plsm_iterator_status(it) == PLSM_OK;
+    bool good = lasts && plsm_iterator_status(it) == PLSM_OK;
     plsm_iterator_destroy(it);
     return good;
 }
