@@ -104,8 +104,10 @@ void directories_changed(struct fs *fs, const struct node *node)
 uint32_t count_directories(struct fs *fs, const struct node *node)
 {
     struct path path;
+    plsm_abilities abilities;
     uint32_t count = 0;
-    if ((node->flags & (NODE_DIRECTORY | NODE_SYNTHETIC | NODE_GONE)) != NODE_DIRECTORY ||
+    plsm_get_abilities(fs->db, &abilities);
+    if ((node->flags & (NODE_DIRECTORY | NODE_SYNTHETIC | NODE_GONE)) != NODE_DIRECTORY || !abilities.ordered ||
         node_path(node, &path) != PLSM_OK)
         return 0;
     if (fs->mount || fs->ttl_s || atomic_load(&fs->expires)) {

@@ -29,9 +29,10 @@ plsm_status touch_other_names(const struct entry *entry, struct inode *inode, st
 
 /* What a directory adds to attr.other_names: 1, for its own ".", and 1 for each directory in it, as find(1) and tests
  * of conformance expect. They are counted in the store, up to LINKS_COST_MAX (one for each entry looked at,
- * LINKS_COST_SEEK for each directory skipped); where that does not do, and where names are long, it is 0, so that the
- * link count is 1, which says that they are not counted. It is no number that has to be kept right in the entry: keys
- * put through the library make directories, too. 0 of files and of what is gone. Tree lock.
+ * LINKS_COST_SEEK for each directory skipped); where that does not do, where names are long, and in a store without
+ * order, which would look at all names for it, it is 0, so that the link count is 1, which says that they are not
+ * counted. It is no number that has to be kept right in the entry: keys put through the library make directories, too.
+ * 0 of files and of what is gone. Tree lock.
  *
  * The kernel asks after each change in a directory, and counting passes over all that was deleted there and not yet
  * compacted away: so answers are kept, by the hash of the path, until a directory in it comes or goes. What expires may

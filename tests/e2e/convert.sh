@@ -13,7 +13,7 @@ convert() { timeout 120 "$PLSM" convert "$@" </dev/null; }
 state() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum) 2>&1; }
 describe()
 {
-    (cd "$DIR" && find . -mindepth 1 -printf '%p %y %m %U %G %s %T@ %l %i %n\n' | sort &&
+    (cd "$DIR" && find . -mindepth 1 -printf '%p %y %m %U %G %s %T@ %l %i\n' -not -type d -printf '%p %n\n' | sort &&
         find . -type f -print0 | sort -z | xargs -0 sha256sum && getfattr -R -d -m - . 2>&1 | sort)
 }
 
