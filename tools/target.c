@@ -50,6 +50,8 @@ plsm_status target_commit(struct target *target, plsm_durability durability)
 
 plsm_status target_edit_open(struct target *target, plsm_slice key)
 {
+    plsm_edit_close(target->edit); /* of a value that could not be written */
+    target->edit = NULL;
     target->edit_size = 0;
     return target->remote ? remote_edit_open(target->remote, key)
                           : plsm_edit_open(target->db, key, PLSM_EDIT_NEW, &target->edit);
