@@ -1,4 +1,5 @@
 /* plsm convert: a store of another engine, with everything in it. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -48,6 +49,17 @@ static void tell_converted(const plsm_convert_info *info, const char *engine, co
         tool_print("The old store is %s: remove it when you do not need it any more.\n", info->old);
 }
 
+/* The name of what is mounted cannot change; better told before everything is copied. */
+static enum tool_exit look_for_mount(const struct tool *tool, const char *path)
+{
+    struct statx found;
+    if (statx(AT_FDCWD, path, 0, STATX_TYPE, &found) != 0 || !(found.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+        return TOOL_OK;
+    tool_say(tool, "%s: something is mounted there, so the new store cannot take its place: say where it is to be, NEW",
+             path);
+    return TOOL_ERROR;
+}
+
 static enum tool_exit convert(struct tool *tool, const char *store, plsm_convert_options *options)
 {
     struct progress progress;
@@ -55,6 +67,8 @@ static enum tool_exit convert(struct tool *tool, const char *store, plsm_convert
     mode_t mode = 0;
     plsm_convert_info info;
     enum tool_exit code = look_at_store(tool, store, &path, &mode);
+    if (code == TOOL_OK && !options->target)
+        code = look_for_mount(tool, path);
     if (code == TOOL_OK) {
         const char *place = options->target ? options->target : path;
         progress_start(&progress, "convert", 0, false);

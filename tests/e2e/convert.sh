@@ -132,6 +132,11 @@ if [ ${#all[@]} -gt 1 ]; then
     says 'in use' convert "$STORE" --to="$other"
     [ ! -e "$STORE.converting" ] && pass || fail 'something is left'
     must_unmount
+    if mount --bind "$STORE" "$STORE" 2>/dev/null; then
+        says 'mounted there' convert "$STORE" --to="$other"
+        umount "$STORE"
+        [ ! -e "$STORE.converting" ] && pass || fail 'something is left'
+    fi
 
     # --- on a terminal ----------------------------------------------------------------------------------------------
     seq 600000 | sed 's/.*/k&\ta value of some bytes, so that it takes its time/' | "$PLSM" load "$STORE"
