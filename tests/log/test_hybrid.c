@@ -317,6 +317,49 @@ static void note_file(void *arg, const char *name)
         snprintf(found_path, sizeof found_path, "/s/%s", name);
 }
 
+/* Where the nth append of a flush finds the disk or the quota full. */
+static bool flush_without_room(unsigned nth, enum env_fault fault, plsm_status status)
+{
+    start();
+    must(hybrid_close(db));
+    struct env *disk = env;
+    env = env_fault_create(disk);
+    ck_assert_ptr_nonnull(env);
+    open_it();
+    for (unsigned number = 0; number < 100; number++)
+        put_number(number, 1);
+    env_fault_arm(env, ENV_CALL_APPEND, nth, fault, true);
+    plsm_status got = hybrid_flush(db);
+    bool fired = env_fault_fired(env);
+    ck_assert_int_eq(got, fired ? status : PLSM_OK);
+    env_fault_disarm(env);
+    ck_assert(!hybrid_is_read_only(db));
+    put_number(0, 2);
+    must(hybrid_flush(db));
+    reopen();
+    expect(NULL, 0, 2);
+    for (unsigned number = 1; number < 100; number++)
+        expect(NULL, number, 1);
+    must(hybrid_close(db));
+    env_fault_destroy(env);
+    env = disk;
+    open_it();
+    stop();
+    return fired;
+}
+
+/* It hinders nothing once there is room again. */
+START_TEST(room_that_comes_back)
+{
+    unsigned appends = 0;
+    for (unsigned nth = 1; flush_without_room(nth, ENV_FAULT_NO_SPACE, PLSM_NO_SPACE); nth++) {
+        ck_assert(flush_without_room(nth, ENV_FAULT_QUOTA, PLSM_QUOTA));
+        appends++;
+    }
+    ck_assert_uint_gt(appends, 1);
+}
+END_TEST
+
 /* A byte that is wrong anywhere in a recovery point or a segment is told, with the file's name. */
 START_TEST(damage_is_told)
 {
@@ -679,6 +722,7 @@ int main(void)
                                   directories_are_counted,
                                   compaction_takes_little,
                                   unused_ends_are_no_garbage,
+                                  room_that_comes_back,
                                   damage_is_told,
                                   lies_are_told,
                                   no_store_is_made_over_another,
