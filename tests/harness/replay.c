@@ -341,8 +341,9 @@ static plsm_status move_prefix(struct replay *replay, const struct op *op)
 {
     plsm_slice from, to;
     struct op put = *op;
-    plsm_batch *with = workload_moves_with(op) ? plsm_batch_create() : NULL;
-    plsm_status status = PLSM_OK;
+    bool alone = !workload_moves_with(op);
+    plsm_batch *with = alone ? NULL : plsm_batch_create();
+    plsm_status status = with || alone ? PLSM_OK : PLSM_NO_MEMORY;
     workload_prefixes(op, &from, &to);
     put.kind = OP_PUT;
     put.key = op->other;
