@@ -145,6 +145,7 @@ struct append {
     _Atomic uint64_t puts, user_bytes, write_calls, write_bytes, syncs, merges, merged_bytes, expired;
     _Atomic uint64_t hints_used, hints_missing, hints_damaged, hints_foreign, segments_scanned;
     uint64_t open_ns;
+    bool loss; /* opening left segments out that followed a loss */
 };
 
 void append_count(struct append *db, enum append_counter which, uint64_t amount);

@@ -28,7 +28,7 @@ void hint_free(struct hint *hint);
 /* How reading a segment from its start ended. */
 struct segment_scan {
     bool has_head; /* otherwise it was never used */
-    bool merged;   /* a merge wrote it; known of those only that are not closed */
+    bool merged;   /* a merge wrote it */
     bool closed;   /* cleanly */
 };
 /* Makes a hint by reading the segment. PLSM_CORRUPT: it is damaged; PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */

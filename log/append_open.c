@@ -4,7 +4,9 @@
  * or make it, fill the directory, begin a new segment. What a segment holds that was not closed cleanly may not be on the disk, and what
  * stands behind its last record may be anything: such are merged to a new one before the store is served.
  *
- * For reading, beside a writer or not: pin the files, then the same without writing anything. */
+ * For reading, beside a writer or not: pin the files, then the same without writing anything. What a merge leaves away
+ * may be dead because of what was written while files were read one after another: so segments that merges wrote are
+ * looked at first, and those that callers wrote after that, of a list that is newer. */
 #include "log/append_hint.h"
 
 #include <ctype.h>
@@ -154,7 +156,8 @@ struct found {
     struct hint hint;
     struct segment_scan scan;
     bool from_hint;
-    bool lost; /* changes that were made before those in it are */
+    bool merged; /* a merge wrote it */
+    bool lost;   /* changes that were made before those in it are */
 };
 
 /* The salt that the segment's head has; false: it must be read by itself to know more. */
@@ -173,6 +176,7 @@ static bool use_hint(struct append *db, struct found *f)
     uint64_t size = 0;
     if (!read_head(f->segment, &head))
         return false;
+    f->merged = head.merged;
     plsm_status status = hint_read(db, f->segment->number, head.salt, head.store_id, &f->hint);
     if (status == PLSM_OK && (env_size(f->segment->file, &size) != PLSM_OK || size < f->hint.facts.end)) {
         hint_free(&f->hint); /* the segment is not what it was: reading it tells */
@@ -196,6 +200,7 @@ static plsm_status look_at(struct append *db, uint64_t number, struct found *f)
     } else {
         atomic_fetch_add(&db->segments_scanned, 1);
         TRY(hint_make(db, number, &f->hint, &f->scan));
+        f->merged = f->scan.merged;
     }
     const struct hint_facts *facts = &f->hint.facts;
     s->salt = facts->salt;
@@ -252,7 +257,9 @@ static plsm_status check_missing(const struct append *db, const struct found *fo
     if (listed.no_memory)
         status = fail(PLSM_NO_MEMORY, "no memory to open the store");
     for (size_t i = 0; status == PLSM_OK && i < listed.count; i++)
-        if (!numbers_have(&inventory->segments, listed.list[i]) && !numbers_have(replaced, listed.list[i]))
+        if (!numbers_have(&inventory->segments, listed.list[i]) && !numbers_have(replaced, listed.list[i]) &&
+            !(db->options.read_only &&
+              listed.list[i] > inventory->segments.list[inventory->segments.count - 1])) /* begun meanwhile */
             status = fail(PLSM_CORRUPT, "%s/segment-%06" PRIu64 ": the segment is missing; restore it from a backup",
                           db->path, listed.list[i]);
     mem_free(listed.list);
@@ -265,7 +272,7 @@ static const struct found *written_before(const struct found *found, size_t i, c
 {
     while (i-- > 0) {
         uint64_t number = found[i].hint.facts.number;
-        if (!found[i].scan.closed && !found[i].scan.merged && numbers_have(others, number) &&
+        if (!found[i].scan.closed && !found[i].merged && numbers_have(others, number) &&
             !numbers_have(replaced, number))
             return &found[i];
     }
@@ -279,7 +286,7 @@ static plsm_status mark_lost(struct found *found, size_t count, const struct num
     struct numbers others = {0};
     for (size_t i = 0; i < count && !others.no_memory; i++) {
         const struct hint *hint = &found[i].hint;
-        if (found[i].scan.closed || found[i].scan.merged || !found[i].scan.has_head)
+        if (found[i].scan.closed || found[i].merged || !found[i].scan.has_head)
             continue;
         others.count = 0;
         append_numbers_each(hint->numbers, hint->replaces, (size_t)hint->facts.number_count, numbers_add, &others);
@@ -304,6 +311,7 @@ static plsm_status take_segments(struct append *db, struct found *found, size_t 
         const struct hint_facts *facts = &f->hint.facts;
         if (!f->scan.has_head || f->lost || numbers_have(replaced, facts->number)) {
             append_garbage_add(db, f->segment->number, true);
+            db->loss |= f->lost;
             drop(f);
             continue;
         }
@@ -324,31 +332,114 @@ static plsm_status take_segments(struct append *db, struct found *found, size_t 
     return PLSM_OK;
 }
 
-/* Reads what there is and fills the directory. */
-static plsm_status load(struct append *db, const struct inventory *inventory)
+struct looking {
+    struct found *found; /* by number */
+    size_t count, capacity;
+};
+
+static plsm_status look_at_more(struct append *db, uint64_t number, struct looking *l, struct found **out)
 {
-    size_t count = inventory->segments.count;
+    if (l->count == l->capacity) {
+        size_t capacity = l->capacity ? 2 * l->capacity : 64;
+        struct found *grown = mem_realloc(l->found, capacity * sizeof *grown);
+        if (!grown)
+            return fail(PLSM_NO_MEMORY, "no memory to open the store");
+        l->found = grown;
+        l->capacity = capacity;
+    }
+    *out = &l->found[l->count++];
+    **out = (struct found){0};
+    return look_at(db, number, *out);
+}
+
+static bool is_merged(struct append *db, uint64_t number)
+{
+    struct segment *s = NULL;
+    struct append_head head;
+    bool merged = segment_open(db, number, &s) == PLSM_OK && read_head(s, &head) && head.merged;
+    if (s)
+        segment_retire(s, false);
+    return merged;
+}
+
+static int by_found_number(const void *a, const void *b)
+{
+    uint64_t x = ((const struct found *)a)->segment->number, y = ((const struct found *)b)->segment->number;
+    return x < y ? -1 : x > y;
+}
+
+/* A reader's: merged segments are left out if they are not complete, or there only since the first list. */
+static plsm_status look_beside(struct append *db, struct inventory *inventory, struct looking *l)
+{
+    struct numbers merged = {0};
+    struct found *f = NULL;
+    plsm_status status = PLSM_OK;
+    for (size_t i = 0; i < inventory->segments.count && status == PLSM_OK; i++) {
+        uint64_t number = inventory->segments.list[i];
+        if (!is_merged(db, number))
+            continue;
+        numbers_add(&merged, number);
+        status =
+            merged.no_memory ? fail(PLSM_NO_MEMORY, "no memory to open the store") : look_at_more(db, number, l, &f);
+        if (status == PLSM_NOT_FOUND || (status == PLSM_OK && !f->scan.closed)) {
+            drop(f);
+            l->count--;
+            status = PLSM_OK;
+        }
+    }
+    if (status == PLSM_OK)
+        status = inventory_read(db, inventory);
+    for (size_t i = 0; i < inventory->segments.count && status == PLSM_OK; i++) {
+        uint64_t number = inventory->segments.list[i];
+        if (numbers_have(&merged, number))
+            continue;
+        status = look_at_more(db, number, l, &f);
+        if (status == PLSM_NOT_FOUND || (status == PLSM_OK && f->merged)) { /* not found: it was never used */
+            drop(f);
+            l->count--;
+            status = PLSM_OK;
+        }
+    }
+    mem_free(merged.list);
+    if (status == PLSM_OK && l->count)
+        qsort(l->found, l->count, sizeof *l->found, by_found_number);
+    return status;
+}
+
+static plsm_status look_at_all(struct append *db, struct inventory *inventory, struct looking *l)
+{
+    struct found *f = NULL;
+    if (db->options.read_only)
+        return look_beside(db, inventory, l);
+    for (size_t i = 0; i < inventory->segments.count; i++)
+        TRY(look_at_more(db, inventory->segments.list[i], l, &f));
+    return PLSM_OK;
+}
+
+/* Reads what there is and fills the directory. */
+static plsm_status load(struct append *db, struct inventory *inventory)
+{
     struct numbers replaced = {0};
-    struct found *found = mem_zalloc((count + 1) * sizeof *found);
-    struct hint *hints = mem_zalloc((count + 1) * sizeof *hints);
-    plsm_status status = found && hints ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to open the store");
-    for (size_t i = 0; i < count && status == PLSM_OK; i++)
-        status = look_at(db, inventory->segments.list[i], &found[i]);
+    struct looking l = {0};
+    struct hint *hints = NULL;
+    plsm_status status = look_at_all(db, inventory, &l);
+    if (status == PLSM_OK && !(hints = mem_zalloc((l.count + 1) * sizeof *hints)))
+        status = fail(PLSM_NO_MEMORY, "no memory to open the store");
     if (status == PLSM_OK)
-        status = gather_replaced(found, count, &replaced);
+        status = gather_replaced(l.found, l.count, &replaced);
     if (status == PLSM_OK)
-        status = check_missing(db, found, count, inventory, &replaced);
+        status = check_missing(db, l.found, l.count, inventory, &replaced);
     if (status == PLSM_OK)
-        status = mark_lost(found, count, &replaced);
+        status = mark_lost(l.found, l.count, &replaced);
     if (status == PLSM_OK)
-        status = take_segments(db, found, count, &replaced, hints);
+        status = take_segments(db, l.found, l.count, &replaced, hints);
     if (status == PLSM_OK)
         status = append_load(db, hints);
-    for (size_t i = 0; found && i < count; i++)
-        drop(&found[i]);
-    for (size_t i = 0; hints && i < count; i++)
+    for (size_t i = 0; i < l.count; i++)
+        drop(&l.found[i]);
+    for (size_t i = 0; hints && i < l.count; i++)
         hint_free(&hints[i]);
-    mem_free(found);
+    mem_free(l.found);
     mem_free(hints);
     mem_free(replaced.list);
     return status;
@@ -429,7 +520,8 @@ static void destroy(struct append *db)
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-/* What was not closed cleanly is written anew. */
+/* What was not closed cleanly is written anew. So is one that was, if others have been left out: what is written says of
+ * those, too, that they do not count, until their files are gone. */
 static plsm_status merge_torn(struct append *db)
 {
     struct segment **torn = mem_alloc((db->segment_count + 1) * sizeof *torn);
@@ -439,6 +531,8 @@ static plsm_status merge_torn(struct append *db)
     for (size_t i = 0; i < db->segment_count; i++)
         if (db->segments[i]->state == SEGMENT_TORN)
             torn[count++] = db->segments[i];
+    if (count == 0 && db->loss && db->segment_count > 1)
+        torn[count++] = db->segments[db->segment_count - 2]; /* the last one is that which was just begun */
     plsm_status status = PLSM_OK;
     for (size_t i = 0; i < count && status == PLSM_OK; i++) /* one by one: together they may be too large */
         status = merge_segments(db, &torn[i], 1);
