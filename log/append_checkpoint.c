@@ -1,9 +1,9 @@
 /* Flushes and checkpoints: what was appended so far is to be in sealed segments.
  *
- * The segment that is written to is frozen in between two writes, so that all that was acknowledged is in it or in those
- * before. Writers wait for that alone: the one that takes its place was prepared before, and sealing goes on beside
- * them. A checkpoint has the segments that were in the list at that moment: what a merge leaves away later may be dead
- * only because of what was written later. */
+ * The segment that is written to is frozen in between two writes, so that all that was acknowledged is in it or in
+ * those before. Writers wait for that alone: the one that takes its place was prepared before, and sealing goes on
+ * beside them. A checkpoint has the segments that were in the list at that moment: what a merge leaves away later may
+ * be dead only because of what was written later. */
 #include <stdio.h>
 
 #include "base/error.h"

@@ -7,9 +7,10 @@
  *      0  u64     store: random for each store
  *      8  u64     N
  *     16  u64     salt of entries: random for each segment
- *     24  u64     highest number of a change that was written before this segment was begun. What follows counts only if
- *                 the segment that was written to before, the one with the highest number of those listed below that
- *                 were not closed cleanly, is there up to that change: what is there was not synced, otherwise
+ *     24  u64     highest number of a change that was written before this segment was begun. Where this one was not
+ *                 closed cleanly, what follows counts only if the one that was written to before (of those listed
+ *                 below that were not closed cleanly either, and that no merge wrote, the one with the highest number)
+ *                 is there up to that change: otherwise it was not synced
  *     32  u32     1: written by a merge; 0: by callers
  *     36  u32     count of numbers
  *     40  u64     checksum of the numbers, seeded with the salt

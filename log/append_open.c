@@ -1,8 +1,9 @@
 /* Opening and closing.
  *
  * For writing: lock, list the segments, leave out those that others replace or that follow a loss, get the hint of each
- * or make it, fill the directory, begin a new segment. What a segment holds that was not closed cleanly may not be on the disk, and what
- * stands behind its last record may be anything: such are merged to a new one before the store is served.
+ * or make it, fill the directory, begin a new segment. What a segment holds that was not closed cleanly may not be on
+ * the disk, and what stands behind its last record may be anything: such are merged to a new one before the store is
+ * served.
  *
  * For reading, beside a writer or not: pin the files, then the same without writing anything. What a merge leaves away
  * may be dead because of what was written while files were read one after another: so segments that merges wrote are
@@ -520,8 +521,8 @@ static void destroy(struct append *db)
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-/* What was not closed cleanly is written anew. So is one that was, if others have been left out: what is written says of
- * those, too, that they do not count, until their files are gone. */
+/* What was not closed cleanly is written anew. So is one that was, if others have been left out: what is written says
+ * of those, too, that they do not count, until their files are gone. */
 static plsm_status merge_torn(struct append *db)
 {
     struct segment **torn = mem_alloc((db->segment_count + 1) * sizeof *torn);
