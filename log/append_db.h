@@ -123,7 +123,6 @@ struct append {
     struct segment *active;
     plsm_status broken; /* why it turned read-only */
     char broken_message[256];
-    plsm_status background_status; /* of the last failed try of something that may be tried again */
     bool stopping;
     bool sealing; /* somebody is; one at a time */
     struct garbage *garbage; /* segments whose files are there but count no more */

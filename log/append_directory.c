@@ -301,9 +301,15 @@ static void prune_some(struct append *db, size_t most)
 
 void directory_prune(struct append *db, size_t most)
 {
-    mutex_lock(&db->directory);
-    prune_some(db, most);
-    mutex_unlock(&db->directory);
+    enum { AT_ONCE = 2000 }; /* writers wait meanwhile */
+    for (bool more = true; more && most > 0;) {
+        size_t now = most < AT_ONCE ? most : AT_ONCE;
+        mutex_lock(&db->directory);
+        prune_some(db, now);
+        more = !db->applying && db->pruned < db->chained_count;
+        mutex_unlock(&db->directory);
+        most -= now;
+    }
 }
 
 void directory_forget(struct append *db, struct append_snapshot *snapshot)

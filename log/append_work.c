@@ -209,6 +209,8 @@ static plsm_status merge_due(struct append *db, bool all)
             break;
         status = merge_segments(db, victims, count);
         append_garbage_collect(db);
+        if (status == PLSM_OK) /* writers have gone on */
+            status = work_seal(db, UINT64_MAX);
     }
     return status;
 }
@@ -241,10 +243,8 @@ static void work_on(void *arg)
     while (!db->stopping) {
         mutex_unlock(&db->lock);
         directory_prune(db, PRUNED_AT_ONCE);
-        plsm_status status = work_do(db, false);
+        plsm_status status = work_do(db, false); /* what fails is tried again; a failed sync has broken the store */
         mutex_lock(&db->lock);
-        db->background_status = status; /* a merge without room is tried again; a failed sync has broken the store */
-        condition_broadcast(&db->progress);
         bool idle = true;
         for (size_t i = 0; i < db->segment_count; i++)
             idle = idle && db->segments[i]->state != SEGMENT_FROZEN;

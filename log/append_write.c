@@ -123,25 +123,32 @@ unsigned append_frozen_count(const struct append *db)
     return count;
 }
 
-/* Begins another segment when this one is full; waits, or seals, when too many are not sealed yet. The leader's. */
+/* Up to which number segments must be sealed before another one may be frozen; 0: none. Under lock. */
+static uint64_t sealed_first(const struct append *db)
+{
+    if (append_frozen_count(db) < APPEND_FROZEN_MAX)
+        return 0;
+    size_t i = 0;
+    while (db->segments[i]->state != SEGMENT_FROZEN)
+        i++;
+    return db->segments[i]->number;
+}
+
+/* Begins another segment when this one is full, and seals one when too many are not sealed yet: the thread for that may
+ * be at a merge for long. The leader's. */
 static plsm_status make_room(struct append *db)
 {
     if (atomic_load_explicit(&db->active->size, memory_order_relaxed) < db->options.segment_size)
         return PLSM_OK;
     mutex_lock(&db->lock);
-    while (db->thread && append_frozen_count(db) >= APPEND_FROZEN_MAX && db->broken == PLSM_OK &&
-           db->background_status == PLSM_OK)
-        condition_wait(&db->progress, &db->lock);
-    bool too_many = append_frozen_count(db) >= APPEND_FROZEN_MAX;
-    plsm_status status = append_writable(db);
+    uint64_t through = sealed_first(db);
     mutex_unlock(&db->lock);
-    if (status == PLSM_OK && too_many)
-        status = work_seal(db, UINT64_MAX);
-    if (status == PLSM_OK)
-        status = append_roll(db);
-    if (status == PLSM_OK && !db->thread)
+    if (through)
+        TRY(work_seal(db, through));
+    TRY(append_roll(db));
+    if (!db->thread)
         work_do(db, false); /* the write itself does not depend on it */
-    return status;
+    return PLSM_OK;
 }
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */

@@ -169,6 +169,26 @@ START_TEST(a_flush_ends_beside_an_endless_writer)
 }
 END_TEST
 
+/* A merge that goes on for long: the segments that writers fill meanwhile are sealed nevertheless. */
+START_TEST(writers_go_on_beside_a_merge)
+{
+    char value[8 << 10];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = 0;
+    must(append_close(db));
+    struct append_options o;
+    append_options_default(&o);
+    o.env = env;
+    o.segment_size = 64 << 10;
+    must(append_open("/s", &o, &db));
+    mutex_lock(&db->merge_lock);
+    for (unsigned i = 0; i < 100; i++)
+        put("key", value);
+    mutex_unlock(&db->merge_lock);
+    ck_assert(is(db, "key", value));
+}
+END_TEST
+
 static void write_one(void)
 {
     put("beside", "value");
@@ -409,6 +429,7 @@ int main(void)
     tcase_set_timeout(all, 60);
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, a_flush_ends_beside_an_endless_writer);
+    tcase_add_test(all, writers_go_on_beside_a_merge);
     tcase_add_test(all, a_flush_does_not_keep_writers_waiting);
     tcase_add_test(all, checkpoints_are_of_one_moment);
     tcase_add_test(all, checkpoints_behind_merges_can_be_opened);
