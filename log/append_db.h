@@ -46,6 +46,7 @@ struct segment {
     uint64_t tombstones;            /* bytes of deletions in it; of sealed ones only, as what follows */
     uint64_t seq_min, seq_max;      /* of its entries; UINT64_MAX and 0: none */
     bool hinted;                    /* its hint is there */
+    bool merged;                    /* a merge wrote it; set by opening */
     bool remove;                    /* it is among the garbage, to be removed when the last reference goes */
 };
 

@@ -12,7 +12,7 @@ struct source {
     struct segment *segment;
     struct hint_cursor cursor;
     uint64_t head; /* of the key */
-    bool torn;     /* of several entries of one number, another segment's is taken */
+    unsigned rank; /* of several entries of one number that of the lowest is taken: it is on the disk */
 };
 
 struct loading {
@@ -38,7 +38,7 @@ static bool goes_before(const struct source *a, const struct source *b)
     int order = slice_compare(buf_slice(&a->cursor.key), buf_slice(&b->cursor.key));
     if (order)
         return order < 0;
-    return a->cursor.seq != b->cursor.seq ? a->cursor.seq > b->cursor.seq : a->torn < b->torn;
+    return a->cursor.seq != b->cursor.seq ? a->cursor.seq > b->cursor.seq : a->rank < b->rank;
 }
 
 static void sift_down(struct loading *l, size_t at)
@@ -196,7 +196,7 @@ static plsm_status start_sources(struct loading *l)
     for (size_t i = 0; i < db->segment_count; i++) {
         struct source *s = &l->sources[l->source_count++];
         s->segment = db->segments[i];
-        s->torn = db->segments[i]->state == SEGMENT_TORN;
+        s->rank = db->segments[i]->state != SEGMENT_TORN ? 0 : db->segments[i]->merged ? 2 : 1;
         s->cursor.hint = &l->hints[i];
         s->cursor.at = l->hints[i].points;
         plsm_status status = advance(s);

@@ -210,6 +210,7 @@ static plsm_status look_at(struct append *db, uint64_t number, struct found *f)
     s->seq_min = facts->seq_min;
     s->seq_max = facts->seq_max;
     s->hinted = f->from_hint;
+    s->merged = f->merged;
     atomic_store(&s->size, facts->end);
     if (facts->end > 0)
         segment_map(s, facts->end);
@@ -302,6 +303,33 @@ static plsm_status mark_lost(struct found *found, size_t count, const struct num
     return others.no_memory ? fail(PLSM_NO_MEMORY, "no memory to open the store") : PLSM_OK;
 }
 
+struct presence {
+    const struct numbers *there;
+    bool some;
+};
+
+static void note_presence(void *arg, uint64_t number)
+{
+    struct presence *presence = arg;
+    presence->some |= numbers_have(presence->there, number);
+}
+
+/* That a segment was closed may be known to the kernel alone, if the process came to its end before that was synced;
+ * only behind that its hint is written. One that replaces others which are there is then written anew: were they
+ * removed, and were it not closed in the end, what they had may come back in part. */
+static void mark_unsure(struct found *found, size_t count, const struct inventory *inventory)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct hint *hint = &found[i].hint;
+        struct presence presence = {.there = &inventory->segments};
+        if (!found[i].scan.closed || found[i].from_hint)
+            continue;
+        append_numbers_each(hint->replaces, hint->ranges, (size_t)hint->facts.replace_count, note_presence, &presence);
+        if (presence.some)
+            found[i].segment->state = SEGMENT_TORN;
+    }
+}
+
 static plsm_status take_segments(struct append *db, struct found *found, size_t count, const struct numbers *replaced,
                                  struct hint *hints)
 {
@@ -325,7 +353,7 @@ static plsm_status take_segments(struct append *db, struct found *found, size_t 
         f->segment = NULL; /* the list has it */
         hints[db->segment_count - 1] = f->hint;
         f->hint = (struct hint){0};
-        if (!f->from_hint && f->scan.closed && !db->options.read_only)
+        if (!f->from_hint && db->segments[db->segment_count - 1]->state == SEGMENT_SEALED && !db->options.read_only)
             db->segments[db->segment_count - 1]->hinted = hint_write(db, &hints[db->segment_count - 1]) == PLSM_OK;
     }
     db->seq = seq;
@@ -369,7 +397,7 @@ static int by_found_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* A reader's: merged segments are left out if they are not complete, or there only since the first list. */
+/* A reader's: merged segments are left out that are there only since the first list. */
 static plsm_status look_beside(struct append *db, struct inventory *inventory, struct looking *l)
 {
     struct numbers merged = {0};
@@ -382,7 +410,7 @@ static plsm_status look_beside(struct append *db, struct inventory *inventory, s
         numbers_add(&merged, number);
         status =
             merged.no_memory ? fail(PLSM_NO_MEMORY, "no memory to open the store") : look_at_more(db, number, l, &f);
-        if (status == PLSM_NOT_FOUND || (status == PLSM_OK && !f->scan.closed)) {
+        if (status == PLSM_NOT_FOUND) {
             drop(f);
             l->count--;
             status = PLSM_OK;
@@ -432,6 +460,8 @@ static plsm_status load(struct append *db, struct inventory *inventory)
         status = check_missing(db, l.found, l.count, inventory, &replaced);
     if (status == PLSM_OK)
         status = mark_lost(l.found, l.count, &replaced);
+    if (status == PLSM_OK)
+        mark_unsure(l.found, l.count, inventory);
     if (status == PLSM_OK)
         status = take_segments(db, l.found, l.count, &replaced, hints);
     if (status == PLSM_OK)

@@ -306,7 +306,7 @@ START_TEST(the_newest_writes_are_lost_first)
         struct append *opened = open_log(crashed, "/s", false);
         unsigned count = written(opened);
         seen[count] = true;
-        for (uint64_t at = 0; seed % 8 == 1 && at <= env_memory_calls(crashed); at++) {
+        for (uint64_t at = 0; seed % 32 == 1 && at <= env_memory_calls(crashed); at++) {
             struct env *again = env_memory_crash(crashed, at, ENV_CRASH_REORDER, seed + at);
             struct append *second = open_log(again, "/s", false);
             ck_assert_uint_eq(written(second), count);
@@ -325,6 +325,38 @@ START_TEST(the_newest_writes_are_lost_first)
     ck_assert_uint_eq(written(opened), 5);
     must(append_close(opened));
     env_memory_destroy(kept);
+}
+END_TEST
+
+static bool has_segment(uint64_t number)
+{
+    bool found = false;
+    for (size_t i = 0; i < db->segment_count; i++)
+        found |= db->segments[i]->number == number;
+    return found;
+}
+
+/* Without its hint nobody knows that the close of a merged segment is on the disk: what it replaces is not removed
+ * before there is one of which that is known. */
+START_TEST(merged_segments_without_hints_are_written_anew)
+{
+    for (unsigned round = 0; round < 2; round++) {
+        put("a", "value");
+        must(append_flush(db));
+        put("b", "value");
+        struct append *reader = open_log(env, "/s", true); /* so that files stay */
+        merge(1);
+        must(append_close(db));
+        if (round == 0)
+            must(env_remove(env, "/s/hint-000003"));
+        db = open_log(env, "/s", false);
+        ck_assert_int_eq(has_segment(3), round);
+        ck_assert(!has_segment(1));
+        ck_assert(is(db, "a", "value") && is(db, "b", "value"));
+        must(append_close(reader));
+        teardown();
+        setup();
+    }
 }
 END_TEST
 
@@ -434,6 +466,7 @@ int main(void)
     tcase_add_test(all, checkpoints_are_of_one_moment);
     tcase_add_test(all, checkpoints_behind_merges_can_be_opened);
     tcase_add_loop_test(all, the_newest_writes_are_lost_first, 0, 2);
+    tcase_add_test(all, merged_segments_without_hints_are_written_anew);
     tcase_add_test(all, readers_beside_a_merge);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
