@@ -104,7 +104,7 @@ static plsm_status write_moment(struct hybrid *db, const struct moment_taken *ta
         status = make_state(db, taken, segments, count, state);
     if (status == PLSM_OK)
         status = state_write(db->env, db->path, state, &renamed);
-    if (status != PLSM_OK && renamed)
+    if (status == PLSM_IO || (status != PLSM_OK && renamed))
         hybrid_break(db, status);
     mem_free(segments);
     return status;
@@ -169,9 +169,11 @@ plsm_status take_recovery_point(struct hybrid *db, bool whole_files)
         return PLSM_OK;
     }
     uint64_t since_ns = env_now_ns(db->env);
-    if (db->options.redo)
-        TRY(redo_create(&db->redo, db->next_redo++, &next));
-    plsm_status status = take_moment(db, &next, &taken);
+    plsm_status status = db->options.redo ? redo_create(&db->redo, db->next_redo++, &next) : PLSM_OK;
+    if (status == PLSM_OK)
+        status = take_moment(db, &next, &taken);
+    if (status == PLSM_IO) /* also of a sync of the directory, which is never tried again */
+        hybrid_break(db, status);
     if (status != PLSM_OK) {
         redo_abandon(&db->redo, &next);
         return status;
