@@ -86,13 +86,14 @@ static _Atomic(struct prefix *) *slot_of(struct prefix_table *table, uint64_t ha
     }
 }
 
-/* The next prefix of a key behind *size bytes; false: there is none. */
-static bool next_prefix(plsm_slice key, size_t *size)
+/* The next prefix of a key behind *size bytes, the *depth-th; false: there is none that is counted. */
+static bool next_prefix(plsm_slice key, size_t *size, unsigned *depth)
 {
     const uint8_t *bytes = key.data, *slash = memchr(bytes + *size, '/', key.size - *size);
-    if (!slash)
+    if (!slash || *depth == PREFIX_DEPTH_MAX)
         return false;
     *size = (size_t)(slash - bytes) + 1;
+    ++*depth;
     return true;
 }
 
@@ -134,7 +135,8 @@ plsm_status prefixes_trim(struct hybrid_prefixes *prefixes, uint64_t more)
 plsm_status prefixes_reserve(struct hybrid_prefixes *prefixes, plsm_slice key)
 {
     size_t size = 0;
-    while (next_prefix(key, &size)) {
+    unsigned depth = 0;
+    while (next_prefix(key, &size, &depth)) {
         struct prefix_table *table = table_of(prefixes);
         uint64_t hash = key_hash(key.data, size);
         _Atomic(struct prefix *) *slot = slot_of(table, hash, slice(key.data, size));
@@ -155,8 +157,9 @@ plsm_status prefixes_reserve(struct hybrid_prefixes *prefixes, plsm_slice key)
 bool prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, int timed)
 {
     size_t size = 0;
+    unsigned depth = 0;
     bool all = true;
-    while (next_prefix(key, &size)) {
+    while (next_prefix(key, &size, &depth)) {
         struct prefix *prefix = atomic_load_explicit(
             slot_of(table_of(prefixes), key_hash(key.data, size), slice(key.data, size)), memory_order_relaxed);
         if (!prefix || (live < 0 && atomic_load_explicit(&prefix->live, memory_order_relaxed) == 0)) {
@@ -171,13 +174,19 @@ bool prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, 
     return all;
 }
 
-struct prefix_count prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice bytes)
+bool prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice bytes, struct prefix_count *out)
 {
-    const struct prefix *prefix = atomic_load_explicit(
-        slot_of(table_of(prefixes), key_hash(bytes.data, bytes.size), bytes), memory_order_acquire);
-    if (!prefix)
-        return (struct prefix_count){0};
-    return (struct prefix_count){
-        atomic_load_explicit(&((struct prefix *)(uintptr_t)prefix)->live, memory_order_acquire),
-        atomic_load_explicit(&((struct prefix *)(uintptr_t)prefix)->timed, memory_order_acquire)};
+    size_t size = 0;
+    unsigned depth = 0;
+    *out = (struct prefix_count){0};
+    while (next_prefix(bytes, &size, &depth))
+        ;
+    if (size < bytes.size)
+        return false;
+    struct prefix *prefix = atomic_load_explicit(slot_of(table_of(prefixes), key_hash(bytes.data, bytes.size), bytes),
+                                                 memory_order_acquire);
+    if (prefix)
+        *out = (struct prefix_count){atomic_load_explicit(&prefix->live, memory_order_acquire),
+                                     atomic_load_explicit(&prefix->timed, memory_order_acquire)};
+    return true;
 }

@@ -1,5 +1,5 @@
 /* The directories of the names, counted: for each prefix of a key that ends in '/', how many live keys there are below
- * it. So whether a directory has anything in it is one look into a hash table.
+ * it, down to PREFIX_DEPTH_MAX. So whether a directory has anything in it is one look into a hash table.
  *
  * Prefixes are compared whole; the hash only finds them. One thread changes the table at a time; any number read it,
  * each inside an epoch of the domain that was given. Prefixes that nothing is below any more go in prefixes_trim. */
@@ -13,6 +13,8 @@
 #include "base/epoch.h"
 #include "base/slice.h"
 #include "base/status.h"
+
+enum { PREFIX_DEPTH_MAX = 64 }; /* slashes: deeper ones are not counted, so that one key cannot take much memory */
 
 struct prefix_table;
 struct hybrid_prefixes {
@@ -35,8 +37,8 @@ plsm_status prefixes_reserve(struct hybrid_prefixes *prefixes, plsm_slice key);
 plsm_status prefixes_trim(struct hybrid_prefixes *prefixes, uint64_t more);
 /* Adds to the counts of all prefixes of a key. False: one of them is not counted, or of nothing, and was left out. */
 bool prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, int timed);
-/* Of a prefix that ends in '/'. */
-struct prefix_count prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice prefix);
+/* Of a prefix that ends in '/'; false: it is too deep to be counted. */
+bool prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice prefix, struct prefix_count *out);
 uint64_t prefixes_bytes(const struct hybrid_prefixes *prefixes); /* of memory */
 
 #endif

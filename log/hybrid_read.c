@@ -241,9 +241,7 @@ static int counted_prefix(const struct hybrid *db, plsm_slice prefix)
         return -1;
     if (prefix.size == 1)
         count = (struct prefix_count){address_of(&db->names), address_of(&db->names_timed)};
-    else if (bytes[prefix.size - 1] == '/')
-        count = prefixes_get(&db->prefixes, prefix);
-    else
+    else if (bytes[prefix.size - 1] != '/' || !prefixes_get(&db->prefixes, prefix, &count))
         return -1;
     if (count.live == 0)
         return 0;

@@ -204,11 +204,12 @@ static void apply(struct hybrid *db, const struct planned *planned, uint64_t cou
 
 /* --- planning ----------------------------------------------------------------------------------------------------- */
 
+/* Those that are counted. */
 static uint64_t count_slashes(plsm_slice key)
 {
     const uint8_t *at = key.data, *end = at + key.size;
     uint64_t count = 0;
-    while ((at = memchr(at, '/', (size_t)(end - at))) != NULL) {
+    while (count < PREFIX_DEPTH_MAX && (at = memchr(at, '/', (size_t)(end - at))) != NULL) {
         at++;
         count++;
     }

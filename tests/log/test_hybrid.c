@@ -261,6 +261,34 @@ START_TEST(directories_are_counted)
 }
 END_TEST
 
+/* A key of slashes alone: what is deep is not counted, but found. */
+START_TEST(deep_directories_are_found)
+{
+    char deep[4002] = "\1";
+    memset(deep + 1, '/', 4000);
+    start();
+    put(slice(deep, 4001), slice_of("value"));
+    ck_assert_uint_lt(statistic_of("hybrid.memory.directories"), 64 << 10);
+    for (size_t size = 1; size < 4000; size += 1 + size / 2) {
+        char kept = deep[size];
+        deep[size] = '\0';
+        ck_assert(has(deep));
+        deep[size] = kept;
+    }
+    reopen();
+    struct batch batch = {0};
+    must(batch_add(&batch, BATCH_DELETE, HYBRID_NAMES, slice(deep + 1, 4000), slice(NULL, 0), slice(NULL, 0)));
+    must(hybrid_write(db, &batch, NULL, NULL, HYBRID_LOGGED));
+    batch_free(&batch);
+    for (size_t size = 1; size < 4000; size += 1 + size / 2) {
+        deep[size] = '\0';
+        ck_assert(!has(deep));
+        deep[size] = '/';
+    }
+    stop();
+}
+END_TEST
+
 START_TEST(compaction_takes_little)
 {
     start();
@@ -720,6 +748,7 @@ int main(void)
                                   larger_than_memory,
                                   snapshots_stay,
                                   directories_are_counted,
+                                  deep_directories_are_found,
                                   compaction_takes_little,
                                   unused_ends_are_no_garbage,
                                   room_that_comes_back,
