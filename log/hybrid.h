@@ -129,7 +129,7 @@ plsm_status hybrid_get(struct hybrid *db, const struct hybrid_snapshot *snapshot
 plsm_status hybrid_multi_get(struct hybrid *db, const struct hybrid_snapshot *snapshot, const plsm_slice *keys,
                              size_t count, bool no_value, struct hybrid_value *outs, plsm_status *statuses);
 /* Whether a key starts with `prefix`, which holds at least the keyspace byte. Of names and without a snapshot, prefixes
- * that end in '/' (or are all names) cost one look into a table, unless only entries that expire are below them, or they
+ * that end in '/' (or are all names) cost one look into a table, unless only entries that expire are below them or they
  * have more than 64 slashes; others cost a walk through the log. */
 plsm_status hybrid_has_prefix(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice prefix, bool *out);
 

@@ -1,0 +1,230 @@
+/* The hybrid log and threads: nobody sees half of a change, or loses what he is looking at. */
+#include "base/random.h"
+#include "tests/harness/temporary.h"
+#include "tests/log/hybrid_fixture.h"
+
+#include "base/banned.h"
+
+enum { HOT = 64, WRITES = 40000 };
+static atomic_bool done;
+
+/* Reads at random: what a value says of itself must be so in every byte. */
+static void read_beside(void *arg)
+{
+    struct hybrid_value seen = {0};
+    struct random random;
+    random_seed(&random, (uintptr_t)arg);
+    while (!atomic_load(&done)) {
+        char text[40];
+        uint8_t bytes[VALUE_MAX];
+        unsigned number = (unsigned)random_below(&random, HOT);
+        plsm_status status = hybrid_get(db, NULL, name_of(number, text), false, false, &seen);
+        if (status == PLSM_NOT_FOUND)
+            continue;
+        ck_assert_msg(status == PLSM_OK, "%s", plsm_message());
+        ck_assert_uint_eq(get_u32(seen.value.data), number);
+        unsigned round = get_u32((const uint8_t *)seen.value.data + 4);
+        ck_assert(slice_equal(seen.value, value_of(number, round, bytes)));
+    }
+    mem_free(seen.memory);
+}
+
+/* Snapshots beside: all values of one have rounds that do not go back. */
+static void snapshot_beside(void *arg)
+{
+    struct hybrid_value seen = {0};
+    while (!atomic_load(&done)) {
+        struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
+        unsigned last = UINT32_MAX;
+        for (unsigned number = 0; number < HOT; number++) {
+            char text[40];
+            plsm_status status = hybrid_get(db, snapshot, name_of(number, text), false, false, &seen);
+            if (status == PLSM_NOT_FOUND)
+                continue;
+            ck_assert_msg(status == PLSM_OK, "%s", plsm_message());
+            unsigned round = get_u32((const uint8_t *)seen.value.data + 4);
+            ck_assert_msg(last == UINT32_MAX || round == last || round + 1 == last, "%u behind %u", round, last);
+            last = round;
+        }
+        hybrid_snapshot_destroy(db, snapshot);
+    }
+    mem_free(seen.memory);
+}
+
+/* A disk that stops in the middle of a sync of a segment. */
+static struct env_ops stopping_ops;
+static plsm_status (*sync_before)(struct env_file *file);
+static struct env_thread *syncing;
+static atomic_bool synced;
+static bool synced_meanwhile;
+
+static void sync_beside(void *arg)
+{
+    must(hybrid_sync(db));
+    atomic_store(&synced, true);
+}
+
+static plsm_status stop_and_sync(struct env_file *file)
+{
+    if (strstr(file->path, "segment-") && !syncing) {
+        must(env_thread_start(env_posix(), sync_beside, NULL, &syncing));
+        env_sleep_ns(env_posix(), 50 * 1000 * 1000);
+        synced_meanwhile = atomic_load(&synced);
+    }
+    return sync_before(file);
+}
+
+/* A sync while a recovery point is being written returns when the volatile writes in that are safe, not before. */
+START_TEST(sync_waits_for_volatile_writes)
+{
+    start();
+    stopping_ops = *env->ops;
+    sync_before = stopping_ops.sync;
+    stopping_ops.sync = stop_and_sync;
+    put_as(1, HYBRID_VOLATILE);
+    env->ops = &stopping_ops;
+    must(hybrid_flush(db));
+    ck_assert_ptr_nonnull(syncing);
+    env_thread_join(syncing);
+    ck_assert(!synced_meanwhile && atomic_load(&synced));
+    uint64_t points = statistic_of("hybrid.recovery_points");
+    must(hybrid_sync(db));
+    ck_assert_uint_eq(statistic_of("hybrid.recovery_points"), points); /* nothing is left to be saved */
+    expect(NULL, 1, 0);
+    stop();
+}
+END_TEST
+
+/* A reader that stands still in a read, until somebody waits for it. */
+static struct env_ops waiting_ops;
+static plsm_status (*read_before)(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got);
+static _Thread_local bool is_slow;
+static atomic_bool stands, may_go;
+
+static plsm_status read_slowly(struct env_file *file, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    if (is_slow) {
+        atomic_store(&stands, true);
+        while (!atomic_load(&may_go))
+            env_sleep_ns(env_posix(), 1000000);
+    }
+    return read_before(file, offset, data, size, got);
+}
+
+static void sleep_and_let_go(struct env *here, uint64_t ns)
+{
+    atomic_store(&may_go, true);
+    env_sleep_ns(env_posix(), ns);
+}
+
+static void get_two_slowly(void *arg)
+{
+    struct hybrid_value values[2] = {0};
+    char texts[2][40];
+    plsm_slice keys[] = {name_of(1, texts[0]), name_of(2, texts[1])};
+    plsm_status statuses[2];
+    is_slow = true;
+    must(hybrid_multi_get(db, NULL, keys, 2, false, values, statuses));
+    ck_assert_int_eq(statuses[0], PLSM_OK);
+    ck_assert_int_eq(statuses[1], PLSM_NOT_FOUND);
+    mem_free(values[0].memory);
+    mem_free(values[1].memory);
+}
+
+/* A segment in which nothing is live goes while a reader is about to look at a deletion in it. */
+START_TEST(segments_wait_for_readers)
+{
+    struct env_thread *reader = NULL;
+    start();
+    put_number(2, 0);
+    delete_number(2); /* in place, so that compaction has no reason to look for it */
+    reopen();
+    put_number(1, 0);
+    reopen();
+    waiting_ops = *env->ops;
+    read_before = waiting_ops.read;
+    waiting_ops.read = read_slowly;
+    waiting_ops.sleep_ns = sleep_and_let_go;
+    env->ops = &waiting_ops;
+    must(env_thread_start(env_posix(), get_two_slowly, NULL, &reader));
+    while (!atomic_load(&stands))
+        env_sleep_ns(env_posix(), 1000000);
+    must(hybrid_compact(db));
+    env_thread_join(reader);
+    ck_assert_uint_eq(statistic_of("hybrid.compaction.segments"), 1);
+    stop();
+}
+END_TEST
+
+enum { MOVES = 500, BETWEEN = 300 };
+
+static void add_change(struct batch *batch, enum batch_kind kind, const char *key)
+{
+    must(batch_add(batch, kind, HYBRID_NAMES, slice_of(key), slice(NULL, 0), slice(NULL, 0)));
+}
+
+static void look_for_directory(void *arg)
+{
+    while (!atomic_load(&done))
+        ck_assert(has("\1moved/"));
+}
+
+/* A directory in which a batch gives a name another one is never empty. */
+START_TEST(nobody_sees_half_of_a_move)
+{
+    struct env_thread *reader = NULL;
+    start();
+    put(slice_of("\1moved/0"), slice_of("value"));
+    atomic_store(&done, false);
+    must(env_thread_start(env_posix(), look_for_directory, NULL, &reader));
+    for (unsigned i = 0; i < MOVES; i++) {
+        struct batch batch = {0};
+        add_change(&batch, BATCH_DELETE, i % 2 ? "moved/1" : "moved/0");
+        for (unsigned j = 0; j < BETWEEN; j++)
+            add_change(&batch, i % 2 ? BATCH_DELETE : BATCH_PUT, (char[]){'b', (char)('0' + j % 64), '/', (char)j, 0});
+        add_change(&batch, BATCH_PUT, i % 2 ? "moved/0" : "moved/1");
+        must(hybrid_write(db, &batch, NULL, NULL, HYBRID_LOGGED));
+        batch_free(&batch);
+    }
+    atomic_store(&done, true);
+    env_thread_join(reader);
+    stop();
+}
+END_TEST
+
+START_TEST(nobody_sees_half_of_a_change)
+{
+    struct env_thread *threads[3];
+    char *directory = temporary_create(), path[4200];
+    snprintf(path, sizeof path, "%s/store", directory);
+    struct hybrid_options options = options_of(env_posix());
+    options.background = true;
+    must(hybrid_open(path, &options, &db));
+    atomic_store(&done, false);
+    must(env_thread_start(env_posix(), read_beside, (void *)1, &threads[0]));
+    must(env_thread_start(env_posix(), read_beside, (void *)2, &threads[1]));
+    must(env_thread_start(env_posix(), snapshot_beside, NULL, &threads[2]));
+    for (unsigned i = 0; i < WRITES; i++)
+        put_number(i % HOT, i / HOT); /* in the order of numbers, so a snapshot sees at most one step of rounds */
+    atomic_store(&done, true);
+    for (unsigned i = 0; i < 3; i++)
+        env_thread_join(threads[i]);
+    ck_assert_uint_gt(statistic_of("hybrid.changes.in_place"), 0);
+    must(hybrid_check(db, NULL, NULL, NULL));
+    must(hybrid_close(db));
+    must(hybrid_open(path, &options, &db));
+    for (unsigned i = 0; i < HOT; i++)
+        expect(NULL, i, (WRITES - 1 - i) / HOT);
+    must(hybrid_close(db));
+    mem_free(value.memory);
+    value = (struct hybrid_value){0};
+    temporary_destroy(directory);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {sync_waits_for_volatile_writes, segments_wait_for_readers, nobody_sees_half_of_a_move,
+                                  nobody_sees_half_of_a_change};
+    return run_tests("hybrid_threads", tests, sizeof tests / sizeof tests[0]);
+}
