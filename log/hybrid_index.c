@@ -76,7 +76,7 @@ void index_destroy(struct hybrid_index *index)
     if (atomic_load(&table->old))
         table_free(&atomic_load(&table->old)->node);
     table_free(&table->node);
-    *index = (struct hybrid_index){0};
+    *index = (struct hybrid_index){.epoch = NULL};
 }
 
 uint64_t index_bytes(const struct hybrid_index *index)

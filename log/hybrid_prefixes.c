@@ -62,7 +62,7 @@ void prefixes_destroy(struct hybrid_prefixes *prefixes)
     for (uint64_t i = 0; table && i < table->slots; i++)
         mem_free(atomic_load(&table->at[i]));
     mem_free(table);
-    *prefixes = (struct hybrid_prefixes){0};
+    *prefixes = (struct hybrid_prefixes){.epoch = NULL};
 }
 
 static struct prefix_table *table_of(const struct hybrid_prefixes *prefixes)
