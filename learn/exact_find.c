@@ -328,16 +328,27 @@ bool exact_group_holds(const struct exact *set, uint64_t group, uint64_t number)
     return segment_position(&s, number, &position) && segment_holds(&s, position, set->fast_select);
 }
 
+/* The first number behind `number` for which a search for its segment may begin elsewhere, by the hints. */
+static uint64_t hint_end(const struct exact *set, uint64_t number)
+{
+    uint64_t bucket = number > set->start_base ? (number - set->start_base) >> set->hint_shift : 0;
+    if (bucket + 1 >= set->hint_buckets)
+        return UINT64_MAX;
+    unsigned __int128 end = set->start_base + ((unsigned __int128)(bucket + 1) << set->hint_shift);
+    return end < UINT64_MAX ? (uint64_t)end : UINT64_MAX;
+}
+
 bool exact_group_holds_next(const struct exact *set, uint64_t group, uint64_t number, struct exact_look *look)
 {
     const struct exact_segment *s = &look->segment;
     uint64_t position = 0;
     if (number < look->from || number >= look->below || look->group != group) {
         uint64_t index = find_segment(set, group, number), end = group_first(set, group + 1);
+        uint64_t hint = hint_end(set, number), next = index + 1 < end ? segment_start(set, index + 1) : UINT64_MAX;
         look->segment = load_segment(set, index);
         look->group = group;
-        look->from = s->start;
-        look->below = index + 1 < end ? segment_start(set, index + 1) : UINT64_MAX;
+        look->from = number;
+        look->below = hint < next ? hint : next;
     }
     return segment_position(s, number, &position) && segment_holds(s, position, set->fast_select);
 }

@@ -273,6 +273,51 @@ START_TEST(dense_numbers_are_cheap)
 END_TEST
 
 /* One key below or above what the set costs decides. */
+/* What a check of all numbers in order finds is what lookups do: also where a hint that is wrong misleads some of them
+ * in the middle of a segment. */
+START_TEST(hints_are_checked)
+{
+    enum { RUNS = 40, NUMBERS = 400, ROUNDS = 150 };
+    struct random random;
+    unsigned misled = 0;
+    random_seed(&random, SEED + (uint64_t)_i);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct key_list keys = {0};
+        struct buf bytes = {0};
+        struct exact set;
+        uint64_t number = 1000, from = number, key = 0;
+        for (unsigned run = 0; run < RUNS; run++, number += 300 + random_below(&random, NUMBERS))
+            for (uint64_t n = 300 + random_below(&random, NUMBERS); n > 0; n--) {
+                put_be64(&key, number++);
+                key_list_add(&keys, slice(&key, sizeof key));
+            }
+        ck_assert(key_list_build(&keys, KEY_LIST_ANY_SIZE, &bytes));
+        ck_assert_int_eq(exact_open(buf_slice(&bytes), &set), PLSM_OK);
+        ck_assert_uint_gt(set.hint_buckets, 1);
+        for (uint32_t i = 1; i < set.hint_buckets; i++) {
+            uint8_t *hint = (uint8_t *)(uintptr_t)set.hints + (size_t)4 * i;
+            uint32_t right = get_u32(hint);
+            if (right == get_u32(hint + 4))
+                continue;
+            put_u32(hint, right + 1);
+            struct exact_look look = {0};
+            for (uint64_t n = from; n < number; n++) {
+                bool holds = exact_group_holds(&set, 0, n);
+                put_u32(hint, right);
+                misled += exact_group_holds(&set, 0, n) && !holds;
+                put_u32(hint, right + 1);
+                if (exact_group_holds_next(&set, 0, n, &look) != holds)
+                    ck_abort_msg("bucket %u, number %" PRIu64 ": %d", i, n, holds);
+            }
+            put_u32(hint, right);
+        }
+        free(bytes.data);
+        key_list_free(&keys);
+    }
+    ck_assert_uint_gt(misled, 0);
+}
+END_TEST
+
 START_TEST(the_limit_holds)
 {
     struct key_list keys = {0};
@@ -501,6 +546,7 @@ int main(void)
     tcase_add_test(answers, numbers_are_read_as_they_are_written);
     tcase_add_test(sizes, dense_numbers_are_cheap);
     tcase_add_test(sizes, the_limit_holds);
+    tcase_add_test(answers, hints_are_checked);
     tcase_add_test(sizes, other_keys_are_given_up_on);
     tcase_add_test(sizes, estimates_are_as_described);
     tcase_add_test(sizes, the_same_keys_give_the_same_bytes);
