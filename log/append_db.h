@@ -12,6 +12,7 @@
 #include "log/append.h"
 #include "log/append_format.h"
 #include "log/key_tree.h"
+#include "log/room.h"
 #include "log/slab.h"
 
 enum {
@@ -135,6 +136,7 @@ struct append {
     struct append_op *ops;
     size_t op_count, op_capacity;
     uint64_t seq; /* number of the newest change that was given */
+    struct room room;
 
     mutex sync_lock;  /* of logs against being closed; before `lock` */
     mutex merge_lock; /* one at a time merges or removes files; before the others */

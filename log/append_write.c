@@ -237,6 +237,7 @@ static plsm_status apply(struct append *db, const struct batch **batches, unsign
                     (unsigned long long)APPEND_BATCH_BYTES_MAX);
     if (changes == 0)
         return sync ? append_sync_logs(db) : PLSM_OK;
+    db->room.since_bytes += bytes;
     plsm_status status = write_group(db, batches, count, bytes, sync);
     if (db->payload.capacity > PAYLOAD_KEEP)
         buf_free(&db->payload);
@@ -264,13 +265,14 @@ static bool only_syncs(const struct writer *w)
     return !w->batch && !w->prepare;
 }
 
-/* Who joins the first writer: those behind it, as long as none has to look at the state first. */
+/* Who joins the first writer: those behind it, as long as none has to look at the state first, and none where space is
+ * low, which not all batches get. */
 static unsigned gather(struct append *db, const struct batch **batches, bool *sync)
 {
     unsigned count = 0;
     size_t bytes = 0;
     *sync = false;
-    for (struct writer *w = db->writers; w && count < GROUP_WRITERS_MAX; w = w->next) {
+    for (struct writer *w = db->writers; w && count < (db->room.low ? 1 : GROUP_WRITERS_MAX); w = w->next) {
         size_t size = w->batch ? w->batch->bytes.size : 0;
         if (count > 0 && (w->prepare || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(db->writers)))
             break;
@@ -311,6 +313,8 @@ static void lead(struct append *db, struct writer *leader)
     if (status == PLSM_OK && !only_syncs(leader)) {
         mutex_unlock(&db->lock);
         status = make_room(db);
+        if (status == PLSM_OK)
+            status = room_look(&db->room, db->env, db->path, db->options.segment_size);
         mutex_lock(&db->lock);
     }
     if (status == PLSM_OK) {
@@ -318,6 +322,8 @@ static void lead(struct append *db, struct writer *leader)
         mutex_unlock(&db->lock);
         if (leader->prepare)
             status = leader->prepare(leader->arg, &batches[0]);
+        if (status == PLSM_OK && batches[0])
+            status = room_check(&db->room, db->path, batches[0]);
         if (status == PLSM_OK)
             status = apply(db, batches, count, sync);
         mutex_lock(&db->lock);

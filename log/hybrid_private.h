@@ -21,6 +21,7 @@
 #include "log/hybrid_segment.h"
 #include "log/hybrid_state.h"
 #include "log/key_tree.h"
+#include "log/room.h"
 
 #define HYBRID_STRUCT_MAGIC 0x68796272u
 
@@ -83,6 +84,7 @@ struct hybrid {
     struct hybrid_snapshot *snapshots; /* oldest last */
     _Atomic uint64_t commits; /* odd while a batch is being applied */
     uint8_t *scratch;         /* a payload, of the writer */
+    struct room room;         /* under write_lock */
 
     /* Live entries; names among them, and of those the ones that expire. Bytes of the log; of the records of live
      * entries; of the ends of pages, from begin on, that no record took: compaction would make as many again. The rest

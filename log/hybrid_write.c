@@ -388,6 +388,14 @@ static plsm_status expand_ranges(struct hybrid *db, const struct batch *batch, s
 
 /* --- the door ----------------------------------------------------------------------------------------------------- */
 
+static plsm_status find_room(struct hybrid *db, const struct batch *batch)
+{
+    uint64_t unwritten = address_of(&db->tail) - address_of(&db->flushed);
+    TRY(room_look(&db->room, db->env, db->path, db->options.file_size + unwritten));
+    db->room.since_bytes += batch->bytes.size;
+    return room_check(&db->room, db->path, batch);
+}
+
 static plsm_status write_locked(struct hybrid *db, const struct batch *batch, hybrid_prepare *prepare, void *arg,
                                 enum hybrid_durability durability)
 {
@@ -401,6 +409,8 @@ static plsm_status write_locked(struct hybrid *db, const struct batch *batch, hy
         batch = &expanded;
     }
     preparing = NULL;
+    if (status == PLSM_OK && batch && batch->count > 0)
+        status = find_room(db, batch);
     if (status == PLSM_OK && batch && batch->count > 0) {
         bool log = durability != HYBRID_VOLATILE && db->redo.current.writer;
         status = plan_and_apply(db, buf_slice(&batch->bytes), batch->count, log);

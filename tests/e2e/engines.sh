@@ -141,6 +141,28 @@ others() # ENGINE: what it has not
     grep -q '^lsm' "$WORK/stats" && fail "statistics of a tree: $(grep -m 1 '^lsm' "$WORK/stats")"
 }
 
+full() # ENGINE: of a disk that was full, what is deleted can be written again; the tree keeps room by other means
+{
+    local small=$WORK/small i
+    [ "$1" != lsm ] || return 0
+    mkdir -p "$small" && mount -t tmpfs -o size=64m tmpfs "$small" 2>/dev/null || return 0
+    must_mount "create,engine=$1,file_size=1M,cache_size=1M,buffer_size=1M" "$small/store"
+    head -c 100000 /dev/urandom >"$WORK/value"
+    for ((i = 0; i < 1000; i++)); do cp "$WORK/value" "$DIR/$i" 2>/dev/null || break; done
+    [ $i -gt 200 ] && [ $i -lt 1000 ] && pass || fail "$1: $i files fill it"
+    rm -f "$DIR/$i"
+    ok cmp "$WORK/value" "$DIR/$((i - 1))"
+    ok rm "$DIR"/*[02468]
+    ok bash -c 'echo compact >"$1"' - "$DIR/.plsm/ctl"
+    for i in a b c d e f; do ok cp "$WORK/value" "$DIR/$i"; done
+    must_unmount
+    check_store "$small/store"
+    must_mount rw "$small/store"
+    ok cmp "$WORK/value" "$DIR/f"
+    must_unmount
+    umount "$small"
+}
+
 for engine in $(engines); do
     STORE=$WORK/store-$engine
     must_mount "create,engine=$engine"
@@ -163,4 +185,5 @@ for engine in $(engines); do
     says 'Read-only' touch "$DIR/f"
     must_unmount
     rm -rf "$STORE"
+    full "$engine"
 done
