@@ -336,36 +336,6 @@ START_TEST(large_batches_pass)
 }
 END_TEST
 
-/* Want of space passes, be it the disk or a quota that is used up, and wherever it comes: the store stays writable. */
-START_TEST(full_disks_pass)
-{
-    static const enum env_fault faults[] = {ENV_FAULT_NO_SPACE, ENV_FAULT_QUOTA};
-    static const plsm_status statuses[] = {PLSM_NO_SPACE, PLSM_QUOTA};
-    for (unsigned i = 0; i < 2; i++) {
-        struct env *memory = env_memory_create(1), *faulty = env_fault_create(memory);
-        unsigned round = 0;
-        env = faulty;
-        open_it();
-        for (bool fails = true; fails;) {
-            round++;
-            for (unsigned n = 0; n < KEYS; n++)
-                put_number(n, round);
-            env_fault_arm(env, ENV_CALL_APPEND, round, faults[i], false);
-            plsm_status status = hybrid_flush(db);
-            fails = env_fault_fired(env);
-            env_fault_disarm(env);
-            ck_assert_int_eq(status, fails ? statuses[i] : PLSM_OK);
-        }
-        env = memory;
-        reopen();
-        env_fault_destroy(faulty);
-        for (unsigned n = 0; n < KEYS; n++)
-            expect(NULL, n, round);
-        stop();
-    }
-}
-END_TEST
-
 int main(void)
 {
     const TTest *const tests[] = {changes_in_place,
@@ -379,7 +349,6 @@ int main(void)
                                   damage_is_told,
                                   lies_are_told,
                                   no_store_is_made_over_another,
-                                  large_batches_pass,
-                                  full_disks_pass};
+                                  large_batches_pass};
     return run_tests("hybrid", tests, sizeof tests / sizeof tests[0]);
 }
