@@ -48,6 +48,7 @@ static plsm_status flush_record(struct merging *m)
     plsm_slice payload = buf_slice(&m->payload);
     if (payload.size == 0)
         return PLSM_OK;
+    INVARIANT(m->base > 0); /* else the record would be none of entries */
     TRY(reclog_append(m->output->writer, m->base, &payload, 1));
     atomic_store(&m->output->size, reclog_size(m->output->writer));
     atomic_fetch_add_explicit(&m->db->write_calls, 1, memory_order_relaxed);

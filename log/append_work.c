@@ -119,7 +119,7 @@ static plsm_status seal(struct append *db, struct segment *s)
         s->seq_max = hint.facts.seq_max;
         s->hinted = hint_write(db, &hint) == PLSM_OK; /* otherwise opening takes longer */
     } else {                                          /* nothing is known of it: it may hold anything */
-        s->seq_min = 0;
+        s->seq_min = 1; /* the first change of a store */
         s->seq_max = UINT64_MAX;
     }
     hint_free(&hint);

@@ -168,6 +168,7 @@ static void crash_at(uint64_t call, enum env_crash kind)
 START_TEST(crashes)
 {
     uint64_t shared = 0;
+    steps = 0;
     env = env_memory_create(1);
     db = fixture_open(env, PLSM_CREATE, NULL);
     assert_ok(plsm_new_id(db, &shared));
