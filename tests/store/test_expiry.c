@@ -433,7 +433,7 @@ START_TEST(damaged_notes)
 {
     enum { DAMAGED = 200 };
     bool told = false;
-    start(sets[_i]);
+    start(set_of(_i));
     for (unsigned i = 0; i < DAMAGED; i++)
         write_note(BATCH_PUT, NOW + 5, 1000 + i, slice(NULL, 0));
     put_large("large", NOW + 10);
