@@ -103,9 +103,10 @@ E2E       = $(filter-out tests/e2e/lib.sh,$(wildcard tests/e2e/*.sh))
 # Long, and one thread does the work: nothing for ThreadSanitizer to see.
 ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_env_memory crash/test_crash crash/test_fault crash/test_corrupt \
              learn/% tools/% fs/test_attr fs/test_escape log/test_append log/test_hybrid log/test_room \
-             lsm/test_memtable lsm/test_memtable_lanes lsm/test_modes lsm/test_page_classic lsm/test_tree \
-             store/test_convert store/test_edit store/test_edit_crash store/test_edit_fault store/test_iterator_steps \
-             store/test_links_crash store/test_links_fault store/test_ranges store/test_relocate)
+             lsm/test_compression lsm/test_memtable lsm/test_memtable_lanes lsm/test_modes lsm/test_page_classic \
+             lsm/test_tree store/test_convert store/test_edit store/test_edit_crash store/test_edit_fault \
+             store/test_expiry store/test_ingest store/test_iterator_steps store/test_links_crash \
+             store/test_links_fault store/test_ranges store/test_relocate)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.
 THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=47 CORRUPT_STRIDE=17 MODEL_SETS=24 MODEL_LISTS=4
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
