@@ -123,3 +123,18 @@ bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *cha
     *at = from;
     return true;
 }
+
+enum { SMALL_BATCH_BYTES = 256 << 10 }; /* a rename of the largest value that is one entry is smaller */
+
+bool batch_frees_space(const struct batch *batch)
+{
+    struct batch_change change;
+    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
+    bool puts = false, deletes = false;
+    while (batch_next(&at, end, &change)) {
+        bool deletion = change.kind == BATCH_DELETE || change.kind == BATCH_DELETE_RANGE;
+        puts |= !deletion;
+        deletes |= deletion;
+    }
+    return !puts || (deletes && batch->bytes.size <= SMALL_BATCH_BYTES);
+}

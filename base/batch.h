@@ -58,4 +58,9 @@ void batch_free(struct batch *batch);
  * behind it. Returns false at the end, with *at == end, or with *at < end when the bytes are not a batch. */
 bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *change);
 
+/* Whether a batch may be written where space is low. Deleting takes space first (a log record, later a file), so
+ * engines keep some for it: without that a full disk could never be emptied again. Deletions pass, and small batches
+ * with a deletion in them (a rename is one). */
+bool batch_frees_space(const struct batch *batch);
+
 #endif

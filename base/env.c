@@ -1,7 +1,9 @@
 /* The environment's whole-buffer calls: they pass on to the backend and loop over short counts. */
 #include "base/env.h"
 
+#include <ctype.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -154,6 +156,17 @@ plsm_status env_sync_parent(struct env *env, const char *path)
 plsm_status env_list(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg)
 {
     return env->ops->list(env, path, each, arg);
+}
+
+uint64_t env_file_number(const char *name, const char *prefix, const char **rest)
+{
+    size_t size = strlen(prefix);
+    if (strncmp(name, prefix, size) != 0 || !isdigit((unsigned char)name[size]))
+        return 0;
+    char *end = NULL;
+    unsigned long long number = strtoull(name + size, &end, 10);
+    *rest = end;
+    return number;
 }
 
 plsm_status env_space(struct env *env, const char *path, struct env_space *out)

@@ -164,6 +164,9 @@ plsm_status env_sync_dir(struct env *env, const char *path);
  * is too long. */
 plsm_status env_sync_parent(struct env *env, const char *path);
 plsm_status env_list(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg);
+/* Of a file called PREFIX and digits: the number, and what stands behind the digits; 0: the name is something else, and
+ * *rest is left as it is. */
+uint64_t env_file_number(const char *name, const char *prefix, const char **rest);
 plsm_status env_space(struct env *env, const char *path, struct env_space *out);
 plsm_status env_lock(struct env *env, const char *path, unsigned slot, bool exclusive, struct env_lock **out);
 void env_unlock(struct env_lock *lock); /* accepts NULL */

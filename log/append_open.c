@@ -10,7 +10,6 @@
  * looked at first, and those that callers wrote after that, of a list that is newer. */
 #include "log/append_hint.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,25 +72,14 @@ struct inventory {
     bool foreign;
 };
 
-static uint64_t number_of(const char *name, const char *prefix, const char **rest)
-{
-    size_t size = strlen(prefix);
-    if (strncmp(name, prefix, size) != 0 || !isdigit((unsigned char)name[size]))
-        return 0;
-    char *end = NULL;
-    unsigned long long number = strtoull(name + size, &end, 10);
-    *rest = end;
-    return number;
-}
-
 static void note_file(void *arg, const char *name)
 {
     struct inventory *inventory = arg;
     const char *rest = "";
     uint64_t number = 0;
-    if ((number = number_of(name, "segment-", &rest)) && !*rest)
+    if ((number = env_file_number(name, "segment-", &rest)) && !*rest)
         numbers_add(&inventory->segments, number);
-    else if ((number = number_of(name, "hint-", &rest)) && !*rest)
+    else if ((number = env_file_number(name, "hint-", &rest)) && !*rest)
         numbers_add(&inventory->hints, number);
     else if (number && strcmp(rest, ".tmp") == 0)
         numbers_add(&inventory->temporary, number);

@@ -7,7 +7,6 @@
 enum {
     LOOK_BYTES = 1 << 20,
     KEPT_BYTES = 4 << 20,
-    SMALL_BATCH_BYTES = 256 << 10, /* a rename of the largest value that is no large one is smaller */
 };
 
 plsm_status room_look(struct room *room, struct env *env, const char *path, uint64_t bytes)
@@ -23,22 +22,9 @@ plsm_status room_look(struct room *room, struct env *env, const char *path, uint
     return PLSM_OK;
 }
 
-static bool frees_space(const struct batch *batch)
-{
-    struct batch_change change;
-    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
-    bool puts = false, deletes = false;
-    while (batch_next(&at, end, &change)) {
-        bool deletion = change.kind == BATCH_DELETE || change.kind == BATCH_DELETE_RANGE;
-        puts |= !deletion;
-        deletes |= deletion;
-    }
-    return !puts || (deletes && batch->bytes.size <= SMALL_BATCH_BYTES);
-}
-
 plsm_status room_check(const struct room *room, const char *path, const struct batch *batch)
 {
-    if (room->low && !frees_space(batch))
+    if (room->low && !batch_frees_space(batch))
         return fail(PLSM_NO_SPACE, "%s: the file system is nearly full; delete something first (deleting still works)",
                     path);
     return PLSM_OK;

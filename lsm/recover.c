@@ -1,7 +1,6 @@
 /* Recovery. See recover.h. */
 #include "lsm/recover.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,35 +38,23 @@ static bool add_name(struct name_list *list, const char *name)
     return true;
 }
 
-/* "PREFIX-digits": the number; 0 when the name is something else. */
-static uint64_t number_of(const char *name, const char *prefix, const char **rest)
-{
-    size_t size = strlen(prefix);
-    if (strncmp(name, prefix, size) != 0 || !isdigit((unsigned char)name[size]))
-        return 0;
-    char *end = NULL;
-    unsigned long long number = strtoull(name + size, &end, 10);
-    *rest = end;
-    return number;
-}
-
 static void note_file(void *arg, const char *name)
 {
     struct inventory *inventory = arg;
     const char *rest = "";
     uint64_t number = 0;
     bool ok = true;
-    if ((number = number_of(name, "run-", &rest)) && !*rest)
+    if ((number = env_file_number(name, "run-", &rest)) && !*rest)
         ok = add_number(&inventory->runs, number);
-    else if ((number = number_of(name, "values-", &rest)) && !*rest)
+    else if ((number = env_file_number(name, "values-", &rest)) && !*rest)
         ok = add_number(&inventory->values, number);
-    else if ((number = number_of(name, "log-", &rest)) && !*rest)
+    else if ((number = env_file_number(name, "log-", &rest)) && !*rest)
         ok = add_number(&inventory->logs, number);
-    else if ((number = number_of(name, "manifest-", &rest)) && !*rest)
+    else if ((number = env_file_number(name, "manifest-", &rest)) && !*rest)
         ok = add_number(&inventory->manifests, number);
     else if (number && strcmp(rest, ".tmp") == 0)
         ok = add_name(&inventory->temporary, name);
-    else if ((number = number_of(name, "model-", &rest)) && !*rest)
+    else if ((number = env_file_number(name, "model-", &rest)) && !*rest)
         ok = add_number(&inventory->models, number);
     else if (number && strcmp(rest, ".tmp") == 0)
         ok = add_name(&inventory->temporary, name);

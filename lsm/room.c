@@ -8,28 +8,12 @@
 
 enum {
     SPACE_CHECK_BYTES = 1 << 20, /* of log between two looks at the free space */
-    SMALL_BATCH_BYTES = 256 << 10, /* a rename of the largest value that lives in the tree is smaller */
     WAIT_NS = 500 * 1000 * 1000, /* then conditions are looked at again */
     PACE_STEP_NS = 1000 * 1000,  /* a shorter sleep takes longer than it is asked to */
     PACE_LONGEST_NS = 20 * 1000 * 1000,
 };
 
 /* --- free space --------------------------------------------------------------------------------------------------- */
-
-/* Deleting takes space first (a log record, later a run), so some is kept for it: without that a full disk could never
- * be emptied again. Small batches with a deletion in them pass (a rename is one). */
-static bool frees_space(const struct batch *batch)
-{
-    struct batch_change change;
-    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
-    bool puts = false, deletes = false;
-    while (batch_next(&at, end, &change)) {
-        bool deletion = change.kind == BATCH_DELETE || change.kind == BATCH_DELETE_RANGE;
-        puts |= !deletion;
-        deletes |= deletion;
-    }
-    return !puts || (deletes && batch->bytes.size <= SMALL_BATCH_BYTES);
-}
 
 bool space_is_unknown(const struct lsm *db)
 {
@@ -51,7 +35,7 @@ plsm_status space_look(struct lsm *db)
 
 plsm_status space_check(const struct lsm *db, const struct batch *batch)
 {
-    if (db->space_low && !frees_space(batch))
+    if (db->space_low && !batch_frees_space(batch))
         return fail(PLSM_NO_SPACE, "%s: the file system is nearly full; delete something first (deleting still works)",
                     db->path);
     return PLSM_OK;
