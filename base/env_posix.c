@@ -39,13 +39,14 @@ struct posix_file {
     int fd;               /* ENV_READ: written under table.lock while the state has neither bit nor valid pins */
     _Atomic uint64_t end; /* not ENV_READ: bytes appended */
     struct posix_map map; /* ENV_LOG; zero otherwise */
+    atomic_bool synced;   /* since the last append */
     /* ENV_READ only: */
     _Atomic uint64_t state; /* HAS_DESCRIPTOR | pins */
     atomic_bool referenced; /* read since the clock hand passed */
     unsigned place;         /* in table.open, under table.lock, while it has a descriptor */
     void *view;             /* all of it, mapped, or NULL */
     uint64_t view_size;
-    dev_t device;           /* which file it is: a path that was given to another one must not be read as this one */
+    dev_t device; /* which file it is: a path that was given to another one must not be read as this one */
     ino_t inode;
     char path[];
 };
@@ -302,6 +303,10 @@ static plsm_status posix_append(struct env_file *base, const void *data, size_t 
     struct posix_file *file = (struct posix_file *)base;
     TRY(need_append(file, "append"));
     uint64_t end = atomic_load_explicit(&file->end, memory_order_relaxed);
+    if (atomic_load_explicit(&file->synced, memory_order_relaxed)) {
+        atomic_store_explicit(&file->synced, false, memory_order_relaxed);
+        posix_map_synced(&file->map, end);
+    }
     if (posix_map_copy(&file->map, file->fd, end, data, &size)) {
         atomic_store_explicit(&file->end, end + size, memory_order_release);
         *put = size;
@@ -326,6 +331,7 @@ static plsm_status posix_sync(struct env_file *base)
     struct posix_file *file = (struct posix_file *)base;
     TRY(descriptor_pin(file));
     int failed = 0, error = 0;
+    atomic_store_explicit(&file->synced, true, memory_order_relaxed);
     do
         failed = fdatasync(file->fd);
     while (failed && errno == EINTR);

@@ -16,12 +16,17 @@ struct posix_map {
     uint64_t start, end; /* of the window in the file */
     uint64_t taken;   /* up to here space was taken in advance */
     uint64_t filled;  /* up to here there are pages for it */
+    uint64_t synced;  /* where the file ended at the first append after the last sync; 0: none yet */
+    uint64_t apart;   /* up to here pages were made before that: not to be copied to */
 };
 /* Switches it on where the file system is one that serves stores to preallocated space without fail. */
 void posix_map_start(struct posix_map *map, int fd);
 /* Copies up to *size bytes to `offset`, where the file ends, and sets *size to how many. False: nothing was done, and
- * the bytes are to be written: the map is off, there is no space to take, or it is too much to copy. */
+ * the bytes are to be written: the map is off, there is no space to take, it is too much to copy, or it would cost the
+ * next sync too much. */
 bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size);
+/* The file was synced, and ends at `offset`. */
+void posix_map_synced(struct posix_map *map, uint64_t offset);
 /* Unmaps and switches it off. What was copied is the file's. */
 void posix_map_stop(struct posix_map *map);
 

@@ -1,5 +1,6 @@
 /* Logs (ENV_LOG): what every environment must do alike, and what a crash leaves behind their end. */
 #include <check.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,6 +229,42 @@ START_TEST(zeros_behind_the_end)
 }
 END_TEST
 
+/* What the process gave to write to devices, as the kernel counts it; 0: it does not. */
+static uint64_t bytes_written(void)
+{
+    FILE *file = fopen("/proc/self/io", "r");
+    char line[100];
+    uint64_t bytes = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "write_bytes: %" SCNu64, &bytes) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return bytes;
+}
+
+/* Each record is synced: that writes the page that it is on, or two, not more that the kernel keeps together. */
+START_TEST(a_sync_writes_what_was_appended)
+{
+    enum { SYNCS = 200, RECORD = 100 };
+    struct ground ground;
+    struct env_file *file = NULL;
+    uint8_t *bytes = random_bytes(5);
+    ground_create(&ground, 0);
+    ck_assert_int_eq(env_open(ground.env, ground.path, ENV_LOG, &file), PLSM_OK);
+    uint64_t before = bytes_written();
+    for (int i = 0; i < SYNCS; i++) {
+        ck_assert_int_eq(env_append(file, bytes + i * RECORD, RECORD), PLSM_OK);
+        ck_assert_int_eq(env_sync(file), PLSM_OK);
+    }
+    ck_assert_uint_le(bytes_written() - before, SYNCS * 4096 * 2);
+    check_reader(&ground, bytes, SYNCS * RECORD);
+    env_close(file);
+    free(bytes);
+    ground_destroy(&ground);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("env, logs");
@@ -237,6 +274,7 @@ int main(void)
     tcase_add_test(tests, appends_outlive_the_process);
     tcase_add_test(tests, a_limit_is_an_error);
     tcase_add_test(tests, zeros_behind_the_end);
+    tcase_add_test(tests, a_sync_writes_what_was_appended);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
