@@ -44,7 +44,7 @@ static const struct job {
     {FILL_BATCH, 1, 1000, 1, {"fillrandom"}, false, 1, 0},
     {FILL_ONE, 1, 1, 1, {"fillrandom"}, false, 1, 0},
     {FILL_ORDERED, 1, 1000, 1, {"fillseq"}, false, 1, 0},
-    {SYNC, 1, 1, 8, {"overwrite"}, true, 500, 0},
+    {SYNC, 1, 1, 8, {"overwrite"}, true, 50, 0},
     {YCSB_A, 5, 1, 1, {"ycsb-a", "ycsb-b", "ycsb-c", "ycsb-f", "ycsb-d"}, false, 1, 0},
     {YCSB_E, 1, 1, 1, {"ycsb-e"}, false, 20, 0},
     {LARGER, 1, 1, 1, {"readrandom"}, false, 1, 10},
@@ -294,7 +294,7 @@ static void print_conditions(const struct measured *m)
     report_machine("");
     tool_print(
         "%llu keys of the shape %s, values of %u bytes, %llu operations a row (fills: all keys; synced: a "
-        "five-hundredth;\nYCSB E: a twentieth), caches of %s (a tenth of the data in the last row; the kernel's page "
+        "fiftieth;\nYCSB E: a twentieth), caches of %s (a tenth of the data in the last row; the kernel's page "
         "cache is not\nlimited), log on, sync off, medians of %u runs in turns; a dependent miss: %.0f ns\n\n",
         (unsigned long long)row.keys, row.shape, row.value_bytes, (unsigned long long)row.ops,
         text_bytes(cache, row.cache_bytes), plan->repeat, m->dram_ns);
