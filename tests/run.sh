@@ -55,6 +55,16 @@ export ASAN_OPTIONS="${ASAN_OPTIONS-detect_stack_use_after_return=0}:abort_on_er
 export UBSAN_OPTIONS="${UBSAN_OPTIONS-}:print_stacktrace=1"
 export TSAN_OPTIONS="${TSAN_OPTIONS-}:halt_on_error=1:second_deadlock_stack=1"
 
+# Whether libcheck gives each test a process. Those of pure functions need none, and under AddressSanitizer a process
+# looks for leaks at its end, which takes longer than most tests.
+in_processes() # PROGRAM
+{
+    case $1 in
+    */tests/learn/* | */tests/tools/*) echo no ;;
+    *) echo "${CK_FORK:-yes}" ;;
+    esac
+}
+
 # Runs one program, in a process of its own, which cleans up behind it also when it is told to end. SIGINT reaches the
 # program as if nothing stood between (a shell ignores it for what it starts in the background).
 run_program() # PROGRAM LOG OUTCOME: OUTCOME is the file for exit code and seconds
@@ -65,7 +75,8 @@ run_program() # PROGRAM LOG OUTCOME: OUTCOME is the file for exit code and secon
     trap '' INT
     temporary=$(mktemp -d "${TMPDIR:-/tmp}/plsm-tests-XXXXXX") || exit 1
     chmod 755 "$temporary" # other users of a test pass through
-    TMPDIR=$temporary env --default-signal=INT,QUIT timeout -k 10 "$limit" "${wrapper[@]}" "$1" >"$2" 2>&1 </dev/null &
+    TMPDIR=$temporary CK_FORK=$(in_processes "$1") \
+        env --default-signal=INT,QUIT timeout -k 10 "$limit" "${wrapper[@]}" "$1" >"$2" 2>&1 </dev/null &
     process=$!
     wait "$process"
     code=$?

@@ -2,7 +2,7 @@
 # Real input: copies /usr/include, /usr/share and /usr/lib/python3* into a mount and compares what the usual tools say
 # of the copy with what they say of a copy on the disk; then again in the other index mode. Where the machine has a lot
 # of it, only part is taken, but never less than 20,000 files and 300 MB: with less this test fails.
-# REAL_FILES (30000): from how many files and REAL_MB (400) megabytes on it takes no more directories of /usr/share.
+# REAL_FILES (21000): from how many files and REAL_MB (310) megabytes on it takes no more directories of /usr/share.
 set -u
 cd "$(dirname "$0")/../.." || exit 3
 . tests/e2e/lib.sh
@@ -14,7 +14,7 @@ count() { find "$source" -type f -printf . | wc -c; }
 size_mb() { du -sm --apparent-size "$source" | cut -f 1; }
 files=$(count) mb=$(size_mb)
 for directory in /usr/share/*; do
-    [ "$files" -lt "${REAL_FILES:-30000}" ] || [ "$mb" -lt "${REAL_MB:-400}" ] || break
+    [ "$files" -lt "${REAL_FILES:-21000}" ] || [ "$mb" -lt "${REAL_MB:-310}" ] || break
     cp -a "$directory" "$source/share/" 2>/dev/null
     files=$((files + $(find "$directory" -type f -printf . | wc -c)))
     mb=$((mb + $(du -sm --apparent-size "$directory" | cut -f 1)))
