@@ -1,0 +1,27 @@
+/* What opening an append log finds. See append_recover.c. */
+#ifndef LOG_APPEND_RECOVER_H
+#define LOG_APPEND_RECOVER_H
+
+#include "log/append_db.h"
+
+struct numbers {
+    uint64_t *list;
+    size_t count, capacity;
+    bool no_memory;
+};
+
+/* The files that there are. Zero before the first use. */
+struct inventory {
+    struct numbers segments, hints, temporary; /* segments: ascending */
+    bool foreign;                              /* there are others */
+};
+/* Reads it anew. PLSM_NO_STORE: there is no such directory; PLSM_NO_MEMORY, PLSM_IO. */
+plsm_status append_inventory_read(const struct append *db, struct inventory *out);
+void append_inventory_free(struct inventory *inventory);
+
+/* Reads what there is, into db->segments and the directory: what counts no more is among the garbage then, and what was
+ * not closed cleanly is SEGMENT_TORN. Beside a writer the inventory is read anew. PLSM_CORRUPT, PLSM_VERSION, PLSM_IO,
+ * PLSM_NO_MEMORY. */
+plsm_status append_recover(struct append *db, struct inventory *inventory);
+
+#endif
