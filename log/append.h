@@ -4,11 +4,12 @@
  * Design. A store is a row of segments, files of checksummed records (append_format.c). Writers queue up, and the first
  * appends the batches of those behind it as one record (append_write.c). Then the directory is changed: a key tree
  * (key_tree.h) from keys to places in segments (append_directory.c). A reader asks the directory, and reads one entry
- * where it stands: from memory that the segment is mapped to, or by one read. A segment that is large enough is sealed:
+ * where it stands: from memory that the segment is mapped to, or by one read. When a segment is large enough the next
+ * one, which was prepared before, takes its place without a wait for the disk (append_roll.c). It is sealed then:
  * synced, closed for ever, and given a hint, a file with its keys in order and where they are (append_hint.c), so that
- * opening merges hints and reads no values (append_load.c). What is overwritten or deleted is dead; segments that are
- * mostly dead are merged: what lives in them is copied to a new segment, which says whom it replaces (append_merge.c),
- * in the background and at hours that may be chosen.
+ * opening merges hints and reads no values (append_recover.c, append_load.c). What is overwritten or deleted is dead;
+ * segments that are mostly dead are merged: what lives in them is copied to a new segment, which says whom it replaces
+ * (append_merge.c), in the background and at hours that may be chosen.
  *
  * Changes are numbered. The highest number decides, so it does not matter in which order segments are read. Snapshots
  * and iterators see the entries up to a number: while there are any, what is overwritten stays in the directory as an

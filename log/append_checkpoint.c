@@ -1,24 +1,23 @@
 /* Flushes and checkpoints: what was appended so far is to be in sealed segments.
  *
  * The segment that is written to is frozen in between two writes, so that all that was acknowledged is in it or in
- * those before. Writers wait for that alone: the one that takes its place was prepared before, and sealing goes on
- * beside them. A checkpoint has the segments that were in the list at that moment: what a merge leaves away later may
- * be dead only because of what was written later. */
+ * those before. Writers wait for that alone, which is done in memory (append_roll.c): the one that takes its place was
+ * prepared before, and sealing goes on beside them. A checkpoint has the segments that were in the list at that moment:
+ * what a merge leaves away later may be dead only because of what was written later. */
 #include <stdio.h>
 
 #include "base/error.h"
 #include "log/append_db.h"
 #include "base/banned.h"
 
-enum { TRIES = 3 }; /* with a prepared segment, before writers wait until there is one */
+enum { TRIES = 3 }; /* that find a prepared segment gone, before writers wait until there is one */
 
 struct freezing {
     struct append *db;
-    struct segment *fresh; /* to be written to then; NULL once it is, or none was prepared */
-    uint64_t through;      /* the last segment that is to be sealed */
-    bool last;             /* try: make one now if none was prepared */
-    bool again;            /* it could not be done with what was prepared */
-    bool hold;             /* those that were there, but that which is written to then: */
+    uint64_t through; /* the last segment that is to be sealed */
+    bool last;        /* try: wait for a segment if none is ready */
+    bool again;       /* none was */
+    bool hold;        /* those that were there, but that which is written to then: */
     struct segment **held;
     size_t count;
 };
@@ -46,21 +45,6 @@ static bool is_unused(const struct freezing *f)
            (!f->hold || db->segments[db->segment_count - 1] == active);
 }
 
-/* Lets another segment be written to. */
-static plsm_status change_segments(struct freezing *f)
-{
-    struct append *db = f->db;
-    if (!f->fresh)
-        return append_roll(db);
-    TRY(segment_begin(f->fresh));
-    mutex_lock(&db->lock);
-    plsm_status status = append_activate(db, f->fresh);
-    if (status == PLSM_OK)
-        f->fresh = NULL;
-    mutex_unlock(&db->lock);
-    return status;
-}
-
 /* As part of the queue, so that no other leader is at it. */
 static plsm_status freeze(void *arg, const struct batch **batch)
 {
@@ -68,31 +52,18 @@ static plsm_status freeze(void *arg, const struct batch **batch)
     struct append *db = f->db;
     *batch = NULL;
     mutex_lock(&db->lock);
-    bool unused = is_unused(f);
-    bool late = f->fresh && f->fresh->number < db->active->number; /* a writer has begun another one meanwhile: */
+    bool change = !is_unused(f);
+    f->again = change && !f->last && !append_is_ready(db);
     mutex_unlock(&db->lock);
-    bool change = !unused && (!late || f->hold); /* all that there was at the call is frozen */
-    f->again = change && (late || (!f->fresh && !f->last));
     if (f->again)
         return PLSM_OK;
     if (change)
-        TRY(change_segments(f));
+        TRY(append_roll(db));
     mutex_lock(&db->lock);
     f->through = db->active->number - 1;
     plsm_status status = f->hold ? hold_all(f) : PLSM_OK;
     mutex_unlock(&db->lock);
     return status;
-}
-
-static void discard_fresh(struct freezing *f, plsm_status status)
-{
-    char message[512];
-    snprintf(message, sizeof message, "%s", plsm_message());
-    if (f->fresh)
-        segment_discard(f->fresh);
-    f->fresh = NULL;
-    if (status != PLSM_OK)
-        fail(status, "%s", message);
 }
 
 /* Freezes what there is and seals it. */
@@ -106,13 +77,12 @@ static plsm_status flush(struct freezing *f)
         f->last = i == TRIES;
         mutex_lock(&db->lock);
         status = append_writable(db);
-        bool prepare = !f->last && !is_unused(f);
+        bool prepare = !is_unused(f);
         mutex_unlock(&db->lock);
         if (status == PLSM_OK && prepare)
-            status = segment_prepare(db, SEGMENT_ACTIVE, &f->fresh);
+            status = append_ahead(db);
         if (status == PLSM_OK)
             status = append_write(db, NULL, freeze, f, false);
-        discard_fresh(f, status);
     }
     if (status == PLSM_OK)
         status = work_seal(db, f->through);

@@ -79,7 +79,7 @@ enum append_counter {
     APPEND_READ_BYTES,
     APPEND_COUNTERS
 };
-enum { APPEND_STRIPES = 16 };
+enum { APPEND_STRIPES = 16, APPEND_THREADS = 3, APPEND_READY_MAX = 2 };
 
 struct writer;
 struct garbage {
@@ -115,11 +115,16 @@ struct append {
 
     /* The queue of writers, the list of segments and the state. Taken before `directory`, never inside of it. */
     mutex lock;
-    condition work, progress; /* for the background; of anything */
+    condition work, progress; /* for the threads of append_work.c; of anything */
     struct writer *writers, **writers_end;
     struct segment **segments; /* by number, all but those that merges are filling */
     size_t segment_count, segment_capacity;
     uint64_t next_number;
+    struct segment *ready[APPEND_READY_MAX]; /* that will be begun next, in this order; not in the list */
+    unsigned ready_count;
+    bool preparing; /* somebody prepares another one; one at a time */
+    bool beginning; /* somebody has taken one and writes its head; likewise */
+    uint64_t begun; /* number of the segment that was begun last */
     uint16_t *free_slots;
     unsigned free_slot_count;
     struct segment *active;
@@ -127,15 +132,21 @@ struct append {
     char broken_message[256];
     bool stopping;
     bool sealing; /* somebody is; one at a time */
+    uint64_t sealed; /* how many were */
+    _Atomic unsigned frozen;  /* how many are to be */
+    _Atomic uint64_t seal_ns; /* that sealing takes for each MiB, of late */
     struct garbage *garbage; /* segments whose files are there but count no more */
     size_t garbage_count, garbage_capacity;
-    struct env_thread *thread;
+    bool has_threads; /* set by opening and closing */
+    struct env_thread *threads[APPEND_THREADS];
 
     /* The leader's: one at a time. */
     struct buf payload;
     struct append_op *ops;
     size_t op_count, op_capacity;
     uint64_t seq; /* number of the newest change that was given */
+    uint64_t look_at; /* size of the active segment from which append_make_room has something to do */
+    uint64_t rest_due_ns; /* see pace_rest_ns in append_policy.h */
     struct room room;
 
     mutex sync_lock;  /* of logs against being closed; before `lock` */
@@ -157,12 +168,11 @@ static inline uint64_t append_now_s(const struct append *db) { return env_wall_n
 /* --- append_segment.c --------------------------------------------------------------------------------------------- */
 
 void segment_path(const struct append *db, const char *kind, uint64_t number, char out[APPEND_PATH_MAX]);
-/* Makes a segment with a head record and gives it a slot; its name survives power loss. Not in the list. `state` is
- * SEGMENT_ACTIVE or SEGMENT_FILLED. The lock is not held. */
-plsm_status segment_create(struct append *db, enum segment_state state, struct segment **out);
-/* The same in two steps: with the first one it has no head yet, and the second one syncs nothing: what follows a head
- * that is lost is no record, either. Nothing of it may be used after a failure but segment_discard. */
-plsm_status segment_prepare(struct append *db, enum segment_state state, struct segment **out);
+/* Makes the file of a segment that is to be begun, with a number of its own, and gives it a slot; file, header and name
+ * survive power loss. It has no head, and nothing may be used of it but segment_begin and segment_discard. Called by
+ * append_roll.c alone, one at a time. PLSM_IO, PLSM_NO_SPACE, PLSM_NO_MEMORY. */
+plsm_status segment_prepare(struct append *db, struct segment **out);
+/* Appends its head, by which it is of the state that it has, and syncs nothing. Likewise. */
 plsm_status segment_begin(struct segment *s);
 /* Lets one go, with its file, that never was in the list. */
 void segment_discard(struct segment *s);
@@ -235,17 +245,31 @@ void append_break(struct append *db, plsm_status status); /* under lock */
 plsm_status append_writable(const struct append *db);     /* under lock */
 /* Syncs all that was appended. Any thread; not under lock. */
 plsm_status append_sync_logs(struct append *db);
-enum { APPEND_FROZEN_MAX = 4 }; /* segments that wait to be sealed before writers wait for them */
-unsigned append_frozen_count(const struct append *db); /* under lock */
-/* Begins a new active segment; the old one is frozen. By the leader, not under lock. */
-plsm_status append_roll(struct append *db);
-/* The same with one that was prepared and has its head. Under lock. */
-plsm_status append_activate(struct append *db, struct segment *fresh);
+
+/* --- append_roll.c ------------------------------------------------------------------------------------------------ */
+
+/* Has the segment prepared that will be begun next, if none is; waits where somebody else is at it. Not under lock. */
+plsm_status append_ahead(struct append *db);
+bool append_ahead_due(const struct append *db); /* under lock: one should be prepared, and nobody is at it */
+bool append_is_ready(const struct append *db);  /* under lock: one can be begun at once */
+void append_ahead_drop(struct append *db);      /* removes those that are; when the threads have ended */
+/* Begins a segment, a prepared one if there is one, and otherwise waits for the disk. SEGMENT_ACTIVE: it is the one
+ * that is written to from then on, and that which was is frozen; by the leader. SEGMENT_FILLED: for a merge; it is not
+ * in the list. Not under lock. */
+plsm_status segment_create(struct append *db, enum segment_state state, struct segment **out);
+plsm_status append_roll(struct append *db); /* SEGMENT_ACTIVE */
+/* What is due when the active segment has db->look_at bytes: another one is begun when it is full. The leader's. */
+plsm_status append_make_room(struct append *db);
+/* Behind a group of so many bytes: lets the disk catch up. The leader's. */
+void append_rest(struct append *db, uint64_t bytes);
 
 /* --- append_work.c ------------------------------------------------------------------------------------------------ */
 
 plsm_status work_start(struct append *db);
 void work_stop(struct append *db);
+/* By who takes a lock that writers need again and again: a lock that is let go and taken at once would stay with who had
+ * it. Without a lock. */
+void append_give_way(struct append *db);
 /* Seals, merges and removes what is due, in this thread. */
 plsm_status work_do(struct append *db, bool merge_all);
 /* Seals what is frozen when it is called, of segments up to the number `through`, and gives it its hint. */

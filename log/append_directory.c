@@ -301,7 +301,7 @@ static void prune_some(struct append *db, size_t most)
 
 void directory_prune(struct append *db, size_t most)
 {
-    enum { AT_ONCE = 2000 }; /* writers wait meanwhile */
+    enum { AT_ONCE = 500 }; /* writers wait meanwhile */
     for (bool more = true; more && most > 0;) {
         size_t now = most < AT_ONCE ? most : AT_ONCE;
         mutex_lock(&db->directory);
@@ -309,6 +309,8 @@ void directory_prune(struct append *db, size_t most)
         more = !db->applying && db->pruned < db->chained_count;
         mutex_unlock(&db->directory);
         most -= now;
+        if (more)
+            append_give_way(db);
     }
 }
 

@@ -20,7 +20,7 @@
 
 enum {
     RECORD_BYTES = 256 << 10, /* of copied entries */
-    MOVES_AT_ONCE = 500,      /* under the directory's lock */
+    MOVES_AT_ONCE = 100,      /* under the directory's lock */
 };
 
 struct move {
@@ -242,6 +242,7 @@ static void publish(struct merging *m)
         }
         directory_move(db, moves, n);
         done += n;
+        append_give_way(db);
     }
     mutex_lock(&db->lock);
     for (size_t i = 0; i < m->count; i++) {

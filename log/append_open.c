@@ -106,6 +106,8 @@ static void destroy(struct append *db)
         return;
     for (size_t i = 0; i < db->segment_count; i++)
         segment_retire(db->segments[i], false);
+    for (unsigned i = 0; i < db->ready_count; i++)
+        segment_retire(db->ready[i], false);
     key_tree_destroy(db->tree);
     if (db->epoch) {
         slab_destroy(&db->versions);
@@ -169,6 +171,7 @@ static plsm_status open_writer(struct append *db, const struct inventory *invent
         return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
     }
     TRY(append_roll(db));
+    TRY(append_sync_logs(db)); /* with its head: a new store is one that has a segment with a head */
     mutex_lock(&db->merge_lock);
     plsm_status status = merge_torn(db);
     for (size_t i = 0; i < inventory->temporary.count; i++) {
@@ -218,7 +221,7 @@ plsm_status append_open(const char *path, const struct append_options *options, 
     if (status != PLSM_OK) {
         char message[512];
         snprintf(message, sizeof message, "%s", plsm_message());
-        if (db && db->thread)
+        if (db && db->has_threads)
             work_stop(db);
         destroy(db);
         return fail(status, "%s", message);
@@ -248,13 +251,16 @@ static plsm_status shut_down(struct append *db)
     struct segment *s = db->active;
     bool broken = db->broken != PLSM_OK;
     bool unused = s && s->head_end == atomic_load(&s->size) && db->segment_count > 1 &&
-                  db->segments[db->segment_count - 1] == s && s->number + 1 == db->next_number;
-    if (s && !unused)
+                  s->number == db->begun; /* else the head of a newer one says that it is there */
+    if (s && !unused) {
         s->state = SEGMENT_FROZEN;
+        atomic_fetch_add(&db->frozen, 1);
+    }
     db->active = NULL;
     mutex_unlock(&db->lock);
     if (broken)
         return PLSM_OK; /* it was told; the next opening goes by what the disk has */
+    append_ahead_drop(db);
     if (unused)
         remove_unused(db, s);
     TRY(work_seal(db, UINT64_MAX));
@@ -269,7 +275,7 @@ plsm_status append_close(struct append *db)
     plsm_status status = PLSM_OK;
     if (!db)
         return PLSM_OK;
-    if (db->thread)
+    if (db->has_threads)
         work_stop(db);
     if (!db->options.read_only)
         status = shut_down(db);

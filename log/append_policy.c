@@ -1,4 +1,4 @@
-/* Which segments to merge. See append_policy.h. */
+/* Which segments to merge, and how fast to write. See append_policy.h. */
 #include "log/append_policy.h"
 
 #include "base/banned.h"
@@ -61,6 +61,24 @@ size_t merge_choose(const struct merge_candidate *candidates, size_t count, uint
         return 0;
     chosen = fit(candidates, out, chosen, segment_size);
     return chosen < 2 ? 0 : chosen;
+}
+
+uint64_t pace_rest_ns(uint64_t now_ns, uint64_t bytes, unsigned waiting, uint64_t seal_ns, uint64_t *due_ns)
+{
+    const uint64_t behind_most_ns = 1000000000; /* large batches long ago are forgotten */
+    if (waiting < PACE_FROM) {
+        *due_ns = 0;
+        return 0;
+    }
+    unsigned more = waiting - PACE_FROM < PACE_STOP - PACE_FROM ? waiting - PACE_FROM : PACE_STOP - PACE_FROM;
+    double takes_ns = (double)bytes / (1 << 20) * (double)seal_ns * (double)(1u << more) / 2;
+    uint64_t behind_ns = *due_ns > now_ns ? *due_ns - now_ns : 0;
+    behind_ns += takes_ns < (double)behind_most_ns ? (uint64_t)takes_ns : behind_most_ns;
+    behind_ns = behind_ns < behind_most_ns ? behind_ns : behind_most_ns;
+    *due_ns = now_ns + behind_ns;
+    if (behind_ns < PACE_REST_LEAST_NS)
+        return 0;
+    return behind_ns < PACE_REST_MOST_NS ? behind_ns : PACE_REST_MOST_NS;
 }
 
 bool merge_window_open(uint64_t now_s, uint32_t from_hour, uint32_t to_hour)

@@ -1,4 +1,4 @@
-/* Which segments of the append log to merge. */
+/* Which segments of the append log to merge, and how fast writers may be. */
 #ifndef LOG_APPEND_POLICY_H
 #define LOG_APPEND_POLICY_H
 
@@ -28,6 +28,22 @@ enum {
  * chosen are the fourth, the first and the third, since 10 + 20 + 30 MiB are not above 64. */
 size_t merge_choose(const struct merge_candidate *candidates, size_t count, uint64_t segment_size,
                     uint32_t garbage_ppm, bool all, size_t *out);
+
+enum {
+    PACE_FROM = 2,               /* segments that wait to be sealed, from which on writers slow down, */
+    PACE_STOP = 6,               /* and from which on they wait for one to be sealed */
+    PACE_REST_LEAST_NS = 500000, /* a rest that is shorter is left to the next write */
+    PACE_REST_MOST_NS = 5000000, /* what is longer too, in parts */
+};
+
+/* How long the writer of `bytes` rests then, when `waiting` segments wait to be sealed, which takes seal_ns for each
+ * MiB: writers that are faster than the disk slow down to what it takes, instead of stopping for as long as it takes to
+ * seal a segment. With PACE_FROM waiting they may be twice as fast, with each one more half as fast. *due_ns, at first
+ * 0, is when the writes so far should have come to their end. Pure.
+ *
+ * Example: sealing takes 4 ms a MiB, 3 wait. After writing 512 KiB at 10 ms, due is 12 ms and the rest is 2 ms. After
+ * 64 KiB more at 12.1 ms, due is 12.35 ms: too little for a rest. */
+uint64_t pace_rest_ns(uint64_t now_ns, uint64_t bytes, unsigned waiting, uint64_t seal_ns, uint64_t *due_ns);
 
 /* Whether merges may begin at a second since 1970, when they may between two hours of the day (UTC); equal: always.
  * Example: from 22 to 4: at 23:00 and at 3:59, not at 4:00. Pure. */

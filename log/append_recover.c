@@ -198,7 +198,7 @@ static plsm_status check_missing(const struct append *db, const struct found *fo
     return status;
 }
 
-/* The segment that was written to before this one, if neither was closed cleanly. */
+/* The segment that was written to before this one, of those that were not closed cleanly. */
 static const struct found *written_before(const struct found *found, size_t i, const struct numbers *others,
                                           const struct numbers *replaced)
 {
@@ -212,13 +212,17 @@ static const struct found *written_before(const struct found *found, size_t i, c
 }
 
 /* Power loss may take the end of one segment and leave what was appended to the next one: that was not synced, either,
- * and must not survive what was written before it. */
-static plsm_status mark_lost(struct found *found, size_t count, const struct numbers *replaced)
+ * and must not survive what was written before it. Closed segments were synced, as all before them were; but beside a
+ * writer that may have been after the one before was read. */
+static plsm_status mark_lost(struct found *found, size_t count, const struct numbers *replaced, bool beside)
 {
     struct numbers others = {0};
+    bool some_open = false; /* of those before: only then the list need be looked at */
     for (size_t i = 0; i < count && !others.no_memory; i++) {
         const struct hint *hint = &found[i].hint;
-        if (found[i].scan.closed || found[i].merged || !found[i].scan.has_head)
+        bool follows = some_open;
+        some_open |= !found[i].scan.closed && !found[i].merged;
+        if (!follows || (found[i].scan.closed && !beside) || found[i].merged || !found[i].scan.has_head)
             continue;
         others.count = 0;
         append_numbers_each(hint->numbers, hint->replaces, (size_t)hint->facts.number_count, numbers_add, &others);
@@ -388,7 +392,7 @@ plsm_status append_recover(struct append *db, struct inventory *inventory)
     if (status == PLSM_OK)
         status = check_missing(db, l.found, l.count, inventory, &replaced);
     if (status == PLSM_OK)
-        status = mark_lost(l.found, l.count, &replaced);
+        status = mark_lost(l.found, l.count, &replaced, db->options.read_only);
     if (status == PLSM_OK)
         mark_unsure(l.found, l.count, inventory);
     if (status == PLSM_OK)

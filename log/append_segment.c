@@ -179,13 +179,19 @@ static plsm_status prepare(struct append *db, struct segment *s)
     env_random(db->env, &s->salt, sizeof s->salt);
     TRY(db->options.mapped ? reclog_create_mapped(db->env, path, APPEND_SEGMENT_MAGIC, &s->writer)
                            : reclog_create(db->env, path, APPEND_SEGMENT_MAGIC, &s->writer));
-    TRY(env_sync_dir(db->env, db->path));
+    plsm_status status = env_sync_dir(db->env, db->path);
+    if (status != PLSM_OK) { /* never tried again, not for the next segment either */
+        mutex_lock(&db->lock);
+        append_break(db, status);
+        mutex_unlock(&db->lock);
+        return status;
+    }
     TRY(env_open(db->env, path, ENV_READ, &s->file));
     segment_map(s, db->options.segment_size);
     return take_slot(db, s);
 }
 
-plsm_status segment_prepare(struct append *db, enum segment_state state, struct segment **out)
+plsm_status segment_prepare(struct append *db, struct segment **out)
 {
     char path[APPEND_PATH_MAX];
     mutex_lock(&db->lock);
@@ -195,7 +201,6 @@ plsm_status segment_prepare(struct append *db, enum segment_state state, struct 
     *out = NULL;
     if (!s)
         return PLSM_NO_MEMORY;
-    s->state = state;
     plsm_status status = prepare(db, s);
     if (status != PLSM_OK) {
         char message[256];
@@ -216,21 +221,6 @@ void segment_discard(struct segment *s)
     segment_path(db, "segment", s->number, path);
     segment_retire(s, false);
     env_remove(db->env, path); /* as above */
-}
-
-plsm_status segment_create(struct append *db, enum segment_state state, struct segment **out)
-{
-    TRY(segment_prepare(db, state, out));
-    plsm_status status = segment_begin(*out);
-    if (status == PLSM_OK)
-        status = reclog_sync((*out)->writer);
-    if (status == PLSM_OK)
-        return PLSM_OK;
-    char message[256];
-    snprintf(message, sizeof message, "%s", plsm_message());
-    segment_discard(*out);
-    *out = NULL;
-    return fail(status, "%s", message);
 }
 
 plsm_status segment_open(struct append *db, uint64_t number, struct segment **out)

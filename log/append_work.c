@@ -1,5 +1,6 @@
-/* What is done beside reading and writing: sealing, merging, removing files; in a thread of its own, or in the calls of
- * writers. */
+/* What is done beside reading and writing: preparing segments, sealing, merging, removing files; in a thread for each
+ * of the first two and one for the others, or in the calls of writers. They are apart because each waits for the disk,
+ * and merges for long, while writers need another segment, and one that is full to be sealed. */
 #include "log/append_hint.h"
 #include "log/append_policy.h"
 
@@ -12,7 +13,14 @@
 enum {
     LOOK_EVERY_MS = 1000, /* for merges whose hour has come, and files that readers held */
     PRUNED_AT_ONCE = 2000,
+    GIVE_WAY_NS = 20000,
 };
+
+void append_give_way(struct append *db)
+{
+    if (db->has_threads)
+        env_sleep_ns(db->env, GIVE_WAY_NS);
+}
 
 /* --- files that count no more ------------------------------------------------------------------------------------- */
 
@@ -100,10 +108,20 @@ static struct segment *oldest_frozen(const struct append *db, uint64_t through)
     return NULL;
 }
 
+/* Smoothed, so that one slow segment makes no writer slow for long. */
+static void note_speed(struct append *db, uint64_t bytes, uint64_t took_ns)
+{
+    uint64_t mib = bytes >> 20, before = atomic_load_explicit(&db->seal_ns, memory_order_relaxed);
+    if (mib > 0)
+        atomic_store_explicit(&db->seal_ns, before ? (before + took_ns / mib) / 2 : took_ns / mib,
+                              memory_order_relaxed);
+}
+
 static plsm_status seal(struct append *db, struct segment *s)
 {
     struct hint hint = {0};
     struct segment_scan scan;
+    uint64_t begun_ns = env_now_ns(db->env);
     plsm_status status = segment_seal(s);
     if (status != PLSM_OK) {
         mutex_lock(&db->lock);
@@ -119,13 +137,17 @@ static plsm_status seal(struct append *db, struct segment *s)
         s->seq_max = hint.facts.seq_max;
         s->hinted = hint_write(db, &hint) == PLSM_OK; /* otherwise opening takes longer */
     } else {                                          /* nothing is known of it: it may hold anything */
-        s->seq_min = 1; /* the first change of a store */
+        s->seq_min = 1;                               /* the first change of a store */
         s->seq_max = UINT64_MAX;
     }
     hint_free(&hint);
+    note_speed(db, atomic_load(&s->size), env_now_ns(db->env) - begun_ns);
     mutex_lock(&db->lock);
     s->state = SEGMENT_SEALED;
+    atomic_fetch_sub_explicit(&db->frozen, 1, memory_order_relaxed);
+    db->sealed++;
     condition_broadcast(&db->progress);
+    condition_broadcast(&db->work);
     mutex_unlock(&db->lock);
     return PLSM_OK;
 }
@@ -156,15 +178,36 @@ plsm_status work_seal(struct append *db, uint64_t through)
 
 /* --- merging ------------------------------------------------------------------------------------------------------ */
 
-/* Bytes of deletions in a segment that a merge would copy: all, unless nothing that is older is left. */
-static uint64_t kept_tombstones(const struct append *db, const struct segment *s)
+/* The two lowest numbers of an entry that sealed segments have: of the one with the lowest, of the others. */
+struct lowest {
+    const struct segment *segment;
+    uint64_t seq, others;
+};
+
+/* Under lock. */
+static struct lowest find_lowest(const struct append *db)
 {
+    struct lowest lowest = {.seq = UINT64_MAX, .others = UINT64_MAX};
     for (size_t i = 0; i < db->segment_count; i++) {
-        const struct segment *other = db->segments[i];
-        if (other != s && other->state == SEGMENT_SEALED && other->seq_min < s->seq_max)
-            return s->tombstones;
+        const struct segment *s = db->segments[i];
+        if (s->state != SEGMENT_SEALED)
+            continue;
+        if (!lowest.segment || s->seq_min < lowest.seq) {
+            lowest.others = lowest.seq;
+            lowest.seq = s->seq_min;
+            lowest.segment = s;
+        } else if (s->seq_min < lowest.others) {
+            lowest.others = s->seq_min;
+        }
     }
-    return 0;
+    return lowest;
+}
+
+/* Bytes of deletions in a segment that a merge would copy: all, unless nothing that is older is left. */
+static uint64_t kept_tombstones(const struct lowest *lowest, const struct segment *s)
+{
+    uint64_t others = s == lowest->segment ? lowest->others : lowest->seq;
+    return others < s->seq_max ? s->tombstones : 0;
 }
 
 /* Under lock. */
@@ -173,12 +216,13 @@ static size_t choose(struct append *db, bool all, struct segment **out)
     size_t count = 0, chosen = 0, places[MERGE_CHOSEN_MAX];
     struct merge_candidate *candidates = mem_alloc((db->segment_count + 1) * sizeof *candidates);
     struct segment **sealed = mem_alloc((db->segment_count + 1) * sizeof *sealed);
+    struct lowest lowest = find_lowest(db);
     for (size_t i = 0; candidates && sealed && i < db->segment_count; i++) {
         struct segment *s = db->segments[i];
         if (s->state != SEGMENT_SEALED)
             continue;
         candidates[count] = (struct merge_candidate){.size = atomic_load(&s->size),
-                                                     .kept = atomic_load(&s->live) + kept_tombstones(db, s)};
+                                                     .kept = atomic_load(&s->live) + kept_tombstones(&lowest, s)};
         sealed[count++] = s;
     }
     if (count > 0)
@@ -209,21 +253,25 @@ static plsm_status merge_due(struct append *db, bool all)
             break;
         status = merge_segments(db, victims, count);
         append_garbage_collect(db);
-        if (status == PLSM_OK) /* writers have gone on */
+        if (status == PLSM_OK && !db->has_threads) /* writers have gone on */
             status = work_seal(db, UINT64_MAX);
     }
     return status;
 }
 
-plsm_status work_do(struct append *db, bool merge_all)
+static plsm_status merge_and_collect(struct append *db, bool all)
 {
-    plsm_status status = work_seal(db, UINT64_MAX);
     mutex_lock(&db->merge_lock);
-    if (status == PLSM_OK)
-        status = merge_due(db, merge_all);
+    plsm_status status = merge_due(db, all);
     append_garbage_collect(db);
     mutex_unlock(&db->merge_lock);
     return status;
+}
+
+plsm_status work_do(struct append *db, bool merge_all)
+{
+    TRY(work_seal(db, UINT64_MAX));
+    return merge_and_collect(db, merge_all);
 }
 
 plsm_status append_compact(struct append *db)
@@ -234,29 +282,67 @@ plsm_status append_compact(struct append *db)
     return work_do(db, true);
 }
 
-/* --- the thread --------------------------------------------------------------------------------------------------- */
+/* --- the threads -------------------------------------------------------------------------------------------------- */
 
-static void work_on(void *arg)
+/* Under lock: what fails is tried again, but not at once; a failed sync has broken the store. */
+static void wait_for_work(struct append *db)
+{
+    if (!db->stopping)
+        condition_wait_ns(&db->work, &db->lock, LOOK_EVERY_MS * UINT64_C(1000000));
+}
+
+static void prepare_on(void *arg)
+{
+    struct append *db = arg;
+    mutex_lock(&db->lock);
+    while (!db->stopping) {
+        bool due = append_ahead_due(db);
+        mutex_unlock(&db->lock);
+        plsm_status status = due ? append_ahead(db) : PLSM_OK;
+        mutex_lock(&db->lock);
+        if (status != PLSM_OK || !append_ahead_due(db))
+            wait_for_work(db);
+    }
+    mutex_unlock(&db->lock);
+}
+
+static void seal_on(void *arg)
 {
     struct append *db = arg;
     mutex_lock(&db->lock);
     while (!db->stopping) {
         mutex_unlock(&db->lock);
-        directory_prune(db, PRUNED_AT_ONCE);
-        plsm_status status = work_do(db, false); /* what fails is tried again; a failed sync has broken the store */
+        plsm_status status = work_seal(db, UINT64_MAX);
         mutex_lock(&db->lock);
-        bool idle = true;
-        for (size_t i = 0; i < db->segment_count; i++)
-            idle = idle && db->segments[i]->state != SEGMENT_FROZEN;
-        if (!db->stopping && (idle || status != PLSM_OK))
-            condition_wait_ns(&db->work, &db->lock, LOOK_EVERY_MS * UINT64_C(1000000));
+        if (status != PLSM_OK || !oldest_frozen(db, UINT64_MAX))
+            wait_for_work(db);
+    }
+    mutex_unlock(&db->lock);
+}
+
+static void merge_on(void *arg)
+{
+    struct append *db = arg;
+    mutex_lock(&db->lock);
+    while (!db->stopping) {
+        uint64_t sealed = db->sealed;
+        mutex_unlock(&db->lock);
+        directory_prune(db, PRUNED_AT_ONCE);
+        plsm_status status = merge_and_collect(db, false);
+        mutex_lock(&db->lock);
+        if (status != PLSM_OK || db->sealed == sealed)
+            wait_for_work(db);
     }
     mutex_unlock(&db->lock);
 }
 
 plsm_status work_start(struct append *db)
 {
-    return env_thread_start(db->env, work_on, db, &db->thread);
+    static void (*const each[APPEND_THREADS])(void *arg) = {prepare_on, seal_on, merge_on};
+    db->has_threads = true;
+    for (unsigned i = 0; i < APPEND_THREADS; i++)
+        TRY(env_thread_start(db->env, each[i], db, &db->threads[i]));
+    return PLSM_OK;
 }
 
 void work_stop(struct append *db)
@@ -265,8 +351,11 @@ void work_stop(struct append *db)
     db->stopping = true;
     condition_broadcast(&db->work);
     mutex_unlock(&db->lock);
-    env_thread_join(db->thread);
-    db->thread = NULL;
+    for (unsigned i = 0; i < APPEND_THREADS; i++) {
+        env_thread_join(db->threads[i]);
+        db->threads[i] = NULL;
+    }
+    db->has_threads = false;
     mutex_lock(&db->lock);
     db->stopping = false;
     mutex_unlock(&db->lock);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "log/append_db.h"
+#include "log/append_policy.h"
 #include "base/banned.h"
 
 enum {
@@ -67,7 +68,7 @@ plsm_status append_sync_logs(struct append *db)
     mutex_lock(&db->sync_lock);
     mutex_lock(&db->lock);
     size_t count = 0;
-    struct segment *unsealed[APPEND_FROZEN_MAX + 2] = {0}; /* with the active one, and one that a flush froze */
+    struct segment *unsealed[PACE_STOP + 2] = {0}; /* with the active one, and one that a flush froze */
     for (size_t i = 0; i < db->segment_count; i++) {
         enum segment_state state = db->segments[i]->state;
         if (state == SEGMENT_ACTIVE || state == SEGMENT_FROZEN) {
@@ -89,66 +90,6 @@ plsm_status append_sync_logs(struct append *db)
         break_now(db, status);
     mutex_unlock(&db->sync_lock);
     return status;
-}
-
-/* --- segments ----------------------------------------------------------------------------------------------------- */
-
-plsm_status append_activate(struct append *db, struct segment *fresh)
-{
-    TRY(segment_list_add(db, fresh));
-    if (db->active)
-        db->active->state = SEGMENT_FROZEN;
-    db->active = fresh;
-    condition_signal(&db->work);
-    return PLSM_OK;
-}
-
-plsm_status append_roll(struct append *db)
-{
-    struct segment *fresh = NULL;
-    TRY(segment_create(db, SEGMENT_ACTIVE, &fresh));
-    mutex_lock(&db->lock);
-    plsm_status status = append_activate(db, fresh);
-    mutex_unlock(&db->lock);
-    if (status != PLSM_OK)
-        segment_discard(fresh);
-    return status;
-}
-
-unsigned append_frozen_count(const struct append *db)
-{
-    unsigned count = 0;
-    for (size_t i = 0; i < db->segment_count; i++)
-        count += db->segments[i]->state == SEGMENT_FROZEN;
-    return count;
-}
-
-/* Up to which number segments must be sealed before another one may be frozen; 0: none. Under lock. */
-static uint64_t sealed_first(const struct append *db)
-{
-    if (append_frozen_count(db) < APPEND_FROZEN_MAX)
-        return 0;
-    size_t i = 0;
-    while (db->segments[i]->state != SEGMENT_FROZEN)
-        i++;
-    return db->segments[i]->number;
-}
-
-/* Begins another segment when this one is full, and seals one when too many are not sealed yet: the thread for that may
- * be at a merge for long. The leader's. */
-static plsm_status make_room(struct append *db)
-{
-    if (atomic_load_explicit(&db->active->size, memory_order_relaxed) < db->options.segment_size)
-        return PLSM_OK;
-    mutex_lock(&db->lock);
-    uint64_t through = sealed_first(db);
-    mutex_unlock(&db->lock);
-    if (through)
-        TRY(work_seal(db, through));
-    TRY(append_roll(db));
-    if (!db->thread)
-        work_do(db, false); /* the write itself does not depend on it */
-    return PLSM_OK;
 }
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */
@@ -221,6 +162,7 @@ static plsm_status write_group(struct append *db, const struct batch **batches, 
     }
     count_group(db, db->seq - before, bytes);
     directory_install(db, db->seq);
+    append_rest(db, payload.size);
     return PLSM_OK;
 }
 
@@ -312,7 +254,8 @@ static void lead(struct append *db, struct writer *leader)
     plsm_status status = append_writable(db);
     if (status == PLSM_OK && !only_syncs(leader)) {
         mutex_unlock(&db->lock);
-        status = make_room(db);
+        if (atomic_load_explicit(&db->active->size, memory_order_relaxed) >= db->look_at)
+            status = append_make_room(db);
         if (status == PLSM_OK)
             status = room_look(&db->room, db->env, db->path, db->options.segment_size);
         mutex_lock(&db->lock);

@@ -178,6 +178,35 @@ END_TEST
 /* --- hints -------------------------------------------------------------------------------------------------------- */
 
 /* Several segments with puts, overwrites, deletions of keys and of a range. */
+/* Writers slow down before they must stop. */
+START_TEST(how_long_writers_rest)
+{
+    enum { MS = 1000000, MIB = 1 << 20 };
+    static const struct {
+        uint64_t now_ns, bytes;
+        unsigned waiting;
+        uint64_t seal_ns, due_ns, rest_ns, due_after_ns;
+    } cases[] = {
+        {10 * MS, MIB, PACE_FROM - 1, 4 * MS, 15 * MS, 0, 0},
+        {10 * MS, MIB, PACE_FROM, 4 * MS, 0, 2 * MS, 12 * MS},
+        {10 * MS, MIB / 2, 3, 4 * MS, 0, 2 * MS, 12 * MS},
+        {12 * MS + MS / 10, MIB / 16, 3, 4 * MS, 12 * MS, 0, 12 * MS + MS / 10 + MS / 4},
+        {10 * MS, MIB / 16, 3, 4 * MS, 11 * MS, MS + MS / 4, 11 * MS + MS / 4},
+        {10 * MS, MIB, PACE_STOP, 4 * MS, 0, PACE_REST_MOST_NS, 42 * MS},
+        {10 * MS, MIB, PACE_STOP + 7, 4 * MS, 0, PACE_REST_MOST_NS, 42 * MS},
+        {10 * MS, UINT64_C(512) * MIB, 4, 50 * MS, 0, PACE_REST_MOST_NS, 1010 * MS},
+        {10 * MS, MIB, 4, 0, 0, 0, 10 * MS},
+        {UINT64_MAX / 2, UINT64_MAX, 5, UINT64_MAX, 0, PACE_REST_MOST_NS, UINT64_MAX / 2 + 1000 * MS},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t due_ns = cases[i].due_ns;
+        uint64_t rest_ns = pace_rest_ns(cases[i].now_ns, cases[i].bytes, cases[i].waiting, cases[i].seal_ns, &due_ns);
+        ck_assert_msg(rest_ns == cases[i].rest_ns && due_ns == cases[i].due_after_ns, "case %zu: %lu, %lu", i,
+                      (unsigned long)rest_ns, (unsigned long)due_ns);
+    }
+}
+END_TEST
+
 static void fill(struct append *db)
 {
     for (unsigned i = 0; i < KEYS; i++)
@@ -613,6 +642,7 @@ int main(void)
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, what_is_merged);
     tcase_add_test(all, when_merges_begin);
+    tcase_add_test(all, how_long_writers_rest);
     tcase_add_test(all, hints_that_cannot_be_used);
     tcase_add_test(all, damage_is_told);
     tcase_add_test(all, deletions_last_as_long_as_they_hide_something);

@@ -263,19 +263,11 @@ static unsigned written(struct append *opened)
     return count;
 }
 
-static void begin_another(void)
+static void begin_another(bool sync_head)
 {
     must(append_roll(db));
-}
-
-static void begin_prepared(void)
-{
-    struct segment *fresh = NULL;
-    must(segment_prepare(db, SEGMENT_ACTIVE, &fresh));
-    must(segment_begin(fresh));
-    mutex_lock(&db->lock);
-    must(append_activate(db, fresh));
-    mutex_unlock(&db->lock);
+    if (sync_head)
+        must(reclog_sync(db->active->writer));
 }
 
 /* Of segments that were not synced nothing survives that was written after what is lost, also when the opening that
@@ -287,22 +279,23 @@ START_TEST(the_newest_writes_are_lost_first)
     if (_i) { /* and segments whose heads may be lost */
         must(append_flush(db));
         put("b", "value");
-        begin_prepared();
+        begin_another(false);
         put("c", "value");
-        begin_prepared();
+        begin_another(false);
     } else {
         put("b", "value");
-        begin_another();
-        begin_another();
+        begin_another(true);
+        begin_another(true);
         put("c", "value");
-        begin_another();
+        begin_another(true);
     }
     put("d", "value");
     put("e", "value");
+    must(append_ahead(db));
     uint64_t calls = env_memory_calls(env);
     for (uint64_t seed = 0; seed < 300; seed++) {
         enum env_crash kind = seed % 2 ? ENV_CRASH_REORDER : ENV_CRASH_TORN;
-        struct env *crashed = env_memory_crash(env, calls - seed / 2 % 3, kind, seed);
+        struct env *crashed = env_memory_crash(env, calls - seed / 2 % 7, kind, seed);
         struct append *opened = open_log(crashed, "/s", false);
         unsigned count = written(opened);
         seen[count] = true;
@@ -366,7 +359,7 @@ static struct meeting {
     mutex lock;
     condition changed;
     bool merging, go, merged;
-    unsigned syncs, opens, at;
+    unsigned opens, at;
 } meeting;
 static _Thread_local bool is_merger;
 
@@ -387,21 +380,14 @@ static void tell(bool *what)
     mutex_unlock(&meeting.lock);
 }
 
-/* The merge waits when its new segment has its head, and nothing else. */
-static plsm_status waiting_sync(struct env_file *file)
-{
-    if (is_merger && ++meeting.syncs == 2) {
-        tell(&meeting.merging);
-        wait_until(&meeting.go);
-    }
-    return original->sync(file);
-}
-
-/* At one of the files that the reader opens a key is written, and the merge comes to its end. */
+/* The merge waits when its new segment has its head, and nothing else. At one of the files that the reader opens a key
+ * is written, and the merge comes to its end. */
 static plsm_status waiting_open(struct env *base, const char *path, enum env_open_flags flags, struct env_file **out)
 {
-    if (!is_merger && flags == ENV_READ && ++meeting.opens == meeting.at) {
-        hooked.open = original->open;
+    if (is_merger && flags == ENV_READ && strcmp(path, "/s/segment-000001") == 0) {
+        tell(&meeting.merging);
+        wait_until(&meeting.go);
+    } else if (!is_merger && flags == ENV_READ && ++meeting.opens == meeting.at) {
         put("key", "new");
         if (meeting.at % 2)
             must(append_flush(db));
@@ -432,12 +418,10 @@ START_TEST(readers_beside_a_merge)
         meeting = (struct meeting){.at = at};
         mutex_init(&meeting.lock);
         condition_init(&meeting.changed);
-        hooked.sync = waiting_sync;
+        hooked.open = waiting_open;
         must(env_thread_start(env_posix(), merge_first, NULL, &thread));
         wait_until(&meeting.merging);
-        hooked.open = waiting_open;
         struct append *reader = open_log(env, "/s", true);
-        hooked.open = original->open;
         more = meeting.opens >= at;
         bool newer = is(reader, "key", "new");
         ck_assert_msg(newer || is(reader, "key", "old"), "key is lost with a merge at file %u", at);
@@ -447,10 +431,177 @@ START_TEST(readers_beside_a_merge)
         env_thread_join(thread);
         condition_destroy(&meeting.changed);
         mutex_destroy(&meeting.lock);
-        hooked.sync = original->sync;
+        hooked.open = original->open;
         teardown();
         setup();
     }
+}
+END_TEST
+
+/* At one of the files that the reader opens two segments are filled and sealed, the second of which was ready before. */
+static plsm_status filling_open(struct env *base, const char *path, enum env_open_flags flags, struct env_file **out)
+{
+    if (flags == ENV_READ && ++meeting.opens == meeting.at) {
+        static const char *const keys[] = {"b", "c", "d"};
+        for (unsigned i = 0; i < 3; i++) {
+            put(keys[i], "value");
+            must(append_flush(db));
+        }
+        put("e", "value");
+    }
+    return original->open(base, path, flags, out);
+}
+
+/* Who reads a segment before its end is written reads none that followed it and was sealed meanwhile. */
+START_TEST(readers_beside_segments_that_were_ready)
+{
+    bool more = true;
+    unsigned seen = 0;
+    for (unsigned at = 1; more; at++) {
+        put("a", "value");
+        must(append_ahead(db));
+        meeting = (struct meeting){.at = at};
+        hooked.open = filling_open;
+        struct append *reader = open_log(env, "/s", true);
+        more = meeting.opens >= at;
+        hooked.open = original->open;
+        unsigned count = written(reader);
+        ck_assert_uint_ge(count, 1);
+        seen |= 1u << count;
+        must(append_close(reader));
+        teardown();
+        setup();
+    }
+    ck_assert_uint_ne(seen, 1u << 1); /* also what was written meanwhile */
+}
+END_TEST
+
+/* --- segments that are ready -------------------------------------------------------------------------------------- */
+
+static _Thread_local bool is_writer;
+static unsigned writer_syncs;
+
+static plsm_status counted_sync(struct env_file *file)
+{
+    writer_syncs += is_writer;
+    return original->sync(file);
+}
+
+static plsm_status counted_sync_dir(struct env *base, const char *path)
+{
+    writer_syncs += is_writer;
+    return original->sync_dir(base, path);
+}
+
+/* Until the threads have caught up. */
+static void wait_for_threads(void)
+{
+    mutex_lock(&db->lock);
+    for (;;) {
+        bool frozen = false;
+        for (size_t i = 0; i < db->segment_count; i++)
+            frozen |= db->segments[i]->state == SEGMENT_FROZEN;
+        if (!frozen && !db->preparing && !append_ahead_due(db))
+            break;
+        condition_wait_ns(&db->progress, &db->lock, 1000000);
+    }
+    mutex_unlock(&db->lock);
+}
+
+/* The writer that fills a segment waits for no disk when the next one begins. */
+START_TEST(the_writer_syncs_nothing)
+{
+    char value[8 << 10];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = 0;
+    must(append_close(db));
+    struct append_options o;
+    append_options_default(&o);
+    o.env = env;
+    o.segment_size = 64 << 10;
+    o.merge_garbage_ppm = 1000000; /* a merge would take what is ready */
+    must(append_open("/s", &o, &db));
+    hooked.sync = counted_sync;
+    hooked.sync_dir = counted_sync_dir;
+    writer_syncs = 0;
+    is_writer = true;
+    uint64_t first = db->begun;
+    for (unsigned i = 0; i < 100; i++) {
+        put("key", value);
+        wait_for_threads();
+    }
+    ck_assert_uint_ge(db->begun, first + 10);
+    ck_assert_uint_eq(writer_syncs, 0);
+    is_writer = false;
+    ck_assert(is(db, "key", value));
+}
+END_TEST
+
+static unsigned count_segments(void)
+{
+    unsigned count = 0;
+    char path[64];
+    for (unsigned i = 1; i < 20; i++) {
+        struct env_file *file = NULL;
+        snprintf(path, sizeof path, "/s/segment-%06u", i);
+        count += env_open(env, path, ENV_READ, &file) == PLSM_OK;
+        env_close(file);
+    }
+    return count;
+}
+
+/* Segments are begun in the order of their numbers, so that the newest knows of all others: merges take what is ready,
+ * too. What is ready and not used goes. */
+START_TEST(the_newest_knows_of_all)
+{
+    put("a", "value");
+    must(append_flush(db)); /* 1 */
+    put("b", "value");
+    must(append_ahead(db)); /* 3 */
+    merge(1);
+    ck_assert(has_segment(3));
+    must(append_flush(db)); /* 2 */
+    put("c", "value");
+    must(append_flush(db)); /* 4 */
+    must(append_ahead(db));
+    ck_assert_uint_eq(count_segments(), 5);
+    must(append_close(db));
+    ck_assert_uint_eq(count_segments(), 3);
+    for (unsigned i = 2; i <= 4; i++) {
+        char path[64], away[64];
+        struct append *opened = NULL;
+        struct append_options o;
+        append_options_default(&o);
+        o.env = env;
+        snprintf(path, sizeof path, "/s/segment-%06u", i);
+        snprintf(away, sizeof away, "/away-%u", i);
+        must(env_rename(env, path, away));
+        ck_assert_int_eq(append_open("/s", &o, &opened), i < 4 ? PLSM_CORRUPT : PLSM_OK); /* nobody knows of the last */
+        must(append_close(opened));
+        must(env_rename(env, away, path));
+    }
+    db = open_log(env, "/s", false);
+    ck_assert(is(db, "a", "value") && is(db, "b", "value"));
+}
+END_TEST
+
+/* A directory that could not be synced is not synced again. */
+static plsm_status failing_sync_dir(struct env *base, const char *path)
+{
+    happened++;
+    return fail(PLSM_IO, "%s: the disk is gone", path);
+}
+
+START_TEST(a_failed_sync_of_the_directory_is_the_last)
+{
+    put("a", "value");
+    hooked.sync_dir = failing_sync_dir;
+    ck_assert_int_eq(append_flush(db), PLSM_IO);
+    ck_assert_int_eq(append_flush(db), PLSM_READ_ONLY);
+    ck_assert(append_is_read_only(db));
+    ck_assert_uint_eq(happened, 1);
+    hooked.sync_dir = original->sync_dir;
+    ck_assert(is(db, "a", "value"));
 }
 END_TEST
 
@@ -468,6 +619,10 @@ int main(void)
     tcase_add_loop_test(all, the_newest_writes_are_lost_first, 0, 2);
     tcase_add_test(all, merged_segments_without_hints_are_written_anew);
     tcase_add_test(all, readers_beside_a_merge);
+    tcase_add_test(all, readers_beside_segments_that_were_ready);
+    tcase_add_test(all, the_writer_syncs_nothing);
+    tcase_add_test(all, the_newest_knows_of_all);
+    tcase_add_test(all, a_failed_sync_of_the_directory_is_the_last);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
