@@ -1,6 +1,7 @@
 /* Checkpoints into one directory on the same file system: the first, one of the unchanged store, one after a
- * hundredth of the keys was written again; and how long a put takes at most while others are taken, beside the
- * longest without. */
+ * hundredth of the keys was written again; and how long a put takes at most while others are taken, and while flushes
+ * are, beside the longest without: by a thread that puts without a pause, and by one that rests between puts, so that
+ * the disk keeps up with it. */
 #include <stdatomic.h>
 
 #include "base/env.h"
@@ -9,8 +10,23 @@
 
 #include "base/banned.h"
 
-enum { FIRST, FIRST_SIZE, UNCHANGED, UNCHANGED_FILES, CHANGED, CHANGED_SIZE, BUSY, LONGEST, LONGEST_ALONE, FIGURES };
-enum { CHANGED_OF = 100, ROUNDS = 5 };
+enum {
+    FIRST,
+    FIRST_SIZE,
+    UNCHANGED,
+    UNCHANGED_FILES,
+    CHANGED,
+    CHANGED_SIZE,
+    BUSY,
+    LONGEST,       /* during checkpoints, */
+    LONGEST_FLUSH, /* during flushes, */
+    LONGEST_ALONE, /* beside neither */
+    LONGEST_PACED, /* and the same three */
+    LONGEST_FLUSH_PACED,
+    LONGEST_ALONE_PACED,
+    FIGURES
+};
+enum { CHANGED_OF = 100, ROUNDS = 5, PAUSE_NS = 100000 };
 
 static const struct suite_figure figures[FIGURES] = {
     [FIRST] = {"first checkpoint", "ms", BETTER_LESS, WORK_CHECKPOINT},
@@ -21,7 +37,11 @@ static const struct suite_figure figures[FIGURES] = {
     [CHANGED_SIZE] = {"new files, 1 % changed", "MiB", BETTER_LESS, WORK_CHECKPOINT},
     [BUSY] = {"longest checkpoint beside a writer", "ms", BETTER_LESS, WORK_CHECKPOINT},
     [LONGEST] = {"longest put during checkpoints", "ms", BETTER_LESS, WORK_PAUSE},
+    [LONGEST_FLUSH] = {"longest put during flushes", "ms", BETTER_LESS, WORK_PAUSE},
     [LONGEST_ALONE] = {"longest put without", "ms", BETTER_LESS, WORK_NONE},
+    [LONGEST_PACED] = {"longest paced put, checkpoints", "ms", BETTER_LESS, WORK_PAUSE},
+    [LONGEST_FLUSH_PACED] = {"longest paced put, flushes", "ms", BETTER_LESS, WORK_PAUSE},
+    [LONGEST_ALONE_PACED] = {"longest paced put without", "ms", BETTER_LESS, WORK_NONE},
 };
 
 static plsm_status checkpoint(struct subject *subject, const char *name, double *ms, plsm_checkpoint_info *info)
@@ -43,13 +63,17 @@ static double new_size(const plsm_checkpoint_info *info)
 
 /* --- pauses ------------------------------------------------------------------------------------------------------ */
 
+enum beside { BESIDE_CHECKPOINT, BESIDE_FLUSH, BESIDE_NOTHING, BESIDES };
+
 /* Puts without end, each timed. */
 struct writer {
     struct subject subject; /* a copy: the store is one */
     const struct data *data;
+    uint64_t pause_ns; /* between puts */
     atomic_int stop;
-    _Atomic uint64_t since_ns; /* when the checkpoint that is being taken began; 0: there is none */
-    uint64_t longest_ns[2];    /* without and during; to be read when the thread has ended */
+    _Atomic enum beside beside;
+    _Atomic uint64_t since_ns;    /* when it began */
+    uint64_t longest_ns[BESIDES]; /* to be read when the thread has ended */
     plsm_status status;
     char message[512];
 };
@@ -61,52 +85,73 @@ static void write_on(void *arg)
     const uint64_t patience_ns = 2000000000;
     struct writer *writer = arg;
     for (uint64_t i = 0; !atomic_load(&writer->stop) && writer->status == PLSM_OK; i++) {
-        uint64_t since = atomic_load(&writer->since_ns), begun = env_now_ns(env_posix());
-        if (since > 0 && begun > since + patience_ns) {
+        enum beside before = atomic_load(&writer->beside);
+        uint64_t begun = env_now_ns(env_posix());
+        if (before != BESIDE_NOTHING && begun > atomic_load(&writer->since_ns) + patience_ns) {
             env_sleep_ns(env_posix(), 1000000);
             continue;
         }
         writer->status = subject_overwrite(&writer->subject, writer->data, 1, i);
         uint64_t took = env_now_ns(env_posix()) - begun;
-        uint64_t *longest = &writer->longest_ns[since > 0 || atomic_load(&writer->since_ns) > 0];
+        enum beside behind = atomic_load(&writer->beside);
+        uint64_t *longest = &writer->longest_ns[before != BESIDE_NOTHING ? before : behind];
         *longest = took > *longest ? took : *longest;
+        if (writer->pause_ns > 0)
+            env_sleep_ns(env_posix(), writer->pause_ns);
     }
     snprintf(writer->message, sizeof writer->message, "%s", plsm_message());
 }
 
-/* Between checkpoints it is left alone for as long as they take, a tenth of a second at least. */
-static plsm_status take_some(struct subject *subject, struct writer *writer, double *longest_ms)
+static plsm_status take_one(struct subject *subject, enum beside beside, double *ms)
+{
+    static unsigned taken;
+    char name[32];
+    plsm_checkpoint_info info;
+    struct stopwatch watch;
+    snprintf(name, sizeof name, "round-%u", taken++);
+    if (beside == BESIDE_CHECKPOINT)
+        return checkpoint(subject, name, ms, &info);
+    stopwatch_start(&watch);
+    plsm_status status = plsm_flush(subject->db);
+    *ms = stopwatch_wall_ns(&watch) / 1e6;
+    return status;
+}
+
+/* Between two of them it is left alone for as long as they take, a tenth of a second at least. */
+static plsm_status take_some(struct subject *subject, struct writer *writer, enum beside beside, double *longest_ms)
 {
     plsm_status status = PLSM_OK;
     double ms = 0;
     *longest_ms = 0;
     for (int round = 0; round < ROUNDS && status == PLSM_OK; round++) {
-        char name[32];
-        plsm_checkpoint_info info;
-        snprintf(name, sizeof name, "round-%d", round);
         env_sleep_ns(env_posix(), (uint64_t)((ms > 100 ? ms : 100) * 1e6));
         atomic_store(&writer->since_ns, env_now_ns(env_posix()));
-        status = checkpoint(subject, name, &ms, &info);
-        atomic_store(&writer->since_ns, 0);
+        atomic_store(&writer->beside, beside);
+        status = take_one(subject, beside, &ms);
+        atomic_store(&writer->beside, BESIDE_NOTHING);
         *longest_ms = ms > *longest_ms ? ms : *longest_ms;
     }
     return status;
 }
 
-static plsm_status measure_pauses(struct subject *subject, const struct data *data, double *out)
+static plsm_status measure_pauses(struct subject *subject, const struct data *data, uint64_t pause_ns, double *busy_ms,
+                                  double *longest_ms)
 {
-    struct writer writer = {.subject = *subject, .data = data};
+    struct writer writer = {.subject = *subject, .data = data, .pause_ns = pause_ns, .beside = BESIDE_NOTHING};
     struct env_thread *thread = NULL;
+    double flush_ms = 0;
     writer.subject.value = (plsm_value){0};
     writer.subject.batch = NULL;
     TRY(env_thread_start(env_posix(), write_on, &writer, &thread));
-    plsm_status status = take_some(subject, &writer, &out[BUSY]);
+    plsm_status status = take_some(subject, &writer, BESIDE_CHECKPOINT, busy_ms);
+    if (status == PLSM_OK)
+        status = take_some(subject, &writer, BESIDE_FLUSH, &flush_ms);
     atomic_store(&writer.stop, 1);
     env_thread_join(thread);
     if (status == PLSM_OK && writer.status != PLSM_OK)
         status = fail(writer.status, "%s", writer.message);
-    out[LONGEST_ALONE] = (double)writer.longest_ns[0] / 1e6;
-    out[LONGEST] = (double)writer.longest_ns[1] / 1e6;
+    for (unsigned i = 0; i < BESIDES; i++)
+        longest_ms[i] = (double)writer.longest_ns[i] / 1e6;
     return status;
 }
 
@@ -124,7 +169,9 @@ static plsm_status measure(struct subject *subject, const struct data *data, dou
     TRY(subject_overwrite(subject, data, (data->keys + CHANGED_OF - 1) / CHANGED_OF, 1));
     TRY(checkpoint(subject, "changed", &out[CHANGED], &info));
     out[CHANGED_SIZE] = new_size(&info);
-    return measure_pauses(subject, data, out);
+    double paced_busy_ms = 0;
+    TRY(measure_pauses(subject, data, 0, &out[BUSY], &out[LONGEST]));
+    return measure_pauses(subject, data, PAUSE_NS, &paced_busy_ms, &out[LONGEST_PACED]);
 }
 
 static plsm_status run(const struct errand *errand, const char *directory, double *out)
@@ -139,7 +186,8 @@ void suite_add_checkpoint(struct suite *suite)
         &(struct suite_job){.part = "checkpoint",
                             .about = "plsm_checkpoint beside the store, on one file system: files are linked where "
                                      "that can be; new files are those that\nno checkpoint there had before; a "
-                                     "thread puts without end while five more are taken; wall time",
+                                     "thread puts without end while five more are taken, and five\nflushes made; "
+                                     "then one that rests 0.1 ms between puts; wall time",
                             .figures = figures,
                             .figure_count = FIGURES,
                             .keys = suite_keys(suite),
