@@ -143,36 +143,43 @@ static bool is_needed_redo(const struct redo *redo, uint64_t number)
     return needed;
 }
 
-/* Segments are made under flush_lock, so none is in the directory that the list does not have yet. */
-static void remove_segments(struct hybrid *db, const struct inventory *inventory)
+/* What is there, but of segments only those that the list has not. They are made under flush_lock, so none is in the
+ * directory that the list does not have yet. */
+static plsm_status read_leftovers(struct hybrid *db, struct inventory *out)
 {
+    mutex_lock(&db->flush_lock);
+    plsm_status status = hybrid_inventory_read(db, out);
     const struct hybrid_segments *list = hybrid_segments_of(db);
-    for (size_t i = 0; i < inventory->segments.count; i++) {
+    size_t left = 0;
+    for (size_t i = 0; status == PLSM_OK && i < out->segments.count; i++) {
         size_t at = 0;
-        while (at < list->count && list->at[at]->number != inventory->segments.at[i])
+        while (at < list->count && list->at[at]->number != out->segments.at[i])
             at++;
         if (at == list->count)
-            remove_named(db, "segment-", inventory->segments.at[i]);
+            out->segments.at[left++] = out->segments.at[i];
     }
+    out->segments.count = left;
+    mutex_unlock(&db->flush_lock);
+    return status;
 }
 
+/* Removing takes time, for which no writer is to wait. */
 void remove_leftovers(struct hybrid *db)
 {
     struct inventory inventory = {0};
     struct env_lock *lock = NULL;
     if (!lock_out_readers(db, &lock))
         return;
-    mutex_lock(&db->flush_lock);
-    if (hybrid_inventory_read(db, &inventory) == PLSM_OK) {
+    if (read_leftovers(db, &inventory) == PLSM_OK) {
         for (size_t i = 0; i < inventory.states.count; i++)
             if (inventory.states.at[i] != db->state.number)
                 remove_named(db, "", inventory.states.at[i]);
         for (size_t i = 0; i < inventory.redo.count; i++)
             if (!is_needed_redo(&db->redo, inventory.redo.at[i]))
                 remove_named(db, "redo-", inventory.redo.at[i]);
-        remove_segments(db, &inventory);
+        for (size_t i = 0; i < inventory.segments.count; i++)
+            remove_named(db, "segment-", inventory.segments.at[i]);
     }
-    mutex_unlock(&db->flush_lock);
     hybrid_inventory_free(&inventory);
     env_unlock(lock);
 }

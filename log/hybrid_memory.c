@@ -10,6 +10,7 @@
 
 enum {
     QUIET_STEP_NS = 20000,
+    WAY_YIELDS = 1000,    /* then whoever waits is not about to run, or is asleep for another reason */
     CACHE_LEAST_PART = 8, /* of the memory, at least one in so many is left to the cache of records */
 };
 
@@ -121,12 +122,25 @@ static plsm_status flush_locked(struct hybrid *db, uint64_t address)
     return status;
 }
 
+/* Lets a writer go first who needs a page to leave: a mutex that is let go and taken at once would stay with who had
+ * it. */
+static void give_way(const struct hybrid *db)
+{
+    for (unsigned i = 0; i < WAY_YIELDS && atomic_load(&db->flush_waiting); i++)
+        spin_yield();
+}
+
+/* Page by page, so that a writer waits for one of them and not for all that is to be written out. */
 plsm_status flush_until(struct hybrid *db, uint64_t address)
 {
+    plsm_status status = PLSM_OK;
     INVARIANT(address <= address_of(&db->read_only));
-    mutex_lock(&db->flush_lock);
-    plsm_status status = flush_locked(db, address);
-    mutex_unlock(&db->flush_lock);
+    while (status == PLSM_OK && address_of(&db->flushed) < address) {
+        give_way(db);
+        mutex_lock(&db->flush_lock);
+        status = flush_locked(db, piece_end(db, address_of(&db->flushed), address));
+        mutex_unlock(&db->flush_lock);
+    }
     return status;
 }
 
@@ -171,7 +185,9 @@ static plsm_status make_room(struct hybrid *db)
     if (end > address_of(&db->tail) || db->options.read_only)
         return PLSM_OK;
     make_read_only(db, end);
+    atomic_store(&db->flush_waiting, true);
     mutex_lock(&db->flush_lock);
+    atomic_store(&db->flush_waiting, false);
     plsm_status status = flush_locked(db, end);
     if (status == PLSM_OK)
         drop_page(db);

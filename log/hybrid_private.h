@@ -74,6 +74,7 @@ struct hybrid {
     _Atomic(struct hybrid_segments *) segments;
     struct hybrid_segment *writing; /* the last one; NULL: the next piece begins a new one */
     _Atomic uint64_t next_segment;
+    _Atomic bool flush_waiting; /* a writer waits for flush_lock */
     _Atomic bool new_names; /* files were made whose names are not known to be durable */
 
     struct hybrid_index index;
