@@ -538,10 +538,23 @@ static plsm_status freeze(void *arg, struct lsm *db, const struct batch **batch)
     return PLSM_OK;
 }
 
+/* So that writers do not wait for the disk while this one freezes the memtable at the head of their queue. */
+static void prepare_log(struct lsm *db)
+{
+    mutex_lock(&db->lock);
+    bool wanted = db->options.background && db->background_status == PLSM_OK && memtable_count(db->active.table) > 0;
+    if (wanted && !db->prepared_log && !db->preparing) {
+        db->next_log_state = NEXT_LOG_TRIED; /* by the flusher no more */
+        log_prepare(db);
+    }
+    mutex_unlock(&db->lock);
+}
+
 plsm_status lsm_flush(struct lsm *db)
 {
     bool frozen = false, worked = false;
     while (!frozen) {
+        prepare_log(db);
         TRY(lsm_write(db, NULL, freeze, &frozen, false));
         for (bool more = true; more;) { /* all that is frozen, by this thread or by the flusher */
             TRY(flush_oldest(db));
