@@ -267,7 +267,7 @@ void append_rest(struct append *db, uint64_t bytes);
 
 plsm_status work_start(struct append *db);
 void work_stop(struct append *db);
-/* By who takes a lock that writers need again and again: a lock that is let go and taken at once would stay with who had
+/* For who takes a lock that writers need again and again: one that is let go and taken at once would stay with who had
  * it. Without a lock. */
 void append_give_way(struct append *db);
 /* Seals, merges and removes what is due, in this thread. */

@@ -438,7 +438,7 @@ START_TEST(readers_beside_a_merge)
 }
 END_TEST
 
-/* At one of the files that the reader opens two segments are filled and sealed, the second of which was ready before. */
+/* At one of the files that the reader opens segments are written to and sealed, one of which was ready before. */
 static plsm_status filling_open(struct env *base, const char *path, enum env_open_flags flags, struct env_file **out)
 {
     if (flags == ENV_READ && ++meeting.opens == meeting.at) {
