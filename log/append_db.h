@@ -135,6 +135,7 @@ struct append {
     uint64_t sealed; /* how many were */
     _Atomic unsigned frozen;  /* how many are to be */
     _Atomic uint64_t seal_ns; /* that sealing takes for each MiB, of late */
+    _Atomic uint64_t stall_ns; /* that writers were held back for it */
     struct garbage *garbage; /* segments whose files are there but count no more */
     size_t garbage_count, garbage_capacity;
     bool has_threads; /* set by opening and closing */

@@ -201,8 +201,11 @@ plsm_status append_make_room(struct append *db)
     mutex_lock(&db->lock);
     uint64_t through = sealed_first(db);
     mutex_unlock(&db->lock);
-    if (through)
+    if (through) {
+        uint64_t since_ns = env_now_ns(db->env);
         TRY(work_seal(db, through));
+        atomic_fetch_add_explicit(&db->stall_ns, env_now_ns(db->env) - since_ns, memory_order_relaxed);
+    }
     TRY(append_roll(db));
     if (!db->has_threads)
         work_do(db, false); /* the write itself does not depend on it */
@@ -216,6 +219,8 @@ void append_rest(struct append *db, uint64_t bytes)
         return;
     uint64_t seal_ns = atomic_load_explicit(&db->seal_ns, memory_order_relaxed);
     uint64_t rest_ns = pace_rest_ns(env_now_ns(db->env), bytes, frozen, seal_ns, &db->rest_due_ns);
-    if (rest_ns > 0)
-        env_sleep_ns(db->env, rest_ns);
+    if (rest_ns == 0)
+        return;
+    env_sleep_ns(db->env, rest_ns);
+    atomic_fetch_add_explicit(&db->stall_ns, rest_ns, memory_order_relaxed);
 }

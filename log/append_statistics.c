@@ -69,6 +69,7 @@ void append_statistics(struct append *db,
         {"log.expired", atomic_load(&db->expired)},
         {"log.snapshots", snapshots},
         {"log.keys_versioned", versions},
+        {"log.stall_ms", atomic_load(&db->stall_ns) / 1000000},
         {"log.open_us", db->open_ns / 1000},
     };
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
@@ -83,8 +84,9 @@ void append_statistics_reset(struct append *db)
     for (unsigned i = 0; i < APPEND_STRIPES; i++)
         for (unsigned k = 0; k < APPEND_COUNTERS; k++)
             atomic_store(&db->stripes[i].values[k], 0);
-    _Atomic uint64_t *const counters[] = {&db->puts,  &db->user_bytes, &db->write_calls,  &db->write_bytes,
-                                          &db->syncs, &db->merges,     &db->merged_bytes, &db->expired};
+    _Atomic uint64_t *const counters[] = {&db->puts,         &db->user_bytes, &db->write_calls,
+                                          &db->write_bytes,  &db->syncs,      &db->merges,
+                                          &db->merged_bytes, &db->expired,    &db->stall_ns};
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
         atomic_store(counters[i], 0);
 }
