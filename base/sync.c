@@ -4,6 +4,11 @@
 #include <errno.h>
 #include <sched.h>
 #include <time.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#endif
 
 #include "base/error.h"
 
@@ -25,6 +30,32 @@ void spin_yield(void)
 {
     sched_yield();
 }
+
+#if defined(__linux__) && defined(SYS_membarrier)
+bool barrier_for_all_prepare(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+bool barrier_for_all(void)
+{
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0)
+        return true;
+    /* EPERM: nobody has asked for it in this process, which is a copy of the one that did. */
+    return errno == EPERM && barrier_for_all_prepare() &&
+           syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+#else
+bool barrier_for_all_prepare(void)
+{
+    return false;
+}
+
+bool barrier_for_all(void)
+{
+    return false;
+}
+#endif
 
 void condition_init(condition *c)
 {

@@ -4,6 +4,7 @@
 #define BASE_SYNC_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef pthread_mutex_t mutex;
@@ -27,6 +28,14 @@ static inline void spin_pause(void)
 /* Instead of it once that has been in vain for long: whoever is to change the variable may be waiting for this
  * processor. */
 void spin_yield(void);
+
+/* Barriers that one side pays for, where the other one passes often: whoever calls barrier_for_all has each thread of
+ * this process pass a full memory barrier between the call and its return, wherever that thread is then; so it need
+ * only keep the compiler from changing its order (Linux's membarrier; Desnoyers, McKenney, Stern, Dagenais and Walpole,
+ * "User-Level Implementations of Read-Copy Update", IEEE TPDS 2012). A microsecond or so.
+ * barrier_for_all_prepare: once, before; whether the kernel has it. barrier_for_all: false: it could not, this time. */
+bool barrier_for_all_prepare(void);
+bool barrier_for_all(void);
 
 void condition_init(condition *c); /* on the monotonic clock */
 void condition_destroy(condition *c);
