@@ -12,6 +12,21 @@ void plsm_value_free(plsm_value *value)
     *value = (plsm_value){0};
 }
 
+/* An entry that is what it is: no reference, and not shared. Member by member: a struct that is set as a whole is
+ * emptied in front by an instruction that takes longer than all of this. */
+static inline void hand_out_plain(const struct engine_value *value, plsm_value *out)
+{
+    out->value = value->value;
+    out->meta = value->meta;
+    out->size = out->stored = value->value_size;
+    out->large = false;
+    out->names = 1;
+    out->shared = 0;
+    out->expires_s = value->expires_s;
+    out->memory = value->memory;
+    out->capacity = value->capacity;
+}
+
 /* What the engine found, as callers see it. */
 static plsm_status hand_out(plsm_status status, const struct engine_value *value, const struct sharing *sharing,
                             plsm_value *out)
@@ -53,14 +68,7 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
         status = shared_follow_found(db, snapshot, key_slice(&whole), no_value, &value, &sharing);
     if (__builtin_expect(status != PLSM_OK || value.kind == BATCH_REFERENCE || sharing.id, 0))
         return hand_out(status, &value, &sharing, out);
-    *out = (plsm_value){.value = value.value,
-                        .meta = value.meta,
-                        .size = value.value_size,
-                        .stored = value.value_size,
-                        .names = 1,
-                        .expires_s = value.expires_s,
-                        .memory = value.memory,
-                        .capacity = value.capacity};
+    hand_out_plain(&value, out);
     return PLSM_OK;
 }
 
@@ -177,7 +185,7 @@ static plsm_status get_some(plsm *db, const plsm_read_options *options, const pl
         plsm_slice key = keys[which[i]];
         uint8_t *at = bytes->data + bytes->size;
         at[0] = (uint8_t)keyspace;
-        memcpy(at + 1, key.data, key.size);
+        copy_short(at + 1, key.data, key.size);
         whole[i] = slice(at, key.size + 1);
         bytes->size += key.size + 1;
         found[i] = (struct engine_value){.memory = values[which[i]].memory, .capacity = values[which[i]].capacity};
@@ -185,7 +193,12 @@ static plsm_status get_some(plsm *db, const plsm_read_options *options, const pl
     db->engine->multi_get(db->tree, snapshot, whole, allowed, options && options->no_value, found, results);
     for (size_t i = 0; i < allowed; i++) {
         struct sharing sharing = {0};
-        if (results[i] == PLSM_OK && found[i].kind == BATCH_REFERENCE && is_link(found[i].value)) {
+        if (__builtin_expect(results[i] == PLSM_OK && found[i].kind != BATCH_REFERENCE, 1)) {
+            hand_out_plain(&found[i], &values[which[i]]);
+            statuses[which[i]] = PLSM_OK;
+            continue;
+        }
+        if (results[i] == PLSM_OK && is_link(found[i].value)) {
             *links = true;
             if (snapshot)
                 results[i] = shared_follow(db, snapshot, whole[i], options && options->no_value, &found[i], &sharing);
