@@ -72,7 +72,7 @@ struct append_snapshot {
 
 enum append_counter {
     APPEND_GETS,
-    APPEND_GETS_FOUND,
+    APPEND_GETS_MISSED, /* of them, those that found nothing or failed */
     APPEND_SCANS,
     APPEND_SCAN_ENTRIES,
     APPEND_READS, /* read calls; what is read through memory is not one */

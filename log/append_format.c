@@ -103,7 +103,9 @@ bool append_entry_parse(plsm_slice bytes, struct append_entry *out)
         return false;
     uint8_t kind = *at++;
     bool timed = kind & BATCH_TIMED;
-    *out = (struct append_entry){.kind = (enum batch_kind)(kind & ~BATCH_TIMED)};
+    out->kind = (enum batch_kind)(kind & ~BATCH_TIMED);
+    out->value = slice(NULL, 0);
+    out->expires_s = out->value_checksum = 0;
     if ((kind & ~BATCH_TIMED) >= BATCH_KIND_COUNT || (timed && out->kind != BATCH_PUT && out->kind != BATCH_REFERENCE))
         return false;
     if (!(at = get_varint(at, end, &out->seq_delta)) || !(at = get_varint(at, end, &key_size)) || at == end)

@@ -3,7 +3,7 @@
 #include "log/append_db.h"
 #include "base/banned.h"
 
-enum { AHEAD = 16 }; /* keys under way at once */
+enum { AHEAD = 8, LINE = 64, LINES_MAX = 16 };
 
 static _Thread_local unsigned stripe_plus_one;
 static atomic_uint stripes_taken;
@@ -28,10 +28,8 @@ static inline bool is_expired(const struct append *db, const struct append_entry
     return e->expires_s > 0 && !(flags & APPEND_EXPIRED) && e->expires_s <= append_now_s(db);
 }
 
-static plsm_status reserve(struct append_value *out, size_t size)
+static __attribute__((noinline)) plsm_status grow(struct append_value *out, size_t size)
 {
-    if (size <= out->capacity)
-        return PLSM_OK;
     void *grown = mem_realloc(out->memory, size + 64);
     if (!grown)
         return fail(PLSM_NO_MEMORY, "no memory for a value of %zu bytes", size);
@@ -40,29 +38,65 @@ static plsm_status reserve(struct append_value *out, size_t size)
     return PLSM_OK;
 }
 
+/* Where the bytes of an entry are in memory; NULL: they are not. */
+static inline const uint8_t *mapped_bytes(const struct segment *s, append_place place)
+{
+    const uint8_t *map = atomic_load_explicit(&s->map, memory_order_acquire);
+    uint64_t offset = append_place_offset(place);
+    return map && offset + append_place_size(place) <= s->map_size ? map + offset : NULL;
+}
+
+/* As segment_read, which tells of what is wrong, and shorter where the entry is in memory. */
+static inline plsm_status find_entry(struct append *db, append_place place, plsm_slice key, bool no_value,
+                                     struct append_value *out, struct append_entry *e, bool *in_memory)
+{
+    const struct segment *s = segment_at(db, place);
+    const uint8_t *bytes = mapped_bytes(s, place);
+    size_t size = append_place_size(place);
+    *in_memory = bytes && append_entry_read(slice(bytes, size), s->salt, append_place_offset(place), !no_value, e) &&
+                 e->size == size && slice_equal(e->key, key);
+    if (__builtin_expect(*in_memory, 1))
+        return PLSM_OK;
+    struct append_memory memory = {out->memory, out->capacity};
+    plsm_status status = segment_read(db, place, key, no_value, &memory, e, in_memory);
+    out->memory = memory.bytes;
+    out->capacity = memory.capacity;
+    return status;
+}
+
+/* Has an entry in memory under way: it is read from its beginning to its end. */
+static inline void prefetch(const struct append *db, append_place place)
+{
+    const uint8_t *bytes = mapped_bytes(segment_at(db, place), place);
+    size_t size = append_place_size(place);
+    if (!bytes)
+        return;
+    if (size > LINES_MAX * LINE)
+        size = LINES_MAX * LINE;
+    for (size_t at = 0; at < size; at += LINE)
+        __builtin_prefetch(bytes + at);
+    __builtin_prefetch(bytes + size - 1);
+}
+
 /* Reads the entry of a node into the caller's memory. Within the epoch. */
 static plsm_status read_node(struct append *db, append_place place, plsm_slice key, unsigned flags,
                              struct append_value *out)
 {
     struct append_entry e;
-    bool in_memory = false;
-    struct append_memory memory = {out->memory, out->capacity};
-    plsm_status status = segment_read(db, place, key, flags & APPEND_NO_VALUE, &memory, &e, &in_memory);
-    out->memory = memory.bytes;
-    out->capacity = memory.capacity;
-    TRY(status);
-    if (is_expired(db, &e, flags))
+    bool in_memory;
+    TRY(find_entry(db, place, key, flags & APPEND_NO_VALUE, out, &e, &in_memory));
+    if (__builtin_expect(is_expired(db, &e, flags), 0))
         return PLSM_NOT_FOUND;
     /* Of references the value is wanted always: they are never so large that they were left unread. */
     bool wanted = !(flags & APPEND_NO_VALUE) || e.kind == BATCH_REFERENCE;
     plsm_slice value = wanted ? e.value : slice(NULL, 0), meta = e.meta;
     if (in_memory) {
-        TRY(reserve(out, value.size + meta.size));
+        if (__builtin_expect(value.size + meta.size > out->capacity, 0))
+            TRY(grow(out, value.size + meta.size));
         uint8_t *to = out->memory;
         if (value.size)
             memcpy(to, value.data, value.size);
-        if (meta.size)
-            memcpy(to + value.size, meta.data, meta.size);
+        copy_short(to + value.size, meta.data, meta.size);
         value.data = to;
         meta.data = to + value.size;
     }
@@ -74,6 +108,12 @@ static plsm_status read_node(struct append *db, append_place place, plsm_slice k
     return PLSM_OK;
 }
 
+static plsm_status empty(plsm_status status, struct append_value *out)
+{
+    *out = (struct append_value){.memory = out->memory, .capacity = out->capacity};
+    return status;
+}
+
 static inline uint64_t seq_of(const struct append_snapshot *snapshot)
 {
     return snapshot ? snapshot->seq : UINT64_MAX;
@@ -83,51 +123,53 @@ plsm_status append_get(struct append *db, const struct append_snapshot *snapshot
                        struct append_value *out)
 {
     plsm_status status = PLSM_NOT_FOUND;
-    append_count(db, APPEND_GETS, 1);
     epoch_enter(db->epoch);
     const struct key_node *node = key_tree_find(db->tree, key);
     append_place place = node ? directory_place(db, node, seq_of(snapshot)) : 0;
-    if (place)
+    if (place) {
+        prefetch(db, place); /* all lines at once */
         status = read_node(db, place, key, flags, out);
-    epoch_exit(db->epoch);
-    if (status == PLSM_OK)
-        append_count(db, APPEND_GETS_FOUND, 1);
-    return status;
-}
-
-/* Fetches where the entry begins, and its second line. */
-static void prefetch(const struct append *db, append_place place)
-{
-    const struct segment *s = segment_at(db, place);
-    const uint8_t *map = atomic_load_explicit(&s->map, memory_order_acquire);
-    uint64_t offset = append_place_offset(place);
-    if (map && offset + append_place_size(place) <= s->map_size) {
-        __builtin_prefetch(map + offset);
-        __builtin_prefetch(map + offset + 64);
     }
+    epoch_exit(db->epoch);
+    append_count(db, APPEND_GETS, 1);
+    if (__builtin_expect(status == PLSM_OK, 1))
+        return PLSM_OK;
+    append_count(db, APPEND_GETS_MISSED, 1);
+    return empty(status, out);
 }
 
-/* A batch of keys goes through each step together, so that waiting for memory overlaps. Within the epoch. */
+/* Looks keys up in a pipeline, so that up to 3 * AHEAD misses of memory are waited for at once: of one key the bucket
+ * of the directory is under way, of one AHEAD before it the node, of one before that the entry (software-pipelined
+ * prefetching: Chen, Ailamaki, Gibbons and Mowry, "Improving Hash Join Performance through Prefetching", ICDE 2004).
+ * Within the epoch. */
 static plsm_status get_some(struct append *db, uint64_t seq, const plsm_slice *keys, size_t count, unsigned flags,
                             struct append_value *outs, plsm_status *statuses)
 {
-    uint64_t hashes[AHEAD];
-    append_place places[AHEAD];
+    uint64_t at[APPEND_MANY]; /* hashes, then places */
     plsm_status first = PLSM_OK;
-    for (size_t i = 0; i < count; i++)
-        hashes[i] = key_tree_hash(db->tree, keys[i]);
-    for (size_t i = 0; i < count; i++) {
-        const struct key_node *node = key_tree_find_hashed(db->tree, keys[i], hashes[i]);
-        places[i] = node ? directory_place(db, node, seq) : 0;
-        if (places[i])
-            prefetch(db, places[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        statuses[i] = places[i] ? read_node(db, places[i], keys[i], flags, &outs[i]) : PLSM_NOT_FOUND;
-        if (statuses[i] != PLSM_OK && statuses[i] != PLSM_NOT_FOUND && first == PLSM_OK)
-            first = statuses[i];
-        if (statuses[i] == PLSM_OK)
-            append_count(db, APPEND_GETS_FOUND, 1);
+    for (size_t step = 0; step < count + 3 * AHEAD; step++) {
+        size_t i = step;
+        if (i < count)
+            at[i] = key_tree_hash(db->tree, keys[i]);
+        i = step - AHEAD; /* below 0 is above all */
+        if (i < count)
+            key_tree_prefetch(db->tree, at[i]);
+        i = step - 2 * AHEAD;
+        if (i < count) {
+            const struct key_node *node = key_tree_find_hashed(db->tree, keys[i], at[i]);
+            at[i] = node ? directory_place(db, node, seq) : 0;
+            if (at[i])
+                prefetch(db, at[i]);
+        }
+        i = step - 3 * AHEAD;
+        if (i < count) {
+            plsm_status status = at[i] ? read_node(db, at[i], keys[i], flags, &outs[i]) : PLSM_NOT_FOUND;
+            if (__builtin_expect(status != PLSM_OK, 0)) {
+                empty(status, &outs[i]);
+                first = status != PLSM_NOT_FOUND && first == PLSM_OK ? status : first;
+            }
+            statuses[i] = status;
+        }
     }
     return first;
 }
@@ -136,20 +178,20 @@ plsm_status append_multi_get(struct append *db, const struct append_snapshot *sn
                              size_t count, unsigned flags, struct append_value *outs, plsm_status *statuses)
 {
     struct append_snapshot moment;
-    plsm_status first = PLSM_OK;
+    uint64_t missed = 0;
+    INVARIANT(count <= APPEND_MANY);
     if (!snapshot)
         directory_snapshot(db, &moment);
-    uint64_t seq = snapshot ? snapshot->seq : moment.seq;
-    append_count(db, APPEND_GETS, count);
-    for (size_t from = 0; from < count; from += AHEAD) {
-        size_t n = count - from < AHEAD ? count - from : AHEAD;
-        epoch_enter(db->epoch);
-        plsm_status status = get_some(db, seq, keys + from, n, flags, outs + from, statuses + from);
-        epoch_exit(db->epoch);
-        first = first == PLSM_OK ? status : first;
-    }
+    epoch_enter(db->epoch);
+    plsm_status first = get_some(db, snapshot ? snapshot->seq : moment.seq, keys, count, flags, outs, statuses);
+    epoch_exit(db->epoch);
     if (!snapshot)
         directory_forget(db, &moment);
+    for (size_t i = 0; i < count; i++)
+        missed += statuses[i] != PLSM_OK;
+    append_count(db, APPEND_GETS, count);
+    if (missed > 0)
+        append_count(db, APPEND_GETS_MISSED, missed);
     return first;
 }
 
@@ -183,15 +225,15 @@ plsm_status append_get_pinned(struct append *db, const struct append_snapshot *s
 {
     plsm_status status = PLSM_NOT_FOUND;
     *out = (struct append_pin){0};
-    append_count(db, APPEND_GETS, 1);
     epoch_enter(db->epoch);
     const struct key_node *node = key_tree_find(db->tree, key);
     append_place place = node ? directory_place(db, node, seq_of(snapshot)) : 0;
     if (place)
         status = pin_place(db, place, key, out);
     epoch_exit(db->epoch);
-    if (status == PLSM_OK)
-        append_count(db, APPEND_GETS_FOUND, 1);
+    append_count(db, APPEND_GETS, 1);
+    if (__builtin_expect(status != PLSM_OK, 0))
+        append_count(db, APPEND_GETS_MISSED, 1);
     return status;
 }
 

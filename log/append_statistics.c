@@ -30,6 +30,8 @@ void append_statistics(struct append *db,
     struct sums sums;
     sum_up(db, &sums);
     uint64_t read_bytes = append_counted(db, APPEND_READ_BYTES), reads = append_counted(db, APPEND_READS);
+    uint64_t missed = append_counted(db, APPEND_GETS_MISSED), asked; /* in this order: those are among these */
+    asked = append_counted(db, APPEND_GETS);
     uint64_t written = atomic_load(&db->write_bytes), user = atomic_load(&db->user_bytes);
     uint64_t memory = (uint64_t)atomic_load(&db->account.bytes), keys = key_tree_count(db->tree);
     mutex_lock(&db->directory);
@@ -48,8 +50,8 @@ void append_statistics(struct append *db,
         {"io.writes", atomic_load(&db->write_calls)},
         {"io.write_bytes", written},
         {"io.syncs", atomic_load(&db->syncs)},
-        {"io.gets", append_counted(db, APPEND_GETS)},
-        {"io.gets_found", append_counted(db, APPEND_GETS_FOUND)},
+        {"io.gets", asked},
+        {"io.gets_found", asked > missed ? asked - missed : 0},
         {"io.scans", append_counted(db, APPEND_SCANS)},
         {"io.scan_entries", append_counted(db, APPEND_SCAN_ENTRIES)},
         {"log.changes", atomic_load(&db->puts)},

@@ -127,6 +127,11 @@ uint64_t key_tree_hash(const struct key_tree *tree, plsm_slice key)
     return hash;
 }
 
+void key_tree_prefetch(const struct key_tree *tree, uint64_t hash)
+{
+    key_table_prefetch_node(&tree->table, hash);
+}
+
 struct key_node *key_tree_find_hashed(const struct key_tree *tree, plsm_slice key, uint64_t hash)
 {
     return key_table_find(&tree->table, key, hash);

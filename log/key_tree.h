@@ -45,8 +45,10 @@ void key_tree_destroy(struct key_tree *tree);
 
 /* NULL: the key is not there. */
 struct key_node *key_tree_find(const struct key_tree *tree, plsm_slice key);
-/* The same in two steps, for those who look for several keys: the second finds in the cache what the first fetches. */
+/* The same in steps, for those who look for several keys: each finds in the cache what the one before it fetches. The
+ * second may be left out. */
 uint64_t key_tree_hash(const struct key_tree *tree, plsm_slice key);
+void key_tree_prefetch(const struct key_tree *tree, uint64_t hash);
 struct key_node *key_tree_find_hashed(const struct key_tree *tree, plsm_slice key, uint64_t hash);
 /* Fills `out` with up to `most` (at least 1) nodes in ascending order, from the first whose key is at least `key` (or,
  * with `above`, is above it); an empty key: from the first of all. Returns how many: some, but not always as many as

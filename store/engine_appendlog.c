@@ -1,4 +1,6 @@
 /* The append log as an engine of the store. */
+#include <stddef.h>
+
 #include "base/error.h"
 #include "log/append.h"
 #include "store/engine.h"
@@ -89,25 +91,28 @@ static plsm_status log_checkpoint(void *tree, engine_each_file *each, void *arg)
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-static inline plsm_status hand_out(plsm_status status, const struct append_value *value, struct engine_value *out)
+/* An engine_value is the log's own value under another name: what a lookup finds is written once. */
+#define SAME_PLACE(member)                                                                                             \
+    _Static_assert(offsetof(struct engine_value, member) == offsetof(struct append_value, member), #member)
+SAME_PLACE(value);
+SAME_PLACE(meta);
+SAME_PLACE(value_size);
+SAME_PLACE(expires_s);
+SAME_PLACE(kind);
+SAME_PLACE(memory);
+SAME_PLACE(capacity);
+_Static_assert(sizeof(struct engine_value) == sizeof(struct append_value), "and nothing else");
+#undef SAME_PLACE
+
+static inline struct append_value *own_value(struct engine_value *value)
 {
-    *out = (struct engine_value){.memory = value->memory, .capacity = value->capacity};
-    if (status)
-        return status;
-    out->value = value->value;
-    out->meta = value->meta;
-    out->value_size = value->value_size;
-    out->expires_s = value->expires_s;
-    out->kind = value->kind;
-    return PLSM_OK;
+    return (struct append_value *)(void *)value;
 }
 
 static inline plsm_status get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, unsigned flags,
                               struct engine_value *out)
 {
-    struct append_value value = {.memory = out->memory, .capacity = out->capacity};
-    plsm_status status = append_get(tree, (const struct append_snapshot *)snapshot, key, flags, &value);
-    return hand_out(status, &value, out);
+    return append_get(tree, (const struct append_snapshot *)snapshot, key, flags, own_value(out));
 }
 
 static plsm_status log_get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
@@ -146,15 +151,8 @@ static void log_unpin(void *tree, struct engine_pin *pin)
 static plsm_status log_multi_get(void *tree, const struct engine_snapshot *snapshot, const plsm_slice *keys,
                                  size_t count, bool no_value, struct engine_value *outs, plsm_status *statuses)
 {
-    struct append_value values[ENGINE_MANY];
-    INVARIANT(count <= ENGINE_MANY);
-    for (size_t i = 0; i < count; i++)
-        values[i] = (struct append_value){.memory = outs[i].memory, .capacity = outs[i].capacity};
-    plsm_status status = append_multi_get(tree, (const struct append_snapshot *)snapshot, keys, count,
-                                          no_value ? APPEND_NO_VALUE : 0, values, statuses);
-    for (size_t i = 0; i < count; i++)
-        hand_out(statuses[i], &values[i], &outs[i]);
-    return status;
+    return append_multi_get(tree, (const struct append_snapshot *)snapshot, keys, count, no_value ? APPEND_NO_VALUE : 0,
+                            own_value(outs), statuses);
 }
 
 static plsm_status log_has_prefix(void *tree, const struct engine_snapshot *snapshot, plsm_slice prefix, bool *out)
