@@ -57,6 +57,7 @@ struct hybrid_options {
     struct env *env;
     bool create, exclusive, read_only;
     uint64_t memory;      /* bytes of the log that are kept in memory, with the cache of records; there is a least */
+    bool memory_of_all;   /* what else is in memory, above all the index, is charged to it: the log has what is left */
     uint64_t buffer_size; /* bytes written, at least, in front of a recovery point that nobody asks for; from 64 KiB */
     uint64_t file_size;   /* of a segment; at least 64 KiB */
     uint32_t garbage_ppm; /* millionths of the log that are garbage, above which it is compacted */

@@ -10,6 +10,7 @@ enum {
     COPY_AT_ONCE = 64, /* records, while writers wait */
     RETRY_NS = 1000000000,
     IDLE_NS = 1000000000,
+    LISTING_KEPT_NS = 1000000000, /* unused: who lists comes again at once, or never */
     AHEAD_PARTS = 4, /* pages older than three of four parts of the memory are written out before they must leave */
 };
 
@@ -111,11 +112,6 @@ static bool compaction_is_due(const struct hybrid *db)
 
 /* --- what is due -------------------------------------------------------------------------------------------------- */
 
-static bool recovery_point_is_due(const struct hybrid *db)
-{
-    return counted(&db->unsaved_bytes) >= db->recovery_bytes;
-}
-
 bool maintenance_is_due(struct hybrid *db)
 {
     bool save = recovery_point_is_due(db);
@@ -131,6 +127,7 @@ plsm_status do_maintenance(struct hybrid *db)
 {
     bool done = false;
     plsm_status status = PLSM_OK;
+    listings_forget(db, LISTING_KEPT_NS);
     mutex_lock(&db->checkpoint_lock);
     if (recovery_point_is_due(db))
         status = take_recovery_point(db, false);
@@ -148,7 +145,7 @@ plsm_status do_maintenance(struct hybrid *db)
 /* Writes pages out before somebody waits for them to leave. */
 static void flush_ahead(struct hybrid *db)
 {
-    uint64_t kept = (db->pages_most - db->pages_most / AHEAD_PARTS) << db->page_bits;
+    uint64_t most = counted(&db->pages_most), kept = (most - most / AHEAD_PARTS) << db->page_bits;
     uint64_t tail = address_of(&db->tail), target = tail > kept ? (tail - kept) & ~(page_bytes(db) - 1) : 0;
     if (target <= address_of(&db->flushed))
         return;
@@ -170,6 +167,8 @@ static void run(void *arg)
         flush_ahead(db);
         if (maintenance_is_due(db))
             (void)do_maintenance(db); /* it is tried again, or the store is broken and says why */
+        else
+            listings_forget(db, LISTING_KEPT_NS);
         if (atomic_load(&db->snapshot_gone)) {
             atomic_store(&db->snapshot_gone, false);
             mutex_lock(&db->checkpoint_lock);

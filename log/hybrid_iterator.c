@@ -12,6 +12,7 @@ struct hybrid_snapshot *hybrid_snapshot_create(struct hybrid *db)
     write_lock_enter(db);
     snapshot->at = address_of(&db->tail);
     snapshot->begin = address_of(&db->begin);
+    snapshot->commits = counted(&db->commits);
     make_read_only(db, snapshot->at);
     snapshot->next = db->snapshots;
     snapshot->link = &db->snapshots;
@@ -45,8 +46,9 @@ struct hybrid_iterator {
     plsm_status status;
     struct hybrid_entry entry;
     struct hybrid_value value; /* of it */
-    struct live_entries entries;
-    size_t position; /* entries.count: nowhere */
+    struct hybrid_listing *listing;
+    const struct live_entries *entries; /* of the listing */
+    size_t position;                    /* entries->count: nowhere */
 
     /* Of a range without names, which goes by the ordered keys and looks each up. */
     bool ordered, stands;
@@ -95,14 +97,15 @@ plsm_status hybrid_iterator_create(struct hybrid *db, const struct hybrid_snapsh
     bound_set(&it->from, from);
     bound_set(&it->to, to);
     if (status == PLSM_OK && !it->ordered)
-        status = collect_live(db, it->snapshot, from, to, &it->entries);
+        status = listing_take(db, it->snapshot, from, to, &it->listing);
     if (status != PLSM_OK) {
         hybrid_iterator_destroy(it);
         return status;
     }
-    it->position = it->entries.count;
-    count_add(&db->counters.sorted_listings, !it->ordered);
-    count_add(&db->counters.sorted_names, it->entries.count);
+    if (it->listing) {
+        it->entries = &it->listing->entries;
+        it->position = it->entries->count;
+    }
     *out = it;
     return PLSM_OK;
 }
@@ -116,7 +119,7 @@ void hybrid_iterator_destroy(struct hybrid_iterator *it)
 {
     if (!it)
         return;
-    live_entries_free(&it->entries);
+    listing_release(it->db, it->listing);
     hybrid_snapshot_destroy(it->db, it->own_snapshot);
     mem_free(it->value.memory);
     mem_free(it);
@@ -169,9 +172,9 @@ static const struct hybrid_entry *show(struct hybrid_iterator *it, size_t positi
 {
     it->status = PLSM_OK;
     it->position = position;
-    if (position >= it->entries.count)
+    if (position >= it->entries->count)
         return NULL;
-    const struct live_entry *at = &it->entries.at[position];
+    const struct live_entry *at = &it->entries->at[position];
     const uint8_t *meta = at->key + at->key_size;
     it->entry = (struct hybrid_entry){.key = slice(at->key, at->key_size),
                                       .meta = slice(meta, at->meta_size),
@@ -184,14 +187,14 @@ static const struct hybrid_entry *show(struct hybrid_iterator *it, size_t positi
         it->status = read_value(it, at);
     if (it->status == PLSM_OK)
         return &it->entry;
-    it->position = it->entries.count;
+    it->position = it->entries->count;
     return NULL;
 }
 
 /* The first entry from a position on that is shown. */
 static const struct hybrid_entry *forward(struct hybrid_iterator *it, size_t position)
 {
-    while (position < it->entries.count && !is_shown(it, &it->entries.at[position]))
+    while (position < it->entries->count && !is_shown(it, &it->entries->at[position]))
         position++;
     return show(it, position);
 }
@@ -199,18 +202,18 @@ static const struct hybrid_entry *forward(struct hybrid_iterator *it, size_t pos
 /* The last one in front of a position. */
 static const struct hybrid_entry *backward(struct hybrid_iterator *it, size_t position)
 {
-    while (position > 0 && !is_shown(it, &it->entries.at[position - 1]))
+    while (position > 0 && !is_shown(it, &it->entries->at[position - 1]))
         position--;
-    return show(it, position > 0 ? position - 1 : it->entries.count);
+    return show(it, position > 0 ? position - 1 : it->entries->count);
 }
 
 /* The position of the first key that is not less. */
 static size_t lower_bound(const struct hybrid_iterator *it, plsm_slice key)
 {
-    size_t low = 0, high = it->entries.count;
+    size_t low = 0, high = it->entries->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        const struct live_entry *at = &it->entries.at[middle];
+        const struct live_entry *at = &it->entries->at[middle];
         if (slice_compare(slice(at->key, at->key_size), key) < 0)
             low = middle + 1;
         else
@@ -308,7 +311,7 @@ const struct hybrid_entry *hybrid_iterator_first(struct hybrid_iterator *it)
 
 const struct hybrid_entry *hybrid_iterator_last(struct hybrid_iterator *it)
 {
-    return it->ordered ? descend(it, bound_slice(&it->to)) : backward(it, it->entries.count);
+    return it->ordered ? descend(it, bound_slice(&it->to)) : backward(it, it->entries->count);
 }
 
 const struct hybrid_entry *hybrid_iterator_seek(struct hybrid_iterator *it, plsm_slice key)
@@ -329,12 +332,12 @@ const struct hybrid_entry *hybrid_iterator_next(struct hybrid_iterator *it)
 {
     if (it->ordered)
         return it->stands ? ascend(it, bound_slice(&it->key), true) : NULL;
-    return it->position < it->entries.count ? forward(it, it->position + 1) : NULL;
+    return it->position < it->entries->count ? forward(it, it->position + 1) : NULL;
 }
 
 const struct hybrid_entry *hybrid_iterator_previous(struct hybrid_iterator *it)
 {
     if (it->ordered)
         return it->stands ? descend(it, bound_slice(&it->key)) : NULL;
-    return it->position < it->entries.count ? backward(it, it->position) : NULL;
+    return it->position < it->entries->count ? backward(it, it->position) : NULL;
 }

@@ -154,12 +154,25 @@ static void frame_free(struct epoch_node *node)
 }
 _Static_assert(offsetof(struct page_frame, node) == 0, "freed by its node");
 
-/* What the pages leave of the memory is the cache's. */
-static void share_memory(struct hybrid *db)
+uint64_t hybrid_pages_most(uint64_t memory, uint64_t other, unsigned page_bits)
+{
+    uint64_t left = memory > other ? memory - other : 0, pages = (left - left / CACHE_LEAST_PART) >> page_bits;
+    pages = pages < PAGES_TABLE / 2 ? pages : PAGES_TABLE / 2;
+    return pages > PAGES_LEAST ? pages : PAGES_LEAST;
+}
+
+uint64_t other_memory(const struct hybrid *db)
+{
+    return index_bytes(&db->index) + prefixes_bytes(&db->prefixes) +
+           (uint64_t)atomic_load_explicit(&((struct hybrid *)(uintptr_t)db)->others_memory.bytes, memory_order_relaxed);
+}
+
+void share_memory(struct hybrid *db)
 {
     uint64_t all = db->options.memory, pages = db->pages_end - address_of(&db->head);
-    uint64_t least = all / CACHE_LEAST_PART;
-    record_cache_set_limit(&db->cache, pages < all - least ? all - pages : least);
+    uint64_t other = db->options.memory_of_all ? other_memory(db) : 0, least = all / CACHE_LEAST_PART;
+    atomic_store_explicit(&db->pages_most, hybrid_pages_most(all, other, db->page_bits), memory_order_relaxed);
+    record_cache_set_limit(&db->cache, other + pages + least < all ? all - other - pages : least);
 }
 
 /* Lets the oldest page go, which has been written out. Under flush_lock. */
@@ -216,7 +229,8 @@ static plsm_status add_page(struct hybrid *db)
  * nobody waits for all of them. */
 static plsm_status make_rooms(struct hybrid *db)
 {
-    for (unsigned i = 0; i < 2 && (db->pages_end - address_of(&db->head)) >> db->page_bits >= db->pages_most; i++)
+    uint64_t most = counted(&db->pages_most);
+    for (unsigned i = 0; i < 2 && (db->pages_end - address_of(&db->head)) >> db->page_bits >= most; i++)
         TRY(make_room(db));
     return PLSM_OK;
 }
@@ -237,6 +251,7 @@ plsm_status pages_reserve(struct hybrid *db, uint64_t end)
         return fail(PLSM_NO_SPACE, "%s: the addresses of the log are used up; plsm convert makes a new store",
                     db->path);
     uint64_t since_ns = env_now_ns(db->env);
+    share_memory(db);
     while (db->pages_end < end) {
         TRY(make_rooms(db));
         TRY(add_page(db));

@@ -79,6 +79,7 @@ static void destroy(struct hybrid *db)
     prefixes_destroy(&db->prefixes);
     buf_free(&db->dead_others);
     record_cache_destroy(&db->cache);
+    listings_destroy(&db->listings);
     state_free(&db->state);
     env_unlock(db->store_lock);
     mem_free(db->scratch);
@@ -102,11 +103,7 @@ static void choose_pages(struct hybrid *db)
     db->page_bits = PAGE_BITS_MIN;
     while (db->page_bits < PAGE_BITS_MAX && db->options.memory >> (db->page_bits + 1) >= PAGES_OF_MEMORY)
         db->page_bits++;
-    db->pages_most = (db->options.memory - db->options.memory / 8) >> db->page_bits;
-    if (db->pages_most < PAGES_LEAST)
-        db->pages_most = PAGES_LEAST;
-    if (db->pages_most > PAGES_TABLE / 2)
-        db->pages_most = PAGES_TABLE / 2;
+    atomic_init(&db->pages_most, hybrid_pages_most(db->options.memory, 0, db->page_bits));
 }
 
 static plsm_status handle_create(const char *path, const struct hybrid_options *options, struct hybrid **out)
@@ -126,6 +123,7 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
     mutex_init(&db->flush_lock);
     mutex_init(&db->work_lock);
     condition_init(&db->work);
+    listings_init(&db->listings);
     choose_pages(db);
     db->path = mem_alloc(strlen(path) + 1);
     db->scratch = mem_zalloc(RECORD_MAX + 8);
@@ -135,7 +133,7 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
     if (!db->path || !db->scratch || !db->epoch || !db->pages || !db->frames)
         return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     memcpy(db->path, path, strlen(path) + 1);
-    db->others = key_tree_create(db->epoch, NULL);
+    db->others = key_tree_create(db->epoch, &db->others_memory);
     if (!db->others)
         return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     redo_init(&db->redo, db->env, db->path, options->log_mapped);
@@ -275,6 +273,7 @@ static plsm_status read_store(struct hybrid *db, struct inventory *inventory)
     set_addresses(db);
     TRY(open_segments(db));
     TRY(rebuild(db));
+    share_memory(db);
     size_t skipped = skip_below(&inventory->redo, db->state.redo);
     return redo_replay(db->env, db->path, inventory->redo.at + skipped, inventory->redo.count - skipped, replay_batch,
                        db, &db->replayed);

@@ -30,6 +30,7 @@ enum {
     PAGES_LEAST = 4,
     PAGE_BITS_MIN = 18, /* the largest record fits */
     PAGE_BITS_MAX = 22,
+    CACHE_LINE = 64,
 };
 
 /* The owner of the memory of a page. */
@@ -40,8 +41,9 @@ struct page_frame {
 
 struct hybrid_snapshot {
     struct hybrid_snapshot *next, **link;
-    uint64_t at;    /* records from here on are newer */
-    uint64_t begin; /* of the log, at that moment */
+    uint64_t at;      /* records from here on are newer */
+    uint64_t begin;   /* of the log, at that moment */
+    uint64_t commits; /* those of the store at that moment */
 };
 
 /* Counted by all threads, for statistics only. */
@@ -54,35 +56,47 @@ struct hybrid_counters {
     _Atomic uint64_t write_wait_ns_max; /* that a writer waited for room in memory */
 };
 
+/* hybrid_listing.c. `lock`: of `last`, and of `users` and `used_ns` of all. Taken last. */
+struct hybrid_listing;
+struct hybrid_listings {
+    mutex lock;
+    struct hybrid_listing *last; /* or NULL */
+};
+
 struct hybrid {
     uint32_t magic;
     struct hybrid_options options;
     struct env *env;
     char *path;
     struct env_lock *store_lock;
-    struct epoch *epoch;
-    mutex checkpoint_lock, write_lock, flush_lock;
 
-    /* See the drawing in hybrid.h. memory_base: where the log began when the store was opened. */
-    _Atomic uint64_t floor, begin, head, flushed, read_only, tail;
-    uint64_t memory_base;
+    /* What every lookup reads and hardly anybody writes: on lines of their own. See the drawing in hybrid.h. */
+    struct epoch *epoch;
+    _Atomic(uint8_t *) *pages; /* by page number, modulo PAGES_TABLE */
     unsigned page_bits;
-    uint64_t pages_most;               /* that may be in memory */
-    uint64_t pages_end;                /* address up to which there is memory */
-    _Atomic(uint8_t *) *pages;         /* by page number, modulo PAGES_TABLE */
-    struct page_frame **frames;        /* likewise */
+    _Atomic int broken; /* a plsm_status; why stands in broken_message, written before */
+    _Atomic uint64_t floor, begin, head, read_only;
+    struct hybrid_index index; /* ends in what its writers have */
+
+    mutex checkpoint_lock, write_lock, flush_lock;
+    _Atomic uint64_t tail, flushed;
+    uint64_t memory_base;       /* where the log began when the store was opened */
+    _Atomic uint64_t pages_most; /* that may be in memory */
+    uint64_t pages_end;         /* address up to which there is memory */
+    struct page_frame **frames; /* as pages */
     _Atomic(struct hybrid_segments *) segments;
     struct hybrid_segment *writing; /* the last one; NULL: the next piece begins a new one */
     _Atomic uint64_t next_segment;
     _Atomic bool flush_waiting; /* a writer waits for flush_lock */
     _Atomic bool new_names; /* files were made whose names are not known to be durable */
 
-    struct hybrid_index index;
     struct hybrid_prefixes prefixes;
     struct key_tree *others;  /* keys that are no names, in order: those that live, and some that do not any more */
+    struct mem_account others_memory;
     struct buf dead_others;   /* of them, those that may have died: u16 size, the key */
     struct hybrid_cache cache;
     struct hybrid_snapshot *snapshots; /* oldest last */
+    struct hybrid_listings listings;
     _Atomic uint64_t commits; /* odd while a batch is being applied */
     uint8_t *scratch;         /* a payload, of the writer */
     struct room room;         /* under write_lock */
@@ -100,7 +114,6 @@ struct hybrid {
     _Atomic uint64_t volatile_bytes;   /* of them, those that no redo log has */
     uint64_t pending_end; /* segments below this address go as soon as snapshots let them; 0: none wait */
 
-    _Atomic int broken; /* a plsm_status; why stands in broken_message, written before */
     char broken_message[512];
 
     struct env_thread *thread; /* of the background; NULL: there is none */
@@ -171,6 +184,14 @@ void make_read_only(struct hybrid *db, uint64_t address);
  * store is broken. */
 plsm_status flush_until(struct hybrid *db, uint64_t address);
 void pages_free(struct hybrid *db);
+/* Policy: how many pages of the log may be in memory, when so many bytes are for it and beside it `other` are taken. An
+ * eighth of what is left is for the cache of records, and some pages there are always. Example: of 64 MiB, of which 20
+ * are taken, the log gets 9 pages of 4 MiB; with 60 or 80 taken it gets 4. */
+uint64_t hybrid_pages_most(uint64_t memory, uint64_t other, unsigned page_bits);
+/* Bytes in memory beside the pages of the log and the cache of records. Under write_lock. */
+uint64_t other_memory(const struct hybrid *db);
+/* Shares the memory between the pages of the log, now and to come, and the cache of records. Under write_lock. */
+void share_memory(struct hybrid *db);
 /* A list of segments in place of the published one, which is retired. Under flush_lock. */
 void hybrid_segments_publish(struct hybrid *db, struct hybrid_segments *list);
 struct hybrid_segments *hybrid_segments_alloc(size_t count); /* NULL: no memory */
@@ -192,6 +213,20 @@ static inline const struct hybrid_record *memory_record(const struct hybrid *db,
     return (const struct hybrid_record *)(const void *)(page + (address & (page_bytes(db) - 1)));
 }
 
+/* Has the first two lines of a record under way. */
+static inline void record_prefetch(const struct hybrid_record *record)
+{
+    __builtin_prefetch((const uint8_t *)record);
+    __builtin_prefetch((const uint8_t *)record + CACHE_LINE);
+}
+
+/* And the two behind the first, while that is waited for. */
+static inline void record_prefetch_behind(const struct hybrid_record *record)
+{
+    __builtin_prefetch((const uint8_t *)record + CACHE_LINE);
+    __builtin_prefetch((const uint8_t *)record + 2 * CACHE_LINE);
+}
+
 /* --- hybrid_read.c ------------------------------------------------------------------------------------------------ */
 
 /* What a lookup goes by. */
@@ -210,8 +245,16 @@ static inline struct moment moment_now(const struct hybrid *db)
     return (struct moment){UINT64_MAX, address_of(&db->begin)};
 }
 
-/* Inside an epoch: the newest record of a key, which may be a deletion. PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
-plsm_status find_record(struct hybrid *db, struct moment moment, uint64_t hash, plsm_slice key, struct found *out);
+/* Inside an epoch: the newest record of a key, which may be a deletion, in the chain that begins at an address; 0: it
+ * is empty. PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status find_record_from(struct hybrid *db, struct moment moment, uint64_t address, plsm_slice key,
+                             struct found *out);
+/* The same, of the chain that the index leads to. */
+static inline plsm_status find_record(struct hybrid *db, struct moment moment, uint64_t hash, plsm_slice key,
+                                      struct found *out)
+{
+    return find_record_from(db, moment, index_find(&db->index, hash), key, out);
+}
 /* Inside an epoch: the record at an address, wherever it is. */
 plsm_status record_at(struct hybrid *db, uint64_t address, const struct hybrid_record **out);
 
@@ -228,6 +271,11 @@ bool is_preparing(const struct hybrid *db); /* this thread is inside of a hybrid
 /* The bounds of the log, or snapshots of them: under write_lock, wherever this thread stands. */
 void write_lock_enter(struct hybrid *db);
 void write_lock_exit(struct hybrid *db);
+
+/* --- hybrid_ranges.c ---------------------------------------------------------------------------------------------- */
+
+/* The same batch with a deletion for each key in place of those of ranges. Under write_lock, as is_preparing tells. */
+plsm_status hybrid_expand_ranges(struct hybrid *db, const struct batch *batch, struct batch *out);
 
 /* --- hybrid_others.c ---------------------------------------------------------------------------------------------- */
 
@@ -270,7 +318,34 @@ struct live_entries {
 /* Collects the entries with keys in [from, to) (an empty bound is open) of a moment, in the order of keys. */
 plsm_status collect_live(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from, plsm_slice to,
                          struct live_entries *out);
+/* The same, from what was collected of an earlier snapshot, whose `at` is `since`: all that has changed between them
+ * stands in the log from there on, if that still counts. */
+plsm_status collect_changed(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                            const struct live_entries *before, uint64_t since, struct live_entries *out);
 void live_entries_free(struct live_entries *entries);
+uint64_t live_entries_bytes(const struct live_entries *entries); /* of memory */
+
+/* --- hybrid_listing.c --------------------------------------------------------------------------------------------- */
+
+struct hybrid_listing {
+    struct live_entries entries;
+    uint64_t at;         /* of the snapshot that it is of */
+    uint64_t commits;    /* of the store at that moment: where there are no more, nothing has changed */
+    plsm_slice from, to; /* into bounds */
+    uint64_t used_ns;    /* when it was last taken */
+    uint32_t users;
+    uint8_t bounds[];
+};
+
+void listings_init(struct hybrid_listings *listings);
+void listings_destroy(struct hybrid_listings *listings); /* nobody may be using one */
+/* Those of collect_live, shared: they do not change. Ends with listing_release. */
+plsm_status listing_take(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                         struct hybrid_listing **out);
+void listing_release(struct hybrid *db, struct hybrid_listing *listing); /* accepts NULL */
+/* Does not keep the last one any longer if nobody has taken it for so long. */
+void listings_forget(struct hybrid *db, uint64_t unused_ns);
+uint64_t listings_bytes(struct hybrid *db); /* that are kept in memory */
 
 /* --- hybrid_checkpoint.c ------------------------------------------------------------------------------------------ */
 
@@ -309,6 +384,10 @@ void remove_leftovers(struct hybrid *db);
 
 /* Does what is due: recovery point, compaction, removal. */
 plsm_status do_maintenance(struct hybrid *db);
+static inline bool recovery_point_is_due(const struct hybrid *db)
+{
+    return counted(&db->unsaved_bytes) >= db->recovery_bytes;
+}
 bool maintenance_is_due(struct hybrid *db);
 /* What is live in the oldest segment goes to the tail, and the segment with the next recovery point. *done false: there
  * is nothing to do, or segments before it still wait for snapshots. Under checkpoint_lock. */

@@ -5,10 +5,11 @@
 
 #include "base/banned.h"
 
-enum { MANY_MAX = 128, PREFETCH_LINES = 3, TRIES = 3 };
+enum { MANY_MAX = 128, AHEAD = 8, LINES_MAX = 16, TRIES = 3 };
 
 /* Inside an epoch: a record of the disk, by the cache. */
-static plsm_status disk_record(struct hybrid *db, uint64_t address, const struct hybrid_record **out)
+static __attribute__((noinline)) plsm_status disk_record(struct hybrid *db, uint64_t address,
+                                                         const struct hybrid_record **out)
 {
     *out = record_cache_find(&db->cache, address);
     if (*out) {
@@ -35,19 +36,23 @@ plsm_status record_at(struct hybrid *db, uint64_t address, const struct hybrid_r
     return __builtin_expect(*out != NULL, 1) ? PLSM_OK : disk_record(db, address, out);
 }
 
-static inline bool has_key(const struct hybrid_record *record, plsm_slice key)
-{
-    return record_sizes(record).key == key.size && memcmp(record->key, key.data, key.size) == 0;
-}
+/* The record of a place that was looked up before: in memory, or still to be found. */
+struct place {
+    uint64_t address;
+    const struct hybrid_record *record; /* NULL: it is on disk, or there is none */
+};
 
-plsm_status find_record(struct hybrid *db, struct moment moment, uint64_t hash, plsm_slice key, struct found *out)
+/* Goes down a chain from an address on. */
+static inline __attribute__((always_inline)) plsm_status find_from(struct hybrid *db, struct moment moment,
+                                                                   uint64_t address, plsm_slice key, struct found *out)
 {
-    uint64_t address = index_find(&db->index, hash);
     out->record = NULL;
     while (address >= moment.begin) {
-        const struct hybrid_record *record;
-        TRY(record_at(db, address, &record));
-        if (address < moment.at && has_key(record, key)) {
+        const struct hybrid_record *record = memory_record(db, address);
+        if (__builtin_expect(!record, 0))
+            TRY(disk_record(db, address, &record));
+        record_prefetch_behind(record);
+        if (address < moment.at && slice_equal(record_key(record), key)) {
             *out = (struct found){record, address};
             return PLSM_OK;
         }
@@ -59,6 +64,12 @@ plsm_status find_record(struct hybrid *db, struct moment moment, uint64_t hash, 
     return PLSM_OK;
 }
 
+plsm_status find_record_from(struct hybrid *db, struct moment moment, uint64_t address, plsm_slice key,
+                             struct found *out)
+{
+    return find_from(db, moment, address, key, out);
+}
+
 static struct moment moment_of(const struct hybrid *db, const struct hybrid_snapshot *snapshot)
 {
     return snapshot ? (struct moment){snapshot->at, snapshot->begin} : moment_now(db);
@@ -66,10 +77,8 @@ static struct moment moment_of(const struct hybrid *db, const struct hybrid_snap
 
 /* --- copying out -------------------------------------------------------------------------------------------------- */
 
-static plsm_status grow(struct hybrid_value *out, uint64_t size)
+static __attribute__((noinline)) plsm_status grow(struct hybrid_value *out, uint64_t size)
 {
-    if (__builtin_expect(out->capacity >= size, 1))
-        return PLSM_OK;
     size_t capacity = size < 256 ? 256 : (size_t)size;
     void *memory = mem_realloc(out->memory, capacity);
     if (!memory)
@@ -80,40 +89,57 @@ static plsm_status grow(struct hybrid_value *out, uint64_t size)
 }
 
 /* The first bytes of a room that a reader wants. */
-static uint64_t wanted_bytes(struct record_sizes sizes, bool no_value)
+static inline uint64_t wanted_bytes(struct record_sizes sizes, bool no_value)
 {
     return sizes_payload(sizes) - (no_value && sizes.kind != BATCH_REFERENCE ? sizes.value : 0);
 }
 
-/* There may be no memory for nothing. */
-static void copy_some(void *to, const void *from, uint64_t size)
+/* Copies what a record holds at one moment, and tells its sizes. */
+static __attribute__((noinline)) plsm_status copy_room(const struct hybrid *db, const struct found *found,
+                                                       bool no_value, struct hybrid_value *out,
+                                                       struct record_sizes *sizes)
 {
-    if (size > 0)
-        memcpy(to, from, size);
-}
-
-/* Copies what a record holds at one moment; `can_change` where it may be changed meanwhile. */
-static plsm_status copy_room(const struct hybrid_record *record, bool can_change, bool no_value,
-                             struct hybrid_value *out, struct record_sizes *sizes)
-{
+    const struct hybrid_record *record = found->record;
     _Atomic uint32_t *sequence = &((struct hybrid_record *)(uintptr_t)record)->sequence;
-    const uint8_t *room = record_room(record);
-    for (;;) {
+    for (bool can_change = true;;) {
         uint32_t before = atomic_load_explicit(sequence, memory_order_acquire);
         *sizes = record_sizes(record);
-        uint64_t size = wanted_bytes(*sizes, no_value);
-        TRY(grow(out, round_8(size)));
-        if (!can_change) {
-            copy_some(out->memory, room, size);
+        uint64_t size = round_8(wanted_bytes(*sizes, no_value));
+        if (__builtin_expect(out->capacity < size, 0))
+            TRY(grow(out, size));
+        words_read(out->memory, record->key + round_8(sizes->key), size);
+        if (__builtin_expect(before % 2 == 0 && atomic_load_explicit(sequence, memory_order_relaxed) == before, 1) ||
+            !can_change)
             return PLSM_OK;
-        }
-        if (before % 2 == 0) {
-            words_read(out->memory, room, round_8(size));
-            if (atomic_load_explicit(sequence, memory_order_relaxed) == before)
-                return PLSM_OK;
-        }
         spin_pause();
+        can_change = found->address >= address_of(&db->read_only); /* in a file there may be anything */
     }
+}
+
+static plsm_status empty(plsm_status status, struct hybrid_value *out)
+{
+    *out = (struct hybrid_value){.memory = out->memory, .capacity = out->capacity};
+    return status;
+}
+
+/* The same of what is a put without meta that does not expire, as nearly all are, if there is memory for it and nobody
+ * changes it now; false: it is not, and nothing is done. */
+static inline bool hand_out_plain(const struct hybrid_record *record, struct hybrid_value *out)
+{
+    struct hybrid_record *shared = (struct hybrid_record *)(uintptr_t)record;
+    uint32_t before = atomic_load_explicit(&shared->sequence, memory_order_acquire);
+    uint64_t word = atomic_load_explicit(&shared->sizes, memory_order_acquire), size = (uint32_t)word;
+    if (!sizes_plain(word) || before % 2 || out->capacity < round_8(size))
+        return false;
+    words_read(out->memory, record->key + round_8(word >> 32), round_8(size));
+    if (atomic_load_explicit(&shared->sequence, memory_order_relaxed) != before)
+        return false;
+    out->value = slice(out->memory, size);
+    out->meta = slice(out->memory, 0);
+    out->value_size = size;
+    out->expires_s = 0;
+    out->kind = BATCH_PUT;
+    return true;
 }
 
 /* Hands out what was found, or says that there is nothing. */
@@ -122,37 +148,37 @@ static plsm_status hand_out(const struct hybrid *db, const struct found *found, 
 {
     struct record_sizes sizes;
     if (!found->record)
-        return PLSM_NOT_FOUND;
-    bool can_change = found->address >= address_of(&db->read_only);
-    TRY(copy_room(found->record, can_change, no_value, out, &sizes));
-    if (sizes.kind == BATCH_DELETE)
-        return PLSM_NOT_FOUND;
+        return empty(PLSM_NOT_FOUND, out);
+    plsm_status status = copy_room(db, found, no_value, out, &sizes);
+    if (__builtin_expect(status != PLSM_OK || sizes.kind == BATCH_DELETE, 0))
+        return empty(status == PLSM_OK ? PLSM_NOT_FOUND : status, out);
     const uint8_t *bytes = out->memory;
-    out->expires_s = sizes.timed ? get_u64(bytes) : 0;
-    if (__builtin_expect(out->expires_s != 0, 0) && !any && out->expires_s <= now_s(db))
-        return PLSM_NOT_FOUND;
-    bytes += sizes.timed ? sizeof(uint64_t) : 0;
+    out->expires_s = 0;
+    if (__builtin_expect(sizes.timed, 0)) {
+        out->expires_s = get_u64(bytes);
+        bytes += sizeof(uint64_t);
+        if (out->expires_s != 0 && !any && out->expires_s <= now_s(db))
+            return empty(PLSM_NOT_FOUND, out);
+    }
     out->meta = slice(bytes, sizes.meta);
     out->value_size = sizes.value;
     out->kind = sizes.kind;
-    if (!no_value || sizes.kind == BATCH_REFERENCE)
-        out->value = slice(bytes + sizes.meta, sizes.value);
+    out->value = slice(bytes + sizes.meta, sizes.value);
+    if (__builtin_expect(no_value && sizes.kind != BATCH_REFERENCE, 0))
+        out->value = slice(NULL, 0);
     return PLSM_OK;
-}
-
-static void empty(struct hybrid_value *out)
-{
-    *out = (struct hybrid_value){.memory = out->memory, .capacity = out->capacity};
 }
 
 plsm_status hybrid_get(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice key, bool no_value,
                        bool any, struct hybrid_value *out)
 {
     struct found found;
-    empty(out);
+    uint64_t hash = key_hash(key.data, key.size);
     epoch_enter(db->epoch);
-    plsm_status status = find_record(db, moment_of(db, snapshot), key_hash(key.data, key.size), key, &found);
-    if (status == PLSM_OK)
+    plsm_status status = find_from(db, moment_of(db, snapshot), index_find(&db->index, hash), key, &found);
+    if (__builtin_expect(status != PLSM_OK, 0))
+        status = empty(status, out);
+    else if (no_value || !found.record || !hand_out_plain(found.record, out))
         status = hand_out(db, &found, no_value, any, out);
     epoch_exit(db->epoch);
     return status;
@@ -160,36 +186,68 @@ plsm_status hybrid_get(struct hybrid *db, const struct hybrid_snapshot *snapshot
 
 /* --- many keys ---------------------------------------------------------------------------------------------------- */
 
-/* Has the lines of all keys under way before the first is looked at: of the index, then of the records. */
-static void prefetch(struct hybrid *db, const plsm_slice *keys, uint64_t *hashes, size_t count)
+/* The rest of a record whose first lines are there. */
+static inline void prefetch_rest(const struct hybrid_record *record)
 {
-    for (size_t i = 0; i < count; i++) {
-        hashes[i] = key_hash(keys[i].data, keys[i].size);
-        index_prefetch(&db->index, hashes[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        uint64_t address = index_find(&db->index, hashes[i]);
-        const struct hybrid_record *record = address ? memory_record(db, address) : NULL;
-        for (unsigned line = 0; record && line < PREFETCH_LINES; line++)
-            __builtin_prefetch((const uint8_t *)record + line * 64);
-    }
+    const uint8_t *at = (const uint8_t *)record;
+    uint64_t size = record_size(record);
+    size = size < LINES_MAX * CACHE_LINE ? size : LINES_MAX * CACHE_LINE;
+    for (uint64_t line = 2 * CACHE_LINE; line < size; line += CACHE_LINE)
+        __builtin_prefetch(at + line);
+    __builtin_prefetch(at + size - 1);
 }
 
+/* One key, whose place is known. */
+static inline plsm_status get_at(struct hybrid *db, struct moment moment, const struct place *place, plsm_slice key,
+                                 bool no_value, struct hybrid_value *out)
+{
+    struct found found;
+    if (place->record && place->address >= moment.begin && place->address < moment.at &&
+        slice_equal(record_key(place->record), key)) {
+        found = (struct found){place->record, place->address};
+    } else {
+        plsm_status status = find_record_from(db, moment, place->address, key, &found);
+        if (__builtin_expect(status != PLSM_OK, 0))
+            return empty(status, out);
+    }
+    if (!no_value && found.record && hand_out_plain(found.record, out))
+        return PLSM_OK;
+    return hand_out(db, &found, no_value, false, out);
+}
+
+/* Looks keys up in a pipeline, so that up to 3 * AHEAD misses of memory are waited for at once instead of one after the
+ * other: of one key the line of the index is under way, of one AHEAD before it the record's first lines, of one before
+ * that the rest of the record (software-pipelined prefetching: Chen, Ailamaki, Gibbons and Mowry, "Improving Hash Join
+ * Performance through Prefetching", ICDE 2004; chains are hardly ever longer than one, so that stages of a fixed number
+ * serve as well as state machines: Kocberber, Falsafi and Grot, "Asynchronous Memory Access Chaining", VLDB 2015). */
 static plsm_status get_some(struct hybrid *db, struct moment moment, const plsm_slice *keys, size_t count,
                             bool no_value, struct hybrid_value *outs, plsm_status *statuses)
 {
-    uint64_t hashes[MANY_MAX];
+    struct place places[MANY_MAX]; /* the address is the hash at first */
     plsm_status first = PLSM_OK;
     epoch_enter(db->epoch);
-    prefetch(db, keys, hashes, count);
-    for (size_t i = 0; i < count; i++) {
-        struct found found;
-        empty(&outs[i]);
-        statuses[i] = find_record(db, moment, hashes[i], keys[i], &found);
-        if (statuses[i] == PLSM_OK)
-            statuses[i] = hand_out(db, &found, no_value, false, &outs[i]);
-        if (first == PLSM_OK && statuses[i] != PLSM_NOT_FOUND)
-            first = statuses[i];
+    for (size_t step = 0; step < count + 3 * AHEAD; step++) {
+        size_t i = step;
+        if (i < count) {
+            places[i].address = key_hash(keys[i].data, keys[i].size);
+            index_prefetch(&db->index, places[i].address);
+        }
+        i = step - AHEAD; /* below 0 is above all */
+        if (i < count) {
+            uint64_t address = index_find(&db->index, places[i].address);
+            places[i] = (struct place){address, memory_record(db, address)};
+            if (places[i].record)
+                record_prefetch(places[i].record);
+        }
+        i = step - 2 * AHEAD;
+        if (i < count && places[i].record)
+            prefetch_rest(places[i].record);
+        i = step - 3 * AHEAD;
+        if (i < count) {
+            statuses[i] = get_at(db, moment, &places[i], keys[i], no_value, &outs[i]);
+            if (__builtin_expect(statuses[i] != PLSM_OK && statuses[i] != PLSM_NOT_FOUND && first == PLSM_OK, 0))
+                first = statuses[i];
+        }
     }
     epoch_exit(db->epoch);
     return first;

@@ -101,6 +101,13 @@ static inline struct record_sizes record_sizes(const struct hybrid_record *recor
                                              memory_order_acquire));
 }
 
+/* Of a put that has neither meta nor a time: all bits but those of the sizes of its value and its key are 0. */
+static inline bool sizes_plain(uint64_t word)
+{
+    return word >> 48 == 0;
+}
+_Static_assert(BATCH_PUT == 0, "no bit of the kind");
+
 /* The key's size never changes. */
 static inline plsm_slice record_key(const struct hybrid_record *record)
 {
@@ -167,22 +174,74 @@ static inline uint64_t record_checksum(struct hybrid_record *record, uint64_t ad
     return sum;
 }
 
-/* --- words that may change while they are read --- */
+/* --- words that may change while they are read ---
+ *
+ * Two at a time, as volatile ones: what is torn, also in between, the sequence number tells, and the fences keep the
+ * looks at that in order (Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012).
+ * ThreadSanitizer knows neither of the two: there they are atomic, one by one. */
+#if defined(__SANITIZE_THREAD__)
+#define RECORD_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RECORD_TSAN 1
+#endif
+#endif
 
+typedef uint64_t record_pair __attribute__((vector_size(16), aligned(8), may_alias));
+
+/* `size` is a multiple of 8. */
 static inline void words_read(void *to, const uint8_t *from, size_t size)
 {
-    uint64_t *target = to;
-    const uint64_t *source = (const uint64_t *)(const void *)from;
-    for (size_t i = 0; i < size / 8; i++)
-        target[i] = __atomic_load_n(source + i, __ATOMIC_ACQUIRE);
+    uint8_t *target = (uint8_t *)to;
+#ifndef RECORD_TSAN
+    for (; size >= 2 * sizeof(record_pair); size -= 2 * sizeof(record_pair)) {
+        record_pair first = *(const volatile record_pair *)(const void *)from;
+        record_pair second = *(const volatile record_pair *)(const void *)(from + sizeof first);
+        memcpy(target, &first, sizeof first);
+        memcpy(target + sizeof first, &second, sizeof second);
+        target += 2 * sizeof(record_pair);
+        from += 2 * sizeof(record_pair);
+    }
+#endif
+    for (; size > 0; size -= 8, target += 8, from += 8)
+        put_u64(target, __atomic_load_n((const uint64_t *)(const void *)from, __ATOMIC_ACQUIRE));
+#ifndef RECORD_TSAN
+    atomic_thread_fence(memory_order_acquire);
+#endif
 }
 
+/* The last size % 8 bytes, of which there are some, as a word; zeros behind. */
+static inline uint64_t last_word(const uint8_t *from, size_t size)
+{
+    uint64_t word = 0;
+    size_t rest = size % 8;
+    if (size >= 8)
+        return get_u64(from + size - 8) >> (64 - 8 * rest);
+    copy_short((uint8_t *)&word, from + size - rest, rest);
+    return word;
+}
+
+/* Any size: zeros up to a multiple of 8. */
 static inline void words_write(uint8_t *to, const void *from, size_t size)
 {
-    uint64_t *target = (uint64_t *)(void *)to;
-    const uint64_t *source = from;
-    for (size_t i = 0; i < size / 8; i++)
-        __atomic_store_n(target + i, source[i], __ATOMIC_RELEASE);
+    const uint8_t *source = (const uint8_t *)from;
+    size_t left = size;
+#ifndef RECORD_TSAN
+    atomic_thread_fence(memory_order_release);
+    for (; left >= 2 * sizeof(record_pair); left -= 2 * sizeof(record_pair)) {
+        record_pair first, second;
+        memcpy(&first, source, sizeof first);
+        memcpy(&second, source + sizeof first, sizeof second);
+        *(volatile record_pair *)(void *)to = first;
+        *(volatile record_pair *)(void *)(to + sizeof first) = second;
+        to += 2 * sizeof(record_pair);
+        source += 2 * sizeof(record_pair);
+    }
+#endif
+    for (; left >= 8; left -= 8, to += 8, source += 8)
+        __atomic_store_n((uint64_t *)(void *)to, get_u64(source), __ATOMIC_RELEASE);
+    if (left > 0)
+        __atomic_store_n((uint64_t *)(void *)to, last_word((const uint8_t *)from, size), __ATOMIC_RELEASE);
 }
 
 #endif

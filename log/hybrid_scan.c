@@ -125,6 +125,11 @@ void live_entries_free(struct live_entries *entries)
     *entries = (struct live_entries){0};
 }
 
+uint64_t live_entries_bytes(const struct live_entries *entries)
+{
+    return entries->capacity * sizeof entries->at[0] + entries->block_count * BLOCK_BYTES;
+}
+
 /* Memory that lives as long as the entries. */
 static uint8_t *take_bytes(struct live_entries *e, size_t size)
 {
@@ -188,24 +193,36 @@ static plsm_status add_entry(struct live_entries *e, const struct hybrid_record 
     return PLSM_OK;
 }
 
+static bool is_in_range(const struct collecting *c, plsm_slice key)
+{
+    return (c->from.size == 0 || slice_compare(key, c->from) >= 0) &&
+           (c->to.size == 0 || slice_compare(key, c->to) < 0);
+}
+
 static plsm_status collect_record(void *arg, const struct hybrid_record *record, uint64_t address)
 {
     struct collecting *c = arg;
     plsm_slice key = record_key(record);
-    if ((c->from.size && slice_compare(key, c->from) < 0) || (c->to.size && slice_compare(key, c->to) >= 0))
+    if (!is_in_range(c, key))
         return PLSM_OK;
     if (replaces_address(record->replaces))
         forget(c->out, replaces_address(record->replaces));
     return record_sizes(record).kind == BATCH_DELETE ? PLSM_OK : add_entry(c->out, record, address);
 }
 
-/* Eight bytes behind what all keys begin with decide nearly always. */
+static int compare_keys(const struct live_entry *a, const struct live_entry *b)
+{
+    return slice_compare(slice(a->key, a->key_size), slice(b->key, b->key_size));
+}
+
+/* By keys, of which eight bytes behind what all of them begin with decide nearly always; then by addresses. */
 static int compare_entries(const void *left, const void *right)
 {
     const struct live_entry *a = left, *b = right;
     if (a->order != b->order)
         return a->order < b->order ? -1 : 1;
-    return slice_compare(slice(a->key, a->key_size), slice(b->key, b->key_size));
+    int keys = compare_keys(a, b);
+    return keys ? keys : (a->address > b->address) - (a->address < b->address);
 }
 
 static void sort_entries(struct live_entries *e)
@@ -237,6 +254,64 @@ plsm_status collect_live(struct hybrid *db, const struct hybrid_snapshot *snapsh
     if (status == PLSM_OK)
         sort_entries(out);
     else
+        live_entries_free(out);
+    return status;
+}
+
+/* --- what has changed since --------------------------------------------------------------------------------------- */
+
+static plsm_status collect_change(void *arg, const struct hybrid_record *record, uint64_t address)
+{
+    struct collecting *c = arg;
+    return is_in_range(c, record_key(record)) ? add_entry(c->out, record, address) : PLSM_OK;
+}
+
+static plsm_status add_copy(struct live_entries *to, const struct live_entry *entry)
+{
+    size_t size = entry->key_size + entry->meta_size + (entry->kind == BATCH_REFERENCE ? entry->value_size : 0);
+    uint8_t *bytes = take_bytes(to, size);
+    if (!bytes)
+        return fail(PLSM_NO_MEMORY, "no memory to sort keys");
+    memcpy(bytes, entry->key, size);
+    to->at[to->count] = *entry;
+    to->at[to->count++].key = bytes;
+    return PLSM_OK;
+}
+
+/* Of several changes of a key, which are in the order of their addresses, the last counts. */
+static plsm_status merge_changes(const struct live_entries *before, const struct live_entries *changes,
+                                 struct live_entries *out)
+{
+    out->capacity = before->count + changes->count + 1;
+    out->at = mem_alloc(out->capacity * sizeof out->at[0]);
+    if (!out->at)
+        return fail(PLSM_NO_MEMORY, "no memory to sort %zu keys", out->capacity);
+    for (size_t b = 0, c = 0; b < before->count || c < changes->count;) {
+        const struct live_entry *old = &before->at[b], *change = &changes->at[c];
+        int order = b == before->count ? 1 : c == changes->count ? -1 : compare_keys(old, change);
+        bool is_last = c + 1 >= changes->count || order < 0 || compare_keys(change, change + 1) != 0;
+        if (order < 0)
+            TRY(add_copy(out, old));
+        else if (is_last && change->kind != BATCH_DELETE)
+            TRY(add_copy(out, change));
+        b += order < 0 || (order == 0 && is_last);
+        c += order >= 0;
+    }
+    return PLSM_OK;
+}
+
+plsm_status collect_changed(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from, plsm_slice to,
+                            const struct live_entries *before, uint64_t since, struct live_entries *out)
+{
+    struct live_entries changes = {0};
+    struct collecting c = {from, to, &changes};
+    plsm_status status = hybrid_scan(db, since, snapshot->at, collect_change, &c);
+    if (status == PLSM_OK) {
+        sort_entries(&changes);
+        status = merge_changes(before, &changes, out);
+    }
+    live_entries_free(&changes);
+    if (status != PLSM_OK)
         live_entries_free(out);
     return status;
 }

@@ -29,13 +29,15 @@ void write_lock_exit(struct hybrid *db)
         mutex_unlock(&db->write_lock);
 }
 
+enum { TOGETHER = 32 }; /* changes that are planned at once */
+
 /* --- applying ----------------------------------------------------------------------------------------------------- */
 
 /* What is known of a change before it is made. */
 struct planned {
     struct batch_change change;
-    uint64_t hash;
-    struct found found; /* the newest record of its key, before this batch */
+    uint64_t hash, head; /* of its key; where the chain of that begins */
+    struct found found;  /* the newest record of its key, before this batch */
 };
 
 /* What was found of a key. */
@@ -60,23 +62,31 @@ static bool count_key(struct hybrid *db, plsm_slice key, int live, int timed)
 {
     if (live == 0 && timed == 0)
         return true;
-    count_add(&db->live, (uint64_t)(int64_t)live);
+    own_add(&db->live, (uint64_t)(int64_t)live);
     if (!is_name(key)) {
         if (live < 0)
             others_note_dead(db, key);
         return true;
     }
     /* Seen together with the number of commits, as the counts of the prefixes are. */
-    atomic_fetch_add_explicit(&db->names, (uint64_t)(int64_t)live, memory_order_release);
-    atomic_fetch_add_explicit(&db->names_timed, (uint64_t)(int64_t)timed, memory_order_release);
+    atomic_store_explicit(&db->names, counted(&db->names) + (uint64_t)(int64_t)live, memory_order_release);
+    atomic_store_explicit(&db->names_timed, counted(&db->names_timed) + (uint64_t)(int64_t)timed, memory_order_release);
     return prefixes_count(&db->prefixes, key, live, timed);
 }
 
-/* The payload of a change, in the writer's scratch; returns its size. */
-static uint64_t make_payload(struct hybrid *db, const struct batch_change *change)
+static bool is_timed(const struct batch_change *change)
 {
-    uint8_t *to = db->scratch;
-    if (change->timed && change->expires_s) {
+    return change->timed && change->expires_s;
+}
+
+static uint64_t payload_size(const struct batch_change *change)
+{
+    return (is_timed(change) ? sizeof(uint64_t) : 0) + change->meta.size + change->value.size;
+}
+
+static void make_payload(uint8_t *to, const struct batch_change *change)
+{
+    if (is_timed(change)) {
         put_u64(to, change->expires_s);
         to += sizeof(uint64_t);
     }
@@ -84,7 +94,6 @@ static uint64_t make_payload(struct hybrid *db, const struct batch_change *chang
     to += change->meta.size;
     if (change->value.size)
         memcpy(to, change->value.data, change->value.size);
-    return (uint64_t)(to - db->scratch) + change->value.size;
 }
 
 static struct record_sizes sizes_of(const struct batch_change *change)
@@ -94,110 +103,120 @@ static struct record_sizes sizes_of(const struct batch_change *change)
                                  .key = (uint16_t)change->key.size,
                                  .meta = put ? (uint8_t)change->meta.size : 0,
                                  .kind = (uint8_t)change->kind,
-                                 .timed = put && change->timed && change->expires_s};
+                                 .timed = put && is_timed(change)};
+}
+
+/* Whether what was found may become what a change makes of it where it stands. */
+static bool is_in_place(const struct hybrid *db, const struct found *found, const struct batch_change *change)
+{
+    return found->record && found->address >= address_of(&db->read_only) &&
+           (change->kind == BATCH_DELETE || payload_size(change) <= found->record->room);
 }
 
 /* Changes a record where it stands, so that readers beside see all of it or nothing. */
-static void update_in_place(struct hybrid *db, const struct found *found, const struct batch_change *change,
-                            uint64_t payload)
+static void update_in_place(struct hybrid *db, const struct found *found, const struct batch_change *change)
 {
     struct hybrid_record *record = (struct hybrid_record *)(uintptr_t)found->record;
+    const void *payload = change->value.data;
+    if (is_timed(change) || change->meta.size > 0) {
+        make_payload(db->scratch, change);
+        payload = db->scratch;
+    }
     uint32_t sequence = atomic_load_explicit(&record->sequence, memory_order_relaxed);
     atomic_store_explicit(&record->sequence, sequence + 1, memory_order_relaxed);
-    uint8_t *room = record_room(record);
     atomic_store_explicit(&record->sizes, sizes_pack(sizes_of(change)), memory_order_release);
-    words_write(room, db->scratch, round_8(payload));
+    words_write(record->key + round_8(change->key.size), payload, payload_size(change));
     atomic_store_explicit(&record->sequence, sequence + 2, memory_order_release);
     own_add(&db->counters.in_place, 1);
 }
 
-/* The record that a new one of the same chain leads to. What it replaces need not be led to unless a snapshot may look
- * for it; so a key that is written again and again has a short chain. */
-static uint64_t previous_for(const struct hybrid *db, uint64_t hash, const struct found *found)
+/* The record that a new one of a chain, which begins at `head`, leads to. What it replaces need not be led to unless a
+ * snapshot may look for it; so a key that is written again and again has a short chain. */
+static uint64_t previous_for(const struct hybrid *db, uint64_t head, const struct found *found)
 {
-    uint64_t previous = index_find(&db->index, hash);
+    uint64_t previous = head;
     if (found->record && previous == found->address && !db->snapshots)
         previous = found->record->previous;
     return previous >= address_of(&db->floor) ? previous : 0;
 }
 
-/* Appends a record; there is memory for it. `replaces` is packed. */
-static void append_record(struct hybrid *db, uint64_t hash, const struct found *found,
-                          const struct batch_change *change, uint64_t payload, uint64_t replaces)
+/* Appends a record; there is memory for it. `head`: where the chain of its hash begins. `replaces` is packed. */
+static void append_record(struct hybrid *db, uint64_t hash, uint64_t head, const struct found *found,
+                          const struct batch_change *change, uint64_t replaces)
 {
-    uint64_t key_size = change->key.size, room = round_8(payload), size = record_size_of(key_size, room);
-    uint64_t previous = previous_for(db, hash, found), address = log_place(db, size);
+    uint64_t key_size = change->key.size, payload = payload_size(change), room = round_8(payload);
+    uint64_t previous = previous_for(db, head, found), address = log_place(db, record_size_of(key_size, room));
     struct hybrid_record *record = (struct hybrid_record *)(void *)log_bytes_at(db, address);
+    uint8_t *to = record->key + round_8(key_size);
     *record = (struct hybrid_record){.previous = previous, .replaces = replaces, .room = (uint32_t)room};
     atomic_init(&record->sizes, sizes_pack(sizes_of(change)));
     if (key_size % 8)
-        put_u64(record->key + round_8(key_size) - 8, 0);
+        put_u64(to - 8, 0);
     copy_short(record->key, change->key.data, key_size);
     if (payload % 8)
-        put_u64(record_room(record) + room - 8, 0);
-    memcpy(record_room(record), db->scratch, payload);
+        put_u64(to + room - 8, 0);
+    make_payload(to, change);
     index_put(&db->index, hash, address, address_of(&db->floor));
     own_add(&db->counters.appended, 1);
 }
 
-static void apply_put(struct hybrid *db, uint64_t hash, const struct found *found, const struct batch_change *change)
+static void apply_put(struct hybrid *db, uint64_t hash, uint64_t head, const struct found *found,
+                      const struct batch_change *change)
 {
     struct before before = before_of(found);
-    uint64_t payload = make_payload(db, change);
-    bool timed = change->timed && change->expires_s;
-    if (found->record && found->address >= address_of(&db->read_only) && payload <= found->record->room) {
-        if (payload % 8)
-            put_u64(db->scratch + payload, 0);
-        update_in_place(db, found, change, payload);
-        count_add(&db->live_bytes, before.live ? 0 : before.size);
+    if (is_in_place(db, found, change)) {
+        update_in_place(db, found, change);
+        own_add(&db->live_bytes, before.live ? 0 : before.size);
     } else {
         uint64_t replaces = before.live ? replaces_pack(found->address, before.size, before.timed) : 0;
-        append_record(db, hash, found, change, payload, replaces);
-        count_add(&db->live_bytes,
-                  record_size_of(change->key.size, round_8(payload)) - (before.live ? before.size : 0));
+        append_record(db, hash, head, found, change, replaces);
+        own_add(&db->live_bytes,
+                record_size_of(change->key.size, round_8(payload_size(change))) - (before.live ? before.size : 0));
     }
-    (void)count_key(db, change->key, before.live ? 0 : 1, (int)timed - (int)before.timed);
+    (void)count_key(db, change->key, before.live ? 0 : 1, (int)is_timed(change) - (int)before.timed);
 }
 
-static void apply_delete(struct hybrid *db, uint64_t hash, const struct found *found, plsm_slice key)
+static void apply_delete(struct hybrid *db, uint64_t hash, uint64_t head, const struct found *found, plsm_slice key)
 {
     struct before before = before_of(found);
     struct batch_change change = {.kind = BATCH_DELETE, .key = key};
     if (!before.live)
         return;
-    if (found->address >= address_of(&db->read_only))
-        update_in_place(db, found, &change, 0);
+    if (is_in_place(db, found, &change))
+        update_in_place(db, found, &change);
     else
-        append_record(db, hash, found, &change, 0, replaces_pack(found->address, before.size, before.timed));
+        append_record(db, hash, head, found, &change, replaces_pack(found->address, before.size, before.timed));
     own_add(&db->counters.deletions, 1);
-    count_add(&db->live_bytes, -before.size);
+    own_add(&db->live_bytes, -before.size);
     (void)count_key(db, key, -1, -(int)before.timed);
 }
 
-/* What was found before the batch, unless the batch itself has written a newer record since: from `start` on. */
-static struct found newest(const struct hybrid *db, const struct planned *planned, plsm_slice key, uint64_t start)
+/* Looks again where the batch itself may have written a newer record since, which is from `start` on. */
+static void look_again(const struct hybrid *db, struct planned *planned, uint64_t start)
 {
-    uint64_t address = index_find(&db->index, planned->hash);
-    while (address >= start) {
+    planned->head = index_find(&db->index, planned->hash);
+    for (uint64_t address = planned->head; address >= start;) {
         const struct hybrid_record *record = (const struct hybrid_record *)(const void *)log_bytes_at(db, address);
-        if (slice_equal(record_key(record), key))
-            return (struct found){record, address};
+        if (slice_equal(record_key(record), planned->change.key)) {
+            planned->found = (struct found){record, address};
+            return;
+        }
         address = record->previous;
     }
-    return planned->found;
 }
 
-static void apply(struct hybrid *db, const struct planned *planned, uint64_t count)
+/* `appends`: not all changes are made in place. */
+static void apply(struct hybrid *db, struct planned *planned, uint64_t count, bool appends)
 {
     uint64_t start = address_of(&db->tail), commits = counted(&db->commits);
     atomic_store_explicit(&db->commits, commits + 1, memory_order_relaxed);
-    for (const struct planned *end = planned + count; planned < end; planned++) {
-        const struct batch_change *change = &planned->change;
-        struct found found = newest(db, planned, change->key, start);
-        if (change->kind == BATCH_DELETE)
-            apply_delete(db, planned->hash, &found, change->key);
+    for (uint64_t i = 0; i < count; i++, planned++) {
+        if (appends && i > 0)
+            look_again(db, planned, start);
+        if (planned->change.kind == BATCH_DELETE)
+            apply_delete(db, planned->hash, planned->head, &planned->found, planned->change.key);
         else
-            apply_put(db, planned->hash, &found, change);
+            apply_put(db, planned->hash, planned->head, &planned->found, &planned->change);
     }
     atomic_store_explicit(&db->commits, commits + 2, memory_order_release);
 }
@@ -232,8 +251,7 @@ static plsm_status reserve_log(struct hybrid *db, const struct planned *planned,
     uint64_t tail = address_of(&db->tail);
     for (uint64_t i = 0; i < count; i++) {
         const struct batch_change *change = &planned[i].change;
-        uint64_t room = change->kind == BATCH_DELETE ? 0 : round_8(8 + change->meta.size + change->value.size);
-        tail = log_end_after(db, tail, record_size_of(change->key.size, room));
+        tail = log_end_after(db, tail, record_size_of(change->key.size, round_8(payload_size(change))));
     }
     TRY(pages_reserve(db, tail));
     return index_reserve(&db->index, count, address_of(&db->floor));
@@ -255,28 +273,72 @@ static plsm_status reserve_prefixes(struct hybrid *db, const struct planned *pla
     return PLSM_OK;
 }
 
-/* Finds what each of the `count` changes of a batch replaces, and makes room for keys that are new. */
+/* Takes up to `most` changes from a batch, and has the lines of the index that lead to their keys under way. */
+static plsm_status take_changes(struct hybrid *db, const uint8_t **at, const uint8_t *end, struct planned *planned,
+                                uint64_t most, uint64_t *taken)
+{
+    *taken = 0;
+    for (; *taken < most && batch_next(at, end, &planned->change); planned++, ++*taken) {
+        TRY(check_change(&planned->change));
+        planned->hash = key_hash(planned->change.key.data, planned->change.key.size);
+        index_prefetch(&db->index, planned->hash);
+    }
+    return PLSM_OK;
+}
+
+static void find_head(const struct hybrid *db, struct planned *planned)
+{
+    planned->head = index_find(&db->index, planned->hash);
+    const struct hybrid_record *record = memory_record(db, planned->head);
+    if (record)
+        record_prefetch(record);
+}
+
+/* Finds what a change replaces, and makes room for a key that is new, but in the counts. */
+static plsm_status plan_change(struct hybrid *db, struct planned *planned, uint64_t *slashes)
+{
+    plsm_slice key = planned->change.key;
+    TRY(find_record_from(db, moment_now(db), planned->head, key, &planned->found));
+    if (!is_new(planned))
+        return PLSM_OK;
+    if (!is_name(key))
+        return others_add(db, key);
+    *slashes += count_slashes(key);
+    return PLSM_OK;
+}
+
+/* Plans the `count` changes of a batch, of which `planned` has room. Some at a time go through each step together, so
+ * that waiting for memory overlaps (group prefetching: Chen, Ailamaki, Gibbons and Mowry, ICDE 2004). */
 static plsm_status plan(struct hybrid *db, plsm_slice bytes, struct planned *planned, uint64_t count)
 {
     const uint8_t *at = bytes.data, *end = at + bytes.size;
-    uint64_t slashes = 0, i = 0;
-    struct batch_change change;
-    for (; i < count && batch_next(&at, end, &change); i++) {
-        struct planned *p = &planned[i];
-        TRY(check_change(&change));
-        p->change = change;
-        p->hash = key_hash(change.key.data, change.key.size);
-        TRY(find_record(db, moment_now(db), p->hash, change.key, &p->found));
-        if (!is_new(p))
-            continue;
-        if (is_name(change.key))
-            slashes += count_slashes(change.key);
-        else
-            TRY(others_add(db, change.key));
+    uint64_t slashes = 0, done = 0;
+    for (uint64_t some = TOGETHER; some == TOGETHER; done += some) {
+        struct planned *from = planned + done;
+        TRY(take_changes(db, &at, end, from, count - done < TOGETHER ? count - done : TOGETHER, &some));
+        for (uint64_t i = 0; i < some; i++)
+            find_head(db, from + i);
+        for (uint64_t i = 0; i < some; i++)
+            TRY(plan_change(db, from + i, &slashes));
     }
-    if (at != end || i != count)
+    if (at != end || done != count)
         return fail(PLSM_INVALID, "the batch is damaged at byte %zu", (size_t)(at - (const uint8_t *)bytes.data));
     return slashes > 0 ? reserve_prefixes(db, planned, count, slashes) : PLSM_OK;
+}
+
+/* Whether some change takes memory of the log. */
+static bool appends_any(const struct hybrid *db, const struct planned *planned, uint64_t count)
+{
+    uint64_t i = 0;
+    while (i < count && is_in_place(db, &planned[i].found, &planned[i].change))
+        i++;
+    return i < count;
+}
+
+static plsm_status log_batch(struct hybrid *db, plsm_slice bytes)
+{
+    plsm_status status = redo_append(&db->redo, bytes);
+    return status != PLSM_OK && reclog_broken(db->redo.current.writer) ? hybrid_break(db, status) : status;
 }
 
 /* Plans and makes the changes of a batch, between the two into the redo log. */
@@ -287,21 +349,61 @@ static plsm_status plan_and_apply(struct hybrid *db, plsm_slice bytes, uint64_t 
         return fail(PLSM_NO_MEMORY, "no memory for a batch of %" PRIu64 " changes", count);
     epoch_enter(db->epoch);
     plsm_status status = plan(db, bytes, planned, count);
-    if (status == PLSM_OK)
+    bool appends = status == PLSM_OK && appends_any(db, planned, count);
+    if (status == PLSM_OK && appends)
         status = reserve_log(db, planned, count);
-    if (status == PLSM_OK && log) {
-        status = redo_append(&db->redo, bytes);
-        if (status != PLSM_OK && reclog_broken(db->redo.current.writer))
-            status = hybrid_break(db, status);
-    }
+    if (status == PLSM_OK && log)
+        status = log_batch(db, bytes);
     if (status == PLSM_OK)
-        apply(db, planned, count);
+        apply(db, planned, count, appends);
     if (db->dead_others.size > 0)
         others_drop_dead(db);
     epoch_exit(db->epoch);
     if (planned != &one)
         mem_free(planned);
     return status;
+}
+
+/* Whether the one change of a batch is a put in place of an entry that is there. What is found then is mutable, so it
+ * is in memory; as only writers let go of that, and of what they replace in the index, no epoch is needed. */
+static bool is_put_in_place(struct hybrid *db, struct planned *planned)
+{
+    uint64_t read_only = address_of(&db->read_only);
+    if (planned->change.kind == BATCH_DELETE || check_change(&planned->change) != PLSM_OK)
+        return false;
+    planned->hash = key_hash(planned->change.key.data, planned->change.key.size);
+    planned->head = index_find(&db->index, planned->hash);
+    for (uint64_t address = planned->head; address >= read_only;) {
+        const struct hybrid_record *record = (const struct hybrid_record *)(const void *)log_bytes_at(db, address);
+        record_prefetch_behind(record);
+        if (slice_equal(record_key(record), planned->change.key)) {
+            planned->found = (struct found){record, address};
+            return record_sizes(record).kind != BATCH_DELETE && payload_size(&planned->change) <= record->room;
+        }
+        if (record->previous >= address)
+            return false; /* damage; the long way tells of it */
+        address = record->previous;
+    }
+    return false;
+}
+
+static bool is_one(plsm_slice bytes, struct batch_change *change)
+{
+    const uint8_t *at = bytes.data, *end = at + bytes.size;
+    return batch_next(&at, end, change) && at == end;
+}
+
+/* Makes the changes of a batch; *in_place: one, in place. */
+static plsm_status make_changes(struct hybrid *db, plsm_slice bytes, uint64_t count, bool log, bool *in_place)
+{
+    struct planned planned;
+    *in_place = count == 1 && is_one(bytes, &planned.change) && is_put_in_place(db, &planned);
+    if (!*in_place)
+        return plan_and_apply(db, bytes, count, log);
+    if (log)
+        TRY(log_batch(db, bytes));
+    apply(db, &planned, 1, false);
+    return PLSM_OK;
 }
 
 static uint64_t count_changes(plsm_slice bytes)
@@ -324,68 +426,6 @@ plsm_status apply_replayed(struct hybrid *db, plsm_slice bytes)
     return status;
 }
 
-/* --- deletions of ranges ------------------------------------------------------------------------------------------ */
-
-static plsm_slice behind_keyspace(plsm_slice key)
-{
-    return slice((const uint8_t *)key.data + 1, key.size - 1);
-}
-
-static plsm_status add_deletion(struct batch *out, plsm_slice key)
-{
-    return batch_add(out, BATCH_DELETE, *(const uint8_t *)key.data, behind_keyspace(key), slice(NULL, 0),
-                     slice(NULL, 0));
-}
-
-/* Deletes what is there, and what the batch itself has put before. */
-static plsm_status expand_range(struct hybrid *db, const struct batch_change *range, struct batch *out)
-{
-    struct hybrid_iterator *it = NULL;
-    size_t before = out->bytes.size;
-    if (slice_compare(range->key, range->value) >= 0)
-        return PLSM_OK;
-    for (size_t offset = 0; offset < before;) { /* the bytes move when more are added */
-        const uint8_t *at = out->bytes.data + offset;
-        struct batch_change change;
-        INVARIANT(batch_next(&at, out->bytes.data + before, &change));
-        offset = (size_t)(at - out->bytes.data);
-        if (change.kind != BATCH_DELETE && slice_compare(change.key, range->key) >= 0 &&
-            slice_compare(change.key, range->value) < 0) {
-            uint8_t key[HYBRID_KEY_MAX];
-            memcpy(key, change.key.data, change.key.size);
-            TRY(add_deletion(out, slice(key, change.key.size)));
-        }
-    }
-    TRY(hybrid_iterator_create(db, NULL, range->key, range->value, true, &it));
-    hybrid_iterator_show_expired(it);
-    plsm_status status = PLSM_OK;
-    for (const struct hybrid_entry *entry = hybrid_iterator_first(it); entry && status == PLSM_OK;
-         entry = hybrid_iterator_next(it))
-        status = add_deletion(out, entry->key);
-    if (status == PLSM_OK)
-        status = hybrid_iterator_status(it);
-    hybrid_iterator_destroy(it);
-    return status;
-}
-
-/* The same batch with a deletion for each key in place of those of ranges. */
-static plsm_status expand_ranges(struct hybrid *db, const struct batch *batch, struct batch *out)
-{
-    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
-    struct batch_change change;
-    while (batch_next(&at, end, &change)) {
-        uint8_t keyspace = *(const uint8_t *)change.key.data;
-        plsm_slice key = behind_keyspace(change.key);
-        if (change.kind == BATCH_DELETE_RANGE)
-            TRY(expand_range(db, &change, out));
-        else if (change.timed)
-            TRY(batch_add_timed(out, change.kind, keyspace, key, change.meta, change.value, change.expires_s));
-        else
-            TRY(batch_add(out, change.kind, keyspace, key, change.meta, change.value));
-    }
-    return PLSM_OK;
-}
-
 /* --- the door ----------------------------------------------------------------------------------------------------- */
 
 static plsm_status find_room(struct hybrid *db, const struct batch *batch)
@@ -396,30 +436,42 @@ static plsm_status find_room(struct hybrid *db, const struct batch *batch)
     return room_check(&db->room, db->path, batch);
 }
 
+/* The final batch of a write that depends on the present state, or deletes ranges. */
+static plsm_status prepare_batch(struct hybrid *db, const struct batch **batch, struct batch *expanded,
+                                 hybrid_prepare *prepare, void *arg)
+{
+    plsm_status status = PLSM_OK;
+    preparing = db;
+    if (prepare)
+        status = prepare(arg, batch);
+    if (status == PLSM_OK && *batch && (*batch)->ranges > 0) {
+        status = hybrid_expand_ranges(db, *batch, expanded);
+        *batch = expanded;
+    }
+    preparing = NULL;
+    return status;
+}
+
+/* *in_place: nothing was appended. */
 static plsm_status write_locked(struct hybrid *db, const struct batch *batch, hybrid_prepare *prepare, void *arg,
-                                enum hybrid_durability durability)
+                                enum hybrid_durability durability, bool *in_place)
 {
     struct batch expanded = {0};
     plsm_status status = hybrid_writable(db);
-    preparing = db;
-    if (status == PLSM_OK && prepare)
-        status = prepare(arg, &batch);
-    if (status == PLSM_OK && batch && batch->ranges > 0) {
-        status = expand_ranges(db, batch, &expanded);
-        batch = &expanded;
-    }
-    preparing = NULL;
-    if (status == PLSM_OK && batch && batch->count > 0)
-        status = find_room(db, batch);
+    if (status == PLSM_OK && (prepare || batch->ranges > 0))
+        status = prepare_batch(db, &batch, &expanded, prepare, arg);
     if (status == PLSM_OK && batch && batch->count > 0) {
         bool log = durability != HYBRID_VOLATILE && db->redo.current.writer;
-        status = plan_and_apply(db, buf_slice(&batch->bytes), batch->count, log);
+        status = find_room(db, batch);
+        if (status == PLSM_OK)
+            status = make_changes(db, buf_slice(&batch->bytes), batch->count, log, in_place);
         if (status == PLSM_OK) {
             own_add(&db->unsaved_bytes, batch->bytes.size);
             own_add(&db->volatile_bytes, log ? 0 : batch->bytes.size);
         }
     }
-    batch_free(&expanded);
+    if (expanded.bytes.data)
+        batch_free(&expanded);
     return status;
 }
 
@@ -435,13 +487,14 @@ plsm_status hybrid_sync(struct hybrid *db)
 plsm_status hybrid_write(struct hybrid *db, const struct batch *batch, hybrid_prepare *prepare, void *arg,
                          enum hybrid_durability durability)
 {
+    bool in_place = false;
     mutex_lock(&db->write_lock);
-    plsm_status status = write_locked(db, batch, prepare, arg, durability);
+    plsm_status status = write_locked(db, batch, prepare, arg, durability, &in_place);
     mutex_unlock(&db->write_lock);
     TRY(status);
     if (durability == HYBRID_SYNC)
         TRY(hybrid_sync(db));
-    if (__builtin_expect(maintenance_is_due(db), 0)) {
+    if (__builtin_expect((!in_place || recovery_point_is_due(db)) && maintenance_is_due(db), 0)) {
         if (db->thread)
             maintenance_wake(db);
         else
@@ -459,8 +512,8 @@ static plsm_status copy_one(struct hybrid *db, uint64_t address)
     struct found found;
     TRY(record_at(db, address, &record));
     plsm_slice key = record_key(record);
-    uint64_t hash = key_hash(key.data, key.size);
-    TRY(find_record(db, moment_now(db), hash, key, &found));
+    uint64_t hash = key_hash(key.data, key.size), head = index_find(&db->index, hash);
+    TRY(find_record_from(db, moment_now(db), head, key, &found));
     struct record_sizes sizes = record_sizes(record);
     if (found.address != address || !found.record || sizes.kind == BATCH_DELETE)
         return PLSM_OK;
@@ -470,7 +523,7 @@ static plsm_status copy_one(struct hybrid *db, uint64_t address)
     TRY(pages_reserve(db, log_end_after(db, address_of(&db->tail), size)));
     TRY(index_reserve(&db->index, 1, address_of(&db->floor)));
     if (expires_s && sizes.kind == BATCH_PUT && expires_s <= now_s(db)) {
-        apply_delete(db, hash, &found, key);
+        apply_delete(db, hash, head, &found, key);
         return PLSM_OK;
     }
     struct batch_change change = {.kind = sizes.kind,
@@ -479,9 +532,8 @@ static plsm_status copy_one(struct hybrid *db, uint64_t address)
                                   .key = key,
                                   .meta = slice(room, sizes.meta),
                                   .value = slice(room + sizes.meta, sizes.value)};
-    uint64_t payload = make_payload(db, &change);
-    append_record(db, hash, &found, &change, payload, replaces_pack(address, size, sizes.timed));
-    count_add(&db->live_bytes, record_size_of(key.size, round_8(payload)) - size);
+    append_record(db, hash, head, &found, &change, replaces_pack(address, size, sizes.timed));
+    own_add(&db->live_bytes, record_size_of(key.size, round_8(payload_size(&change))) - size);
     count_add(&db->counters.copied_records, 1);
     count_add(&db->counters.copied_bytes, size);
     return PLSM_OK;
@@ -513,7 +565,7 @@ plsm_status count_record(struct hybrid *db, const struct hybrid_record *record, 
         TRY(prefixes_trim(&db->prefixes, slashes));
         TRY(prefixes_reserve(&db->prefixes, key));
     }
-    count_add(&db->live_bytes, (is_live ? record_size(record) : 0) - (was_live ? replaces_size(record->replaces) : 0));
+    own_add(&db->live_bytes, (is_live ? record_size(record) : 0) - (was_live ? replaces_size(record->replaces) : 0));
     if (!count_key(db, key, (int)is_live - (int)was_live, (int)is_timed - (int)was_timed))
         return fail(PLSM_CORRUPT,
                     "%s: the log replaces an entry that it does not hold; restore the segments from one "

@@ -1,4 +1,6 @@
 /* The hybrid log as an engine of the store. */
+#include <stddef.h>
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "log/hybrid.h"
@@ -22,6 +24,7 @@ static plsm_status log_open(struct env *env, const char *path, plsm_open_flags f
         .exclusive = flags & PLSM_EXCLUSIVE,
         .read_only = flags & PLSM_READ,
         .memory = options->memory ? options->memory : options->cache_size,
+        .memory_of_all = options->memory > 0,
         .buffer_size = options->buffer_size,
         .file_size = options->file_size,
         .garbage_ppm = (uint32_t)options->separate_garbage,
@@ -90,24 +93,28 @@ static plsm_status log_checkpoint(void *tree, engine_each_file *each, void *arg)
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-static inline void hand_out(const struct hybrid_value *value, struct engine_value *out)
+/* An engine_value is the log's own value under another name: what a lookup finds is written once. */
+#define SAME_PLACE(member)                                                                                             \
+    _Static_assert(offsetof(struct engine_value, member) == offsetof(struct hybrid_value, member), #member)
+SAME_PLACE(value);
+SAME_PLACE(meta);
+SAME_PLACE(value_size);
+SAME_PLACE(expires_s);
+SAME_PLACE(kind);
+SAME_PLACE(memory);
+SAME_PLACE(capacity);
+_Static_assert(sizeof(struct engine_value) == sizeof(struct hybrid_value), "and nothing else");
+#undef SAME_PLACE
+
+static inline struct hybrid_value *own_value(struct engine_value *value)
 {
-    *out = (struct engine_value){.value = value->value,
-                                 .meta = value->meta,
-                                 .value_size = value->value_size,
-                                 .expires_s = value->expires_s,
-                                 .kind = value->kind,
-                                 .memory = value->memory,
-                                 .capacity = value->capacity};
+    return (struct hybrid_value *)(void *)value;
 }
 
 static inline plsm_status get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
                               bool any, struct engine_value *out)
 {
-    struct hybrid_value value = {.memory = out->memory, .capacity = out->capacity};
-    plsm_status status = hybrid_get(tree, (const struct hybrid_snapshot *)snapshot, key, no_value, any, &value);
-    hand_out(&value, out); /* the memory may have moved also when it failed */
-    return status;
+    return hybrid_get(tree, (const struct hybrid_snapshot *)snapshot, key, no_value, any, own_value(out));
 }
 
 static plsm_status log_get(void *tree, const struct engine_snapshot *snapshot, plsm_slice key, bool no_value,
@@ -152,15 +159,8 @@ static void log_unpin(void *tree, struct engine_pin *pin)
 static plsm_status log_multi_get(void *tree, const struct engine_snapshot *snapshot, const plsm_slice *keys,
                                  size_t count, bool no_value, struct engine_value *outs, plsm_status *statuses)
 {
-    struct hybrid_value values[ENGINE_MANY];
-    INVARIANT(count <= ENGINE_MANY);
-    for (size_t i = 0; i < count; i++)
-        values[i] = (struct hybrid_value){.memory = outs[i].memory, .capacity = outs[i].capacity};
-    plsm_status status =
-        hybrid_multi_get(tree, (const struct hybrid_snapshot *)snapshot, keys, count, no_value, values, statuses);
-    for (size_t i = 0; i < count; i++)
-        hand_out(&values[i], &outs[i]);
-    return status;
+    return hybrid_multi_get(tree, (const struct hybrid_snapshot *)snapshot, keys, count, no_value, own_value(outs),
+                            statuses);
 }
 
 static plsm_status log_has_prefix(void *tree, const struct engine_snapshot *snapshot, plsm_slice prefix, bool *out)
