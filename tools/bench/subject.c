@@ -1,5 +1,6 @@
 #include "tools/bench/subject.h"
 
+#include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/error.h"
@@ -38,6 +39,10 @@ plsm_status subject_close(struct subject *subject)
 {
     plsm_status status = subject->db ? subject_push(subject) : PLSM_OK;
     plsm_value_free(&subject->value);
+    for (uint32_t i = 0; subject->values && i < SUBJECT_MANY; i++)
+        plsm_value_free(&subject->values[i]);
+    mem_free(subject->values);
+    subject->values = NULL;
     plsm_batch_destroy(subject->batch);
     plsm_status closed = subject->db ? plsm_close(subject->db) : PLSM_OK;
     subject->db = NULL;
@@ -106,18 +111,24 @@ plsm_status subject_overwrite(struct subject *subject, const struct data *data, 
     return subject_push(subject);
 }
 
-plsm_status subject_read_one(struct subject *subject, const struct data *data, uint64_t index)
+/* Whether an answer is right. */
+static inline plsm_status judge(const struct data *data, plsm_slice key, plsm_status status, plsm_slice value)
 {
-    uint8_t buffer[SHAPE_MADE_MAX];
     char quoted[128];
-    plsm_slice key = data_key(data, index, buffer);
-    plsm_status status = subject_get(subject, key);
-    if (__builtin_expect(status == PLSM_OK && data_version(data, key, subject->value.value) >= 0, 1))
+    if (__builtin_expect(status == PLSM_OK && data_version(data, key, value) >= 0, 1))
         return PLSM_OK;
     if (status != PLSM_OK && status != PLSM_NOT_FOUND)
         return status;
     return fail(PLSM_CORRUPT, "wrong answer: key %s %s", text_quote(quoted, sizeof quoted, key),
                 status == PLSM_OK ? "has another value than was written" : "is there and was not found");
+}
+
+plsm_status subject_read_one(struct subject *subject, const struct data *data, uint64_t index)
+{
+    uint8_t buffer[SHAPE_MADE_MAX];
+    plsm_slice key = data_key(data, index, buffer);
+    plsm_status status = subject_get(subject, key);
+    return judge(data, key, status, subject->value.value);
 }
 
 plsm_status subject_read(struct subject *subject, const struct data *data, uint64_t count, uint64_t seed)
@@ -126,6 +137,27 @@ plsm_status subject_read(struct subject *subject, const struct data *data, uint6
     random_seed(&random, seed);
     for (uint64_t i = 0; i < count; i++)
         TRY(subject_read_one(subject, data, random_below(&random, data->keys)));
+    return PLSM_OK;
+}
+
+plsm_status subject_read_many(struct subject *subject, const struct data *data, uint64_t count, uint64_t seed)
+{
+    uint8_t buffers[SUBJECT_MANY][SHAPE_MADE_MAX];
+    plsm_slice keys[SUBJECT_MANY];
+    plsm_status statuses[SUBJECT_MANY];
+    struct random random;
+    if (!subject->values && !(subject->values = mem_zalloc(SUBJECT_MANY * sizeof *subject->values)))
+        return fail(PLSM_NO_MEMORY, "no memory for %d values", SUBJECT_MANY);
+    random_seed(&random, seed);
+    for (uint64_t left = count; left > 0;) {
+        uint32_t some = left < SUBJECT_MANY ? (uint32_t)left : SUBJECT_MANY;
+        for (uint32_t i = 0; i < some; i++)
+            keys[i] = data_key(data, random_below(&random, data->keys), buffers[i]);
+        TRY(plsm_multi_get(subject->db, NULL, keys, some, subject->values, statuses));
+        for (uint32_t i = 0; i < some; i++)
+            TRY(judge(data, keys[i], statuses[i], subject->values[i].value));
+        left -= some;
+    }
     return PLSM_OK;
 }
 

@@ -8,6 +8,8 @@
 #include "tools/bench/data.h"
 #include "tools/bench/suite.h"
 
+enum { SUBJECT_MANY = 100 }; /* keys of a plsm_multi_get: as many as an engine is asked for at a time by default */
+
 struct subject {
     const struct errand *errand;
     plsm *db;
@@ -16,6 +18,7 @@ struct subject {
     plsm_batch *batch; /* of PROMISE_BATCH */
     uint32_t pending, batch_max;
     plsm_value value;
+    plsm_value *values; /* SUBJECT_MANY, once they were needed */
 };
 
 /* Opens DIRECTORY/NAME, which is made where it is not there. `cache_bytes`: of the engine's cache, where it has one.
@@ -47,6 +50,8 @@ plsm_status subject_load(struct subject *subject, const struct data *data, bool 
 plsm_status subject_overwrite(struct subject *subject, const struct data *data, uint64_t count, uint64_t seed);
 /* Reads `count` keys drawn at random. */
 plsm_status subject_read(struct subject *subject, const struct data *data, uint64_t count, uint64_t seed);
+/* The same by plsm_multi_get, SUBJECT_MANY keys a call. */
+plsm_status subject_read_many(struct subject *subject, const struct data *data, uint64_t count, uint64_t seed);
 /* Reads the key with this index. */
 plsm_status subject_read_one(struct subject *subject, const struct data *data, uint64_t index);
 /* Reads each key once. */

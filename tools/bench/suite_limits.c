@@ -14,8 +14,10 @@ static const struct limit {
     const char *unit;
 } limits[] = {
     {"get (8 M/s)", "scaling", "get", "hybridlog", NULL, 125, "ns"},
+    {"get, 100 keys a call (8 M/s)", "scaling", "get of 100 keys at once, each", "hybridlog", NULL, 125, "ns"},
     {"put in place (6 M/s)", "scaling", "put of a key that is there", "hybridlog", NULL, 166.7, "ns"},
     {"get, of the hybrid log's", "scaling", "get", "appendlog", "hybridlog", 2, "times"},
+    {"get, 100 keys a call, of its", "scaling", "get of 100 keys at once, each", "appendlog", "hybridlog", 2, "times"},
     {"open, killed", "recovery", "open, first get: flushed, 10 % more, killed", "lsm", NULL, 1000, "ms"},
     {"open, killed", "recovery", "open, first get: flushed, 10 % more, killed", "appendlog", NULL, 3000, "ms"},
     {"open, killed", "recovery", "open, first get: flushed, 10 % more, killed", "hybridlog", NULL, 3000, "ms"},

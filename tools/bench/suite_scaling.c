@@ -5,7 +5,7 @@
 
 #include "base/banned.h"
 
-enum { PUT, PUT_CPU, OVERWRITE, GET, MEMORY, FILES, FIGURES };
+enum { PUT, PUT_CPU, OVERWRITE, GET, GET_MANY, MEMORY, FILES, FIGURES };
 enum { OPS_MAX = 1000000, LEAST = 100000 };
 
 static const struct suite_figure figures[FIGURES] = {
@@ -13,9 +13,12 @@ static const struct suite_figure figures[FIGURES] = {
     [PUT_CPU] = {"the same, CPU until idle", "ns", BETTER_LESS, WORK_WRITE_MANY},
     [OVERWRITE] = {"put of a key that is there", "ns", BETTER_LESS, WORK_WRITE_MANY},
     [GET] = {"get", "ns", BETTER_LESS, WORK_READ},
+    [GET_MANY] = {"get of 100 keys at once, each", "ns", BETTER_LESS, WORK_READ},
     [MEMORY] = {"memory per key, caches included", "B", BETTER_LESS, WORK_MEMORY},
     [FILES] = {"disk per key, flushed at the end", "B", BETTER_LESS, WORK_SPACE},
 };
+
+_Static_assert(SUBJECT_MANY == 100, "the figure says it");
 
 static plsm_status measure(struct subject *subject, const struct data *data, double *out)
 {
@@ -32,6 +35,9 @@ static plsm_status measure(struct subject *subject, const struct data *data, dou
     stopwatch_start(&watch);
     TRY(subject_read(subject, data, ops, 2));
     out[GET] = stopwatch_wall_ns(&watch) / (double)ops;
+    stopwatch_start(&watch);
+    TRY(subject_read_many(subject, data, ops, 5));
+    out[GET_MANY] = stopwatch_wall_ns(&watch) / (double)ops;
     out[MEMORY] = ((double)clock_memory().anonymous_bytes - before) / keys;
     stopwatch_start(&watch);
     TRY(subject_overwrite(subject, data, ops, 3));
@@ -58,8 +64,9 @@ void suite_add_scaling(struct suite *suite)
             suite, &(struct suite_job){.part = "scaling",
                                        .about = "keys of 16 bytes (or --shape) in random order, each written once by a "
                                                 "call of its own; then up to 10^6 lookups, as\nmany to fill caches "
-                                                "before, and puts over what is there; caches larger than the data; "
-                                                "wall time",
+                                                "before, as many by plsm_multi_get, which has their waits for memory "
+                                                "overlap,\nand puts over what is there; caches larger than the data; "
+                                                "wall time; making keys and comparing\nanswers counts",
                                        .figures = figures,
                                        .figure_count = FIGURES,
                                        .keys = keys,
