@@ -46,7 +46,7 @@ struct before {
     uint64_t size; /* of its record */
 };
 
-static struct before before_of(const struct found *found)
+static inline struct before before_of(const struct found *found)
 {
     if (!found->record)
         return (struct before){0};
@@ -74,12 +74,12 @@ static bool count_key(struct hybrid *db, plsm_slice key, int live, int timed)
     return prefixes_count(&db->prefixes, key, live, timed);
 }
 
-static bool is_timed(const struct batch_change *change)
+static inline bool is_timed(const struct batch_change *change)
 {
     return change->timed && change->expires_s;
 }
 
-static uint64_t payload_size(const struct batch_change *change)
+static inline uint64_t payload_size(const struct batch_change *change)
 {
     return (is_timed(change) ? sizeof(uint64_t) : 0) + change->meta.size + change->value.size;
 }
@@ -96,7 +96,7 @@ static void make_payload(uint8_t *to, const struct batch_change *change)
         memcpy(to, change->value.data, change->value.size);
 }
 
-static struct record_sizes sizes_of(const struct batch_change *change)
+static inline struct record_sizes sizes_of(const struct batch_change *change)
 {
     bool put = change->kind != BATCH_DELETE;
     return (struct record_sizes){.value = put ? (uint32_t)change->value.size : 0,
@@ -107,18 +107,17 @@ static struct record_sizes sizes_of(const struct batch_change *change)
 }
 
 /* Whether what was found may become what a change makes of it where it stands. */
-static bool is_in_place(const struct hybrid *db, const struct found *found, const struct batch_change *change)
+static inline bool is_in_place(const struct hybrid *db, const struct found *found, const struct batch_change *change)
 {
     return found->record && found->address >= address_of(&db->read_only) &&
            (change->kind == BATCH_DELETE || payload_size(change) <= found->record->room);
 }
 
 /* Changes a record where it stands, so that readers beside see all of it or nothing. */
-static void update_in_place(struct hybrid *db, const struct found *found, const struct batch_change *change)
+static inline void update_in_place(struct hybrid *db, struct hybrid_record *record, const struct batch_change *change)
 {
-    struct hybrid_record *record = (struct hybrid_record *)(uintptr_t)found->record;
     const void *payload = change->value.data;
-    if (is_timed(change) || change->meta.size > 0) {
+    if (__builtin_expect(is_timed(change) || change->meta.size > 0, 0)) {
         make_payload(db->scratch, change);
         payload = db->scratch;
     }
@@ -128,6 +127,12 @@ static void update_in_place(struct hybrid *db, const struct found *found, const 
     words_write(record->key + round_8(change->key.size), payload, payload_size(change));
     atomic_store_explicit(&record->sequence, sequence + 2, memory_order_release);
     own_add(&db->counters.in_place, 1);
+}
+
+/* What was found, where it may be changed. */
+static struct hybrid_record *mutable_record(const struct found *found)
+{
+    return (struct hybrid_record *)(uintptr_t)found->record;
 }
 
 /* The record that a new one of a chain, which begins at `head`, leads to. What it replaces need not be led to unless a
@@ -165,7 +170,7 @@ static void apply_put(struct hybrid *db, uint64_t hash, uint64_t head, const str
 {
     struct before before = before_of(found);
     if (is_in_place(db, found, change)) {
-        update_in_place(db, found, change);
+        update_in_place(db, mutable_record(found), change);
         own_add(&db->live_bytes, before.live ? 0 : before.size);
     } else {
         uint64_t replaces = before.live ? replaces_pack(found->address, before.size, before.timed) : 0;
@@ -183,7 +188,7 @@ static void apply_delete(struct hybrid *db, uint64_t hash, uint64_t head, const 
     if (!before.live)
         return;
     if (is_in_place(db, found, &change))
-        update_in_place(db, found, &change);
+        update_in_place(db, mutable_record(found), &change);
     else
         append_record(db, hash, head, found, &change, replaces_pack(found->address, before.size, before.timed));
     own_add(&db->counters.deletions, 1);
@@ -236,7 +241,7 @@ static uint64_t count_slashes(plsm_slice key)
 }
 
 /* Whether a change is one that this log can hold. */
-static plsm_status check_change(const struct batch_change *change)
+static inline plsm_status check_change(const struct batch_change *change)
 {
     if (change->kind > BATCH_REFERENCE || change->key.size < 2 || change->key.size > HYBRID_KEY_MAX ||
         change->value.size > HYBRID_VALUE_MAX)
@@ -341,14 +346,10 @@ static plsm_status log_batch(struct hybrid *db, plsm_slice bytes)
     return status != PLSM_OK && reclog_broken(db->redo.current.writer) ? hybrid_break(db, status) : status;
 }
 
-/* Plans and makes the changes of a batch, between the two into the redo log. */
-static plsm_status plan_and_apply(struct hybrid *db, plsm_slice bytes, uint64_t count, bool log)
+/* Makes the changes of a batch that was planned with this result, once they are in the redo log. */
+static plsm_status carry_out(struct hybrid *db, plsm_slice bytes, struct planned *planned, uint64_t count, bool log,
+                             plsm_status status)
 {
-    struct planned one, *planned = count > 1 ? mem_alloc(count * sizeof *planned) : &one;
-    if (!planned)
-        return fail(PLSM_NO_MEMORY, "no memory for a batch of %" PRIu64 " changes", count);
-    epoch_enter(db->epoch);
-    plsm_status status = plan(db, bytes, planned, count);
     bool appends = status == PLSM_OK && appends_any(db, planned, count);
     if (status == PLSM_OK && appends)
         status = reserve_log(db, planned, count);
@@ -358,33 +359,77 @@ static plsm_status plan_and_apply(struct hybrid *db, plsm_slice bytes, uint64_t 
         apply(db, planned, count, appends);
     if (db->dead_others.size > 0)
         others_drop_dead(db);
-    epoch_exit(db->epoch);
-    if (planned != &one)
-        mem_free(planned);
     return status;
 }
 
-/* Whether the one change of a batch is a put in place of an entry that is there. What is found then is mutable, so it
- * is in memory; as only writers let go of that, and of what they replace in the index, no epoch is needed. */
-static bool is_put_in_place(struct hybrid *db, struct planned *planned)
+static plsm_status make_changes(struct hybrid *db, plsm_slice bytes, uint64_t count, bool log)
+{
+    struct planned *planned = mem_alloc(count * sizeof *planned);
+    if (!planned)
+        return fail(PLSM_NO_MEMORY, "no memory for a batch of %" PRIu64 " changes", count);
+    epoch_enter(db->epoch);
+    plsm_status status = plan(db, bytes, planned, count);
+    status = carry_out(db, bytes, planned, count, log, status);
+    epoch_exit(db->epoch);
+    mem_free(planned);
+    return status;
+}
+
+/* --- one change --------------------------------------------------------------------------------------------------- */
+
+/* The record that a put can be made in place of, of a chain that begins at `head`: that of an entry that is there;
+ * NULL: there is none. It is mutable, so it is in memory; as only writers let go of that, and of what they replace in
+ * the index, no epoch is needed. */
+static inline struct hybrid_record *find_in_place(const struct hybrid *db, uint64_t head,
+                                                  const struct batch_change *change)
 {
     uint64_t read_only = address_of(&db->read_only);
-    if (planned->change.kind == BATCH_DELETE || check_change(&planned->change) != PLSM_OK)
-        return false;
-    planned->hash = key_hash(planned->change.key.data, planned->change.key.size);
-    planned->head = index_find(&db->index, planned->hash);
-    for (uint64_t address = planned->head; address >= read_only;) {
-        const struct hybrid_record *record = (const struct hybrid_record *)(const void *)log_bytes_at(db, address);
+    for (uint64_t address = head; address >= read_only && change->kind != BATCH_DELETE;) {
+        struct hybrid_record *record = (struct hybrid_record *)(void *)log_bytes_at(db, address);
         record_prefetch_behind(record);
-        if (slice_equal(record_key(record), planned->change.key)) {
-            planned->found = (struct found){record, address};
-            return record_sizes(record).kind != BATCH_DELETE && payload_size(&planned->change) <= record->room;
-        }
+        if (slice_equal(record_key(record), change->key))
+            return record_sizes(record).kind != BATCH_DELETE && payload_size(change) <= record->room ? record : NULL;
         if (record->previous >= address)
-            return false; /* damage; the long way tells of it */
+            return NULL; /* damage; the long way tells of it */
         address = record->previous;
     }
-    return false;
+    return NULL;
+}
+
+/* Changes an entry that is there in place. */
+static inline void overwrite(struct hybrid *db, struct hybrid_record *record, const struct batch_change *change)
+{
+    uint64_t commits = counted(&db->commits);
+    int timed = (int)is_timed(change) - (int)record_sizes(record).timed;
+    atomic_store_explicit(&db->commits, commits + 1, memory_order_relaxed);
+    update_in_place(db, record, change);
+    if (__builtin_expect(timed != 0, 0))
+        (void)count_key(db, change->key, 0, timed);
+    atomic_store_explicit(&db->commits, commits + 2, memory_order_release);
+}
+
+/* Makes the one change of a batch. *in_place: an entry was changed where it stands. */
+static plsm_status make_one(struct hybrid *db, plsm_slice bytes, const struct batch_change *change, bool log,
+                            bool *in_place)
+{
+    TRY(check_change(change));
+    uint64_t hash = key_hash(change->key.data, change->key.size), head = index_find(&db->index, hash), slashes = 0;
+    struct hybrid_record *record = find_in_place(db, head, change);
+    *in_place = record != NULL;
+    if (record) {
+        if (log)
+            TRY(log_batch(db, bytes));
+        overwrite(db, record, change);
+        return PLSM_OK;
+    }
+    struct planned planned = {.change = *change, .hash = hash, .head = head};
+    epoch_enter(db->epoch);
+    plsm_status status = plan_change(db, &planned, &slashes);
+    if (status == PLSM_OK && slashes > 0)
+        status = reserve_prefixes(db, &planned, 1, slashes);
+    status = carry_out(db, bytes, &planned, 1, log, status);
+    epoch_exit(db->epoch);
+    return status;
 }
 
 static bool is_one(plsm_slice bytes, struct batch_change *change)
@@ -393,17 +438,13 @@ static bool is_one(plsm_slice bytes, struct batch_change *change)
     return batch_next(&at, end, change) && at == end;
 }
 
-/* Makes the changes of a batch; *in_place: one, in place. */
-static plsm_status make_changes(struct hybrid *db, plsm_slice bytes, uint64_t count, bool log, bool *in_place)
+/* Makes the changes of a batch; *in_place as above, of one alone. */
+static plsm_status make_any(struct hybrid *db, plsm_slice bytes, uint64_t count, bool log, bool *in_place)
 {
-    struct planned planned;
-    *in_place = count == 1 && is_one(bytes, &planned.change) && is_put_in_place(db, &planned);
-    if (!*in_place)
-        return plan_and_apply(db, bytes, count, log);
-    if (log)
-        TRY(log_batch(db, bytes));
-    apply(db, &planned, 1, false);
-    return PLSM_OK;
+    struct batch_change change;
+    *in_place = false;
+    return count == 1 && is_one(bytes, &change) ? make_one(db, bytes, &change, log, in_place)
+                                                : make_changes(db, bytes, count, log);
 }
 
 static uint64_t count_changes(plsm_slice bytes)
@@ -418,7 +459,8 @@ static uint64_t count_changes(plsm_slice bytes)
 
 plsm_status apply_replayed(struct hybrid *db, plsm_slice bytes)
 {
-    plsm_status status = plan_and_apply(db, bytes, count_changes(bytes), false);
+    bool in_place;
+    plsm_status status = make_any(db, bytes, count_changes(bytes), false, &in_place);
     if (status == PLSM_INVALID)
         status = PLSM_CORRUPT;
     if (status == PLSM_OK)
@@ -464,7 +506,7 @@ static plsm_status write_locked(struct hybrid *db, const struct batch *batch, hy
         bool log = durability != HYBRID_VOLATILE && db->redo.current.writer;
         status = find_room(db, batch);
         if (status == PLSM_OK)
-            status = make_changes(db, buf_slice(&batch->bytes), batch->count, log, in_place);
+            status = make_any(db, buf_slice(&batch->bytes), batch->count, log, in_place);
         if (status == PLSM_OK) {
             own_add(&db->unsaved_bytes, batch->bytes.size);
             own_add(&db->volatile_bytes, log ? 0 : batch->bytes.size);
