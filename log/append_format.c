@@ -148,6 +148,21 @@ bool append_entry_read(plsm_slice bytes, uint64_t salt, uint64_t offset, bool wi
            checksum(out->value.data, out->value.size, salt ^ offset) == out->value_checksum;
 }
 
+bool append_entry_plain(plsm_slice bytes, uint64_t salt, uint64_t offset, plsm_slice key, plsm_slice *value)
+{
+    const uint8_t *start = bytes.data, *at = start + KIND_AT, *end = start + bytes.size;
+    uint64_t seq_delta, key_size, value_size;
+    if (bytes.size < 2 * KIND_AT || *at++ != BATCH_PUT || !(at = get_varint(at, end, &seq_delta)) ||
+        !(at = get_varint(at, end, &key_size)) || key_size != key.size || at == end || *at++ != 0 ||
+        !(at = get_varint(at, end, &value_size)) || value_size > APPEND_VALUE_APART ||
+        key_size > (uint64_t)(end - at) || value_size > (uint64_t)(end - at) - key_size ||
+        !bytes_equal(at, key.data, key_size))
+        return false;
+    *value = slice(at + key_size, (size_t)value_size);
+    size_t size = ((size_t)(at + key_size + value_size - start) + 7) & ~(size_t)7;
+    return size == bytes.size && (uint32_t)checksum(start + KIND_AT, size - KIND_AT, salt ^ offset) == get_u32(start);
+}
+
 /* --- other records ------------------------------------------------------------------------------------------------ */
 
 plsm_status append_numbers_add(struct buf *to, const uint64_t *numbers, size_t count)

@@ -46,24 +46,6 @@ static inline const uint8_t *mapped_bytes(const struct segment *s, append_place 
     return map && offset + append_place_size(place) <= s->map_size ? map + offset : NULL;
 }
 
-/* As segment_read, which tells of what is wrong, and shorter where the entry is in memory. */
-static inline plsm_status find_entry(struct append *db, append_place place, plsm_slice key, bool no_value,
-                                     struct append_value *out, struct append_entry *e, bool *in_memory)
-{
-    const struct segment *s = segment_at(db, place);
-    const uint8_t *bytes = mapped_bytes(s, place);
-    size_t size = append_place_size(place);
-    *in_memory = bytes && append_entry_read(slice(bytes, size), s->salt, append_place_offset(place), !no_value, e) &&
-                 e->size == size && slice_equal(e->key, key);
-    if (__builtin_expect(*in_memory, 1))
-        return PLSM_OK;
-    struct append_memory memory = {out->memory, out->capacity};
-    plsm_status status = segment_read(db, place, key, no_value, &memory, e, in_memory);
-    out->memory = memory.bytes;
-    out->capacity = memory.capacity;
-    return status;
-}
-
 /* Has an entry in memory under way: it is read from its beginning to its end. */
 static inline void prefetch(const struct append *db, append_place place)
 {
@@ -78,13 +60,39 @@ static inline void prefetch(const struct append *db, append_place place)
     __builtin_prefetch(bytes + size - 1);
 }
 
+/* As read_node, of what nearly all entries are; false: it is not such a one, or out->memory is too small. */
+static inline bool read_plain(struct append *db, append_place place, plsm_slice key, struct append_value *out)
+{
+    const struct segment *s = segment_at(db, place);
+    const uint8_t *bytes = mapped_bytes(s, place);
+    plsm_slice value;
+    if (!bytes ||
+        !append_entry_plain(slice(bytes, append_place_size(place)), s->salt, append_place_offset(place), key, &value) ||
+        value.size > out->capacity)
+        return false;
+    if (value.size)
+        memcpy(out->memory, value.data, value.size);
+    out->value = slice(out->memory, value.size);
+    out->meta = slice(out->memory, 0);
+    out->value_size = value.size;
+    out->expires_s = 0;
+    out->kind = BATCH_PUT;
+    return true;
+}
+
 /* Reads the entry of a node into the caller's memory. Within the epoch. */
 static plsm_status read_node(struct append *db, append_place place, plsm_slice key, unsigned flags,
                              struct append_value *out)
 {
     struct append_entry e;
     bool in_memory;
-    TRY(find_entry(db, place, key, flags & APPEND_NO_VALUE, out, &e, &in_memory));
+    if (__builtin_expect(!(flags & APPEND_NO_VALUE), 1) && read_plain(db, place, key, out))
+        return PLSM_OK;
+    struct append_memory memory = {out->memory, out->capacity};
+    plsm_status status = segment_read(db, place, key, flags & APPEND_NO_VALUE, &memory, &e, &in_memory);
+    out->memory = memory.bytes;
+    out->capacity = memory.capacity;
+    TRY(status);
     if (__builtin_expect(is_expired(db, &e, flags), 0))
         return PLSM_NOT_FOUND;
     /* Of references the value is wanted always: they are never so large that they were left unread. */

@@ -96,13 +96,13 @@ struct key_node *key_table_find(const struct key_table *table, plsm_slice key, u
         const _Atomic uint64_t *words = region->words + (size_t)bucket * SLOTS;
         for (unsigned i = 0; i < SLOTS; i++) {
             uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
-            if (word == 0)
+            if ((word ^ tag) <= ADDRESS_MASK && word > DEAD) {
+                struct key_node *node = node_of(word);
+                if (slice_equal(key_node_key(node), key))
+                    return node;
+            } else if (word == 0) {
                 return NULL;
-            if ((word & ~ADDRESS_MASK) != tag || word == DEAD)
-                continue;
-            struct key_node *node = node_of(word);
-            if (slice_equal(key_node_key(node), key))
-                return node;
+            }
         }
         bucket = bucket + 1 == region->buckets ? 0 : bucket + 1;
     }
