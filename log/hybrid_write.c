@@ -364,7 +364,7 @@ static plsm_status carry_out(struct hybrid *db, plsm_slice bytes, struct planned
 
 static plsm_status make_changes(struct hybrid *db, plsm_slice bytes, uint64_t count, bool log)
 {
-    struct planned *planned = mem_alloc(count * sizeof *planned);
+    struct planned *planned = mem_alloc((count + 1) * sizeof *planned);
     if (!planned)
         return fail(PLSM_NO_MEMORY, "no memory for a batch of %" PRIu64 " changes", count);
     epoch_enter(db->epoch);
