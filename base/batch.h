@@ -34,7 +34,11 @@ struct batch {
     struct buf bytes;
     uint32_t count; /* changes */
     uint32_t ranges; /* deletions of ranges among them */
+    /* In front of and behind its bytes there is room that whoever logs it may write to: a record is made around them
+     * then, without a copy. Never of what grows. */
+    bool roomy;
 };
+enum { BATCH_ROOM_BEFORE = 32, BATCH_ROOM_BEHIND = 8 };
 
 struct batch_change {
     enum batch_kind kind;
@@ -51,6 +55,11 @@ plsm_status batch_add(struct batch *batch, enum batch_kind kind, uint8_t keyspac
  * that do not say). */
 plsm_status batch_add_timed(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key,
                             plsm_slice meta, plsm_slice value, uint64_t expires_s);
+/* A batch of one put, reference or deletion of a key, to where there is room for BATCH_CHANGE_BYTES and the bytes of key,
+ * meta and value. The key of `change` is the user's. *encoded, which is another one, becomes what batch_next tells of
+ * it. Returns the size. */
+enum { BATCH_CHANGE_BYTES = 3 + 3 * VARINT_SIZE_MAX }; /* kind, keyspace, size of meta, and the three numbers */
+size_t batch_encode(uint8_t *to, uint8_t keyspace, const struct batch_change *change, struct batch_change *encoded);
 void batch_clear(struct batch *batch); /* empties it, keeps its memory */
 void batch_free(struct batch *batch);
 

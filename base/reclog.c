@@ -64,6 +64,7 @@ struct record {
 enum {
     HEADER_COPY = 512,
     RECORDS_START = HEADER_COPY + sizeof(struct header),
+    SMALL_BYTES = 1 << 10, /* a record up to this size is put together on the stack: nothing for threads to share */
     BUFFER_KEEP_BYTES = 4 << 20, /* a larger gather buffer is given back: large batches are rare */
     CHUNK_BYTES = 1 << 20,       /* read at once */
 };
@@ -76,6 +77,8 @@ _Static_assert(sizeof(struct record) == 32, "format");
 _Static_assert(offsetof(struct record, length) == 8 && offsetof(struct record, length_check) == 12, "format");
 _Static_assert(offsetof(struct record, synced) == 16 && offsetof(struct record, user) == 24, "format");
 _Static_assert(RECORDS_START % 8 == 0, "records are aligned");
+_Static_assert(sizeof(struct record) == RECLOG_ROOM_BEFORE && RECLOG_ROOM_BEHIND >= 7,
+               "a record fits around its payload");
 _Static_assert(RECLOG_PAYLOAD_MAX < CLEAN_CLOSE, "the flag is outside the size");
 
 static uint64_t header_checksum(const struct header *h, uint64_t offset)
@@ -200,36 +203,18 @@ void reclog_close(struct reclog_writer *writer)
     mem_free(writer);
 }
 
-/* Gathers the record into one piece, so that it is one write, and completes it. */
-static plsm_status gather(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
-                          uint32_t flag)
+/* Completes the record at `bytes`, whose payload stands there already, and returns its size. */
+static size_t complete(const struct reclog_writer *writer, uint8_t *bytes, size_t payload, uint64_t user, uint32_t flag)
 {
-    size_t payload = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (parts[i].size > RECLOG_PAYLOAD_MAX - payload)
-            return fail(PLSM_TOO_LARGE, "%s: a record of more than %" PRIu32 " bytes", env_path(writer->file),
-                        RECLOG_PAYLOAD_MAX);
-        payload += parts[i].size;
-    }
-    struct buf *buf = &writer->gathered;
-    buf->size = 0;
-    TRY(buf_reserve(buf, record_size(payload)));
-
     uint64_t offset = reclog_size(writer);
+    size_t size = record_size(payload), padding = size - sizeof(struct record) - payload;
     struct record record = {.length = (uint32_t)payload | flag, .synced = reclog_synced(writer), .user = user};
     record.length_check = length_check(record.length, writer->salt, offset);
-    uint8_t *to = buf->data + sizeof record;
-    for (size_t i = 0; i < count; i++) {
-        if (parts[i].size)
-            memcpy(to, parts[i].data, parts[i].size);
-        to += parts[i].size;
-    }
-    buf->size = record_size(payload);
-    memset(to, 0, (size_t)(buf->data + buf->size - to));
-    memcpy(buf->data, &record, sizeof record);
-    record.checksum = record_checksum(buf->data, buf->size, writer->salt, offset);
-    memcpy(buf->data, &record, sizeof record);
-    return PLSM_OK;
+    for (size_t i = size - padding; i < size; i++)
+        bytes[i] = 0;
+    memcpy(bytes, &record, sizeof record);
+    put_u64(bytes, record_checksum(bytes, size, writer->salt, offset));
+    return size;
 }
 
 /* A failed append may have left a part: the next record must not stand behind it. */
@@ -244,19 +229,65 @@ static plsm_status cut_back(struct reclog_writer *writer, plsm_status status)
     return fail(status, "%s", reason);
 }
 
-static plsm_status append(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
-                          uint32_t flag)
+/* Writes one record, in one piece. */
+static plsm_status put_record(struct reclog_writer *writer, const uint8_t *bytes, size_t size)
 {
-    TRY(refuse_if_broken(writer));
-    TRY(gather(writer, user, parts, count, flag));
-    size_t size = writer->gathered.size;
-    plsm_status status = env_append(writer->file, writer->gathered.data, size);
-    if (writer->gathered.capacity > BUFFER_KEEP_BYTES)
-        buf_free(&writer->gathered);
+    plsm_status status = env_append(writer->file, bytes, size);
     if (status != PLSM_OK)
         return cut_back(writer, status);
     atomic_store_explicit(&writer->size, reclog_size(writer) + size, memory_order_release);
     return PLSM_OK;
+}
+
+/* Gathers the parts behind a record's head at `to`, completes it and writes it. */
+static plsm_status put_parts(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
+                             uint32_t flag, uint8_t *to)
+{
+    uint8_t *at = to + sizeof(struct record);
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].size)
+            memcpy(at, parts[i].data, parts[i].size);
+        at += parts[i].size;
+    }
+    return put_record(writer, to, complete(writer, to, (size_t)(at - to) - sizeof(struct record), user, flag));
+}
+
+/* A record that is not small; a clean close, the only one with a flag, is. */
+static plsm_status append_large(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
+                                size_t size)
+{
+    struct buf *buf = &writer->gathered;
+    buf->size = 0;
+    TRY(buf_reserve(buf, size));
+    plsm_status status = put_parts(writer, user, parts, count, 0, buf->data);
+    if (buf->capacity > BUFFER_KEEP_BYTES)
+        buf_free(buf);
+    return status;
+}
+
+static plsm_status append(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
+                          uint32_t flag)
+{
+    uint8_t small[SMALL_BYTES];
+    size_t payload = 0;
+    TRY(refuse_if_broken(writer));
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].size > RECLOG_PAYLOAD_MAX - payload)
+            return fail(PLSM_TOO_LARGE, "%s: a record of more than %" PRIu32 " bytes", env_path(writer->file),
+                        RECLOG_PAYLOAD_MAX);
+        payload += parts[i].size;
+    }
+    if (record_size(payload) <= sizeof small)
+        return put_parts(writer, user, parts, count, flag, small);
+    return append_large(writer, user, parts, count, record_size(payload));
+}
+
+plsm_status reclog_append_in_place(struct reclog_writer *writer, uint64_t user, uint8_t *payload, size_t size)
+{
+    INVARIANT(size <= RECLOG_PAYLOAD_MAX);
+    TRY(refuse_if_broken(writer));
+    uint8_t *bytes = payload - sizeof(struct record);
+    return put_record(writer, bytes, complete(writer, bytes, size, user, 0));
 }
 
 plsm_status reclog_append(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count)

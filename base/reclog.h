@@ -32,6 +32,11 @@ plsm_status reclog_create_mapped(struct env *env, const char *path, const char *
  * on; if that fails too the log is broken, and every later call fails with PLSM_READ_ONLY. */
 plsm_status reclog_append(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count);
 
+/* The same of one part where it stands: RECLOG_ROOM_BEFORE bytes in front of it and RECLOG_ROOM_BEHIND behind it are
+ * overwritten. At most RECLOG_PAYLOAD_MAX bytes. */
+enum { RECLOG_ROOM_BEFORE = 32, RECLOG_ROOM_BEHIND = 8 };
+plsm_status reclog_append_in_place(struct reclog_writer *writer, uint64_t user, uint8_t *payload, size_t size);
+
 /* Makes everything appended before the call survive power loss. A failure is never retried (the kernel may have dropped
  * the pages and would report success the next time): the log is broken from then on. */
 plsm_status reclog_sync(struct reclog_writer *writer);

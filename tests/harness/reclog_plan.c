@@ -28,13 +28,14 @@ static void fill(uint8_t *to, size_t i, size_t size)
 plsm_status reclog_plan_add(struct reclog_writer *w, struct reclog_plan *plan, size_t size)
 {
     size_t i = plan->count;
-    uint8_t *payload = malloc(size + 1);
+    uint8_t *room = malloc(RECLOG_ROOM_BEFORE + size + RECLOG_ROOM_BEHIND), *payload = room + RECLOG_ROOM_BEFORE;
     fill(payload, i, size);
-    /* In parts: the first byte, nothing, the rest. */
+    /* Every second one where it stands; the others in parts: the first byte, nothing, the rest. */
     plsm_slice parts[] = {{payload, size > 0}, {NULL, 0}, {payload + (size > 0), size - (size > 0)}};
     uint64_t offset = reclog_size(w);
-    plsm_status status = reclog_append(w, 1000 + i, parts, 3);
-    free(payload);
+    plsm_status status =
+        i % 2 ? reclog_append_in_place(w, 1000 + i, payload, size) : reclog_append(w, 1000 + i, parts, 3);
+    free(room);
     if (status == PLSM_OK) {
         plan->offsets[i] = offset;
         plan->sizes[i] = size;

@@ -1,0 +1,122 @@
+/* The encoding of batches: what is put in comes out, one change by itself as among others. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/batch.h"
+#include "base/random.h"
+
+#include "base/banned.h"
+
+enum { CHANGES = 3000, KEY_MAX = 8192, VALUE_MAX = 20000 };
+
+static uint8_t bytes[KEY_MAX + UINT8_MAX + VALUE_MAX];
+
+static size_t some_size(struct random *r, size_t most)
+{
+    size_t below = (size_t[]){3, 20, 300, most + 1}[random_below(r, 4)];
+    return random_below(r, below < most + 1 ? below : most + 1);
+}
+
+static struct batch_change some_change(struct random *r, bool single)
+{
+    static const enum batch_kind kinds[] = {BATCH_PUT, BATCH_DELETE, BATCH_REFERENCE, BATCH_DELETE_RANGE};
+    struct batch_change change = {.kind = kinds[random_below(r, single ? 3 : 4)]};
+    change.key = slice(bytes + random_below(r, 50), 1 + some_size(r, KEY_MAX - 1));
+    if (change.kind == BATCH_DELETE)
+        return change;
+    change.value = slice(bytes + random_below(r, 50), some_size(r, VALUE_MAX));
+    if (change.kind == BATCH_DELETE_RANGE)
+        return change;
+    change.meta = slice(bytes + random_below(r, 50), some_size(r, UINT8_MAX));
+    change.timed = random_below(r, 2);
+    change.expires_s = change.timed ? random_next(r) >> random_below(r, 64) : 0;
+    return change;
+}
+
+static plsm_status add(struct batch *batch, uint8_t keyspace, const struct batch_change *c)
+{
+    return c->timed ? batch_add_timed(batch, c->kind, keyspace, c->key, c->meta, c->value, c->expires_s)
+                    : batch_add(batch, c->kind, keyspace, c->key, c->meta, c->value);
+}
+
+/* `whole` has the key with its keyspace byte. */
+static void check_same(const struct batch_change *whole, uint8_t keyspace, const struct batch_change *change)
+{
+    ck_assert_int_eq(whole->kind, change->kind);
+    ck_assert_int_eq(whole->timed, change->timed);
+    ck_assert_uint_eq(whole->expires_s, change->expires_s);
+    ck_assert_uint_eq(*(const uint8_t *)whole->key.data, keyspace);
+    ck_assert(slice_equal(slice((const uint8_t *)whole->key.data + 1, whole->key.size - 1), change->key));
+    ck_assert(slice_equal(whole->meta, change->meta));
+    ck_assert(slice_equal(whole->value, change->value));
+}
+
+START_TEST(what_goes_in_comes_out)
+{
+    struct random r;
+    struct batch batch = {0};
+    static struct batch_change changes[CHANGES];
+    random_seed(&r, 1);
+    for (uint32_t i = 0; i < CHANGES; i++) {
+        changes[i] = some_change(&r, false);
+        ck_assert_int_eq(add(&batch, (uint8_t)i, &changes[i]), PLSM_OK);
+    }
+    ck_assert_uint_eq(batch.count, CHANGES);
+    const uint8_t *at = batch.bytes.data, *end = at + batch.bytes.size;
+    for (uint32_t i = 0; i < CHANGES; i++) {
+        struct batch_change change;
+        ck_assert(batch_next(&at, end, &change));
+        check_same(&change, (uint8_t)i, &changes[i]);
+    }
+    ck_assert(at == end);
+    batch_free(&batch);
+}
+END_TEST
+
+/* Byte by byte what batch_add writes, and told as batch_next tells it; nothing is written behind the room asked for. */
+START_TEST(one_by_itself)
+{
+    struct random r;
+    struct batch batch = {0};
+    random_seed(&r, 2);
+    for (uint32_t i = 0; i < CHANGES; i++) {
+        struct batch_change change = some_change(&r, true), encoded, read;
+        size_t room = BATCH_CHANGE_BYTES + change.key.size + change.meta.size + change.value.size;
+        uint8_t *to = malloc(room);
+        size_t size = batch_encode(to, (uint8_t)i, &change, &encoded);
+        batch_clear(&batch);
+        ck_assert_int_eq(add(&batch, (uint8_t)i, &change), PLSM_OK);
+        ck_assert(slice_equal(slice(to, size), buf_slice(&batch.bytes)));
+        check_same(&encoded, (uint8_t)i, &change);
+        const uint8_t *at = to;
+        ck_assert(batch_next(&at, to + size, &read));
+        ck_assert(at == to + size);
+        ck_assert_ptr_eq(read.key.data, encoded.key.data);
+        if (change.kind != BATCH_DELETE) {
+            ck_assert_ptr_eq(read.meta.data, encoded.meta.data);
+            ck_assert_ptr_eq(read.value.data, encoded.value.data);
+        }
+        free(to);
+    }
+    batch_free(&batch);
+}
+END_TEST
+
+int main(void)
+{
+    struct random r;
+    random_seed(&r, 3);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)random_next(&r);
+    Suite *suite = suite_create("batch");
+    TCase *tests = tcase_create("batch");
+    tcase_add_test(tests, what_goes_in_comes_out);
+    tcase_add_test(tests, one_by_itself);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
