@@ -6,7 +6,9 @@
  *   garbage_lock, snapshot_lock, those of the cache and of runs: leaves.
  * The leader of the write queue (write.c) owns the active memtable and the logs without a lock: there is one leader at
  * a time, and only it appends, rotates and syncs. It adds entries to the memtable, and those who led before it and have
- * not finished; for what they must not be beside, it waits for them (leader_await_landing).
+ * not finished; for what they must not be beside, it waits for them (leader_await_landing). What it needs to know of
+ * others before it writes it reads without lock, from members that are atomic: they may change right behind a look under
+ * lock, too. It takes lock when something is to be done but writing.
  *
  * Readers take no lock: they enter the epoch, load the view, load the sequence number, in this order. A view may hold
  * runs from which versions were dropped that a reader at an older sequence number would need; a sequence number loaded
@@ -73,6 +75,8 @@ struct merging {
     plsm_slice smallest, largest; /* of its inputs */
 };
 
+enum next_log { NEXT_LOG_NOT_WANTED, NEXT_LOG_WANTED, NEXT_LOG_TRIED };
+
 struct lsm {
     uint32_t magic;
     struct lsm_options options; /* as opened, but for `policy`, which is never LSM_POLICY_AUTO: that changes under
@@ -101,27 +105,19 @@ struct lsm {
     struct version *version;          /* the newest; changed under edit_lock and lock */
     struct memlog active;             /* the leader's; changed under lock */
     struct memlog frozen[FROZEN_MAX]; /* oldest first */
-    unsigned frozen_count;
+    _Atomic unsigned frozen_count;
     /* The log after the active one: made in advance by the flusher once the leader wants it. */
-    enum { NEXT_LOG_NOT_WANTED, NEXT_LOG_WANTED, NEXT_LOG_TRIED } next_log_state;
+    _Atomic enum next_log next_log_state;
     struct reclog_writer *prepared_log; /* number next_log, without a record yet; NULL: none */
     bool preparing;                     /* the flusher is at it */
     uint64_t flush_start_ns, flush_expected_ns; /* of the flush under way; expected from the one before, 0: unknown */
     uint64_t flush_bytes_per_s;
     uint64_t next_number, next_log, log_floor;
-    struct writer *writers, **writers_end; /* queue; the first is the leader */
-    unsigned queued;                       /* how many are in it */
-    unsigned company;                      /* how many there were when the last sync had ended, with those it served */
-    unsigned company_pause;                /* so many syncs do not wait for company */
-    bool awaits_company;                   /* the leader does */
+    _Atomic unsigned awaited; /* so many writers are yet to come before the leader goes on; 0: it does not wait */
     condition company_came;
-    struct flight *flights, *last_flight; /* groups on their way into the memtable, in order of their numbers */
-    uint32_t lanes;                       /* of the memtable, that they use: a bit each */
-    unsigned crowd;                       /* groups that still go beside others: writers met not long ago */
-    bool awaits_landing;                  /* the leader does */
+    _Atomic unsigned awaits_landing; /* threads that sleep until `seq` has moved */
     condition landing;
-    uint64_t sync_ns; /* what the last sync took */
-    plsm_status broken;                    /* not PLSM_OK: the store turned read-only, for this reason */
+    _Atomic plsm_status broken; /* not PLSM_OK: the store turned read-only, for this reason */
     char broken_message[512];
     plsm_status background_status; /* of the last flush or compaction, when it may be tried again */
     char background_message[512];
@@ -130,19 +126,35 @@ struct lsm {
     uint64_t adopted_keys;              /* adopt.c: lookups that have been used up */
     uint64_t adopt_lookups;             /* likewise: that there were when it looked last */
     bool training_due;        /* what they left out is to be trained */
-    bool syncing;             /* the leader is at the logs: they must not be closed */
+    atomic_bool syncing;      /* the leader is at the logs: they must not be closed */
     unsigned manual_waiting;  /* manual compactions that want to be next */
     condition work, progress; /* for the threads; for whoever waits for them */
     struct env_thread *flusher, *compactor;
-    unsigned writers_depth;   /* of the version */
+    _Atomic unsigned writers_depth; /* of the version */
     struct follow follow;     /* changed by who has compacting */
     struct buf compact_cursor[LSM_LEVELS]; /* where the next compaction of a level begins; owner: who has compacting */
 
+    char apart[64]; /* what every write changes is on cache lines of its own */
+    struct writer *_Atomic last_writer; /* of the queue; NULL: nobody writes */
+    char apart_too[64];
     /* the leader's */
+    uint64_t flight_seq;    /* of the last group that went beside others: those up to `seq` have landed */
+    unsigned crowd;         /* groups that still go beside others: writers met not long ago */
+    unsigned company;       /* writers there were when the last sync had ended, with those it served */
+    unsigned company_pause; /* so many syncs do not wait for company */
+    uint64_t sync_ns;       /* what the last sync took */
     uint64_t space_checked_bytes; /* of the log, when free space was last looked at */
     bool space_low;
     uint64_t group_bytes;    /* of the last group's changes */
     uint64_t paced_until_ns; /* what it wrote is paid for then */
+    size_t unlooked_bytes; /* written, about, since it looked how full the active memtable is */
+    size_t look_bytes;     /* after so many it looks again */
+    /* Lanes of the memtable that groups on their way into it use: the leader's to take, theirs to give back. */
+    struct lane_use {
+        char apart[64];
+        atomic_bool taken;
+    } lanes[MEMTABLE_LANES];
+    char apart_last[64];
 
     mutex snapshot_lock;
     struct lsm_snapshot *snapshots; /* newest first */
@@ -230,8 +242,7 @@ plsm_status install_edit(struct lsm *db, struct edit *edit, bool flushed);
 plsm_status install_bulk(struct lsm *db, struct edit *edit, size_t count, uint64_t bytes);
 
 /* --- write.c --- */
-/* Waits until all groups that were appended are in the memtable and visible. Leader, under lock, which it gives up
- * meanwhile. */
+/* Waits until all groups that were appended are in the memtable and visible. Leader, without lock. */
 void leader_await_landing(struct lsm *db);
 /* Syncs the logs, oldest first. Leader, without lock. A failure is final. */
 plsm_status leader_sync_logs(struct lsm *db);

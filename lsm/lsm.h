@@ -122,6 +122,8 @@ typedef plsm_status lsm_prepare(void *arg, struct lsm *db, const struct batch **
 
 /* Applies a batch atomically. `prepare` may be NULL. With `sync` it and everything before it survives power loss. */
 plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *prepare, void *arg, bool sync);
+/* The same of a batch of one change, no deletion of a range, which *change tells, with slices into the batch. */
+plsm_status lsm_write_one(struct lsm *db, const struct batch *batch, const struct batch_change *change, bool sync);
 /* Makes everything acknowledged so far survive power loss. */
 plsm_status lsm_sync(struct lsm *db);
 /* Writes what is in memory to runs and waits. */

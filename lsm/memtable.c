@@ -54,7 +54,10 @@ size_t memtable_bytes(const struct memtable *m)
 
 uint64_t memtable_count(const struct memtable *m)
 {
-    return atomic_load_explicit(&m->count, memory_order_relaxed);
+    uint64_t count = atomic_load_explicit(&m->count, memory_order_relaxed);
+    for (unsigned i = 0; i < MEMTABLE_LANES; i++)
+        count += atomic_load_explicit(&m->lanes[i].added, memory_order_relaxed);
+    return count;
 }
 
 /* --- reserving ---------------------------------------------------------------------------------------------------- */
@@ -87,6 +90,10 @@ plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t b
 {
     if (entries > MEMTABLE_ENTRIES_MAX || bytes > SIZE_MAX / 4)
         return fail(PLSM_NO_MEMORY, "no memory for %zu entries of %zu bytes in the memtable", entries, bytes);
+    if (m->beside) {
+        m->place.slot = NULL;
+        m->beside = false;
+    }
     const struct tombstones *there = memtable_ranges(m);
     if (ranges)
         bytes += tombstones_bytes(there ? there->count : 0, ranges);

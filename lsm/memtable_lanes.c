@@ -33,37 +33,51 @@
 #define MEMTABLE_INTERLEAVE() ((void)0)
 #endif
 
-enum { SPINS = 100 }; /* looks at a lock before the processor is given up: its holder has lost its own */
+enum {
+    SPINS = 100,          /* looks at a lock before the processor is given up: its holder has lost its own */
+    ADDITIONS_AHEAD = 16, /* for which room for nodes is reserved in advance: small writes need the lock seldom then */
+};
 
 /* --- reserving ---------------------------------------------------------------------------------------------------- */
+
+/* Makes room for nodes for `entries` more additions, and for some that will be reserved next: what is there for so many
+ * suffices for those that are left of them, whatever the others have made. */
+static plsm_status reserve_nodes(struct memtable *m, size_t entries)
+{
+    size_t promised = 0;
+    for (unsigned i = 0; i < MEMTABLE_LANES; i++) /* what ends meanwhile counts all the same */
+        promised += atomic_load_explicit(&m->lanes[i].promised, memory_order_acquire);
+    mutex_lock(&m->nodes_lock);
+    plsm_status status = arena_reserve(&m->arena, memtable_node_bytes_max(m, promised + entries + ADDITIONS_AHEAD));
+    mutex_unlock(&m->nodes_lock);
+    if (status == PLSM_OK)
+        m->unpromised = entries + ADDITIONS_AHEAD;
+    return status;
+}
 
 plsm_status memtable_lane_reserve(struct memtable *m, unsigned number, size_t entries, size_t bytes)
 {
     struct memtable_lane *lane = &m->lanes[number];
-    size_t all = entries;
-    INVARIANT(lane->promised == 0);
+    INVARIANT(atomic_load_explicit(&lane->promised, memory_order_acquire) == 0);
     if (entries > MEMTABLE_ENTRIES_MAX || bytes > SIZE_MAX / 4)
         return fail(PLSM_NO_MEMORY, "no memory for %zu entries of %zu bytes in the memtable", entries, bytes);
+    if (!m->beside) {
+        for (unsigned i = 0; i < MEMTABLE_LANES; i++)
+            m->lanes[i].place.slot = NULL;
+        m->unpromised = 0;
+        m->beside = true;
+    }
     TRY(arena_reserve(&lane->arena, entries * ENTRY_FIXED_BYTES_MAX + bytes));
-    mutex_lock(&m->nodes_lock);
-    for (unsigned i = 0; i < MEMTABLE_LANES; i++)
-        all += m->lanes[i].promised;
-    plsm_status status = arena_reserve(&m->arena, memtable_node_bytes_max(m, all));
-    if (status == PLSM_OK)
-        lane->promised = entries;
-    mutex_unlock(&m->nodes_lock);
-    lane->place.slot = m->place.slot = NULL; /* who was alone, or will be, did not mark or will not see marks */
-    return status;
+    if (entries > m->unpromised)
+        TRY(reserve_nodes(m, entries));
+    m->unpromised -= entries;
+    atomic_store_explicit(&lane->promised, entries, memory_order_relaxed);
+    return PLSM_OK;
 }
 
 void memtable_lane_end(struct memtable *m, unsigned number)
 {
-    struct memtable_lane *lane = &m->lanes[number];
-    mutex_lock(&m->nodes_lock);
-    lane->promised = 0;
-    mutex_unlock(&m->nodes_lock);
-    atomic_fetch_add_explicit(&m->count, lane->added, memory_order_relaxed);
-    lane->added = 0;
+    atomic_store_explicit(&m->lanes[number].promised, 0, memory_order_release);
 }
 
 bool memtable_lane_in_order(const struct memtable *m, unsigned number)
@@ -315,5 +329,6 @@ void memtable_lane_add(struct memtable *m, unsigned number, const struct entry *
     place->lock = a.lock;
     place->slot = a.slot;
     place->depth = a.depth;
-    lane->added++;
+    uint64_t added = atomic_load_explicit(&lane->added, memory_order_relaxed);
+    atomic_store_explicit(&lane->added, added + 1, memory_order_relaxed);
 }

@@ -31,8 +31,8 @@ struct memtable_place {
 struct memtable_lane {
     struct arena arena; /* of leaves and versions */
     struct memtable_place place;
-    size_t promised;    /* entries that it may still add; 0: nobody uses it */
-    uint64_t added;     /* by who uses it now */
+    _Atomic size_t promised; /* entries that it may still add; 0: nobody uses it */
+    _Atomic uint64_t added;  /* ever; only who uses it changes it */
     char apart[64];
 };
 
@@ -40,7 +40,7 @@ struct memtable {
     _Atomic uintptr_t root; /* 0 while empty */
     const struct tombstones *_Atomic ranges; /* NULL: none */
     char apart[64];         /* what every lookup reads is not on the cache line that every addition writes */
-    _Atomic uint64_t count; /* versions, and deletions of ranges */
+    _Atomic uint64_t count; /* versions and deletions of ranges, but for what came through lanes */
     _Atomic unsigned references;
     /* Writer only. */
     struct arena arena;
@@ -49,7 +49,10 @@ struct memtable {
     struct memtable_place place;
     size_t nodes[ART_TYPE_COUNT]; /* in the tree, by type: bounds what the next additions can need */
     /* Of several writers, memtable_lanes.c. */
-    mutex nodes_lock; /* of `arena`, `nodes` and the `promised` of lanes, while lanes are in use */
+    bool beside; /* lanes are in use, or were last: whoever was alone before did not mark what it replaced, and whoever
+                    is alone next does not look at marks, so places of the one are none of the other */
+    size_t unpromised; /* additions that there is room for nodes for, beside what lanes were promised; who reserves */
+    mutex nodes_lock; /* of `arena` and `nodes`, while lanes are in use */
     _Atomic uintptr_t root_lock; /* as `ended` of nodes: of `root` */
     struct memtable_lane lanes[MEMTABLE_LANES];
 };

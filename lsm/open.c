@@ -186,7 +186,6 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     if (options->base_fpr_ppm && options->filter_bits)
         db->options.filter_bits = filter_bits_for_rate(options->base_fpr_ppm);
     db->env = options->env;
-    db->writers_end = &db->writers;
     mutex_init(&db->edit_lock);
     mutex_init(&db->lock);
     mutex_init(&db->snapshot_lock);

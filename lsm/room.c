@@ -64,6 +64,7 @@ plsm_status leader_rotate(struct lsm *db)
     db->active = fresh;
     db->next_log++;
     db->space_checked_bytes = 0;
+    db->look_bytes = 0;
     view_publish(db, view);
     condition_broadcast(&db->work);
     mutex_unlock(&db->lock);
@@ -150,7 +151,9 @@ plsm_status make_room(struct lsm *db)
             }
             return PLSM_OK;
         }
+        mutex_unlock(&db->lock);
         leader_await_landing(db);
+        mutex_lock(&db->lock);
         bool full = db->frozen_count == FROZEN_MAX || db->writers_depth >= db->options.l0_stop;
         if (full) {
             TRY(db->options.background ? wait_for_progress(db) : work_inline(db));

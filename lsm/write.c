@@ -5,14 +5,18 @@
  * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). Which sequence numbers the
  * changes of a group get stands in write_group.h.
  *
+ * The queue is the list of Mellor-Crummey and Scott's lock ("Algorithms for scalable synchronization on shared-memory
+ * multiprocessors", ACM TOCS 1991): who comes puts itself behind the last writer with one exchange, and looks at a word
+ * of its own until it is told; who leaves tells the next. So a thread that writes by itself takes no lock at all, and two
+ * that meet fight for one cache line only. Those who wait for long sleep under the store's lock.
+ *
  * While writers come from several threads, groups go into the memtable beside each other: a leader that has appended
  * its group hands the queue on to the next one and only then adds its changes, through a lane of the memtable. So one
  * thread appends while others add. Such a group is a flight: numbers are given as they take off, and it becomes visible
- * once it has landed and all before it have, so in the order of numbers. What has to look at the state or to change
- * more than the memtable (a write with `prepare`, one that syncs, a deletion of a range, a rotation) waits until all
- * have landed, and goes alone. A thread that writes by itself always does, for it has nobody to hand anything to. Nor
- * do small batches go beside others: less would be gained than handing over costs. Instead a leader serves a few small
- * writes behind its own before it hands over.
+ * once it has landed and all before it have, so in the order of numbers: each waits until `seq` is at the number in
+ * front of its own. What has to look at the state or to change more than the memtable (a write with `prepare`, one that
+ * syncs, a deletion of a range, a rotation) waits until all have landed, and goes alone. A thread that writes by itself
+ * always does, for it has nobody to hand anything to.
  *
  * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
  * one. So the one behind a leader that does not sync first looks for a moment whether its turn has come. Syncing costs
@@ -40,26 +44,28 @@ enum {
     COMPANY_NS_MIN = 20 * 1000,  /* below that, syncs are too cheap to wait for anybody */
     COMPANY_PAUSE = 8,           /* groups that do not wait after waiting was in vain */
     CROWD_GROUPS = 64,           /* groups that go beside others after writers met */
-    BESIDE_BYTES_MIN = 4 << 10,  /* of a batch that goes beside others: smaller ones cost less than to hand over */
     BESIDE_BYTES_MAX = 16 << 10, /* of a group of such batches, but for its first */
-    SERVED_MAX = 4,              /* groups of others that a leader serves before it goes */
+    LOOK_SHARE = 8,              /* of the room in the memtable, after which it is looked at again */
+    ENTRY_BYTES = 128,           /* that an entry takes there beside its own, about, with its share of nodes */
 };
-_Static_assert(MEMTABLE_LANES <= 32, "lanes are bits of a word");
+_Static_assert((int)BATCH_ROOM_BEFORE == (int)RECLOG_ROOM_BEFORE && (int)BATCH_ROOM_BEHIND == (int)RECLOG_ROOM_BEHIND,
+               "a record fits around a batch with room");
 
-enum writer_state { WAITS, LEADS, IS_DONE };
+enum writer_state { WAITS, SLEEPS, LEADS, IS_DONE };
 
 /* On the stack of its thread. Who is served may return as soon as it sees IS_DONE: setting that is the last thing that
  * is done to a writer, unless it sleeps, for then it needs the lock to wake up. */
 struct writer {
     const struct batch *batch;
+    const struct batch_change *change; /* all that the batch holds; NULL: not told */
     lsm_prepare *prepare;
     void *arg;
-    bool sync, sleeps; /* sleeps: in `wake`, which is nothing before; under lock */
+    bool sync;
     _Atomic enum writer_state state;
     plsm_status status;
-    struct writer *next;
-    condition wake;
-    char *message; /* MESSAGE_BYTES: of the leader, when it failed for all */
+    struct writer *_Atomic next; /* behind it; NULL: nobody, or not linked yet */
+    condition wake;              /* nothing unless it sleeps */
+    char *message;               /* MESSAGE_BYTES: of the leader, when it failed for all */
 };
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */
@@ -97,7 +103,9 @@ plsm_status leader_sync_logs(struct lsm *db)
 struct group {
     const struct batch *batches[GROUP_WRITERS_MAX];
     unsigned count;
-    bool sync;
+    bool sync, met; /* met: others were on their way when it took off */
+    struct writer *last;
+    const struct batch_change *change;   /* all that it changes; NULL: that is in the parts */
     plsm_slice parts[GROUP_WRITERS_MAX]; /* of those that change something */
     size_t part_count;
     struct write_group write;
@@ -105,17 +113,19 @@ struct group {
 
 static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes, size_t ranges, size_t bytes)
 {
-    uint64_t size_before = reclog_size(db->active.log);
-    bool alone = g->write.lane == WRITE_GROUP_ALONE;
+    struct reclog_writer *log = db->active.log;
+    uint64_t size_before = reclog_size(log);
+    bool alone = g->write.lane == WRITE_GROUP_ALONE, in_place = g->count == 1 && g->batches[0]->roomy;
     TRY(alone ? memtable_reserve_ranges(g->write.table, changes, bytes, ranges)
               : memtable_lane_reserve(g->write.table, g->write.lane, changes, bytes));
-    plsm_status status = reclog_append(db->active.log, g->write.first, g->parts, g->part_count);
+    plsm_status status = in_place ? reclog_append_in_place(log, g->write.first, g->batches[0]->bytes.data, bytes)
+                                  : reclog_append(log, g->write.first, g->parts, g->part_count);
     if (status != PLSM_OK) {
         if (!alone)
             memtable_lane_end(g->write.table, g->write.lane);
         return status;
     }
-    simulated_write(db->context.simulated, reclog_size(db->active.log) - size_before);
+    simulated_write(db->context.simulated, reclog_size(log) - size_before);
     struct counter_stripe *counters = counters_mine(&db->counters);
     stripe_add(counters, COUNT_WRITES, 1);
     stripe_add(counters, COUNT_CHANGES, changes);
@@ -146,13 +156,17 @@ static plsm_status append(struct lsm *db, struct group *g)
     if (g->part_count)
         TRY(append_parts(db, g, changes, ranges, bytes));
     db->group_bytes = bytes;
+    db->unlooked_bytes += bytes + changes * ENTRY_BYTES;
     return PLSM_OK;
 }
 
 static void add_to_memtable(struct group *g)
 {
-    for (size_t i = 0; i < g->part_count; i++)
-        write_group_add(&g->write, g->parts[i]);
+    if (g->change)
+        write_group_add_one(&g->write, g->change);
+    else
+        for (size_t i = 0; i < g->part_count; i++)
+            write_group_add(&g->write, g->parts[i]);
     write_group_end(&g->write);
 }
 
@@ -168,13 +182,32 @@ static plsm_status apply(struct lsm *db, struct group *g)
     return PLSM_OK;
 }
 
-/* Tells a writer that its turn has come or gone. Under lock. */
-static void set_state(struct writer *w, enum writer_state state)
+/* --- the queue ---------------------------------------------------------------------------------------------------- */
+
+/* Tells a writer that its turn has come or gone. Without lock. */
+static void set_state(struct lsm *db, struct writer *w, enum writer_state state)
 {
-    bool sleeps = w->sleeps;
+    enum writer_state before = WAITS;
+    if (atomic_compare_exchange_strong_explicit(&w->state, &before, state, memory_order_release, memory_order_relaxed))
+        return;
+    mutex_lock(&db->lock);
     atomic_store_explicit(&w->state, state, memory_order_release);
-    if (sleeps)
-        condition_signal(&w->wake);
+    condition_signal(&w->wake);
+    mutex_unlock(&db->lock);
+}
+
+static struct writer *behind(const struct writer *w)
+{
+    return atomic_load_explicit(&w->next, memory_order_acquire);
+}
+
+/* How many writers there are from `first` on, up to what a group may have. The leader's. */
+static unsigned queued(const struct writer *first)
+{
+    unsigned count = 0;
+    for (const struct writer *w = first; w && count < GROUP_WRITERS_MAX; w = behind(w))
+        count++;
+    return count;
 }
 
 /* A writer that only wants what is there to be synced. It must not fail for want of memory or space: what it stands for
@@ -184,27 +217,30 @@ static bool only_syncs(const struct writer *w)
     return !w->batch && !w->prepare;
 }
 
-/* Whether a writer may go beside others. Under lock. */
+/* Whether a writer may go beside others. */
 static bool goes_beside(const struct lsm *db, const struct writer *w)
 {
-    return db->crowd > 0 && w->batch && w->batch->bytes.size >= BESIDE_BYTES_MIN && w->batch->ranges == 0 &&
-           !w->prepare && !w->sync && !db->space_low;
+    return db->crowd > 0 && w->batch && w->batch->ranges == 0 && w->batch->count > 0 && !w->prepare && !w->sync &&
+           !db->space_low;
 }
 
-/* Who joins the first writer: those behind it, as long as none has to look at the state first. Under lock. */
-static void gather(struct lsm *db, bool beside, struct group *g)
+/* Who joins the first writer: those behind it, as long as none has to look at the state first. */
+static void gather(struct lsm *db, struct writer *first, bool beside, struct group *g)
 {
     size_t bytes = 0;
     g->count = 0;
     g->sync = false;
-    for (struct writer *w = db->writers; w && g->count < GROUP_WRITERS_MAX; w = w->next) {
+    g->change = NULL;
+    for (struct writer *w = first; w && g->count < GROUP_WRITERS_MAX; w = behind(w)) {
         size_t size = w->batch ? w->batch->bytes.size : 0;
         if (g->count > 0 &&
-            (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(db->writers)))
+            (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(first)))
             break;
         if (g->count > 0 && beside && (bytes + size > BESIDE_BYTES_MAX || !goes_beside(db, w)))
             break;
+        g->change = g->count == 0 ? w->change : NULL;
         g->batches[g->count++] = w->batch;
+        g->last = w;
         bytes += size;
         g->sync |= w->sync;
         if (w->prepare)
@@ -212,309 +248,310 @@ static void gather(struct lsm *db, bool beside, struct group *g)
     }
 }
 
-/* Waits, before a sync, for those whom the last syncs served. Leader, under lock, which it gives up meanwhile. */
-static void await_company(struct lsm *db)
+/* Waits, before a sync, for those whom the last syncs served. Leader. */
+static void await_company(struct lsm *db, const struct writer *first)
 {
     uint64_t ns = db->sync_ns / COMPANY_SHARE;
-    if (db->queued >= db->company || ns < COMPANY_NS_MIN)
+    unsigned there = queued(first);
+    if (there >= db->company || ns < COMPANY_NS_MIN)
         return;
     if (db->company_pause > 0) {
         db->company_pause--;
         return;
     }
     uint64_t end_ns = env_now_ns(db->env) + (ns < COMPANY_NS_MAX ? ns : COMPANY_NS_MAX), now_ns = 0;
-    db->awaits_company = true;
-    while (db->queued < db->company && (now_ns = env_now_ns(db->env)) < end_ns)
-        condition_wait_ns(&db->company_came, &db->lock, end_ns - now_ns);
-    db->awaits_company = false;
-    if (db->queued < db->company)
+    mutex_lock(&db->lock);
+    for (; there < db->company && (now_ns = env_now_ns(db->env)) < end_ns; there = queued(first)) {
+        atomic_store(&db->awaited, db->company - there);
+        if (queued(first) == there) /* who comes from here on is counted */
+            condition_wait_ns(&db->company_came, &db->lock, end_ns - now_ns);
+    }
+    atomic_store(&db->awaited, 0);
+    mutex_unlock(&db->lock);
+    if (there < db->company)
         db->company_pause = COMPANY_PAUSE;
 }
 
-/* Lets the next leader begin. Under lock. */
-static void hand_over(struct lsm *db)
+/* A writer has come: the leader may be waiting for it. */
+static void tell_arrival(struct lsm *db)
 {
-    if (db->writers)
-        set_state(db->writers, LEADS);
+    unsigned awaited = atomic_load(&db->awaited);
+    while (awaited > 0 && !atomic_compare_exchange_weak(&db->awaited, &awaited, awaited - 1))
+        ;
+    if (awaited != 1)
+        return;
+    mutex_lock(&db->lock);
+    condition_signal(&db->company_came);
+    mutex_unlock(&db->lock);
 }
 
-/* Takes the group out of the queue. Under lock. */
-static void leave_queue(struct lsm *db, const struct group *g)
+/* Takes a group out of the queue and returns who is the first then. NULL: nobody, and this thread does not lead any
+ * more. */
+static struct writer *leave_queue(struct lsm *db, const struct group *g)
 {
-    db->queued -= g->count;
-    if (g->sync)
-        db->company = db->queued + g->count < GROUP_WRITERS_MAX ? db->queued + g->count : GROUP_WRITERS_MAX;
-    for (unsigned i = 0; i < g->count; i++) {
-        struct writer *w = db->writers;
-        db->writers = w->next;
-        if (!w->next)
-            db->writers_end = &db->writers;
+    struct writer *last = g->last, *next = behind(last);
+    if (g->sync) {
+        unsigned company = queued(next) + g->count;
+        db->company = company < GROUP_WRITERS_MAX ? company : GROUP_WRITERS_MAX;
     }
-    if (db->writers || db->flights)
+    if (next || g->met)
         db->crowd = CROWD_GROUPS;
     else
         db->crowd -= db->crowd > 0;
+    if (next || atomic_compare_exchange_strong_explicit(&db->last_writer, &last, NULL, memory_order_acq_rel,
+                                                        memory_order_relaxed))
+        return next;
+    for (unsigned i = 0; !(next = behind(g->last)); i++) { /* it is about to link itself */
+        if (i < SPINS)
+            spin_pause();
+        else
+            spin_yield();
+    }
+    return next;
 }
 
-/* Tells all of the group, from `first` on, how it ended; `me` is this thread's own writer. Under lock; they have left
- * the queue. */
-static void tell_group(struct writer *first, const struct writer *me, const struct group *g, plsm_status status)
+/* Tells all of the group of `me`, this thread's own writer, how it ended. They have left the queue. */
+static void tell_group(struct lsm *db, struct writer *me, const struct group *g, plsm_status status)
 {
-    struct writer *next = first;
-    for (unsigned i = 0; i < g->count; i++) {
+    struct writer *next = g->count > 1 ? behind(me) : NULL;
+    me->status = status;
+    for (unsigned i = 1; i < g->count; i++) {
         struct writer *w = next;
-        next = w->next;
+        next = behind(w);
         w->status = status;
-        if (w == me)
-            continue;
         if (status != PLSM_OK)
             snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
-        set_state(w, IS_DONE);
+        set_state(db, w, IS_DONE);
     }
 }
 
 /* --- groups beside each other ------------------------------------------------------------------------------------- */
 
-/* A group that is in the log and on its way into the memtable; on the stack of its leader, which may return as soon as
- * it sees that it is visible: setting that is the last thing that is done to it, unless it sleeps. */
-struct flight {
-    uint64_t seq;
-    unsigned lane;
-    bool landed, sleeps; /* under lock */
-    _Atomic bool visible;
-    condition wake; /* nothing unless `sleeps` */
-    struct flight *next;
-};
-
-/* Waits until no other group is under way. Leader, under lock, which it gives up meanwhile. */
-void leader_await_landing(struct lsm *db)
+/* Waits until all up to a number are visible. */
+static void await_seq(struct lsm *db, uint64_t seq)
 {
-    while (db->flights) {
-        db->awaits_landing = true;
-        condition_wait(&db->landing, &db->lock);
-    }
-}
-
-/* A lane that nobody uses, when there is one. The same. */
-static unsigned await_lane(struct lsm *db)
-{
-    while (db->lanes == (UINT32_C(1) << MEMTABLE_LANES) - 1) {
-        db->awaits_landing = true;
-        condition_wait(&db->landing, &db->lock);
-    }
-    return (unsigned)__builtin_ctz(~db->lanes);
-}
-
-/* The newest number that was given away. Leader, under lock. */
-static uint64_t newest_seq(const struct lsm *db)
-{
-    return db->flights ? db->last_flight->seq : atomic_load_explicit(&db->seq, memory_order_relaxed);
-}
-
-static void take_off(struct lsm *db, struct flight *f)
-{
-    if (db->flights)
-        db->last_flight->next = f;
-    else
-        db->flights = f;
-    db->last_flight = f;
-    db->lanes |= UINT32_C(1) << f->lane;
-}
-
-/* Makes those visible that have landed and that nothing is in front of. Under lock. */
-static void show_landed(struct lsm *db)
-{
-    bool any = false;
-    while (db->flights && db->flights->landed) {
-        struct flight *f = db->flights;
-        bool sleeps = f->sleeps;
-        db->flights = f->next;
-        db->lanes &= ~(UINT32_C(1) << f->lane);
-        atomic_store_explicit(&db->seq, f->seq, memory_order_release);
-        atomic_store_explicit(&f->visible, true, memory_order_release);
-        if (sleeps)
-            condition_signal(&f->wake);
-        any = true;
-    }
-    if (any && db->awaits_landing) {
-        db->awaits_landing = false;
-        condition_broadcast(&db->landing);
-    }
-}
-
-/* Waits until those before it have landed, too. Under lock; returns whether it is still held. */
-static bool await_visible(struct lsm *db, struct flight *f)
-{
-    if (atomic_load_explicit(&f->visible, memory_order_relaxed))
-        return true;
-    mutex_unlock(&db->lock);
     for (unsigned i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&f->visible, memory_order_acquire))
-            return false;
+        if (atomic_load_explicit(&db->seq, memory_order_acquire) >= seq)
+            return;
         spin_pause();
     }
     mutex_lock(&db->lock);
-    if (atomic_load_explicit(&f->visible, memory_order_relaxed))
-        return true;
-    condition_init(&f->wake);
-    f->sleeps = true;
-    while (!atomic_load_explicit(&f->visible, memory_order_relaxed))
-        condition_wait(&f->wake, &db->lock);
-    condition_destroy(&f->wake);
-    return true;
+    atomic_fetch_add(&db->awaits_landing, 1);
+    while (atomic_load(&db->seq) < seq)
+        condition_wait(&db->landing, &db->lock);
+    atomic_fetch_sub(&db->awaits_landing, 1);
+    mutex_unlock(&db->lock);
 }
 
-/* Adds a group that has been appended to the memtable while the next leader is at work. Under lock; returns whether it
- * is still held. */
-static bool fly(struct lsm *db, struct writer *first, const struct writer *me, struct group *g)
+void leader_await_landing(struct lsm *db)
 {
-    struct flight flight = {.seq = g->write.seq, .lane = g->write.lane};
-    leave_queue(db, g);
-    take_off(db, &flight);
-    hand_over(db);
-    mutex_unlock(&db->lock);
-    add_to_memtable(g);
+    await_seq(db, db->flight_seq);
+}
+
+/* A lane that nobody uses, preferably always the same one for a thread; waits for one to get free. Leader. */
+static unsigned await_lane(struct lsm *db)
+{
+    for (;;) {
+        for (unsigned i = 0; i < MEMTABLE_LANES; i++) {
+            unsigned lane = (counter_stripe + i) % MEMTABLE_LANES;
+            if (!atomic_load_explicit(&db->lanes[lane].taken, memory_order_acquire))
+                return lane;
+        }
+        uint64_t seq = atomic_load_explicit(&db->seq, memory_order_acquire);
+        await_seq(db, seq < db->flight_seq ? seq + 1 : seq); /* lanes are left before that */
+    }
+}
+
+/* The newest number that was given away. Leader. */
+static uint64_t newest_seq(const struct lsm *db)
+{
+    uint64_t seq = atomic_load_explicit(&db->seq, memory_order_acquire);
+    return seq < db->flight_seq ? db->flight_seq : seq;
+}
+
+/* Makes a group visible once all before it are. */
+static void land(struct lsm *db, const struct group *g)
+{
+    atomic_store_explicit(&db->lanes[g->write.lane].taken, false, memory_order_release);
+    await_seq(db, g->write.first - 1);
+    atomic_store(&db->seq, g->write.seq);
+    if (atomic_load(&db->awaits_landing) == 0)
+        return;
     mutex_lock(&db->lock);
-    flight.landed = true;
-    show_landed(db);
-    bool locked = await_visible(db, &flight), alone = g->count == 1 && first == me;
-    if (!locked && !alone)
-        mutex_lock(&db->lock);
-    tell_group(first, me, g, PLSM_OK);
-    return locked || !alone;
+    condition_broadcast(&db->landing);
+    mutex_unlock(&db->lock);
+}
+
+/* Adds a group that has been appended to the memtable while the next leader is at work. */
+static void fly(struct lsm *db, struct writer *me, struct group *g)
+{
+    g->met = atomic_load_explicit(&db->seq, memory_order_relaxed) < db->flight_seq;
+    atomic_store_explicit(&db->lanes[g->write.lane].taken, true, memory_order_relaxed);
+    db->flight_seq = g->write.seq;
+    struct writer *next = leave_queue(db, g);
+    if (next)
+        set_state(db, next, LEADS);
+    add_to_memtable(g);
+    land(db, g);
+    tell_group(db, me, g, PLSM_OK);
 }
 
 /* --- the leader --------------------------------------------------------------------------------------------------- */
 
-/* Makes sure that there is room for a write. Under lock. */
-static plsm_status make_ready(struct lsm *db, const struct writer *leader)
+/* Whether the active memtable may take more, and is not so full that the next log is to be made: make_room sees to that.
+ * It is not looked at again before a part of what is left can have been used up. */
+static bool has_room(struct lsm *db)
 {
-    TRY(db_writable(db));
-    if (only_syncs(leader))
-        return PLSM_OK;
-    TRY(make_room(db));
-    if (!space_is_unknown(db))
-        return PLSM_OK;
-    mutex_unlock(&db->lock);
-    plsm_status status = space_look(db);
-    mutex_lock(&db->lock);
-    return status;
+    if (db->unlooked_bytes < db->look_bytes)
+        return true;
+    size_t bytes = memtable_bytes(db->active.table), limit = db->options.buffer_size;
+    if (db->options.background && db->next_log_state == NEXT_LOG_NOT_WANTED)
+        limit /= 2;
+    if (bytes >= limit)
+        return false;
+    db->unlooked_bytes = 0;
+    db->look_bytes = (limit - bytes) / LOOK_SHARE;
+    return true;
 }
 
-/* Serves the first writer and those who join it. Under lock; returns whether it is still held. *handed_over: somebody
- * else leads by now; otherwise it is held, and they have left the queue. */
-static bool serve(struct lsm *db, const struct writer *me, bool *handed_over)
+/* Whether nothing is to be done before the next write. Without lock, so as it was a moment ago. */
+static bool is_ready(struct lsm *db)
+{
+    return has_room(db) && db->broken == PLSM_OK && db->frozen_count < FROZEN_MAX &&
+           db->writers_depth < db->options.l0_slowdown && !space_is_unknown(db);
+}
+
+/* Makes sure that there is room for a write. */
+static plsm_status make_ready(struct lsm *db, const struct writer *leader)
+{
+    if (__builtin_expect(is_ready(db), 1))
+        return PLSM_OK;
+    mutex_lock(&db->lock);
+    plsm_status status = db_writable(db);
+    if (status == PLSM_OK && !only_syncs(leader))
+        status = make_room(db);
+    mutex_unlock(&db->lock);
+    return status == PLSM_OK && !only_syncs(leader) && space_is_unknown(db) ? space_look(db) : status;
+}
+
+/* After a failure: if a log cannot be written any more, nothing can. */
+static void break_if_log_is(struct lsm *db, plsm_status status)
+{
+    mutex_lock(&db->lock);
+    for (unsigned i = 0; i <= db->frozen_count; i++) {
+        const struct reclog_writer *log = i < db->frozen_count ? db->frozen[i].log : db->active.log;
+        if (log && reclog_broken(log))
+            db_break(db, status);
+    }
+    mutex_unlock(&db->lock);
+}
+
+/* Serves the first writer and those who join it, and lets the next one lead. */
+static void lead(struct lsm *db, struct writer *me)
 {
     struct group g; /* large, so not zeroed */
-    struct writer *leader = db->writers;
     bool beside = false;
-    *handed_over = false;
     g.count = 1;
-    g.sync = false;
-    plsm_status status = make_ready(db, leader);
+    g.sync = g.met = false;
+    g.last = me;
+    plsm_status status = make_ready(db, me);
     if (status == PLSM_OK) {
-        beside = goes_beside(db, leader);
+        beside = goes_beside(db, me);
         unsigned lane = beside ? await_lane(db) : WRITE_GROUP_ALONE;
         if (!beside)
             leader_await_landing(db);
-        if (leader->sync && !leader->prepare)
-            await_company(db);
-        gather(db, beside, &g);
+        if (me->sync && !me->prepare)
+            await_company(db, me);
+        gather(db, me, beside, &g);
         uint64_t first = newest_seq(db) + 1;
-        mutex_unlock(&db->lock);
-        if (leader->prepare) {
-            status = leader->prepare(leader->arg, db, &g.batches[0]);
+        if (me->prepare) {
+            status = me->prepare(me->arg, db, &g.batches[0]);
             first = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1; /* it may have loaded in bulk */
         }
         write_group_begin(&g.write, db->active.table, lane, first);
         if (status == PLSM_OK)
             status = beside ? append(db, &g) : apply(db, &g);
-        mutex_lock(&db->lock);
     }
-    *handed_over = beside && status == PLSM_OK;
-    if (*handed_over)
-        return fly(db, leader, me, &g);
-    for (unsigned i = 0; status != PLSM_OK && i <= db->frozen_count; i++) {
-        const struct reclog_writer *log = i < db->frozen_count ? db->frozen[i].log : db->active.log;
-        if (log && reclog_broken(log))
-            db_break(db, status);
+    if (beside && status == PLSM_OK) {
+        fly(db, me, &g);
+        return;
     }
-    leave_queue(db, &g);
-    tell_group(leader, me, &g, status);
-    return true;
+    if (status != PLSM_OK)
+        break_if_log_is(db, status);
+    struct writer *next = leave_queue(db, &g);
+    if (next)
+        set_state(db, next, LEADS);
+    tell_group(db, me, &g, status);
 }
 
-/* Whether the first writer of the queue is served by who just led. What the next leader would have to fetch from this
- * processor, the log's end, the memtable's and the queue's, is here already; so small writes of several threads are
- * made by one at a time. Nothing that may take long is done for others; nor is anything behind a failure, whose message
- * is this thread's. Under lock. */
-static bool serves_next(const struct lsm *db, const struct writer *me)
+/* Waits until somebody has served this writer, or until it is the first. `spin`: that may be in a moment. */
+static enum writer_state wait_for_turn(struct lsm *db, struct writer *me, bool spin)
 {
-    const struct writer *w = db->writers;
-    return me->status == PLSM_OK && w && w->batch && w->batch->bytes.size < BESIDE_BYTES_MIN && !w->prepare &&
-           !w->sync && !db->space_low && memtable_bytes(db->active.table) < db->options.buffer_size &&
-           db->frozen_count < FROZEN_MAX && db->writers_depth < db->options.l0_slowdown;
-}
-
-/* The leader's part. Under lock; returns whether it is still held. */
-static bool lead(struct lsm *db, const struct writer *me)
-{
-    for (unsigned served = 0;; served++) {
-        bool handed_over = false, locked = serve(db, me, &handed_over);
-        if (handed_over)
-            return locked;
-        if (served == SERVED_MAX || !serves_next(db, me))
-            break;
+    enum writer_state state = WAITS;
+    for (unsigned i = 0; spin && i < SPINS; i++) {
+        state = atomic_load_explicit(&me->state, memory_order_acquire);
+        if (state != WAITS)
+            return state;
+        spin_pause();
     }
-    hand_over(db);
-    return true;
-}
-
-/* Waits until somebody has served this writer or it is the first. Under lock; returns whether it is still held. */
-static bool wait_for_turn(struct lsm *db, struct writer *me)
-{
-    if (db->writers->next == me && !me->sync && !db->syncing) {
-        mutex_unlock(&db->lock);
-        for (unsigned i = 0; i < SPINS && atomic_load_explicit(&me->state, memory_order_acquire) == WAITS; i++)
-            spin_pause();
-        if (atomic_load_explicit(&me->state, memory_order_acquire) == IS_DONE)
-            return false;
-        mutex_lock(&db->lock);
-    }
-    if (atomic_load_explicit(&me->state, memory_order_relaxed) == WAITS) {
-        condition_init(&me->wake);
-        me->sleeps = true;
-        while (atomic_load_explicit(&me->state, memory_order_relaxed) == WAITS)
+    condition_init(&me->wake);
+    mutex_lock(&db->lock);
+    if (atomic_compare_exchange_strong_explicit(&me->state, &state, SLEEPS, memory_order_acq_rel, memory_order_acquire))
+        while ((state = atomic_load_explicit(&me->state, memory_order_acquire)) == SLEEPS)
             condition_wait(&me->wake, &db->lock);
-        condition_destroy(&me->wake);
+    mutex_unlock(&db->lock);
+    condition_destroy(&me->wake);
+    return state;
+}
+
+/* Puts a writer into the queue and returns once it leads or is done. */
+static enum writer_state enter_queue(struct lsm *db, struct writer *me)
+{
+    struct writer *before = atomic_exchange_explicit(&db->last_writer, me, memory_order_acq_rel);
+    if (!before) {
+        atomic_store_explicit(&me->state, LEADS, memory_order_relaxed);
+        return LEADS;
     }
-    return true;
+    /* Until the link is there it cannot go. */
+    bool is_next = atomic_load_explicit(&before->state, memory_order_relaxed) == LEADS;
+    atomic_store(&before->next, me);
+    tell_arrival(db);
+    return wait_for_turn(db, me, is_next && !me->sync && !db->syncing);
+}
+
+static inline __attribute__((always_inline)) plsm_status write_queued(struct lsm *db, const struct batch *batch,
+                                                                      const struct batch_change *change,
+                                                                      lsm_prepare *prepare, void *arg, bool sync)
+{
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    char message[MESSAGE_BYTES];
+    struct writer me; /* but for what sleeping needs */
+    me.batch = batch;
+    me.change = change;
+    me.prepare = prepare;
+    me.arg = arg;
+    me.sync = sync;
+    me.status = PLSM_OK;
+    me.message = message;
+    atomic_init(&me.state, WAITS);
+    atomic_init(&me.next, NULL);
+    if (db->options.read_only)
+        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
+    if (enter_queue(db, &me) == LEADS)
+        lead(db, &me);
+    else if (me.status != PLSM_OK)
+        fail(me.status, "%s", message);
+    return me.status;
 }
 
 plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *prepare, void *arg, bool sync)
 {
-    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
-    char message[MESSAGE_BYTES];
-    struct writer me = {.batch = batch, .prepare = prepare, .arg = arg, .sync = sync, .message = message};
-    if (db->options.read_only)
-        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
-    mutex_lock(&db->lock);
-    bool first = db->writers == NULL, locked = true;
-    atomic_init(&me.state, first ? LEADS : WAITS);
-    *db->writers_end = &me;
-    db->writers_end = &me.next;
-    if (++db->queued >= db->company && db->awaits_company)
-        condition_signal(&db->company_came);
-    if (!first)
-        locked = wait_for_turn(db, &me);
-    enum writer_state state = atomic_load_explicit(&me.state, memory_order_acquire);
-    if (state == LEADS)
-        locked = lead(db, &me);
-    if (locked)
-        mutex_unlock(&db->lock);
-    if (state == IS_DONE && me.status != PLSM_OK)
-        fail(me.status, "%s", message);
-    return me.status;
+    return write_queued(db, batch, NULL, prepare, arg, sync);
+}
+
+plsm_status lsm_write_one(struct lsm *db, const struct batch *batch, const struct batch_change *change, bool sync)
+{
+    return write_queued(db, batch, change, NULL, NULL, sync);
 }
 
 plsm_status lsm_sync(struct lsm *db)

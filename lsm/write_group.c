@@ -15,24 +15,30 @@ struct pending {
     struct memtable_approach approach;
 };
 
-static void add_change(struct write_group *g, const struct batch_change *change)
+void write_group_add_one(struct write_group *g, const struct batch_change *change)
 {
-    if (__builtin_expect(change->kind == BATCH_DELETE_RANGE, 0)) {
-        INVARIANT(g->lane == WRITE_GROUP_ALONE);
-        g->seq += g->begun;
-        memtable_add_range(g->table, change->key, change->value, g->seq, g->first);
-    } else {
-        struct entry entry = {.key = change->key,
-                              .meta = change->meta,
-                              .value = change->value,
-                              .seq = g->seq,
-                              .expires_s = change->expires_s,
-                              .kind = change->kind};
-        if (g->lane == WRITE_GROUP_ALONE)
-            memtable_add(g->table, &entry);
-        else
-            memtable_lane_add(g->table, g->lane, &entry);
+    struct entry entry = {.key = change->key,
+                          .meta = change->meta,
+                          .value = change->value,
+                          .seq = g->seq,
+                          .expires_s = change->expires_s,
+                          .kind = change->kind};
+    if (g->lane == WRITE_GROUP_ALONE)
+        memtable_add(g->table, &entry);
+    else
+        memtable_lane_add(g->table, g->lane, &entry);
+    g->begun = true;
+}
+
+static inline void add_change(struct write_group *g, const struct batch_change *change)
+{
+    if (__builtin_expect(change->kind != BATCH_DELETE_RANGE, 1)) {
+        write_group_add_one(g, change);
+        return;
     }
+    INVARIANT(g->lane == WRITE_GROUP_ALONE);
+    g->seq += g->begun;
+    memtable_add_range(g->table, change->key, change->value, g->seq, g->first);
     g->begun = true;
 }
 

@@ -25,6 +25,8 @@ static inline void write_group_begin(struct write_group *g, struct memtable *tab
 }
 /* Adds a batch, of which everything has been checked, and for which room has been reserved. */
 void write_group_add(struct write_group *g, plsm_slice batch);
+/* The same of one change that is not a deletion of a range. */
+void write_group_add_one(struct write_group *g, const struct batch_change *change);
 /* Afterwards: readers at g->seq may come. */
 void write_group_end(struct write_group *g);
 

@@ -87,6 +87,10 @@ struct engine {
      * that does not declare volatile_writes. */
     plsm_status (*write)(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg,
                          plsm_durability durability);
+    /* The same of a batch of one put, reference or deletion of a key, which *change tells, with slices into the batch.
+     * NULL: write serves. */
+    plsm_status (*write_one)(void *tree, const struct batch *batch, const struct batch_change *change,
+                             plsm_durability durability);
     plsm_status (*sync)(void *tree);
     plsm_status (*flush)(void *tree);
     plsm_status (*compact)(void *tree, plsm_slice from, plsm_slice to);

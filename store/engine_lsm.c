@@ -145,6 +145,12 @@ static plsm_status tree_write(void *tree, const struct batch *batch, engine_prep
     return lsm_write(tree, batch ? batch : &none, call_prepare, &call, durability == PLSM_SYNC);
 }
 
+static plsm_status tree_write_one(void *tree, const struct batch *batch, const struct batch_change *change,
+                                  plsm_durability durability)
+{
+    return lsm_write_one(tree, batch, change, durability == PLSM_SYNC);
+}
+
 static plsm_status tree_sync(void *tree)
 {
     return lsm_sync(tree);
@@ -521,6 +527,7 @@ const struct engine engine_lsm = {
     .close = tree_close,
     .is_read_only = tree_is_read_only,
     .write = tree_write,
+    .write_one = tree_write_one,
     .sync = tree_sync,
     .flush = tree_flush,
     .compact = tree_compact,

@@ -12,6 +12,7 @@
 
 #include "base/batch.h"
 #include "base/env.h"
+#include "base/epoch.h"
 #include "base/error.h"
 #include "store/engine.h"
 #include "store/ids.h"
@@ -45,8 +46,7 @@ struct plsm {
     /* Whether an entry of the names may be a reference. While it is false, nothing that a put or a delete replaces can
      * have extents, so they need not look. Once true it stays. See write.c. */
     _Atomic bool references;
-    /* Writes under way that started while `references` was false. */
-    _Atomic uint64_t blind_writes;
+    struct epoch *blind_writes; /* those that began while `references` was false are inside */
     _Atomic uint64_t patch_pages; /* kept by all edits: store/edit_patch.c */
     _Atomic uint64_t reclaimable; /* bytes of extents whose deletion was written since the last plsm_reclaim */
     /* A batch that plsm_put and plsm_delete reuse, so that they need not allocate one per call; NULL: in use. */

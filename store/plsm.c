@@ -54,6 +54,7 @@ static void free_handle(plsm *db)
     if (spare)
         batch_free(spare);
     mem_free(spare);
+    epoch_destroy(db->blind_writes);
     ids_destroy(&db->ids);
     owners_destroy(&db->owners);
     db->magic = 0;
@@ -81,10 +82,11 @@ plsm_status plsm_open_env(struct env *env, const char *path, plsm_open_flags fla
     owners_init(&db->owners);
     struct batch *spare = mem_zalloc(sizeof *spare);
     atomic_init(&db->spare, spare);
+    db->blind_writes = epoch_create();
     atomic_init(&db->next_expiry_s, UINT64_MAX);
 
-    plsm_status status = spare ? db->engine->open(env, path, flags, &parsed, &db->tree)
-                               : fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
+    plsm_status status = spare && db->blind_writes ? db->engine->open(env, path, flags, &parsed, &db->tree)
+                                                   : fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     if (status == PLSM_OK && !db->read_only) {
         status = extents_recover(db);
         if (status == PLSM_OK)

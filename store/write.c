@@ -10,9 +10,14 @@
  * A write that must look is a group of its own in the engine. So that durable ones still share a sync, they are written
  * without one and then wait for a sync, which the engine does for all that wait at that time.
  *
- * The switch. store_expect_references sets the flag and then waits until every write that began under the old one has
- * returned. A write announces itself in blind_writes before it reads the flag (both sequentially consistent), so either
- * it sees the flag set or it is waited for: no blind write can be ordered behind the first reference. */
+ * The switch. store_expect_references sets the flag, starts an epoch of blind_writes and waits until every write that
+ * is inside of an older one has returned. A write enters before it reads the flag, with a full barrier between, so
+ * either it sees the flag set or it is waited for: no blind write can be ordered behind the first reference. Entering
+ * writes nothing that threads share.
+ *
+ * One put or deletion of a small entry goes the shortest way: its batch is encoded on the stack, once, with room for the
+ * engine to make a record of its log around it, and is told to the engine beside its encoding, which need not read it
+ * then. */
 #include "base/alloc.h"
 #include "store/batch.h"
 #include "store/edit.h"
@@ -25,7 +30,6 @@
 
 enum {
     SMALL_BYTES = 1 << 10,
-    CHANGE_OVERHEAD = 32,  /* of kind, keyspace and sizes, generously */
     SPARE_MAX = 256 << 10, /* a larger batch is not kept for reuse */
     DRAIN_STEP_NS = 20000,
 };
@@ -38,17 +42,17 @@ plsm_status refuse_writes(plsm *db)
 
 bool store_write_begin(plsm *db)
 {
-    atomic_fetch_add(&db->blind_writes, 1);
+    epoch_enter(db->blind_writes);
     bool look = atomic_load(&db->references);
     if (look)
-        atomic_fetch_sub(&db->blind_writes, 1);
+        epoch_exit(db->blind_writes);
     return look;
 }
 
 void store_write_end(plsm *db, bool look)
 {
     if (!look)
-        atomic_fetch_sub(&db->blind_writes, 1);
+        epoch_exit(db->blind_writes);
 }
 
 void store_expect_references(plsm *db)
@@ -56,7 +60,8 @@ void store_expect_references(plsm *db)
     if (atomic_load(&db->references))
         return;
     atomic_store(&db->references, true);
-    while (atomic_load(&db->blind_writes) > 0)
+    uint64_t epoch = epoch_advance(db->blind_writes);
+    while (!epoch_quiescent(db->blind_writes, epoch))
         env_sleep_ns(db->env, DRAIN_STEP_NS);
 }
 
@@ -89,13 +94,16 @@ void retire_finish(plsm *db, struct retired *retired)
     retired_free(retired);
 }
 
-plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability)
+/* Deletes large values whose time has come, where there are any that expire. */
+static inline void reap(plsm *db)
 {
-    if (batch->links)
-        store_expect_references(db);
     if (__builtin_expect(atomic_load_explicit(&db->next_expiry_s, memory_order_relaxed) != UINT64_MAX, 0))
         expiry_reap(db);
-    bool look = store_write_begin(db);
+}
+
+/* Between store_write_begin, which has returned `look`, and store_write_end. */
+static plsm_status write_begun(plsm *db, const plsm_batch *batch, bool look, plsm_durability durability)
+{
     bool sync = durability == PLSM_SYNC;
     /* What is known of references and shared values is followed by writes that survive, such as the deletion of
      * extents: it must not be lost in front of them. */
@@ -113,6 +121,16 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
         }
         resolve_free(&resolve);
     }
+    return status;
+}
+
+plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability)
+{
+    if (batch->links)
+        store_expect_references(db);
+    reap(db);
+    bool look = store_write_begin(db);
+    plsm_status status = write_begun(db, batch, look, durability);
     store_write_end(db, look);
     return status;
 }
@@ -134,36 +152,48 @@ plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durabi
     return status;
 }
 
-static inline plsm_status add_one(struct batch *batch, const struct batch_change *change)
+/* One change of the names that must look at what it replaces. */
+static __attribute__((noinline)) plsm_status write_looking(plsm *db, const struct batch *changes,
+                                                           plsm_durability durability)
 {
-    if (__builtin_expect(change->timed, 0))
-        return batch_add_timed(batch, change->kind, PLSM_NAMES, change->key, change->meta, change->value,
-                               change->expires_s);
-    return batch_add(batch, change->kind, PLSM_NAMES, change->key, change->meta, change->value);
+    plsm_batch batch = {.magic = BATCH_MAGIC, .changes = *changes, .names = true};
+    return write_begun(db, &batch, true, durability);
 }
 
-/* Writes one change of the names that fits into SMALL_BYTES: its batch stands on the stack, so that threads share
- * nothing here. */
+/* Writes one change of the names that fits into SMALL_BYTES: threads share nothing here. */
 static plsm_status write_small(plsm *db, const struct batch_change *change, plsm_durability durability)
 {
-    uint8_t bytes[SMALL_BYTES];
-    plsm_batch batch = {.magic = BATCH_MAGIC, .names = true};
-    batch.changes.bytes = (struct buf){.data = bytes, .capacity = sizeof bytes};
-    TRY(add_one(&batch.changes, change));
-    INVARIANT(batch.changes.bytes.data == bytes);
-    return store_write(db, &batch, durability);
+    uint8_t room[BATCH_ROOM_BEFORE + SMALL_BYTES + BATCH_ROOM_BEHIND];
+    struct batch_change encoded;
+    struct batch batch = {
+        .bytes = {.data = room + BATCH_ROOM_BEFORE, .capacity = SMALL_BYTES}, .count = 1, .roomy = true};
+    batch.bytes.size = batch_encode(batch.bytes.data, PLSM_NAMES, change, &encoded);
+    reap(db);
+    bool look = store_write_begin(db);
+    plsm_status status = PLSM_OK;
+    if (__builtin_expect(look, 0))
+        status = write_looking(db, &batch, durability);
+    else if (db->engine->write_one)
+        status = db->engine->write_one(db->tree, &batch, &encoded, durability);
+    else
+        status = db->engine->write(db->tree, &batch, NULL, NULL, durability);
+    store_write_end(db, look);
+    return status;
 }
 
 /* Writes one change of the names. */
 static inline plsm_status write_one(plsm *db, const struct batch_change *change, plsm_durability durability)
 {
-    if (change->key.size + change->meta.size + change->value.size <= SMALL_BYTES - CHANGE_OVERHEAD)
+    if (change->key.size + change->meta.size + change->value.size <= SMALL_BYTES - BATCH_CHANGE_BYTES)
         return write_small(db, change, durability);
     plsm_batch batch = {.magic = BATCH_MAGIC, .names = true};
     struct batch *spare = atomic_exchange_explicit(&db->spare, NULL, memory_order_acquire);
     if (spare)
         batch.changes = *spare;
-    plsm_status status = add_one(&batch.changes, change);
+    plsm_status status =
+        change->timed ? batch_add_timed(&batch.changes, change->kind, PLSM_NAMES, change->key, change->meta,
+                                        change->value, change->expires_s)
+                      : batch_add(&batch.changes, change->kind, PLSM_NAMES, change->key, change->meta, change->value);
     if (status == PLSM_OK)
         status = store_write(db, &batch, durability);
     batch_clear(&batch.changes);

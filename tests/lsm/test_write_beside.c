@@ -6,7 +6,9 @@
  *   - one number on all keys of a writer: batches are atomic;
  *   - none below what was acknowledged before: they are visible once they are;
  *   - none of another writer below what a visible batch says: they are visible in their order;
- *   - on the shared key the newest number of whoever wrote it, for later numbers would have replaced it. */
+ *   - on the shared key the newest number of whoever wrote it, for later numbers would have replaced it;
+ *   - the number on its other keys, or the one before, on the key that each writer puts a number to by itself once the
+ *     batch with it is acknowledged. */
 #include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -131,6 +133,38 @@ static plsm_status increment(void *arg, struct lsm *db, const struct batch **bat
     return batch_add(inc->batch, BATCH_PUT, 1, slice_of("counter"), slice(NULL, 0), slice(&count, sizeof count));
 }
 
+static plsm_slice single_key(unsigned writer, char buffer[8])
+{
+    buffer[0] = 1;
+    return slice(buffer + 1, (size_t)snprintf(buffer + 1, 7, "one%u", writer));
+}
+
+/* Every second one with room for a record around it. */
+static void put_single(unsigned writer, uint64_t number, bool sync)
+{
+    enum { BYTES = 64 };
+    uint8_t room[BATCH_ROOM_BEFORE + BYTES + BATCH_ROOM_BEHIND];
+    char buffer[8];
+    struct batch_change encoded,
+        change = {.kind = BATCH_PUT, .key = single_key(writer, buffer), .value = slice(&number, sizeof number)};
+    struct batch batch = {
+        .bytes = {.data = room + BATCH_ROOM_BEFORE, .capacity = BYTES}, .count = 1, .roomy = number % 2};
+    batch.bytes.size = batch_encode(batch.bytes.data, 1, &change, &encoded);
+    good(lsm_write_one(all.db, &batch, &encoded, sync), "a single put");
+}
+
+static uint64_t read_single(const struct lsm_snapshot *snapshot, unsigned writer)
+{
+    struct lsm_value value = {0};
+    char buffer[8];
+    plsm_status status = lsm_get(all.db, snapshot, whole(single_key(writer, buffer)), false, &value);
+    if (status != PLSM_NOT_FOUND)
+        good(status, "a get");
+    uint64_t number = status == PLSM_OK ? get_u64(value.value.data) : 0;
+    lsm_value_free(&value);
+    return number;
+}
+
 static void *write_all(void *arg)
 {
     unsigned writer = *(const unsigned *)arg;
@@ -146,6 +180,7 @@ static void *write_all(void *arg)
         atomic_store(&all.acknowledged[writer], number);
         if (sync)
             atomic_store(&all.synced[writer], number);
+        put_single(writer, number, random_below(&r, 100) == 0);
         if (looks)
             atomic_fetch_add(&all.increments, 1);
         if (writer == 0 && random_below(&r, 400) == 0)
@@ -181,6 +216,11 @@ static void check_moment(const struct lsm_snapshot *snapshot, const uint64_t bef
         }
     read_content(all.db, snapshot, key_of(SHARED, 0, buffer), &content);
     check_content(&content, SHARED, 0, seen);
+    for (unsigned w = 0; w < WRITERS && snapshot; w++) {
+        uint64_t single = read_single(snapshot, w);
+        if (single != seen[w].number && single + 1 != seen[w].number)
+            wrong("a single put is not seen in its order", single, seen[w].number);
+    }
     for (unsigned w = 0; w < WRITERS; w++)
         if (seen[w].number < before[w])
             wrong("an acknowledged write is not seen", seen[w].number, before[w]);
@@ -285,7 +325,9 @@ static void crash_anywhere(struct env *env, struct lsm_options o)
         uint64_t at = i % 3 == 0 ? calls : random_below(&r, calls + 1);
         o.env = env_memory_crash(env, at, (enum env_crash)(i % ENV_CRASH_COUNT), i);
         ck_assert_msg(lsm_open("/s", &o, &all.db) == PLSM_OK, "%s", plsm_message());
-        check_moment(NULL, at == calls ? synced : none);
+        struct lsm_snapshot *snapshot = lsm_snapshot_create(all.db);
+        check_moment(snapshot, at == calls ? synced : none);
+        lsm_snapshot_destroy(all.db, snapshot);
         ck_assert_int_eq(lsm_close(all.db), PLSM_OK);
         env_memory_destroy(o.env);
     }
