@@ -9,39 +9,6 @@ _Static_assert(BATCH_PUT == 0 && BATCH_DELETE == 1 && BATCH_REFERENCE == 2 && BA
                    BATCH_KIND_COUNT == 4,
                "kinds are stored in logs and runs: a new one needs a new number and a format version");
 
-/* Sets `bytes` to where they are then. */
-static inline uint8_t *put_bytes(uint8_t *to, plsm_slice *bytes)
-{
-    copy_short(to, bytes->data, bytes->size);
-    bytes->data = to;
-    return to + bytes->size;
-}
-
-/* Returns the byte behind the change, whose slices then are in the encoding. */
-static inline __attribute__((always_inline)) uint8_t *encode(uint8_t *at, uint8_t keyspace, struct batch_change *change)
-{
-    *at++ = (uint8_t)(change->kind | (change->timed ? BATCH_TIMED : 0));
-    if (change->timed)
-        at = put_varint(at, change->expires_s);
-    at = put_varint(at, change->key.size + 1);
-    *at++ = keyspace;
-    at = put_bytes(at, &change->key);
-    change->key = slice((const uint8_t *)change->key.data - 1, change->key.size + 1);
-    if (change->kind == BATCH_DELETE)
-        return at;
-    *at++ = (uint8_t)change->meta.size;
-    at = put_bytes(at, &change->meta);
-    at = put_varint(at, change->value.size);
-    return put_bytes(at, &change->value);
-}
-
-size_t batch_encode(uint8_t *to, uint8_t keyspace, const struct batch_change *change, struct batch_change *encoded)
-{
-    INVARIANT(change->kind < BATCH_DELETE_RANGE && change->meta.size <= UINT8_MAX);
-    *encoded = *change;
-    return (size_t)(encode(to, keyspace, encoded) - to);
-}
-
 /* In each of its two callers by itself: what is not timed is not to ask for it. */
 static inline __attribute__((always_inline)) plsm_status add(struct batch *batch, struct batch_change *change,
                                                              uint8_t keyspace)
@@ -53,8 +20,7 @@ static inline __attribute__((always_inline)) plsm_status add(struct batch *batch
     if (has_value)
         size += 1 + change->meta.size + varint_size(change->value.size) + change->value.size;
     TRY(buf_reserve(&batch->bytes, size));
-    uint8_t *at = batch->bytes.data + batch->bytes.size;
-    INVARIANT(encode(at, keyspace, change) == at + size);
+    INVARIANT(batch_encode(batch->bytes.data + batch->bytes.size, keyspace, change) == size);
     batch->bytes.size += size;
     batch->count++;
     batch->ranges += change->kind == BATCH_DELETE_RANGE;

@@ -109,8 +109,13 @@ static inline void copy_short(uint8_t *to, const void *from, size_t size)
         uint32_t last = get_u32(bytes + size - 4);
         put_u32(to, get_u32(bytes));
         put_u32(to + size - 4, last);
-    } else if (size) {
+    } else if (size > 32) {
         memcpy(to, bytes, size);
+    } else if (size) { /* up to 3: the first, the middle and the last one */
+        uint8_t first = bytes[0], middle = bytes[size / 2], last = bytes[size - 1];
+        to[0] = first;
+        to[size / 2] = middle;
+        to[size - 1] = last;
     }
 }
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "formats are little-endian and read in place");

@@ -73,11 +73,15 @@ plsm_status env_map(struct env_file *file, uint64_t size, const void **out)
 
 plsm_status env_append(struct env_file *file, const void *data, size_t size)
 {
-    for (size_t done = 0; done < size;) {
-        size_t now = 0;
+    size_t now = 0;
+    plsm_status status = size ? file->env->ops->append(file, data, size, &now) : PLSM_OK;
+    if (__builtin_expect(now == size, 1))
+        return status;
+    TRY(status);
+    INVARIANT(now > 0);
+    for (size_t done = now; done < size; done += now) {
         TRY(file->env->ops->append(file, (const uint8_t *)data + done, size - done, &now));
         INVARIANT(now > 0 && now <= size - done);
-        done += now;
     }
     return PLSM_OK;
 }

@@ -301,12 +301,17 @@ static plsm_status need_append(const struct posix_file *file, const char *what)
 static plsm_status posix_append(struct env_file *base, const void *data, size_t size, size_t *put)
 {
     struct posix_file *file = (struct posix_file *)base;
-    TRY(need_append(file, "append"));
     uint64_t end = atomic_load_explicit(&file->end, memory_order_relaxed);
-    if (atomic_load_explicit(&file->synced, memory_order_relaxed)) {
+    if (__builtin_expect(atomic_load_explicit(&file->synced, memory_order_relaxed), 0)) {
         atomic_store_explicit(&file->synced, false, memory_order_relaxed);
         posix_map_synced(&file->map, end);
     }
+    if (posix_map_copy_there(&file->map, end, data, size)) {
+        atomic_store_explicit(&file->end, end + size, memory_order_release);
+        *put = size;
+        return PLSM_OK;
+    }
+    TRY(need_append(file, "append"));
     if (posix_map_copy(&file->map, file->fd, end, data, &size)) {
         atomic_store_explicit(&file->end, end + size, memory_order_release);
         *put = size;

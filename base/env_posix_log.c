@@ -28,7 +28,6 @@
 
 enum {
     PAGE = 4096,
-    COPY_BYTES_MAX = 2 << 10,
     TAKEN_BYTES_MIN =
         256 << 10, /* at a time; as much as there is already, within these limits: small logs stay small */
     TAKEN_BYTES_MAX = 4 << 20,
@@ -111,7 +110,7 @@ void posix_map_synced(struct posix_map *map, uint64_t offset)
 
 bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size)
 {
-    if (!map->on || *size > COPY_BYTES_MAX || offset < map->apart)
+    if (!map->on || *size > POSIX_COPY_BYTES_MAX || offset < map->apart)
         return false;
     if ((!map->memory || offset >= map->end) && !move_window(map, fd, offset)) {
         posix_map_stop(map);

@@ -2,6 +2,8 @@
 #ifndef BASE_ENV_POSIX_PRIVATE_H
 #define BASE_ENV_POSIX_PRIVATE_H
 
+#include <string.h>
+
 #include "base/env.h"
 
 /* Makes sure that a file has a descriptor, *fd, that stays open until it is unpinned. PLSM_IO. */
@@ -27,6 +29,16 @@ void posix_map_start(struct posix_map *map, int fd);
 bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size);
 /* The file was synced, and ends at `offset`. */
 void posix_map_synced(struct posix_map *map, uint64_t offset);
+/* The same as posix_map_copy where all of it goes to pages that are there already, as most of it does: inline. */
+enum { POSIX_COPY_BYTES_MAX = 2 << 10 };
+static inline bool posix_map_copy_there(struct posix_map *map, uint64_t offset, const void *data, size_t size)
+{
+    if (!map->memory || size > POSIX_COPY_BYTES_MAX || offset < map->apart || offset + size > map->filled ||
+        offset + size > map->end)
+        return false;
+    memcpy(map->memory + (offset - map->start), data, size);
+    return true;
+}
 /* Unmaps and switches it off. What was copied is the file's. */
 void posix_map_stop(struct posix_map *map);
 

@@ -204,21 +204,24 @@ void reclog_close(struct reclog_writer *writer)
 }
 
 /* Completes the record at `bytes`, whose payload stands there already, and returns its size. */
-static size_t complete(const struct reclog_writer *writer, uint8_t *bytes, size_t payload, uint64_t user, uint32_t flag)
+static inline size_t complete(const struct reclog_writer *writer, uint8_t *bytes, size_t payload, uint64_t user,
+                              uint32_t flag)
 {
     uint64_t offset = reclog_size(writer);
     size_t size = record_size(payload), padding = size - sizeof(struct record) - payload;
-    struct record record = {.length = (uint32_t)payload | flag, .synced = reclog_synced(writer), .user = user};
-    record.length_check = length_check(record.length, writer->salt, offset);
-    for (size_t i = size - padding; i < size; i++)
-        bytes[i] = 0;
-    memcpy(bytes, &record, sizeof record);
-    put_u64(bytes, record_checksum(bytes, size, writer->salt, offset));
+    uint32_t length = (uint32_t)payload | flag;
+    if (padding)
+        put_u64(bytes + size - 8, get_u64(bytes + size - 8) & UINT64_MAX >> 8 * padding);
+    put_u32(bytes + offsetof(struct record, length), length);
+    put_u32(bytes + offsetof(struct record, length_check), length_check(length, writer->salt, offset));
+    put_u64(bytes + offsetof(struct record, synced), reclog_synced(writer));
+    put_u64(bytes + offsetof(struct record, user), user);
+    put_u64(bytes + offsetof(struct record, checksum), record_checksum(bytes, size, writer->salt, offset));
     return size;
 }
 
 /* A failed append may have left a part: the next record must not stand behind it. */
-static plsm_status cut_back(struct reclog_writer *writer, plsm_status status)
+static __attribute__((noinline, cold)) plsm_status cut_back(struct reclog_writer *writer, plsm_status status)
 {
     char reason[sizeof writer->reason];
     snprintf(reason, sizeof reason, "%s", plsm_message());
@@ -230,7 +233,7 @@ static plsm_status cut_back(struct reclog_writer *writer, plsm_status status)
 }
 
 /* Writes one record, in one piece. */
-static plsm_status put_record(struct reclog_writer *writer, const uint8_t *bytes, size_t size)
+static inline plsm_status put_record(struct reclog_writer *writer, const uint8_t *bytes, size_t size)
 {
     plsm_status status = env_append(writer->file, bytes, size);
     if (status != PLSM_OK)

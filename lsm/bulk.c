@@ -375,7 +375,7 @@ plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, vo
         status = lsm_write(db, NULL, bring_in, &finishing, false);
     bulk->broken = status != PLSM_OK;
     TRY(status);
-    counter_add(&db->counters, COUNT_USER_BYTES, bulk->user_bytes);
+    counter_add(&db->counters, COUNT_LOADED_BYTES, bulk->user_bytes);
     counter_add(&db->counters, COUNT_BULK_BYTES, bulk->bytes);
     counter_add(&db->counters, COUNT_BULK_LOADS, 1);
     /* Where there are no threads for it. The load is in; a failure here is remembered, and told to the next writer. */

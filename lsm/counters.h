@@ -40,11 +40,12 @@ enum counter {
     COUNT_GET_PAGES, /* pages that gets looked at, cached or not */
     COUNT_READS,     /* read calls to the environment, of runs and value logs */
     COUNT_READ_BYTES,
-    COUNT_WRITES, /* append calls, of runs, value logs and logs */
+    COUNT_WRITES, /* append calls, of runs and value logs */
     COUNT_WRITE_BYTES,
     COUNT_CHANGES,    /* in batches that callers wrote */
-    COUNT_USER_BYTES, /* bytes of keys, metas and values that were written by callers */
-    COUNT_LOG_BYTES,
+    COUNT_LOG_WRITES, /* append calls of logs */
+    COUNT_LOG_BYTES,  /* bytes of batches, so of keys, metas and values that callers wrote */
+    COUNT_LOADED_BYTES, /* the same of bulk loads */
     COUNT_FLUSH_BYTES,
     COUNT_BULK_BYTES, /* of runs that bulk loads brought in */
     COUNT_COMPACT_BYTES, /* written by compactions */

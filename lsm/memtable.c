@@ -90,7 +90,7 @@ plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t b
 {
     if (entries > MEMTABLE_ENTRIES_MAX || bytes > SIZE_MAX / 4)
         return fail(PLSM_NO_MEMORY, "no memory for %zu entries of %zu bytes in the memtable", entries, bytes);
-    if (m->beside) {
+    if (__builtin_expect(m->beside, 0)) {
         m->place.slot = NULL;
         m->beside = false;
     }
@@ -99,6 +99,14 @@ plsm_status memtable_reserve_ranges(struct memtable *m, size_t entries, size_t b
         bytes += tombstones_bytes(there ? there->count : 0, ranges);
     m->draft_ranges = ranges;
     return arena_reserve(&m->arena, entries * ENTRY_FIXED_BYTES_MAX + memtable_node_bytes_max(m, entries) + bytes);
+}
+
+plsm_status memtable_reserve_one(struct memtable *m, size_t bytes)
+{
+    size_t most = ENTRY_FIXED_BYTES_MAX + sizeof(struct art_node256) + ART_NODE_ALIGNMENT - 1; /* beside its bytes */
+    size_t left = (size_t)(m->arena.end - m->arena.at);
+    return __builtin_expect(left >= most && left - most >= bytes && !m->beside, 1) ? PLSM_OK
+                                                                                   : memtable_reserve(m, 1, bytes);
 }
 
 /* --- prefetching -------------------------------------------------------------------------------------------------- */

@@ -34,6 +34,8 @@ void memtable_unref(struct memtable *m); /* frees at the last one; accepts NULL 
 /* Makes sure that `entries` more entries with `bytes` bytes of keys, metas and values in all can be added without
  * failing. PLSM_NO_MEMORY otherwise, and the memtable is as it was. Writer only. */
 plsm_status memtable_reserve(struct memtable *m, size_t entries, size_t bytes);
+/* The same for one entry. */
+plsm_status memtable_reserve_one(struct memtable *m, size_t bytes);
 /* Adds a version; its bytes are copied. Room must have been reserved. entry->seq must not be below that of any version
  * already there. Readers at a lower sequence number do not see it. Writer only. */
 void memtable_add(struct memtable *m, const struct entry *entry);

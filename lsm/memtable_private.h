@@ -97,10 +97,8 @@ static inline void version_fill(struct art_version *version, const struct art_ve
     version->value_size = (uint32_t)entry->value.size;
     version->kind = (uint8_t)entry->kind;
     version->meta_size = (uint8_t)entry->meta.size;
-    if (entry->meta.size)
-        memcpy(version->bytes, entry->meta.data, entry->meta.size);
-    if (entry->value.size)
-        memcpy(version->bytes + entry->meta.size, entry->value.data, entry->value.size);
+    copy_short(version->bytes, entry->meta.data, entry->meta.size);
+    copy_short(version->bytes + entry->meta.size, entry->value.data, entry->value.size);
     if (__builtin_expect(entry->expires_s != 0, 0)) {
         version->kind |= ART_VERSION_EXPIRES;
         put_u64(version->bytes + entry->meta.size + entry->value.size, entry->expires_s);
@@ -138,7 +136,7 @@ static inline size_t agreed(const struct art_node *node, plsm_slice key, size_t 
 /* Whether the first `size` bytes of both keys are there and the same. */
 static inline bool begins_alike(plsm_slice a, plsm_slice b, size_t size)
 {
-    return a.size >= size && b.size >= size && slice_common(slice(a.data, size), slice(b.data, size)) == size;
+    return a.size >= size && b.size >= size && bytes_equal(a.data, b.data, size);
 }
 
 /* Whether a walk to `key` may begin where the last one ended. */

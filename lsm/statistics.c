@@ -160,8 +160,9 @@ static void tell_memory(const struct telling *t)
 
 static void tell_work(const struct telling *t, const struct totals *sum)
 {
-    double user = (double)count(t, COUNT_USER_BYTES);
-    tell_ratio(t, "lsm.write_amplification", (double)count(t, COUNT_WRITE_BYTES), user);
+    double user = (double)(count(t, COUNT_LOG_BYTES) + count(t, COUNT_LOADED_BYTES));
+    double written = (double)(count(t, COUNT_WRITE_BYTES) + count(t, COUNT_LOG_BYTES));
+    tell_ratio(t, "lsm.write_amplification", written, user);
     tell_ratio(t, "lsm.space_amplification", (double)(sum->bytes + sum->values_bytes), (double)sum->largest_bytes);
     tell(t, "lsm.sorted_runs", version_sorted_runs(t->view->version));
     mutex_lock(&t->db->lock);
@@ -282,8 +283,8 @@ static void tell_io(const struct telling *t)
     tell(t, "cache.bytes_max", cache_bytes_max(t->db->cache));
     tell(t, "io.reads", count(t, COUNT_READS));
     tell(t, "io.read_bytes", count(t, COUNT_READ_BYTES));
-    tell(t, "io.writes", count(t, COUNT_WRITES));
-    tell(t, "io.write_bytes", count(t, COUNT_WRITE_BYTES));
+    tell(t, "io.writes", count(t, COUNT_WRITES) + count(t, COUNT_LOG_WRITES));
+    tell(t, "io.write_bytes", count(t, COUNT_WRITE_BYTES) + count(t, COUNT_LOG_BYTES));
     tell_ratio(t, "io.pages_per_get", (double)count(t, COUNT_GET_PAGES), (double)count(t, COUNT_GETS));
     tell(t, "io.gets", count(t, COUNT_GETS));
     tell(t, "io.gets_found", count(t, COUNT_GETS_FOUND));

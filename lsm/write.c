@@ -103,13 +103,24 @@ plsm_status leader_sync_logs(struct lsm *db)
 struct group {
     const struct batch *batches[GROUP_WRITERS_MAX];
     unsigned count;
-    bool sync, met; /* met: others were on their way when it took off */
+    bool sync;
     struct writer *last;
     const struct batch_change *change;   /* all that it changes; NULL: that is in the parts */
     plsm_slice parts[GROUP_WRITERS_MAX]; /* of those that change something */
     size_t part_count;
     struct write_group write;
 };
+
+/* Counts a record of so many changes, which has grown the log. */
+static void count_record(struct lsm *db, size_t changes, size_t bytes, uint64_t log_bytes)
+{
+    simulated_write(db->context.simulated, log_bytes);
+    struct counter_stripe *counters = counters_mine(&db->counters);
+    stripe_add(counters, COUNT_LOG_WRITES, 1);
+    stripe_add(counters, COUNT_CHANGES, changes);
+    stripe_add(counters, COUNT_LOG_BYTES, bytes);
+    db->unlooked_bytes += bytes + changes * ENTRY_BYTES;
+}
 
 static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes, size_t ranges, size_t bytes)
 {
@@ -125,13 +136,7 @@ static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes,
             memtable_lane_end(g->write.table, g->write.lane);
         return status;
     }
-    simulated_write(db->context.simulated, reclog_size(log) - size_before);
-    struct counter_stripe *counters = counters_mine(&db->counters);
-    stripe_add(counters, COUNT_WRITES, 1);
-    stripe_add(counters, COUNT_CHANGES, changes);
-    stripe_add(counters, COUNT_WRITE_BYTES, bytes);
-    stripe_add(counters, COUNT_LOG_BYTES, bytes);
-    stripe_add(counters, COUNT_USER_BYTES, bytes);
+    count_record(db, changes, bytes, reclog_size(log) - size_before);
     return PLSM_OK;
 }
 
@@ -156,7 +161,6 @@ static plsm_status append(struct lsm *db, struct group *g)
     if (g->part_count)
         TRY(append_parts(db, g, changes, ranges, bytes));
     db->group_bytes = bytes;
-    db->unlooked_bytes += bytes + changes * ENTRY_BYTES;
     return PLSM_OK;
 }
 
@@ -285,29 +289,25 @@ static void tell_arrival(struct lsm *db)
     mutex_unlock(&db->lock);
 }
 
-/* Takes a group out of the queue and returns who is the first then. NULL: nobody, and this thread does not lead any
- * more. */
-static struct writer *leave_queue(struct lsm *db, const struct group *g)
+/* Takes all writers up to `last` out of the queue and lets the next one lead, if there is any: this thread does not, from
+ * here on. `met`: others were on their way into the memtable beside them. */
+static inline void leave_queue(struct lsm *db, struct writer *last, bool met)
 {
-    struct writer *last = g->last, *next = behind(last);
-    if (g->sync) {
-        unsigned company = queued(next) + g->count;
-        db->company = company < GROUP_WRITERS_MAX ? company : GROUP_WRITERS_MAX;
-    }
-    if (next || g->met)
+    struct writer *next = behind(last), *expected = last;
+    if (next || met)
         db->crowd = CROWD_GROUPS;
     else
         db->crowd -= db->crowd > 0;
-    if (next || atomic_compare_exchange_strong_explicit(&db->last_writer, &last, NULL, memory_order_acq_rel,
-                                                        memory_order_relaxed))
-        return next;
-    for (unsigned i = 0; !(next = behind(g->last)); i++) { /* it is about to link itself */
+    if (!next && atomic_compare_exchange_strong_explicit(&db->last_writer, &expected, NULL, memory_order_acq_rel,
+                                                         memory_order_relaxed))
+        return;
+    for (unsigned i = 0; !next; next = behind(last), i++) { /* it is about to link itself */
         if (i < SPINS)
             spin_pause();
         else
             spin_yield();
     }
-    return next;
+    set_state(db, next, LEADS);
 }
 
 /* Tells all of the group of `me`, this thread's own writer, how it ended. They have left the queue. */
@@ -385,12 +385,10 @@ static void land(struct lsm *db, const struct group *g)
 /* Adds a group that has been appended to the memtable while the next leader is at work. */
 static void fly(struct lsm *db, struct writer *me, struct group *g)
 {
-    g->met = atomic_load_explicit(&db->seq, memory_order_relaxed) < db->flight_seq;
+    bool met = atomic_load_explicit(&db->seq, memory_order_relaxed) < db->flight_seq;
     atomic_store_explicit(&db->lanes[g->write.lane].taken, true, memory_order_relaxed);
     db->flight_seq = g->write.seq;
-    struct writer *next = leave_queue(db, g);
-    if (next)
-        set_state(db, next, LEADS);
+    leave_queue(db, g->last, met);
     add_to_memtable(g);
     land(db, g);
     tell_group(db, me, g, PLSM_OK);
@@ -446,13 +444,48 @@ static void break_if_log_is(struct lsm *db, plsm_status status)
     mutex_unlock(&db->lock);
 }
 
+/* Writes one change of a writer that has no company, while nothing else is to be done: what lead does, without a group.
+ * False: that is not so, and nothing was done. */
+static bool lead_single(struct lsm *db, struct writer *me)
+{
+    const struct batch *batch = me->batch;
+    if (!me->change || me->sync || !batch->roomy || behind(me) || db->crowd > 0 || !is_ready(db) ||
+        atomic_load_explicit(&db->seq, memory_order_acquire) < db->flight_seq)
+        return false;
+    struct memtable *table = db->active.table;
+    struct reclog_writer *log = db->active.log;
+    const struct batch_change *change = me->change;
+    size_t bytes = batch->bytes.size;
+    struct entry entry = {.key = change->key,
+                          .meta = change->meta,
+                          .value = change->value,
+                          .seq = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1,
+                          .expires_s = change->expires_s,
+                          .kind = change->kind};
+    plsm_status status = memtable_reserve_one(table, bytes);
+    uint64_t size_before = reclog_size(log);
+    if (status == PLSM_OK)
+        status = reclog_append_in_place(log, entry.seq, batch->bytes.data, bytes);
+    if (__builtin_expect(status == PLSM_OK, 1)) {
+        memtable_add(table, &entry);
+        atomic_store_explicit(&db->seq, entry.seq, memory_order_release);
+        count_record(db, 1, bytes, reclog_size(log) - size_before);
+        db->group_bytes = bytes;
+    } else {
+        break_if_log_is(db, status);
+    }
+    leave_queue(db, me, false);
+    me->status = status;
+    return true;
+}
+
 /* Serves the first writer and those who join it, and lets the next one lead. */
 static void lead(struct lsm *db, struct writer *me)
 {
     struct group g; /* large, so not zeroed */
     bool beside = false;
     g.count = 1;
-    g.sync = g.met = false;
+    g.sync = false;
     g.last = me;
     plsm_status status = make_ready(db, me);
     if (status == PLSM_OK) {
@@ -478,9 +511,9 @@ static void lead(struct lsm *db, struct writer *me)
     }
     if (status != PLSM_OK)
         break_if_log_is(db, status);
-    struct writer *next = leave_queue(db, &g);
-    if (next)
-        set_state(db, next, LEADS);
+    if (g.sync)
+        db->company = queued(me);
+    leave_queue(db, g.last, false);
     tell_group(db, me, &g, status);
 }
 
@@ -537,10 +570,12 @@ static inline __attribute__((always_inline)) plsm_status write_queued(struct lsm
     atomic_init(&me.next, NULL);
     if (db->options.read_only)
         return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
-    if (enter_queue(db, &me) == LEADS)
-        lead(db, &me);
-    else if (me.status != PLSM_OK)
+    if (enter_queue(db, &me) == LEADS) {
+        if (!lead_single(db, &me))
+            lead(db, &me);
+    } else if (me.status != PLSM_OK) {
         fail(me.status, "%s", message);
+    }
     return me.status;
 }
 

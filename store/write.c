@@ -160,32 +160,32 @@ static __attribute__((noinline)) plsm_status write_looking(plsm *db, const struc
     return write_begun(db, &batch, true, durability);
 }
 
-/* Writes one change of the names that fits into SMALL_BYTES: threads share nothing here. */
-static plsm_status write_small(plsm *db, const struct batch_change *change, plsm_durability durability)
+/* Writes one change of the names that fits into SMALL_BYTES: threads share nothing here. The slices of *change do not
+ * stay as they are. */
+static inline __attribute__((always_inline)) plsm_status write_small(plsm *db, struct batch_change *change,
+                                                                     plsm_durability durability)
 {
     uint8_t room[BATCH_ROOM_BEFORE + SMALL_BYTES + BATCH_ROOM_BEHIND];
-    struct batch_change encoded;
     struct batch batch = {
         .bytes = {.data = room + BATCH_ROOM_BEFORE, .capacity = SMALL_BYTES}, .count = 1, .roomy = true};
-    batch.bytes.size = batch_encode(batch.bytes.data, PLSM_NAMES, change, &encoded);
+    batch.bytes.size = batch_encode(batch.bytes.data, PLSM_NAMES, change);
     reap(db);
     bool look = store_write_begin(db);
     plsm_status status = PLSM_OK;
     if (__builtin_expect(look, 0))
         status = write_looking(db, &batch, durability);
     else if (db->engine->write_one)
-        status = db->engine->write_one(db->tree, &batch, &encoded, durability);
+        status = db->engine->write_one(db->tree, &batch, change, durability);
     else
         status = db->engine->write(db->tree, &batch, NULL, NULL, durability);
     store_write_end(db, look);
     return status;
 }
 
-/* Writes one change of the names. */
-static inline plsm_status write_one(plsm *db, const struct batch_change *change, plsm_durability durability)
+/* The same of one that does not. */
+static __attribute__((noinline)) plsm_status write_not_small(plsm *db, const struct batch_change *change,
+                                                             plsm_durability durability)
 {
-    if (change->key.size + change->meta.size + change->value.size <= SMALL_BYTES - BATCH_CHANGE_BYTES)
-        return write_small(db, change, durability);
     plsm_batch batch = {.magic = BATCH_MAGIC, .names = true};
     struct batch *spare = atomic_exchange_explicit(&db->spare, NULL, memory_order_acquire);
     if (spare)
@@ -208,6 +208,15 @@ static inline plsm_status write_one(plsm *db, const struct batch_change *change,
     return status;
 }
 
+/* Writes one change of the names. */
+static inline __attribute__((always_inline)) plsm_status write_one(plsm *db, struct batch_change *change,
+                                                                   plsm_durability durability)
+{
+    return change->key.size + change->meta.size + change->value.size <= SMALL_BYTES - BATCH_CHANGE_BYTES
+               ? write_small(db, change, durability)
+               : write_not_small(db, change, durability);
+}
+
 plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, struct lifetime lifetime,
                       plsm_durability durability)
 {
@@ -218,6 +227,13 @@ plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice valu
                                   .meta = meta,
                                   .value = value};
     return write_one(db, &change, durability);
+}
+
+/* A single write may go on: as refuse_writes and key_check say. */
+static inline plsm_status check_single(plsm *db, plsm_slice key)
+{
+    TRY(refuse_writes(db));
+    return __builtin_expect(key.size - 1 < PLSM_KEY_MAX, 1) ? PLSM_OK : key_check(PLSM_NAMES, key);
 }
 
 /* A value that does not fit into the tree as one entry. */
@@ -243,23 +259,23 @@ static plsm_status put(plsm *db, plsm_slice key, plsm_slice value, struct lifeti
 
 plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability)
 {
-    TRY(refuse_writes(db));
-    TRY(key_check(PLSM_NAMES, key));
-    return put(db, key, value, store_lifetime(db, key), durability);
+    TRY(check_single(db, key));
+    if (db->options.ttl != 0 || value.size > SMALL_BYTES)
+        return put(db, key, value, store_lifetime(db, key), durability);
+    struct batch_change change = {.kind = BATCH_PUT, .key = key, .value = value};
+    return write_one(db, &change, durability);
 }
 
 plsm_status plsm_put_expiring(plsm *db, plsm_slice key, plsm_slice value, uint64_t expires_s,
                               plsm_durability durability)
 {
-    TRY(refuse_writes(db));
-    TRY(key_check(PLSM_NAMES, key));
+    TRY(check_single(db, key));
     return put(db, key, value, (struct lifetime){.timed = true, .expires_s = expires_s}, durability);
 }
 
 plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability)
 {
-    TRY(refuse_writes(db));
-    TRY(key_check(PLSM_NAMES, key));
+    TRY(check_single(db, key));
     struct batch_change change = {.kind = BATCH_DELETE, .key = key};
     return write_one(db, &change, durability);
 }

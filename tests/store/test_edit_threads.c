@@ -204,6 +204,7 @@ START_TEST(blind_writes_are_waited_for)
     quick_engine = db->engine;
     slow_engine = *quick_engine;
     slow_engine.write = slow_write;
+    slow_engine.write_one = NULL;
     atomic_store(&is_waiting, false);
     atomic_store(&may_go_on, false);
     atomic_store(&large_is_done, false);
