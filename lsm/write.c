@@ -289,9 +289,9 @@ static void tell_arrival(struct lsm *db)
     mutex_unlock(&db->lock);
 }
 
-/* Takes all writers up to `last` out of the queue and lets the next one lead, if there is any: this thread does not, from
- * here on. `met`: others were on their way into the memtable beside them. */
-static inline void leave_queue(struct lsm *db, struct writer *last, bool met)
+/* Takes all writers up to `last` out of the queue and returns who is to lead then; NULL: nobody is there, and this thread
+ * does not lead any more. `met`: others were on their way into the memtable beside them. */
+static inline struct writer *leave_queue(struct lsm *db, struct writer *last, bool met)
 {
     struct writer *next = behind(last), *expected = last;
     if (next || met)
@@ -300,14 +300,21 @@ static inline void leave_queue(struct lsm *db, struct writer *last, bool met)
         db->crowd -= db->crowd > 0;
     if (!next && atomic_compare_exchange_strong_explicit(&db->last_writer, &expected, NULL, memory_order_acq_rel,
                                                          memory_order_relaxed))
-        return;
+        return NULL;
     for (unsigned i = 0; !next; next = behind(last), i++) { /* it is about to link itself */
         if (i < SPINS)
             spin_pause();
         else
             spin_yield();
     }
-    set_state(db, next, LEADS);
+    return next;
+}
+
+/* What a leader does last. */
+static inline void hand_over(struct lsm *db, struct writer *next)
+{
+    if (next)
+        set_state(db, next, LEADS);
 }
 
 /* Tells all of the group of `me`, this thread's own writer, how it ended. They have left the queue. */
@@ -388,7 +395,7 @@ static void fly(struct lsm *db, struct writer *me, struct group *g)
     bool met = atomic_load_explicit(&db->seq, memory_order_relaxed) < db->flight_seq;
     atomic_store_explicit(&db->lanes[g->write.lane].taken, true, memory_order_relaxed);
     db->flight_seq = g->write.seq;
-    leave_queue(db, g->last, met);
+    hand_over(db, leave_queue(db, g->last, met));
     add_to_memtable(g);
     land(db, g);
     tell_group(db, me, g, PLSM_OK);
@@ -474,7 +481,7 @@ static bool lead_single(struct lsm *db, struct writer *me)
     } else {
         break_if_log_is(db, status);
     }
-    leave_queue(db, me, false);
+    hand_over(db, leave_queue(db, me, false));
     me->status = status;
     return true;
 }
@@ -513,8 +520,9 @@ static void lead(struct lsm *db, struct writer *me)
         break_if_log_is(db, status);
     if (g.sync)
         db->company = queued(me);
-    leave_queue(db, g.last, false);
-    tell_group(db, me, &g, status);
+    struct writer *next = leave_queue(db, g.last, false);
+    tell_group(db, me, &g, status); /* first: those that a sync has served are to be back for the next one */
+    hand_over(db, next);
 }
 
 /* Waits until somebody has served this writer, or until it is the first. `spin`: that may be in a moment. */
