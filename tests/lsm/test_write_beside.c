@@ -133,10 +133,10 @@ static plsm_status increment(void *arg, struct lsm *db, const struct batch **bat
     return batch_add(inc->batch, BATCH_PUT, 1, slice_of("counter"), slice(NULL, 0), slice(&count, sizeof count));
 }
 
-static plsm_slice single_key(unsigned writer, char buffer[8])
+static plsm_slice single_key(unsigned writer, char buffer[40])
 {
     buffer[0] = 1;
-    return slice(buffer + 1, (size_t)snprintf(buffer + 1, 7, "one%u", writer));
+    return slice(buffer + 1, (size_t)snprintf(buffer + 1, 39, "one%u", writer));
 }
 
 /* Every second one with room for a record around it. */
@@ -144,7 +144,7 @@ static void put_single(unsigned writer, uint64_t number, bool sync)
 {
     enum { BYTES = 64 };
     uint8_t room[BATCH_ROOM_BEFORE + BYTES + BATCH_ROOM_BEHIND];
-    char buffer[8];
+    char buffer[40];
     struct batch_change change = {
         .kind = BATCH_PUT, .key = single_key(writer, buffer), .value = slice(&number, sizeof number)};
     struct batch batch = {
@@ -156,7 +156,7 @@ static void put_single(unsigned writer, uint64_t number, bool sync)
 static uint64_t read_single(const struct lsm_snapshot *snapshot, unsigned writer)
 {
     struct lsm_value value = {0};
-    char buffer[8];
+    char buffer[40];
     plsm_status status = lsm_get(all.db, snapshot, whole(single_key(writer, buffer)), false, &value);
     if (status != PLSM_NOT_FOUND)
         good(status, "a get");
