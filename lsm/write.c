@@ -188,16 +188,17 @@ static plsm_status apply(struct lsm *db, struct group *g)
 
 /* --- the queue ---------------------------------------------------------------------------------------------------- */
 
-/* Tells a writer that its turn has come or gone. Without lock. */
-static void set_state(struct lsm *db, struct writer *w, enum writer_state state)
+/* Tells a writer that its turn has come or gone. Where it sleeps that takes lock, and *locked says that it is held. */
+static void tell(struct lsm *db, struct writer *w, enum writer_state state, bool *locked)
 {
     enum writer_state before = WAITS;
     if (atomic_compare_exchange_strong_explicit(&w->state, &before, state, memory_order_release, memory_order_relaxed))
         return;
-    mutex_lock(&db->lock);
+    if (!*locked)
+        mutex_lock(&db->lock);
+    *locked = true;
     atomic_store_explicit(&w->state, state, memory_order_release);
     condition_signal(&w->wake);
-    mutex_unlock(&db->lock);
 }
 
 static struct writer *behind(const struct writer *w)
@@ -313,14 +314,18 @@ static inline struct writer *leave_queue(struct lsm *db, struct writer *last, bo
 /* What a leader does last. */
 static inline void hand_over(struct lsm *db, struct writer *next)
 {
+    bool locked = false;
     if (next)
-        set_state(db, next, LEADS);
+        tell(db, next, LEADS, &locked);
+    if (locked)
+        mutex_unlock(&db->lock);
 }
 
 /* Tells all of the group of `me`, this thread's own writer, how it ended. They have left the queue. */
 static void tell_group(struct lsm *db, struct writer *me, const struct group *g, plsm_status status)
 {
     struct writer *next = g->count > 1 ? behind(me) : NULL;
+    bool locked = false;
     me->status = status;
     for (unsigned i = 1; i < g->count; i++) {
         struct writer *w = next;
@@ -328,8 +333,10 @@ static void tell_group(struct lsm *db, struct writer *me, const struct group *g,
         w->status = status;
         if (status != PLSM_OK)
             snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
-        set_state(db, w, IS_DONE);
+        tell(db, w, IS_DONE, &locked); /* those that wake up go on once all are told */
     }
+    if (locked)
+        mutex_unlock(&db->lock);
 }
 
 /* --- groups beside each other ------------------------------------------------------------------------------------- */
