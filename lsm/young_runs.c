@@ -110,9 +110,9 @@ uint64_t young_runs_room(struct young_runs *y)
     return most;
 }
 
-uint64_t young_runs_table_size(uint64_t present, uint64_t count, uint64_t expected, unsigned tables_left)
+uint64_t young_runs_table_size(uint64_t present, uint64_t count, uint64_t expected)
 {
-    uint64_t entries = present + count, size = expected > present ? (expected - present) / tables_left : 0;
+    uint64_t entries = present + count, size = expected > present ? expected - present : 0;
     if (size < GROWTH_LEAST * entries)
         size = GROWTH_LEAST * entries;
     return size < GROWTH_MOST * entries ? size : GROWTH_MOST * entries;
@@ -123,12 +123,10 @@ static struct young_table *choose_table(struct young_runs *y, size_t count, uint
 {
     struct young_table *best = NULL, *empty = NULL;
     uint64_t present = 0;
-    unsigned tables_left = 0;
     for (unsigned i = 0; i < YOUNG_TABLES; i++) {
         struct young_table *t = &y->tables[i];
         if (!t->table) {
             empty = empty ? empty : t;
-            tables_left++;
             continue;
         }
         struct young_counts counts;
@@ -139,7 +137,7 @@ static struct young_table *choose_table(struct young_runs *y, size_t count, uint
     }
     if (best || !empty)
         return best;
-    uint64_t size = young_runs_table_size(present, count, expected, tables_left);
+    uint64_t size = young_runs_table_size(present, count, expected);
     empty->size = size > ENTRIES_MIN ? size : ENTRIES_MIN;
     empty->used = 0;
     empty->table = table_create(y, empty->size);

@@ -65,11 +65,11 @@ void young_runs_destroy(struct young_runs *y); /* accepts NULL */
 uint8_t young_runs_enter(struct young_runs *y, const uint64_t *hashes, size_t count, uint64_t expected);
 /* A run of so many hashes finds room now, and most often none of more does. Sweeps first. */
 uint64_t young_runs_room(struct young_runs *y);
-/* How many entries a table is made for, for a run of `count` hashes where the others hold `present` entries, and
- * `tables_left`, this one included, can still be made. In steps, since memory is to follow what is entered; large
- * enough in the end, since no table can be made once all are there. With present 0, count 500 and tables_left 3: 4,000
- * where 30,000 are expected, 3,000 where 9,000 are, 1,000 where none are, as in a new store. Pure. */
-uint64_t young_runs_table_size(uint64_t present, uint64_t count, uint64_t expected, unsigned tables_left);
+/* How many entries a table is made for, for a run of `count` hashes where the others hold `present` entries. For all
+ * that is expected, since each table costs every lookup a cache miss; but not much more than is there, since memory is
+ * to follow what is entered. With present 0 and count 500: 4,000 where 30,000 are expected, 3,000 where 3,000 are, as
+ * when a store is opened, and 1,000 where none are, as in a new store. Pure. */
+uint64_t young_runs_table_size(uint64_t present, uint64_t count, uint64_t expected);
 /* One more, one less needs the place. */
 void young_runs_need(struct young_runs *y, uint8_t place);
 void young_runs_release(struct young_runs *y, uint8_t place);
