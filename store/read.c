@@ -56,7 +56,9 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
 {
     INVARIANT(db->magic == STORE_MAGIC);
     struct store_key whole;
-    struct engine_value value = {.memory = out->memory, .capacity = out->capacity};
+    struct engine_value value; /* the rest is filled in where something is found: zeroing costs as much as a hash */
+    value.memory = out->memory;
+    value.capacity = out->capacity;
     plsm_keyspace keyspace = options_keyspace(options);
     TRY(key_check(keyspace, key));
     key_join(&whole, keyspace, key);
