@@ -370,3 +370,20 @@ uint32_t fences_find(const struct fences *f, plsm_slice key)
     uint32_t up_to = head == INT64_MAX ? list->count : heads_below(f, head + 1);
     return resolve_tie(f, below, up_to, key);
 }
+
+bool fences_within(const struct fences *f, plsm_slice key, uint32_t page, unsigned *within)
+{
+    const struct separators *list = &f->separators;
+    if (page == 0 || page >= list->count || key.size <= list->prefix_size) /* plain ones have no separators */
+        return false;
+    int64_t head = head_of((const uint8_t *)key.data + list->prefix_size, key.size - list->prefix_size);
+    int64_t low = f->heads[page - 1], high = f->heads[page];
+    if (head <= low || head >= high) {
+        *within = head <= low ? 0 : FENCES_WITHIN - 1;
+        return true;
+    }
+    uint64_t gap = (uint64_t)high - (uint64_t)low, behind = (uint64_t)head - (uint64_t)low;
+    bool wide = gap >= UINT64_MAX / FENCES_WITHIN;
+    *within = (unsigned)(wide ? behind / (gap / FENCES_WITHIN + 1) : behind * FENCES_WITHIN / gap);
+    return true;
+}

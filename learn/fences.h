@@ -28,6 +28,11 @@ void fences_close(struct fences *f); /* accepts NULL */
 /* The last page whose separator is <= key; 0 when there is none. A key that is in the run is on that page, or its first
  * version is (later versions may continue on the next pages). Safe from any thread. */
 uint32_t fences_find(const struct fences *f, plsm_slice key);
+/* About where on a page that fences_find gave for the key it is: in 1 / FENCES_WITHIN of its keys, as far as they are
+ * spread evenly between the separators in front and behind (the step of an interpolation search). A hint for what to
+ * bring towards the cache. False: they do not tell. */
+enum { FENCES_WITHIN = 256 };
+bool fences_within(const struct fences *f, plsm_slice key, uint32_t page, unsigned *within);
 uint32_t fences_pages(const struct fences *f);
 bool fences_are_plain(const struct fences *f); /* learn/plain_fences.h */
 size_t fences_memory(const struct fences *f); /* bytes it occupies */

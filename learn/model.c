@@ -289,6 +289,7 @@ static inline struct model_answer answer(const struct model *m, uint64_t rank, b
 static void decide(const struct model *m, uint32_t page, struct model_probe *probe)
 {
     probe->decided = true;
+    probe->reach = 0;
     probe->guess = page < m->pages ? page : m->pages - 1;
 }
 
@@ -301,6 +302,7 @@ void model_begin(const struct model *m, plsm_slice key, struct model_probe *prob
     }
     if (m->info.type == MODEL_TRIE) {
         probe->guess = trie_begin(&m->trie, key, &probe->trie);
+        probe->reach = 0;
         return;
     }
     plsm_slice prefix = m->coder.prefix;
@@ -310,6 +312,7 @@ void model_begin(const struct model *m, plsm_slice key, struct model_probe *prob
     }
     plr_begin(&m->plr, coder_code(&m->coder, key, &probe->state), &probe->plr);
     uint64_t about = (probe->plr.low + probe->plr.high) / 2;
+    probe->reach = (uint32_t)(probe->plr.high - about);
     if (m->plr.borders + 1 != m->pages)
         about = about * m->pages / (m->plr.borders + 1);
     probe->guess = about < m->pages ? (uint32_t)about : m->pages - 1;
@@ -331,6 +334,15 @@ struct model_answer model_end(const struct model *m, plsm_slice key, const struc
         return answer(m, (uint64_t)rank + below, true);
     /* The borders behind that rank are in question; their separators count them all. */
     return answer(m, (uint64_t)rank + fences_find(m->separators, key), false);
+}
+
+bool model_within(const struct model *m, const struct model_probe *probe, uint32_t page, unsigned *within)
+{
+    /* Only where all borders are told apart by first words is the page the rank. */
+    if (probe->decided || m->info.type == MODEL_TRIE || m->plr.borders + 1 != m->pages)
+        return false;
+    *within = plr_within(&m->plr, &probe->plr, page);
+    return true;
 }
 
 struct model_answer model_find(const struct model *m, plsm_slice key)
@@ -371,6 +383,6 @@ bool model_segment(const struct model *m, uint32_t number, uint64_t *code)
 {
     if (number >= m->plr.segments)
         return false;
-    *code = m->plr.starts[number];
+    *code = m->plr.segment[number].start;
     return true;
 }

@@ -77,6 +77,7 @@ struct model_probe {
     enum code_state state;
     bool decided;   /* `guess` is the answer */
     uint32_t guess; /* about the page */
+    uint32_t reach; /* the answer is at most about so many pages from there */
 };
 /* What arithmetic says at once; fetches what model_end will read. */
 void model_begin(const struct model *m, plsm_slice key, struct model_probe *probe);
@@ -84,6 +85,10 @@ void model_begin(const struct model *m, plsm_slice key, struct model_probe *prob
  * verifies that the page encloses the key. Safe from any thread. */
 struct model_answer model_end(const struct model *m, plsm_slice key, const struct model_probe *probe);
 struct model_answer model_find(const struct model *m, plsm_slice key); /* both in one */
+/* About where on the page that model_end gave the key is: in 1 / MODEL_WITHIN of its keys, as far as they are spread
+ * evenly over it; a hint for what to bring towards the cache. False: the model cannot tell. */
+enum { MODEL_WITHIN = PLR_WITHIN };
+bool model_within(const struct model *m, const struct model_probe *probe, uint32_t page, unsigned *within);
 
 /* Where to look for a key that is not on the page that was answered (MODEL_TRIE only; other types answer near the right
  * page at once). model_leaf is the same for some keys of that page as for the key, and ascends with the keys of the

@@ -76,10 +76,11 @@ static uint64_t cut_bytes(const struct plr *p)
 /* What evaluation and the segment search rely on. */
 static plsm_status check_segments(const struct plr *p, uint64_t limit)
 {
+    const struct plr_segment *s = p->segment;
     for (uint32_t i = 0; i < p->segments; i++) {
-        if (i > 0 && p->starts[i] <= p->starts[i - 1])
+        if (i > 0 && s[i].start <= s[i - 1].start)
             return malformed("segments are not in order");
-        if (p->bases[i] > limit || (i > 0 && p->bases[i] < p->bases[i - 1]) || p->shifts[i] > PLR_SHIFT_MAX)
+        if (s[i].base > limit || (i > 0 && s[i].base < s[i - 1].base) || s[i].shift > PLR_SHIFT_MAX)
             return malformed("segments do not ascend");
     }
     return PLSM_OK;
@@ -91,7 +92,7 @@ static void fill_buckets(struct plr *p, uint32_t *first)
 {
     uint32_t bucket = 0, largest = 0;
     for (uint32_t i = 0; i < p->segments; i++) {
-        uint64_t own = (p->starts[i] - p->starts[0]) >> p->bucket_shift;
+        uint64_t own = (p->segment[i].start - p->segment[0].start) >> p->bucket_shift;
         while (bucket <= own)
             first[bucket++] = i;
         uint32_t in_bucket = i + 1 - first[own];
@@ -126,40 +127,39 @@ static plsm_status parse_arrays(const uint8_t **at, const uint8_t *end, struct p
         return malformed("segments are not in order");
     /* In falling order of alignment. */
     size_t bucket_bytes = ((size_t)p->buckets + 1) * sizeof *p->bucket_first;
-    p->memory_size = segment_bytes + sizeof *p->bases + exception_bytes + bucket_bytes + body;
+    size_t segments_size = ((size_t)p->segments + 1) * sizeof *p->segment;
+    p->memory_size = segments_size + exception_bytes + bucket_bytes + body;
     p->correction_bytes = exception_bytes + body;
     p->memory = mem_alloc(p->memory_size);
     if (!p->memory)
         return fail(PLSM_NO_MEMORY, "learned index: no memory for %zu bytes", p->memory_size);
-    uint64_t *starts = (uint64_t *)p->memory, *bases = starts + p->segments, *codes = bases + p->segments + 1;
-    uint32_t *slopes = (uint32_t *)(codes + p->exceptions), *numbers = slopes + p->segments;
-    uint32_t *bucket_first = numbers + p->exceptions;
-    uint8_t *shifts = (uint8_t *)(bucket_first + p->buckets + 1), *cuts = shifts + p->segments;
-    const struct {
-        void *to;
-        size_t size;
-    } parts[] = {{starts, 8 * (size_t)p->segments},
-                 {bases, 8 * (size_t)p->segments},
-                 {slopes, 4 * (size_t)p->segments},
-                 {shifts, p->segments},
-                 {codes, 8 * (size_t)p->exceptions},
-                 {numbers, 4 * (size_t)p->exceptions},
-                 {cuts, body}};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        memcpy(parts[i].to, from, parts[i].size);
-        from += parts[i].size;
+    struct plr_segment *segment = (struct plr_segment *)p->memory;
+    uint64_t *codes = (uint64_t *)(segment + p->segments + 1);
+    uint32_t *numbers = (uint32_t *)(codes + p->exceptions), *bucket_first = numbers + p->exceptions;
+    uint8_t *cuts = (uint8_t *)(bucket_first + p->buckets + 1);
+    size_t count = p->segments;
+    for (size_t i = 0; i < count; i++)
+        segment[i] = (struct plr_segment){.start = get_u64(from + 8 * i),
+                                          .base = get_u64(from + 8 * (count + i)),
+                                          .slope = get_u32(from + 16 * count + 4 * i),
+                                          .shift = from[20 * count + i]};
+    /* Behind the last segment: above the windows of all borders. */
+    uint64_t limit = ((uint64_t)p->borders + p->window) << (PLR_FINE_BITS - p->window_log2);
+    segment[count] = (struct plr_segment){.start = UINT64_MAX, .base = limit};
+    from += segment_bytes;
+    if (p->exceptions) {
+        memcpy(codes, from, 8 * (size_t)p->exceptions);
+        memcpy(numbers, from + 8 * (size_t)p->exceptions, 4 * (size_t)p->exceptions);
     }
-    p->starts = starts;
-    p->bases = bases;
-    p->slopes = slopes;
-    p->shifts = shifts;
+    from += exception_bytes;
+    memcpy(cuts, from, body);
+    from += body;
+    p->segment = segment;
     p->exception_codes = codes;
     p->exception_borders = numbers;
     p->bucket_first = bucket_first;
     p->cuts = cuts;
-    /* Behind the last segment: above the windows of all borders. */
-    bases[p->segments] = ((uint64_t)p->borders + p->window) << (PLR_FINE_BITS - p->window_log2);
-    TRY(check_segments(p, bases[p->segments]));
+    TRY(check_segments(p, limit));
     fill_buckets(p, bucket_first);
     *at = from;
     return PLSM_OK;
@@ -202,14 +202,14 @@ size_t plr_memory(const struct plr *p)
  * all codes, and what they find is no branch: how many segments a bucket has could not be predicted. */
 static inline uint32_t find_segment(const struct plr *p, uint64_t code)
 {
-    uint64_t bucket = (code - p->starts[0]) >> p->bucket_shift;
+    uint64_t bucket = (code - p->segment[0].start) >> p->bucket_shift;
     if (bucket >= p->buckets)
         return p->segments - 1;
     uint32_t found = p->bucket_first[bucket] - 1; /* all before the bucket do; bucket 0 may begin with -1 */
     uint32_t last = p->segments - 1;
     for (uint32_t stride = p->search_stride; stride > 0; stride /= 2) {
         uint32_t next = found + stride, inside = next < last ? next : last;
-        found = p->starts[inside] <= code ? inside : found;
+        found = p->segment[inside].start <= code ? inside : found;
     }
     return found;
 }
@@ -246,11 +246,10 @@ static inline bool find_position(const struct plr *p, uint64_t code, uint64_t *p
         *position = plr_network_position(&p->network, code, p->window_log2);
         return true;
     }
-    if (p->segments == 0 || code < p->starts[0])
+    if (p->segments == 0 || code < p->segment[0].start)
         return false;
-    uint32_t segment = find_segment(p, code);
-    *position = plr_position(code - p->starts[segment], p->bases[segment], p->bases[segment + 1], p->slopes[segment],
-                             p->shifts[segment]);
+    const struct plr_segment *s = &p->segment[find_segment(p, code)];
+    *position = plr_position(code - s->start, s->base, s[1].base, s->slope, s->shift);
     return true;
 }
 
@@ -298,6 +297,21 @@ uint32_t plr_rank(const struct plr *p, uint64_t code)
     struct plr_probe probe;
     plr_begin(p, code, &probe);
     return plr_end(p, &probe);
+}
+
+unsigned plr_within(const struct plr *p, const struct plr_probe *probe, uint32_t rank)
+{
+    uint64_t page = (uint64_t)1 << p->page_shift;
+    if (p->borders == 0)
+        return PLR_WITHIN / 2;
+    /* In front of the first border and behind the last there is about a page. */
+    uint64_t high = rank < p->borders ? cut_of(p, rank + (uint64_t)1) : cut_of(p, rank) + page;
+    uint64_t low = rank > 0 ? cut_of(p, rank) : high > page ? high - page : 0;
+    if (probe->step <= low)
+        return 0;
+    if (probe->step >= high)
+        return PLR_WITHIN - 1;
+    return (unsigned)((probe->step - low) * PLR_WITHIN / (high - low));
 }
 
 uint64_t plr_raw_position(const struct plr *p, uint64_t code)

@@ -28,10 +28,17 @@ struct plr_limits {
 plsm_status plr_train(const struct plr_borders *borders, enum plr_shape shape, const struct plr_limits *limits,
                       struct buf *out);
 
+/* What is asked of one segment stands together: a lookup touches two cache lines of them, as a rule. */
+struct plr_segment {
+    uint64_t start; /* the first code; ascending */
+    uint64_t base;  /* the fine position there; never descending */
+    uint32_t slope; /* fine positions per code, times 2^shift */
+    uint8_t shift;
+};
+
 struct plr {
     uint32_t borders, segments, exceptions;
     bool is_network; /* then there are no segments */
-    struct network network;
     unsigned window_log2;  /* the prediction is right within half of 2^window_log2 pages to either side */
     unsigned cut_bits;     /* per border: where in its window it is */
     uint32_t window;       /* 2^window_log2 pages */
@@ -42,14 +49,12 @@ struct plr {
     uint32_t buckets;
     uint32_t search_stride;          /* a power of two; no bucket has as many as twice this many segments */
     uint8_t *memory;                 /* owns everything below */
-    const uint64_t *starts;          /* per segment: the first code, ascending */
-    const uint64_t *bases;           /* per segment and one behind: the fine position at its start, never descending */
-    const uint64_t *exception_codes; /* the code from which on border exception_borders[i] is behind us */
-    const uint32_t *slopes;          /* per segment: fine positions per code, times 2^shift */
+    const struct plr_segment *segment; /* all of them, and one behind of which only the base counts */
+    const uint32_t *bucket_first;      /* per bucket and one behind: how many segments start in front of it */
+    const uint8_t *cuts;               /* cut_bits each, packed, padded by 8 bytes */
+    const uint64_t *exception_codes;   /* the code from which on border exception_borders[i] is behind us */
     const uint32_t *exception_borders;
-    const uint32_t *bucket_first; /* per bucket and one behind: how many segments start in front of it */
-    const uint8_t *shifts;        /* per segment */
-    const uint8_t *cuts;          /* cut_bits each, packed, padded by 8 bytes */
+    struct network network;
     size_t memory_size;
     size_t correction_bytes; /* serialized: cuts and exceptions, which grow with the pages */
 };
@@ -70,6 +75,10 @@ void plr_begin(const struct plr *p, uint64_t code, struct plr_probe *probe);
  * either. Never above p->borders. */
 uint32_t plr_end(const struct plr *p, const struct plr_probe *probe);
 uint32_t plr_rank(const struct plr *p, uint64_t code); /* both in one */
+/* How far behind border `rank`, which plr_end gave for the probe, the position is on the way to the next border: from 0
+ * to PLR_WITHIN - 1 parts of it. Where keys are spread evenly between two borders, so many of them are in front. */
+enum { PLR_WITHIN = 256 };
+unsigned plr_within(const struct plr *p, const struct plr_probe *probe, uint32_t rank);
 /* The prediction without its correction, for those who study it: pages, times 2^16. */
 uint64_t plr_raw_position(const struct plr *p, uint64_t code);
 

@@ -169,6 +169,18 @@ const uint8_t *cache_peek(const struct cache *cache, const cache_slot *slot)
     return number ? frame_memory(cache, number) : NULL;
 }
 
+const uint8_t *cache_fetch(const struct cache *cache, const cache_slot *slot)
+{
+    uint32_t number = atomic_load_explicit(slot, memory_order_acquire);
+    if (!number)
+        return NULL;
+    const uint8_t *page = frame_memory(cache, number);
+    __builtin_prefetch((const void *)&cache->policy.used[number]);
+    __builtin_prefetch(page);
+    __builtin_prefetch(page + 64);
+    return page;
+}
+
 const uint8_t *cache_pin(struct cache *cache, cache_slot *slot, uint32_t *number)
 {
     const uint8_t *page = NULL;

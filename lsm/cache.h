@@ -51,6 +51,10 @@ void cache_unpin(struct cache *cache, uint32_t number);
  * is in no frame. */
 uint32_t cache_pin_page(struct cache *cache, const uint8_t *page);
 
+/* The same, and brings the front of the page and its mark, which cache_lookup will look at, towards the processor's
+ * cache: both at once, as each costs a walk through page tables too, during which processors get little else done. */
+const uint8_t *cache_fetch(const struct cache *cache, const cache_slot *slot);
+
 /* Brings the front of the page in a slot, if there is one, towards the processor's cache: for a scan that will be there
  * soon (the hardware's own prefetch stops at page borders). */
 void cache_prefetch(const struct cache *cache, const cache_slot *slot);

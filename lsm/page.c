@@ -1,6 +1,8 @@
 /* Data pages: reading and building. The layout stands in page.h. */
 #include "lsm/page.h"
 
+#include <math.h>
+
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -176,18 +178,26 @@ int page_compare(const uint8_t *page, unsigned slot, plsm_slice key)
     return slice_compare(entry.key, slice((const uint8_t *)key.data + prefix.size, key.size - prefix.size));
 }
 
-/* A bit per fingerprint at `at` (16 of them) that equals `wanted`. */
-static unsigned match16(const uint8_t *at, uint8_t wanted)
+enum {
+    MATCH = 64
+}; /* fingerprints at a time: most pages have no more, so that which branch comes next is no matter
+                        of where the key is */
+
+/* A bit per fingerprint at `at` (MATCH of them) that equals `wanted`; of these only the first `left` count. Those read
+ * behind the last fingerprint are inside the page: of n there, 2 n bytes of slots follow, and a page is PAGE_SIZE large
+ * at least. */
+static inline uint64_t match(const uint8_t *at, uint8_t wanted, unsigned left)
 {
+    uint64_t mask = 0;
 #if defined(__SSE2__)
-    __m128i block = _mm_loadu_si128((const __m128i *)(const void *)at);
-    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_set1_epi8((char)wanted)));
+    const __m128i *blocks = (const void *)at, all = _mm_set1_epi8((char)wanted);
+    for (unsigned i = 0; i < MATCH / 16; i++)
+        mask |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(blocks + i), all)) << 16 * i;
 #else
-    unsigned mask = 0;
-    for (unsigned i = 0; i < 16; i++)
-        mask |= (unsigned)(at[i] == wanted) << i;
-    return mask;
+    for (unsigned i = 0; i < MATCH; i++)
+        mask |= (uint64_t)(at[i] == wanted) << i;
 #endif
+    return left < MATCH ? mask & ((UINT64_C(1) << left) - 1) : mask;
 }
 
 unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned from, struct entry *entry)
@@ -195,46 +205,48 @@ unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned 
     if (page_is_classic(page))
         return page_classic_find(page, key, from, entry);
     unsigned count = header(page)->count;
-    plsm_slice prefix = page_prefix(page);
+    const uint8_t *fingerprints = page + fixed_size(header(page)->span), *slots = page_slots(page);
+    const uint8_t *end = page + page_bytes(page);
+    plsm_slice prefix = slice(slots + 2u * count, header(page)->prefix_size);
     if (!slice_starts_with(key, prefix))
         return count;
     plsm_slice rest = slice((const uint8_t *)key.data + prefix.size, key.size - prefix.size);
-    const uint8_t *fingerprints = page + fixed_size(header(page)->span);
-    /* Reading up to 15 bytes behind the last fingerprint stays inside the page: slots and entries follow them, and the
-     * whole is at least PAGE_SIZE large. */
-    for (unsigned base = from & ~15u; base < count; base += 16) {
-        unsigned mask = match16(fingerprints + base, (uint8_t)hash);
-        if (base < from)
-            mask &= ~0u << (from - base);
-        while (mask) {
-            unsigned slot = base + (unsigned)__builtin_ctz(mask);
-            if (slot >= count)
-                return count;
-            __builtin_prefetch(page + get_u16(page_slots(page) + 2 * slot) +
-                               64); /* entries rarely fit one cache line */
-            page_entry(page, slot, entry);
+    for (unsigned base = from; base < count; base += MATCH)
+        for (uint64_t mask = match(fingerprints + base, (uint8_t)hash, count - base); mask; mask &= mask - 1) {
+            unsigned slot = base + (unsigned)__builtin_ctzll(mask);
+            const uint8_t *at = page + get_u16(slots + 2 * slot);
+            __builtin_prefetch(at + 64); /* entries rarely fit one cache line */
+            page_entry_fast(at, end, entry);
             if (slice_equal(entry->key, rest))
                 return slot;
-            mask &= mask - 1;
         }
-    }
     return count;
 }
 
 void page_fetch_entry(const uint8_t *page, uint64_t hash)
 {
     unsigned count = header(page)->count;
-    const uint8_t *fingerprints = page + fixed_size(header(page)->span);
-    for (unsigned base = 0; base < count; base += 16) {
-        unsigned mask = match16(fingerprints + base, (uint8_t)hash);
-        unsigned slot = base + (mask ? (unsigned)__builtin_ctz(mask) : 16);
-        if (!mask || slot >= count)
+    const uint8_t *fingerprints = page + fixed_size(header(page)->span), *slots = page_slots(page);
+    for (unsigned base = 0; base < count; base += MATCH) {
+        uint64_t mask = match(fingerprints + base, (uint8_t)hash, count - base);
+        if (!mask)
             continue;
-        const uint8_t *entry = page + get_u16(page_slots(page) + 2 * slot);
+        const uint8_t *entry = page + get_u16(slots + 2 * (base + (unsigned)__builtin_ctzll(mask)));
         __builtin_prefetch(entry);
         __builtin_prefetch(entry + 64);
         return;
     }
+}
+
+struct page_shape page_shape_of(double entries)
+{
+    enum { HALF_BYTES = 2260 }; /* 1.1 times 2,048 */
+    unsigned count = entries > 1 ? (unsigned)entries : 1;
+    unsigned from = PAGE_HEADER + 3 * count, rest = from < PAGE_SIZE / 2 ? PAGE_SIZE - from : PAGE_SIZE / 2;
+    unsigned before = (unsigned)(HALF_BYTES / sqrt(count)), size = 2 * before + rest / count;
+    return (struct page_shape){.entries_from = (uint16_t)(PAGE_SIZE - rest),
+                               .before = (uint16_t)(before < PAGE_SIZE ? before : PAGE_SIZE),
+                               .size = (uint16_t)(size < PAGE_SIZE ? size : PAGE_SIZE)};
 }
 
 unsigned page_seek(const uint8_t *page, plsm_slice key)

@@ -105,6 +105,27 @@ static inline void page_entry(const uint8_t *page, unsigned slot, struct entry *
 unsigned page_find(const uint8_t *page, plsm_slice key, uint64_t hash, unsigned from, struct entry *entry);
 /* Brings the first entry whose fingerprint is that of `hash` towards the processor's cache. */
 void page_fetch_entry(const uint8_t *page, uint64_t hash);
+/* What packed pages of one block are like in a run: to guess where in one of them an entry is before anything of it has
+ * been read. */
+struct page_shape {
+    uint16_t entries_from; /* header, fingerprints and slots end about here */
+    uint16_t before, size; /* an entry is mostly within `size` bytes that begin `before` bytes in front of the guess */
+};
+/* The shape of pages that hold `entries` entries on average. Of n keys spread at random over a page, the rank of one is
+ * off its expectation by sqrt(n) / 2 in the middle of the page, and by 4/5 of that on average, so its place by
+ * 2,048 / sqrt(n) bytes; a bit more than that to either side finds 8 of 10, and the prefetches cost less than the ninth
+ * would save. Example: 32 entries of 124 bytes: from 112, 399 in front, 922 in all. Pure. */
+struct page_shape page_shape_of(double entries);
+/* Brings what a search of the page reads first towards the cache, and the entry, where the guess is right that it is
+ * behind within / 256 of the entries. */
+static inline void page_fetch_likely(const uint8_t *page, const struct page_shape *shape, unsigned within)
+{
+    unsigned at = shape->entries_from + (((unsigned)PAGE_SIZE - shape->entries_from) * within >> 8);
+    unsigned from = at > shape->before ? at - shape->before : 0;
+    unsigned end = from + shape->size < PAGE_SIZE ? from + shape->size : PAGE_SIZE;
+    for (from &= ~63u; from < end; from += 64)
+        __builtin_prefetch(page + from);
+}
 /* Ordered search: the first slot whose key is >= key; page_count when all are smaller. */
 unsigned page_seek(const uint8_t *page, plsm_slice key);
 /* Compares the key of a slot with `key`, as slice_compare. */

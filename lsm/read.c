@@ -88,16 +88,20 @@ struct candidates {
     uint8_t levels[CANDIDATES_MAX];
     unsigned count;
     struct run_search last; /* on the last level, behind those of the list */
-    bool last_started, has_last, last_located;
-    unsigned asked, first; /* runs that were looked into, and the level of the first */
+    bool last_started, has_last;
+    bool unfiltered;                 /* it is looked at before its filter is asked */
+    bool last_located, last_at_hand; /* its page is known; and in memory */
+    unsigned asked, first;           /* runs that were looked into, and the level of the first */
 };
 
-/* Where the last eight keys that this thread asked for were found, a bit for each, and how many bits are set. It
- * decides what is done first: guesses that only cost time when they are wrong. */
+/* Of the last eight keys that this thread asked for: a bit for each that something is true of, and how many bits are
+ * set. It decides what is done first: guesses that only cost time when they are wrong. */
 struct recently {
     uint8_t bits, count;
 };
-static _Thread_local struct recently recently_last = {0xff, 8}, recently_young; /* on the last level; above it */
+static _Thread_local struct recently recently_young;            /* found above the last level */
+static _Thread_local struct recently recently_last = {0xff, 8}; /* of those that were not: found on it */
+static _Thread_local struct recently recently_runs = {0xff, 8}; /* asked of runs: no memtable had them */
 
 static inline void note(struct recently *recently, bool found)
 {
@@ -118,7 +122,8 @@ bool read_expects_last(const struct run *run)
 
 void read_note_found(bool last, bool young)
 {
-    note(&recently_last, last);
+    if (!young)
+        note(&recently_last, last);
     note(&recently_young, young);
 }
 
@@ -185,6 +190,7 @@ static plsm_status get_from_run(struct candidates *c, struct run_search *s, unsi
     if (s->membership && !run_search_may_contain(s, q))
         return PLSM_NOT_FOUND;
     TRY(run_search_locate(s, q));
+    (void)run_search_fetch_likely(s, q);
     return look(c, s, level, q, hold, entry);
 }
 
@@ -196,19 +202,28 @@ static plsm_status start_last_level(struct candidates *c, const struct version *
     const struct level *level = &version->levels[version->last];
     size_t at = version->last > 0 ? read_run_of_level(level, q, head) : level->count;
     c->last_started = true;
-    c->last_located = false;
     c->has_last = at < level->count;
     if (!c->has_last)
         return PLSM_OK;
-    if (read_expects_last(level->runs[at])) {
-        if (!run_search_init(&c->last, level->runs[at], false))
-            TRY(run_search_load(&c->last, false));
-        c->last_located = true;
-        return run_search_locate(&c->last, q);
-    }
-    TRY(start_search(&c->last, level->runs[at], false, q));
-    if (mostly(recently_last))
+    c->unfiltered = read_expects_last(level->runs[at]);
+    if (!run_search_init(&c->last, level->runs[at], false))
+        TRY(run_search_load(&c->last, false));
+    if (!c->unfiltered)
+        run_search_prefetch_filter(&c->last, q);
+    if (c->unfiltered || mostly(recently_last))
         run_search_begin(&c->last, q);
+    return PLSM_OK;
+}
+
+/* Goes on with what was begun before the young runs were asked. Not while it is open whether the page will be looked
+ * at: asking for memory that no page table is at hand for holds a processor up for longer than a miss. */
+static plsm_status fetch_last_level(struct candidates *c, const struct run_question *q)
+{
+    if (!c->last_started || !c->has_last || !c->unfiltered)
+        return PLSM_OK;
+    TRY(run_search_locate(&c->last, q));
+    c->last_located = true;
+    c->last_at_hand = run_search_fetch_likely(&c->last, q);
     return PLSM_OK;
 }
 
@@ -231,8 +246,10 @@ static plsm_status get_from_last_level(struct candidates *c, const struct versio
     if (!c->has_last)
         return PLSM_NOT_FOUND;
     if (!c->last_located)
+        TRY(fetch_last_level(c, q));
+    if (!c->last_located)
         return get_from_run(c, &c->last, version->last, q, hold, entry);
-    if (!run_search_fetch_page(&c->last)) { /* a page that would have to be read is worth asking the filter first */
+    if (!c->last_at_hand) { /* a page that would have to be read is worth asking the filter first */
         run_search_prefetch_filter(&c->last, q);
         return run_search_may_contain(&c->last, q) ? look(c, &c->last, version->last, q, hold, entry) : PLSM_NOT_FOUND;
     }
@@ -262,37 +279,58 @@ static plsm_status add_level(struct candidates *c, const struct version *version
     return PLSM_OK;
 }
 
-static plsm_status get_from_runs(const struct version *version, const struct run_question *q, struct page_hold *hold,
-                                 struct entry *entry)
+static inline void candidates_init(struct candidates *c)
 {
-    struct candidates c;
-    struct young_places found;
-    const struct level *young = &version->levels[0];
-    uint64_t head = key_head(q->key);
-    c.count = c.asked = c.first = 0; /* the rest need not be zeroed */
-    c.last_started = false;
-    if (!mostly(recently_young)) /* its filter is fetched while the others are sorted out */
-        TRY(start_last_level(&c, version, q, head));
-    read_ask_young(version, q, head, &found);
-    if (c.last_started && c.has_last && c.last_located)
-        (void)run_search_fetch_page(&c.last);
-    bool in_level0 = young->outside > 0 || young_places_meet(&young->in_table, &found);
-    for (size_t i = 0; in_level0 && i < young->count; i++) {
-        if (!read_place_says_maybe(&found, young->places[i]) || !run_encloses(young->runs[i], q->key, head))
+    c->count = c->asked = c->first = 0; /* the rest need not be zeroed */
+    c->last_started = c->has_last = c->unfiltered = c->last_located = c->last_at_hand = false;
+}
+
+/* Asks for what the last level will need while memtables are searched. A hint: what fails is done again, and told, by
+ * the lookup, if it comes to that. */
+static inline void start_early(struct candidates *c, const struct version *version, const struct run_question *q)
+{
+    if (mostly(recently_runs) && mostly(recently_last) && !mostly(recently_young) &&
+        start_last_level(c, version, q, key_head(q->key)) != PLSM_OK)
+        c->last_started = false;
+}
+
+/* Lists the runs of level 0 that may have the key. PLSM_NOT_FOUND; another status where there were so many that they
+ * had to be looked at, and that was the answer. */
+static plsm_status list_level0(struct candidates *c, const struct level *level, const struct young_places *found,
+                               const struct run_question *q, uint64_t head, struct page_hold *hold, struct entry *entry)
+{
+    if (level->outside == 0 && !young_places_meet(&level->in_table, found))
+        return PLSM_NOT_FOUND;
+    for (size_t i = 0; i < level->count; i++) {
+        if (!read_place_says_maybe(found, level->places[i]) || !run_encloses(level->runs[i], q->key, head))
             continue;
-        if (c.count == CANDIDATES_MAX - LSM_LEVELS) { /* a level 0 this deep: look at these first */
-            plsm_status status = get_from_list(&c, q, hold, entry);
+        if (c->count == CANDIDATES_MAX - LSM_LEVELS) { /* a level 0 this deep: look at these first */
+            plsm_status status = get_from_list(c, q, hold, entry);
             if (status != PLSM_NOT_FOUND)
                 return status;
         }
-        TRY(add_candidate(&c, young, i, 0, q));
+        TRY(add_candidate(c, level, i, 0, q));
     }
+    return PLSM_NOT_FOUND;
+}
+
+static plsm_status get_from_runs(struct candidates *c, const struct version *version, const struct run_question *q,
+                                 struct page_hold *hold, struct entry *entry)
+{
+    struct young_places found;
+    uint64_t head = key_head(q->key);
+    if (!c->last_started && !mostly(recently_young)) /* its filter is fetched while the others are sorted out */
+        TRY(start_last_level(c, version, q, head));
+    read_ask_young(version, q, head, &found); /* the corrections of the model on the last level come meanwhile */
+    plsm_status status = list_level0(c, &version->levels[0], &found, q, head, hold, entry);
+    if (status != PLSM_NOT_FOUND)
+        return status;
     for (unsigned level = 1; level < version->last; level++)
-        TRY(add_level(&c, version, level, &found, q, head));
-    plsm_status status = get_from_list(&c, q, hold, entry);
+        TRY(add_level(c, version, level, &found, q, head));
+    status = get_from_list(c, q, hold, entry);
     bool young_answered = status != PLSM_NOT_FOUND;
     if (!young_answered)
-        status = get_from_last_level(&c, version, q, head, hold, entry);
+        status = get_from_last_level(c, version, q, head, hold, entry);
     read_note_found(!young_answered && status == PLSM_OK, young_answered);
     return status;
 }
@@ -349,12 +387,12 @@ plsm_status read_covered(const struct version *version, const struct run_questio
     return status;
 }
 
-static plsm_status get_under_ranges(const struct version *version, const struct run_question *q, struct page_hold *hold,
-                                    struct entry *entry)
+static plsm_status get_under_ranges(struct candidates *c, const struct version *version, const struct run_question *q,
+                                    struct page_hold *hold, struct entry *entry)
 {
     bool covered = false;
     plsm_status status = read_covered(version, q, hold, entry, &covered);
-    return covered ? status : get_from_runs(version, q, hold, entry);
+    return covered ? status : get_from_runs(c, version, q, hold, entry);
 }
 
 /* The newest entry of a key that a question may see: in *table, or on hold's page, with *table NULL. Inside an epoch
@@ -364,20 +402,25 @@ static inline __attribute__((always_inline)) plsm_status find_entry(struct lsm *
                                                                     struct entry *entry, struct memtable **table)
 {
     struct simulated_trace trace;
+    struct candidates c;
+    const struct version *version = view->version;
     *table = NULL;
     q->hash = key_hash(q->key.data, q->key.size);
-    read_fetch_young(view->version, q); /* while memtables are searched */
+    read_fetch_young(version, q); /* while memtables are searched */
+    candidates_init(&c);
+    start_early(&c, version, q);
     for (unsigned i = 0; i < view->table_count; i++)
         if (memtable_get(view->tables[i], q->key, q->seq, entry)) {
             *table = view->tables[i];
+            note(&recently_runs, false);
             return PLSM_OK;
         }
+    note(&recently_runs, true);
     q->trace = simulated_trace_begin(db->context.simulated, &trace);
-    plsm_status status = __builtin_expect(view->version->ranged > 0, 0)
-                             ? get_under_ranges(view->version, q, hold, entry)
-                             : get_from_runs(view->version, q, hold, entry);
+    plsm_status status = __builtin_expect(version->ranged > 0, 0) ? get_under_ranges(&c, version, q, hold, entry)
+                                                                  : get_from_runs(&c, version, q, hold, entry);
     if (__builtin_expect(q->trace != NULL, 0))
-        simulated_get(db->context.simulated, view->version, q);
+        simulated_get(db->context.simulated, version, q);
     if (status == PLSM_NOT_FOUND)
         read_note_miss(db, q->key);
     return status;
@@ -533,70 +576,4 @@ void lsm_pin_release(struct lsm *db, struct lsm_pin *pin)
     else
         mem_free(pin->holder);
     *pin = (struct lsm_pin){0};
-}
-
-/* Whether the runs of a level leave it open that a key begins with `prefix`, whose salted hash was sought among the
- * young ones. */
-static plsm_status level_may_have_directory(const struct level *level, plsm_slice prefix, uint64_t hash,
-                                            const struct young_places *found, bool *out)
-{
-    plsm_status status = PLSM_OK;
-    for (size_t i = 0; i < level->count && !*out && status == PLSM_OK; i++) {
-        struct run *run = level->runs[i];
-        bool below = slice_compare(run->facts.largest, prefix) < 0;
-        bool above = slice_compare(run->facts.smallest, prefix) > 0 && !slice_starts_with(run->facts.smallest, prefix);
-        if (below || above)
-            continue;
-        if (level->places[i] != YOUNG_PLACE_NONE)
-            *out = young_places_has(found, level->places[i]);
-        else
-            status = run_may_have_directory(run, prefix, hash, out);
-    }
-    return status;
-}
-
-/* Whether memtables or filters leave it open that a key begins with `prefix`, which ends in '/'. */
-static plsm_status may_have_directory(struct lsm *db, plsm_slice prefix, bool *out)
-{
-    plsm_status status = PLSM_OK;
-    uint64_t hash = key_hash(prefix.data, prefix.size);
-    struct young_places found = {0};
-    struct view *view = view_acquire(db);
-    const struct version *version = view->version;
-    *out = false;
-    for (unsigned i = 0; i < view->table_count && !*out && status == PLSM_OK; i++) {
-        struct memtable_iterator it;
-        memtable_iterator_init(&it, view->tables[i]);
-        memtable_iterator_seek(&it, prefix);
-        *out = memtable_iterator_valid(&it) && slice_starts_with(memtable_iterator_key(&it), prefix);
-        if (it.failed)
-            status = fail(PLSM_NO_MEMORY, "no memory for an iterator");
-        memtable_iterator_destroy(&it);
-    }
-    if (version->young)
-        young_runs_find(version->young, &version->in_table, hash ^ MEMBERSHIP_DIRECTORY_SALT, &found);
-    for (unsigned level = 0; level < LSM_LEVELS && !*out && status == PLSM_OK; level++)
-        status = level_may_have_directory(&version->levels[level], prefix, hash, &found, out);
-    view_release(view);
-    return status;
-}
-
-plsm_status lsm_has_prefix(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_slice prefix, bool *out)
-{
-    struct lsm_iterator *it = NULL;
-    const uint8_t *bytes = prefix.data;
-    *out = false;
-    if (prefix.size > 0 && bytes[0] == LSM_DIRECTORY_BYTE && bytes[prefix.size - 1] == '/') {
-        bool maybe = true;
-        TRY(may_have_directory(db, prefix, &maybe));
-        if (!maybe)
-            return PLSM_OK;
-    }
-    TRY(lsm_iterator_create(db, snapshot, prefix, (plsm_slice){0}, &it));
-    lsm_iterator_seek(it, prefix);
-    plsm_status status = lsm_iterator_status(it);
-    if (lsm_iterator_valid(it))
-        *out = slice_starts_with(lsm_iterator_entry(it)->key, prefix);
-    lsm_iterator_destroy(it);
-    return status;
 }

@@ -338,6 +338,7 @@ static plsm_status load_body(struct run *run, struct run_body **out)
     }
     if (status == PLSM_OK)
         status = run_model_load(run, body);
+    body->shape = page_shape_of((double)run->facts.entries / (double)(run->facts.units ? run->facts.units : 1));
     if (status != PLSM_OK) {
         body_free(run, body);
         body = NULL;

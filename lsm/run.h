@@ -15,6 +15,7 @@
 #include "lsm/compression.h"
 #include "lsm/counters.h"
 #include "lsm/lsm.h"
+#include "lsm/page.h"
 #include "lsm/run_format.h"
 #include "lsm/samples.h"
 #include "lsm/simulated.h"
@@ -139,6 +140,7 @@ struct run_body {
     struct dictionary *dictionary;             /* that they are packed with; NULL: none */
     struct tombstones *ranges;                 /* NULL: none */
     cache_slot *slots;                         /* one per unit */
+    struct page_shape shape;                   /* of units that are pages of one block */
     struct run_membership *_Atomic membership; /* NULL until needed */
     struct run_filter *_Atomic filter;         /* NULL until needed */
     struct run_model *_Atomic model;           /* NULL: see model_state */
@@ -422,6 +424,9 @@ plsm_status run_search_locate(struct run_search *s, const struct run_question *q
 /* Fetches the front of that page from memory; false when it is not in the cache (or a large unit): it will be read from
  * the file. */
 bool run_search_fetch_page(const struct run_search *s);
+/* The same, and the lines in which the entry most likely is: it need not be waited for after the front then. For a
+ * lookup that is alone; in a group of them run_search_fetch_entry fetches less. */
+bool run_search_fetch_likely(const struct run_search *s, const struct run_question *q);
 /* Fetches the entry that the fingerprints of that page point to, when the page is in memory. */
 void run_search_fetch_entry(const struct run_search *s, const struct run_question *q);
 /* Looks there: PLSM_NOT_FOUND when the run does not have the key (or no version of it at or below q->seq). On PLSM_OK

@@ -128,8 +128,12 @@ void run_search_begin(struct run_search *s, const struct run_question *q)
         return;
     model_begin(s->model->model, q->key, &s->probe);
     s->begun = true;
-    if (s->probe.guess < s->run->facts.units)
-        __builtin_prefetch(&s->body->slots[s->probe.guess]);
+    uint32_t guess = s->probe.guess, reach = s->probe.reach, units = s->run->facts.units;
+    if (guess >= units)
+        return;
+    __builtin_prefetch(&s->body->slots[guess]); /* a line has 16: reaches of more than that are rare */
+    __builtin_prefetch(&s->body->slots[guess > reach ? guess - reach : 0]);
+    __builtin_prefetch(&s->body->slots[units - guess > reach ? guess + reach : guess]);
 }
 
 void run_search_prefetch_filter(struct run_search *s, const struct run_question *q)
@@ -182,13 +186,31 @@ static inline const uint8_t *page_at_hand(const struct run_search *s)
     return s->page ? s->page : cache_peek(s->run->context->cache, &s->body->slots[s->unit]);
 }
 
+/* Fetches the front of the page, when it is in memory; NULL otherwise. */
+static inline const uint8_t *fetch_front(const struct run_search *s)
+{
+    if (!s->page)
+        return cache_fetch(s->run->context->cache, &s->body->slots[s->unit]);
+    __builtin_prefetch(s->page);
+    __builtin_prefetch(s->page + 64);
+    return s->page;
+}
+
 bool run_search_fetch_page(const struct run_search *s)
 {
-    const uint8_t *page = page_at_hand(s);
-    if (!page)
-        return false;
-    __builtin_prefetch(page);
-    __builtin_prefetch(page + 64);
+    return fetch_front(s) != NULL;
+}
+
+bool run_search_fetch_likely(const struct run_search *s, const struct run_question *q)
+{
+    unsigned within = 0;
+    const uint8_t *page = fetch_front(s);
+    if (!page || s->body->compressed) /* whose pages are of several sizes */
+        return page != NULL;
+    const struct fences *fences = atomic_load_explicit(&s->body->fences, memory_order_acquire);
+    if (s->model ? model_within(s->model->model, &s->probe, s->unit, &within)
+                 : fences && fences_within(fences, q->key, s->unit, &within))
+        page_fetch_likely(page, &s->body->shape, within);
     return true;
 }
 

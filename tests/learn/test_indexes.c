@@ -512,6 +512,11 @@ static plsm_status try_model(plsm_slice bytes, const struct key_set *set, uint64
                                : slice(probe, key_set_mutate(set, &random, probe, sizeof probe));
         model_get_info(model, &info);
         bool above = random_below(&random, 2);
+        struct model_probe begun;
+        unsigned within = 0;
+        model_begin(model, key, &begun);
+        if (model_within(model, &begun, model_end(model, key, &begun).page, &within) && within >= MODEL_WITHIN)
+            ck_abort_msg("seed %llu: a place behind the end of its page", (unsigned long long)seed);
         if (model_find(model, key).page >= info.pages ||
             (info.type == MODEL_TRIE &&
              (model_leaf(model, key), model_edge(model, key, random_below(&random, 20), above)) >= info.pages))
@@ -534,7 +539,9 @@ static plsm_status try_fences(plsm_slice bytes, const struct key_set *set, uint6
     for (int i = 0; status == PLSM_OK && i < 60; i++) {
         plsm_slice key = i % 2 ? set->keys[random_below(&random, set->count)]
                                : slice(probe, key_set_mutate(set, &random, probe, sizeof probe));
-        if (fences_find(fences, key) >= fences_pages(fences))
+        unsigned within = 0;
+        uint32_t page = fences_find(fences, key);
+        if (page >= fences_pages(fences) || (fences_within(fences, key, page, &within) && within >= FENCES_WITHIN))
             ck_abort_msg("seed %llu: an answer behind the last page", (unsigned long long)seed);
     }
     fences_close(fences);
