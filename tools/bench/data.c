@@ -59,6 +59,11 @@ plsm_slice data_value(const struct data *data, plsm_slice key, unsigned version)
     return slice(data->pool + value_offset(key, version), data->value_bytes);
 }
 
+void data_fetch(const struct data *data, plsm_slice key)
+{
+    __builtin_prefetch(data->pool + value_offset(key, 0));
+}
+
 int data_version(const struct data *data, plsm_slice key, plsm_slice value)
 {
     if (value.size != data->value_bytes)

@@ -48,6 +48,8 @@ static inline uint64_t data_scattered(const struct data *data, uint64_t i)
 
 /* The value of a key in version 0 or 1; valid as long as `data`. */
 plsm_slice data_value(const struct data *data, plsm_slice key, unsigned version);
+/* Brings what data_version compares a value of version 0 with towards the processor's cache. */
+void data_fetch(const struct data *data, plsm_slice key);
 /* Which version `value` is of the key `key`, judged by its size and first 8 bytes; -1: none, a wrong answer. */
 int data_version(const struct data *data, plsm_slice key, plsm_slice value);
 
