@@ -240,7 +240,7 @@ void page_fetch_entry(const uint8_t *page, uint64_t hash)
 
 struct page_shape page_shape_of(double entries)
 {
-    enum { HALF_BYTES = 2260 }; /* 1.1 times 2,048 */
+    enum { HALF_BYTES = 2700 }; /* 1.3 times 2,048 */
     unsigned count = entries > 1 ? (unsigned)entries : 1;
     unsigned from = PAGE_HEADER + 3 * count, rest = from < PAGE_SIZE / 2 ? PAGE_SIZE - from : PAGE_SIZE / 2;
     unsigned before = (unsigned)(HALF_BYTES / sqrt(count)), size = 2 * before + rest / count;

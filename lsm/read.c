@@ -406,9 +406,9 @@ static inline __attribute__((always_inline)) plsm_status find_entry(struct lsm *
     const struct version *version = view->version;
     *table = NULL;
     q->hash = key_hash(q->key.data, q->key.size);
-    read_fetch_young(version, q); /* while memtables are searched */
     candidates_init(&c);
     start_early(&c, version, q);
+    read_fetch_young(version, q); /* behind what the model asks for, so that walks through page tables overlap */
     for (unsigned i = 0; i < view->table_count; i++)
         if (memtable_get(view->tables[i], q->key, q->seq, entry)) {
             *table = view->tables[i];

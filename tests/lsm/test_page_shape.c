@@ -19,8 +19,8 @@ START_TEST(shapes_follow_the_number_of_entries)
         double entries;
         unsigned entries_from, before, size;
     } rows[] = {
-        {32, 112, 399, 922},  {32.9, 112, 399, 922}, {1, 19, 2260, 4096},   {0, 19, 2260, 4096},
-        {170, 526, 173, 367}, {8, 40, 799, 2105},    {1300, 2048, 62, 125},
+        {32, 112, 477, 1078}, {32.9, 112, 477, 1078}, {1, 19, 2700, 4096},   {0, 19, 2700, 4096},
+        {170, 526, 207, 435}, {8, 40, 954, 2415},     {1300, 2048, 74, 149},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct page_shape shape = page_shape_of(rows[i].entries);
@@ -57,7 +57,7 @@ static void make_page(const uint64_t *keys, unsigned count, size_t value_size, s
     page_builder_free(&builder);
 }
 
-/* Pages of random keys: the bytes of a key lie where it was guessed about 8 times of 10, and less often where a page is
+/* Pages of random keys: the bytes of a key lie where it was guessed about 9 times of 10, and less often where a page is
  * not full. */
 START_TEST(guesses_are_mostly_right)
 {
