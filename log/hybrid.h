@@ -95,6 +95,9 @@ typedef plsm_status hybrid_prepare(void *arg, const struct batch **batch);
  * PLSM_NO_SPACE, PLSM_NO_MEMORY, PLSM_IO: nothing was changed, but after an I/O error the store is read-only. */
 plsm_status hybrid_write(struct hybrid *db, const struct batch *batch, hybrid_prepare *prepare, void *arg,
                          enum hybrid_durability durability);
+/* The same of a batch of one put, reference or deletion of a key, which *change tells, with slices into the batch. */
+plsm_status hybrid_write_one(struct hybrid *db, const struct batch *batch, const struct batch_change *change,
+                             enum hybrid_durability durability);
 plsm_status hybrid_sync(struct hybrid *db);  /* everything acknowledged so far survives power loss */
 plsm_status hybrid_flush(struct hybrid *db); /* takes a recovery point */
 /* Removes all garbage that was there at the call, save what snapshots still need. */

@@ -103,9 +103,13 @@ plsm_status redo_switch(struct redo *redo, const struct redo_log *next)
     return status;
 }
 
-plsm_status redo_append(struct redo *redo, plsm_slice batch)
+plsm_status redo_append(struct redo *redo, const struct batch *batch)
 {
-    TRY(reclog_append(redo->current.writer, REDO_BATCH, &batch, 1));
+    plsm_slice bytes = buf_slice(&batch->bytes);
+    if (batch->roomy)
+        TRY(reclog_append_in_place(redo->current.writer, REDO_BATCH, batch->bytes.data, batch->bytes.size));
+    else
+        TRY(reclog_append(redo->current.writer, REDO_BATCH, &bytes, 1));
     atomic_store_explicit(&redo->appended, atomic_load_explicit(&redo->appended, memory_order_relaxed) + 1,
                           memory_order_release);
     return PLSM_OK;

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/batch.h"
 #include "base/reclog.h"
 #include "base/sync.h"
 
@@ -48,7 +49,7 @@ plsm_status redo_create(struct redo *redo, uint64_t number, struct redo_log *out
 /* Batches go into `next` from now on. After an error they go where they went. */
 plsm_status redo_switch(struct redo *redo, const struct redo_log *next);
 /* Appends a batch; not synced. Errors as reclog_append. */
-plsm_status redo_append(struct redo *redo, plsm_slice batch);
+plsm_status redo_append(struct redo *redo, const struct batch *batch);
 /* All that was appended before survives power loss. A failure is never retried: the log is broken. */
 plsm_status redo_sync(struct redo *redo);
 /* Closes the old logs, which may be removed then: a recovery point has all that `appended` counted at its moment. */

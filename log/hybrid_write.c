@@ -340,21 +340,22 @@ static bool appends_any(const struct hybrid *db, const struct planned *planned, 
     return i < count;
 }
 
-static plsm_status log_batch(struct hybrid *db, plsm_slice bytes)
+static plsm_status log_batch(struct hybrid *db, const struct batch *batch)
 {
-    plsm_status status = redo_append(&db->redo, bytes);
+    plsm_status status = redo_append(&db->redo, batch);
     return status != PLSM_OK && reclog_broken(db->redo.current.writer) ? hybrid_break(db, status) : status;
 }
 
 /* Makes the changes of a batch that was planned with this result, once they are in the redo log. */
-static plsm_status carry_out(struct hybrid *db, plsm_slice bytes, struct planned *planned, uint64_t count, bool log,
+static plsm_status carry_out(struct hybrid *db, const struct batch *batch, struct planned *planned, bool log,
                              plsm_status status)
 {
+    uint64_t count = batch->count;
     bool appends = status == PLSM_OK && appends_any(db, planned, count);
     if (status == PLSM_OK && appends)
         status = reserve_log(db, planned, count);
     if (status == PLSM_OK && log)
-        status = log_batch(db, bytes);
+        status = log_batch(db, batch);
     if (status == PLSM_OK)
         apply(db, planned, count, appends);
     if (db->dead_others.size > 0)
@@ -362,14 +363,14 @@ static plsm_status carry_out(struct hybrid *db, plsm_slice bytes, struct planned
     return status;
 }
 
-static plsm_status make_changes(struct hybrid *db, plsm_slice bytes, uint64_t count, bool log)
+static plsm_status make_changes(struct hybrid *db, const struct batch *batch, bool log)
 {
-    struct planned *planned = mem_alloc((count + 1) * sizeof *planned);
+    struct planned *planned = mem_alloc((batch->count + (size_t)1) * sizeof *planned);
     if (!planned)
-        return fail(PLSM_NO_MEMORY, "no memory for a batch of %" PRIu64 " changes", count);
+        return fail(PLSM_NO_MEMORY, "no memory for a batch of %" PRIu32 " changes", batch->count);
     epoch_enter(db->epoch);
-    plsm_status status = plan(db, bytes, planned, count);
-    status = carry_out(db, bytes, planned, count, log, status);
+    plsm_status status = plan(db, buf_slice(&batch->bytes), planned, batch->count);
+    status = carry_out(db, batch, planned, log, status);
     epoch_exit(db->epoch);
     mem_free(planned);
     return status;
@@ -409,7 +410,7 @@ static inline void overwrite(struct hybrid *db, struct hybrid_record *record, co
 }
 
 /* Makes the one change of a batch. *in_place: an entry was changed where it stands. */
-static plsm_status make_one(struct hybrid *db, plsm_slice bytes, const struct batch_change *change, bool log,
+static plsm_status make_one(struct hybrid *db, const struct batch *batch, const struct batch_change *change, bool log,
                             bool *in_place)
 {
     TRY(check_change(change));
@@ -418,7 +419,7 @@ static plsm_status make_one(struct hybrid *db, plsm_slice bytes, const struct ba
     *in_place = record != NULL;
     if (record) {
         if (log)
-            TRY(log_batch(db, bytes));
+            TRY(log_batch(db, batch));
         overwrite(db, record, change);
         return PLSM_OK;
     }
@@ -427,31 +428,30 @@ static plsm_status make_one(struct hybrid *db, plsm_slice bytes, const struct ba
     plsm_status status = plan_change(db, &planned, &slashes);
     if (status == PLSM_OK && slashes > 0)
         status = reserve_prefixes(db, &planned, 1, slashes);
-    status = carry_out(db, bytes, &planned, 1, log, status);
+    status = carry_out(db, batch, &planned, log, status);
     epoch_exit(db->epoch);
     return status;
 }
 
-static bool is_one(plsm_slice bytes, struct batch_change *change)
+static bool is_one(const struct batch *batch, struct batch_change *change)
 {
-    const uint8_t *at = bytes.data, *end = at + bytes.size;
-    return batch_next(&at, end, change) && at == end;
+    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
+    return batch->count == 1 && batch_next(&at, end, change) && at == end;
 }
 
 /* Makes the changes of a batch; *in_place as above, of one alone. */
-static plsm_status make_any(struct hybrid *db, plsm_slice bytes, uint64_t count, bool log, bool *in_place)
+static plsm_status make_any(struct hybrid *db, const struct batch *batch, bool log, bool *in_place)
 {
     struct batch_change change;
     *in_place = false;
-    return count == 1 && is_one(bytes, &change) ? make_one(db, bytes, &change, log, in_place)
-                                                : make_changes(db, bytes, count, log);
+    return is_one(batch, &change) ? make_one(db, batch, &change, log, in_place) : make_changes(db, batch, log);
 }
 
-static uint64_t count_changes(plsm_slice bytes)
+static uint32_t count_changes(plsm_slice bytes)
 {
     const uint8_t *at = bytes.data, *end = at + bytes.size;
     struct batch_change change;
-    uint64_t count = 0;
+    uint32_t count = 0;
     while (batch_next(&at, end, &change))
         count++;
     return count;
@@ -459,8 +459,10 @@ static uint64_t count_changes(plsm_slice bytes)
 
 plsm_status apply_replayed(struct hybrid *db, plsm_slice bytes)
 {
+    struct batch batch = {.bytes = {.data = (uint8_t *)(uintptr_t)bytes.data, .size = bytes.size},
+                          .count = count_changes(bytes)};
     bool in_place;
-    plsm_status status = make_any(db, bytes, count_changes(bytes), false, &in_place);
+    plsm_status status = make_any(db, &batch, false, &in_place);
     if (status == PLSM_INVALID)
         status = PLSM_CORRUPT;
     if (status == PLSM_OK)
@@ -494,7 +496,18 @@ static plsm_status prepare_batch(struct hybrid *db, const struct batch **batch, 
     return status;
 }
 
-/* *in_place: nothing was appended. */
+/* A batch that is final; *change: the only one of it, or NULL. *in_place: nothing was appended. */
+static plsm_status write_final(struct hybrid *db, const struct batch *batch, const struct batch_change *change,
+                               enum hybrid_durability durability, bool *in_place)
+{
+    bool log = durability != HYBRID_VOLATILE && db->redo.current.writer;
+    TRY(find_room(db, batch));
+    TRY(change ? make_one(db, batch, change, log, in_place) : make_any(db, batch, log, in_place));
+    own_add(&db->unsaved_bytes, batch->bytes.size);
+    own_add(&db->volatile_bytes, log ? 0 : batch->bytes.size);
+    return PLSM_OK;
+}
+
 static plsm_status write_locked(struct hybrid *db, const struct batch *batch, hybrid_prepare *prepare, void *arg,
                                 enum hybrid_durability durability, bool *in_place)
 {
@@ -502,18 +515,9 @@ static plsm_status write_locked(struct hybrid *db, const struct batch *batch, hy
     plsm_status status = hybrid_writable(db);
     if (status == PLSM_OK && (prepare || batch->ranges > 0))
         status = prepare_batch(db, &batch, &expanded, prepare, arg);
-    if (status == PLSM_OK && batch && batch->count > 0) {
-        bool log = durability != HYBRID_VOLATILE && db->redo.current.writer;
-        status = find_room(db, batch);
-        if (status == PLSM_OK)
-            status = make_any(db, buf_slice(&batch->bytes), batch->count, log, in_place);
-        if (status == PLSM_OK) {
-            own_add(&db->unsaved_bytes, batch->bytes.size);
-            own_add(&db->volatile_bytes, log ? 0 : batch->bytes.size);
-        }
-    }
-    if (expanded.bytes.data)
-        batch_free(&expanded);
+    if (status == PLSM_OK && batch && batch->count > 0)
+        status = write_final(db, batch, NULL, durability, in_place);
+    batch_free(&expanded);
     return status;
 }
 
@@ -526,14 +530,9 @@ plsm_status hybrid_sync(struct hybrid *db)
     return status == PLSM_OK ? status : hybrid_break(db, status);
 }
 
-plsm_status hybrid_write(struct hybrid *db, const struct batch *batch, hybrid_prepare *prepare, void *arg,
-                         enum hybrid_durability durability)
+/* Behind a write that was made. */
+static plsm_status end_write(struct hybrid *db, enum hybrid_durability durability, bool in_place)
 {
-    bool in_place = false;
-    mutex_lock(&db->write_lock);
-    plsm_status status = write_locked(db, batch, prepare, arg, durability, &in_place);
-    mutex_unlock(&db->write_lock);
-    TRY(status);
     if (durability == HYBRID_SYNC)
         TRY(hybrid_sync(db));
     if (__builtin_expect((!in_place || recovery_point_is_due(db)) && maintenance_is_due(db), 0)) {
@@ -543,6 +542,28 @@ plsm_status hybrid_write(struct hybrid *db, const struct batch *batch, hybrid_pr
             (void)do_maintenance(db); /* the write is made; what failed is told by the next one, or tried again */
     }
     return PLSM_OK;
+}
+
+plsm_status hybrid_write(struct hybrid *db, const struct batch *batch, hybrid_prepare *prepare, void *arg,
+                         enum hybrid_durability durability)
+{
+    bool in_place = false;
+    mutex_lock(&db->write_lock);
+    plsm_status status = write_locked(db, batch, prepare, arg, durability, &in_place);
+    mutex_unlock(&db->write_lock);
+    return status == PLSM_OK ? end_write(db, durability, in_place) : status;
+}
+
+plsm_status hybrid_write_one(struct hybrid *db, const struct batch *batch, const struct batch_change *change,
+                             enum hybrid_durability durability)
+{
+    bool in_place = false;
+    mutex_lock(&db->write_lock);
+    plsm_status status = hybrid_writable(db);
+    if (status == PLSM_OK)
+        status = write_final(db, batch, change, durability, &in_place);
+    mutex_unlock(&db->write_lock);
+    return status == PLSM_OK ? end_write(db, durability, in_place) : status;
 }
 
 /* --- records that were there -------------------------------------------------------------------------------------- */

@@ -48,12 +48,19 @@ static bool log_is_read_only(void *tree)
     return hybrid_is_read_only(tree);
 }
 
+static const enum hybrid_durability durabilities[] = {
+    [PLSM_NONE] = HYBRID_LOGGED, [PLSM_SYNC] = HYBRID_SYNC, [PLSM_VOLATILE] = HYBRID_VOLATILE};
+
 static plsm_status log_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg,
                              plsm_durability durability)
 {
-    static const enum hybrid_durability durabilities[] = {
-        [PLSM_NONE] = HYBRID_LOGGED, [PLSM_SYNC] = HYBRID_SYNC, [PLSM_VOLATILE] = HYBRID_VOLATILE};
     return hybrid_write(tree, batch, prepare, arg, durabilities[durability]);
+}
+
+static plsm_status log_write_one(void *tree, const struct batch *batch, const struct batch_change *change,
+                                 plsm_durability durability)
+{
+    return hybrid_write_one(tree, batch, change, durabilities[durability]);
 }
 
 static plsm_status log_sync(void *tree)
@@ -278,6 +285,7 @@ const struct engine engine_hybridlog = {
     .close = log_close,
     .is_read_only = log_is_read_only,
     .write = log_write,
+    .write_one = log_write_one,
     .sync = log_sync,
     .flush = log_flush,
     .compact = log_compact,
