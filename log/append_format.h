@@ -38,8 +38,8 @@ plsm_status append_entry_add(struct buf *to, const struct batch_change *change, 
 bool append_entry_parse(plsm_slice bytes, struct append_entry *out);
 /* The same, with its checksums; that of a large value is not looked at without `with_value`. */
 bool append_entry_read(plsm_slice bytes, uint64_t salt, uint64_t offset, bool with_value, struct append_entry *out);
-/* The shortest way to the value of an entry, whose bytes these are, if it is a good one of `key`, a put without meta that
- * does not expire, and small; false: it is not all of that, and append_entry_read tells what it is. */
+/* The shortest way to the value of an entry, whose bytes these are, if it is a good one of `key`, a put without meta
+ * that does not expire, and small; false: it is not all of that, and append_entry_read tells what it is. */
 bool append_entry_plain(plsm_slice bytes, uint64_t salt, uint64_t offset, plsm_slice key, plsm_slice *value);
 
 /* The first record of a segment. */
