@@ -114,8 +114,8 @@ struct page_shape {
 /* The shape of pages that hold `entries` entries on average. Of n keys spread at random over a page, the rank of one is
  * off its expectation by sqrt(n) / 2 in the middle of the page, and by 4/5 of that on average, so its place by
  * 2,048 / sqrt(n) bytes; 1.3 times that to either side finds nearly 9 of 10. Prefetching all of it costs little: what
- * takes long is the walk through page tables, and that is one for all lines of a page. Example: 32 entries of 124 bytes:
- * from 112, 477 in front, 1,078 in all. Pure. */
+ * takes long is the walk through page tables, and that is one for all lines of a page. Example: 32 entries of 124
+ * bytes: from 112, 477 in front, 1,078 in all. Pure. */
 struct page_shape page_shape_of(double entries);
 /* Brings what a search of the page reads first towards the cache, and the entry, where the guess is right that it is
  * behind within / 256 of the entries. */
