@@ -56,8 +56,8 @@ plsm_status batch_add(struct batch *batch, enum batch_kind kind, uint8_t keyspac
 plsm_status batch_add_timed(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key,
                             plsm_slice meta, plsm_slice value, uint64_t expires_s);
 /* The encoding of one change of any kind, to where there is room for BATCH_CHANGE_BYTES and the bytes of key, meta and
- * value. The key of *change is the user's; afterwards *change is what batch_next tells of the encoding. Returns the size.
- * Inline: what callers know of a change beforehand costs nothing. */
+ * value. The key of *change is the user's; afterwards *change is what batch_next tells of the encoding. Returns the
+ * size. Inline: what callers know of a change beforehand costs nothing. */
 enum { BATCH_CHANGE_BYTES = 3 + 3 * VARINT_SIZE_MAX }; /* kind, keyspace, size of meta, and the three numbers */
 static inline __attribute__((always_inline)) size_t batch_encode(uint8_t *to, uint8_t keyspace,
                                                                  struct batch_change *change)

@@ -7,8 +7,8 @@
  * The leader of the write queue (write.c) owns the active memtable and the logs without a lock: there is one leader at
  * a time, and only it appends, rotates and syncs. It adds entries to the memtable, and those who led before it and have
  * not finished; for what they must not be beside, it waits for them (leader_await_landing). What it needs to know of
- * others before it writes it reads without lock, from members that are atomic: they may change right behind a look under
- * lock, too. It takes lock when something is to be done but writing.
+ * others before it writes it reads without lock, from members that are atomic: they may change right behind a look
+ * under lock, too. It takes lock when something is to be done but writing.
  *
  * Readers take no lock: they enter the epoch, load the view, load the sequence number, in this order. A view may hold
  * runs from which versions were dropped that a reader at an older sequence number would need; a sequence number loaded

@@ -7,8 +7,8 @@
  *
  * The queue is the list of Mellor-Crummey and Scott's lock ("Algorithms for scalable synchronization on shared-memory
  * multiprocessors", ACM TOCS 1991): who comes puts itself behind the last writer with one exchange, and looks at a word
- * of its own until it is told; who leaves tells the next. So a thread that writes by itself takes no lock at all, and two
- * that meet fight for one cache line only. Those who wait for long sleep under the store's lock.
+ * of its own until it is told; who leaves tells the next. So a thread that writes by itself takes no lock at all. Those
+ * who wait for long sleep under the store's lock.
  *
  * While writers come from several threads, groups go into the memtable beside each other: a leader that has appended
  * its group hands the queue on to the next one and only then adds its changes, through a lane of the memtable. So one
@@ -290,8 +290,8 @@ static void tell_arrival(struct lsm *db)
     mutex_unlock(&db->lock);
 }
 
-/* Takes all writers up to `last` out of the queue and returns who is to lead then; NULL: nobody is there, and this thread
- * does not lead any more. `met`: others were on their way into the memtable beside them. */
+/* Takes all writers up to `last` out of the queue and returns who is to lead then; NULL: nobody is there, and this
+ * thread does not lead any more. `met`: others were on their way into the memtable beside them. */
 static inline struct writer *leave_queue(struct lsm *db, struct writer *last, bool met)
 {
     struct writer *next = behind(last), *expected = last;
@@ -410,8 +410,8 @@ static void fly(struct lsm *db, struct writer *me, struct group *g)
 
 /* --- the leader --------------------------------------------------------------------------------------------------- */
 
-/* Whether the active memtable may take more, and is not so full that the next log is to be made: make_room sees to that.
- * It is not looked at again before a part of what is left can have been used up. */
+/* Whether the active memtable may take more, and is not so full that the next log is to be made: make_room sees to
+ * that. It is not looked at again before a part of what is left can have been used up. */
 static bool has_room(struct lsm *db)
 {
     if (db->unlooked_bytes < db->look_bytes)

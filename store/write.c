@@ -15,9 +15,9 @@
  * either it sees the flag set or it is waited for: no blind write can be ordered behind the first reference. Entering
  * writes nothing that threads share.
  *
- * One put or deletion of a small entry goes the shortest way: its batch is encoded on the stack, once, with room for the
- * engine to make a record of its log around it, and is told to the engine beside its encoding, which need not read it
- * then. */
+ * One put or deletion of a small entry goes the shortest way: its batch is encoded on the stack, once, with room for
+ * the engine to make a record of its log around it, and is told to the engine beside its encoding, which need not read
+ * it then. */
 #include "base/alloc.h"
 #include "store/batch.h"
 #include "store/edit.h"
