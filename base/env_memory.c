@@ -16,6 +16,7 @@
 
 #define BYTES_TOTAL (UINT64_C(1) << 40) /* what `space` reports */
 #define FILES_TOTAL (UINT64_C(1) << 20)
+enum { BLOCK_BYTES = 4096 };
 
 struct memory_file {
     struct env_file base;
@@ -142,6 +143,8 @@ static plsm_status memory_open(struct env *base, const char *path, enum env_open
     file->flags = flags;
     mutex_lock(&env->lock);
     plsm_status status = open_node(env, path, flags, &file->node, &file->journal_path);
+    if (status == PLSM_OK)
+        file->node->handles++;
     mutex_unlock(&env->lock);
     if (status == PLSM_OK)
         *out = &file->base;
@@ -152,7 +155,46 @@ static plsm_status memory_open(struct env *base, const char *path, enum env_open
 
 static void memory_close(struct env_file *base)
 {
+    struct memory_env *env = memory_of(base->env);
+    mutex_lock(&env->lock);
+    ((struct memory_file *)base)->node->handles--;
+    mutex_unlock(&env->lock);
     mem_free(base);
+}
+
+/* --- space --- */
+
+static uint64_t blocks_of(uint64_t size)
+{
+    return (size + BLOCK_BYTES - 1) & ~(uint64_t)(BLOCK_BYTES - 1);
+}
+
+/* Under the lock. */
+static uint64_t bytes_used(const struct memory_env *env)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < env->node_count; i++)
+        if (env->nodes[i]->parent || env->nodes[i]->handles > 0)
+            bytes += blocks_of(env->nodes[i]->size);
+    return bytes;
+}
+
+/* How many of `size` bytes fit behind the end of a file. Under the lock. */
+static size_t bytes_fitting(const struct memory_env *env, const struct node *node, size_t size)
+{
+    if (env->capacity == 0)
+        return size;
+    uint64_t used = bytes_used(env), free_bytes = used < env->capacity ? env->capacity - used : 0;
+    uint64_t fits = free_bytes + (blocks_of(node->size) - node->size);
+    return size < fits ? size : (size_t)fits;
+}
+
+void env_memory_set_capacity(struct env *base, uint64_t bytes)
+{
+    struct memory_env *env = memory_of(base);
+    mutex_lock(&env->lock);
+    env->capacity = bytes;
+    mutex_unlock(&env->lock);
 }
 
 /* The size of a file as its handle sees it. Under the lock. */
@@ -199,9 +241,13 @@ static plsm_status memory_file_append(struct env_file *base, const void *data, s
     if (file->flags == ENV_READ)
         return fail(PLSM_INVALID, "%s: cannot append: it is open for reading only", file->path);
     mutex_lock(&env->lock);
-    bool done = memory_append(env, file->node, file->journal_path, data, size);
+    size_t fits = bytes_fitting(env, file->node, size);
+    bool full = fits == 0 && size > 0;
+    bool done = !full && memory_append(env, file->node, file->journal_path, data, fits);
     mutex_unlock(&env->lock);
-    *put = done ? size : 0;
+    *put = done ? fits : 0;
+    if (full)
+        return fail_errno(ENOSPC, file->path, "cannot append");
     return done ? PLSM_OK : no_memory(file->path);
 }
 
@@ -445,14 +491,11 @@ static plsm_status memory_space(struct env *base, const char *path, struct env_s
 {
     struct memory_env *env = memory_of(base);
     mutex_lock(&env->lock);
-    uint64_t bytes = 0, files = 0;
+    uint64_t bytes = bytes_used(env), files = 0, total = env->capacity ? env->capacity : BYTES_TOTAL;
     for (size_t i = 0; i < env->node_count; i++)
-        if (env->nodes[i]->parent) {
-            bytes += env->nodes[i]->size;
-            files++;
-        }
+        files += env->nodes[i]->parent != NULL;
     mutex_unlock(&env->lock);
-    *out = (struct env_space){BYTES_TOTAL, bytes < BYTES_TOTAL ? BYTES_TOTAL - bytes : 0, FILES_TOTAL,
+    *out = (struct env_space){total, bytes < total ? total - bytes : 0, FILES_TOTAL,
                               files < FILES_TOTAL ? FILES_TOTAL - files : 0};
     return PLSM_OK;
 }

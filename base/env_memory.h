@@ -28,6 +28,11 @@ void env_memory_destroy(struct env *env); /* accepts NULL */
  * before the first call: the machine's. A file system after a crash begins with that of the one it was made from. */
 void env_memory_set_wall_s(struct env *env, uint64_t seconds);
 
+/* Limits the bytes that files may take together, from now on: in blocks of 4 KiB, those included that have no name any
+ * more but are open still. What does not fit is PLSM_NO_SPACE, after a part that fits was appended; names take nothing.
+ * 0, and before the first call: there is no limit. A file system after a crash begins without one. */
+void env_memory_set_capacity(struct env *env, uint64_t bytes);
+
 /* Storage calls recorded so far; the position to hand to env_memory_crash. */
 uint64_t env_memory_calls(struct env *env);
 /* The file system after a crash behind journal entry `calls` (0: before the first); with `calls` less than all, an

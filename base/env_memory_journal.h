@@ -26,6 +26,7 @@ struct node {
     size_t id; /* place in nodes[] */
     bool is_dir;
     struct node *parent; /* NULL: the root, or in no directory any more */
+    unsigned handles;    /* open ones: what they lead to takes space although it has no name any more */
     /* files */
     struct storage *storage; /* NULL while nothing was ever appended */
     size_t size;             /* at most storage->size; less after a cut */
@@ -67,6 +68,7 @@ struct journal_entry {
 struct memory_env {
     struct env env;
     _Atomic uint64_t wall_s; /* what env_wall_ns tells; 0: the machine's time */
+    uint64_t capacity;       /* bytes that files may take, in blocks; 0: there is no limit */
     mutex lock; /* of everything here and below */
     struct random random;
     struct node **nodes; /* nodes[0] is the root */

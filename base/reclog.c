@@ -313,6 +313,12 @@ plsm_status reclog_sync(struct reclog_writer *writer)
     return PLSM_OK;
 }
 
+plsm_status reclog_trim(struct reclog_writer *writer)
+{
+    TRY(refuse_if_broken(writer));
+    return writer->mapped ? env_truncate(writer->file, reclog_size(writer)) : PLSM_OK;
+}
+
 plsm_status reclog_close_clean(struct reclog_writer *writer)
 {
     if (!writer)

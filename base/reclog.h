@@ -41,6 +41,9 @@ plsm_status reclog_append_in_place(struct reclog_writer *writer, uint64_t user, 
  * the pages and would report success the next time): the log is broken from then on. */
 plsm_status reclog_sync(struct reclog_writer *writer);
 
+/* Gives back space that was taken in advance. What is appended later takes its space then. Errors as env_truncate. */
+plsm_status reclog_trim(struct reclog_writer *writer);
+
 uint64_t reclog_size(const struct reclog_writer *writer);   /* bytes in the file, all of whole records */
 uint64_t reclog_synced(const struct reclog_writer *writer); /* bytes known to survive power loss */
 bool reclog_broken(const struct reclog_writer *writer);

@@ -261,6 +261,40 @@ START_TEST(short_counts_are_looped_over)
 }
 END_TEST
 
+START_TEST(a_limited_file_system_gets_full)
+{
+    enum { BLOCK = 4096 };
+    static const uint8_t bytes[10 * BLOCK];
+    struct env *limited = env_memory_create(1);
+    struct env_space space;
+    ck_assert_int_eq(env_make_dir(limited, "/s"), PLSM_OK);
+    env_memory_set_capacity(limited, 8 * BLOCK);
+    struct env_file *one = NULL, *other = NULL;
+    ck_assert_int_eq(env_open(limited, "/s/one", ENV_APPEND, &one), PLSM_OK);
+    ck_assert_int_eq(env_open(limited, "/s/other", ENV_APPEND, &other), PLSM_OK);
+    ck_assert_int_eq(env_append(one, bytes, BLOCK + 1), PLSM_OK); /* two blocks */
+    ck_assert_int_eq(env_space(limited, "/s", &space), PLSM_OK);
+    ck_assert_uint_eq(space.bytes_total, 8 * BLOCK);
+    ck_assert_uint_eq(space.bytes_free, 6 * BLOCK);
+    ck_assert_int_eq(env_append(other, bytes, 7 * BLOCK), PLSM_NO_SPACE);
+    uint64_t size = 0;
+    ck_assert_int_eq(env_size(other, &size), PLSM_OK);
+    ck_assert_uint_eq(size, 6 * BLOCK);                           /* what fits was appended */
+    ck_assert_int_eq(env_append(one, bytes, BLOCK - 1), PLSM_OK); /* in the block it has */
+    ck_assert_int_eq(env_append(one, bytes, 1), PLSM_NO_SPACE);
+    ck_assert_int_eq(env_remove(limited, "/s/other"), PLSM_OK);
+    ck_assert_int_eq(env_append(one, bytes, 1), PLSM_NO_SPACE); /* still open */
+    env_close(other);
+    ck_assert_int_eq(env_append(one, bytes, 1), PLSM_OK);
+    ck_assert_int_eq(env_truncate(one, 0), PLSM_OK);
+    ck_assert_int_eq(env_append(one, bytes, 8 * BLOCK), PLSM_OK);
+    env_memory_set_capacity(limited, 0);
+    ck_assert_int_eq(env_append(one, bytes, sizeof bytes), PLSM_OK);
+    env_close(one);
+    env_memory_destroy(limited);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("env_fault");
@@ -269,6 +303,7 @@ int main(void)
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_loop_test(all, nth_call_fails, 0, ENV_CALL_COUNT);
     tcase_add_test(all, any_counts_all_kinds);
+    tcase_add_test(all, a_limited_file_system_gets_full);
     tcase_add_test(all, failed_calls_do_nothing);
     tcase_add_test(all, failed_syncs_sync_nothing);
     tcase_add_loop_test(all, failed_appends_leave_none_or_part, 0, 2);
