@@ -72,6 +72,8 @@ static plsm_status flush(struct freezing *f)
     struct append *db = f->db;
     plsm_status status = PLSM_OK;
     mutex_lock(&db->flush_lock);
+    if (atomic_load(&db->frozen) > 0) /* where that cannot be done, no more may be frozen */
+        status = work_seal(db, UINT64_MAX);
     f->again = true;
     for (unsigned i = 0; f->again && status == PLSM_OK; i++) {
         f->last = i == TRIES;

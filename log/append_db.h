@@ -25,7 +25,8 @@ enum segment_state {
     SEGMENT_ACTIVE, /* is written to */
     SEGMENT_FROZEN, /* full, to be sealed */
     SEGMENT_SEALED, /* closed cleanly, never changes */
-    SEGMENT_TORN,   /* of an opening that did not end cleanly: to be merged before the store is served */
+    SEGMENT_TORN,   /* of an opening that did not end cleanly: to be merged before the store is served, if there is
+                       room for it; otherwise later, and until then it is on the disk and stays */
     SEGMENT_FILLED, /* a merge is writing it; not in the list */
 };
 
@@ -48,6 +49,8 @@ struct segment {
     uint64_t seq_min, seq_max;      /* of its entries; UINT64_MAX and 0: none */
     bool hinted;                    /* its hint is there */
     bool merged;                    /* a merge wrote it; set by opening */
+    bool closed;                    /* it ends with a clean close, although it may be torn; likewise */
+    bool kept;                      /* torn, and served as it is until there is room to write it anew */
     bool remove;                    /* it is among the garbage, to be removed when the last reference goes */
 };
 
@@ -273,6 +276,8 @@ void work_stop(struct append *db);
 void append_give_way(struct append *db);
 /* Seals, merges and removes what is due, in this thread. */
 plsm_status work_do(struct append *db, bool merge_all);
+/* Writes torn segments anew, one by one. PLSM_NO_SPACE: those that are left stay as they are. With merge_lock. */
+plsm_status work_merge_torn(struct append *db);
 /* Seals what is frozen when it is called, of segments up to the number `through`, and gives it its hint. */
 plsm_status work_seal(struct append *db, uint64_t through);
 /* Under lock: makes room for so many more; notes one that counts no more; says that nobody reads it any more. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/space.h"
 #include "base/banned.h"
 
 enum {
@@ -136,29 +137,37 @@ static void destroy(struct append *db)
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-/* What was not closed cleanly is written anew. So is one that was, if others have been left out: what is written says
- * of those, too, that they do not count, until their files are gone. */
-static plsm_status merge_torn(struct append *db)
+/* Where there is no room to write torn segments anew, they are served as they are for now: what they hold is made to
+ * survive power loss, and no segment that is begun names them among those it follows, so that none is taken to stand
+ * behind a loss because of them. */
+static plsm_status keep_torn(struct append *db, bool *kept)
 {
-    struct segment **torn = mem_alloc((db->segment_count + 1) * sizeof *torn);
-    size_t count = 0;
-    if (!torn)
-        return fail(PLSM_NO_MEMORY, "no memory to open the store");
-    for (size_t i = 0; i < db->segment_count; i++)
-        if (db->segments[i]->state == SEGMENT_TORN)
-            torn[count++] = db->segments[i];
-    if (count == 0 && db->loss && db->segment_count > 1)
-        torn[count++] = db->segments[db->segment_count - 2]; /* the last one is that which was just begun */
-    plsm_status status = PLSM_OK;
-    for (size_t i = 0; i < count && status == PLSM_OK; i++) /* one by one: together they may be too large */
-        status = merge_segments(db, &torn[i], 1);
-    mem_free(torn);
-    return status;
+    uint64_t room = 0, needed = 0;
+    *kept = false;
+    for (size_t i = 0; i < db->segment_count; i++) {
+        uint64_t live = atomic_load(&db->segments[i]->live);
+        if (db->segments[i]->state == SEGMENT_TORN && live > needed)
+            needed = live;
+    }
+    TRY(room_for_merge(db->env, db->path, 0, &room));
+    if (needed <= room || db->loss) /* what was left out, behind a loss, must be written down */
+        return PLSM_OK;
+    for (size_t i = 0; i < db->segment_count; i++) {
+        struct segment *s = db->segments[i];
+        if (s->state != SEGMENT_TORN)
+            continue;
+        TRY(env_sync(s->file));
+        *kept |= s->kept = !s->closed;
+        if (s->closed)
+            s->state = SEGMENT_SEALED;
+    }
+    return PLSM_OK;
 }
 
 static plsm_status open_writer(struct append *db, const struct inventory *inventory)
 {
     char path[APPEND_PATH_MAX + 8];
+    bool kept = false;
     if (inventory->segments.count > 0)
         db->next_number = inventory->segments.list[inventory->segments.count - 1] + 1;
     if (db->segment_count == 0) {
@@ -170,10 +179,13 @@ static plsm_status open_writer(struct append *db, const struct inventory *invent
     } else if (db->options.exclusive) {
         return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
     }
+    TRY(keep_torn(db, &kept));
     TRY(append_roll(db));
     TRY(append_sync_logs(db)); /* with its head: a new store is one that has a segment with a head */
     mutex_lock(&db->merge_lock);
-    plsm_status status = merge_torn(db);
+    plsm_status status = work_merge_torn(db);
+    if (kept && room_is_lacking(status))
+        status = PLSM_OK; /* later */
     for (size_t i = 0; i < inventory->temporary.count; i++) {
         snprintf(path, sizeof path, "%s/hint-%06" PRIu64 ".tmp", db->path, inventory->temporary.list[i]);
         env_remove(db->env, path);
@@ -188,6 +200,13 @@ static plsm_status open_writer(struct append *db, const struct inventory *invent
 static plsm_status open_reader(const struct append *db, const struct inventory *inventory)
 {
     return db->segment_count == 0 ? may_create(db, inventory) : PLSM_OK;
+}
+
+static void fit_options(struct append *db)
+{
+    struct env_space space;
+    if (env_space(db->env, db->path, &space) == PLSM_OK) /* otherwise there is no such directory, as will be told */
+        db->options.segment_size = space_fit(db->options.segment_size, space.bytes_total);
 }
 
 static plsm_status make_directory(struct append *db)
@@ -205,6 +224,8 @@ plsm_status append_open(const char *path, const struct append_options *options, 
     plsm_status status = prepare(path, options, &db);
     if (status == PLSM_OK && options->create && !options->read_only)
         status = make_directory(db);
+    if (status == PLSM_OK && !options->read_only)
+        fit_options(db);
     if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
         status = append_inventory_read(db, &inventory);
     if (status == PLSM_OK && inventory.segments.count == 0)
@@ -224,7 +245,11 @@ plsm_status append_open(const char *path, const struct append_options *options, 
         if (db && db->has_threads)
             work_stop(db);
         destroy(db);
-        return fail(status, "%s", message);
+        fail(status, "%s", message);
+        if (room_is_lacking(status))
+            fail_context(status, "no room to open the store for writing; make some on its file system, or open it "
+                                 "read-only");
+        return status;
     }
     db->open_ns = env_now_ns(options->env) - start_ns;
     *out = db;
@@ -263,7 +288,10 @@ static plsm_status shut_down(struct append *db)
     append_ahead_drop(db);
     if (unused)
         remove_unused(db, s);
-    TRY(work_seal(db, UINT64_MAX));
+    plsm_status status = work_seal(db, UINT64_MAX);
+    if (room_is_lacking(status)) /* the next opening looks at what is not closed */
+        status = append_sync_logs(db);
+    TRY(status);
     mutex_lock(&db->merge_lock);
     append_garbage_collect(db);
     mutex_unlock(&db->merge_lock);

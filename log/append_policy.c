@@ -42,24 +42,26 @@ static size_t fit(const struct merge_candidate *candidates, size_t *out, size_t 
     return kept;
 }
 
-size_t merge_choose(const struct merge_candidate *candidates, size_t count, uint64_t segment_size, uint32_t garbage_ppm,
-                    bool all, size_t *out)
+size_t merge_choose(const struct merge_candidate *candidates, size_t count, const struct merge_limits *limits, bool all,
+                    size_t *out)
 {
-    uint64_t ranks[MERGE_CHOSEN_MAX] = {0};
+    uint64_t ranks[MERGE_CHOSEN_MAX] = {0}, most = limits->segment_size;
     size_t chosen = 0;
+    if (most > limits->room)
+        most = limits->room;
     for (size_t i = 0; i < count; i++) {
         uint64_t garbage = garbage_of(&candidates[i]);
-        if (garbage > (all ? ALL_PPM : garbage_ppm))
+        if (garbage > (all ? ALL_PPM : limits->garbage_ppm) && candidates[i].kept <= limits->room)
             chosen = enter(out, ranks, chosen, i, garbage);
     }
     if (chosen > 0)
-        return fit(candidates, out, chosen, segment_size);
+        return fit(candidates, out, chosen, most);
     for (size_t i = 0; i < count; i++)
-        if (candidates[i].size < segment_size / MERGE_SMALL_PART)
+        if (candidates[i].size < limits->segment_size / MERGE_SMALL_PART && candidates[i].kept <= limits->room)
             chosen = enter(out, ranks, chosen, i, UINT64_MAX - candidates[i].size);
     if (chosen < (all ? 2 : MERGE_SMALL_MANY))
         return 0;
-    chosen = fit(candidates, out, chosen, segment_size);
+    chosen = fit(candidates, out, chosen, most);
     return chosen < 2 ? 0 : chosen;
 }
 

@@ -21,13 +21,18 @@ enum {
 /* Chooses what to merge into one segment, and returns how many; out has room for MERGE_CHOSEN_MAX. Pure.
  *
  * First come those of which more than `garbage_ppm` (in millionths) is garbage, the worst first, as many as fit into
- * one segment together. When there are none, small ones, if there are many: each opening and closing makes one. With
- * `all`, what has any garbage worth mentioning (a 32nd) counts, and two small ones are many.
+ * one segment together, and into `room`, the bytes that a merge may write. When there are none, small ones, if there
+ * are many: each opening and closing makes one. With `all`, what has any garbage worth mentioning (a 32nd) counts, and
+ * two small ones are many. What alone does not fit into `room` is left out.
  *
  * Example: segments are sealed at 64 MiB, garbage_ppm is 500,000. Of 64 MiB each, 20, 60, 30 and 10 MiB would be kept:
  * chosen are the fourth, the first and the third, since 10 + 20 + 30 MiB are not above 64. */
-size_t merge_choose(const struct merge_candidate *candidates, size_t count, uint64_t segment_size,
-                    uint32_t garbage_ppm, bool all, size_t *out);
+struct merge_limits {
+    uint64_t segment_size, room;
+    uint32_t garbage_ppm;
+};
+size_t merge_choose(const struct merge_candidate *candidates, size_t count, const struct merge_limits *limits, bool all,
+                    size_t *out);
 
 enum {
     PACE_FROM = 2,               /* segments that wait to be sealed, from which on writers slow down, */

@@ -141,6 +141,7 @@ static plsm_status look_at(struct append *db, uint64_t number, struct found *f)
     s->seq_max = facts->seq_max;
     s->hinted = f->from_hint;
     s->merged = f->merged;
+    s->closed = f->scan.closed;
     atomic_store(&s->size, facts->end);
     if (facts->end > 0)
         segment_map(s, facts->end);

@@ -131,7 +131,7 @@ static struct segment *segment_alloc(struct append *db, uint64_t number)
     return s;
 }
 
-/* The numbers of all files that are there, for the head. Under lock. */
+/* The numbers of all files that are there, for the head, but for torn ones that are kept. Under lock. */
 static plsm_status list_numbers(struct append *db, uint64_t **out, size_t *count)
 {
     size_t most = db->segment_count;
@@ -140,7 +140,8 @@ static plsm_status list_numbers(struct append *db, uint64_t **out, size_t *count
     if (!*out)
         return fail(PLSM_NO_MEMORY, "no memory for a list of segments");
     for (size_t i = 0; i < db->segment_count; i++)
-        (*out)[(*count)++] = db->segments[i]->number;
+        if (!db->segments[i]->kept)
+            (*out)[(*count)++] = db->segments[i]->number;
     return PLSM_OK;
 }
 

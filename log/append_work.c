@@ -14,6 +14,8 @@ enum {
     LOOK_EVERY_MS = 1000, /* for merges whose hour has come, and files that readers held */
     PRUNED_AT_ONCE = 2000,
     GIVE_WAY_NS = 20000,
+    CLOSING_BYTES = 16 << 10,        /* a record, and blocks of the file system's own */
+    CLOSING_BYTES_AMPLE = 256 << 10, /* free space from which on nobody need count */
 };
 
 void append_give_way(struct append *db)
@@ -117,11 +119,27 @@ static void note_speed(struct append *db, uint64_t bytes, uint64_t took_ns)
                               memory_order_relaxed);
 }
 
+/* A record that says that a segment is whole needs room, and to fail at it is final. So where there is little, what was
+ * taken in advance is given back first, and where that is not enough either, it is not tried yet. */
+static plsm_status make_room_to_close(struct append *db, struct segment *s)
+{
+    struct env_space space;
+    TRY(env_space(db->env, db->path, &space));
+    if (space.bytes_free >= CLOSING_BYTES_AMPLE)
+        return PLSM_OK;
+    TRY(reclog_trim(s->writer));
+    TRY(env_space(db->env, db->path, &space));
+    return space.bytes_free >= CLOSING_BYTES
+               ? PLSM_OK
+               : fail(PLSM_NO_SPACE, "%s: no room to close a segment; make some on the file system", db->path);
+}
+
 static plsm_status seal(struct append *db, struct segment *s)
 {
     struct hint hint = {0};
     struct segment_scan scan;
     uint64_t begun_ns = env_now_ns(db->env);
+    TRY(make_room_to_close(db, s));
     plsm_status status = segment_seal(s);
     if (status != PLSM_OK) {
         mutex_lock(&db->lock);
@@ -210,9 +228,10 @@ static uint64_t kept_tombstones(const struct lowest *lowest, const struct segmen
     return others < s->seq_max ? s->tombstones : 0;
 }
 
-/* Under lock. */
-static size_t choose(struct append *db, bool all, struct segment **out)
+/* Under lock. *lacks: there is none for which there is room. */
+static size_t choose(struct append *db, bool all, uint64_t room, struct segment **out, bool *lacks)
 {
+    struct merge_limits limits = {db->options.segment_size, room, db->options.merge_garbage_ppm};
     size_t count = 0, chosen = 0, places[MERGE_CHOSEN_MAX];
     struct merge_candidate *candidates = mem_alloc((db->segment_count + 1) * sizeof *candidates);
     struct segment **sealed = mem_alloc((db->segment_count + 1) * sizeof *sealed);
@@ -226,7 +245,9 @@ static size_t choose(struct append *db, bool all, struct segment **out)
         sealed[count++] = s;
     }
     if (count > 0)
-        chosen = merge_choose(candidates, count, db->options.segment_size, db->options.merge_garbage_ppm, all, places);
+        chosen = merge_choose(candidates, count, &limits, all, places);
+    limits.room = UINT64_MAX;
+    *lacks = count > 0 && chosen == 0 && merge_choose(candidates, count, &limits, all, places) > 0;
     for (size_t i = 0; i < chosen; i++)
         out[i] = sealed[places[i]];
     mem_free(candidates);
@@ -234,29 +255,79 @@ static size_t choose(struct append *db, bool all, struct segment **out)
     return chosen;
 }
 
+/* One merge; *done: there was nothing to be merged. With merge_lock. */
+static plsm_status merge_some(struct append *db, bool all, bool *done)
+{
+    struct segment *victims[MERGE_CHOSEN_MAX];
+    uint64_t room = 0;
+    bool lacks = false;
+    TRY(room_for_merge(db->env, db->path, 0, &room));
+    mutex_lock(&db->lock);
+    plsm_status status = append_writable(db);
+    size_t count = status == PLSM_OK && !db->stopping ? choose(db, all, room, victims, &lacks) : 0;
+    mutex_unlock(&db->lock);
+    *done = count == 0;
+    if (lacks)
+        return room_refuse_merge(db->path);
+    if (count == 0)
+        return status;
+    status = merge_segments(db, victims, count);
+    append_garbage_collect(db);
+    return status;
+}
+
+/* The next segment to be written anew by itself: a torn one for which there is `room`. So is one that was closed, if
+ * others have been left out: what is written says of those, too, that they do not count, until their files are gone.
+ * Under lock. */
+static struct segment *next_torn(const struct append *db, uint64_t room, bool *lacks)
+{
+    *lacks = false;
+    for (size_t i = 0; i < db->segment_count; i++)
+        if (db->segments[i]->state == SEGMENT_TORN) {
+            if (!db->segments[i]->kept || atomic_load(&db->segments[i]->live) <= room)
+                return db->segments[i];
+            *lacks = true;
+        }
+    return db->loss && db->segment_count > 1 ? db->segments[db->segment_count - 2] : NULL; /* the last is just begun */
+}
+
+plsm_status work_merge_torn(struct append *db)
+{
+    plsm_status status = PLSM_OK;
+    while (status == PLSM_OK) {
+        uint64_t room = 0;
+        bool lacks = false;
+        TRY(room_for_merge(db->env, db->path, 0, &room));
+        mutex_lock(&db->lock);
+        struct segment *torn = next_torn(db, room, &lacks);
+        status = append_writable(db);
+        mutex_unlock(&db->lock);
+        if (!torn || status != PLSM_OK)
+            return status != PLSM_OK ? status : lacks ? room_refuse_merge(db->path) : PLSM_OK;
+        status = merge_segments(db, &torn, 1);
+        db->loss &= status != PLSM_OK;
+        append_garbage_collect(db);
+    }
+    return status;
+}
+
 /* With merge_lock. */
 static plsm_status merge_due(struct append *db, bool all)
 {
-    struct segment *victims[MERGE_CHOSEN_MAX];
-    plsm_status status = PLSM_OK;
+    plsm_status status = PLSM_OK, torn = work_merge_torn(db);
+    if (torn != PLSM_OK && !room_is_lacking(torn))
+        return torn;
     if (!all && !merge_window_open(append_now_s(db), db->options.merge_from, db->options.merge_to))
         return PLSM_OK;
     mutex_lock(&db->lock);
     size_t rounds = 2 * db->segment_count + 2;
     mutex_unlock(&db->lock);
-    for (; rounds > 0 && status == PLSM_OK; rounds--) {
-        mutex_lock(&db->lock);
-        status = append_writable(db);
-        size_t count = status == PLSM_OK && !db->stopping ? choose(db, all, victims) : 0;
-        mutex_unlock(&db->lock);
-        if (count == 0)
-            break;
-        status = merge_segments(db, victims, count);
-        append_garbage_collect(db);
-        if (status == PLSM_OK && !db->has_threads) /* writers have gone on */
+    for (bool done = false; !done && rounds > 0 && status == PLSM_OK; rounds--) {
+        status = merge_some(db, all, &done);
+        if (status == PLSM_OK && !done && !db->has_threads) /* writers have gone on */
             status = work_seal(db, UINT64_MAX);
     }
-    return status;
+    return status == PLSM_OK ? torn : status;
 }
 
 static plsm_status merge_and_collect(struct append *db, bool all)
@@ -270,8 +341,11 @@ static plsm_status merge_and_collect(struct append *db, bool all)
 
 plsm_status work_do(struct append *db, bool merge_all)
 {
-    TRY(work_seal(db, UINT64_MAX));
-    return merge_and_collect(db, merge_all);
+    plsm_status sealed = work_seal(db, UINT64_MAX);
+    if (sealed != PLSM_OK && !room_is_lacking(sealed))
+        return sealed;
+    TRY(merge_and_collect(db, merge_all)); /* merging may make room */
+    return sealed == PLSM_OK ? PLSM_OK : work_seal(db, UINT64_MAX);
 }
 
 plsm_status append_compact(struct append *db)

@@ -257,7 +257,7 @@ static void lead(struct append *db, struct writer *leader)
         if (atomic_load_explicit(&db->active->size, memory_order_relaxed) >= db->look_at)
             status = append_make_room(db);
         if (status == PLSM_OK)
-            status = room_look(&db->room, db->env, db->path, db->options.segment_size);
+            status = room_look(&db->room, db->env, db->path, 0, db->options.segment_size);
         mutex_lock(&db->lock);
     }
     if (status == PLSM_OK) {

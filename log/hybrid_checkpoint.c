@@ -8,6 +8,8 @@
 
 #include "base/banned.h"
 
+enum { FILES_BYTES = 12 << 10 }; /* of a recovery point beside the log: its file, a redo log's and a segment's head */
+
 /* What was true at the moment of a recovery point. */
 struct moment_taken {
     uint64_t tail, begin, live, names, appended, unsaved, volatile_bytes;
@@ -157,6 +159,18 @@ static void finish_segment(struct hybrid *db, uint64_t tail)
     mutex_unlock(&db->flush_lock);
 }
 
+/* One that is cut short for want of room would only have taken some. */
+static plsm_status check_room(const struct hybrid *db)
+{
+    uint64_t unwritten = address_of(&db->tail) - address_of(&db->flushed);
+    struct env_space space;
+    TRY(env_space(db->env, db->path, &space));
+    if (unwritten + FILES_BYTES <= space.bytes_free)
+        return PLSM_OK;
+    return fail(PLSM_NO_SPACE, "%s: a recovery point needs %" PRIu64 " bytes, %" PRIu64 " are free", db->path,
+                unwritten + FILES_BYTES, space.bytes_free);
+}
+
 plsm_status take_recovery_point(struct hybrid *db, bool whole_files)
 {
     struct redo_log next = {0};
@@ -168,6 +182,7 @@ plsm_status take_recovery_point(struct hybrid *db, bool whole_files)
             finish_segment(db, UINT64_MAX);
         return PLSM_OK;
     }
+    TRY(check_room(db));
     uint64_t since_ns = env_now_ns(db->env);
     plsm_status status = db->options.redo ? redo_create(&db->redo, db->next_redo++, &next) : PLSM_OK;
     if (status == PLSM_OK)

@@ -62,6 +62,15 @@ static uint64_t oldest_end(struct hybrid *db, uint64_t *size)
     return end;
 }
 
+/* Whether what lives in a segment, of `size` bytes, may be copied: it takes room until the segment is gone, and so do
+ * the bytes that are to be written out in front of it. */
+static plsm_status check_room(const struct hybrid *db, uint64_t size)
+{
+    uint64_t room = 0, live = counted(&db->live_bytes);
+    TRY(room_for_merge(db->env, db->path, address_of(&db->tail) - address_of(&db->flushed), &room));
+    return (size < live ? size : live) <= room ? PLSM_OK : room_refuse_merge(db->path);
+}
+
 plsm_status compact_oldest(struct hybrid *db, bool although_some_wait, bool *done)
 {
     *done = false;
@@ -69,6 +78,7 @@ plsm_status compact_oldest(struct hybrid *db, bool although_some_wait, bool *don
     uint64_t size = 0, end = oldest_end(db, &size);
     if ((db->pending_end > 0 && !although_some_wait) || end == 0)
         return PLSM_OK;
+    TRY(check_room(db, size));
     struct compacting c = {.db = db};
     TRY(hybrid_scan(db, address_of(&db->begin), end, collect_newest, &c));
     if (c.count > 0)

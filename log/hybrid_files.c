@@ -135,9 +135,11 @@ static void remove_named(struct hybrid *db, const char *kind, uint64_t number)
     env_remove(db->env, path);
 }
 
-static bool is_needed_redo(const struct redo *redo, uint64_t number)
+static bool is_needed_redo(const struct hybrid *db, uint64_t number)
 {
+    const struct redo *redo = &db->redo;
     bool needed = redo->current.writer && redo->current.number == number;
+    needed |= db->replayed && number >= db->state.redo; /* no recovery point has what it held */
     for (size_t i = 0; i < redo->old_count; i++)
         needed |= redo->old[i].number == number;
     return needed;
@@ -175,7 +177,7 @@ void remove_leftovers(struct hybrid *db)
             if (inventory.states.at[i] != db->state.number)
                 remove_named(db, "", inventory.states.at[i]);
         for (size_t i = 0; i < inventory.redo.count; i++)
-            if (!is_needed_redo(&db->redo, inventory.redo.at[i]))
+            if (!is_needed_redo(db, inventory.redo.at[i]))
                 remove_named(db, "redo-", inventory.redo.at[i]);
         for (size_t i = 0; i < inventory.segments.count; i++)
             remove_named(db, "segment-", inventory.segments.at[i]);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/space.h"
 #include "log/hybrid_private.h"
 
 #include "base/banned.h"
@@ -93,17 +94,25 @@ static void destroy(struct hybrid *db)
     mem_free(db);
 }
 
-/* The larger the memory, the larger its pages: less of them is left unused. */
+/* The larger the memory, the larger its pages, up to segments: less of them is left unused. */
 static void choose_pages(struct hybrid *db)
 {
-    uint64_t half = db->options.memory / 2, least = db->options.buffer_size;
-    db->recovery_bytes = least > half ? least : half;
-    if (db->options.memory < MEMORY_LEAST)
-        db->options.memory = MEMORY_LEAST;
     db->page_bits = PAGE_BITS_MIN;
-    while (db->page_bits < PAGE_BITS_MAX && db->options.memory >> (db->page_bits + 1) >= PAGES_OF_MEMORY)
+    while (db->page_bits < PAGE_BITS_MAX && db->options.memory >> (db->page_bits + 1) >= PAGES_OF_MEMORY &&
+           db->options.file_size >> (db->page_bits + 1) > 0)
         db->page_bits++;
     atomic_init(&db->pages_most, hybrid_pages_most(db->options.memory, 0, db->page_bits));
+}
+
+/* Segments, and what is written between two recovery points, that suit the file system: until a recovery point what is
+ * written is there twice, in the log and in the redo log. */
+static void fit_options(struct hybrid *db)
+{
+    struct env_space space;
+    if (db->options.read_only || env_space(db->env, db->path, &space) != PLSM_OK)
+        return;
+    db->options.file_size = space_fit(db->options.file_size, space.bytes_total);
+    db->recovery_bytes = space_fit(db->recovery_bytes, space.bytes_total);
 }
 
 static plsm_status handle_create(const char *path, const struct hybrid_options *options, struct hybrid **out)
@@ -118,13 +127,16 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
     db->magic = HYBRID_STRUCT_MAGIC;
     db->options = *options;
     db->env = options->env;
+    uint64_t half = options->memory / 2, least = options->buffer_size;
+    db->recovery_bytes = least > half ? least : half;
+    if (db->options.memory < MEMORY_LEAST)
+        db->options.memory = MEMORY_LEAST;
     mutex_init(&db->checkpoint_lock);
     mutex_init(&db->write_lock);
     mutex_init(&db->flush_lock);
     mutex_init(&db->work_lock);
     condition_init(&db->work);
     listings_init(&db->listings);
-    choose_pages(db);
     db->path = mem_alloc(strlen(path) + 1);
     db->scratch = mem_zalloc(RECORD_MAX + 8);
     db->epoch = epoch_create();
@@ -274,27 +286,51 @@ static plsm_status read_store(struct hybrid *db, struct inventory *inventory)
     TRY(open_segments(db));
     TRY(rebuild(db));
     share_memory(db);
-    size_t skipped = skip_below(&inventory->redo, db->state.redo);
-    return redo_replay(db->env, db->path, inventory->redo.at + skipped, inventory->redo.count - skipped, replay_batch,
-                       db, &db->replayed);
+    size_t below = skip_below(&inventory->redo, db->state.redo);
+    struct redo_found found = {0};
+    plsm_status status = redo_replay(db->env, db->path, inventory->redo.at + below, inventory->redo.count - below,
+                                     replay_batch, db, &found);
+    db->replayed = found.any;
+    db->replay_skipped = found.skipped;
+    return status;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-static plsm_status open_writer(struct hybrid *db)
+static plsm_status begin_redo(struct hybrid *db)
+{
+    struct redo_log log = {0};
+    TRY(redo_create(&db->redo, db->next_redo++, &log));
+    plsm_status status = redo_switch(&db->redo, &log);
+    if (status != PLSM_OK)
+        redo_abandon(&db->redo, &log);
+    return status;
+}
+
+/* Where there is no room for a recovery point, the redo logs that were replayed go on to count, synced, in front of a
+ * new one, until the next one that is due: so something can be deleted. */
+static plsm_status go_on_without(struct hybrid *db, const struct inventory *inventory)
+{
+    char message[512];
+    snprintf(message, sizeof message, "%s", plsm_message());
+    if (!db->replayed || db->replay_skipped || !db->options.redo)
+        return fail(PLSM_NO_SPACE, "%s", message);
+    size_t below = skip_below(&inventory->redo, db->state.redo);
+    TRY(redo_sync_files(db->env, db->path, inventory->redo.at + below, inventory->redo.count - below));
+    return db->redo.current.writer ? PLSM_OK : begin_redo(db);
+}
+
+static plsm_status open_writer(struct hybrid *db, const struct inventory *inventory)
 {
     plsm_status status = PLSM_OK;
     if (db->replayed || db->state.number == 0) {
         mutex_lock(&db->checkpoint_lock);
         status = take_recovery_point(db, false);
         mutex_unlock(&db->checkpoint_lock);
+        if (room_is_lacking(status))
+            status = go_on_without(db, inventory);
     } else if (db->options.redo) {
-        struct redo_log log = {0};
-        status = redo_create(&db->redo, db->next_redo++, &log);
-        if (status == PLSM_OK)
-            status = redo_switch(&db->redo, &log);
-        if (status != PLSM_OK)
-            redo_abandon(&db->redo, &log);
+        status = begin_redo(db);
     }
     TRY(status);
     mutex_lock(&db->checkpoint_lock);
@@ -313,6 +349,10 @@ static plsm_status open_once(const char *path, const struct hybrid_options *opti
         status = env_make_dir(db->env, path);
         status = status == PLSM_EXISTS ? PLSM_OK : status;
     }
+    if (status == PLSM_OK) {
+        fit_options(db);
+        choose_pages(db);
+    }
     if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
         status = hybrid_inventory_read(db, &inventory);
     if (status == PLSM_OK && inventory.states.count == 0)
@@ -322,7 +362,7 @@ static plsm_status open_once(const char *path, const struct hybrid_options *opti
     if (status == PLSM_OK)
         status = read_store(db, &inventory);
     if (status == PLSM_OK && !options->read_only)
-        status = open_writer(db);
+        status = open_writer(db, &inventory);
     hybrid_inventory_free(&inventory);
     return status;
 }
@@ -343,6 +383,9 @@ plsm_status hybrid_open(const char *path, const struct hybrid_options *options, 
         *out = db;
     else
         destroy(db);
+    if (room_is_lacking(status))
+        fail_context(status, "no room to open the store for writing; make some on its file system, or open it "
+                             "read-only");
     return status;
 }
 

@@ -109,6 +109,7 @@ struct hybrid {
     struct redo redo;
     uint64_t next_redo;                /* number of the next redo log */
     struct hybrid_state state;         /* the last recovery point */
+    bool replay_skipped;               /* of them something had to be left out */
     bool replayed;                     /* behind it there were redo logs at opening, which still count */
     _Atomic uint64_t unsaved_bytes;    /* of batches written since */
     _Atomic uint64_t volatile_bytes;   /* of them, those that no redo log has */

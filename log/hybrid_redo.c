@@ -212,7 +212,7 @@ static plsm_status take_record(void *arg, uint64_t user, plsm_slice payload, uin
 }
 
 plsm_status redo_replay(struct env *env, const char *directory, const uint64_t *numbers, size_t count,
-                        plsm_status (*each)(void *arg, plsm_slice batch), void *arg, bool *found)
+                        plsm_status (*each)(void *arg, plsm_slice batch), void *arg, struct redo_found *found)
 {
     char path[PATH_SIZE];
     struct replaying r = {.each = each, .arg = arg, .path = path, .numbers = numbers};
@@ -230,6 +230,21 @@ plsm_status redo_replay(struct env *env, const char *directory, const uint64_t *
                      "%s: was synced, but one before it has lost its end; restore the redo logs from a backup", path);
     }
     mem_free(r.ends);
-    *found = r.found;
+    *found = (struct redo_found){r.found, r.skips};
+    return status;
+}
+
+plsm_status redo_sync_files(struct env *env, const char *directory, const uint64_t *numbers, size_t count)
+{
+    char path[PATH_SIZE];
+    plsm_status status = PLSM_OK;
+    for (size_t i = 0; i < count && status == PLSM_OK; i++) {
+        struct env_file *file = NULL;
+        redo_path(directory, numbers[i], path, sizeof path);
+        status = env_open(env, path, ENV_READ, &file);
+        if (status == PLSM_OK)
+            status = env_sync(file);
+        env_close(file);
+    }
     return status;
 }

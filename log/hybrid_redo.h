@@ -57,10 +57,16 @@ void redo_drop_old(struct redo *redo, uint64_t appended);
 void redo_path(const char *directory, uint64_t number, char *out, size_t size);
 void redo_abandon(struct redo *redo, struct redo_log *log); /* closes and removes one that was not switched to */
 
-/* Replays logs `numbers` (ascending) in order. *found: something stood in them, so that they must not be met again by
- * who reads what is written next: also batches that had to be left out. PLSM_CORRUPT, PLSM_VERSION,
- * PLSM_IO, PLSM_NO_MEMORY, or what `each` returned. */
+/* What stood in redo logs. */
+struct redo_found {
+    bool any;     /* something: batches, also those that had to be left out */
+    bool skipped; /* some had to be left out: a log that follows would be, too */
+};
+/* Replays logs `numbers` (ascending) in order. Where something stood in them they must not be met again by who reads
+ * what is written next. PLSM_CORRUPT, PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY, or what `each` returned. */
 plsm_status redo_replay(struct env *env, const char *directory, const uint64_t *numbers, size_t count,
-                        plsm_status (*each)(void *arg, plsm_slice batch), void *arg, bool *found);
+                        plsm_status (*each)(void *arg, plsm_slice batch), void *arg, struct redo_found *found);
+/* Makes what they hold survive power loss. Errors as env_open and env_sync. */
+plsm_status redo_sync_files(struct env *env, const char *directory, const uint64_t *numbers, size_t count);
 
 #endif

@@ -475,7 +475,7 @@ plsm_status apply_replayed(struct hybrid *db, plsm_slice bytes)
 static plsm_status find_room(struct hybrid *db, const struct batch *batch)
 {
     uint64_t unwritten = address_of(&db->tail) - address_of(&db->flushed);
-    TRY(room_look(&db->room, db->env, db->path, db->options.file_size + unwritten));
+    TRY(room_look(&db->room, db->env, db->path, unwritten, db->options.file_size));
     db->room.since_bytes += batch->bytes.size;
     return room_check(&db->room, db->path, batch);
 }
@@ -530,6 +530,21 @@ plsm_status hybrid_sync(struct hybrid *db)
     return status == PLSM_OK ? status : hybrid_break(db, status);
 }
 
+/* Where little is free, a recovery point in time: it gives the redo logs back, and needs room for what is unwritten. */
+static void give_redo_back(struct hybrid *db)
+{
+    if (__builtin_expect(!atomic_load_explicit(&db->room.low, memory_order_relaxed), 1))
+        return;
+    uint64_t unwritten = address_of(&db->tail) - address_of(&db->flushed);
+    struct env_space space;
+    if (is_preparing(db) || unwritten == 0 || hybrid_writable(db) != PLSM_OK ||
+        env_space(db->env, db->path, &space) != PLSM_OK || space.bytes_free >= unwritten + 2 * page_bytes(db))
+        return;
+    mutex_lock(&db->checkpoint_lock);
+    (void)take_recovery_point(db, false); /* whoever writes is told whether there is room */
+    mutex_unlock(&db->checkpoint_lock);
+}
+
 /* Behind a write that was made. */
 static plsm_status end_write(struct hybrid *db, enum hybrid_durability durability, bool in_place)
 {
@@ -548,6 +563,7 @@ plsm_status hybrid_write(struct hybrid *db, const struct batch *batch, hybrid_pr
                          enum hybrid_durability durability)
 {
     bool in_place = false;
+    give_redo_back(db);
     mutex_lock(&db->write_lock);
     plsm_status status = write_locked(db, batch, prepare, arg, durability, &in_place);
     mutex_unlock(&db->write_lock);
@@ -558,6 +574,7 @@ plsm_status hybrid_write_one(struct hybrid *db, const struct batch *batch, const
                              enum hybrid_durability durability)
 {
     bool in_place = false;
+    give_redo_back(db);
     mutex_lock(&db->write_lock);
     plsm_status status = hybrid_writable(db);
     if (status == PLSM_OK)

@@ -148,7 +148,8 @@ START_TEST(what_is_merged)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t out[MERGE_CHOSEN_MAX];
-        size_t count = merge_choose(cases[i].list, cases[i].count, MIB(64), cases[i].garbage_ppm, cases[i].all, out);
+        struct merge_limits limits = {MIB(64), UINT64_MAX, cases[i].garbage_ppm};
+        size_t count = merge_choose(cases[i].list, cases[i].count, &limits, cases[i].all, out);
         ck_assert_msg(count == cases[i].chosen_count, "case %zu: %zu chosen", i, count);
         for (size_t k = 0; k < count; k++)
             ck_assert_msg(out[k] == cases[i].chosen[k], "case %zu: place %zu is %zu", i, k, out[k]);
@@ -157,7 +158,26 @@ START_TEST(what_is_merged)
     size_t out[MERGE_CHOSEN_MAX];
     for (size_t i = 0; i < 1000; i++)
         many[i] = (struct merge_candidate){MIB(64), i % 7 * 1000};
-    ck_assert_uint_eq(merge_choose(many, 1000, MIB(64), 500000, false, out), MERGE_CHOSEN_MAX);
+    struct merge_limits limits = {MIB(64), UINT64_MAX, 500000};
+    ck_assert_uint_eq(merge_choose(many, 1000, &limits, false, out), MERGE_CHOSEN_MAX);
+}
+END_TEST
+
+START_TEST(what_to_merge_where_there_is_little_room)
+{
+    static const struct merge_candidate list[] = {{MIB(64), MIB(20)}, {MIB(64), MIB(10)}, {MIB(64), 0}, {700, 600}};
+    static const struct {
+        uint64_t room;
+        size_t chosen[4], chosen_count;
+    } cases[] = {{MIB(30), {2, 1, 0}, 3}, {MIB(29), {2, 1}, 2}, {MIB(10), {2, 1}, 2}, {MIB(9), {2}, 1}, {0, {2}, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t out[MERGE_CHOSEN_MAX];
+        struct merge_limits limits = {MIB(64), cases[i].room, 500000};
+        size_t count = merge_choose(list, 4, &limits, false, out);
+        ck_assert_msg(count == cases[i].chosen_count, "case %zu: %zu chosen", i, count);
+        for (size_t k = 0; k < count; k++)
+            ck_assert_msg(out[k] == cases[i].chosen[k], "case %zu: place %zu is %zu", i, k, out[k]);
+    }
 }
 END_TEST
 
@@ -641,6 +661,7 @@ int main(void)
     tcase_set_timeout(all, 120);
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, what_is_merged);
+    tcase_add_test(all, what_to_merge_where_there_is_little_room);
     tcase_add_test(all, when_merges_begin);
     tcase_add_test(all, how_long_writers_rest);
     tcase_add_test(all, hints_that_cannot_be_used);
