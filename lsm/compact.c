@@ -10,6 +10,7 @@ enum {
     RETRY_NS = 1000 * 1000 * 1000,     /* after a failure that may pass */
     AGE_CHECK_NS = 1000 * 1000 * 1000, /* for old data, and for another mix of operations */
 };
+#define RETRY_NS_MAX (UINT64_C(16) * RETRY_NS)
 
 /* Takes the right to compact; false when the store is closing. Under lock. */
 static bool claim(struct lsm *db, bool manual)
@@ -101,13 +102,43 @@ static void look(struct lsm *db)
     mutex_unlock(&db->edit_lock);
 }
 
-static plsm_status compact_once(struct lsm *db, bool *worked)
+/* Runs to be rewritten for a value log that can be emptied within `room`. PLSM_NO_SPACE: none can, though some ought to
+ * be. */
+static plsm_status pick_values(const struct lsm *db, const struct version *version, uint64_t room,
+                               struct compaction *plan, bool *found)
+{
+    uint32_t ppm = values_garbage_ppm(db);
+    plsm_status status = PLSM_OK;
+    *found = compaction_pick_values(version, ppm, room, plan, &status);
+    if (*found || !compaction_pick_values(version, ppm, UINT64_MAX, plan, &status))
+        return status;
+    compaction_free(plan);
+    return status == PLSM_OK ? space_refuse_merge(db) : status;
+}
+
+/* What is due, with value logs last: of them, what there is room for. Under edit_lock. */
+static plsm_status pick(const struct lsm *db, const struct version *version, uint64_t room, struct compaction *plan,
+                        bool *found)
+{
+    plsm_status status = PLSM_OK;
+    *found = compaction_pick(version, &db->options, db->compact_cursor, db_now_s(db), plan, &status);
+    if (status != PLSM_OK || (*found && plan->collects == 0))
+        return status;
+    compaction_free(plan);
+    return pick_values(db, version, room, plan, found);
+}
+
+/* One compaction, of value logs only or of anything. */
+static plsm_status compact_once(struct lsm *db, bool values_only, bool *worked)
 {
     struct compaction plan = {0};
-    plsm_status status = PLSM_OK;
+    struct merge_room room;
+    *worked = false;
+    TRY(space_for_merge(db, &room));
     mutex_lock(&db->edit_lock);
     struct version *version = version_newest(db);
-    *worked = compaction_pick(version, &db->options, db->compact_cursor, db_now_s(db), &plan, &status);
+    plsm_status status = values_only ? pick_values(db, version, room.bytes, &plan, worked)
+                                     : pick(db, version, room.bytes, &plan, worked);
     if (*worked && status == PLSM_OK)
         announce(db, &plan);
     mutex_unlock(&db->edit_lock);
@@ -126,8 +157,43 @@ static bool compact_needed(struct lsm *db)
     struct compaction plan = {0};
     plsm_status status = PLSM_OK;
     bool needed = compaction_pick(db->version, &db->options, db->compact_cursor, db_now_s(db), &plan, &status);
+    if (!needed)
+        needed = compaction_pick_values(db->version, values_garbage_ppm(db), UINT64_MAX, &plan, &status);
     compaction_free(&plan);
     return needed;
+}
+
+/* Remembers how a compaction ended. One that lacked room is tried again, less often each time: what it wrote until then
+ * was in vain. Under lock. */
+static void note_end(struct lsm *db, plsm_status status)
+{
+    db->compaction_lacks_space = space_is_lacking(status);
+    if (db->compaction_lacks_space) {
+        uint64_t ns = 2 * db->compact_delay_ns;
+        db->compact_delay_ns = ns < RETRY_NS ? RETRY_NS : ns < RETRY_NS_MAX ? ns : RETRY_NS_MAX;
+        db->compact_after_ns = env_now_ns(db->env) + db->compact_delay_ns;
+    } else if (status == PLSM_OK) {
+        db->compact_delay_ns = db->compact_after_ns = 0;
+        db->background_status = PLSM_OK;
+    } else if (!db->closing) {
+        db_background_failed(db, status);
+    }
+}
+
+/* Removes what the last step replaced, before the next one needs room. */
+static void let_go(struct lsm *db)
+{
+    epoch_reclaim(db->epoch);
+    garbage_collect(db);
+}
+
+static plsm_status compact_values_instead(struct lsm *db, plsm_status lacking, bool *worked)
+{
+    char message[512];
+    snprintf(message, sizeof message, "%s", plsm_message());
+    let_go(db);
+    plsm_status status = compact_once(db, true, worked);
+    return status == PLSM_OK && !*worked ? fail(lacking, "%s", message) : status;
 }
 
 plsm_status compact_pending(struct lsm *db, bool once, bool *worked)
@@ -142,17 +208,78 @@ plsm_status compact_pending(struct lsm *db, bool once, bool *worked)
         return PLSM_OK;
     while (status == PLSM_OK && more) {
         look(db);
-        status = compact_once(db, &more);
+        status = compact_once(db, false, &more);
+        if (space_is_lacking(status)) /* value logs may give room with less */
+            status = compact_values_instead(db, status, &more);
         *worked |= more;
         more &= !once;
+        let_go(db);
     }
     unclaim(db);
     mutex_lock(&db->lock);
-    if (status == PLSM_OK)
-        db->background_status = PLSM_OK;
-    else if (!db->closing)
-        db_background_failed(db, status);
+    note_end(db, status);
     mutex_unlock(&db->lock);
+    return status;
+}
+
+/* Merges what a level has in a range into the next one, as much at once as there is room for. By who has compacting. */
+static plsm_status compact_level(struct lsm *db, unsigned level, plsm_slice from, plsm_slice to, bool *worked)
+{
+    struct compaction plan = {0};
+    struct merge_room room;
+    *worked = false;
+    TRY(space_for_merge(db, &room));
+    plsm_status status = PLSM_OK;
+    mutex_lock(&db->edit_lock);
+    struct version *version = version_newest(db);
+    unsigned last = version_last_level(version);
+    bool work = (level < last || level == 0) && compaction_pick_range(version, level, from, to, &plan, &status);
+    if (work && status == PLSM_OK)
+        status = compaction_limit(version, room.bytes, &plan);
+    *worked = work && status == PLSM_OK;
+    if (*worked)
+        announce(db, &plan);
+    mutex_unlock(&db->edit_lock);
+    if (*worked) {
+        status = compaction_run(db, version, &plan);
+        announce_end(db);
+    }
+    compaction_free(&plan);
+    version_unref(version);
+    return status;
+}
+
+/* A step of a manual compaction: of a level, or, behind the last one, of value logs. */
+static plsm_status compact_step(struct lsm *db, unsigned level, plsm_slice from, plsm_slice to, bool *worked)
+{
+    *worked = false;
+    mutex_lock(&db->lock);
+    bool mine = claim(db, true);
+    mutex_unlock(&db->lock);
+    if (!mine)
+        return fail(PLSM_READ_ONLY, "%s: closing", db->path);
+    plsm_status status =
+        level + 1 < LSM_LEVELS ? compact_level(db, level, from, to, worked) : compact_once(db, true, worked);
+    unclaim(db);
+    garbage_collect(db); /* before more is written */
+    return status;
+}
+
+/* *lacks: there was no room for a part of it, the rest was done. */
+static plsm_status compact_levels(struct lsm *db, plsm_slice from, plsm_slice to, bool *lacks)
+{
+    plsm_status status = PLSM_OK;
+    *lacks = false;
+    for (unsigned level = 0; status == PLSM_OK && level < LSM_LEVELS; level++)
+        for (bool worked = true; worked && status == PLSM_OK;) {
+            status = compact_step(db, level, from, to, &worked);
+            worked &= level > 0; /* of level 0 all at once */
+            if (space_is_lacking(status)) {
+                *lacks = true;
+                worked = false;
+                status = PLSM_OK;
+            }
+        }
     return status;
 }
 
@@ -160,6 +287,7 @@ plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to)
 {
     static const uint8_t lowest[1] = {0};
     struct buf highest = {0};
+    bool lacks = false;
     plsm_status status = lsm_flush(db);
     if (status == PLSM_OK && to.size == 0) { /* above every key: LSM_KEY_MAX times 0xff */
         status = buf_reserve(&highest, LSM_KEY_MAX);
@@ -170,33 +298,13 @@ plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to)
     }
     if (from.size == 0)
         from = slice(lowest, 1);
-    for (unsigned level = 0; status == PLSM_OK && level + 1 < LSM_LEVELS; level++) {
-        struct compaction plan = {0};
-        mutex_lock(&db->lock);
-        bool mine = claim(db, true);
-        mutex_unlock(&db->lock);
-        if (!mine) {
-            status = fail(PLSM_READ_ONLY, "%s: closing", db->path);
-            break;
-        }
-        mutex_lock(&db->edit_lock);
-        struct version *version = version_newest(db);
-        unsigned last = version_last_level(version);
-        bool work = (level < last || level == 0) && compaction_pick_range(version, level, from, to, &plan, &status) &&
-                    status == PLSM_OK;
-        if (work)
-            announce(db, &plan);
-        mutex_unlock(&db->edit_lock);
-        if (work) {
-            status = compaction_run(db, version, &plan);
-            announce_end(db);
-        }
-        compaction_free(&plan);
-        version_unref(version);
-        unclaim(db);
-    }
+    if (status == PLSM_OK)
+        status = compact_levels(db, from, to, &lacks);
+    if (status == PLSM_OK && lacks) /* some of it may have given room for the rest */
+        status = compact_levels(db, from, to, &lacks);
+    if (status == PLSM_OK && lacks)
+        status = space_refuse_merge(db);
     buf_free(&highest);
-    garbage_collect(db);
     return status;
 }
 
@@ -244,7 +352,8 @@ static void compactor(void *arg)
     mutex_lock(&db->lock);
     while (!db->closing) {
         bool healthy = db->broken == PLSM_OK;
-        bool compact = healthy && !db->manual_waiting && !db->compacting && (look_needed(db) || compact_needed(db));
+        bool may = healthy && !db->manual_waiting && !db->compacting && env_now_ns(db->env) >= db->compact_after_ns;
+        bool compact = may && (look_needed(db) || compact_needed(db));
         bool train = healthy && db->training_due;
         if (!compact && !train) {
             if (healthy && may_adopt) {
@@ -255,7 +364,7 @@ static void compactor(void *arg)
                 adopt_ns = outcome == ADOPTION_SOON ? ADOPT_SOON_NS : outcome == ADOPTION_LATER ? ADOPT_LATER_NS : 0;
                 continue; /* there may be other things to do by now */
             }
-            if (adopt_ns || db->options.compact_age_s || db->follow.on || expires(db->version))
+            if (adopt_ns || db->options.compact_age_s || db->follow.on || db->compact_after_ns || expires(db->version))
                 condition_wait_ns(&db->work, &db->lock, adopt_ns ? adopt_ns : AGE_CHECK_NS);
             else
                 condition_wait(&db->work, &db->lock);
@@ -269,7 +378,7 @@ static void compactor(void *arg)
             train_pending(db);
         garbage_collect(db);
         mutex_lock(&db->lock);
-        if (status != PLSM_OK && !db->closing)
+        if (status != PLSM_OK && !db->closing && !db->compact_after_ns)
             condition_wait_ns(&db->work, &db->lock, RETRY_NS);
     }
     mutex_unlock(&db->lock);

@@ -15,7 +15,10 @@
 #define RUN_BYTES_MOST (UINT64_C(8) << 30)
 #define RUN_ENTRIES_MOST (UINT64_C(1) << 28)
 
-enum { LOOK_ENTRIES = 1024 }; /* how often a compaction looks whether the store is closing, or a merge is due */
+enum {
+    LOOK_ENTRIES = 1024,   /* how often a compaction looks whether the store is closing, or a merge is due, */
+    SPACE_BYTES = 1 << 20, /* and whether there is room for more */
+};
 
 /* A compaction being carried out. */
 struct job {
@@ -27,8 +30,10 @@ struct job {
     struct tombstone_merge ranges; /* the range tombstones of all sources, numbered as these */
     size_t older; /* index in level 0 of the first run that is older than all sources; its count: none */
     struct output_job output;
-    atomic_bool failed; /* some part did: the others stop */
-    const void *seen;   /* the newest version when it was last looked at, for merges beside this one */
+    struct merge_room room;
+    struct collected collected; /* the value logs that it empties */
+    atomic_bool failed;         /* some part did: the others stop */
+    const void *seen;           /* the newest version when it was last looked at, for merges beside this one */
     struct edit edit;
     uint64_t bytes; /* written */
 };
@@ -51,9 +56,24 @@ struct part {
     struct run **runs; /* of the plan's runs, those that have to be read */
     struct edit edit;  /* the runs and value logs it added */
     uint64_t bytes;
+    uint64_t looked_bytes; /* that were written when it last looked for room */
     plsm_status status;
     char message[512];
 };
+
+/* Gives the compaction up where it would take room that is kept. */
+static plsm_status look_for_room(struct part *part)
+{
+    uint64_t written = part->bytes + part->values.bytes;
+    if (part->writer)
+        written += run_writer_size(part->writer);
+    if (part->values.writer)
+        written += value_log_writer_size(part->values.writer);
+    if (written < part->looked_bytes + SPACE_BYTES)
+        return PLSM_OK;
+    part->looked_bytes = written;
+    return space_for_more(part->job->db, &part->job->room);
+}
 
 /* Finishes a run, with the range tombstones up to `to` (empty: all with its first byte). */
 static plsm_status finish_output(struct part *part, plsm_slice to)
@@ -155,7 +175,8 @@ static plsm_status take(struct part *part, struct entry entry, unsigned source)
         TRY(write_ranges(part, byte));
         TRY(start_output(part, byte));
     }
-    return output_add(job->db, job->version, &part->values, part->writer, entry, &part->edit);
+    TRY(output_add(job->db, job->version, &part->values, part->writer, entry, &part->edit));
+    return look_for_room(part);
 }
 
 static bool must_stop(struct job *job)
@@ -182,7 +203,7 @@ static plsm_status merge_beside(struct job *job)
         job->seen = version;
         plan.inside = job->plan;
         if (worked && status == PLSM_OK)
-            status = compaction_run(db, version, &plan);
+            status = space_excuse(compaction_run(db, version, &plan)); /* once for each version */
         compaction_free(&plan);
         version_unref(version);
     }
@@ -408,6 +429,8 @@ static plsm_status choose_borders(struct job *job, struct part *parts, size_t co
     for (size_t i = 0; i < count; i++)
         parts[i].job = job;
     parts[0].looks_around = true;
+    for (size_t i = 0; i < count; i++)
+        parts[i].values.collected = &job->collected;
     for (size_t i = 0; i + 1 < count; i++) {
         uint64_t page = pages * (i + 1) / count;
         for (; page - before >= (*run)->facts.units; run++)
@@ -533,6 +556,24 @@ static plsm_status move_cursor(struct lsm *db, const struct compaction *plan)
     return buf_append(cursor, last.data, last.size);
 }
 
+/* Whether there is room for a merge, and what it may collect in what is left of that. Where the file system is nearly
+ * full, value logs with less garbage than otherwise are worth it. */
+static plsm_status find_room(struct job *job)
+{
+    struct lsm *db = job->db;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < job->plan->run_count; i++)
+        bytes += job->plan->runs[i]->facts.file_size;
+    TRY(space_for_merge(db, &job->room));
+    uint64_t room = job->room.bytes;
+    if (compaction_bytes_least(job->plan) / 2 > room)
+        return space_refuse_merge(db);
+    TRY(compaction_collect(job->version, job->plan, values_garbage_ppm(db), room > bytes ? room - bytes : 0,
+                           &job->collected));
+    uint64_t collects = job->plan->collects;
+    return collects == 0 || collected_has(&job->collected, collects) ? PLSM_OK : space_refuse_merge(db);
+}
+
 plsm_status compaction_run(struct lsm *db, struct version *version, const struct compaction *plan)
 {
     struct job job = {.db = db, .plan = plan, .version = version, .cutoff = snapshot_cutoff(db), .now_s = db_now_s(db)};
@@ -542,7 +583,9 @@ plsm_status compaction_run(struct lsm *db, struct version *version, const struct
         run_ref(plan->runs[0]);
         status = edit_add(&job.edit, plan->output_level, plan->runs[0]);
     } else if (status == PLSM_OK) {
-        status = merge_plan(&job);
+        status = find_room(&job);
+        if (status == PLSM_OK)
+            status = merge_plan(&job);
         if (status == PLSM_OK)
             status = env_sync_dir(db->env, db->path);
     }
@@ -557,6 +600,7 @@ plsm_status compaction_run(struct lsm *db, struct version *version, const struct
         status = move_cursor(db, plan);
     }
     edit_free(&job.edit);
+    collected_free(&job.collected);
     struct mem_account *before = budget_enter(&db->budget, BUDGET_COMPACTION);
     tombstone_merge_free(&job.ranges);
     budget_leave(before);

@@ -264,7 +264,8 @@ bool compaction_pick(const struct version *version, const struct lsm_options *op
     bool found = (partial ? pick_leveled(version, options, cursors, out, status)
                           : tiers_compaction(version, options, NULL, out, status)) ||
                  pick_deletions(version, options, out, status) || pick_aged(version, options, now_s, out, status) ||
-                 pick_expired(version, now_s, out, status) || compaction_pick_values(version, options, out, status);
+                 pick_expired(version, now_s, out, status) ||
+                 compaction_pick_values(version, options->separate_garbage_ppm, UINT64_MAX, out, status);
     if (*status != PLSM_OK)
         compaction_free(out);
     return found;

@@ -19,6 +19,7 @@ struct compaction {
     } *sources;
     size_t run_count, source_count;
     bool trivial;          /* move the one run down as it is */
+    uint64_t collects;     /* the value log that it is carried out for; 0: it is not for one */
     const struct compaction *inside; /* the merge that waits while this one is carried out; NULL: none */
 };
 void compaction_free(struct compaction *c);
@@ -36,10 +37,43 @@ size_t compaction_parts(const struct compaction *plan, const struct lsm_options 
 bool compaction_pick_range(const struct version *version, unsigned level, plsm_slice from, plsm_slice to,
                            struct compaction *out, plsm_status *status);
 
-/* Runs to be rewritten where they are, because they point into a value log of which too much is garbage; false: there
- * is none such (compact_values.c). */
-bool compaction_pick_values(const struct version *version, const struct lsm_options *options, struct compaction *out,
+/* --- space (compact_space.c) --- */
+
+/* What the merges that a version may need soon take beside it, at most: bytes. Leveled: level 0 with all of level 1, or
+ * one run with what it overlaps, the larger; otherwise as many memtables as are merged first. What stands in value logs
+ * is not moved. Example: leveled, files of 1 MiB, ratio 10: level 0 holds 4 MiB, level 1 4, level 2 40: 13 MiB, as one
+ * run of level 1 and 12 of level 2 are more than levels 0 and 1. Pure. */
+uint64_t compaction_room(const struct version *version, const struct lsm_options *options);
+/* What a merge writes at least: each entry of a newer source may hide one of the oldest, no more. 0 where ranges are
+ * deleted, keys have several versions, or entries expire. Example: 1,000 entries in 100 KiB, newer sources have 400: 60
+ * KiB. Pure. */
+uint64_t compaction_bytes_least(const struct compaction *plan);
+/* Leaves so many runs of a plan's upper level as may be merged within `bytes`, but one; plans of level 0 and those of
+ * one run stay as they are. PLSM_NO_MEMORY. */
+plsm_status compaction_limit(const struct version *version, uint64_t bytes, struct compaction *plan);
+
+/* --- value logs (compact_values.c) --- */
+
+/* Runs to be rewritten where they are, because they point into a value log of which too much is garbage: more than
+ * `ppm` millionths. Only those of which no more than `bytes` are to be written anew, with the runs; the one with most
+ * garbage first. False: there is none such. */
+bool compaction_pick_values(const struct version *version, uint32_t ppm, uint64_t bytes, struct compaction *out,
                             plsm_status *status);
+
+/* Numbers of value logs, in order. */
+struct collected {
+    uint64_t *logs;
+    size_t count;
+};
+/* Which value logs a merge is to empty as far as its runs point there, so that they go when the last run has been at
+ * it: those of which more than `ppm` millionths are garbage, as long as what is to be written anew is no more than
+ * `bytes` together; first the one that the plan is for, then by how much garbage there is to each byte. Example: the
+ * plan points to 10 bytes in log 1 (90 are garbage), 30 in 2 (70), 40 in 3 (60): with 50 bytes 1 and 2. The array is
+ * allocated; PLSM_NO_MEMORY. Pure otherwise. */
+plsm_status compaction_collect(const struct version *version, const struct compaction *plan, uint32_t ppm,
+                               uint64_t bytes, struct collected *out);
+void collected_free(struct collected *collected);
+bool collected_has(const struct collected *collected, uint64_t log); /* false for NULL */
 
 /* --- leveled (compact_pick.c) --- */
 

@@ -23,6 +23,7 @@
 #include "lsm/follow.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
+#include "lsm/space.h"
 
 #define LOG_MAGIC "PLSMLOG\0"
 
@@ -122,6 +123,9 @@ struct lsm {
     plsm_status background_status; /* of the last flush or compaction, when it may be tried again */
     char background_message[512];
     bool closing, flushing, compacting;
+    bool compaction_lacks_space;    /* the last one was given up for want of room */
+    uint64_t compact_after_ns;      /* then: when the thread tries again, */
+    uint64_t compact_delay_ns;      /* and how long that is: longer each time */
     uint64_t jobs;            /* flushes and compactions started: every so many-th trains */
     uint64_t adopted_keys;              /* adopt.c: lookups that have been used up */
     uint64_t adopt_lookups;             /* likewise: that there were when it looked last */
@@ -143,8 +147,12 @@ struct lsm {
     unsigned company;       /* writers there were when the last sync had ended, with those it served */
     unsigned company_pause; /* so many syncs do not wait for company */
     uint64_t sync_ns;       /* what the last sync took */
-    uint64_t space_checked_bytes; /* of the log, when free space was last looked at */
-    bool space_low;
+    uint64_t space_unseen_bytes;  /* written since the free space was last looked at, */
+    uint64_t space_every_bytes;   /* and after how many it is to be; 0 before the first time */
+    atomic_bool space_low;        /* anybody may look */
+    bool space_tight;             /* memtables are to be flushed early: a flush gives their logs back */
+    uint64_t space_spare_bytes;   /* that were free then, beside what is to be flushed; where others have taken the room
+                                     of that, all that were free */
     uint64_t group_bytes;    /* of the last group's changes */
     uint64_t paced_until_ns; /* what it wrote is paid for then */
     size_t unlooked_bytes; /* written, about, since it looked how full the active memtable is */
@@ -213,11 +221,6 @@ plsm_status log_next(struct lsm *db, uint64_t number, struct reclog_writer **out
 void log_drop_prepared(struct lsm *db);
 
 /* --- room.c: the leader's --- */
-/* Whether it is time to look at the free space, and the look, which sets space_low. */
-bool space_is_unknown(const struct lsm *db);
-plsm_status space_look(struct lsm *db);
-/* PLSM_NO_SPACE for a batch that must not be written while space is low. */
-plsm_status space_check(const struct lsm *db, const struct batch *batch);
 /* Makes sure that the active memtable may take more, and holds the leader back for what the last group wrote. Under
  * lock, which it gives up at times. */
 plsm_status make_room(struct lsm *db);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/banned.h"
 
 void garbage_add(struct lsm *db, char kind, uint64_t number)
@@ -46,7 +47,7 @@ static void remove_file(struct lsm *db, const struct garbage_file *file)
 
 void garbage_collect(struct lsm *db)
 {
-    char path[4096];
+    char path[4096], message[512];
     struct env_lock *pin = NULL;
     struct garbage mine = {0};
     mutex_lock(&db->garbage_lock);
@@ -54,9 +55,12 @@ void garbage_collect(struct lsm *db)
     mutex_unlock(&db->garbage_lock);
     if (!any)
         return;
+    snprintf(message, sizeof message, "%s", plsm_message()); /* of a failure that left this to be removed */
     snprintf(path, sizeof path, "%s/LOCK", db->path);
-    if (env_lock(db->env, path, LOCK_PIN, true, &pin) != PLSM_OK)
+    if (env_lock(db->env, path, LOCK_PIN, true, &pin) != PLSM_OK) {
+        fail(PLSM_OK, "%s", message);
         return;
+    }
     mutex_lock(&db->garbage_lock);
     mine = db->garbage;
     db->garbage = (struct garbage){0};
@@ -65,4 +69,5 @@ void garbage_collect(struct lsm *db)
         remove_file(db, &mine.files[i]);
     mem_free(mine.files);
     env_unlock(pin);
+    fail(PLSM_OK, "%s", message);
 }

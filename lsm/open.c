@@ -402,7 +402,7 @@ static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t f
     bool keep = replay->clean && replay->edit.added_count == 0 && replay->logs <= LOGS_MAX &&
                 memtable_bytes(replay->table) < db->options.buffer_size / 4;
     db->log_floor = floor;
-    if (keep && !empty)
+    if ((keep || replay->keep) && !empty)
         return PLSM_OK;
     if (!empty) {
         TRY(flush_table(db, replay->table, &replay->edit));
@@ -413,6 +413,29 @@ static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t f
     }
     db->log_floor = replay->log_last + 1;
     return PLSM_OK;
+}
+
+/* Brings what the logs hold into memory, and into runs as far as they may not be kept. */
+static plsm_status take_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *replay)
+{
+    TRY(replay_logs(db, inventory, floor, replay));
+    return settle_logs(db, replay, floor);
+}
+
+/* The same without a run, where there is no room for one: the logs are kept, synced, and what they hold stays in
+ * memory, so that something can be deleted. Behind a loss that cannot be, since a log that follows would not count. */
+static plsm_status keep_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *replay)
+{
+    char message[512];
+    snprintf(message, sizeof message, "%s", plsm_message());
+    edit_disown(&replay->edit);
+    replay_free(replay);
+    garbage_collect(db);
+    replay->keep = true;
+    TRY(take_logs(db, inventory, floor, replay));
+    if (replay->lost && memtable_count(replay->table) > 0)
+        return fail(PLSM_NO_SPACE, "%s", message);
+    return replay_sync_logs(db, inventory, floor);
 }
 
 static plsm_status start_log(struct lsm *db, struct replay *replay)
@@ -445,6 +468,19 @@ static bool has_run(const struct version *version, uint64_t number)
             if (version->levels[level].runs[i]->facts.number == number)
                 return true;
     return false;
+}
+
+/* Removes what was left of flushes and merges that were cut short since the MANIFEST was last written: no state of it
+ * names their numbers, so this needs no new MANIFEST, for which they may leave no room. */
+static void remove_unnamed(struct lsm *db, const struct inventory *inventory, uint64_t next_number)
+{
+    for (size_t i = 0; i < inventory->runs.count; i++)
+        if (inventory->runs.numbers[i] >= next_number)
+            garbage_add(db, 'r', inventory->runs.numbers[i]);
+    for (size_t i = 0; i < inventory->values.count; i++)
+        if (inventory->values.numbers[i] >= next_number)
+            garbage_add(db, 'v', inventory->values.numbers[i]);
+    garbage_collect(db);
 }
 
 static void collect_leftovers(struct lsm *db, const struct inventory *inventory)
@@ -493,8 +529,11 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     db->version = state->version; /* flushing asks it for the last level */
     version_tell_runs(db->version, true);
     state->version = NULL;
-    TRY(replay_logs(db, inventory, state->log_floor, replay));
-    TRY(settle_logs(db, replay, state->log_floor));
+    remove_unnamed(db, inventory, state->next_number);
+    plsm_status status = take_logs(db, inventory, state->log_floor, replay);
+    if (space_is_lacking(status))
+        status = keep_logs(db, inventory, state->log_floor, replay);
+    TRY(status);
     TRY(start_log(db, replay));
     struct version *next = NULL;
     TRY(version_apply(db->version, &replay->edit, &next));
@@ -512,7 +551,6 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     TRY(publish(db));
     collect_leftovers(db, inventory);
     garbage_collect(db);
-    plsm_status status = PLSM_OK;
     if (db->options.background)
         background_start(db, &status);
     return status;
@@ -565,6 +603,8 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     plsm_status status = prepare(path, options, &db);
     if (status == PLSM_OK && options->create && !options->read_only)
         status = make_directory(db);
+    if (status == PLSM_OK)
+        space_fit_options(db);
     if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
         status = inventory_read(db, &inventory);
     if (status == PLSM_OK && inventory.manifests.count == 0)
@@ -580,13 +620,30 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     replay_free(&replay);
     inventory_free(&inventory);
     if (status != PLSM_OK) {
+        char message[512];
+        snprintf(message, sizeof message, "%s", plsm_message());
         if (db && (db->flusher || db->compactor))
             background_stop(db);
         destroy(db);
+        fail(status, "%s", message);
+        if (space_is_lacking(status))
+            fail_context(status, "no room to open the store for writing; make some on its file system, or open it "
+                                 "read-only");
         return status;
     }
     *out = db;
     return PLSM_OK;
+}
+
+/* A log for which there is no room to say that it was closed is one that was not: nothing is lost. */
+static plsm_status close_log(struct reclog_writer **log)
+{
+    plsm_status status = PLSM_OK;
+    if (*log && reclog_synced(*log) < reclog_size(*log))
+        status = reclog_sync(*log);
+    plsm_status closed = reclog_close_clean(*log);
+    *log = NULL;
+    return status == PLSM_OK ? space_excuse(closed) : status;
 }
 
 /* Brings everything onto the disk. What is large goes into runs; a small rest stays in the log, so that opening,
@@ -605,17 +662,13 @@ static plsm_status shut_down(struct lsm *db)
     while (status == PLSM_OK && db->frozen_count > 0)
         status = flush_oldest(db);
     status = PLSM_OK;
-    for (unsigned i = 0; i < db->frozen_count && status == PLSM_OK; i++) {
-        status = reclog_close_clean(db->frozen[i].log);
-        db->frozen[i].log = NULL;
-    }
-    if (status == PLSM_OK) {
-        status = reclog_close_clean(db->active.log);
-        db->active.log = NULL;
-    }
+    for (unsigned i = 0; i < db->frozen_count && status == PLSM_OK; i++)
+        status = close_log(&db->frozen[i].log);
+    if (status == PLSM_OK)
+        status = close_log(&db->active.log);
     log_drop_prepared(db);
     if (status == PLSM_OK) {
-        status = manifest_close(db->manifest, true);
+        status = space_excuse(manifest_close(db->manifest, true)); /* each record was synced */
         db->manifest = NULL;
     }
     return status;

@@ -143,8 +143,8 @@ static plsm_status separate(struct lsm *db, struct output_values *values, struct
 static plsm_status bring_back(struct lsm *db, const struct version *version, struct output_values *values,
                               struct entry *entry)
 {
-    const struct version_values *there = version_values_of(version, value_pointer_of(entry).log);
-    if (there && !version_values_wasteful(there, db->options.separate_garbage_ppm))
+    uint64_t log = value_pointer_of(entry).log;
+    if (version_values_of(version, log) && !collected_has(values->collected, log))
         return PLSM_OK;
     values->record.size = 0;
     TRY(separated_read(version, entry->key, entry, SIM_SCAN, &values->record, &entry->value));

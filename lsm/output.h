@@ -2,6 +2,7 @@
 #ifndef LSM_OUTPUT_H
 #define LSM_OUTPUT_H
 
+#include "lsm/compaction.h"
 #include "lsm/db.h"
 #include "lsm/run_writer.h"
 #include "lsm/value_log.h"
@@ -30,12 +31,13 @@ struct output_values {
     struct value_log_writer *writer; /* NULL: nothing yet */
     uint64_t bytes;                  /* of the value logs that are finished */
     struct buf record;               /* one that is written anew */
+    const struct collected *collected; /* the value logs that are emptied; NULL: none */
 };
 /* Makes a put whose time has come by `now_s` the deletion that it stands for, and counts it. A reference stays: what it
  * leads to is given back by whoever deletes it. */
 void output_expire(struct lsm *db, uint64_t now_s, struct entry *entry);
 /* Adds an entry to the run. Its value goes into a value log when it is large enough for that by the options; a value
- * that is in a value log of `version` (NULL: none is) of which too much is garbage is written anew. Value logs that
+ * that is in a value log of `version` (NULL: none is) that is collected is written anew. Value logs that
  * become full are added to the edit. */
 plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
                        struct run_writer *writer, struct entry entry, struct edit *edit);

@@ -120,7 +120,7 @@ struct replaying {
 /* Writes what was replayed so far into runs, when it is as much as a memtable may hold. */
 static plsm_status flush_full(struct lsm *db, struct replay *replay)
 {
-    if (db->options.read_only || memtable_bytes(replay->table) < db->options.buffer_size)
+    if (db->options.read_only || replay->keep || memtable_bytes(replay->table) < db->options.buffer_size)
         return PLSM_OK;
     struct memtable *fresh = db_memtable_create(db);
     if (!fresh)
@@ -213,6 +213,7 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
     *out = (struct replay){.log_last = floor - 1,
                            .clean = true,
                            .table = db_memtable_create(db),
+                           .keep = out->keep,
                            .grown_log = out->grown_log,
                            .grown_end = out->grown_end};
     if (!out->table)
@@ -251,12 +252,30 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
             status = fail(PLSM_CORRUPT, "%s: damaged at offset %llu, where it had been synced", lost_path,
                           (unsigned long long)lost_at);
         torn = result.torn;
+        out->lost = lost;
         out->end_last = end_before = result.records_end;
     }
     if (status == PLSM_OK && out->logs == 0 &&
         inventory->manifests.count) { /* the active one is there from the start */
         log_path(db, floor, path, sizeof path);
         status = fail(PLSM_CORRUPT, "%s: the log is missing; restore it, or what was written last is lost", path);
+    }
+    return status;
+}
+
+plsm_status replay_sync_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor)
+{
+    char path[4096];
+    plsm_status status = PLSM_OK;
+    for (size_t i = 0; i < inventory->logs.count && status == PLSM_OK; i++) {
+        struct env_file *file = NULL;
+        if (inventory->logs.numbers[i] < floor)
+            continue;
+        log_path(db, inventory->logs.numbers[i], path, sizeof path);
+        status = env_open(db->env, path, ENV_READ, &file);
+        if (status == PLSM_OK)
+            status = env_sync(file);
+        env_close(file);
     }
     return status;
 }

@@ -30,6 +30,8 @@ struct replay {
     uint64_t seq_last;      /* of the last record replayed */
     uint64_t end_last;      /* size of the last of them */
     bool clean;             /* every log was closed in order */
+    bool lost;              /* the last one follows on a loss: nothing of it counts */
+    bool keep;              /* set by the caller: nothing is to be written into runs, however much it is */
     bool overtaken;         /* readers: a bulk load, which is in no log, came in after the MANIFEST was read */
     uint64_t grown_log, grown_end; /* readers: the log that the next one says to be longer than it was read to be */
 };
@@ -45,5 +47,7 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
  * again, up to a hundred times. */
 plsm_status replay_settled(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *out);
 void replay_free(struct replay *replay);
+/* Makes what the logs from `floor` on hold survive power loss. */
+plsm_status replay_sync_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor);
 
 #endif

@@ -1,4 +1,4 @@
-/* Room for the next write: free space on the disk, place in the active memtable, and how fast writers may go.
+/* Room for the next write: place in the active memtable, and how fast writers may go. Free space: space.c.
  *
  * All of it is the leader's (write.c). */
 #include "lsm/db.h"
@@ -7,39 +7,11 @@
 #include "base/banned.h"
 
 enum {
-    SPACE_CHECK_BYTES = 1 << 20, /* of log between two looks at the free space */
     WAIT_NS = 500 * 1000 * 1000, /* then conditions are looked at again */
     PACE_STEP_NS = 1000 * 1000,  /* a shorter sleep takes longer than it is asked to */
+    TIGHT_PARTS = 4,             /* of buffer_size a memtable may have where space is tight */
     PACE_LONGEST_NS = 20 * 1000 * 1000,
 };
-
-/* --- free space --------------------------------------------------------------------------------------------------- */
-
-bool space_is_unknown(const struct lsm *db)
-{
-    return db->space_low || reclog_size(db->active.log) - db->space_checked_bytes >= SPACE_CHECK_BYTES;
-}
-
-plsm_status space_look(struct lsm *db)
-{
-    uint64_t log_bytes = reclog_size(db->active.log);
-    struct env_space space;
-    TRY(env_space(db->env, db->path, &space));
-    uint64_t reserve = 2 * db->options.buffer_size + (4 << 20);
-    if (reserve > space.bytes_total / 10)
-        reserve = space.bytes_total / 10;
-    db->space_low = space.bytes_free < reserve;
-    db->space_checked_bytes = log_bytes;
-    return PLSM_OK;
-}
-
-plsm_status space_check(const struct lsm *db, const struct batch *batch)
-{
-    if (db->space_low && !batch_frees_space(batch))
-        return fail(PLSM_NO_SPACE, "%s: the file system is nearly full; delete something first (deleting still works)",
-                    db->path);
-    return PLSM_OK;
-}
 
 /* --- the memtable ------------------------------------------------------------------------------------------------- */
 
@@ -63,7 +35,6 @@ plsm_status leader_rotate(struct lsm *db)
     db->frozen[db->frozen_count++] = db->active;
     db->active = fresh;
     db->next_log++;
-    db->space_checked_bytes = 0;
     db->look_bytes = 0;
     view_publish(db, view);
     condition_broadcast(&db->work);
@@ -117,7 +88,7 @@ static plsm_status work_inline(struct lsm *db)
     mutex_unlock(&db->lock);
     plsm_status status = flush_oldest(db);
     if (status == PLSM_OK)
-        status = compact_pending(db, false, &worked);
+        status = space_excuse(compact_pending(db, false, &worked));
     if (status == PLSM_OK)
         train_pending(db);
     garbage_collect(db);
@@ -143,7 +114,7 @@ plsm_status make_room(struct lsm *db)
     for (;;) {
         TRY(db_writable(db));
         size_t bytes = memtable_bytes(db->active.table);
-        if (bytes < db->options.buffer_size) {
+        if (bytes < db->options.buffer_size / (db->space_tight ? TIGHT_PARTS : 1)) {
             if (bytes >= db->options.buffer_size / 2 && db->options.background &&
                 db->next_log_state == NEXT_LOG_NOT_WANTED) {
                 db->next_log_state = NEXT_LOG_WANTED;
@@ -154,7 +125,12 @@ plsm_status make_room(struct lsm *db)
         mutex_unlock(&db->lock);
         leader_await_landing(db);
         mutex_lock(&db->lock);
-        bool full = db->frozen_count == FROZEN_MAX || db->writers_depth >= db->options.l0_stop;
+        bool behind = db->writers_depth >= db->options.l0_stop;
+        if (behind && db->compaction_lacks_space) { /* waiting would not help, deleting may */
+            db->space_low = true;
+            behind = false;
+        }
+        bool full = db->frozen_count == FROZEN_MAX || behind;
         if (full) {
             TRY(db->options.background ? wait_for_progress(db) : work_inline(db));
             continue;
@@ -163,7 +139,7 @@ plsm_status make_room(struct lsm *db)
         plsm_status status = leader_rotate(db);
         mutex_lock(&db->lock);
         if (status == PLSM_OK && !db->options.background)
-            status = work_inline(db);
+            status = space_excuse(work_inline(db)); /* there is room in memory; as long as there is, it can wait */
         TRY(status);
     }
 }

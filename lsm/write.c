@@ -120,6 +120,7 @@ static void count_record(struct lsm *db, size_t changes, size_t bytes, uint64_t 
     stripe_add(counters, COUNT_CHANGES, changes);
     stripe_add(counters, COUNT_LOG_BYTES, bytes);
     db->unlooked_bytes += bytes + changes * ENTRY_BYTES;
+    db->space_unseen_bytes += bytes;
 }
 
 static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes, size_t ranges, size_t bytes)
@@ -653,7 +654,7 @@ plsm_status lsm_flush(struct lsm *db)
         }
     }
     if (!db->options.background && !db->closing)
-        TRY(compact_pending(db, false, &worked));
+        TRY(space_excuse(compact_pending(db, false, &worked)));
     garbage_collect(db);
     return PLSM_OK;
 }

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "base/space.h"
 #include "lsm/db.h"
 #include "tests/harness/made_version.h"
 #include "base/banned.h"
@@ -202,6 +203,101 @@ START_TEST(picking_a_range)
 }
 END_TEST
 
+START_TEST(room_that_is_kept)
+{
+    const uint64_t mib = 1 << 20;
+    const struct {
+        uint64_t total, unflushed, file, merge, deleting, writing;
+    } table[] = {
+        {64 * mib, mib, mib, 5 * mib, 3 * mib, 9 * mib}, /* as in space.h */
+        {64 * mib, 0, mib, 60 * mib, 2 * mib, 19 * mib}, /* a quarter of it at most is kept for merges */
+        {1024 * 1024 * mib, 128 * mib, 64 * mib, 512 * mib, 132 * mib, 708 * mib},
+        {0, 7, 1, 1, 7, 8},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct space_kept kept = space_kept(table[i].total, table[i].unflushed, table[i].file, table[i].merge);
+        ck_assert_msg(kept.deleting == table[i].deleting && kept.writing == table[i].writing, "line %zu: %lu %lu", i,
+                      (unsigned long)kept.deleting, (unsigned long)kept.writing);
+    }
+    ck_assert_uint_eq(space_fit(64 * mib, 4096 * mib), 64 * mib);
+    ck_assert_uint_eq(space_fit(64 * mib, 64 * mib), mib);
+    ck_assert_uint_eq(space_fit(100, 64 * mib), 100);
+    ck_assert_uint_eq(space_fit(64 * mib, mib), 64 << 10);
+    ck_assert_uint_eq(space_fit(64 * mib, 0), 64 * mib);
+    ck_assert_uint_eq(space_look_every(64 * mib), 256 << 10);
+    ck_assert_uint_eq(space_look_every(1024 * mib), mib);
+}
+END_TEST
+
+START_TEST(room_of_merges)
+{
+    const uint64_t mib = 1 << 20;
+    const struct line lines[] = {{0, "\1a", "\1z", 4 * mib, 0},
+                                 {1, "\1a", "\1f", 2 * mib, 0},
+                                 {1, "\1g", "\1z", 2 * mib, 0},
+                                 {2, "\1a", "\1z", 40 * mib, 0}};
+    struct lsm_options o = options();
+    o.file_size = mib;
+    struct version *version = make_version(lines, 4);
+    ck_assert_uint_eq(compaction_room(version, &o), 13 * mib); /* as in compaction.h */
+    o.file_size = 100 * mib;
+    ck_assert_uint_eq(compaction_room(version, &o), 140 * mib); /* no more than there is below */
+    o.policy = LSM_POLICY_TIERED;
+    ck_assert_uint_eq(compaction_room(version, &o), 8 * mib);
+    version_unref(version);
+    version = make_version(lines, 3);
+    o = options();
+    ck_assert_uint_eq(compaction_room(version, &o), 8 * mib);
+    version_unref(version);
+}
+END_TEST
+
+/* Runs have 100 entries each, but for one. */
+START_TEST(what_merges_write_at_least)
+{
+    const struct {
+        uint64_t newer, older, bytes, least;
+    } table[] = {{400, 1000, 100 << 10, 61440}, {1000, 1000, 100 << 10, 0}, {2000, 1000, 100 << 10, 0}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const struct made_run runs[] = {
+            {.level = 1, .smallest = "\1a", .largest = "\1z", .bytes = 10, .entries = table[i].newer},
+            {.level = 2, .smallest = "\1a", .largest = "\1z", .bytes = table[i].bytes, .entries = table[i].older}};
+        struct version *version = made_version(runs, 2);
+        struct compaction plan;
+        ck_assert_int_eq(compaction_begin(version, &plan), PLSM_OK);
+        compaction_add_level(&plan, 1, version->levels[1].runs, 1);
+        compaction_add_level(&plan, 2, version->levels[2].runs, 1);
+        ck_assert_uint_eq(compaction_bytes_least(&plan), table[i].least);
+        compaction_free(&plan);
+        version_unref(version);
+    }
+}
+END_TEST
+
+START_TEST(merging_less_at_once)
+{
+    const struct line lines[] = {{1, "\1a", "\1b", 10, 0}, {1, "\1c", "\1d", 10, 0}, {1, "\1e", "\1f", 10, 0},
+                                 {1, "\1g", "\1h", 10, 0}, {2, "\1a", "\1d", 10, 0}, {2, "\1g", "\1z", 10, 0}};
+    const struct {
+        uint64_t bytes;
+        size_t upper, lower;
+    } table[] = {{60, 4, 2}, {59, 2, 1}, {30, 2, 1}, {29, 1, 1}, {0, 1, 1}};
+    struct version *version = make_version(lines, 6);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct compaction c;
+        plsm_status status = PLSM_OK;
+        ck_assert(compaction_pick_range(version, 1, slice_of("\1a"), slice_of("\1z"), &c, &status));
+        expect_counts(&c, 4, 2);
+        ck_assert_int_eq(compaction_limit(version, table[i].bytes, &c), PLSM_OK);
+        expect_counts(&c, table[i].upper, table[i].lower);
+        ck_assert_uint_eq(c.runs[0]->facts.number, 1);
+        ck_assert(c.level == 1 && c.output_level == 2);
+        compaction_free(&c);
+    }
+    version_unref(version);
+}
+END_TEST
+
 /* Where a run of a bulk load goes. */
 START_TEST(loading)
 {
@@ -289,6 +385,10 @@ int main(void)
     tcase_add_test(tcase, queue_pacing);
     tcase_add_test(tcase, picking);
     tcase_add_test(tcase, picking_a_range);
+    tcase_add_test(tcase, room_that_is_kept);
+    tcase_add_test(tcase, room_of_merges);
+    tcase_add_test(tcase, what_merges_write_at_least);
+    tcase_add_test(tcase, merging_less_at_once);
     tcase_add_test(tcase, loading);
     tcase_add_test(tcase, versions);
     suite_add_tcase(suite, tcase);

@@ -315,6 +315,91 @@ START_TEST(picking)
 }
 END_TEST
 
+/* Value logs have 1000 bytes, runs 4096. */
+START_TEST(picking_within_room)
+{
+    struct lsm_options context_options = {.buffer_size = 1 << 20};
+    struct run_context context = {.options = &context_options};
+    const struct line lines[] = {{2, "\1a", "\1b", {{1, 300}}},
+                                 {2, "\1c", "\1d", {{2, 100}, {3, 400}}},
+                                 {2, "\1e", "\1f", {{3, 50}, {4, 1000}}}};
+    const struct {
+        uint64_t bytes;
+        uint32_t ppm;
+        uint64_t first; /* run; 0: none */
+        uint64_t collects;
+        size_t runs;
+    } table[] = {
+        {UINT64_MAX, 500000, 101, 2, 2}, /* 2 has most garbage */
+        {UINT64_MAX, 910000, 0, 0, 0},   /* too little of it */
+        {8292, 500000, 101, 2, 2},       /* 100 bytes and two runs */
+        {8291, 500000, 101, 2, 1},       {4196, 500000, 101, 2, 1}, {4195, 500000, 0, 0, 0}, {99, 500000, 0, 0, 0},
+    };
+    struct version *version = make_version(&context, lines, 3, 4, PLSM_OK);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct compaction c;
+        plsm_status status = PLSM_OK;
+        bool found = compaction_pick_values(version, table[i].ppm, table[i].bytes, &c, &status);
+        ck_assert_int_eq(status, PLSM_OK);
+        ck_assert_msg(found == (table[i].first > 0), "line %zu", i);
+        if (found)
+            ck_assert_msg(c.runs[0]->facts.number == table[i].first && c.run_count == table[i].runs &&
+                              c.collects == table[i].collects && c.level == 2 && c.output_level == 2,
+                          "line %zu: %zu runs from %lu", i, c.run_count, (unsigned long)c.runs[0]->facts.number);
+        compaction_free(&c);
+    }
+    version_unref(version);
+}
+END_TEST
+
+START_TEST(collecting_within_room)
+{
+    struct lsm_options context_options = {.buffer_size = 1 << 20};
+    struct run_context context = {.options = &context_options};
+    const struct line lines[] = {{2, "\1a", "\1b", {{1, 10}, {2, 300}}},
+                                 {2, "\1c", "\1d", {{3, 400}, {4, 900}}},
+                                 {2, "\1e", "\1f", {{5, 10}, {0, 0}}}};
+    const struct {
+        uint64_t bytes, collects;
+        uint64_t logs[4];
+        size_t count;
+    } table[] = {
+        {UINT64_MAX, 0, {1, 2, 3}, 3}, /* 4 is not wasteful, the plan does not point into 5 */
+        {710, 0, {1, 2, 3}, 3},
+        {709, 0, {1, 2}, 2},
+        {410, 0, {1, 2}, 2},
+        {309, 0, {1}, 1},
+        {9, 0, {0}, 0},
+        {410, 3, {1, 3}, 2}, /* first what the plan is for */
+        {UINT64_MAX, 4, {1, 2, 3, 4}, 4},
+    };
+    struct version *version = make_version(&context, lines, 3, 5, PLSM_OK);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct compaction plan;
+        struct collected collected;
+        ck_assert_int_eq(compaction_begin(version, &plan), PLSM_OK);
+        plan.level = plan.output_level = 2;
+        plan.collects = table[i].collects;
+        compaction_add_level(&plan, 2, version->levels[2].runs, 2);
+        ck_assert_int_eq(compaction_collect(version, &plan, 500000, table[i].bytes, &collected), PLSM_OK);
+        ck_assert_msg(collected.count == table[i].count, "line %zu: %zu", i, collected.count);
+        for (size_t j = 0; j < collected.count; j++)
+            ck_assert_msg(collected.logs[j] == table[i].logs[j], "line %zu: log %lu", i,
+                          (unsigned long)collected.logs[j]);
+        for (uint64_t log = 1; log <= 5; log++) {
+            bool listed = false;
+            for (size_t j = 0; j < table[i].count; j++)
+                listed |= table[i].logs[j] == log;
+            ck_assert(collected_has(&collected, log) == listed);
+        }
+        collected_free(&collected);
+        compaction_free(&plan);
+    }
+    ck_assert(!collected_has(NULL, 1));
+    version_unref(version);
+}
+END_TEST
+
 /* --- in a store --------------------------------------------------------------------------------------------------- */
 
 START_TEST(separating)
@@ -595,8 +680,17 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {pointers,    counting, picking,         separating, collecting,
-                                  compressing, deleting, beside_a_writer, damaged};
+    const TTest *const tests[] = {pointers,
+                                  counting,
+                                  picking,
+                                  picking_within_room,
+                                  collecting_within_room,
+                                  separating,
+                                  collecting,
+                                  compressing,
+                                  deleting,
+                                  beside_a_writer,
+                                  damaged};
     Suite *suite = suite_create("values");
     TCase *tcase = tcase_create("value logs");
     tcase_set_timeout(tcase, 300);

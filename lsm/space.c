@@ -1,0 +1,127 @@
+/* Free space on the file system of a store.
+ *
+ * A tree gives room back by writing: deletions go into the log, the memtable and a run, and only merges then write anew
+ * what is left, beside what they will remove. So room is kept in two steps. Below the first only batches that free
+ * space are taken: what is between the two is for the merges that follow them. Below the second there is what deletions
+ * themselves need, and opening, of which a merge takes no more than half. One that does not fit is given up, with what
+ * it wrote, and leaves everything as it was. */
+#include "lsm/space.h"
+
+#include "base/error.h"
+#include "base/space.h"
+#include "lsm/db.h"
+#include "base/banned.h"
+
+enum {
+    SPARE_BYTES_MAX = 4 << 20,
+    SPARE_PARTS = 32,
+    MERGE_PARTS = 4,
+    GARBAGE_PARTS = 4,
+    LAST_BYTES = 32 << 10, /* so much more than a batch itself is never taken: heads of files, a MANIFEST */
+};
+
+struct space_kept space_kept(uint64_t bytes_total, uint64_t unflushed, uint64_t file_size, uint64_t merge_bytes)
+{
+    uint64_t spare = bytes_total / SPARE_PARTS, most = bytes_total / MERGE_PARTS;
+    struct space_kept kept = {.unflushed = unflushed,
+                              .deleting = unflushed + (spare < SPARE_BYTES_MAX ? spare : SPARE_BYTES_MAX)};
+    kept.writing = kept.deleting + file_size + (merge_bytes < most ? merge_bytes : most);
+    return kept;
+}
+
+/* Under lock. */
+static struct space_kept kept_now(const struct lsm *db, uint64_t bytes_total)
+{
+    uint64_t unflushed = memtable_bytes(db->active.table);
+    for (unsigned i = 0; i < db->frozen_count; i++)
+        unflushed += memtable_bytes(db->frozen[i].table);
+    return space_kept(bytes_total, unflushed, db->options.file_size, compaction_room(db->version, &db->options));
+}
+
+void space_fit_options(struct lsm *db)
+{
+    struct env_space space;
+    if (db->options.read_only || env_space(db->env, db->path, &space) != PLSM_OK)
+        return;
+    db->options.buffer_size = space_fit(db->options.buffer_size, space.bytes_total);
+    db->options.file_size = space_fit(db->options.file_size, space.bytes_total);
+}
+
+/* --- writers ------------------------------------------------------------------------------------------------------ */
+
+bool space_is_unknown(const struct lsm *db)
+{
+    return db->space_low || db->space_unseen_bytes >= db->space_every_bytes;
+}
+
+plsm_status space_look(struct lsm *db)
+{
+    struct env_space space;
+    TRY(env_space(db->env, db->path, &space));
+    mutex_lock(&db->lock);
+    struct space_kept kept = kept_now(db, space.bytes_total);
+    bool stuck = db->compaction_lacks_space && db->writers_depth >= db->options.l0_stop;
+    bool low = space.bytes_free < kept.writing || stuck;
+    uint64_t unflushed = kept.unflushed;
+    db->space_tight = space.bytes_free < kept.deleting;
+    db->space_spare_bytes = space.bytes_free - (space.bytes_free > unflushed ? unflushed : 0);
+    if (low && !db->space_low) /* value logs with less garbage are due now */
+        condition_broadcast(&db->work);
+    db->space_low = low;
+    mutex_unlock(&db->lock);
+    db->space_unseen_bytes = 0;
+    db->space_every_bytes = space_look_every(space.bytes_total);
+    return PLSM_OK;
+}
+
+plsm_status space_check(const struct lsm *db, const struct batch *batch)
+{
+    if (db->space_low && !batch_frees_space(batch))
+        return fail(PLSM_NO_SPACE, "%s: the file system is nearly full; delete something first (deleting still works)",
+                    db->path);
+    if (db->space_low && db->space_spare_bytes < 2 * batch->bytes.size + LAST_BYTES)
+        return fail(PLSM_NO_SPACE, "%s: the file system is full; make room on it, or compact the store", db->path);
+    return PLSM_OK;
+}
+
+/* --- merges ------------------------------------------------------------------------------------------------------- */
+
+plsm_status space_for_merge(struct lsm *db, struct merge_room *out)
+{
+    struct env_space space;
+    *out = (struct merge_room){0};
+    TRY(env_space(db->env, db->path, &space));
+    mutex_lock(&db->lock);
+    struct space_kept kept = kept_now(db, space.bytes_total);
+    mutex_unlock(&db->lock);
+    uint64_t half = space.bytes_free / 2;
+    out->floor_bytes = kept.deleting < half ? kept.deleting : half;
+    out->bytes = space.bytes_free - out->floor_bytes;
+    return PLSM_OK;
+}
+
+plsm_status space_for_more(const struct lsm *db, const struct merge_room *room)
+{
+    struct env_space space;
+    TRY(env_space(db->env, db->path, &space));
+    return space.bytes_free < room->floor_bytes ? space_refuse_merge(db) : PLSM_OK;
+}
+
+uint32_t values_garbage_ppm(const struct lsm *db)
+{
+    uint32_t ppm = db->options.separate_garbage_ppm;
+    return db->space_low && ppm < 1000000 ? ppm / GARBAGE_PARTS : ppm;
+}
+
+plsm_status space_refuse_merge(const struct lsm *db)
+{
+    return fail(PLSM_NO_SPACE,
+                "%s: a merge needs more room than there is beside what is kept for deleting; delete more, or make room "
+                "on the file system",
+                db->path);
+}
+
+plsm_status space_excuse(plsm_status status)
+{
+    return space_is_lacking(status) ? PLSM_OK : status;
+}

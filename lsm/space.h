@@ -1,0 +1,58 @@
+/* Free space: what is kept of it, and for what. The idea stands at the top of space.c. */
+#ifndef LSM_SPACE_H
+#define LSM_SPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/batch.h"
+#include "base/status.h"
+
+struct lsm;
+
+struct space_kept {
+    uint64_t unflushed; /* bytes in memtables: they are written once more, by flushes */
+    uint64_t deleting; /* bytes that no merge may take: for deletions, flushes, and opening */
+    uint64_t writing;  /* bytes below which only what frees space is written; what is between is for merges */
+};
+
+/* What is kept on a file system of `bytes_total`: for deleting, what is in memtables, which is written once more by
+ * their flush, and a 32nd of the file system or 4 MiB; for writing in addition one file and the largest merge that may
+ * soon be due (merge_bytes, of which no more than a quarter of the file system counts). Example: 64 MiB, 1 MiB
+ * unflushed, files of 1 MiB, 5 MiB to be merged: 3 MiB for deleting, and 9 MiB for writing. Pure. */
+struct space_kept space_kept(uint64_t bytes_total, uint64_t unflushed, uint64_t file_size, uint64_t merge_bytes);
+
+/* Cuts buffer_size and file_size to what suits the file system (base/space.h), when a store is opened for writing. */
+void space_fit_options(struct lsm *db);
+
+/* Whether it is time to look at the free space, and the look, which sets space_low. The leader's. */
+bool space_is_unknown(const struct lsm *db);
+plsm_status space_look(struct lsm *db);
+/* PLSM_NO_SPACE for a batch that must not be written while space is low, and for any that would take the room of what
+ * is to be flushed. */
+plsm_status space_check(const struct lsm *db, const struct batch *batch);
+
+/* What a merge may take now: what is not kept, or half of what is free, for the merges that come last must not wait for
+ * room that only they make. */
+struct merge_room {
+    uint64_t bytes;
+    uint64_t floor_bytes; /* so much must stay free */
+};
+/* Outside of lock. Errors as env_space. */
+plsm_status space_for_merge(struct lsm *db, struct merge_room *out);
+/* PLSM_NO_SPACE, by space_refuse_merge, when less than the floor is free by now, whoever took it. */
+plsm_status space_for_more(const struct lsm *db, const struct merge_room *room);
+/* How much of a value log must be garbage, in millionths, for the rest to be written anew: separate_garbage, or a
+ * fourth of it while space is low, when what is given back is worth more. */
+uint32_t values_garbage_ppm(const struct lsm *db);
+/* PLSM_NO_SPACE, with the message that says why a merge is not made. */
+plsm_status space_refuse_merge(const struct lsm *db);
+/* Whether a failure is one of space: nothing is broken. */
+static inline bool space_is_lacking(plsm_status status)
+{
+    return status == PLSM_NO_SPACE || status == PLSM_QUOTA;
+}
+/* PLSM_OK for such a failure of a merge, to who only gave the occasion: it is tried again, and nobody waits for it. */
+plsm_status space_excuse(plsm_status status);
+
+#endif
