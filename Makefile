@@ -109,7 +109,7 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_alloc base/test_env_memory cr
              log/test_hybrid_lookups log/test_room lsm/test_compression lsm/test_memtable lsm/test_memtable_lanes lsm/test_modes \
              lsm/test_page_classic lsm/test_router lsm/test_simulated_costs lsm/test_simulated_memory \
              lsm/test_simulated_sides lsm/test_tiers lsm/test_tombstones lsm/test_tree store/test_convert \
-             store/test_edit store/test_edit_crash store/test_edit_fault store/test_expiry store/test_ingest \
+             store/test_edit store/test_edit_crash store/test_edit_fault store/test_expiry store/test_full_disk store/test_ingest \
              store/test_inspect store/test_iterator_steps store/test_links_crash store/test_links_fault \
              store/test_ranges store/test_relocate)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.
