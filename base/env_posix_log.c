@@ -31,6 +31,7 @@ enum {
     TAKEN_BYTES_MIN =
         256 << 10, /* at a time; as much as there is already, within these limits: small logs stay small */
     TAKEN_BYTES_MAX = 4 << 20,
+    TAKEN_PARTS = 16,             /* no more than such a part of what is free */
     FILLED_BYTES_MAX = 256 << 10, /* with 64 KiB a page costs 1.9 us, with 1 MiB 1.1 */
 };
 
@@ -56,6 +57,21 @@ static uint64_t within(uint64_t bytes, uint64_t least, uint64_t most)
     return bytes < least ? least : bytes < most ? bytes : most;
 }
 
+/* Takes `bytes` of space from the start of the window on, unless too little is free: the last of a file system must not
+ * be held by what is yet to be written. */
+static bool take_space(struct posix_map *map, int fd, uint64_t bytes)
+{
+    struct statfs status;
+    int failed = 0;
+    if (fstatfs(fd, &status) != 0 || (uint64_t)status.f_bavail * (uint64_t)status.f_bsize < bytes * TAKEN_PARTS)
+        return false;
+    do
+        failed = fallocate(fd, 0, (off_t)map->start, (off_t)bytes);
+    while (failed && errno == EINTR);
+    map->taken = failed ? map->taken : map->start + bytes;
+    return !failed;
+}
+
 /* Takes space behind `offset` if there is none left and moves the window there. */
 static bool move_window(struct posix_map *map, int fd, uint64_t offset)
 {
@@ -63,16 +79,8 @@ static bool move_window(struct posix_map *map, int fd, uint64_t offset)
         munmap(map->memory, (size_t)(map->end - map->start));
     map->memory = NULL;
     map->start = offset & ~(uint64_t)(PAGE - 1);
-    if (offset >= map->taken) {
-        uint64_t bytes = within(offset, TAKEN_BYTES_MIN, TAKEN_BYTES_MAX);
-        int failed = 0;
-        do
-            failed = fallocate(fd, 0, (off_t)map->start, (off_t)bytes);
-        while (failed && errno == EINTR);
-        if (failed)
-            return false;
-        map->taken = map->start + bytes;
-    }
+    if (offset >= map->taken && !take_space(map, fd, within(offset, TAKEN_BYTES_MIN, TAKEN_BYTES_MAX)))
+        return false;
     map->end = map->taken;
     void *memory =
         mmap(NULL, (size_t)(map->end - map->start), PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)map->start);

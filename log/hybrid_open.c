@@ -131,6 +131,7 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
     db->recovery_bytes = least > half ? least : half;
     if (db->options.memory < MEMORY_LEAST)
         db->options.memory = MEMORY_LEAST;
+    atomic_init(&db->room.low, true); /* until somebody has looked */
     mutex_init(&db->checkpoint_lock);
     mutex_init(&db->write_lock);
     mutex_init(&db->flush_lock);

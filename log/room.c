@@ -32,7 +32,7 @@ plsm_status room_look(struct room *room, struct env *env, const char *path, uint
     if (room->looked && !room->low && room->since_bytes < room->every_bytes)
         return PLSM_OK;
     TRY(env_space(env, path, &space));
-    room->spare_bytes = space.bytes_free - (space.bytes_free > unwritten ? unwritten : 0);
+    room->spare_bytes = space.bytes_free - (space.bytes_free > unwritten + LAST_BYTES / 2 ? unwritten : 0);
     room->low = space.bytes_free < room_kept(space.bytes_total, unwritten, segment_size).writing;
     room->every_bytes = space_look_every(space.bytes_total);
     room->looked = true;

@@ -64,7 +64,7 @@ plsm_status space_look(struct lsm *db)
     bool low = space.bytes_free < kept.writing || stuck;
     uint64_t unflushed = kept.unflushed;
     db->space_tight = space.bytes_free < kept.deleting;
-    db->space_spare_bytes = space.bytes_free - (space.bytes_free > unflushed ? unflushed : 0);
+    db->space_spare_bytes = space.bytes_free - (space.bytes_free > unflushed + LAST_BYTES / 2 ? unflushed : 0);
     if (low && !db->space_low) /* value logs with less garbage are due now */
         condition_broadcast(&db->work);
     db->space_low = low;

@@ -31,10 +31,10 @@ static const struct row {
     unsigned live_percent; /* of the file system at least, in values, when it is full */
 } rows[] = {
     {4 * MIB, "file_size=64K", SMALL, 25},
-    {8 * MIB, "file_size=1M", MIXED, 25},
-    {16 * MIB, "file_size=1M", LARGE, 50},
-    {16 * MIB, "file_size=64M,buffer_size=64M,cache_size=32M", SMALL, 25},
-    {24 * MIB, "file_size=64M,buffer_size=64M,cache_size=32M", LARGE, 50},
+    {6 * MIB, "file_size=1M", MIXED, 25},
+    {8 * MIB, "file_size=1M", LARGE, 50},
+    {6 * MIB, "file_size=64M,buffer_size=64M,cache_size=32M", SMALL, 25},
+    {12 * MIB, "file_size=64M,buffer_size=64M,cache_size=32M", LARGE, 50},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
