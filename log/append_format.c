@@ -217,7 +217,7 @@ bool append_head_parse(plsm_slice payload, struct append_head *out)
                                 .numbers = at + APPEND_HEAD_SIZE,
                                 .numbers_size = payload.size - APPEND_HEAD_SIZE,
                                 .count = get_u32(at + 36)};
-    return checksum(at, 48, out->number) == get_u64(at + 48);
+    return checksum(at, 48, out->number) == get_u64(at + 48) && out->first_seq <= APPEND_SEQ_MAX;
 }
 
 plsm_status append_replaces_add(struct buf *to, const uint64_t *numbers, size_t count)

@@ -11,6 +11,10 @@
 #define APPEND_SEGMENT_MAGIC "plsmseg1"
 #define APPEND_SEGMENT_MAX (UINT64_C(2) << 30) /* bytes of a segment: offsets in places go so far */
 #define APPEND_HEAD_NUMBERS_MAX (1u << 20)
+/* No store comes to so many changes, or segments: what says so is damaged. Nothing is written to what has half as many,
+ * so that none that was written is refused later. */
+#define APPEND_SEQ_MAX (UINT64_C(1) << 62)
+#define APPEND_NUMBER_MAX (UINT64_C(1) << 62)
 
 enum {
     APPEND_RECORDS_AT = 544, /* offset of the first record of a segment, after which: */

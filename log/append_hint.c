@@ -81,6 +81,7 @@ struct making {
     struct buf keys, items, numbers, replaces, ranges;
     struct item last;
     bool sorted;
+    uint64_t entries_at; /* where the first record of entries may stand */
 };
 
 static uint64_t head_of(plsm_slice key)
@@ -120,6 +121,7 @@ static plsm_status take_head(struct making *m, plsm_slice payload, uint64_t offs
     if (head.number != m->facts.number)
         return fail(PLSM_CORRUPT, "%s: this is segment %" PRIu64 " under another name; restore from a backup", m->path,
                     head.number);
+    m->entries_at = offset + APPEND_RECORD_HEAD + (payload.size + 7) / 8 * 8;
     m->scan->has_head = true;
     m->scan->merged = head.merged;
     m->facts.store_id = head.store_id;
@@ -172,6 +174,8 @@ static plsm_status take_record(void *arg, uint64_t user, plsm_slice payload, uin
         return user == 0 ? take_head(m, payload, offset) : damaged(m, offset);
     if (user == 0)
         return take_replaces(m, payload, offset);
+    if (user > APPEND_SEQ_MAX)
+        return damaged(m, offset);
     const uint8_t *start = payload.data, *at = start;
     while (at < start + payload.size) {
         struct append_entry e;
@@ -179,7 +183,7 @@ static plsm_status take_record(void *arg, uint64_t user, plsm_slice payload, uin
         size_t left = payload.size - (size_t)(at - start);
         /* The record's checksum was right; the entry's is what a reader will go by. */
         if (!append_entry_read(slice(at, left), m->facts.salt, place, true, &e) || e.size > left ||
-            e.key.size > APPEND_KEY_MAX || e.seq_delta > UINT64_MAX - user || place + e.size > APPEND_SEGMENT_MAX)
+            e.key.size > APPEND_KEY_MAX || e.seq_delta > APPEND_SEQ_MAX - user || place + e.size > APPEND_SEGMENT_MAX)
             return damaged(m, place);
         TRY(take_entry(m, &e, user + e.seq_delta, place));
         at += e.size;
@@ -301,6 +305,9 @@ static plsm_status parse(struct hint *hint, const uint8_t *bytes, uint64_t size,
     if (h.number_count > h.numbers_size || h.replace_count > h.replaces_size || h.ranges > h.ranges_size ||
         h.points > h.points_size)
         return fail(PLSM_CORRUPT, "%s: the hint counts more than it holds", path);
+    bool has_entries = h.points_size > 0 || h.ranges_size > 0;
+    if (h.first_seq > APPEND_SEQ_MAX || h.seq_max > APPEND_SEQ_MAX || (has_entries && h.seq_min > h.seq_max))
+        return fail(PLSM_CORRUPT, "%s: the hint has changes of impossible numbers", path);
     hint->facts = (struct hint_facts){.store_id = h.store_id,
                                       .number = h.number,
                                       .salt = h.salt,
@@ -334,6 +341,7 @@ plsm_status hint_make(struct append *db, uint64_t number, struct hint *out, stru
     m.facts.seq_min = UINT64_MAX;
     plsm_status status = reclog_read(db->env, path, APPEND_SEGMENT_MAGIC, take_record, &m, &result);
     scan->closed = result.closed;
+    scan->synced = scan->has_head && result.synced > m.entries_at;
     m.facts.end = result.end;
     if (status == PLSM_OK)
         status = finish(&m, &bytes);
@@ -387,7 +395,7 @@ static plsm_status load(struct append *db, struct hint *out, uint64_t *size)
     return env_read(out->file, 0, out->memory, (size_t)*size);
 }
 
-plsm_status hint_read(struct append *db, uint64_t number, uint64_t salt, uint64_t store_id, struct hint *out)
+plsm_status hint_read_any(struct append *db, uint64_t number, struct hint *out)
 {
     char path[APPEND_PATH_MAX];
     uint64_t size = 0;
@@ -397,12 +405,20 @@ plsm_status hint_read(struct append *db, uint64_t number, uint64_t salt, uint64_
     plsm_status status = load(db, out, &size);
     if (status == PLSM_OK)
         status = parse(out, out->numbers, size, path);
-    if (status == PLSM_OK &&
-        (out->facts.number != number || out->facts.salt != salt || out->facts.store_id != store_id))
-        status = fail(PLSM_CONFLICT, "%s: the hint is of another segment", path);
+    if (status == PLSM_OK && out->facts.number != number)
+        status = fail(PLSM_CONFLICT, "%s: is the hint of segment %" PRIu64, path, out->facts.number);
     if (status != PLSM_OK)
         hint_free(out);
     return status;
+}
+
+plsm_status hint_read(struct append *db, uint64_t number, uint64_t salt, uint64_t store_id, struct hint *out)
+{
+    TRY(hint_read_any(db, number, out));
+    if (out->facts.salt == salt && out->facts.store_id == store_id)
+        return PLSM_OK;
+    hint_free(out);
+    return fail(PLSM_CONFLICT, "%s/hint-%06" PRIu64 ": the hint is of another segment", db->path, number);
 }
 
 plsm_status hint_next(struct hint_cursor *c)
@@ -420,8 +436,8 @@ plsm_status hint_next(struct hint_cursor *c)
     at += rest;
     if (!(at = get_varint(at, end, &seq)) || !(at = get_varint(at, end, &offset)) ||
         !(at = get_varint(at, end, &size)) || at == end || offset >= c->hint->facts.end / 8 || size == 0 ||
-        size > (c->hint->facts.end / 8 - offset) || size * 8 > APPEND_ENTRY_MAX || offset * 8 >= APPEND_SEGMENT_MAX ||
-        (*at & ~BATCH_TIMED) > BATCH_REFERENCE)
+        size > (c->hint->facts.end / 8 - offset) || seq > c->hint->facts.seq_max - c->hint->facts.seq_min ||
+        size * 8 > APPEND_ENTRY_MAX || offset * 8 >= APPEND_SEGMENT_MAX || (*at & ~BATCH_TIMED) > BATCH_REFERENCE)
         return fail(PLSM_CORRUPT, "the hint of segment %" PRIu64 " is damaged", c->hint->facts.number);
     c->seq = c->hint->facts.seq_min + seq;
     c->offset = offset * 8;
@@ -446,6 +462,8 @@ bool hint_next_range(const struct hint *hint, const uint8_t **at, struct hint_ra
         *bounds[i] = slice(from, (size_t)size);
         from += size;
     }
+    if (seq > hint->facts.seq_max - hint->facts.seq_min)
+        return false;
     out->seq = hint->facts.seq_min + seq;
     *at = from;
     return true;

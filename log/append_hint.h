@@ -30,6 +30,7 @@ struct segment_scan {
     bool has_head; /* otherwise it was never used */
     bool merged;   /* a merge wrote it */
     bool closed;   /* cleanly */
+    bool synced;   /* entries in it were, as it says itself */
 };
 /* Makes a hint by reading the segment. PLSM_CORRUPT: it is damaged; PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status hint_make(struct append *db, uint64_t number, struct hint *out, struct segment_scan *scan);
@@ -38,6 +39,8 @@ plsm_status hint_write(struct append *db, const struct hint *hint);
 /* Reads the hint of segment `number`, whose head has `salt` and `store_id`. PLSM_NOT_FOUND: there is none;
  * PLSM_CONFLICT: it is of another segment; PLSM_CORRUPT, PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status hint_read(struct append *db, uint64_t number, uint64_t salt, uint64_t store_id, struct hint *out);
+/* The same where the head of the segment cannot be read: whatever salt and store_id are. */
+plsm_status hint_read_any(struct append *db, uint64_t number, struct hint *out);
 
 /* Walks the keys. Zero it to start with `at` at hint->points; free `key`. */
 struct hint_cursor {

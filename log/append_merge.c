@@ -138,7 +138,7 @@ static plsm_status take_record(void *arg, uint64_t user, plsm_slice payload, uin
         uint64_t place = offset + APPEND_RECORD_HEAD + (uint64_t)(at - start);
         size_t left = payload.size - (size_t)(at - start);
         if (!append_entry_read(slice(at, left), m->victim->salt, place, true, &e) || e.size > left ||
-            user + e.seq_delta < m->base)
+            user > APPEND_SEQ_MAX || e.seq_delta > APPEND_SEQ_MAX - user || user + e.seq_delta < m->base)
             return fail(PLSM_CORRUPT,
                         "%s: the entry at offset %" PRIu64 " is damaged; run plsm check, restore from a "
                         "backup",

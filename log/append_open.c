@@ -34,6 +34,8 @@ void append_options_default(struct append_options *options)
 
 static plsm_status may_create(const struct append *db, const struct inventory *inventory)
 {
+    if (inventory->hints.count > 0)
+        return fail(PLSM_CORRUPT, "%s: holds hints, but no segment; restore it from a backup", db->path);
     if (!db->options.create || db->options.read_only)
         return fail(PLSM_NO_STORE, "%s: holds no store; create one with: plsm create %s", db->path, db->path);
     if (inventory->foreign)
@@ -169,7 +171,7 @@ static plsm_status open_writer(struct append *db, const struct inventory *invent
     char path[APPEND_PATH_MAX + 8];
     bool kept = false;
     if (inventory->segments.count > 0)
-        db->next_number = inventory->segments.list[inventory->segments.count - 1] + 1;
+        db->next_number = inventory->segments.at[inventory->segments.count - 1] + 1;
     if (db->segment_count == 0) {
         TRY(may_create(db, inventory));
         plsm_status status = env_sync_parent(db->env, db->path);
@@ -187,7 +189,7 @@ static plsm_status open_writer(struct append *db, const struct inventory *invent
     if (kept && room_is_lacking(status))
         status = PLSM_OK; /* later */
     for (size_t i = 0; i < inventory->temporary.count; i++) {
-        snprintf(path, sizeof path, "%s/hint-%06" PRIu64 ".tmp", db->path, inventory->temporary.list[i]);
+        snprintf(path, sizeof path, "%s/hint-%06" PRIu64 ".tmp", db->path, inventory->temporary.at[i]);
         env_remove(db->env, path);
     }
     append_garbage_collect(db);

@@ -4,7 +4,6 @@
  * Where a store is read beside its writer files change meanwhile. What a merge leaves away may be dead because of what
  * was written while files were read one after another: so segments that merges wrote are looked at first, and those
  * that callers wrote after that, of a list that is newer. */
-#include "log/append_hint.h"
 #include "log/append_recover.h"
 
 #include <inttypes.h>
@@ -16,52 +15,26 @@
 
 /* --- what is there ------------------------------------------------------------------------------------------------ */
 
-static void numbers_add(void *arg, uint64_t number)
-{
-    struct numbers *n = arg;
-    if (n->count == n->capacity) {
-        size_t capacity = n->capacity ? 2 * n->capacity : 64;
-        uint64_t *grown = mem_realloc(n->list, capacity * sizeof *grown);
-        n->no_memory = n->no_memory || !grown;
-        if (!grown)
-            return;
-        n->list = grown;
-        n->capacity = capacity;
-    }
-    n->list[n->count++] = number;
-}
-
-static int by_number(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static bool numbers_have(const struct numbers *n, uint64_t number)
-{
-    return n->count > 0 && bsearch(&number, n->list, n->count, sizeof number, by_number);
-}
-
 static void note_file(void *arg, const char *name)
 {
     struct inventory *inventory = arg;
     const char *rest = "";
     uint64_t number = 0;
     if ((number = env_file_number(name, "segment-", &rest)) && !*rest)
-        numbers_add(&inventory->segments, number);
+        number_list_add(&inventory->segments, number);
     else if ((number = env_file_number(name, "hint-", &rest)) && !*rest)
-        numbers_add(&inventory->hints, number);
+        number_list_add(&inventory->hints, number);
     else if (number && strcmp(rest, ".tmp") == 0)
-        numbers_add(&inventory->temporary, number);
+        number_list_add(&inventory->temporary, number);
     else if (strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
         inventory->foreign = true;
 }
 
 void append_inventory_free(struct inventory *inventory)
 {
-    mem_free(inventory->segments.list);
-    mem_free(inventory->hints.list);
-    mem_free(inventory->temporary.list);
+    mem_free(inventory->segments.at);
+    mem_free(inventory->hints.at);
+    mem_free(inventory->temporary.at);
     *inventory = (struct inventory){0};
 }
 
@@ -74,22 +47,15 @@ plsm_status append_inventory_read(const struct append *db, struct inventory *out
                     db->path, db->path);
     if (out->segments.no_memory || out->hints.no_memory || out->temporary.no_memory)
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
-    if (out->segments.count)
-        qsort(out->segments.list, out->segments.count, sizeof(uint64_t), by_number);
+    number_list_sort(&out->segments);
+    number_list_sort(&out->hints);
+    if (status == PLSM_OK && number_list_last(&out->segments) > APPEND_NUMBER_MAX / (db->options.read_only ? 1 : 2))
+        return fail(PLSM_CORRUPT, "%s/segment-%" PRIu64 ": no store has so many segments; remove it if it is not yours",
+                    db->path, number_list_last(&out->segments));
     return status;
 }
 
 /* --- segments ----------------------------------------------------------------------------------------------------- */
-
-/* What opening knows of a segment. */
-struct found {
-    struct segment *segment;
-    struct hint hint;
-    struct segment_scan scan;
-    bool from_hint;
-    bool merged; /* a merge wrote it */
-    bool lost;   /* changes that were made before those in it are */
-};
 
 /* The salt that the segment's head has; false: it must be read by itself to know more. */
 static bool read_head(const struct segment *s, struct append_head *out)
@@ -121,7 +87,8 @@ static bool use_hint(struct append *db, struct found *f)
     return status == PLSM_OK;
 }
 
-static plsm_status look_at(struct append *db, uint64_t number, struct found *f)
+/* `hints`: that there were before the segment is read. */
+static plsm_status look_at(struct append *db, uint64_t number, const struct number_list *hints, struct found *f)
 {
     TRY(segment_open(db, number, &f->segment));
     struct segment *s = f->segment;
@@ -132,6 +99,8 @@ static plsm_status look_at(struct append *db, uint64_t number, struct found *f)
         atomic_fetch_add(&db->segments_scanned, 1);
         TRY(hint_make(db, number, &f->hint, &f->scan));
         f->merged = f->scan.merged;
+        if (!f->scan.closed && number_list_has(hints, number))
+            TRY(found_check_hint(db, f));
     }
     const struct hint_facts *facts = &f->hint.facts;
     s->salt = facts->salt;
@@ -157,130 +126,50 @@ static void drop(struct found *f)
 }
 
 /* The numbers of segments that complete ones replace. */
-static plsm_status gather_replaced(const struct found *found, size_t count, struct numbers *out)
+static plsm_status gather_replaced(const struct found *found, size_t count, struct number_list *out)
 {
     for (size_t i = 0; i < count; i++) {
         const struct hint *hint = &found[i].hint;
         if (!found[i].scan.closed || hint->facts.replace_count == 0)
             continue;
-        if (!append_numbers_each(hint->replaces, hint->ranges, (size_t)hint->facts.replace_count, numbers_add, out))
+        if (!append_numbers_each(hint->replaces, hint->ranges, (size_t)hint->facts.replace_count, number_list_add, out))
             return fail(PLSM_CORRUPT, "segment %" PRIu64 " does not say which others it replaces", hint->facts.number);
     }
     if (out->no_memory)
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
-    if (out->count)
-        qsort(out->list, out->count, sizeof *out->list, by_number);
+    number_list_sort(out);
     return PLSM_OK;
 }
 
-/* The newest segment tells which others there were. */
-static plsm_status check_missing(const struct append *db, const struct found *found, size_t count,
-                                 const struct inventory *inventory, const struct numbers *replaced)
+/* All segments, also those that do not count, must be of one store. */
+static plsm_status check_stores(const struct found *found, size_t count)
 {
-    struct numbers listed = {0};
-    plsm_status status = PLSM_OK;
-    for (size_t i = count; i-- > 0;) {
-        const struct hint *hint = &found[i].hint;
+    const struct found *first = NULL;
+    for (size_t i = 0; i < count; i++) {
         if (!found[i].scan.has_head)
             continue;
-        if (!append_numbers_each(hint->numbers, hint->replaces, (size_t)hint->facts.number_count, numbers_add, &listed))
-            status = fail(PLSM_CORRUPT, "segment %" PRIu64 " does not say which others there are", hint->facts.number);
-        break;
+        if (first && first->hint.facts.store_id != found[i].hint.facts.store_id)
+            return fail(PLSM_CORRUPT, "%s and %s: are segments of two stores; restore them from one backup",
+                        env_path(first->segment->file), env_path(found[i].segment->file));
+        first = &found[i];
     }
-    if (listed.no_memory)
-        status = fail(PLSM_NO_MEMORY, "no memory to open the store");
-    for (size_t i = 0; status == PLSM_OK && i < listed.count; i++)
-        if (!numbers_have(&inventory->segments, listed.list[i]) && !numbers_have(replaced, listed.list[i]) &&
-            !(db->options.read_only &&
-              listed.list[i] > inventory->segments.list[inventory->segments.count - 1])) /* begun meanwhile */
-            status = fail(PLSM_CORRUPT, "%s/segment-%06" PRIu64 ": the segment is missing; restore it from a backup",
-                          db->path, listed.list[i]);
-    mem_free(listed.list);
-    return status;
+    return PLSM_OK;
 }
 
-/* The segment that was written to before this one, of those that were not closed cleanly. */
-static const struct found *written_before(const struct found *found, size_t i, const struct numbers *others,
-                                          const struct numbers *replaced)
-{
-    while (i-- > 0) {
-        uint64_t number = found[i].hint.facts.number;
-        if (!found[i].scan.closed && !found[i].merged && numbers_have(others, number) &&
-            !numbers_have(replaced, number))
-            return &found[i];
-    }
-    return NULL;
-}
-
-/* Power loss may take the end of one segment and leave what was appended to the next one: that was not synced, either,
- * and must not survive what was written before it. Closed segments were synced, as all before them were; but beside a
- * writer that may have been after the one before was read. */
-static plsm_status mark_lost(struct found *found, size_t count, const struct numbers *replaced, bool beside)
-{
-    struct numbers others = {0};
-    bool some_open = false; /* of those before: only then the list need be looked at */
-    for (size_t i = 0; i < count && !others.no_memory; i++) {
-        const struct hint *hint = &found[i].hint;
-        bool follows = some_open;
-        some_open |= !found[i].scan.closed && !found[i].merged;
-        if (!follows || (found[i].scan.closed && !beside) || found[i].merged || !found[i].scan.has_head)
-            continue;
-        others.count = 0;
-        append_numbers_each(hint->numbers, hint->replaces, (size_t)hint->facts.number_count, numbers_add, &others);
-        const struct found *before = written_before(found, i, &others, replaced);
-        if (before) {
-            const struct hint_facts *facts = &before->hint.facts;
-            uint64_t last = facts->seq_max > facts->first_seq ? facts->seq_max : facts->first_seq;
-            found[i].lost = before->lost || !before->scan.has_head || last < hint->facts.first_seq;
-        }
-    }
-    mem_free(others.list);
-    return others.no_memory ? fail(PLSM_NO_MEMORY, "no memory to open the store") : PLSM_OK;
-}
-
-struct presence {
-    const struct numbers *there;
-    bool some;
-};
-
-static void note_presence(void *arg, uint64_t number)
-{
-    struct presence *presence = arg;
-    presence->some |= numbers_have(presence->there, number);
-}
-
-/* That a segment was closed may be known to the kernel alone, if the process came to its end before that was synced;
- * only behind that its hint is written. One that replaces others which are there is then written anew: were they
- * removed, and were it not closed in the end, what they had may come back in part. */
-static void mark_unsure(struct found *found, size_t count, const struct inventory *inventory)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct hint *hint = &found[i].hint;
-        struct presence presence = {.there = &inventory->segments};
-        if (!found[i].scan.closed || found[i].from_hint)
-            continue;
-        append_numbers_each(hint->replaces, hint->ranges, (size_t)hint->facts.replace_count, note_presence, &presence);
-        if (presence.some)
-            found[i].segment->state = SEGMENT_TORN;
-    }
-}
-
-static plsm_status take_segments(struct append *db, struct found *found, size_t count, const struct numbers *replaced,
-                                 struct hint *hints)
+static plsm_status take_segments(struct append *db, struct found *found, size_t count,
+                                 const struct number_list *replaced, struct hint *hints)
 {
     uint64_t seq = 0;
     TRY(append_garbage_reserve(db, count));
     for (size_t i = 0; i < count; i++) {
         struct found *f = &found[i];
         const struct hint_facts *facts = &f->hint.facts;
-        if (!f->scan.has_head || f->lost || numbers_have(replaced, facts->number)) {
+        if (!f->scan.has_head || f->lost || number_list_has(replaced, facts->number)) {
             append_garbage_add(db, f->segment->number, true);
             db->loss |= f->lost;
             drop(f);
             continue;
         }
-        if (db->segment_count > 0 && facts->store_id != db->store_id)
-            return fail(PLSM_CORRUPT, "%s: the segment is of another store", env_path(f->segment->file));
         db->store_id = facts->store_id;
         seq = facts->seq_max > seq ? facts->seq_max : seq;
         seq = facts->first_seq > seq ? facts->first_seq : seq;
@@ -291,6 +180,9 @@ static plsm_status take_segments(struct append *db, struct found *found, size_t 
         if (!f->from_hint && db->segments[db->segment_count - 1]->state == SEGMENT_SEALED && !db->options.read_only)
             db->segments[db->segment_count - 1]->hinted = hint_write(db, &hints[db->segment_count - 1]) == PLSM_OK;
     }
+    if (seq > APPEND_SEQ_MAX / (db->options.read_only ? 1 : 2))
+        return fail(PLSM_CORRUPT, "%s: has changes of numbers that no store comes to; restore it from a backup",
+                    db->path);
     db->seq = seq;
     atomic_store(&db->visible, seq);
     return PLSM_OK;
@@ -301,7 +193,8 @@ struct looking {
     size_t count, capacity;
 };
 
-static plsm_status look_at_more(struct append *db, uint64_t number, struct looking *l, struct found **out)
+static plsm_status look_at_more(struct append *db, uint64_t number, const struct number_list *hints, struct looking *l,
+                                struct found **out)
 {
     if (l->count == l->capacity) {
         size_t capacity = l->capacity ? 2 * l->capacity : 64;
@@ -313,7 +206,7 @@ static plsm_status look_at_more(struct append *db, uint64_t number, struct looki
     }
     *out = &l->found[l->count++];
     **out = (struct found){0};
-    return look_at(db, number, *out);
+    return look_at(db, number, hints, *out);
 }
 
 static bool is_merged(struct append *db, uint64_t number)
@@ -332,19 +225,20 @@ static int by_found_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* A reader's: merged segments are left out that are there only since the first list. */
+/* A reader's: merged segments are left out that are there only since the first list. Of the others the newest is read
+ * first, so that all is there that was written before what is found in it. */
 static plsm_status look_beside(struct append *db, struct inventory *inventory, struct looking *l)
 {
-    struct numbers merged = {0};
+    struct number_list merged = {0};
     struct found *f = NULL;
     plsm_status status = PLSM_OK;
     for (size_t i = 0; i < inventory->segments.count && status == PLSM_OK; i++) {
-        uint64_t number = inventory->segments.list[i];
+        uint64_t number = inventory->segments.at[i];
         if (!is_merged(db, number))
             continue;
-        numbers_add(&merged, number);
-        status =
-            merged.no_memory ? fail(PLSM_NO_MEMORY, "no memory to open the store") : look_at_more(db, number, l, &f);
+        number_list_add(&merged, number);
+        status = merged.no_memory ? fail(PLSM_NO_MEMORY, "no memory to open the store")
+                                  : look_at_more(db, number, &inventory->hints, l, &f);
         if (status == PLSM_NOT_FOUND) {
             drop(f);
             l->count--;
@@ -353,18 +247,18 @@ static plsm_status look_beside(struct append *db, struct inventory *inventory, s
     }
     if (status == PLSM_OK)
         status = append_inventory_read(db, inventory);
-    for (size_t i = 0; i < inventory->segments.count && status == PLSM_OK; i++) {
-        uint64_t number = inventory->segments.list[i];
-        if (numbers_have(&merged, number))
+    for (size_t i = inventory->segments.count; i-- > 0 && status == PLSM_OK;) {
+        uint64_t number = inventory->segments.at[i];
+        if (number_list_has(&merged, number))
             continue;
-        status = look_at_more(db, number, l, &f);
+        status = look_at_more(db, number, &inventory->hints, l, &f);
         if (status == PLSM_NOT_FOUND || (status == PLSM_OK && f->merged)) { /* not found: it was never used */
             drop(f);
             l->count--;
             status = PLSM_OK;
         }
     }
-    mem_free(merged.list);
+    mem_free(merged.at);
     if (status == PLSM_OK && l->count)
         qsort(l->found, l->count, sizeof *l->found, by_found_number);
     return status;
@@ -376,26 +270,29 @@ static plsm_status look_at_all(struct append *db, struct inventory *inventory, s
     if (db->options.read_only)
         return look_beside(db, inventory, l);
     for (size_t i = 0; i < inventory->segments.count; i++)
-        TRY(look_at_more(db, inventory->segments.list[i], l, &f));
+        TRY(look_at_more(db, inventory->segments.at[i], &inventory->hints, l, &f));
     return PLSM_OK;
 }
 
 plsm_status append_recover(struct append *db, struct inventory *inventory)
 {
-    struct numbers replaced = {0};
+    struct number_list replaced = {0};
     struct looking l = {0};
     struct hint *hints = NULL;
+    uint64_t newest_hint = number_list_last(&inventory->hints);
     plsm_status status = look_at_all(db, inventory, &l);
     if (status == PLSM_OK && !(hints = mem_zalloc((l.count + 1) * sizeof *hints)))
         status = fail(PLSM_NO_MEMORY, "no memory to open the store");
     if (status == PLSM_OK)
         status = gather_replaced(l.found, l.count, &replaced);
     if (status == PLSM_OK)
-        status = check_missing(db, l.found, l.count, inventory, &replaced);
+        status = check_stores(l.found, l.count);
     if (status == PLSM_OK)
-        status = mark_lost(l.found, l.count, &replaced, db->options.read_only);
+        status = found_check_missing(db, l.found, l.count, inventory, &replaced, newest_hint);
     if (status == PLSM_OK)
-        mark_unsure(l.found, l.count, inventory);
+        status = found_mark_lost(l.found, l.count, &replaced);
+    if (status == PLSM_OK)
+        found_mark_unsure(l.found, l.count, inventory);
     if (status == PLSM_OK)
         status = take_segments(db, l.found, l.count, &replaced, hints);
     if (status == PLSM_OK)
@@ -406,6 +303,6 @@ plsm_status append_recover(struct append *db, struct inventory *inventory)
         hint_free(&hints[i]);
     mem_free(l.found);
     mem_free(hints);
-    mem_free(replaced.list);
+    mem_free(replaced.at);
     return status;
 }

@@ -2,20 +2,10 @@
 #ifndef LOG_APPEND_RECOVER_H
 #define LOG_APPEND_RECOVER_H
 
-#include "log/append_db.h"
+#include "log/append_found.h"
 
-struct numbers {
-    uint64_t *list;
-    size_t count, capacity;
-    bool no_memory;
-};
-
-/* The files that there are. Zero before the first use. */
-struct inventory {
-    struct numbers segments, hints, temporary; /* segments: ascending */
-    bool foreign;                              /* there are others */
-};
-/* Reads it anew. PLSM_NO_STORE: there is no such directory; PLSM_NO_MEMORY, PLSM_IO. */
+/* Reads the inventory, which is zero before the first use, anew. PLSM_NO_STORE: there is no such directory; PLSM_CORRUPT,
+ * PLSM_NO_MEMORY, PLSM_IO. */
 plsm_status append_inventory_read(const struct append *db, struct inventory *out);
 void append_inventory_free(struct inventory *inventory);
 

@@ -1,0 +1,51 @@
+/* What opening a store finds in its directory, and what it concludes from that: which segments count, what was lost in
+ * a crash, and what only damage can have brought about. */
+#ifndef LOG_APPEND_FOUND_H
+#define LOG_APPEND_FOUND_H
+
+#include "log/append_hint.h"
+
+/* Numbers of files. */
+struct number_list {
+    uint64_t *at;
+    size_t count, capacity;
+    bool no_memory; /* some are missing */
+};
+void number_list_add(void *list, uint64_t number); /* for append_numbers_each */
+void number_list_sort(struct number_list *list);
+bool number_list_has(const struct number_list *list, uint64_t number); /* of a sorted one */
+static inline uint64_t number_list_last(const struct number_list *list)
+{
+    return list->count > 0 ? list->at[list->count - 1] : 0;
+}
+
+struct inventory {
+    struct number_list segments, hints, temporary; /* the first two sorted */
+    bool foreign;
+};
+
+/* What opening knows of a segment. */
+struct found {
+    struct segment *segment;
+    struct hint hint;
+    struct segment_scan scan;
+    bool from_hint;
+    bool merged; /* a merge wrote it */
+    bool lost;   /* changes that were made before those in it are */
+};
+
+/* All take the `found` in the order of their numbers, and `replaced`, the numbers of those that others replace. */
+
+/* A segment that was read, and that has a hint: it was closed cleanly once, so it must be whole. PLSM_CORRUPT. */
+plsm_status found_check_hint(struct append *db, const struct found *f);
+/* The newest segment tells which others there were, and so do hints. `newest_hint`: the highest number of one that was
+ * there before the segments were listed. PLSM_CORRUPT, PLSM_NO_MEMORY. */
+plsm_status found_check_missing(const struct append *db, const struct found *found, size_t count,
+                                const struct inventory *inventory, const struct number_list *replaced,
+                                uint64_t newest_hint);
+/* Sets `lost`. PLSM_CORRUPT: something is lost in front of what was synced; PLSM_NO_MEMORY. */
+plsm_status found_mark_lost(struct found *found, size_t count, const struct number_list *replaced);
+/* Sets the state of segments of which nobody knows that their close is on the disk. */
+void found_mark_unsure(struct found *found, size_t count, const struct inventory *inventory);
+
+#endif
