@@ -8,7 +8,11 @@
 
 #include "base/banned.h"
 
-enum { PROBLEMS_MAX = 100, PROGRESS_RECORDS = 1 << 14 };
+enum {
+    PROBLEMS_MAX = 100,
+    PROGRESS_RECORDS = 1 << 14,
+    ROUNDS = 3, /* through what is appended meanwhile, before writers wait */
+};
 
 /* --- checking ----------------------------------------------------------------------------------------------------- */
 
@@ -17,7 +21,9 @@ struct checking {
     void (*report)(void *arg, const char *line);
     void (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
-    uint64_t begin, done, all, records, live, problems;
+    uint64_t begin, done, all, records, problems;
+    uint64_t live, names, names_timed; /* counted again, with the directories: */
+    struct hybrid_prefixes prefixes;
 };
 
 static void problem(struct checking *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -34,15 +40,34 @@ static void problem(struct checking *c, const char *format, ...)
     c->problems++;
 }
 
+/* As count_record does when the store is opened. */
+static plsm_status count_again(struct checking *c, const struct hybrid_record *record)
+{
+    struct record_sizes sizes = record_sizes(record);
+    plsm_slice key = record_key(record);
+    bool was_live = replaces_address(record->replaces) >= c->begin, is_live = sizes.kind != BATCH_DELETE;
+    bool was_timed = was_live && record->replaces & REPLACES_TIMED, is_timed = is_live && sizes.timed;
+    int live = (int)is_live - (int)was_live, timed = (int)is_timed - (int)was_timed;
+    c->live += (uint64_t)(int64_t)live;
+    if (!is_name(key) || (live == 0 && timed == 0))
+        return PLSM_OK;
+    c->names += (uint64_t)(int64_t)live;
+    c->names_timed += (uint64_t)(int64_t)timed;
+    if (live > 0) {
+        TRY(prefixes_trim(&c->prefixes, PREFIX_DEPTH_MAX));
+        TRY(prefixes_reserve(&c->prefixes, key));
+    }
+    (void)prefixes_count(&c->prefixes, key, live, timed); /* what is missing is told by comparing */
+    return PLSM_OK;
+}
+
 /* Every record must be found by its key, or a newer one of the same key. */
 static plsm_status check_record(void *arg, const struct hybrid_record *record, uint64_t address)
 {
     struct checking *c = arg;
     struct found found;
     plsm_slice key = record_key(record);
-    bool was_live = replaces_address(record->replaces) >= c->begin;
-    c->live += record_sizes(record).kind != BATCH_DELETE;
-    c->live -= was_live;
+    TRY(count_again(c, record));
     c->done += record_size(record);
     if (c->progress && c->records++ % PROGRESS_RECORDS == 0)
         c->progress(c->arg, c->done < c->all ? c->done : c->all, c->all);
@@ -56,6 +81,82 @@ static plsm_status check_record(void *arg, const struct hybrid_record *record, u
     return PLSM_OK;
 }
 
+static void compare_count(struct checking *c, const char *what, uint64_t there, uint64_t kept)
+{
+    if (there != kept)
+        problem(c, "%s: %" PRIu64 " %s are counted, but the log holds %" PRIu64, c->db->path, kept, what, there);
+}
+
+/* Of a directory, in the store's counts and in those that were made again. */
+static void compare_directory(struct checking *c, plsm_slice prefix, struct prefix_count kept,
+                              struct prefix_count there)
+{
+    char name[64] = "";
+    for (size_t i = 1; i < prefix.size && i < sizeof name; i++) { /* behind the keyspace */
+        uint8_t byte = ((const uint8_t *)prefix.data)[i];
+        name[i - 1] = byte >= ' ' && byte < 0x7f ? (char)byte : '?';
+    }
+    if (kept.live != there.live || kept.timed != there.timed)
+        problem(c,
+                "%s: below %s %" PRIu64 " keys are counted, of which %" PRIu64 " expire, but the log holds %" PRIu64
+                " and %" PRIu64,
+                c->db->path, name, kept.live, kept.timed, there.live, there.timed);
+}
+
+static void compare_kept(void *arg, plsm_slice prefix, struct prefix_count kept)
+{
+    struct checking *c = arg;
+    struct prefix_count there;
+    (void)prefixes_get(&c->prefixes, prefix, &there);
+    compare_directory(c, prefix, kept, there);
+}
+
+static void compare_missing(void *arg, plsm_slice prefix, struct prefix_count there)
+{
+    struct checking *c = arg;
+    struct prefix_count kept;
+    (void)prefixes_get(&c->db->prefixes, prefix, &kept);
+    if (kept.live == 0) /* others were compared already */
+        compare_directory(c, prefix, kept, there);
+}
+
+/* Under write_lock. */
+static void compare_counts(struct checking *c)
+{
+    const struct hybrid *db = c->db;
+    epoch_enter(db->epoch);
+    compare_count(c, "entries", c->live, counted(&db->live));
+    compare_count(c, "names", c->names, counted(&db->names));
+    compare_count(c, "names that expire", c->names_timed, counted(&db->names_timed));
+    prefixes_each(&db->prefixes, compare_kept, c);
+    prefixes_each(&c->prefixes, compare_missing, c);
+    epoch_exit(db->epoch);
+}
+
+/* Reads the log through while writers go on, then what they have appended meanwhile; the last of it, which is little,
+ * and the counts while they wait, so that all is of one moment. */
+static plsm_status check_log(struct checking *c)
+{
+    struct hybrid *db = c->db;
+    uint64_t from = c->begin;
+    plsm_status status = PLSM_OK;
+    for (unsigned i = 0; i < ROUNDS && status == PLSM_OK; i++) {
+        write_lock_enter(db);
+        uint64_t tail = address_of(&db->tail);
+        make_read_only(db, tail);
+        write_lock_exit(db);
+        status = hybrid_scan(db, from, tail, check_record, c);
+        from = tail;
+    }
+    write_lock_enter(db);
+    if (status == PLSM_OK)
+        status = hybrid_scan(db, from, address_of(&db->tail), check_record, c);
+    if (status == PLSM_OK)
+        compare_counts(c);
+    write_lock_exit(db);
+    return status;
+}
+
 plsm_status hybrid_check(struct hybrid *db, void (*report)(void *arg, const char *line),
                          void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
 {
@@ -64,19 +165,16 @@ plsm_status hybrid_check(struct hybrid *db, void (*report)(void *arg, const char
     mutex_lock(&db->checkpoint_lock); /* no segment goes */
     if (!db->options.read_only)
         status = take_recovery_point(db, false);
-    write_lock_enter(db);
-    uint64_t tail = address_of(&db->tail), live = counted(&db->live);
     c.begin = address_of(&db->begin);
     c.all = counted(&db->log_bytes);
-    make_read_only(db, tail);
-    write_lock_exit(db);
     if (status == PLSM_OK || status == PLSM_READ_ONLY)
-        status = hybrid_scan(db, c.begin, tail, check_record, &c);
+        status = prefixes_create(&c.prefixes, db->epoch);
+    if (status == PLSM_OK)
+        status = check_log(&c);
     if (status == PLSM_CORRUPT)
         problem(&c, "%s", plsm_message());
-    else if (status == PLSM_OK && c.live != live)
-        problem(&c, "%s: the log holds %" PRIu64 " entries, but %" PRIu64 " are counted", db->path, c.live, live);
     mutex_unlock(&db->checkpoint_lock);
+    prefixes_destroy(&c.prefixes);
     if (progress)
         progress(arg, c.all, c.all);
     if (status == PLSM_OK && c.problems)

@@ -190,3 +190,18 @@ bool prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice bytes, stru
                                      atomic_load_explicit(&prefix->timed, memory_order_acquire)};
     return true;
 }
+
+void prefixes_each(const struct hybrid_prefixes *prefixes,
+                   void (*each)(void *arg, plsm_slice prefix, struct prefix_count count), void *arg)
+{
+    const struct prefix_table *table = table_of(prefixes);
+    for (uint64_t i = 0; i < table->slots; i++) {
+        const struct prefix *prefix = atomic_load_explicit(&table->at[i], memory_order_acquire);
+        struct prefix_count count = {0};
+        if (prefix)
+            count = (struct prefix_count){atomic_load_explicit(&prefix->live, memory_order_acquire),
+                                          atomic_load_explicit(&prefix->timed, memory_order_acquire)};
+        if (count.live > 0)
+            each(arg, slice(prefix->bytes, prefix->size), count);
+    }
+}

@@ -39,6 +39,9 @@ plsm_status prefixes_trim(struct hybrid_prefixes *prefixes, uint64_t more);
 bool prefixes_count(struct hybrid_prefixes *prefixes, plsm_slice key, int live, int timed);
 /* Of a prefix that ends in '/'; false: it is too deep to be counted. */
 bool prefixes_get(const struct hybrid_prefixes *prefixes, plsm_slice prefix, struct prefix_count *out);
+/* Calls `each` for every prefix that something is below, while nobody changes them. */
+void prefixes_each(const struct hybrid_prefixes *prefixes,
+                   void (*each)(void *arg, plsm_slice prefix, struct prefix_count count), void *arg);
 uint64_t prefixes_bytes(const struct hybrid_prefixes *prefixes); /* of memory */
 
 #endif

@@ -1,7 +1,7 @@
 /* The hybrid log by itself: changes in place, memory that is too small, snapshots, directories counted, compaction,
  * damaged files, full disks. */
 #include "base/env_fault.h"
-#include "log/hybrid_record.h"
+#include "log/hybrid_private.h"
 #include "tests/log/hybrid_fixture.h"
 
 #include "base/banned.h"
@@ -103,6 +103,53 @@ START_TEST(directories_are_counted)
     ck_assert_uint_eq(statistic_of("hybrid.sorted_listings"), listings * 0); /* none was needed */
     put_number(1, 0);
     ck_assert(has("\1dir1/") && has("\1dir1/k") && !has("\1dir1/l"));
+    stop();
+}
+END_TEST
+
+static char reported[4][300];
+static unsigned report_count;
+
+static void note_line(void *arg, const char *line)
+{
+    (void)arg;
+    if (report_count < 4)
+        snprintf(reported[report_count], sizeof reported[0], "%s", line);
+    report_count++;
+}
+
+/* Counts that are not those of the log are found, and told with the directory. */
+START_TEST(wrong_counts_are_found)
+{
+    char key[40];
+    struct batch batch = {0};
+    start();
+    for (unsigned i = 0; i < 70; i++)
+        put_number(i, 0);
+    delete_number(1);
+    must(batch_add_timed(&batch, BATCH_PUT, HYBRID_NAMES, slice_of("dir1/timed"), slice(NULL, 0), slice(NULL, 0),
+                         UINT32_MAX));
+    must(hybrid_write(db, &batch, NULL, NULL, HYBRID_LOGGED));
+    batch_free(&batch);
+    for (unsigned pass = 0; pass < 2; pass++) {
+        must(hybrid_check(db, note_line, NULL, NULL));
+        ck_assert_uint_eq(report_count, 0);
+        reopen();
+    }
+    ck_assert(prefixes_count(&db->prefixes, name_of(2, key), 1, 0));
+    ck_assert_int_eq(hybrid_check(db, note_line, NULL, NULL), PLSM_CORRUPT);
+    ck_assert_uint_eq(report_count, 1);
+    ck_assert_msg(strstr(reported[0], "below dir2/") != NULL, "%s", reported[0]);
+    ck_assert(prefixes_count(&db->prefixes, name_of(2, key), -1, 0));
+    for (unsigned i = 2; i < 70; i += 7) /* so that nothing is counted there */
+        ck_assert(prefixes_count(&db->prefixes, name_of(i, key), -1, 0));
+    report_count = 0;
+    ck_assert_int_eq(hybrid_check(db, note_line, NULL, NULL), PLSM_CORRUPT);
+    ck_assert_uint_eq(report_count, 1);
+    ck_assert_msg(strstr(reported[0], "below dir2/ 0 keys") != NULL, "%s", reported[0]);
+    for (unsigned i = 2; i < 70; i += 7)
+        ck_assert(prefixes_count(&db->prefixes, name_of(i, key), 1, 0));
+    must(hybrid_check(db, note_line, NULL, NULL));
     stop();
 }
 END_TEST
@@ -338,17 +385,12 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {changes_in_place,
-                                  larger_than_memory,
-                                  snapshots_stay,
-                                  directories_are_counted,
-                                  deep_directories_are_found,
-                                  compaction_takes_little,
-                                  unused_ends_are_no_garbage,
-                                  room_that_comes_back,
-                                  damage_is_told,
-                                  lies_are_told,
-                                  no_store_is_made_over_another,
+    const TTest *const tests[] = {changes_in_place,        larger_than_memory,
+                                  snapshots_stay,          directories_are_counted,
+                                  wrong_counts_are_found,  deep_directories_are_found,
+                                  compaction_takes_little, unused_ends_are_no_garbage,
+                                  room_that_comes_back,    damage_is_told,
+                                  lies_are_told,           no_store_is_made_over_another,
                                   large_batches_pass};
     return run_tests("hybrid", tests, sizeof tests / sizeof tests[0]);
 }
