@@ -74,7 +74,8 @@ static plsm_status make_state(const struct hybrid *db, const struct moment_taken
                                  .redo = db->redo.current.writer ? db->redo.current.number : db->next_redo,
                                  .next_segment = atomic_load(&((struct hybrid *)(uintptr_t)db)->next_segment),
                                  .live = taken->live,
-                                 .names = taken->names};
+                                 .names = taken->names,
+                                 .store = db->store};
     out->segments = mem_alloc(count * sizeof out->segments[0]);
     if (!out->segments)
         return fail(PLSM_NO_MEMORY, "%s: no memory for a recovery point", db->path);

@@ -71,6 +71,14 @@ void hybrid_inventory_free(struct inventory *inventory)
     *inventory = (struct inventory){0};
 }
 
+plsm_status hybrid_number_check(const struct hybrid *db, uint64_t number)
+{
+    if (number <= HYBRID_NUMBER_MAX / (db->options.read_only ? 1 : 2))
+        return PLSM_OK;
+    return fail(PLSM_CORRUPT, "%s: has a file number %" PRIu64 ": no store comes to so many; restore it from a backup",
+                db->path, number);
+}
+
 plsm_status hybrid_inventory_read(struct hybrid *db, struct inventory *inventory)
 {
     hybrid_inventory_free(inventory);
@@ -84,6 +92,9 @@ plsm_status hybrid_inventory_read(struct hybrid *db, struct inventory *inventory
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]->count > 1)
             qsort(all[i]->at, all[i]->count, sizeof all[i]->at[0], compare_numbers);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->count > 0)
+            TRY(hybrid_number_check(db, all[i]->at[all[i]->count - 1]));
     return PLSM_OK;
 }
 

@@ -58,7 +58,7 @@ static plsm_status begin_segment(struct hybrid *db)
         return fail(PLSM_NO_MEMORY, "%s: no memory for a segment", db->path);
     uint64_t number = atomic_fetch_add(&db->next_segment, 1);
     plsm_status status =
-        hybrid_segment_create(db->env, db->path, number, address_of(&db->flushed), db->page_bits, &segment);
+        hybrid_segment_create(db->env, db->path, db->store, number, address_of(&db->flushed), db->page_bits, &segment);
     if (status != PLSM_OK) {
         mem_free(list);
         return status;

@@ -48,9 +48,22 @@ static uint64_t largest(const struct numbers *numbers)
     return numbers->count ? numbers->at[numbers->count - 1] : 0;
 }
 
-/* Whether a store may be made in a directory that holds none. */
-static plsm_status may_create(const struct hybrid *db, const struct inventory *inventory)
+/* A batch without a recovery point: the making of a store writes none before there is one. */
+static plsm_status refuse_batch(void *arg, plsm_slice batch)
 {
+    const struct hybrid *db = arg;
+    return fail(PLSM_CORRUPT, "%s: holds changes in redo logs, but no recovery point; restore it from a backup",
+                db->path);
+}
+
+/* Whether a store may be made in a directory that holds none. */
+static plsm_status may_create(struct hybrid *db, const struct inventory *inventory)
+{
+    struct redo_logs logs = {.numbers = inventory->redo.at, .count = inventory->redo.count, .first = 1};
+    bool found = false;
+    plsm_status status = logs.count > 0 ? redo_replay(db->env, db->path, &logs, refuse_batch, db, &found) : PLSM_OK;
+    if (status != PLSM_OK)
+        return status == PLSM_CORRUPT ? refuse_batch(db, slice(NULL, 0)) : status;
     if (inventory->segments.count > 0) /* none is written in front of the first recovery point */
         return fail(PLSM_CORRUPT, "%s: holds segments, but no recovery point; restore it from a backup", db->path);
     if (!db->options.create || db->options.read_only)
@@ -157,6 +170,39 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
 
 /* --- reading the log ---------------------------------------------------------------------------------------------- */
 
+/* Whether a segment is of another store, by its number. */
+static bool is_foreign(const struct hybrid *db, const struct hybrid_segment *segment)
+{
+    return segment->store && db->state.store && segment->store != db->state.store;
+}
+
+static bool is_in_state(const struct hybrid_state *state, uint64_t number)
+{
+    uint32_t i = 0;
+    while (i < state->count && state->segments[i].number != number)
+        i++;
+    return i < state->count;
+}
+
+/* Segments that the recovery point does not know are left over, and go; unless it is not theirs. */
+static plsm_status check_leftovers(struct hybrid *db, const struct inventory *inventory)
+{
+    for (size_t i = 0; i < inventory->segments.count; i++) {
+        struct hybrid_segment *segment = NULL;
+        if (is_in_state(&db->state, inventory->segments.at[i]))
+            continue;
+        plsm_status status = hybrid_segment_open(db->env, db->path, inventory->segments.at[i], &segment);
+        if (status == PLSM_OK && is_foreign(db, segment))
+            status = fail(PLSM_CORRUPT, "%s: is of another store than the recovery point; restore both from one backup",
+                          segment->path);
+        else if (status == PLSM_CORRUPT || status == PLSM_VERSION)
+            status = PLSM_OK; /* not whole: a crash left it */
+        hybrid_segment_free(segment);
+        TRY(status);
+    }
+    return PLSM_OK;
+}
+
 static plsm_status open_segments(struct hybrid *db)
 {
     struct hybrid_segments *list = hybrid_segments_alloc(db->state.count);
@@ -168,7 +214,7 @@ static plsm_status open_segments(struct hybrid *db)
         TRY(hybrid_segment_open(db->env, db->path, s->number, &list->at[i]));
         list->count++;
         struct hybrid_segment *segment = list->at[i];
-        if (segment->salt != s->salt || segment->start != s->start)
+        if (segment->salt != s->salt || segment->start != s->start || is_foreign(db, segment))
             return fail(PLSM_CORRUPT, "%s: is another segment than the one that belongs here; restore it from a backup",
                         segment->path);
         if (hybrid_segment_end(segment) < s->end)
@@ -283,14 +329,24 @@ static plsm_status read_store(struct hybrid *db, struct inventory *inventory)
     uint64_t next_segment = largest(&inventory->segments) + 1, next_redo = largest(&inventory->redo) + 1;
     atomic_store(&db->next_segment, next_segment > db->state.next_segment ? next_segment : db->state.next_segment);
     db->next_redo = next_redo > db->state.redo ? next_redo : db->state.redo;
+    TRY(hybrid_number_check(db, atomic_load(&db->next_segment)));
+    TRY(hybrid_number_check(db, db->next_redo));
+    db->store = db->state.store;
+    while (db->store == 0)
+        env_random(db->env, &db->store, sizeof db->store);
+    db->redo.store = db->store;
     set_addresses(db);
     TRY(open_segments(db));
+    TRY(check_leftovers(db, inventory));
     TRY(rebuild(db));
     share_memory(db);
     size_t below = skip_below(&inventory->redo, db->state.redo);
+    struct redo_logs logs = {.numbers = inventory->redo.at + below,
+                             .count = inventory->redo.count - below,
+                             .first = db->state.redo,
+                             .store = db->state.store};
     struct redo_found found = {0};
-    plsm_status status = redo_replay(db->env, db->path, inventory->redo.at + below, inventory->redo.count - below,
-                                     replay_batch, db, &found);
+    plsm_status status = redo_replay(db->env, db->path, &logs, replay_batch, db, &found);
     db->replayed = found.any;
     db->replay_skipped = found.skipped;
     return status;
@@ -373,11 +429,14 @@ plsm_status hybrid_open(const char *path, const struct hybrid_options *options, 
     struct hybrid *db = NULL;
     *out = NULL;
     plsm_status status = open_once(path, options, &db);
-    /* A writer beside may have gone on from one redo log to the next while they were read. */
-    for (int i = 0; status == PLSM_CORRUPT && options->read_only && i < TRIES && has_writer(db); i++) {
+    /* A writer beside may have gone on from one redo log to the next while they were read, and have closed since. */
+    bool beside = options->read_only;
+    for (int i = 0; status == PLSM_CORRUPT && beside && i < TRIES; i++) {
+        beside = has_writer(db);
         destroy(db);
         db = NULL;
-        env_sleep_ns(options->env, WAIT_NS);
+        if (beside)
+            env_sleep_ns(options->env, WAIT_NS);
         status = open_once(path, options, &db);
     }
     if (status == PLSM_OK)

@@ -107,6 +107,7 @@ struct hybrid {
     _Atomic uint64_t live, names, names_timed, log_bytes, live_bytes, unused_bytes;
 
     struct redo redo;
+    uint64_t store;                    /* its own number, in all files */
     uint64_t next_redo;                /* number of the next redo log */
     struct hybrid_state state;         /* the last recovery point */
     bool replay_skipped;               /* of them something had to be left out */
@@ -261,7 +262,7 @@ plsm_status record_at(struct hybrid *db, uint64_t address, const struct hybrid_r
 
 /* --- hybrid_write.c ----------------------------------------------------------------------------------------------- */
 
-/* Applies a batch that is in the redo log, or is not to be. Under write_lock. */
+/* Applies a batch that is in the redo log, or is not to be. Under write_lock. PLSM_INVALID: it is none. */
 plsm_status apply_replayed(struct hybrid *db, plsm_slice bytes);
 /* Copies the live ones of records to the tail, and deletes those that have expired; addresses[i] of `count` lie in one
  * segment. Under write_lock. */
@@ -369,6 +370,7 @@ struct inventory {
     bool no_memory;
 };
 plsm_status hybrid_inventory_read(struct hybrid *db, struct inventory *inventory);
+plsm_status hybrid_number_check(const struct hybrid *db, uint64_t number); /* PLSM_CORRUPT: it is too large */
 void hybrid_inventory_free(struct inventory *inventory); /* leaves it zeroed */
 
 enum { LOCK_WRITER = 0, LOCK_PIN = 1 }; /* slots of the file LOCK: see hybrid_files.c */

@@ -91,6 +91,7 @@ plsm_status redo_switch(struct redo *redo, const struct redo_log *next)
         put_u64(head, redo->current.number);
         put_u64(head + 8, reclog_size(redo->current.writer));
     }
+    put_u64(head + 16, redo->store);
     plsm_slice part = slice(head, sizeof head);
     if (status == PLSM_OK)
         status = reclog_append(next->writer, REDO_HEAD, &part, 1);
@@ -167,7 +168,7 @@ struct replaying {
     plsm_status (*each)(void *arg, plsm_slice batch);
     void *arg;
     const char *path;
-    const uint64_t *numbers; /* of all logs; the one that is being read is at `now` */
+    const struct redo_logs *logs; /* the one that is being read is at `now` */
     size_t now;
     uint64_t *ends;   /* up to where those in front of it were read */
     uint64_t head_at; /* offset of its head, once that was met */
@@ -178,16 +179,20 @@ struct replaying {
 
 static plsm_status take_head(struct replaying *r, plsm_slice payload, uint64_t offset)
 {
-    if (payload.size != REDO_HEAD_SIZE || r->has_head)
+    const uint8_t *bytes = payload.data;
+    if ((payload.size != REDO_HEAD_SIZE && payload.size != REDO_HEAD_SIZE_OLDEST) || r->has_head)
         return fail(PLSM_CORRUPT, "%s: offset %" PRIu64 ": is no head of a redo log; restore it from a backup", r->path,
                     offset);
-    uint64_t before = get_u64(payload.data), size = get_u64((const uint8_t *)payload.data + 8);
+    uint64_t before = get_u64(bytes), size = get_u64(bytes + 8);
+    uint64_t store = payload.size == REDO_HEAD_SIZE ? get_u64(bytes + 16) : 0;
+    if (store && r->logs->store && store != r->logs->store)
+        return fail(PLSM_CORRUPT, "%s: is a redo log of another store; restore it from a backup", r->path);
     r->has_head = true;
     r->head_at = offset;
-    if (r->skips || before < r->numbers[0]) /* also 0 */
+    if (r->skips || before == 0 || before < r->logs->first)
         return PLSM_OK;
     size_t i = 0;
-    while (i < r->now && r->numbers[i] != before)
+    while (i < r->now && r->logs->numbers[i] != before)
         i++;
     if (i == r->now)
         return fail(PLSM_CORRUPT, "%s: the redo log %" PRIu64 " before it is missing; restore it from a backup",
@@ -208,21 +213,27 @@ static plsm_status take_record(void *arg, uint64_t user, plsm_slice payload, uin
     if (r->skips)
         return PLSM_OK;
     r->found = true;
-    return r->each(r->arg, payload);
+    plsm_status status = r->each(r->arg, payload);
+    if (status == PLSM_INVALID)
+        return fail(PLSM_CORRUPT, "%s: offset %" PRIu64 ": the batch there is none; restore it from a backup", r->path,
+                    offset);
+    return status;
 }
 
-plsm_status redo_replay(struct env *env, const char *directory, const uint64_t *numbers, size_t count,
+plsm_status redo_replay(struct env *env, const char *directory, const struct redo_logs *logs,
                         plsm_status (*each)(void *arg, plsm_slice batch), void *arg, struct redo_found *found)
 {
     char path[PATH_SIZE];
-    struct replaying r = {.each = each, .arg = arg, .path = path, .numbers = numbers};
-    r.ends = mem_zalloc(count * sizeof r.ends[0]);
+    struct replaying r = {.each = each, .arg = arg, .path = path, .logs = logs};
+    r.ends = mem_zalloc(logs->count * sizeof r.ends[0]);
     plsm_status status = r.ends ? PLSM_OK : fail(PLSM_NO_MEMORY, "%s: no memory to read the redo log", directory);
-    for (r.now = 0; r.now < count && status == PLSM_OK; r.now++) {
+    for (r.now = 0; r.now < logs->count && status == PLSM_OK; r.now++) {
         struct reclog_result result;
-        redo_path(directory, numbers[r.now], path, sizeof path);
+        redo_path(directory, logs->numbers[r.now], path, sizeof path);
         r.has_head = false;
         status = reclog_read(env, path, REDO_MAGIC, take_record, &r, &result);
+        if (status == PLSM_NOT_FOUND)
+            status = fail(PLSM_CORRUPT, "%s: the redo log was there, and is not any more; open the store again", path);
         r.ends[r.now] = result.records_end;
         if (status == PLSM_OK && r.skips && r.has_head && result.synced > r.head_at)
             status =

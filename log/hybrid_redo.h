@@ -2,8 +2,9 @@
  * is one of
  *
  *      0  a batch (base/batch.h), without deletions of ranges: those are in it key by key
- *      1  the head, the first record of a log, 16 bytes: u64 the number of the log before it, u64 the size of that one
- *         (reclog_size) when this one took over; both 0: there is none whose batches are still needed
+ *      1  the head, the first record of a log, 24 bytes: u64 the number of the log before it, u64 the size of that one
+ *         (reclog_size) when this one took over; both 0: there is none whose batches are still needed; u64 store, as in
+ *         recovery points (hybrid_state.h), which logs have not that were written before stores had a number
  *
  * A recovery point begins a new one and, when it is whole, removes those before. Until then they are replayed one after
  * the other; a log that follows one that has lost its end is not, as writes must not be there without those before
@@ -18,7 +19,7 @@
 #include "base/reclog.h"
 #include "base/sync.h"
 
-enum redo_record { REDO_BATCH = 0, REDO_HEAD = 1, REDO_HEAD_SIZE = 16 };
+enum redo_record { REDO_BATCH = 0, REDO_HEAD = 1, REDO_HEAD_SIZE = 24, REDO_HEAD_SIZE_OLDEST = 16 };
 #define REDO_MAGIC "plsmhred"
 
 struct redo_log {
@@ -32,6 +33,7 @@ struct redo {
     struct env *env;
     const char *directory;
     bool mapped;
+    uint64_t store; /* set before the first redo_switch */
     mutex lock, sync_lock;
     struct redo_log current; /* writer NULL: there is no redo log */
     struct redo_log *old;    /* behind the last recovery point, oldest first */
@@ -57,14 +59,22 @@ void redo_drop_old(struct redo *redo, uint64_t appended);
 void redo_path(const char *directory, uint64_t number, char *out, size_t size);
 void redo_abandon(struct redo *redo, struct redo_log *log); /* closes and removes one that was not switched to */
 
+/* The logs that are to be replayed. */
+struct redo_logs {
+    const uint64_t *numbers; /* of those that are there, ascending */
+    size_t count;
+    uint64_t first; /* number from which on none may be missing in front of one that is there */
+    uint64_t store; /* 0: of any */
+};
 /* What stood in redo logs. */
 struct redo_found {
     bool any;     /* something: batches, also those that had to be left out */
     bool skipped; /* some had to be left out: a log that follows would be, too */
 };
-/* Replays logs `numbers` (ascending) in order. Where something stood in them they must not be met again by who reads
- * what is written next. PLSM_CORRUPT, PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY, or what `each` returned. */
-plsm_status redo_replay(struct env *env, const char *directory, const uint64_t *numbers, size_t count,
+/* Replays them in order. Where something stood in them they must not be met again by who reads what is written next.
+ * PLSM_CORRUPT: also where one is missing, or of another store, and where `each` calls a batch PLSM_INVALID;
+ * PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY, or what `each` returned. */
+plsm_status redo_replay(struct env *env, const char *directory, const struct redo_logs *logs,
                         plsm_status (*each)(void *arg, plsm_slice batch), void *arg, struct redo_found *found);
 /* Makes what they hold survive power loss. Errors as env_open and env_sync. */
 plsm_status redo_sync_files(struct env *env, const char *directory, const uint64_t *numbers, size_t count);

@@ -40,6 +40,15 @@ static plsm_status scan_page(struct scan *s, const struct hybrid_record *first)
     return PLSM_OK;
 }
 
+/* Whether the unused end of a page is as it was written: nothing stands in it. */
+static bool is_pad(const uint8_t *bytes, uint64_t size)
+{
+    uint64_t at = sizeof(uint64_t);
+    while (at < size && bytes[at] == 0)
+        at++;
+    return at >= size;
+}
+
 /* The records of a chunk; stops in front of one that is not whole in it. */
 static plsm_status scan_chunk(struct scan *s, const struct hybrid_segment *segment, uint64_t size, bool is_last)
 {
@@ -48,7 +57,12 @@ static plsm_status scan_chunk(struct scan *s, const struct hybrid_segment *segme
         struct hybrid_record *record = (struct hybrid_record *)(void *)(s->chunk + (s->at - start));
         uint64_t left = start + size - s->at, whole;
         if (record->previous == RECORD_PAD) {
-            s->at = page_end(s->at, segment->page_bits);
+            uint64_t end = page_end(s->at, segment->page_bits);
+            if (end - s->at > left && !is_last && s->at > start)
+                return PLSM_OK;
+            if (end - s->at > left || !is_pad((const uint8_t *)record, end - s->at))
+                return hybrid_segment_damaged(segment, s->at);
+            s->at = end;
             return PLSM_OK;
         }
         if (!record_fits(record, left, &whole) || !record_sane(record)) {

@@ -15,7 +15,7 @@ enum { GUESS_BYTES = 1024 /* read for a record whose size is not known yet: most
 struct head {
     uint8_t magic[8];
     uint32_t version, page_bits;
-    uint64_t salt, start, zero, checksum;
+    uint64_t salt, start, store, checksum;
 };
 _Static_assert(sizeof(struct head) == SEGMENT_HEAD, "format");
 _Static_assert(offsetof(struct head, page_bits) == 12 && offsetof(struct head, start) == 24, "format");
@@ -44,8 +44,8 @@ void hybrid_segment_free(struct hybrid_segment *segment)
     mem_free(segment);
 }
 
-plsm_status hybrid_segment_create(struct env *env, const char *directory, uint64_t number, uint64_t start,
-                                  uint32_t page_bits, struct hybrid_segment **out)
+plsm_status hybrid_segment_create(struct env *env, const char *directory, uint64_t store, uint64_t number,
+                                  uint64_t start, uint32_t page_bits, struct hybrid_segment **out)
 {
     struct hybrid_segment *segment = segment_alloc(env, directory, number);
     struct env_file *file = NULL;
@@ -54,10 +54,12 @@ plsm_status hybrid_segment_create(struct env *env, const char *directory, uint64
         return fail(PLSM_NO_MEMORY, "%s: no memory for a segment", directory);
     segment->start = segment->synced = start;
     segment->page_bits = page_bits;
+    segment->store = store;
     segment->appended_to = true;
     atomic_init(&segment->end, start);
     env_random(env, &segment->salt, sizeof segment->salt);
-    struct head head = {.version = SEGMENT_VERSION, .page_bits = page_bits, .salt = segment->salt, .start = start};
+    struct head head = {
+        .version = SEGMENT_VERSION, .page_bits = page_bits, .salt = segment->salt, .start = start, .store = store};
     memcpy(head.magic, SEGMENT_MAGIC, sizeof head.magic);
     head.checksum = checksum(&head, offsetof(struct head, checksum), 0);
     plsm_status status = env_open(env, segment->path, ENV_APPEND, &file);
@@ -96,6 +98,7 @@ static plsm_status read_head(struct hybrid_segment *segment, struct env_file *fi
         return fail(PLSM_CORRUPT, "%s: offset 0: the head of the segment is damaged; restore it from a backup",
                     segment->path);
     segment->salt = head.salt;
+    segment->store = head.store;
     segment->start = head.start;
     segment->page_bits = head.page_bits;
     atomic_init(&segment->end, head.start + (size - sizeof head));

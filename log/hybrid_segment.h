@@ -5,7 +5,7 @@
  *     12  u32    page bits: no record crosses an address that is a multiple of 2 to this
  *     16  u64    salt: random for each file
  *     24  u64    start: the address of the first record
- *     32  u64    0
+ *     32  u64    store, as in recovery points (hybrid_state.h); 0: it was written before stores had a number
  *     40  u64    checksum (XXH3-64) of bytes 0 to 39
  *     48  the log from `start` on (hybrid_record.h)
  *
@@ -25,7 +25,7 @@ enum { SEGMENT_VERSION = 1, SEGMENT_HEAD = 48, SEGMENT_PATH = 4096 };
 
 struct hybrid_segment {
     struct env *env;
-    uint64_t number, start, salt;
+    uint64_t number, start, salt, store;
     uint32_t page_bits;
     _Atomic uint64_t end;           /* address behind its last byte */
     _Atomic(struct env_file *) file;
@@ -42,8 +42,8 @@ struct hybrid_segments {
 };
 
 /* Creates the file of a segment that begins at `start`. Nothing is synced. On failure nothing is left. */
-plsm_status hybrid_segment_create(struct env *env, const char *directory, uint64_t number, uint64_t start,
-                                  uint32_t page_bits, struct hybrid_segment **out);
+plsm_status hybrid_segment_create(struct env *env, const char *directory, uint64_t store, uint64_t number,
+                                  uint64_t start, uint32_t page_bits, struct hybrid_segment **out);
 /* Opens one to be read. PLSM_CORRUPT (also where the file is missing), PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status hybrid_segment_open(struct env *env, const char *directory, uint64_t number, struct hybrid_segment **out);
 void hybrid_segment_free(struct hybrid_segment *segment); /* closes the file; accepts NULL */

@@ -13,14 +13,15 @@
 
 #include "base/banned.h"
 
-enum { PATH_SIZE = 4096, SEGMENTS_MAX = 1 << 24 };
+enum { PATH_SIZE = 4096, SEGMENTS_MAX = 1 << 24, HEAD_SIZE_OLDEST = 64 };
 
 struct state_head {
     uint8_t magic[8];
     uint32_t version, count;
     uint64_t begin, tail, redo, next_segment, live, names;
+    uint64_t store; /* from version 2 on */
 };
-static_assert(sizeof(struct state_head) == 64, "format");
+static_assert(sizeof(struct state_head) == 72 && offsetof(struct state_head, store) == 64, "format");
 static_assert(offsetof(struct state_head, begin) == 16 && offsetof(struct state_head, names) == 56, "format");
 static_assert(sizeof(struct state_segment) == 32, "format");
 
@@ -44,7 +45,8 @@ static plsm_status encode(const struct hybrid_state *state, struct buf *out)
                               .redo = state->redo,
                               .next_segment = state->next_segment,
                               .live = state->live,
-                              .names = state->names};
+                              .names = state->names,
+                              .store = state->store};
     memcpy(head.magic, STATE_MAGIC, sizeof head.magic);
     TRY(buf_append(out, &head, sizeof head));
     TRY(buf_append(out, state->segments, state->count * sizeof state->segments[0]));
@@ -80,34 +82,40 @@ plsm_status state_write(struct env *env, const char *directory, const struct hyb
 /* Whether what was read hangs together: segments in order, that hold all of the log. */
 static bool is_sound(const struct hybrid_state *s)
 {
-    uint64_t behind = 0;
+    uint64_t behind = 0, bytes = 0;
     bool sound = s->begin >= ADDRESS_FIRST && s->begin <= s->tail && s->tail < ADDRESS_MAX &&
                  s->begin % RECORD_ALIGN == 0 && s->tail % RECORD_ALIGN == 0 && s->names <= s->live &&
-                 s->live <= (s->tail - s->begin) / RECORD_HEAD;
+                 s->redo <= HYBRID_NUMBER_MAX && s->next_segment <= HYBRID_NUMBER_MAX;
     for (uint32_t i = 0; i < s->count && sound; i++) {
         const struct state_segment *segment = &s->segments[i];
         sound = segment->start >= behind && segment->start <= segment->end && segment->end <= s->tail &&
+                segment->start % RECORD_ALIGN == 0 && segment->end % RECORD_ALIGN == 0 &&
                 segment->number < s->next_segment;
         behind = segment->end;
+        bytes += segment->end - segment->start;
     }
+    sound = sound && s->live <= bytes / RECORD_HEAD;
     return sound && (s->count > 0 ? s->segments[s->count - 1].end == s->tail : s->begin == s->tail);
 }
 
 static plsm_status decode(const uint8_t *bytes, uint64_t size, const char *path, struct hybrid_state *out)
 {
-    struct state_head head;
-    if (size < sizeof head + sizeof(uint64_t))
+    struct state_head head = {.store = 0};
+    if (size < HEAD_SIZE_OLDEST + sizeof(uint64_t))
         return fail(PLSM_CORRUPT, "%s: has only %" PRIu64 " bytes; restore it from a backup", path, size);
-    memcpy(&head, bytes, sizeof head);
+    memcpy(&head, bytes, HEAD_SIZE_OLDEST);
     if (memcmp(head.magic, STATE_MAGIC, sizeof head.magic) != 0)
         return fail(PLSM_CORRUPT, "%s: offset 0: is no recovery point; restore it from a backup", path);
-    if (head.version != STATE_VERSION)
-        return fail(PLSM_VERSION, "%s: has format version %" PRIu32 ", this program knows version %d; use a newer plsm",
-                    path, head.version, STATE_VERSION);
-    uint64_t expected = sizeof head + (uint64_t)head.count * sizeof(struct state_segment) + sizeof(uint64_t);
+    if (head.version < STATE_VERSION_OLDEST || head.version > STATE_VERSION)
+        return fail(PLSM_VERSION,
+                    "%s: has format version %" PRIu32 ", this program knows version %d to %d; use a newer plsm", path,
+                    head.version, STATE_VERSION_OLDEST, STATE_VERSION);
+    size_t head_size = head.version == STATE_VERSION_OLDEST ? HEAD_SIZE_OLDEST : sizeof head;
+    uint64_t expected = head_size + (uint64_t)head.count * sizeof(struct state_segment) + sizeof(uint64_t);
     if (head.count > SEGMENTS_MAX || size != expected ||
         checksum(bytes, size - sizeof(uint64_t), out->number) != get_u64(bytes + size - sizeof(uint64_t)))
         return fail(PLSM_CORRUPT, "%s: offset 0: the recovery point is damaged; restore it from a backup", path);
+    memcpy(&head, bytes, head_size);
     *out = (struct hybrid_state){.number = out->number,
                                  .begin = head.begin,
                                  .tail = head.tail,
@@ -115,11 +123,12 @@ static plsm_status decode(const uint8_t *bytes, uint64_t size, const char *path,
                                  .next_segment = head.next_segment,
                                  .live = head.live,
                                  .names = head.names,
+                                 .store = head.store,
                                  .count = head.count};
     out->segments = mem_alloc(head.count * sizeof out->segments[0]);
     if (!out->segments)
         return fail(PLSM_NO_MEMORY, "%s: no memory for its segments", path);
-    memcpy(out->segments, bytes + sizeof head, head.count * sizeof out->segments[0]);
+    memcpy(out->segments, bytes + head_size, head.count * sizeof out->segments[0]);
     if (!is_sound(out))
         return fail(PLSM_CORRUPT, "%s: offset 0: the recovery point contradicts itself; restore it from a backup",
                     path);

@@ -463,8 +463,6 @@ plsm_status apply_replayed(struct hybrid *db, plsm_slice bytes)
                           .count = count_changes(bytes)};
     bool in_place;
     plsm_status status = make_any(db, &batch, false, &in_place);
-    if (status == PLSM_INVALID)
-        status = PLSM_CORRUPT;
     if (status == PLSM_OK)
         count_add(&db->unsaved_bytes, bytes.size);
     return status;
