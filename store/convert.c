@@ -292,8 +292,10 @@ static plsm_status prepare(struct converting *c, const char *path)
     if (c->to_options.engine != STORE_ENGINE_AUTO && engine != c->to.engine)
         return fail(PLSM_INVALID, "%s: its new engine cannot be both %s and %s", c->place, c->to.engine->name,
                     engine->name);
-    if (c->options->target)
-        return place_check_empty(c->env, c->target);
+    if (c->options->target) {
+        TRY(place_check_empty(c->env, c->target));
+        return place_check_outside(c->env, c->target, c->place);
+    }
     TRY(place_is_taken(c->env, c->old, &taken));
     return taken ? fail(PLSM_EXISTS, "%s: is there, and the old store would get this name: move it away", c->old)
                  : PLSM_OK;

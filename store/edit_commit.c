@@ -241,6 +241,7 @@ plsm_status plsm_edit_commit(plsm_edit *edit, plsm_slice meta, plsm_durability d
 {
     INVARIANT(edit->magic == EDIT_MAGIC);
     TRY(refuse_writes(edit->db));
+    TRY(durability_check(durability));
     if (meta.size > PLSM_META_MAX)
         return fail(PLSM_TOO_LARGE, "meta of %zu bytes: the limit is %u", meta.size, PLSM_META_MAX);
     struct lifetime lifetime = edit->lifetime;

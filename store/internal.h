@@ -75,6 +75,14 @@ static inline plsm_slice key_slice(const struct store_key *key)
     return (plsm_slice){key->bytes, key->size};
 }
 
+/* PLSM_INVALID: a caller's number that is none of the enum's. */
+static inline plsm_status durability_check(plsm_durability durability)
+{
+    if (__builtin_expect((unsigned)durability <= PLSM_VOLATILE, 1))
+        return PLSM_OK;
+    return fail(PLSM_INVALID, "there is no durability %d", (int)durability);
+}
+
 /* PLSM_INVALID, PLSM_TOO_LARGE. */
 plsm_status key_check(plsm_keyspace keyspace, plsm_slice key);
 /* The same for a bound or a prefix, which may be empty. */

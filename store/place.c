@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "store/engine.h"
 
 #include "base/banned.h"
 
@@ -56,6 +57,23 @@ plsm_status place_is_taken(struct env *env, const char *place, bool *out)
     env_close(file);
     *out = status == PLSM_OK;
     return status == PLSM_NOT_FOUND ? PLSM_OK : status;
+}
+
+plsm_status place_check_outside(struct env *env, const char *place, const char *store)
+{
+    char parent[PLACE_PATH];
+    const struct engine *engine = NULL;
+    size_t size = strlen(store);
+    if (strncmp(place, store, size) == 0 && place[size] == '/')
+        return fail(PLSM_INVALID, "%s: is inside of the store %s: choose a place beside it", place, store);
+    const char *slash = strrchr(place, '/');
+    size = slash ? (size_t)(slash - place) : 0;
+    snprintf(parent, sizeof parent, "%.*s", (int)size, place);
+    if (size == 0)
+        snprintf(parent, sizeof parent, "%s", slash ? "/" : ".");
+    if (engine_of_store(env, parent, &engine) == PLSM_OK && engine)
+        return fail(PLSM_INVALID, "%s: would be inside of a store: %s is one; choose a place beside it", place, parent);
+    return PLSM_OK; /* what cannot be listed tells when something is made in it */
 }
 
 struct names {

@@ -15,6 +15,9 @@ plsm_status place_beside(const char *place, const char *suffix, char out[PLACE_P
 plsm_status place_check_empty(struct env *env, const char *place);
 /* Whether something is there; a file counts, too. */
 plsm_status place_is_taken(struct env *env, const char *place, bool *out);
+/* Whether a place is in the directory of a store: in `store` by its name, or in that of any other by what is beside it.
+ * PLSM_INVALID: it is. */
+plsm_status place_check_outside(struct env *env, const char *place, const char *store);
 /* Removes a directory with what is in it: files, and directories that are empty. PLSM_OK when it is not there. */
 plsm_status place_remove(struct env *env, const char *place);
 

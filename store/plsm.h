@@ -483,7 +483,8 @@ typedef struct plsm_convert_info {
  * (PLACE.converting), synced, opened again and compared with the old one entry by entry, and then gets its place in one
  * step: a crash at any moment leaves one whole store at `path`. The old one is only read, and locked meanwhile. Takes
  * the space of both at once. `out` may be NULL. After an error the store is as it was, unless the message says that it
- * is converted. PLSM_INVALID: unknown engine or option, or the store is of that engine already; PLSM_NO_STORE;
+ * is converted. PLSM_INVALID: unknown engine or option, the store is of that engine already, or `target` is inside of
+ * a store; PLSM_NO_STORE;
  * PLSM_LOCKED: somebody writes the store; PLSM_EXISTS: `target` holds something, or PATH.old or PLACE.converting is
  * there; PLSM_CORRUPT: the old store is damaged, or the new one differs; PLSM_NO_SPACE, PLSM_PERMISSION, PLSM_IO,
  * PLSM_NO_MEMORY. */

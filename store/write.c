@@ -138,6 +138,7 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
 plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durability)
 {
     TRY(refuse_writes(db));
+    TRY(durability_check(durability));
     INVARIANT(batch->magic == BATCH_MAGIC);
     if (plsm_batch_count(batch) == 0 && batch_condition_count(batch) == 0)
         return durability == PLSM_SYNC ? plsm_sync(db) : PLSM_OK;
@@ -229,10 +230,11 @@ plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice valu
     return write_one(db, &change, durability);
 }
 
-/* A single write may go on: as refuse_writes and key_check say. */
-static inline plsm_status check_single(plsm *db, plsm_slice key)
+/* A single write may go on: as refuse_writes, durability_check and key_check say. */
+static inline plsm_status check_single(plsm *db, plsm_slice key, plsm_durability durability)
 {
     TRY(refuse_writes(db));
+    TRY(durability_check(durability));
     return __builtin_expect(key.size - 1 < PLSM_KEY_MAX, 1) ? PLSM_OK : key_check(PLSM_NAMES, key);
 }
 
@@ -259,7 +261,7 @@ static plsm_status put(plsm *db, plsm_slice key, plsm_slice value, struct lifeti
 
 plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability durability)
 {
-    TRY(check_single(db, key));
+    TRY(check_single(db, key, durability));
     if (db->options.ttl != 0 || value.size > SMALL_BYTES)
         return put(db, key, value, store_lifetime(db, key), durability);
     struct batch_change change = {.kind = BATCH_PUT, .key = key, .value = value};
@@ -269,13 +271,13 @@ plsm_status plsm_put(plsm *db, plsm_slice key, plsm_slice value, plsm_durability
 plsm_status plsm_put_expiring(plsm *db, plsm_slice key, plsm_slice value, uint64_t expires_s,
                               plsm_durability durability)
 {
-    TRY(check_single(db, key));
+    TRY(check_single(db, key, durability));
     return put(db, key, value, (struct lifetime){.timed = true, .expires_s = expires_s}, durability);
 }
 
 plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability)
 {
-    TRY(check_single(db, key));
+    TRY(check_single(db, key, durability));
     struct batch_change change = {.kind = BATCH_DELETE, .key = key};
     return write_one(db, &change, durability);
 }

@@ -3,6 +3,7 @@
  * bounds and readers (test_iterator), edits (test_edit*), links, expiry, pins, identifiers, checkpoints, threads. */
 #include "../harness/store_fixture.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -531,6 +532,39 @@ START_TEST(durability)
 }
 END_TEST
 
+/* A number that is none of them is refused at every door, and nothing is changed. */
+START_TEST(durabilities_are_checked)
+{
+    static const int wrong[] = {PLSM_VOLATILE + 1, 77, -1, INT_MAX, INT_MIN};
+    static uint8_t large[PLSM_INLINE_MAX + 1];
+    start();
+    fixture_put(db, "a", "value");
+    plsm_batch *batch = plsm_batch_create(), *empty = plsm_batch_create();
+    plsm_edit *edit = NULL;
+    assert_ok(plsm_batch_put(batch, PLSM_NAMES, slice_of("c"), none, none));
+    assert_ok(plsm_edit_open(db, slice_of("d"), PLSM_EDIT_NEW, &edit));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        plsm_durability none_such = (plsm_durability)wrong[i];
+        assert_status(plsm_put(db, slice_of("a"), slice_of("new"), none_such), PLSM_INVALID);
+        assert_status(plsm_put(db, slice_of("b"), slice(large, sizeof large), none_such), PLSM_INVALID);
+        assert_status(plsm_put_expiring(db, slice_of("a"), slice_of("new"), 1, none_such), PLSM_INVALID);
+        assert_status(plsm_delete(db, slice_of("a"), none_such), PLSM_INVALID);
+        assert_status(plsm_delete_range(db, none, none, none_such), PLSM_INVALID);
+        assert_status(plsm_write(db, batch, none_such), PLSM_INVALID);
+        assert_status(plsm_write(db, empty, none_such), PLSM_INVALID);
+        assert_status(plsm_edit_commit(edit, none, none_such), PLSM_INVALID);
+    }
+    fixture_expect(db, "a", "value");
+    ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 1);
+    assert_ok(plsm_edit_commit(edit, none, PLSM_NONE)); /* as if it had not been tried */
+    ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 2);
+    plsm_edit_close(edit);
+    plsm_batch_destroy(empty);
+    plsm_batch_destroy(batch);
+    stop();
+}
+END_TEST
+
 START_TEST(maintenance)
 {
     static uint8_t long_key[PLSM_KEY_MAX + 1];
@@ -665,8 +699,19 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        opening, values_of_all_sizes, keys_of_all_sizes, many_at_once, prefixes, snapshots,          iterators_stay,
-        ranges,  durability,          maintenance,       statistics,   checks,   what_may_be_lacking};
+    const TTest *const tests[] = {opening,
+                                  values_of_all_sizes,
+                                  keys_of_all_sizes,
+                                  many_at_once,
+                                  prefixes,
+                                  snapshots,
+                                  iterators_stay,
+                                  ranges,
+                                  durability,
+                                  durabilities_are_checked,
+                                  maintenance,
+                                  statistics,
+                                  checks,
+                                  what_may_be_lacking};
     return fixture_run_engines("conformance", tests, sizeof tests / sizeof tests[0]);
 }

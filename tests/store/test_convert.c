@@ -301,6 +301,10 @@ static void refusals_pair(void)
     refused(env, digest, convert(env, "/s", "/full", false, NULL), PLSM_EXISTS);
     refused(env, digest, convert(env, "/s", "/s", false, NULL), PLSM_EXISTS);
     refused(env, digest, convert(env, "/full", NULL, false, NULL), PLSM_NO_STORE);
+    refused(env, digest, convert(env, "/s", "/s/new", false, NULL), PLSM_INVALID);
+    refused(env, digest, convert(env, "//s", "/s/new/", false, NULL), PLSM_INVALID);
+    refused(env, digest, convert(env, "/s", "/s/sub/new", false, NULL), PLSM_INVALID);
+    ck_assert(!is_there(env, "/s/new") && !is_there(env, "/s/new.converting"));
     assert_ok(env_make_dir(env, "/s.old"));
     refused(env, digest, convert(env, "/s", NULL, false, NULL), PLSM_EXISTS);
     assert_ok(env_remove(env, "/s.old"));
