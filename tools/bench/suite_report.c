@@ -25,12 +25,15 @@ char *suite_figure_text(char out[FIGURE_TEXT_SIZE], double value)
 void suite_tell_conditions(const struct suite *suite)
 {
     const struct bench_plan *plan = suite->plan;
-    char cache[TEXT_NUMBER_SIZE];
+    char cache[TEXT_NUMBER_SIZE], ops[40] = "";
+    if (plan->row.ops)
+        snprintf(ops, sizeof ops, " --ops=%llu", (unsigned long long)plan->row.ops);
     tool_print("command: plsm bench engines --engine=%s --keys=%s --max-keys=%llu --batch=%u --threads=%u --repeat=%u "
-               "--value-bytes=%u --cache-bytes=%llu%s%s\n",
+               "--value-bytes=%u --cache-bytes=%llu%s%s%s%s%s\n",
                plan->engines, plan->keys_text, (unsigned long long)plan->keys_max, plan->row.batch, plan->row.threads,
-               plan->repeat, plan->row.value_bytes, (unsigned long long)plan->row.cache_bytes,
-               plan->row.options ? " -o " : "", plan->row.options ? plan->row.options : "");
+               plan->repeat, plan->row.value_bytes, (unsigned long long)plan->row.cache_bytes, ops,
+               plan->parts ? " --parts=" : "", plan->parts ? plan->parts : "", plan->row.options ? " -o " : "",
+               plan->row.options ? plan->row.options : "");
     report_machine("");
     tool_print(
         "conditions: medians of %u run%s in turns of all engines, each in a process of its own; caches of %s where "
