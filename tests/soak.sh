@@ -15,6 +15,7 @@ while [ "$SECONDS" -lt "$end" ]; do
     THREADS_SECONDS=20 "$build/tests/store/test_threads"
     FUZZ_SEED=$seed FUZZ_SECONDS=30 "$build/tests/fuzz/fuzz_store"
     FUZZ_SEED=$seed FUZZ_SECONDS=10 "$build/tests/fuzz/fuzz_learn"
+    FUZZ_SEED=$seed FUZZ_SECONDS=10 "$build/tests/fuzz/fuzz_logs"
     for script in tests/e2e/kill*.sh; do
         [ ! -e "$script" ] || KILL_SEED=$seed TEST_LIMIT=3600 tests/run.sh soak "$script"
     done

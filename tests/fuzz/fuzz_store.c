@@ -1,16 +1,18 @@
 /* Opens and reads mutated stores for a while: an error or the right answer, never a crash, never a hang.
  *
- * A few stores are made from seeded workloads. Each round mutates some places of a copy of one (bytes, ranges, splices
- * from other files and stores, cuts, growth), opens it, reads everything, writes a little, checks it and closes it.
- * Rounds run in child processes, in groups; each is a pure function of FUZZ_SEED and its number, which a failure names.
+ * A few stores of each engine are made from seeded workloads. Each round mutates some places of a copy of one (bytes,
+ * ranges, splices from other files and stores, cuts, growth), opens it, reads everything, writes a little, checks it,
+ * closes it and opens it again. Rounds run in child processes, in groups; each is a pure function of FUZZ_SEED and its
+ * number, which a failure names.
  *
- * FUZZ_SECONDS: how long (60); FUZZ_SEED; FUZZ_ROUND: that one alone, in this process, for a debugger. */
+ * FUZZ_SECONDS: how long (60); FUZZ_SEED; FUZZ_ROUND: that one alone, in this process, for a debugger; TEST_ENGINE. */
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/env_memory.h"
 #include "base/random.h"
 #include "store/internal.h"
+#include "tests/harness/engines.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/replay.h"
 
@@ -19,10 +21,26 @@
 #define STORE "/store"
 #define COMMON ",background=0,buffer_size=64K,file_size=64K,size_ratio=2,l0_compact=2,manifest_size=4K,cache_size=64K"
 
-enum { SUBJECTS = 15, FILES_MAX = 64, GROUP = 64, MUTATIONS_MAX = 6, ROUND_SECONDS = 60 };
+enum { SUBJECTS_MAX = 30, FILES_MAX = 64, GROUP = 64, MUTATIONS_MAX = 6, ROUND_SECONDS = 60 };
+
+static const struct kind {
+    const char *engine, *options;
+} kinds[] = {
+    {"lsm", "index=learned" COMMON},
+    {"lsm", "index=traditional" COMMON},
+    {"lsm", "index=classic" COMMON},
+    {"lsm", "index=learned,compression=lz4" COMMON},
+    {"lsm", "index=traditional,compression=zstd,compression_page=4K,compression_dictionary=256" COMMON},
+    {"appendlog", "engine=appendlog,file_size=64K,merge_garbage=0.3,background=0"},
+    {"appendlog", "engine=appendlog,file_size=64K,merge_garbage=0.05,log=written,background=0"},
+    {"hybridlog", "engine=hybridlog,background=0,buffer_size=64K,file_size=64K,cache_size=64K"},
+    {"hybridlog", "engine=hybridlog,background=0,buffer_size=256K,file_size=256K,cache_size=64K,separate_garbage=0.1"},
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
 
 struct subject {
     const char *options;
+    bool is_tree; /* of the engine lsm */
     struct env *env;
     uint64_t calls;
     struct model *model;
@@ -30,7 +48,8 @@ struct subject {
     size_t file_count;
 };
 
-static struct subject subjects[SUBJECTS];
+static struct subject subjects[SUBJECTS_MAX];
+static unsigned subject_count;
 
 /* --- the stores --------------------------------------------------------------------------------------------------- */
 
@@ -41,16 +60,10 @@ static void note_file(void *arg, const char *name)
         snprintf(subject->files[subject->file_count++], sizeof subject->files[0], STORE "/%s", name);
 }
 
-static void subject_create(struct subject *subject, unsigned number)
+static void subject_create(struct subject *subject, const struct kind *kind, size_t count, unsigned number)
 {
-    static const size_t operations[] = {40, 300, 1200};
-    size_t count = operations[number / 5 % 3];
-    static const char *const options[] = {
-        "index=learned" COMMON, "index=traditional" COMMON, "index=classic" COMMON,
-        "index=learned,compression=lz4" COMMON,
-        "index=traditional,compression=zstd,compression_page=4K,compression_dictionary=256" COMMON};
-    *subject =
-        (struct subject){.options = options[number % (sizeof options / sizeof *options)], .model = model_create()};
+    *subject = (struct subject){
+        .options = kind->options, .is_tree = strcmp(kind->engine, test_engines[0].name) == 0, .model = model_create()};
     struct env *env = env_memory_create(number);
     struct op *ops = workload_create(&workload_writes, 100 + number, count);
     struct replay replay = {.clock = env};
@@ -70,6 +83,17 @@ static void subject_create(struct subject *subject, unsigned number)
     if (env_list(subject->env, STORE, note_file, subject) != PLSM_OK)
         exit(EXIT_FAILURE);
 }
+
+static void subjects_create(void)
+{
+    static const size_t operations[] = {40, 300, 1200};
+    for (unsigned i = 0; i < 3 * KINDS; i++) {
+        const struct kind *kind = &kinds[i % KINDS];
+        if (test_engine_wanted(&(struct test_engine){.name = kind->engine}))
+            subject_create(&subjects[subject_count++], kind, operations[i / KINDS], i);
+    }
+}
+_Static_assert(3 * KINDS <= SUBJECTS_MAX, "there is room for all");
 
 /* --- mutations ---------------------------------------------------------------------------------------------------- */
 
@@ -92,7 +116,7 @@ static struct bytes copy_of(struct env *env, const char *path, size_t extra)
 
 static void splice(struct bytes *bytes, struct random *random)
 {
-    const struct subject *from = &subjects[random_below(random, SUBJECTS)];
+    const struct subject *from = &subjects[random_below(random, subject_count)];
     struct bytes other = copy_of(from->env, from->files[random_below(random, from->file_count)], 0);
     if (other.size > 0) {
         size_t source = random_below(random, other.size), target = random_below(random, bytes->size);
@@ -146,13 +170,26 @@ static void mutate(struct bytes *bytes, struct random *random)
     }
 }
 
-/* Returns whether a log was touched: then older moments are legal. */
+/* Whether a file has what was written last: what is lost of it may not be missed. */
+static bool is_log(const struct subject *subject, const char *path)
+{
+    static const char newest[] = STORE "/segment-";
+    if (strncmp(path, newest, sizeof newest - 1) != 0)
+        return strstr(path, subject->is_tree ? "log" : "redo");
+    for (size_t i = 0; i < subject->file_count; i++)
+        if (strncmp(subject->files[i], newest, sizeof newest - 1) == 0 && strcmp(subject->files[i], path) > 0)
+            return false;
+    return true;
+}
+
+/* Returns whether a log was touched: then older moments are legal. Of the engines whose files tell of each other what
+ * is missing, one file is mutated only. */
 static bool mutate_store(struct env *image, const struct subject *subject, struct random *random)
 {
     bool log = false;
     const char *path = subject->files[random_below(random, subject->file_count)];
     for (uint64_t left = 1 + random_below(random, MUTATIONS_MAX); left > 0; left--) {
-        if (random_below(random, 4) == 0)
+        if (subject->is_tree && random_below(random, 4) == 0)
             path = subject->files[random_below(random, subject->file_count)];
         struct bytes bytes = copy_of(image, path, 4096);
         if (bytes.data) {
@@ -163,7 +200,7 @@ static bool mutate_store(struct env *image, const struct subject *subject, struc
             if (bytes.size > 0 && env_append(file, bytes.data, bytes.size) != PLSM_OK)
                 abort();
             env_close(file);
-            log = log || strstr(path, "log");
+            log = log || is_log(subject, path);
             if (setting("FUZZ_ROUND", ~0ul) != ~0ul)
                 printf("mutated %s, now %zu bytes\n", path, bytes.size);
         }
@@ -174,11 +211,29 @@ static bool mutate_store(struct env *image, const struct subject *subject, struc
 
 /* --- rounds ------------------------------------------------------------------------------------------------------- */
 
+#define BEHIND "a key behind the damage"
+
+/* Whether what was written behind the damage is there, or nothing can be told. */
+static bool has_it_still(struct env *image, const char *options, char *failure, size_t size)
+{
+    plsm *db = NULL;
+    plsm_value value = {0};
+    if (plsm_open_env(image, STORE, 0, options, &db) != PLSM_OK)
+        return true;
+    plsm_status status = plsm_get(db, NULL, slice_of(BEHIND), &value);
+    bool right = status == PLSM_OK ? slice_equal(value.value, slice_of("value")) : status != PLSM_NOT_FOUND;
+    if (!right)
+        snprintf(failure, size, "what was written behind the damage is lost");
+    plsm_value_free(&value);
+    plsm_close(db);
+    return right;
+}
+
 static bool run_round(uint64_t seed, uint64_t round, char *failure, size_t size)
 {
     struct random random;
     random_seed(&random, seed * UINT64_C(0x9e3779b97f4a7c15) + round);
-    const struct subject *subject = &subjects[random_below(&random, SUBJECTS)];
+    const struct subject *subject = &subjects[random_below(&random, subject_count)];
     struct env *image = env_memory_crash(subject->env, subject->calls, ENV_CRASH_KEEP, round);
     bool log = mutate_store(image, subject, &random);
     plsm *db = NULL;
@@ -193,10 +248,12 @@ static bool run_round(uint64_t seed, uint64_t round, char *failure, size_t size)
             right = verify_state(db, subject->model, moment, &status, failure, size);
         if (!right)
             snprintf(failure, size, "round %lu: %s", (unsigned long)round, first);
-        plsm_put(db, slice_of("a key behind the damage"), slice_of("value"), PLSM_SYNC); /* may fail */
+        bool put = plsm_put(db, slice_of(BEHIND), slice_of("value"), PLSM_SYNC) == PLSM_OK; /* may fail */
         plsm_check(db, NULL, NULL, NULL);
         plsm_compact(db, slice(NULL, 0), slice(NULL, 0));
         plsm_close(db);
+        if (put && right)
+            right = has_it_still(image, subject->options, failure, size);
     }
     env_memory_destroy(image);
     return right;
@@ -233,8 +290,7 @@ int main(void)
 {
     uint64_t seed = setting("FUZZ_SEED", (unsigned long)time(NULL));
     unsigned long only = setting("FUZZ_ROUND", ~0ul), seconds = setting("FUZZ_SECONDS", 60);
-    for (unsigned i = 0; i < SUBJECTS; i++)
-        subject_create(&subjects[i], i);
+    subjects_create();
     if (only != ~0ul) {
         char failure[1024] = "";
         bool right = run_round(seed, only, failure, sizeof failure);
