@@ -306,7 +306,8 @@ static plsm_status parse(struct hint *hint, const uint8_t *bytes, uint64_t size,
         h.points > h.points_size)
         return fail(PLSM_CORRUPT, "%s: the hint counts more than it holds", path);
     bool has_entries = h.points_size > 0 || h.ranges_size > 0;
-    if (h.first_seq > APPEND_SEQ_MAX || h.seq_max > APPEND_SEQ_MAX || (has_entries && h.seq_min > h.seq_max))
+    if (h.first_seq > APPEND_SEQ_MAX || h.seq_max > APPEND_SEQ_MAX ||
+        (has_entries && (h.seq_min == 0 || h.seq_min > h.seq_max)))
         return fail(PLSM_CORRUPT, "%s: the hint has changes of impossible numbers", path);
     hint->facts = (struct hint_facts){.store_id = h.store_id,
                                       .number = h.number,

@@ -4,7 +4,8 @@
  * out what was written behind it. What was synced cannot be lost that way. A segment is known to have been synced
  *   - by itself: records in it, or that of its clean close, carry what was synced before they were (base/reclog.c);
  *   - by its hint, which is written behind its clean close;
- *   - by a later segment whose entries were synced: a sync is one of all that was appended before. */
+ *   - by a later segment whose entries were synced, or that a merge has closed: a sync is one of all that was appended
+ *     before, and a merge leaves out what is dead by it. */
 #include "log/append_found.h"
 
 #include <inttypes.h>
@@ -137,7 +138,7 @@ plsm_status found_mark_lost(struct found *found, size_t count, const struct numb
     for (size_t i = first + 1; i < count && status == PLSM_OK; i++) {
         struct found *f = &found[i];
         const struct hint *hint = &f->hint;
-        if (f->merged || !f->scan.has_head)
+        if (!f->scan.has_head || (f->merged && !f->scan.closed))
             continue;
         others.count = 0;
         append_numbers_each(hint->numbers, hint->replaces, (size_t)hint->facts.number_count, number_list_add, &others);

@@ -260,14 +260,27 @@ static void sort_entries(struct live_entries *e)
         qsort(e->at, kept, sizeof e->at[0], compare_entries);
 }
 
+/* Of a key one record lives: where two do, files contradict themselves. */
+static plsm_status check_single(const struct hybrid *db, const struct live_entries *e)
+{
+    for (size_t i = 1; i < e->count; i++)
+        if (__builtin_expect(e->at[i].order == e->at[i - 1].order, 0) && compare_entries(&e->at[i - 1], &e->at[i]) == 0)
+            return fail(PLSM_CORRUPT,
+                        "%s: the records at addresses %llu and %llu of the log are of one key; run plsm check",
+                        db->path, (unsigned long long)e->at[i - 1].address, (unsigned long long)e->at[i].address);
+    return PLSM_OK;
+}
+
 plsm_status collect_live(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from, plsm_slice to,
                          struct live_entries *out)
 {
     struct collecting c = {from, to, out};
     plsm_status status = hybrid_scan(db, snapshot->begin, snapshot->at, collect_record, &c);
-    if (status == PLSM_OK)
+    if (status == PLSM_OK) {
         sort_entries(out);
-    else
+        status = check_single(db, out);
+    }
+    if (status != PLSM_OK)
         live_entries_free(out);
     return status;
 }

@@ -170,16 +170,25 @@ static void mutate(struct bytes *bytes, struct random *random)
     }
 }
 
+/* Whether a file is a segment of an append log that no merge has written, by its head (log/append_format.c). */
+static bool is_written(const struct subject *subject, const char *path)
+{
+    enum { MERGED = 544 + 32 + 32 };
+    uint8_t *data;
+    size_t size;
+    return strncmp(path, STORE "/segment-", sizeof STORE "/segment-" - 1) == 0 &&
+           env_memory_content(subject->env, path, &data, &size) == PLSM_OK && size > MERGED && data[MERGED] == 0;
+}
+
 /* Whether a file has what was written last: what is lost of it may not be missed. */
 static bool is_log(const struct subject *subject, const char *path)
 {
-    static const char newest[] = STORE "/segment-";
-    if (strncmp(path, newest, sizeof newest - 1) != 0)
-        return strstr(path, subject->is_tree ? "log" : "redo");
-    for (size_t i = 0; i < subject->file_count; i++)
-        if (strncmp(subject->files[i], newest, sizeof newest - 1) == 0 && strcmp(subject->files[i], path) > 0)
-            return false;
-    return true;
+    if (strstr(path, subject->is_tree ? "log" : "redo"))
+        return true;
+    bool newest = is_written(subject, path);
+    for (size_t i = 0; i < subject->file_count && newest; i++)
+        newest = strcmp(subject->files[i], path) <= 0 || !is_written(subject, subject->files[i]);
+    return newest;
 }
 
 /* Returns whether a log was touched: then older moments are legal. Of the engines whose files tell of each other what

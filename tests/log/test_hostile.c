@@ -225,6 +225,28 @@ START_TEST(ends_in_front_of_what_was_synced)
 }
 END_TEST
 
+/* A merge leaves out what is dead by what was written before it came to its end: that is synced then, and if it were
+ * lost, neither would be there. */
+START_TEST(ends_in_front_of_a_merge)
+{
+    start_append();
+    append_put("a", "old", false);
+    must(append_flush(append_db));
+    append_put("a", "new", false);
+    struct segment *victim = append_db->segments[0];
+    mutex_lock(&append_db->merge_lock);
+    must(merge_segments(append_db, &victim, 1));
+    mutex_unlock(&append_db->merge_lock);
+    kill_append();
+    size_t size;
+    uint8_t *data = content_of("/a/segment-000002", &size);
+    cut_file("/a/segment-000002", (size_t)(entries_of(data) - data) + 8);
+    refused(true, "segment-000002");
+    refused(false, "segment-000002");
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* What a hint tells of the segment that is gone, or of its end. */
 START_TEST(hints_tell_of_segments)
 {
@@ -468,6 +490,7 @@ int main(void)
                                   numbers_in_hints,
                                   numbers_of_segments,
                                   ends_in_front_of_what_was_synced,
+                                  ends_in_front_of_a_merge,
                                   hints_tell_of_segments,
                                   numbers_in_recovery_points,
                                   numbers_of_files,
