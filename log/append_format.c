@@ -24,6 +24,9 @@
  *      8  numbers, as above
  * They count once this segment was closed cleanly: from then on those segments are as if they were not there.
  *
+ * A record without a payload, in a segment that a merge wrote: all changes up to its user's number were synced when the
+ * segment was closed. What the merge has left out may be dead by them, so none of them may be missing.
+ *
  * All other records hold entries, in the order of their changes. The user's number is the number of the first change;
  * changes of a store are numbered from 1 on, and the one with the highest number decides. All changes of a batch are in
  * one record, so they are replayed together or not at all; a record may have several batches. In segments that a merge

@@ -45,6 +45,8 @@ plsm_status found_check_missing(const struct append *db, const struct found *fou
                                 uint64_t newest_hint);
 /* Sets `lost`. PLSM_CORRUPT: something is lost in front of what was synced; PLSM_NO_MEMORY. */
 plsm_status found_mark_lost(struct found *found, size_t count, const struct number_list *replaced);
+/* The last one of those that were written to must have what merges went by. Behind found_mark_lost. PLSM_CORRUPT. */
+plsm_status found_check_merged(const struct found *found, size_t count, const struct number_list *replaced);
 /* Sets the state of segments of which nobody knows that their close is on the disk. */
 void found_mark_unsure(struct found *found, size_t count, const struct inventory *inventory);
 

@@ -7,7 +7,8 @@
  *     16  u64    store, as in the head of the segment (append_format.c)
  *     24  u64    N
  *     32  u64    salt, as in the head of the segment: a hint counts only with that one
- *     40  u64    all changes numbered below were written before the segment was begun
+ *     40  u64    all changes numbered below, and this one, were written before the segment was begun; of one that a
+ *                merge wrote: before it was closed, and synced
  *     48  u64    bytes of the segment that are records
  *     56  u64    lowest number of a change in it, 2^64 - 1 when there is none
  *     64  u64    highest, or 0
@@ -176,6 +177,8 @@ static plsm_status take_record(void *arg, uint64_t user, plsm_slice payload, uin
         return take_replaces(m, payload, offset);
     if (user > APPEND_SEQ_MAX)
         return damaged(m, offset);
+    if (payload.size == 0 && m->scan->merged && user > m->facts.first_seq)
+        m->facts.first_seq = user;
     const uint8_t *start = payload.data, *at = start;
     while (at < start + payload.size) {
         struct append_entry e;

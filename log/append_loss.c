@@ -4,8 +4,8 @@
  * out what was written behind it. What was synced cannot be lost that way. A segment is known to have been synced
  *   - by itself: records in it, or that of its clean close, carry what was synced before they were (base/reclog.c);
  *   - by its hint, which is written behind its clean close;
- *   - by a later segment whose entries were synced, or that a merge has closed: a sync is one of all that was appended
- *     before, and a merge leaves out what is dead by it. */
+ *   - by a later segment whose entries were synced: a sync is one of all that was appended before;
+ *   - by one that a merge has closed, which leaves out what is dead by what was synced in front of that. */
 #include "log/append_found.h"
 
 #include <inttypes.h>
@@ -126,6 +126,27 @@ static bool has_all_before(const struct found *before, const struct found *f)
     return !before->lost && before->scan.has_head && last >= f->hint.facts.first_seq;
 }
 
+static plsm_status lost_its_end(const struct found *f, uint64_t proof)
+{
+    return fail(PLSM_CORRUPT,
+                "%s: has lost its end, or all of it, though what was written then was synced, as segment %" PRIu64
+                " shows; restore it from a backup",
+                env_path(f->segment->file), proof);
+}
+
+plsm_status found_check_merged(const struct found *found, size_t count, const struct number_list *replaced)
+{
+    const struct found *newest = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (found[i].merged && found[i].scan.closed &&
+            (!newest || found[i].hint.facts.first_seq > newest->hint.facts.first_seq))
+            newest = &found[i];
+    for (size_t i = count; newest && i-- > 0;)
+        if (may_end_early(&found[i], replaced) && found[i].scan.has_head && !found[i].lost)
+            return has_all_before(&found[i], newest) ? PLSM_OK : lost_its_end(&found[i], newest->segment->number);
+    return PLSM_OK;
+}
+
 /* Power loss may take the end of one segment and leave what was appended to the next one: that was not synced, either,
  * and must not survive what was written before it. */
 plsm_status found_mark_lost(struct found *found, size_t count, const struct number_list *replaced)
@@ -138,7 +159,7 @@ plsm_status found_mark_lost(struct found *found, size_t count, const struct numb
     for (size_t i = first + 1; i < count && status == PLSM_OK; i++) {
         struct found *f = &found[i];
         const struct hint *hint = &f->hint;
-        if (!f->scan.has_head || (f->merged && !f->scan.closed))
+        if (!f->scan.has_head || f->merged)
             continue;
         others.count = 0;
         append_numbers_each(hint->numbers, hint->replaces, (size_t)hint->facts.number_count, number_list_add, &others);
@@ -149,10 +170,7 @@ plsm_status found_mark_lost(struct found *found, size_t count, const struct numb
             continue;
         f->lost = true;
         if (f->scan.closed || f->scan.synced)
-            status = fail(PLSM_CORRUPT,
-                          "%s: has lost its end, or all of it, though what was written behind it, in segment %" PRIu64
-                          ", was synced; restore it from a backup",
-                          env_path(before->segment->file), f->segment->number);
+            status = lost_its_end(before, f->segment->number);
     }
     mem_free(others.at);
     return status;

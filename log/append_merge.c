@@ -202,7 +202,8 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* What the new segment replaces: the merged ones, and those that are replaced already and have not been removed. */
+/* What the new segment replaces: the merged ones, and those that are replaced already and have not been removed; and up
+ * to which change entries were taken for dead: they are synced before it counts. */
 static plsm_status write_replaces(struct merging *m)
 {
     struct append *db = m->db;
@@ -222,6 +223,9 @@ static plsm_status write_replaces(struct merging *m)
     plsm_slice part = buf_slice(&payload);
     if (status == PLSM_OK)
         status = reclog_append(m->output->writer, 0, &part, 1);
+    uint64_t seq = atomic_load(&db->visible);
+    if (status == PLSM_OK && seq > 0)
+        status = reclog_append(m->output->writer, seq, NULL, 0);
     mem_free(numbers);
     buf_free(&payload);
     return status;

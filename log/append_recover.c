@@ -292,6 +292,8 @@ plsm_status append_recover(struct append *db, struct inventory *inventory)
     if (status == PLSM_OK)
         status = found_mark_lost(l.found, l.count, &replaced);
     if (status == PLSM_OK)
+        status = found_check_merged(l.found, l.count, &replaced);
+    if (status == PLSM_OK)
         found_mark_unsure(l.found, l.count, inventory);
     if (status == PLSM_OK)
         status = take_segments(db, l.found, l.count, &replaced, hints);

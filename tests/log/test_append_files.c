@@ -321,6 +321,52 @@ START_TEST(the_newest_writes_are_lost_first)
 }
 END_TEST
 
+static void overwrite(void)
+{
+    if (happened == 1)
+        put("key", "new");
+}
+
+/* What is left out of a merge because of a write beside it, in front of its end, is gone for good: if that write is
+ * lost then, the store is damaged, and not one in which the key never was. */
+START_TEST(a_merge_goes_by_what_is_synced)
+{
+    put("key", "old");
+    must(append_flush(db));
+    hooked.sync = hooked_sync;
+    happens = overwrite; /* when the new segment has its head */
+    merge(1);
+    happens = NULL;
+    for (unsigned round = 0; round < 3; round++) {
+        struct env *image = env_memory_crash(env, env_memory_calls(env), ENV_CRASH_KEEP, 1);
+        struct env_file *file = NULL;
+        struct append *opened = NULL;
+        uint8_t kept[APPEND_RECORDS_AT + 200], *data = NULL;
+        size_t size;
+        must(env_memory_content(image, "/s/segment-000002", &data, &size));
+        size_t head = APPEND_RECORD_HEAD + (get_u32(data + APPEND_RECORDS_AT + 8) + 7) / 8 * 8, cut = 1 + head + round;
+        memcpy(kept, data, APPEND_RECORDS_AT + cut);
+        if (round > 0) { /* otherwise all of it is there */
+            must(env_open(image, "/s/segment-000002", ENV_APPEND, &file));
+            must(env_append(file, kept, APPEND_RECORDS_AT + cut));
+            env_close(file);
+        }
+        struct append_options o;
+        append_options_default(&o);
+        o.env = image;
+        o.read_only = round == 2;
+        plsm_status status = append_open("/s", &o, &opened);
+        ck_assert_msg(status == (round ? PLSM_CORRUPT : PLSM_OK), "%s: %s", plsm_status_name(status), plsm_message());
+        if (round == 0)
+            ck_assert(is(opened, "key", "new"));
+        else
+            ck_assert_msg(strstr(plsm_message(), "segment-000002") != NULL, "%s", plsm_message());
+        must(append_close(opened));
+        env_memory_destroy(image);
+    }
+}
+END_TEST
+
 static bool has_segment(uint64_t number)
 {
     bool found = false;
@@ -617,6 +663,7 @@ int main(void)
     tcase_add_test(all, checkpoints_are_of_one_moment);
     tcase_add_test(all, checkpoints_behind_merges_can_be_opened);
     tcase_add_loop_test(all, the_newest_writes_are_lost_first, 0, 2);
+    tcase_add_test(all, a_merge_goes_by_what_is_synced);
     tcase_add_test(all, merged_segments_without_hints_are_written_anew);
     tcase_add_test(all, readers_beside_a_merge);
     tcase_add_test(all, readers_beside_segments_that_were_ready);
