@@ -11,7 +11,10 @@
 
 #include "base/banned.h"
 
-enum { PATH_SIZE = 4096 };
+enum {
+    PATH_SIZE = 4096,
+    HEAD_ONLY = 544 + 32 + REDO_HEAD_SIZE, /* bytes of a log without batches, at most (base/reclog.c) */
+};
 
 void redo_path(const char *directory, uint64_t number, char *out, size_t size)
 {
@@ -190,6 +193,8 @@ static plsm_status take_head(struct replaying *r, plsm_slice payload, uint64_t o
     r->has_head = true;
     r->head_at = offset;
     if (r->skips || before == 0 || before < r->logs->first)
+        return PLSM_OK;
+    if (size <= HEAD_ONLY) /* there was nothing in it: so it may have been removed */
         return PLSM_OK;
     size_t i = 0;
     while (i < r->now && r->logs->numbers[i] != before)
