@@ -4,8 +4,8 @@
 
 #include "log/append_found.h"
 
-/* Reads the inventory, which is zero before the first use, anew. PLSM_NO_STORE: there is no such directory; PLSM_CORRUPT,
- * PLSM_NO_MEMORY, PLSM_IO. */
+/* Reads the inventory, which is zero before the first use, anew. PLSM_NO_STORE: there is no such directory;
+ * PLSM_CORRUPT, PLSM_NO_MEMORY, PLSM_IO. */
 plsm_status append_inventory_read(const struct append *db, struct inventory *out);
 void append_inventory_free(struct inventory *inventory);
 
