@@ -170,14 +170,16 @@ static void mutate(struct bytes *bytes, struct random *random)
     }
 }
 
-/* Whether a file is a segment of an append log that no merge has written, by its head (log/append_format.c). */
+/* Whether a file is a segment of an append log that no merge has written and that has a head (log/append_format.c):
+ * others are ready to be written to. */
 static bool is_written(const struct subject *subject, const char *path)
 {
-    enum { MERGED = 544 + 32 + 32 };
+    enum { LENGTH = 544 + 8, MERGED = 544 + 32 + 32 };
     uint8_t *data;
     size_t size;
     return strncmp(path, STORE "/segment-", sizeof STORE "/segment-" - 1) == 0 &&
-           env_memory_content(subject->env, path, &data, &size) == PLSM_OK && size > MERGED && data[MERGED] == 0;
+           env_memory_content(subject->env, path, &data, &size) == PLSM_OK && size > MERGED && data[MERGED] == 0 &&
+           get_u32(data + LENGTH) > 0;
 }
 
 /* Whether a file has what was written last: what is lost of it may not be missed. */
