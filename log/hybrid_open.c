@@ -60,7 +60,7 @@ static plsm_status refuse_batch(void *arg, plsm_slice batch)
 static plsm_status may_create(struct hybrid *db, const struct inventory *inventory)
 {
     struct redo_logs logs = {.numbers = inventory->redo.at, .count = inventory->redo.count, .first = 1};
-    bool found = false;
+    struct redo_found found = {0};
     plsm_status status = logs.count > 0 ? redo_replay(db->env, db->path, &logs, refuse_batch, db, &found) : PLSM_OK;
     if (status != PLSM_OK)
         return status == PLSM_CORRUPT ? refuse_batch(db, slice(NULL, 0)) : status;
