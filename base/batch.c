@@ -24,6 +24,8 @@ static inline __attribute__((always_inline)) plsm_status add(struct batch *batch
     batch->bytes.size += size;
     batch->count++;
     batch->ranges += change->kind == BATCH_DELETE_RANGE;
+    if (change->value.size > batch->value_max)
+        batch->value_max = change->value.size;
     return PLSM_OK;
 }
 
@@ -48,12 +50,14 @@ void batch_clear(struct batch *batch)
 {
     batch->bytes.size = 0;
     batch->count = batch->ranges = 0;
+    batch->value_max = 0;
 }
 
 void batch_free(struct batch *batch)
 {
     buf_free(&batch->bytes);
     batch->count = batch->ranges = 0;
+    batch->value_max = 0;
 }
 
 /* Reads a varint size and that many bytes; returns the byte behind them, or NULL when they are not there. */
@@ -67,6 +71,17 @@ static inline const uint8_t *get_sized(const uint8_t *from, const uint8_t *end, 
     return from + size;
 }
 
+/* The same for a value with what BATCH_KEPT puts in front of it. */
+static const uint8_t *get_kept(const uint8_t *from, const uint8_t *end, size_t key_size, plsm_slice *bytes)
+{
+    uint64_t size = 0, before = BATCH_KEPT_BYTES + key_size;
+    from = get_varint(from, end, &size);
+    if (!from || before > (uint64_t)(end - from) || size > (uint64_t)(end - from) - before)
+        return NULL;
+    *bytes = slice(from + before, (size_t)size);
+    return from + before + size;
+}
+
 bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *change)
 {
     const uint8_t *from = *at;
@@ -75,12 +90,14 @@ bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *cha
     enum batch_kind kind = (enum batch_kind) * from++;
     plsm_slice key = {0}, meta = {0}, value = {0};
     uint64_t expires_s = 0;
-    bool timed = kind >= BATCH_KIND_COUNT;
-    if (__builtin_expect(timed, 0)) {
-        kind &= ~(unsigned)BATCH_TIMED;
-        if (kind != BATCH_PUT && kind != BATCH_REFERENCE)
+    bool timed = false, kept = false;
+    if (__builtin_expect(kind >= BATCH_KIND_COUNT, 0)) {
+        timed = kind & BATCH_TIMED;
+        kept = kind & BATCH_KEPT;
+        kind &= ~(unsigned)(BATCH_TIMED | BATCH_KEPT);
+        if (kind != BATCH_PUT && (kept || kind != BATCH_REFERENCE))
             return false;
-        from = get_varint(from, end, &expires_s);
+        from = timed ? get_varint(from, end, &expires_s) : from;
         if (!from)
             return false;
     }
@@ -91,12 +108,14 @@ bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *cha
         if (from == end || *from > (size_t)(end - from) - 1)
             return false;
         meta = slice(from + 1, *from);
-        from = get_sized(from + 1 + meta.size, end, &value);
+        from =
+            kept ? get_kept(from + 1 + meta.size, end, key.size, &value) : get_sized(from + 1 + meta.size, end, &value);
         if (!from)
             return false;
     }
     change->kind = kind;
     change->timed = timed;
+    change->kept = kept;
     change->expires_s = expires_s;
     change->key = key;
     change->meta = meta;

@@ -2,12 +2,14 @@
  * that a batch goes from the caller to the log without being copied into another form.
  *
  * Encoding, one change after another:
- *   u8      kind (enum batch_kind), and BATCH_TIMED where the change says itself when what it puts expires
+ *   u8      kind (enum batch_kind), with BATCH_TIMED where the change says itself when what it puts expires, and in
+ *           logs with BATCH_KEPT where the value is to be read from there
  *   varint  with BATCH_TIMED: that time, seconds since 1970; 0: never
  *   varint  key size, then the key: the keyspace byte, then the user's key
  *   for all but deletions of one key:
  *   u8      meta size, then meta
- *   varint  value size, then the value
+ *   varint  value size, then the value; with BATCH_KEPT between the two BATCH_KEPT_BYTES and the key once more, which
+ *           make the value a record that can be read and verified by itself (lsm/value_log.c)
  *
  * A deletion of a range has the first key of the range as its key, no meta, and as its value the key at which the range
  * ends, exclusive, with its keyspace byte: the same one, or the next one alone for all that is left of the keyspace. */
@@ -28,12 +30,17 @@ enum batch_kind {
     BATCH_KIND_COUNT
 };
 
-enum { BATCH_TIMED = 16 }; /* beside BATCH_PUT and BATCH_REFERENCE only */
+enum {
+    BATCH_TIMED = 16, /* beside BATCH_PUT and BATCH_REFERENCE only */
+    BATCH_KEPT = 32,  /* beside BATCH_PUT only, in logs of format version 4 on; never in a batch that a caller makes */
+    BATCH_KEPT_BYTES = 24,
+};
 
 struct batch {
     struct buf bytes;
     uint32_t count; /* changes */
     uint32_t ranges; /* deletions of ranges among them */
+    size_t value_max; /* size of the largest value */
     /* In front of and behind its bytes there is room that whoever logs it may write to: a record is made around them
      * then, without a copy. Never of what grows. */
     bool roomy;
@@ -43,6 +50,7 @@ enum { BATCH_ROOM_BEFORE = 32, BATCH_ROOM_BEHIND = 8 };
 struct batch_change {
     enum batch_kind kind;
     bool timed;         /* it says when it expires, or that it never does */
+    bool kept;          /* BATCH_KEPT: BATCH_KEPT_BYTES and the key stand in front of the value */
     uint64_t expires_s; /* since 1970; 0: never */
     plsm_slice key, meta, value; /* into the batch's bytes */
 };

@@ -29,6 +29,18 @@ uint64_t checksum_avx2(const void *data, size_t size, uint64_t seed)
     return sum;
 }
 
+uint64_t checksum_pieces_avx2(const plsm_slice *pieces, size_t count, uint64_t seed)
+{
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_64bits_reset_withSeed(&state, seed);
+    for (size_t i = 0; i < count; i++)
+        XXH3_64bits_update(&state, pieces[i].data, pieces[i].size);
+    uint64_t sum = XXH3_64bits_digest(&state);
+    _mm256_zeroupper();
+    return sum;
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

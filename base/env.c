@@ -86,6 +86,27 @@ plsm_status env_append(struct env_file *file, const void *data, size_t size)
     return PLSM_OK;
 }
 
+plsm_status env_append_pieces(struct env_file *file, const plsm_slice *pieces, size_t count)
+{
+    size_t put = 0; /* of the first that is left */
+    for (const plsm_slice *end = pieces + count; pieces < end;) {
+        if (put > 0 || pieces->size == 0 || !file->env->ops->append_pieces) {
+            TRY(env_append(file, (const uint8_t *)pieces->data + put, pieces->size - put));
+            pieces++;
+            put = 0;
+            continue;
+        }
+        size_t whole = 1;
+        while (pieces + whole < end && pieces[whole].size > 0)
+            whole++;
+        TRY(file->env->ops->append_pieces(file, pieces, whole, &put));
+        INVARIANT(put > 0);
+        while (pieces < end && put >= pieces->size)
+            put -= pieces++->size;
+    }
+    return PLSM_OK;
+}
+
 plsm_status env_sync(struct env_file *file)
 {
     return file->env->ops->sync(file);

@@ -60,6 +60,9 @@ struct env_ops {
     plsm_status (*map)(struct env_file *file, uint64_t size, const void **out);
     /* (*) Appends at most `size` bytes at the end; *put may be less than `size` (but not 0). */
     plsm_status (*append)(struct env_file *file, const void *data, size_t size, size_t *put);
+    /* (*) The same of pieces, none of them empty, as if they stood behind each other. NULL: they are appended one by
+     * one. */
+    plsm_status (*append_pieces)(struct env_file *file, const plsm_slice *pieces, size_t count, size_t *put);
     /* (*) Makes the bytes (not the name) survive power loss. */
     plsm_status (*sync)(struct env_file *file);
     /* (*) Cuts the file to `size` bytes, which must not be more than it has. Of an ENV_LOG file what was taken in
@@ -150,6 +153,9 @@ plsm_status env_read_many(struct env *env, struct env_piece *pieces, size_t coun
 plsm_status env_map(struct env_file *file, uint64_t size, const void **out);
 /* Appends all of it or fails; after a failure any part may have reached the file. */
 plsm_status env_append(struct env_file *file, const void *data, size_t size);
+/* The same of pieces behind each other, with one call where the system can. For large ones: nothing is copied through a
+ * mapping. */
+plsm_status env_append_pieces(struct env_file *file, const plsm_slice *pieces, size_t count);
 plsm_status env_sync(struct env_file *file);
 plsm_status env_truncate(struct env_file *file, uint64_t size);
 plsm_status env_size(struct env_file *file, uint64_t *size);

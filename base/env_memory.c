@@ -56,7 +56,8 @@ static struct name *find_name(const struct node *dir, const char *text, size_t s
 
 static void drop_name(struct node *dir, struct name *name)
 {
-    name->node->parent = NULL;
+    if (--name->node->links == 0)
+        name->node->parent = NULL;
     free(name->text);
     *name = dir->names[--dir->name_count];
 }
@@ -344,8 +345,42 @@ static plsm_status rename_node(struct memory_env *env, const char *from_path, co
         drop_name(to.dir, find_name(to.dir, name_to, strlen(name_to)));
     drop_name(from.dir, find_name(from.dir, name, strlen(name)));
     to.dir->names[to.dir->name_count++] = (struct name){text, from.node};
+    from.node->links++;
     from.node->parent = to.dir;
     return PLSM_OK;
+}
+
+static plsm_status link_node(struct memory_env *env, const char *from_path, const char *to_path)
+{
+    struct place from = {0}, to = {0};
+    TRY(resolve_name(env, from_path, "cannot link", &from));
+    TRY(resolve_name(env, to_path, "cannot link to it", &to));
+    if (!from.node || from.node->is_dir)
+        return fail_errno(from.node ? EPERM : ENOENT, from_path, "cannot link");
+    if (to.node)
+        return fail(PLSM_EXISTS, "%s: cannot link to it: something is there already", to_path);
+    char *text = strdup(memory_last_component(to_path)), *path_to = strdup(to_path);
+    struct journal_entry entry = {
+        .op = JOURNAL_LINK, .node = from.node, .dir = from.dir, .dir_to = to.dir, .path_to = path_to};
+    if (!text || !path_to ||
+        !memory_grow((void **)&to.dir->names, to.dir->name_count, &to.dir->name_capacity, sizeof *to.dir->names) ||
+        !memory_record(env, entry, from_path)) {
+        free(text);
+        free(path_to);
+        return no_memory(from_path);
+    }
+    to.dir->names[to.dir->name_count++] = (struct name){text, from.node};
+    from.node->links++;
+    return PLSM_OK;
+}
+
+static plsm_status memory_link(struct env *base, const char *from, const char *to)
+{
+    struct memory_env *env = memory_of(base);
+    mutex_lock(&env->lock);
+    plsm_status status = link_node(env, from, to);
+    mutex_unlock(&env->lock);
+    return status;
 }
 
 static plsm_status exchange_nodes(struct memory_env *env, const char *one_path, const char *other_path)
@@ -604,6 +639,7 @@ static const struct env_ops memory_ops = {
     .size = memory_size,
     .rename = memory_rename,
     .exchange = memory_exchange,
+    .link = memory_link,
     .remove = memory_remove,
     .make_dir = memory_make_dir,
     .sync_dir = memory_sync_dir,

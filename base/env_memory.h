@@ -1,8 +1,9 @@
 /* A file system in memory that can be crashed.
  *
- * It records every storage call that changes something (create, append, sync, truncate, rename, remove, make_dir,
- * sync_dir) in a journal. env_memory_crash builds, from the first `calls` entries of that journal, a new file system as
- * a crash after that call would leave it. So one run of a workload gives all crash points: nothing is run again. */
+ * It records every storage call that changes something (create, append, sync, truncate, rename, link, remove,
+ * make_dir, sync_dir) in a journal. env_memory_crash builds, from the first `calls` entries of that journal, a new file
+ * system as a crash after that call would leave it. So one run of a workload gives all crash points: nothing is run
+ * again. */
 #ifndef BASE_ENV_MEMORY_H
 #define BASE_ENV_MEMORY_H
 

@@ -8,9 +8,10 @@
  *   logs (ENV_LOG): zeros may follow, as far as a reader could have seen any since the last sync; after KEEP they do.
  *   directories: KEEP all, DROP none, TORN a prefix per directory, REORDER any subset.
  * A file and its name are independent: syncing a file does not make its name durable. A rename is one change, and so is
- * an exchange. Between
- * two directories it is a change of each, which may survive apart so far as that leaves the file with a name: with only
- * the new directory synced both names may show, and syncing only the old one makes the new name durable too.
+ * an exchange; a link is a change of the directory of the new name. Between two directories a rename is a change of
+ * each, which may survive apart so far as that leaves the file with a name: with only the new directory synced both
+ * names may show, and syncing only the old one makes the new name durable too. What had several names are files of the
+ * same bytes in the image: nothing that has a second name is written again.
  *
  * Each decision is drawn from the seed and the number of the node or entry it is about, so that the same crash gives
  * the same image and one decision does not shift the others. */
@@ -111,20 +112,22 @@ static void set_durable(struct replay *replay, struct shadow *dir, const char *t
     *name = (struct durable_name){text, node};
 }
 
-/* Takes away the name that a file has here, whatever it is: an earlier rename of it may not have survived. */
-static bool drop_node(struct shadow *dir, const struct node *node)
+/* Takes away the name that a file has here: `text`, or where an earlier rename of it did not survive, whatever it is.
+ */
+static bool drop_node(struct shadow *dir, const struct node *node, const char *text)
 {
+    struct durable_name *name = find_durable(dir, text);
     size_t i = 0;
     while (i < dir->name_count && dir->names[i].node != node)
         i++;
     bool there = i < dir->name_count;
-    drop_durable(dir, there ? &dir->names[i] : NULL);
+    drop_durable(dir, name && name->node == node ? name : there ? &dir->names[i] : NULL);
     return there;
 }
 
 static void apply_exchange(struct replay *replay, struct shadow *dir, const struct journal_entry *entry)
 {
-    bool one = drop_node(dir, entry->node), other = drop_node(dir, entry->node_to);
+    bool one = drop_node(dir, entry->node, entry->name), other = drop_node(dir, entry->node_to, entry->name_to);
     if (one)
         set_durable(replay, dir, entry->name_to, entry->node);
     if (other)
@@ -146,9 +149,12 @@ static void apply_change(struct replay *replay, struct shadow *dir, size_t chang
         break;
     case JOURNAL_RENAME:
         if (old_side || !is_rename_between(entry))
-            drop_node(dir, entry->node);
+            drop_node(dir, entry->node, entry->name);
         if (!old_side)
             set_durable(replay, dir, entry->name_to, entry->node);
+        break;
+    case JOURNAL_LINK:
+        set_durable(replay, dir, entry->name_to, entry->node);
         break;
     case JOURNAL_EXCHANGE:
         apply_exchange(replay, dir, entry);
@@ -211,6 +217,9 @@ static void replay_entry(struct replay *replay, size_t number)
     case JOURNAL_REMOVE:
     case JOURNAL_EXCHANGE:
         add_change(replay, entry->dir, number, NEW_NAME);
+        break;
+    case JOURNAL_LINK:
+        add_change(replay, entry->dir_to, number, NEW_NAME);
         break;
     case JOURNAL_RENAME:
         if (is_rename_between(entry))

@@ -82,6 +82,7 @@ struct node *memory_add(struct memory_env *env, struct node *dir, const char *pa
     node->is_dir = is_dir;
     node->parent = dir;
     env->nodes[env->node_count++] = node;
+    node->links = 1;
     if (dir)
         dir->names[dir->name_count++] = (struct name){text, node};
     return node;
@@ -184,7 +185,7 @@ void env_memory_describe(struct env *base, uint64_t call, char *text, size_t siz
         [JOURNAL_CREATE] = "create",     [JOURNAL_EMPTY] = "empty",       [JOURNAL_APPEND] = "append",
         [JOURNAL_SYNC] = "sync",         [JOURNAL_TRUNCATE] = "truncate", [JOURNAL_RENAME] = "rename",
         [JOURNAL_REMOVE] = "remove",     [JOURNAL_MAKE_DIR] = "make_dir", [JOURNAL_SYNC_DIR] = "sync_dir",
-        [JOURNAL_EXCHANGE] = "exchange",
+        [JOURNAL_EXCHANGE] = "exchange", [JOURNAL_LINK] = "link",
     };
     struct memory_env *env = (struct memory_env *)base;
     mutex_lock(&env->lock);

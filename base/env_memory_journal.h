@@ -25,7 +25,8 @@ struct storage {
 struct node {
     size_t id; /* place in nodes[] */
     bool is_dir;
-    struct node *parent; /* NULL: the root, or in no directory any more */
+    struct node *parent; /* NULL: the root, or in no directory any more; of a file with several names any of theirs */
+    size_t links;        /* names that it has */
     unsigned handles;    /* open ones: what they lead to takes space although it has no name any more */
     /* files */
     struct storage *storage; /* NULL while nothing was ever appended */
@@ -47,6 +48,7 @@ enum journal_op {
     JOURNAL_TRUNCATE,
     JOURNAL_RENAME,
     JOURNAL_EXCHANGE, /* of two names in one directory */
+    JOURNAL_LINK,     /* a second name, in dir_to */
     JOURNAL_REMOVE,
     JOURNAL_MAKE_DIR,
     JOURNAL_SYNC_DIR,
@@ -57,11 +59,11 @@ struct journal_entry {
     bool owns_path;
     struct node *node;          /* file or directory it is about */
     struct node *node_to;       /* exchange: the other one */
-    struct node *dir, *dir_to;  /* whose names change; dir_to for rename only */
+    struct node *dir, *dir_to;  /* whose names change; dir_to for rename and link only */
     struct storage *storage;    /* append: where the bytes are, at `offset` */
     size_t offset, size;        /* append: bytes; truncate: size is the new size */
     bool ahead;                 /* create, empty: opened with ENV_LOG */
-    char *path, *path_to;       /* as given; path_to for rename and exchange only, always owned */
+    char *path, *path_to;       /* as given; path_to for rename, exchange and link only, always owned */
     const char *name, *name_to; /* last components, inside path and path_to; end with the string */
 };
 

@@ -20,6 +20,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -298,6 +299,21 @@ static plsm_status need_append(const struct posix_file *file, const char *what)
                                    : fail(PLSM_INVALID, "%s: cannot %s: it is open for reading only", file->path, what);
 }
 
+/* What a call wrote at the end of the file: `count`, or -1 and errno. */
+static plsm_status appended(struct posix_file *file, size_t size, ssize_t count, size_t *put)
+{
+    uint64_t end = atomic_load_explicit(&file->end, memory_order_relaxed);
+    if (count <= 0) { /* 0 for more than 0 bytes is no progress and no error: a device that cannot */
+        int error = count < 0 ? errno : EIO;
+        char what[64];
+        snprintf(what, sizeof what, "cannot append %zu bytes at offset %" PRIu64, size, end);
+        return fail_errno(error, file->path, what);
+    }
+    atomic_store_explicit(&file->end, end + (uint64_t)count, memory_order_release);
+    *put = (size_t)count;
+    return PLSM_OK;
+}
+
 static plsm_status posix_append(struct env_file *base, const void *data, size_t size, size_t *put)
 {
     struct posix_file *file = (struct posix_file *)base;
@@ -321,14 +337,27 @@ static plsm_status posix_append(struct env_file *base, const void *data, size_t 
     do
         count = pwrite(file->fd, data, size, (off_t)end);
     while (count < 0 && errno == EINTR);
-    if (count <= 0) { /* 0 for more than 0 bytes is no progress and no error: a device that cannot */
-        char what[64];
-        snprintf(what, sizeof what, "cannot append %zu bytes at offset %" PRIu64, size, end);
-        return fail_errno(count < 0 ? errno : EIO, base->path, what);
+    return appended(file, size, count, put);
+}
+
+static plsm_status posix_append_pieces(struct env_file *base, const plsm_slice *pieces, size_t count, size_t *put)
+{
+    enum { AT_ONCE = 64 };
+    struct posix_file *file = (struct posix_file *)base;
+    struct iovec vector[AT_ONCE];
+    size_t size = 0;
+    TRY(need_append(file, "append"));
+    count = count < AT_ONCE ? count : AT_ONCE;
+    for (size_t i = 0; i < count; i++) {
+        vector[i] = (struct iovec){(void *)(uintptr_t)pieces[i].data, pieces[i].size};
+        size += pieces[i].size;
     }
-    atomic_store_explicit(&file->end, end + (uint64_t)count, memory_order_release);
-    *put = (size_t)count;
-    return PLSM_OK;
+    off_t end = (off_t)atomic_load_explicit(&file->end, memory_order_relaxed);
+    ssize_t done = 0;
+    do
+        done = pwritev(file->fd, vector, (int)count, end);
+    while (done < 0 && errno == EINTR);
+    return appended(file, size, done, put);
 }
 
 static plsm_status posix_sync(struct env_file *base)
@@ -610,6 +639,7 @@ static const struct env_ops posix_ops = {
     .read_many = posix_read_many,
     .map = posix_map,
     .append = posix_append,
+    .append_pieces = posix_append_pieces,
     .sync = posix_sync,
     .truncate = posix_truncate,
     .size = posix_size,

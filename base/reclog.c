@@ -9,8 +9,8 @@
  *
  * Header, 32 bytes, written and synced before the first record:
  *      0  u8[8]  magic: what kind of log it is
- *      8  u32    format version: 3; versions 1 and 2 differ only in that their users' records know less: 1 no deletions
- *                of ranges and no value logs, 2 nothing that expires
+ *      8  u32    format version: 4; versions 1 to 3 differ only in that their users' records know less: 1 no deletions
+ *                of ranges and no value logs, 2 nothing that expires, 3 no values that stay in the log
  *     12  u32    0
  *     16  u64    salt: random for each file
  *     24  u64    checksum of bytes 0 to 23, seeded with the offset of this copy in the file
@@ -46,6 +46,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/sync.h"
 
 #include "base/banned.h"
 
@@ -66,6 +67,8 @@ enum {
     RECORDS_START = HEADER_COPY + sizeof(struct header),
     SMALL_BYTES = 1 << 10, /* a record up to this size is put together on the stack: nothing for threads to share */
     BUFFER_KEEP_BYTES = 4 << 20, /* a larger gather buffer is given back: large batches are rare */
+    PIECES_BYTES = 32 << 10,     /* of a record that is appended from where its parts stand, */
+    PART_BYTES = 4 << 10,        /* when they have so many on average: gathering small ones costs less */
     CHUNK_BYTES = 1 << 20,       /* read at once */
 };
 #define CLEAN_CLOSE (UINT32_C(1) << 31)
@@ -73,7 +76,7 @@ enum {
 _Static_assert(sizeof(struct header) == 32, "format");
 _Static_assert(offsetof(struct header, version) == 8 && offsetof(struct header, salt) == 16, "format");
 _Static_assert(offsetof(struct header, checksum) == 24, "format");
-_Static_assert(sizeof(struct record) == 32, "format");
+_Static_assert(sizeof(struct record) == RECLOG_RECORD_BYTES, "format");
 _Static_assert(offsetof(struct record, length) == 8 && offsetof(struct record, length_check) == 12, "format");
 _Static_assert(offsetof(struct record, synced) == 16 && offsetof(struct record, user) == 24, "format");
 _Static_assert(RECORDS_START % 8 == 0, "records are aligned");
@@ -114,6 +117,7 @@ struct reclog_writer {
     struct buf gathered; /* one record; kept for the next one */
     _Atomic int broken;  /* enum broken; who takes it away from WHOLE writes the reason */
     char reason[512];    /* why; to be read once BROKEN */
+    mutex syncing;       /* the system tells a failure of the disk to one of two syncs at a time only */
 };
 
 /* Remembers this thread's message as the reason why nothing more can be written. */
@@ -150,6 +154,11 @@ uint64_t reclog_synced(const struct reclog_writer *writer)
     return atomic_load_explicit(&writer->synced, memory_order_acquire);
 }
 
+uint64_t reclog_salt(const struct reclog_writer *writer)
+{
+    return writer->salt;
+}
+
 static plsm_status write_headers(struct reclog_writer *writer, const char *magic)
 {
     uint8_t bytes[RECORDS_START] = {0};
@@ -174,6 +183,7 @@ static plsm_status create(struct env *env, const char *path, const char *magic, 
         return fail(PLSM_NO_MEMORY, "%s: no memory to create it", path);
     env_random(env, &writer->salt, sizeof writer->salt);
     writer->mapped = mapped;
+    mutex_init(&writer->syncing);
     plsm_status status = env_open(env, path, mapped ? ENV_LOG : ENV_APPEND, &writer->file);
     if (status == PLSM_OK)
         status = write_headers(writer, magic);
@@ -200,6 +210,7 @@ void reclog_close(struct reclog_writer *writer)
         return;
     env_close(writer->file);
     buf_free(&writer->gathered);
+    mutex_destroy(&writer->syncing);
     mem_free(writer);
 }
 
@@ -218,6 +229,24 @@ static inline size_t complete(const struct reclog_writer *writer, uint8_t *bytes
     put_u64(bytes + offsetof(struct record, user), user);
     put_u64(bytes + offsetof(struct record, checksum), record_checksum(bytes, size, writer->salt, offset));
     return size;
+}
+
+/* Appends a record from where its parts stand; there is room for its pieces in `gathered`. */
+static plsm_status write_pieces(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
+                                size_t payload, size_t *size)
+{
+    static const uint8_t zeros[8];
+    uint64_t offset = reclog_size(writer);
+    struct record record = {.length = (uint32_t)payload, .synced = reclog_synced(writer), .user = user};
+    plsm_slice *pieces = (plsm_slice *)(void *)writer->gathered.data;
+    *size = record_size(payload);
+    record.length_check = length_check(record.length, writer->salt, offset);
+    pieces[0] = slice((const uint8_t *)&record + sizeof record.checksum, sizeof record - sizeof record.checksum);
+    memcpy(pieces + 1, parts, count * sizeof *parts);
+    pieces[count + 1] = slice(zeros, *size - sizeof record - payload);
+    record.checksum = checksum_pieces(pieces, count + 2, writer->salt ^ offset);
+    pieces[0] = slice(&record, sizeof record);
+    return env_append_pieces(writer->file, pieces, count + 2);
 }
 
 /* A failed append may have left a part: the next record must not stand behind it. */
@@ -255,6 +284,20 @@ static plsm_status put_parts(struct reclog_writer *writer, uint64_t user, const 
     return put_record(writer, to, complete(writer, to, (size_t)(at - to) - sizeof(struct record), user, flag));
 }
 
+/* A record of large parts. */
+static plsm_status append_pieces(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
+                                 size_t payload)
+{
+    size_t size = 0;
+    writer->gathered.size = 0;
+    TRY(buf_reserve(&writer->gathered, (count + 2) * sizeof *parts));
+    plsm_status status = write_pieces(writer, user, parts, count, payload, &size);
+    if (status != PLSM_OK)
+        return cut_back(writer, status);
+    atomic_store_explicit(&writer->size, reclog_size(writer) + size, memory_order_release);
+    return PLSM_OK;
+}
+
 /* A record that is not small; a clean close, the only one with a flag, is. */
 static plsm_status append_large(struct reclog_writer *writer, uint64_t user, const plsm_slice *parts, size_t count,
                                 size_t size)
@@ -282,6 +325,8 @@ static plsm_status append(struct reclog_writer *writer, uint64_t user, const pls
     }
     if (record_size(payload) <= sizeof small)
         return put_parts(writer, user, parts, count, flag, small);
+    if (payload >= PIECES_BYTES && payload / count >= PART_BYTES)
+        return append_pieces(writer, user, parts, count, payload);
     return append_large(writer, user, parts, count, record_size(payload));
 }
 
@@ -298,7 +343,7 @@ plsm_status reclog_append(struct reclog_writer *writer, uint64_t user, const pls
     return append(writer, user, parts, count, 0);
 }
 
-plsm_status reclog_sync(struct reclog_writer *writer)
+static plsm_status sync_alone(struct reclog_writer *writer)
 {
     TRY(refuse_if_broken(writer));
     uint64_t size = reclog_size(writer); /* before: what another thread appends meanwhile may not be included */
@@ -317,6 +362,20 @@ plsm_status reclog_trim(struct reclog_writer *writer)
 {
     TRY(refuse_if_broken(writer));
     return writer->mapped ? env_truncate(writer->file, reclog_size(writer)) : PLSM_OK;
+}
+
+plsm_status reclog_sync(struct reclog_writer *writer)
+{
+    mutex_lock(&writer->syncing);
+    plsm_status status = sync_alone(writer);
+    mutex_unlock(&writer->syncing);
+    return status;
+}
+
+plsm_status reclog_settle(struct reclog_writer *writer)
+{
+    TRY(reclog_trim(writer));
+    return reclog_sync(writer);
 }
 
 plsm_status reclog_close_clean(struct reclog_writer *writer)
@@ -547,10 +606,12 @@ static plsm_status read_headers(struct reader *r, const char *magic, struct recl
         return fail(PLSM_CORRUPT, "%s: both headers, at offsets 0 and %d, are damaged; restore the file from a backup",
                     r->path, HEADER_COPY);
     *good = *good && r->size >= RECORDS_START;
-    if (*good)
+    if (*good) {
         result->end = result->records_end = RECORDS_START;
-    else
+        result->salt = r->salt;
+    } else {
         result->torn = true;
+    }
     return PLSM_OK;
 }
 
@@ -570,5 +631,24 @@ plsm_status reclog_read(struct env *env, const char *path, const char *magic, re
     out->size = r.size;
     mem_free(r.window);
     env_close(r.file);
+    return status;
+}
+
+plsm_status reclog_read_salt(struct env_file *file, const char *magic, uint64_t *salt)
+{
+    struct reader r = {.file = file, .path = env_path(file), .size = RECORDS_START, .capacity = RECORDS_START};
+    bool good = false;
+    r.window = mem_alloc(r.capacity);
+    if (!r.window)
+        return fail(PLSM_NO_MEMORY, "%s: no memory to read its header", r.path);
+    plsm_status status = take_header(&r, magic, 0, &good);
+    if (status == PLSM_OK && !good)
+        status = take_header(&r, magic, HEADER_COPY, &good);
+    if (status == PLSM_OK && !good)
+        status =
+            fail(PLSM_CORRUPT, "%s: both headers, at offsets 0 and %d, are damaged; restore the file from a backup",
+                 r.path, HEADER_COPY);
+    *salt = r.salt;
+    mem_free(r.window);
     return status;
 }

@@ -11,12 +11,14 @@
 
 #include "base/env.h"
 
-enum { RECLOG_MAGIC_BYTES = 8, RECLOG_VERSION = 3, RECLOG_VERSION_OLDEST = 1 };
+enum { RECLOG_MAGIC_BYTES = 8, RECLOG_VERSION = 4, RECLOG_VERSION_OLDEST = 1 };
+enum { RECLOG_RECORD_BYTES = 32 }; /* of a record, in front of its payload */
 #define RECLOG_PAYLOAD_MAX (UINT32_C(1) << 30)
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-/* One thread at a time, but reclog_sync, reclog_size and reclog_synced may run on others beside reclog_append. */
+/* One thread at a time, but reclog_sync, reclog_size and reclog_synced may run on others beside reclog_append and
+ * each other. */
 struct reclog_writer;
 
 /* Creates the file, or empties it, and writes and syncs its header; its name survives power loss only once the caller
@@ -47,6 +49,11 @@ plsm_status reclog_trim(struct reclog_writer *writer);
 uint64_t reclog_size(const struct reclog_writer *writer);   /* bytes in the file, all of whole records */
 uint64_t reclog_synced(const struct reclog_writer *writer); /* bytes known to survive power loss */
 bool reclog_broken(const struct reclog_writer *writer);
+uint64_t reclog_salt(const struct reclog_writer *writer); /* of the file; random */
+/* Of a log to which nothing more is appended but, perhaps, its clean close: gives space that was taken in advance back,
+ * so that the file is as long as its records, and syncs. May run beside reclog_sync on other threads. A failed sync as
+ * reclog_sync; after a failure to give space back nothing has changed. */
+plsm_status reclog_settle(struct reclog_writer *writer);
 
 /* Closes the file without syncing and frees the writer. Accepts NULL. */
 void reclog_close(struct reclog_writer *writer);
@@ -64,6 +71,7 @@ struct reclog_result {
     uint64_t synced;  /* the highest synced offset that a record carries; 0 when there is none */
     bool torn;        /* something that is neither a record nor zeros up to the end of the file stands at `end` */
     bool closed;      /* ends with a clean close */
+    uint64_t salt;    /* of the file; when `end` is not 0 */
 };
 
 /* Gets one record; the payload is valid during the call. Anything but PLSM_OK ends the reading. */
@@ -76,5 +84,9 @@ typedef plsm_status reclog_each(void *arg, uint64_t user, plsm_slice payload, ui
  * PLSM_NOT_FOUND, PLSM_IO, PLSM_NO_MEMORY, or what the callback returned. A torn end is PLSM_OK. */
 plsm_status reclog_read(struct env *env, const char *path, const char *magic, reclog_each *each, void *arg,
                         struct reclog_result *out);
+
+/* Reads the salt of a log that is open, from its header. PLSM_CORRUPT: it has no good one, or is of another kind;
+ * PLSM_VERSION, PLSM_IO, PLSM_NO_MEMORY. */
+plsm_status reclog_read_salt(struct env_file *file, const char *magic, uint64_t *salt);
 
 #endif

@@ -57,7 +57,7 @@ struct art_version {
     uint8_t kind, meta_size;
     uint8_t bytes[]; /* meta, then value, then with ART_VERSION_EXPIRES in `kind` a u64: since 1970, in seconds */
 };
-enum { ART_VERSION_EXPIRES = 16 };
+enum { ART_VERSION_EXPIRES = 16, ART_VERSION_SEPARATED = 32 }; /* the latter as `separated` of struct entry */
 
 struct art_leaf {
     _Atomic(const struct art_version *) newest; /* never NULL once the leaf can be reached */

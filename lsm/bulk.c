@@ -304,7 +304,7 @@ static plsm_status write_also(struct lsm_bulk *bulk, const struct batch *also, u
     if (status == PLSM_OK) {
         write_group_add(&group, buf_slice(&also->bytes));
         write_group_end(&group);
-        status = flush_table(db, table, &bulk->edit);
+        status = flush_table(db, &(struct memlog){.table = table}, &bulk->edit);
     }
     memtable_unref(table);
     return status;

@@ -90,7 +90,9 @@ static plsm_status check_value(struct check *c, const struct run *run, struct su
     sums->values_strange |= i == run->facts.values_count;
     sums->value_bytes += pointer.size;
     c->record.size = 0;
-    plsm_status status = separated_read(c->version, cursor->entry.key, &cursor->entry, SIM_SCAN, &c->record, &value);
+    const struct version_values *there = version_values_of(c->version, pointer.log);
+    plsm_status status =
+        separated_read(there ? there->log : NULL, cursor->entry.key, &cursor->entry, SIM_SCAN, &c->record, &value);
     if (status == PLSM_OK || status == PLSM_NO_MEMORY)
         return status;
     problem(c, "%s: page %u: %s", path, cursor->unit, plsm_message());

@@ -45,6 +45,7 @@ enum counter {
     COUNT_CHANGES,    /* in batches that callers wrote */
     COUNT_LOG_WRITES, /* append calls of logs */
     COUNT_LOG_BYTES,  /* bytes of batches, so of keys, metas and values that callers wrote */
+    COUNT_KEPT_BYTES, /* of values that stay in the log */
     COUNT_LOADED_BYTES, /* the same of bulk loads */
     COUNT_FLUSH_BYTES,
     COUNT_BULK_BYTES, /* of runs that bulk loads brought in */

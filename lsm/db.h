@@ -37,6 +37,7 @@ enum { LOG_USER_IDENTITY = 0, LOG_IDENTITY_BYTES = 32 };
 enum {
     LSM_STRUCT_MAGIC = 0x6c736d31,
     FROZEN_MAX = 2,  /* memtables that wait for their flush; more would only hide that the disk is too slow */
+    KEPT_SHARE = 4,  /* of a value that stays in the log this part counts for the memtable's size */
     LOCK_WRITER = 0, /* slots of the LOCK file: exclusive for the process that writes, */
     LOCK_PIN = 1,    /* shared for readers beside it: while one is held, no file is removed */
 };
@@ -46,7 +47,16 @@ struct memlog {
     struct memtable *table;
     struct reclog_writer *log;    /* of the newest of its logs */
     uint64_t log_first, log_last; /* numbers */
+    struct value_log *values;     /* logs that it points into (kept.h): the newest; of a store that is open for reading
+                                     several. A reference is held; NULL: none */
+    uint64_t kept_bytes;          /* of values in the newest that it points to, or did; the leader's */
 };
+/* Its size as `buffer_size` limits it: values that stay in the log cost no memory and no work at the flush, but time to
+ * replay, and the wait for their sync. */
+static inline uint64_t memlog_bytes(const struct memlog *memlog)
+{
+    return memtable_bytes(memlog->table) + memlog->kept_bytes / KEPT_SHARE;
+}
 
 /* What readers see. */
 struct view {
@@ -55,6 +65,7 @@ struct view {
     struct version *version;
     unsigned table_count;
     struct memtable *tables[FROZEN_MAX + 1]; /* newest first */
+    struct value_log *values[FROZEN_MAX + 1]; /* of each: logs that it points into; NULL: none */
 };
 
 struct lsm_snapshot {
@@ -153,7 +164,9 @@ struct lsm {
     bool space_tight;             /* memtables are to be flushed early: a flush gives their logs back */
     uint64_t space_spare_bytes;   /* that were free then, beside what is to be flushed; where others have taken the room
                                      of that, all that were free */
-    uint64_t group_bytes;    /* of the last group's changes */
+    uint64_t group_bytes;    /* of the last group's changes, as memlog_bytes counts them */
+    size_t kept_above;       /* values of so many bytes stay in the log (kept.h); SIZE_MAX: none does */
+    struct kept_record *kept; /* of the last group with such values */
     uint64_t paced_until_ns; /* what it wrote is paid for then */
     size_t unlooked_bytes; /* written, about, since it looked how full the active memtable is */
     size_t look_bytes;     /* after so many it looks again */
@@ -190,6 +203,8 @@ struct view *view_acquire(struct lsm *db); /* with a reference */
  * older one the active memtable may hold what was written behind a bulk load which that view does not have. */
 struct view *view_acquire_at(struct lsm *db, const struct lsm_snapshot *snapshot, uint64_t *seq);
 void view_release(struct view *view);      /* accepts NULL */
+/* The value log that an entry of the view points into; NULL: there is none. */
+struct value_log *view_value_log(const struct view *view, uint64_t number);
 /* Sequence number below or at which only the newest version of a key is needed by anybody. */
 uint64_t snapshot_cutoff(struct lsm *db);
 
@@ -211,6 +226,9 @@ plsm_status log_begin(struct lsm *db, uint64_t number, uint64_t size_before, boo
 /* Both. */
 plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
                        struct reclog_writer **out);
+/* A log that is to be made, as a value log, for values that stay in it: *out gets a reference; NULL where none does.
+ * Its salt is set once it is there. PLSM_NO_MEMORY. */
+plsm_status log_values(struct lsm *db, uint64_t number, struct value_log **out);
 /* Makes the next log in advance, so that a rotation need not wait for the disk. The flusher's; under lock, which it
  * gives up meanwhile. */
 void log_prepare(struct lsm *db);
@@ -234,8 +252,9 @@ void garbage_add(struct lsm *db, char kind, uint64_t number);
 void garbage_collect(struct lsm *db);
 
 /* --- flush.c --- */
-/* Writes a memtable into runs of level 0 and adds them to the edit. */
-plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edit *edit);
+/* Writes a memtable into runs of level 0 and adds them to the edit; of its logs only those that it points into matter.
+ */
+plsm_status flush_table(struct lsm *db, const struct memlog *memlog, struct edit *edit);
 /* Flushes the oldest frozen memtable, if there is one; others wait for whoever is at it. Takes lock itself. */
 plsm_status flush_oldest(struct lsm *db);
 /* Applies an edit: MANIFEST first, then the view. `flushed` true: the oldest frozen memtable is in it and goes. */

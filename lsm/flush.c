@@ -4,7 +4,9 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "lsm/kept.h"
 #include "lsm/output.h"
+#include "lsm/separated.h"
 #include "base/banned.h"
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -12,7 +14,9 @@
 /* A memtable on its way into runs of level 0. */
 struct flush {
     struct lsm *db;
+    const struct memlog *memlog;
     struct edit *edit;
+    uint64_t values_number; /* of its log as a value log in the runs; 0: it is none, its values are copied */
     struct output_job job;
     struct run_writer *writer;
     struct output_values values;
@@ -54,8 +58,27 @@ static plsm_status write_ranges(struct flush *f, unsigned byte)
     return PLSM_OK;
 }
 
-static plsm_status add_entry(struct flush *f, const struct entry *entry)
+/* An entry that points into the memtable's log gets its value back, or points to it as runs do: from `bytes`. */
+static plsm_status settle_value(struct flush *f, struct entry *entry, uint8_t *bytes)
 {
+    struct value_pointer pointer = value_pointer_of(entry);
+    INVARIANT(f->memlog->values && pointer.log == f->memlog->values->number);
+    if (f->values_number) {
+        pointer.log = f->values_number;
+        entry->value = slice(bytes, value_pointer_write(bytes, &pointer));
+        return PLSM_OK;
+    }
+    f->values.record.size = 0;
+    TRY(separated_read(f->memlog->values, entry->key, entry, SIM_SCAN, &f->values.record, &entry->value));
+    entry->separated = false;
+    return PLSM_OK;
+}
+
+static plsm_status add_entry(struct flush *f, struct entry *entry)
+{
+    uint8_t pointer[VALUE_POINTER_BYTES_MAX];
+    if (__builtin_expect(entry->separated, 0))
+        TRY(settle_value(f, entry, pointer));
     uint8_t byte = *(const uint8_t *)entry->key.data;
     if (f->writer && f->byte != byte)
         TRY(finish_run(f));
@@ -82,12 +105,16 @@ static plsm_status flush_entry(void *arg, const struct entry *version, bool newe
     return tombstone_judge(range, cutoff, 0, &entry) ? PLSM_OK : add_entry(f, &entry);
 }
 
-static plsm_status write_table(struct lsm *db, const struct memtable *table, struct edit *edit)
+static plsm_status write_table(struct lsm *db, const struct memlog *memlog, struct edit *edit)
 {
-    struct flush f = {.db = db, .edit = edit, .now_s = db_now_s(db), .merge = {.cutoff = snapshot_cutoff(db)}};
+    const struct memtable *table = memlog->table;
+    struct flush f = {
+        .db = db, .memlog = memlog, .edit = edit, .now_s = db_now_s(db), .merge = {.cutoff = snapshot_cutoff(db)}};
     const struct tombstones *ranges = memtable_ranges(table);
     f.merge.arena.account = mem_account_now();
-    plsm_status status = ranges ? tombstone_merge_add(&f.merge, ranges, 0) : PLSM_OK;
+    plsm_status status = kept_take_over(db, memlog, edit, &f.values_number);
+    if (status == PLSM_OK && ranges)
+        status = tombstone_merge_add(&f.merge, ranges, 0);
     output_job_start(db, memtable_bytes(table), f.now_s, &f.job);
     f.job.flush = true;
     tombstone_merge_join(&f.merge);
@@ -113,10 +140,10 @@ static plsm_status write_table(struct lsm *db, const struct memtable *table, str
     return status;
 }
 
-plsm_status flush_table(struct lsm *db, const struct memtable *table, struct edit *edit)
+plsm_status flush_table(struct lsm *db, const struct memlog *memlog, struct edit *edit)
 {
     struct mem_account *before = budget_enter(&db->budget, BUDGET_COMPACTION);
-    plsm_status status = write_table(db, table, edit);
+    plsm_status status = write_table(db, memlog, edit);
     budget_leave(before);
     return status;
 }
@@ -141,6 +168,9 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
     for (size_t i = 0; i < old->values_count; i++)
         if (!version_values_of(next, old->values[i].log->number))
             atomic_store(&old->values[i].log->obsolete, true);
+    for (size_t i = 0; i < edit->values_count; i++) /* all that it holds was deleted before it was flushed */
+        if (!version_values_of(next, edit->values[i]->number))
+            atomic_store(&edit->values[i]->obsolete, true);
     db->version = next;
     version_settle(next);
     version_tell_runs(next, false);
@@ -164,7 +194,11 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
         reclog_close(gone.log);
         memtable_unref(gone.table);
         for (uint64_t number = gone.log_first; number <= gone.log_last; number++)
-            garbage_add(db, 'l', number);
+            if (gone.kept_bytes > 0 && gone.values->number == (number | VALUE_LOG_WRITTEN))
+                atomic_store(&gone.values->obsolete, true); /* views may read from it */
+            else
+                garbage_add(db, 'l', number);
+        value_log_unref(gone.values);
     }
 }
 
@@ -263,13 +297,13 @@ plsm_status flush_oldest(struct lsm *db)
     }
     db->flushing = true;
     struct memlog oldest = db->frozen[0];
-    uint64_t bytes = memtable_bytes(oldest.table), start_ns = env_now_ns(db->env);
+    uint64_t bytes = memlog_bytes(&oldest), start_ns = env_now_ns(db->env);
     db->flush_start_ns = start_ns;
     db->flush_expected_ns = db->flush_bytes_per_s ? bytes * SECOND_NS / db->flush_bytes_per_s : 0;
     mutex_unlock(&db->lock);
 
     edit.log_floor = oldest.log_last + 1;
-    plsm_status status = flush_table(db, oldest.table, &edit);
+    plsm_status status = flush_table(db, &oldest, &edit);
     if (status == PLSM_OK) /* the runs' names must be as durable as the record that names them */
         status = env_sync_dir(db->env, db->path);
     if (status == PLSM_OK)

@@ -233,7 +233,7 @@ static void show(struct lsm_iterator *it, enum direction direction)
         return;
     it->shown = *entry;
     it->record.size = 0;
-    it->status = separated_resolve(it->view->version, &it->shown, it->no_value, SIM_POINT, &it->record);
+    it->status = separated_resolve(it->view, &it->shown, it->no_value, SIM_POINT, &it->record);
     if (it->status != PLSM_OK)
         it->direction = NOWHERE;
 }

@@ -46,6 +46,15 @@ plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bo
     return log_begin(db, number, size_before, closed_before, out);
 }
 
+plsm_status log_values(struct lsm *db, uint64_t number, struct value_log **out)
+{
+    *out = NULL;
+    if (db->kept_above == SIZE_MAX)
+        return PLSM_OK;
+    *out = value_log_create(&db->context, number | VALUE_LOG_WRITTEN, 0, 0);
+    return *out ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a log");
+}
+
 /* --- the next log ------------------------------------------------------------------------------------------------- */
 
 void log_prepare(struct lsm *db)

@@ -76,9 +76,11 @@ static inline void version_entry(const struct art_leaf *leaf, const struct art_v
     out->expires_s = 0;
     out->kind = (enum batch_kind)version->kind;
     out->separated = false;
-    if (__builtin_expect(version->kind & ART_VERSION_EXPIRES, 0)) {
-        out->kind = (enum batch_kind)(version->kind & ~ART_VERSION_EXPIRES);
-        out->expires_s = get_u64(version->bytes + version->meta_size + version->value_size);
+    if (__builtin_expect(version->kind >= ART_VERSION_EXPIRES, 0)) {
+        out->kind = (enum batch_kind)(version->kind & (ART_VERSION_EXPIRES - 1));
+        out->separated = version->kind & ART_VERSION_SEPARATED;
+        if (version->kind & ART_VERSION_EXPIRES)
+            out->expires_s = get_u64(version->bytes + version->meta_size + version->value_size);
     }
 }
 
@@ -95,7 +97,7 @@ static inline void version_fill(struct art_version *version, const struct art_ve
     atomic_init(&version->older, older);
     version->seq = entry->seq;
     version->value_size = (uint32_t)entry->value.size;
-    version->kind = (uint8_t)entry->kind;
+    version->kind = (uint8_t)(entry->kind | (entry->separated ? ART_VERSION_SEPARATED : 0));
     version->meta_size = (uint8_t)entry->meta.size;
     copy_short(version->bytes, entry->meta.data, entry->meta.size);
     copy_short(version->bytes + entry->meta.size, entry->value.data, entry->value.size);

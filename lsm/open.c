@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "lsm/kept.h"
 #include "lsm/recover.h"
 #include "base/banned.h"
 
@@ -212,8 +213,10 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         db->young = young_runs_create();
     if (db->young)
         db->young->account = &db->budget.users[BUDGET_FILTERS].account;
+    db->kept_above = options->read_only ? SIZE_MAX : kept_above(&db->options);
+    db->kept = mem_zalloc(sizeof *db->kept);
     *out = db;
-    if (!db->cache || !db->context.compression || (sampled && !db->samples) || (young && !db->young))
+    if (!db->kept || !db->cache || !db->context.compression || (sampled && !db->samples) || (young && !db->young))
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
     memcpy(db->path, path, size);
     db->context = (struct run_context){
@@ -245,6 +248,13 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     return PLSM_OK;
 }
 
+static void memlog_close(struct memlog *memlog)
+{
+    reclog_close(memlog->log);
+    memtable_unref(memlog->table);
+    value_log_unref(memlog->values);
+}
+
 /* Frees everything; files are closed, nothing is written. */
 static void destroy(struct lsm *db)
 {
@@ -258,13 +268,13 @@ static void destroy(struct lsm *db)
         epoch_destroy(db->epoch); /* the last views, and so the last runs */
     if (db->writer_lock)
         garbage_collect(db);
-    reclog_close(db->active.log);
+    memlog_close(&db->active);
     reclog_close(db->prepared_log);
-    memtable_unref(db->active.table);
-    for (unsigned i = 0; i < db->frozen_count; i++) {
-        reclog_close(db->frozen[i].log);
-        memtable_unref(db->frozen[i].table);
-    }
+    for (unsigned i = 0; i < db->frozen_count; i++)
+        memlog_close(&db->frozen[i]);
+    if (db->kept)
+        kept_record_free(db->kept);
+    mem_free(db->kept);
     arena_pool_destroy(&db->pool);
     manifest_close(db->manifest, false);
     run_context_destroy(&db->context);
@@ -405,7 +415,7 @@ static plsm_status settle_logs(struct lsm *db, struct replay *replay, uint64_t f
     if ((keep || replay->keep) && !empty)
         return PLSM_OK;
     if (!empty) {
-        TRY(flush_table(db, replay->table, &replay->edit));
+        TRY(flush_table(db, &(struct memlog){.table = replay->table}, &replay->edit));
         memtable_unref(replay->table);
         replay->table = db_memtable_create(db);
         if (!replay->table)
@@ -442,7 +452,10 @@ static plsm_status start_log(struct lsm *db, struct replay *replay)
 {
     uint64_t number = replay->log_last + 1;
     bool kept = db->log_floor <= replay->log_last;
+    TRY(log_values(db, number, &db->active.values));
     TRY(log_create(db, number, kept ? replay->end_last : 0, kept, &db->active.log));
+    if (db->active.values)
+        db->active.values->salt = reclog_salt(db->active.log);
     db->active.table = replay->table;
     replay->table = NULL;
     db->active.log_first = db->log_floor;
@@ -563,7 +576,9 @@ static plsm_status open_reader(struct lsm *db, struct manifest_state *state, str
     version_tell_runs(db->version, true);
     TRY(version_train(db->version, &db->options, false));
     db->active.table = replay->table;
+    db->active.values = replay->values;
     replay->table = NULL;
+    replay->values = NULL;
     TRY(publish(db));
     plsm_status status = PLSM_OK;
     if (db->options.background && db->young)
@@ -653,7 +668,7 @@ static plsm_status shut_down(struct lsm *db)
     plsm_status status = PLSM_OK;
     mutex_lock(&db->lock);
     bool broken = db->broken != PLSM_OK;
-    bool large = memtable_bytes(db->active.table) >= db->options.buffer_size / 8;
+    bool large = memlog_bytes(&db->active) >= db->options.buffer_size / 8;
     mutex_unlock(&db->lock);
     if (broken)
         return PLSM_OK; /* it was told; the next opening recovers from the logs */

@@ -144,10 +144,11 @@ static plsm_status bring_back(struct lsm *db, const struct version *version, str
                               struct entry *entry)
 {
     uint64_t log = value_pointer_of(entry).log;
-    if (version_values_of(version, log) && !collected_has(values->collected, log))
+    const struct version_values *there = version_values_of(version, log);
+    if (there && !collected_has(values->collected, log))
         return PLSM_OK;
     values->record.size = 0;
-    TRY(separated_read(version, entry->key, entry, SIM_SCAN, &values->record, &entry->value));
+    TRY(separated_read(there ? there->log : NULL, entry->key, entry, SIM_SCAN, &values->record, &entry->value));
     entry->separated = false;
     counter_add(&db->counters, COUNT_REWRITTEN_BYTES, entry->value.size);
     counter_add(&db->counters, COUNT_COMPACT_READ_BYTES, values->record.size);
@@ -167,7 +168,7 @@ plsm_status output_add(struct lsm *db, const struct version *version, struct out
 {
     uint8_t pointer[VALUE_POINTER_BYTES_MAX];
     uint64_t above = db->options.separate_above;
-    if (entry.separated)
+    if (entry.separated && version)
         TRY(bring_back(db, version, values, &entry));
     if (above && entry.kind == BATCH_PUT && !entry.separated && entry.value.size >= above)
         TRY(separate(db, values, &entry, pointer, edit));

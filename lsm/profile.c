@@ -259,7 +259,7 @@ static plsm_status look_up(struct profiling *p, plsm_slice key, struct lsm_value
         }
     }
     if (status == PLSM_OK) {
-        status = read_is_gone(db, &q, &entry) ? PLSM_NOT_FOUND : read_copy_out(view->version, key, &entry, false, out);
+        status = read_is_gone(db, &q, &entry) ? PLSM_NOT_FOUND : read_copy_out(view, key, &entry, false, out);
         stamp(p, PLSM_STEP_COPY, NO_LEVEL);
     }
     page_hold_release(&hold);

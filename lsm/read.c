@@ -25,11 +25,11 @@ static inline plsm_status reserve(struct lsm_value *out, size_t size)
     return PLSM_OK;
 }
 
-plsm_status read_start_value(const struct version *version, plsm_slice key, const struct entry *entry,
-                             struct lsm_value *out, struct value_read *read)
+plsm_status read_start_value(const struct view *view, plsm_slice key, const struct entry *entry, struct lsm_value *out,
+                             struct value_read *read)
 {
     size_t size = 0, meta_size = entry->meta.size;
-    TRY(separated_find(version, key, entry, read, &size));
+    TRY(separated_find(separated_log(view, entry), key, entry, read, &size));
     TRY(reserve(out, size + meta_size));
     uint8_t *memory = out->memory;
     if (meta_size)
@@ -42,27 +42,27 @@ plsm_status read_start_value(const struct version *version, plsm_slice key, cons
     return PLSM_OK;
 }
 
-static plsm_status copy_separated(const struct version *version, plsm_slice key, const struct entry *entry,
-                                  bool no_value, struct lsm_value *out)
+static plsm_status copy_separated(const struct view *view, plsm_slice key, const struct entry *entry, bool no_value,
+                                  struct lsm_value *out)
 {
     struct value_read read;
     struct entry whole = *entry;
     if (no_value) {
-        TRY(separated_resolve(version, &whole, true, SIM_POINT, NULL));
-        return read_copy_out(version, key, &whole, true, out);
+        TRY(separated_resolve(view, &whole, true, SIM_POINT, NULL));
+        return read_copy_out(view, key, &whole, true, out);
     }
-    TRY(read_start_value(version, key, entry, out, &read));
+    TRY(read_start_value(view, key, entry, out, &read));
     separated_charge(&read, 1, SIM_POINT);
     return value_read(&read, &out->value);
 }
 
-plsm_status read_copy_out(const struct version *version, plsm_slice key, const struct entry *entry, bool no_value,
+plsm_status read_copy_out(const struct view *view, plsm_slice key, const struct entry *entry, bool no_value,
                           struct lsm_value *out)
 {
     size_t meta_size = entry->meta.size;
     size_t value_size = no_value && entry->kind == BATCH_PUT ? 0 : entry->value.size;
     if (__builtin_expect(entry->separated, 0))
-        return copy_separated(version, key, entry, no_value, out);
+        return copy_separated(view, key, entry, no_value, out);
     TRY(reserve(out, meta_size + value_size));
     uint8_t *memory = out->memory;
     if (value_size)
@@ -459,10 +459,9 @@ plsm_status lsm_get(struct lsm *db, const struct lsm_snapshot *snapshot, plsm_sl
     const struct view *view = begin_get(db, snapshot, &q, &hold);
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
-        status =
-            read_is_gone(db, &q, &entry) ? PLSM_NOT_FOUND : read_copy_out(view->version, key, &entry, no_value, out);
+        status = read_is_gone(db, &q, &entry) ? PLSM_NOT_FOUND : read_copy_out(view, key, &entry, no_value, out);
     if (__builtin_expect(db->options.validation_ppm > 0, 0) && !table && validation_due(db->options.validation_ppm))
-        status = validate(db, view->version, &q, status, out);
+        status = validate(db, view, &q, status, out);
     end_get(db, &q, &hold, status);
     return status;
 }
@@ -477,7 +476,7 @@ plsm_status lsm_get_any(struct lsm *db, const struct lsm_snapshot *snapshot, pls
     const struct view *view = begin_get(db, snapshot, &q, &hold);
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
-        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(view->version, key, &entry, no_value, out);
+        status = entry.kind == BATCH_DELETE ? PLSM_NOT_FOUND : read_copy_out(view, key, &entry, no_value, out);
     end_get(db, &q, &hold, status);
     return status;
 }
@@ -503,14 +502,14 @@ static plsm_status pin_copy(const struct entry *entry, struct lsm_pin *pin)
 }
 
 /* Reads the value that an entry points to. */
-static plsm_status pin_separated(const struct version *version, plsm_slice key, const struct entry *entry,
+static plsm_status pin_separated(const struct view *view, plsm_slice key, const struct entry *entry,
                                  struct lsm_pin *pin)
 {
     struct buf buf = {0};
     plsm_slice value = {0};
     plsm_status status = buf_append(&buf, entry->meta.data, entry->meta.size);
     if (status == PLSM_OK)
-        status = separated_read(version, key, entry, SIM_POINT, &buf, &value);
+        status = separated_read(separated_log(view, entry), key, entry, SIM_POINT, &buf, &value);
     if (status != PLSM_OK) {
         buf_free(&buf);
         return status;
@@ -522,14 +521,14 @@ static plsm_status pin_separated(const struct version *version, plsm_slice key, 
     return PLSM_OK;
 }
 
-static plsm_status pin_entry(struct lsm *db, const struct version *version, const struct run_question *q,
+static plsm_status pin_entry(struct lsm *db, const struct view *view, const struct run_question *q,
                              const struct entry *entry, struct memtable *table, struct page_hold *hold,
                              struct lsm_pin *pin)
 {
     *pin = (struct lsm_pin){
         .value = entry->value, .meta = entry->meta, .expires_s = entry->expires_s, .kind = entry->kind};
     if (__builtin_expect(entry->separated, 0))
-        return pin_separated(version, q->key, entry, pin);
+        return pin_separated(view, q->key, entry, pin);
     if (table) {
         memtable_ref(table);
         pin->held = LSM_PIN_MEMTABLE;
@@ -559,8 +558,7 @@ plsm_status lsm_get_pinned(struct lsm *db, const struct lsm_snapshot *snapshot, 
     *out = (struct lsm_pin){0};
     plsm_status status = find_entry(db, view, &q, &hold, &entry, &table);
     if (status == PLSM_OK)
-        status =
-            read_is_gone(db, &q, &entry) ? PLSM_NOT_FOUND : pin_entry(db, view->version, &q, &entry, table, &hold, out);
+        status = read_is_gone(db, &q, &entry) ? PLSM_NOT_FOUND : pin_entry(db, view, &q, &entry, table, &hold, out);
     end_get(db, &q, &hold, status);
     if (status != PLSM_OK)
         *out = (struct lsm_pin){0};

@@ -5,13 +5,13 @@
 #include "lsm/db.h"
 #include "lsm/separated.h"
 
-/* Copies what was found in `version` under `key` into the caller's value; one that stands in a value log is read.
+/* Copies what was found in `view` under `key` into the caller's value; one that stands in a value log is read.
  * PLSM_NO_MEMORY, and as value_read. */
-plsm_status read_copy_out(const struct version *version, plsm_slice key, const struct entry *entry, bool no_value,
+plsm_status read_copy_out(const struct view *view, plsm_slice key, const struct entry *entry, bool no_value,
                           struct lsm_value *out);
 /* The same for an entry whose value stands in a value log, without reading it: fills all of *out but its value, and
  * says what is to be read: into out->memory. */
-plsm_status read_start_value(const struct version *version, plsm_slice key, const struct entry *entry,
+plsm_status read_start_value(const struct view *view, plsm_slice key, const struct entry *entry,
                              struct lsm_value *out, struct value_read *read);
 /* Which run of an ordered level may hold the key, whose key_head is `head`; level->count when there is none. */
 size_t read_run_of_level(const struct level *level, const struct run_question *q, uint64_t head);
@@ -107,7 +107,7 @@ bool validation_due(uint32_t ppm);
 /* Does the lookup again the traditional way, in the same version, and compares. `answered` and `out` are the answer so
  * far, copied out; where it differs that is counted, and the traditional one takes its place. Inside an epoch bracket.
  */
-plsm_status validate(struct lsm *db, const struct version *version, const struct run_question *question,
+plsm_status validate(struct lsm *db, const struct view *view, const struct run_question *question,
                      plsm_status answered, struct lsm_value *out);
 
 /* A key was in no run: some are kept as samples. */

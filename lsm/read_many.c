@@ -57,15 +57,14 @@ struct group {
 /* Takes what was found: a value that is in a value log is read later, together with the others of the group. */
 static plsm_status take(struct group *g, struct ask *a, const struct entry *entry)
 {
-    const struct version *version = g->view->version;
     a->q.now_s = g->now_s;
     bool gone = read_is_gone(g->db, &a->q, entry);
     g->now_s = a->q.now_s;
     if (gone)
         return PLSM_NOT_FOUND;
     if (!entry->separated || g->no_value)
-        return read_copy_out(version, a->q.key, entry, g->no_value, &g->outs[a->number]);
-    TRY(read_start_value(version, a->q.key, entry, &g->outs[a->number], &g->values[g->values_count]));
+        return read_copy_out(g->view, a->q.key, entry, g->no_value, &g->outs[a->number]);
+    TRY(read_start_value(g->view, a->q.key, entry, &g->outs[a->number], &g->values[g->values_count]));
     g->value_numbers[g->values_count++] = a->number;
     return PLSM_OK;
 }
@@ -460,8 +459,7 @@ static void validate_some(struct group *g)
     for (unsigned i = 0; i < g->count; i++) {
         struct ask *a = &g->asks[i];
         if (a->in_runs && validation_due(g->db->options.validation_ppm))
-            g->statuses[a->number] =
-                validate(g->db, g->view->version, &a->q, g->statuses[a->number], &g->outs[a->number]);
+            g->statuses[a->number] = validate(g->db, g->view, &a->q, g->statuses[a->number], &g->outs[a->number]);
     }
 }
 

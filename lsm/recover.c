@@ -115,6 +115,7 @@ struct replaying {
     bool has_before;       /* there is a log before that is needed */
     bool ignoring_before;  /* the log before was not to be seen either */
     bool ignoring;         /* something before this is lost: records are only looked at for what they prove */
+    bool pointed;          /* the memtable points into this log: of a store that is open for reading */
 };
 
 /* Writes what was replayed so far into runs, when it is as much as a memtable may hold. */
@@ -125,7 +126,7 @@ static plsm_status flush_full(struct lsm *db, struct replay *replay)
     struct memtable *fresh = db_memtable_create(db);
     if (!fresh)
         return fail(PLSM_NO_MEMORY, "no memory to replay a log");
-    plsm_status status = flush_table(db, replay->table, &replay->edit);
+    plsm_status status = flush_table(db, &(struct memlog){.table = replay->table}, &replay->edit);
     memtable_unref(replay->table);
     replay->table = fresh;
     return status;
@@ -159,12 +160,30 @@ static plsm_status check_identity(struct replaying *r, uint64_t user, plsm_slice
     return PLSM_OK;
 }
 
+/* Adds the batches of a record to the memtable. Values that stay in the log are taken out of it by a writer, which
+ * flushes them into value logs of their own; a reader, which flushes nothing, points to them. */
+static void add_record(struct replaying *r, uint64_t seq, plsm_slice payload, uint64_t offset, bool kept)
+{
+    struct write_group group;
+    write_group_begin(&group, r->out->table, WRITE_GROUP_ALONE, seq);
+    if (kept && r->db->options.read_only) {
+        write_group_keep_recorded(&group, r->number | VALUE_LOG_WRITTEN, offset + RECLOG_RECORD_BYTES);
+        r->pointed = true;
+    }
+    write_group_add(&group, payload);
+    write_group_end(&group);
+    r->out->seq_last = group.seq;
+    if (group.seq > atomic_load(&r->db->seq))
+        atomic_store(&r->db->seq, group.seq);
+}
+
 static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, uint64_t offset)
 {
     struct replaying *r = arg;
     struct batch_change change;
     const uint8_t *at = payload.data, *end = at + payload.size;
     size_t changes = 0, ranges = 0;
+    bool kept = false;
     if (!r->first_offset) {
         r->first_offset = offset;
         return check_identity(r, seq, payload);
@@ -173,6 +192,7 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
         return PLSM_OK;
     while (batch_next(&at, end, &change)) {
         changes++;
+        kept |= change.kept;
         if (change.key.size < 1 || change.key.size > LSM_KEY_MAX || change.meta.size > LSM_META_MAX ||
             change.value.size > LSM_VALUE_MAX)
             return fail(PLSM_CORRUPT, "%s: record at offset %llu: a key, meta or value above its limit", r->path,
@@ -193,13 +213,18 @@ static plsm_status replay_record(void *arg, uint64_t seq, plsm_slice payload, ui
     }
     TRY(flush_full(r->db, r->out));
     TRY(memtable_reserve_ranges(r->out->table, changes, payload.size, ranges));
-    struct write_group group;
-    write_group_begin(&group, r->out->table, WRITE_GROUP_ALONE, seq);
-    write_group_add(&group, payload);
-    write_group_end(&group);
-    r->out->seq_last = group.seq;
-    if (group.seq > atomic_load(&r->db->seq))
-        atomic_store(&r->db->seq, group.seq);
+    add_record(r, seq, payload, offset, kept);
+    return PLSM_OK;
+}
+
+/* Puts a log that the memtable points into among those. */
+static plsm_status add_values(struct replaying *r, uint64_t salt)
+{
+    struct value_log *log = value_log_create(&r->db->context, r->number | VALUE_LOG_WRITTEN, salt, 0);
+    if (!log)
+        return fail(PLSM_NO_MEMORY, "no memory to replay a log");
+    log->next = r->out->values;
+    r->out->values = log;
     return PLSM_OK;
 }
 
@@ -237,6 +262,8 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
                               .ignoring_before = lost,
                               .ignoring = lost || torn};
         status = reclog_read(db->env, path, LOG_MAGIC, replay_record, &r, &result);
+        if (status == PLSM_OK && r.pointed)
+            status = add_values(&r, result.salt);
         if (r.ignoring && !lost) {
             lost = true;
             lost_at = end_before;
@@ -298,6 +325,7 @@ plsm_status replay_settled(struct lsm *db, const struct inventory *inventory, ui
 void replay_free(struct replay *replay)
 {
     memtable_unref(replay->table);
+    value_log_unref(replay->values);
     edit_free(&replay->edit);
     *replay = (struct replay){0};
 }

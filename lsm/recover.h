@@ -24,6 +24,7 @@ void inventory_free(struct inventory *inventory);
 /* What replaying the logs found. */
 struct replay {
     struct memtable *table; /* what is not in runs; a reference is held */
+    struct value_log *values; /* readers: the logs that it points into; a reference is held */
     struct edit edit;       /* runs written meanwhile, because the memtable was full (writers only) */
     uint64_t log_last;      /* the highest log number there is; floor - 1 when there is none */
     uint64_t logs;          /* files read */

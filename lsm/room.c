@@ -24,13 +24,18 @@ plsm_status leader_rotate(struct lsm *db)
     if (!view || !fresh.table)
         status = fail(PLSM_NO_MEMORY, "no memory for a memtable");
     if (status == PLSM_OK)
+        status = log_values(db, fresh.log_first, &fresh.values);
+    if (status == PLSM_OK)
         status = log_next(db, fresh.log_first, &fresh.log);
     if (status != PLSM_OK) {
         reclog_close(fresh.log);
+        value_log_unref(fresh.values);
         memtable_unref(fresh.table);
         view_release(view);
         return status;
     }
+    if (fresh.values)
+        fresh.values->salt = reclog_salt(fresh.log);
     mutex_lock(&db->lock);
     db->frozen[db->frozen_count++] = db->active;
     db->active = fresh;
@@ -50,7 +55,7 @@ static uint64_t pace_ns(struct lsm *db, uint64_t now_ns)
     uint64_t ns = pacing_ns(db->writers_depth, db->options.l0_slowdown, db->options.l0_stop, db->group_bytes);
     if (db->frozen_count < FROZEN_MAX || !db->flushing)
         return ns;
-    uint64_t used = memtable_bytes(db->active.table), size = db->options.buffer_size;
+    uint64_t used = memlog_bytes(&db->active), size = db->options.buffer_size;
     uint64_t queued = queue_pacing_ns(db->group_bytes, used < size ? size - used : 0, db->flush_expected_ns,
                                       now_ns - db->flush_start_ns);
     return ns > queued ? ns : queued;
@@ -113,7 +118,7 @@ plsm_status make_room(struct lsm *db)
     pace(db);
     for (;;) {
         TRY(db_writable(db));
-        size_t bytes = memtable_bytes(db->active.table);
+        uint64_t bytes = memlog_bytes(&db->active);
         if (bytes < db->options.buffer_size / (db->space_tight ? TIGHT_PARTS : 1)) {
             if (bytes >= db->options.buffer_size / 2 && db->options.background &&
                 db->next_log_state == NEXT_LOG_NOT_WANTED) {

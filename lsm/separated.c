@@ -4,15 +4,13 @@
 #include "base/error.h"
 #include "base/banned.h"
 
-plsm_status separated_find(const struct version *version, plsm_slice key, const struct entry *entry,
-                           struct value_read *out, size_t *size)
+plsm_status separated_find(struct value_log *log, plsm_slice key, const struct entry *entry, struct value_read *out,
+                           size_t *size)
 {
-    *out = (struct value_read){.key = key, .pointer = value_pointer_of(entry)};
-    const struct version_values *values = version_values_of(version, out->pointer.log);
-    if (!values)
+    *out = (struct value_read){.log = log, .key = key, .pointer = value_pointer_of(entry)};
+    if (!log)
         return fail(PLSM_CORRUPT, "values-%08llu: an entry points into it, and the MANIFEST does not name it",
                     (unsigned long long)out->pointer.log);
-    out->log = values->log;
     *size = value_read_size(key.size, &out->pointer);
     return PLSM_OK;
 }
@@ -29,12 +27,12 @@ void separated_charge(const struct value_read *reads, unsigned count, enum simul
     simulated_values(reads[0].log->context->simulated, values, count, kind);
 }
 
-plsm_status separated_read(const struct version *version, plsm_slice key, const struct entry *entry,
-                           enum simulation_kind kind, struct buf *buf, plsm_slice *value)
+plsm_status separated_read(struct value_log *log, plsm_slice key, const struct entry *entry, enum simulation_kind kind,
+                           struct buf *buf, plsm_slice *value)
 {
     struct value_read read;
     size_t size = 0;
-    TRY(separated_find(version, key, entry, &read, &size));
+    TRY(separated_find(log, key, entry, &read, &size));
     separated_charge(&read, 1, kind);
     TRY(buf_reserve(buf, size));
     read.record = buf->data + buf->size;
@@ -43,13 +41,13 @@ plsm_status separated_read(const struct version *version, plsm_slice key, const 
     return PLSM_OK;
 }
 
-plsm_status separated_resolve(const struct version *version, struct entry *entry, bool no_value,
-                              enum simulation_kind kind, struct buf *buf)
+plsm_status separated_resolve(const struct view *view, struct entry *entry, bool no_value, enum simulation_kind kind,
+                              struct buf *buf)
 {
     if (no_value)
         entry->value = slice(NULL, value_pointer_of(entry).size);
     else
-        TRY(separated_read(version, entry->key, entry, kind, buf, &entry->value));
+        TRY(separated_read(separated_log(view, entry), entry->key, entry, kind, buf, &entry->value));
     entry->separated = false;
     return PLSM_OK;
 }

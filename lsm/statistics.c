@@ -176,6 +176,7 @@ static void tell_work(const struct telling *t, const struct totals *sum)
     tell(t, "values.bytes", sum->values_bytes);
     tell(t, "values.garbage_bytes", sum->values_garbage_bytes);
     tell(t, "values.rewritten_bytes", count(t, COUNT_REWRITTEN_BYTES));
+    tell(t, "values.kept_bytes", count(t, COUNT_KEPT_BYTES));
     tell(t, "lsm.flushes", count(t, COUNT_FLUSHES));
     tell(t, "lsm.flush_bytes", count(t, COUNT_FLUSH_BYTES));
     tell(t, "lsm.bulk_loads", count(t, COUNT_BULK_LOADS));

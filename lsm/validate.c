@@ -50,8 +50,8 @@ static bool same(const struct entry *entry, bool no_value, const struct lsm_valu
            slice_equal(entry->meta, out->meta) && (!value_there || slice_equal(entry->value, out->value));
 }
 
-plsm_status validate(struct lsm *db, const struct version *version, const struct run_question *question,
-                     plsm_status answered, struct lsm_value *out)
+plsm_status validate(struct lsm *db, const struct view *view, const struct run_question *question, plsm_status answered,
+                     struct lsm_value *out)
 {
     /* What this does is not counted as lookups: it has a stripe of its own, which nobody adds up. */
     struct counter_stripe ignored = {.shared = false};
@@ -62,12 +62,12 @@ plsm_status validate(struct lsm *db, const struct version *version, const struct
     hold.heap = NULL;
     q.counts = &ignored;
     q.trace = NULL;
-    plsm_status status = ask_runs(version, &q, &hold, &entry);
+    plsm_status status = ask_runs(view->version, &q, &hold, &entry);
     if (status == PLSM_OK && read_is_gone(db, &q, &entry))
         status = PLSM_NOT_FOUND;
     if (status == PLSM_OK && entry.separated) {
         entry.key = q.key;
-        status = separated_resolve(version, &entry, q.no_value, SIM_POINT, &record);
+        status = separated_resolve(view, &entry, q.no_value, SIM_POINT, &record);
     }
     counter_add(&db->counters, COUNT_VALIDATED, 1);
     if (status != answered || (status == PLSM_OK && !same(&entry, q.no_value, out))) {
@@ -76,7 +76,7 @@ plsm_status validate(struct lsm *db, const struct version *version, const struct
         if (wrong) /* otherwise one of the two could not read */
             counter_add(&db->counters, COUNT_VALIDATION_WRONG, 1);
         if (status == PLSM_OK)
-            status = read_copy_out(version, q.key, &entry, q.no_value, out);
+            status = read_copy_out(view, q.key, &entry, q.no_value, out);
     }
     buf_free(&record);
     page_hold_release(&hold);

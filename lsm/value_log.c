@@ -16,12 +16,18 @@
  *         24  -    the key, for checking, and so that entries can be told apart where runs are lost
  *          -  -    the value
  *
+ * Or it is a write-ahead log (base/reclog.c, with the magic of lsm/db.h), in whose records such records stand at any
+ * offset, of a value that is not compressed, as part of a change with BATCH_KEPT (base/batch.h). The salt is the log's.
+ * Its other bytes are garbage, as far as a value log is concerned. Only MANIFESTs of format version 4 on name such
+ * value logs, so programs that do not know them refuse the store before they come to one.
+ *
  * Numbers are little-endian. */
 #include "lsm/value_log.h"
 
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "lsm/db.h"
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/banned.h"
@@ -97,28 +103,44 @@ void value_log_unref(struct value_log *log)
     env_close(atomic_load(&log->file));
     budget_leave(before);
     if (atomic_load(&log->obsolete)) {
-        log->context->discard(log->context->discard_arg, 'v', log->number);
+        log->context->discard(log->context->discard_arg, value_log_is_written(log) ? 'l' : 'v',
+                              log->number & ~VALUE_LOG_WRITTEN);
         if (log->context->simulated)
             simulated_forget(log->context->simulated, log->number);
     }
     mutex_destroy(&log->opening);
     log->magic = 0;
+    struct value_log *next = log->next;
     before = budget_enter(log->context->budget, BUDGET_INDEX);
     mem_free(log);
     budget_leave(before);
+    value_log_unref(next);
 }
 
 void value_log_path(const struct run_context *context, uint64_t number, char *path, size_t size)
 {
-    snprintf(path, size, "%s/values-%08llu", context->path, (unsigned long long)number);
+    snprintf(path, size, "%s/%s-%08llu", context->path, number & VALUE_LOG_WRITTEN ? "log" : "values",
+             (unsigned long long)(number & ~VALUE_LOG_WRITTEN));
 }
 
-static plsm_status check_header(const struct value_log *log, struct env_file *file)
+/* What a write-ahead log says of itself. */
+static plsm_status check_log_header(const struct value_log *log, struct env_file *file)
+{
+    uint64_t salt = 0;
+    TRY(reclog_read_salt(file, LOG_MAGIC, &salt));
+    if (salt != log->salt)
+        return fail(PLSM_CORRUPT, "%s: is another log than the one that holds these values: files were exchanged",
+                    env_path(file));
+    return PLSM_OK;
+}
+
+static plsm_status check_own_header(const struct value_log *log, struct env_file *file)
 {
     struct value_log_header h;
     const char *path = env_path(file);
-    uint64_t size = 0;
     TRY(env_read(file, 0, &h, sizeof h));
+    if (memcmp(h.magic, LOG_MAGIC, sizeof h.magic) == 0 || value_log_is_written(log))
+        return check_log_header(log, file);
     if (memcmp(h.magic, VALUE_LOG_MAGIC, sizeof h.magic) != 0)
         return fail(PLSM_CORRUPT, "%s: is not a value log of a plsm store (wrong magic)", path);
     if (h.version != VALUE_LOG_VERSION)
@@ -131,6 +153,16 @@ static plsm_status check_header(const struct value_log *log, struct env_file *fi
         return fail(PLSM_CORRUPT,
                     "%s: holds value log %llu of some store, not value log %llu of this one: files were exchanged",
                     path, (unsigned long long)h.number, (unsigned long long)log->number);
+    return PLSM_OK;
+}
+
+static plsm_status check_header(const struct value_log *log, struct env_file *file)
+{
+    const char *path = env_path(file);
+    uint64_t size = 0;
+    TRY(check_own_header(log, file));
+    if (value_log_is_written(log))
+        return PLSM_OK;
     TRY(env_size(file, &size));
     if (size != log->file_size)
         return fail(PLSM_CORRUPT, "%s: is %llu bytes long, the MANIFEST says %llu", path, (unsigned long long)size,
@@ -180,14 +212,27 @@ plsm_status value_read_start(const struct value_read *read, struct env_piece *pi
     uint64_t size = value_record_size(read->key.size, pointer);
     struct env_file *file = NULL;
     TRY(get_file(log, &file));
-    if (pointer->offset < sizeof(struct value_log_header) || pointer->offset > log->file_size ||
-        size > log->file_size - pointer->offset)
+    uint64_t file_size = value_log_is_written(log) ? UINT64_MAX : log->file_size;
+    if (pointer->offset < sizeof(struct value_log_header) || pointer->offset > file_size ||
+        size > file_size - pointer->offset)
         return fail(PLSM_CORRUPT, "%s: a pointer to offset %llu leads outside of the file", env_path(file),
                     (unsigned long long)pointer->offset);
     *piece = (struct env_piece){.file = file, .offset = pointer->offset, .data = read->record, .size = size};
     counter_add(log->context->counters, COUNT_READS, 1);
     counter_add(log->context->counters, COUNT_READ_BYTES, size);
     return PLSM_OK;
+}
+
+void value_record_head(uint8_t *to, uint64_t salt, uint64_t offset, plsm_slice key, plsm_slice value)
+{
+    struct value_record_header h = {.stored_size = (uint32_t)value.size,
+                                    .value_size = (uint32_t)value.size,
+                                    .key_size = (uint16_t)key.size,
+                                    .codec = CODEC_NONE};
+    memcpy(to, &h, sizeof h);
+    memcpy(to + sizeof h, key.data, key.size);
+    const plsm_slice pieces[] = {slice(to + sizeof h.checksum, sizeof h - sizeof h.checksum + key.size), value};
+    put_u64(to, checksum_pieces(pieces, 2, salt ^ offset));
 }
 
 /* Decompresses the value that stands in a record, behind it. */

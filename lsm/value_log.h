@@ -5,13 +5,18 @@
  * before the MANIFEST names both; then it never changes. Each record is pointed to by exactly one entry of one run. The
  * MANIFEST says, of each run, how many bytes of which value logs it points to (struct run_values); so what of a value
  * log is garbage follows from the runs that exist, and no count of it can be lost or drift. A value log goes with the
- * last run that points into it. */
+ * last run that points into it.
+ *
+ * A write-ahead log can be a value log, too (lsm/kept.h): while it is one of a memtable's logs it is read under its own
+ * name, log-NUMBER, and its number as a value log is that with VALUE_LOG_WRITTEN set, which stands in no file. When the
+ * memtable is flushed, it gets a second name, values-NUMBER, with a number from those of runs and value logs. */
 #ifndef LSM_VALUE_LOG_H
 #define LSM_VALUE_LOG_H
 
 #include "lsm/run.h"
 
 #define VALUE_LOG_MAGIC "PLSMVAL" /* 8 bytes with the terminator */
+#define VALUE_LOG_WRITTEN (UINT64_C(1) << 63)
 enum { VALUE_LOG_VERSION = 1 };
 
 struct value_log_header {
@@ -65,13 +70,19 @@ struct value_log {
     _Atomic uint32_t references;
     atomic_bool obsolete; /* not in the newest version: the file goes with the last reference */
     struct run_context *context;
-    uint64_t number, salt, file_size; /* as in the MANIFEST */
+    uint64_t number, salt, file_size; /* as in the MANIFEST; of a memtable's log: file_size is 0, nobody knows it */
     struct env_file *_Atomic file;    /* NULL until needed */
     mutex opening;
+    struct value_log *next; /* of a memtable's logs, which go together; a reference is held */
 };
 
 /* A value log as the MANIFEST describes it, with one reference; nothing is read yet. NULL: no memory. */
 struct value_log *value_log_create(struct run_context *context, uint64_t number, uint64_t salt, uint64_t file_size);
+/* A log of a memtable: number | VALUE_LOG_WRITTEN. It may still be appended to. */
+static inline bool value_log_is_written(const struct value_log *log)
+{
+    return log->number & VALUE_LOG_WRITTEN;
+}
 void value_log_ref(struct value_log *log);
 void value_log_unref(struct value_log *log); /* accepts NULL */
 /* Writes the path of value log `number` into `path`. */
@@ -93,6 +104,9 @@ struct value_read {
  * for the record. PLSM_CORRUPT (missing, another file, the pointer leads outside), PLSM_VERSION, PLSM_IO,
  * PLSM_NO_MEMORY. */
 plsm_status value_read_start(const struct value_read *read, struct env_piece *piece);
+/* Makes the head of a record that will stand at `offset` of a file with that salt: a struct value_record_header and the
+ * key, in sizeof(struct value_record_header) + key.size bytes at `to`; the value follows it as it is. */
+void value_record_head(uint8_t *to, uint64_t salt, uint64_t offset, plsm_slice key, plsm_slice value);
 /* Checks a record that was read: its checksum, that it is of this key and as large as the pointer says; decompresses
  * the value. *value is then inside of that memory. PLSM_CORRUPT with a message that names file and offset;
  * PLSM_UNSUPPORTED: of a codec that this program was built without; PLSM_NO_MEMORY. */

@@ -14,10 +14,34 @@ void view_release(struct view *view)
 {
     if (!view || atomic_fetch_sub_explicit(&view->references, 1, memory_order_acq_rel) > 1)
         return;
-    for (unsigned i = 0; i < view->table_count; i++)
+    for (unsigned i = 0; i < view->table_count; i++) {
         memtable_unref(view->tables[i]);
+        value_log_unref(view->values[i]);
+    }
     version_unref(view->version);
     mem_free(view);
+}
+
+struct value_log *view_value_log(const struct view *view, uint64_t number)
+{
+    if (!(number & VALUE_LOG_WRITTEN)) {
+        const struct version_values *values = version_values_of(view->version, number);
+        return values ? values->log : NULL;
+    }
+    for (unsigned i = 0; i < view->table_count; i++)
+        for (struct value_log *log = view->values[i]; log; log = log->next)
+            if (log->number == number)
+                return log;
+    return NULL;
+}
+
+static void show_memlog(struct view *view, const struct memlog *memlog)
+{
+    memtable_ref(memlog->table);
+    view->tables[view->table_count] = memlog->table;
+    if (memlog->values)
+        value_log_ref(memlog->values);
+    view->values[view->table_count++] = memlog->values;
 }
 
 static void retired(struct epoch_node *node)
@@ -31,11 +55,9 @@ void view_publish(struct lsm *db, struct view *fresh)
     fresh->version = db->version;
     db->writers_depth = writers_depth(db->version, &db->options);
     version_ref(db->version);
-    fresh->tables[fresh->table_count++] = db->active.table;
+    show_memlog(fresh, &db->active);
     for (unsigned i = db->frozen_count; i-- > 0;)
-        fresh->tables[fresh->table_count++] = db->frozen[i].table;
-    for (unsigned i = 0; i < fresh->table_count; i++)
-        memtable_ref(fresh->tables[i]);
+        show_memlog(fresh, &db->frozen[i]);
     struct view *old = atomic_exchange(&db->view, fresh);
     simulated_changed(db->context.simulated);
     if (old)

@@ -31,6 +31,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "lsm/kept.h"
 #include "lsm/write_group.h"
 #include "base/banned.h"
 
@@ -108,6 +109,7 @@ struct group {
     const struct batch_change *change;   /* all that it changes; NULL: that is in the parts */
     plsm_slice parts[GROUP_WRITERS_MAX]; /* of those that change something */
     size_t part_count;
+    size_t value_max; /* size of the largest value */
     struct write_group write;
 };
 
@@ -123,21 +125,46 @@ static void count_record(struct lsm *db, size_t changes, size_t bytes, uint64_t 
     db->space_unseen_bytes += bytes;
 }
 
+/* The parts of the group's record; *bytes becomes what its changes take in the memtable. */
+static plsm_status make_parts(struct lsm *db, struct group *g, const plsm_slice **parts, size_t *count, size_t *bytes)
+{
+    *parts = g->parts;
+    *count = g->part_count;
+    if (__builtin_expect(g->value_max < db->kept_above, 1))
+        return PLSM_OK;
+    struct kept_record *kept = db->kept;
+    TRY(kept_record_make(db->active.log, db->kept_above, g->parts, g->part_count, kept));
+    write_group_keep(&g->write, db->kept_above, db->active.values->number,
+                     reclog_size(db->active.log) + RECLOG_RECORD_BYTES);
+    g->change = NULL; /* where a value stands in the log follows from where it stands in its batch */
+    *bytes += (size_t)(kept->values * VALUE_POINTER_BYTES_MAX - kept->value_bytes);
+    *parts = kept_record_parts(kept, count);
+    return PLSM_OK;
+}
+
 static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes, size_t ranges, size_t bytes)
 {
     struct reclog_writer *log = db->active.log;
     uint64_t size_before = reclog_size(log);
-    bool alone = g->write.lane == WRITE_GROUP_ALONE, in_place = g->count == 1 && g->batches[0]->roomy;
-    TRY(alone ? memtable_reserve_ranges(g->write.table, changes, bytes, ranges)
-              : memtable_lane_reserve(g->write.table, g->write.lane, changes, bytes));
+    const plsm_slice *parts = NULL;
+    size_t count = 0, in_memory = bytes;
+    TRY(make_parts(db, g, &parts, &count, &in_memory));
+    bool alone = g->write.lane == WRITE_GROUP_ALONE;
+    bool in_place = g->count == 1 && g->batches[0]->roomy && !g->write.keeps;
+    TRY(alone ? memtable_reserve_ranges(g->write.table, changes, in_memory, ranges)
+              : memtable_lane_reserve(g->write.table, g->write.lane, changes, in_memory));
     plsm_status status = in_place ? reclog_append_in_place(log, g->write.first, g->batches[0]->bytes.data, bytes)
-                                  : reclog_append(log, g->write.first, g->parts, g->part_count);
+                                  : reclog_append(log, g->write.first, parts, count);
     if (status != PLSM_OK) {
         if (!alone)
             memtable_lane_end(g->write.table, g->write.lane);
         return status;
     }
     count_record(db, changes, bytes, reclog_size(log) - size_before);
+    if (g->write.keeps) {
+        db->active.kept_bytes += db->kept->value_bytes;
+        counter_add(&db->counters, COUNT_KEPT_BYTES, db->kept->value_bytes);
+    }
     return PLSM_OK;
 }
 
@@ -145,7 +172,7 @@ static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes,
 static plsm_status append(struct lsm *db, struct group *g)
 {
     size_t changes = 0, ranges = 0, bytes = 0;
-    g->part_count = 0;
+    g->part_count = g->value_max = 0;
     for (unsigned i = 0; i < g->count; i++) {
         const struct batch *batch = g->batches[i];
         if (!batch || batch->count == 0)
@@ -154,6 +181,7 @@ static plsm_status append(struct lsm *db, struct group *g)
         changes += batch->count;
         ranges += batch->ranges;
         bytes += batch->bytes.size;
+        g->value_max = batch->value_max > g->value_max ? batch->value_max : g->value_max;
         TRY(space_check(db, batch));
     }
     if (bytes > LSM_BATCH_BYTES_MAX)
@@ -162,6 +190,8 @@ static plsm_status append(struct lsm *db, struct group *g)
     if (g->part_count)
         TRY(append_parts(db, g, changes, ranges, bytes));
     db->group_bytes = bytes;
+    if (g->part_count && g->write.keeps)
+        db->group_bytes -= db->kept->value_bytes - db->kept->value_bytes / KEPT_SHARE;
     return PLSM_OK;
 }
 
@@ -417,7 +447,7 @@ static bool has_room(struct lsm *db)
 {
     if (db->unlooked_bytes < db->look_bytes)
         return true;
-    size_t bytes = memtable_bytes(db->active.table), limit = db->options.buffer_size;
+    size_t bytes = (size_t)memlog_bytes(&db->active), limit = db->options.buffer_size;
     if (db->options.background && db->next_log_state == NEXT_LOG_NOT_WANTED)
         limit /= 2;
     if (bytes >= limit)
@@ -464,8 +494,8 @@ static void break_if_log_is(struct lsm *db, plsm_status status)
 static bool lead_single(struct lsm *db, struct writer *me)
 {
     const struct batch *batch = me->batch;
-    if (!me->change || me->sync || !batch->roomy || behind(me) || db->crowd > 0 || !is_ready(db) ||
-        atomic_load_explicit(&db->seq, memory_order_acquire) < db->flight_seq)
+    if (!me->change || me->sync || !batch->roomy || batch->value_max >= db->kept_above || behind(me) || db->crowd > 0 ||
+        !is_ready(db) || atomic_load_explicit(&db->seq, memory_order_acquire) < db->flight_seq)
         return false;
     struct memtable *table = db->active.table;
     struct reclog_writer *log = db->active.log;

@@ -3,6 +3,7 @@
 
 #include "base/batch.h"
 #include "base/error.h"
+#include "lsm/value_log.h"
 #include "base/banned.h"
 
 enum {
@@ -15,25 +16,63 @@ struct pending {
     struct memtable_approach approach;
 };
 
-void write_group_add_one(struct write_group *g, const struct batch_change *change)
+/* Puts a pointer to a value that stays in the log into its place: into `bytes`. */
+static void point(struct write_group *g, const struct batch_change *change, uint8_t *bytes, struct entry *entry)
 {
-    struct entry entry = {.key = change->key,
+    size_t head = sizeof(struct value_record_header) + change->key.size;
+    if (change->kind != BATCH_PUT || !(g->recorded ? change->kept : change->value.size >= g->kept_above))
+        return;
+    struct value_pointer pointer = {.log = g->log, .size = change->value.size, .stored = change->value.size};
+    pointer.offset = g->at + (uint64_t)((const uint8_t *)change->value.data - g->batch);
+    pointer.offset += g->inserted;
+    if (g->recorded)
+        pointer.offset -= head;
+    else
+        g->inserted += head;
+    entry->value = slice(bytes, value_pointer_write(bytes, &pointer));
+    entry->separated = true;
+}
+
+static inline void add_entry(struct write_group *g, const struct entry *entry)
+{
+    if (g->lane == WRITE_GROUP_ALONE)
+        memtable_add(g->table, entry);
+    else
+        memtable_lane_add(g->table, g->lane, entry);
+    g->begun = true;
+}
+
+static inline struct entry entry_of(const struct write_group *g, const struct batch_change *change)
+{
+    return (struct entry){.key = change->key,
                           .meta = change->meta,
                           .value = change->value,
                           .seq = g->seq,
                           .expires_s = change->expires_s,
                           .kind = change->kind};
-    if (g->lane == WRITE_GROUP_ALONE)
-        memtable_add(g->table, &entry);
-    else
-        memtable_lane_add(g->table, g->lane, &entry);
-    g->begun = true;
+}
+
+void write_group_add_one(struct write_group *g, const struct batch_change *change)
+{
+    struct entry entry = entry_of(g, change);
+    add_entry(g, &entry);
+}
+
+static __attribute__((noinline)) void add_pointed(struct write_group *g, const struct batch_change *change)
+{
+    uint8_t pointer[VALUE_POINTER_BYTES_MAX];
+    struct entry entry = entry_of(g, change);
+    point(g, change, pointer, &entry);
+    add_entry(g, &entry);
 }
 
 static inline void add_change(struct write_group *g, const struct batch_change *change)
 {
     if (__builtin_expect(change->kind != BATCH_DELETE_RANGE, 1)) {
-        write_group_add_one(g, change);
+        if (__builtin_expect(g->keeps, 0))
+            add_pointed(g, change);
+        else
+            write_group_add_one(g, change);
         return;
     }
     INVARIANT(g->lane == WRITE_GROUP_ALONE);
@@ -62,6 +101,8 @@ void write_group_add(struct write_group *g, plsm_slice batch)
     const uint8_t *at = batch.data, *end = at + batch.size;
     struct pending ring[AHEAD];
     size_t read = 0, added = 0;
+    g->batch = at;
+    g->inserted = 0;
     for (;;) {
         /* Keys that come in order find the way in the cache. */
         bool ahead = !in_order(g);
@@ -80,6 +121,7 @@ void write_group_add(struct write_group *g, plsm_slice batch)
         add_change(g, &ring[added++ % AHEAD].change);
     }
     INVARIANT(at == end);
+    g->at += batch.size + g->inserted;
 }
 
 void write_group_end(struct write_group *g)

@@ -167,8 +167,10 @@ static inline __attribute__((always_inline)) plsm_status write_small(plsm *db, s
                                                                      plsm_durability durability)
 {
     uint8_t room[BATCH_ROOM_BEFORE + SMALL_BYTES + BATCH_ROOM_BEHIND];
-    struct batch batch = {
-        .bytes = {.data = room + BATCH_ROOM_BEFORE, .capacity = SMALL_BYTES}, .count = 1, .roomy = true};
+    struct batch batch = {.bytes = {.data = room + BATCH_ROOM_BEFORE, .capacity = SMALL_BYTES},
+                          .count = 1,
+                          .value_max = change->value.size,
+                          .roomy = true};
     batch.bytes.size = batch_encode(batch.bytes.data, PLSM_NAMES, change);
     reap(db);
     bool look = store_write_begin(db);

@@ -281,6 +281,42 @@ START_TEST(batches_of_noise_stay_inside)
 }
 END_TEST
 
+/* A put as a log has it whose value stays there: with a head and the key in front of the value. */
+START_TEST(batches_hold_kept_values)
+{
+    uint8_t bytes[100] = {0}, *to = bytes;
+    for (unsigned timed = 0; timed < 2; timed++) {
+        *to++ = (uint8_t)(BATCH_PUT | BATCH_KEPT | (timed ? BATCH_TIMED : 0));
+        if (timed)
+            *to++ = 99;
+        memcpy(to, "\3\1ab\1m\2................\5\5\5\5\5\5\5\5\1abxy", 36);
+        to += 36;
+    }
+    for (size_t cut = 0; cut <= (size_t)(to - bytes); cut++) {
+        uint8_t *copy = malloc(cut ? cut : 1);
+        memcpy(copy, bytes, cut);
+        const uint8_t *at = copy;
+        struct batch_change read = {0};
+        unsigned count = 0;
+        for (; batch_next(&at, copy + cut, &read); count++) {
+            ck_assert(read.kind == BATCH_PUT && read.kept && read.timed == (count == 1));
+            ck_assert_uint_eq(read.expires_s, count == 1 ? 99 : 0);
+            ck_assert(slice_equal(read.key, slice_of("\1ab")) && slice_equal(read.value, slice_of("xy")));
+        }
+        ck_assert_uint_eq(count, (cut >= 37) + (cut >= 75));
+        free(copy);
+    }
+    for (unsigned kind = 1; kind < 256; kind++) { /* beside nothing else */
+        const uint8_t *at = bytes;
+        struct batch_change read = {0};
+        bytes[0] = (uint8_t)kind;
+        bool known =
+            kind == BATCH_KEPT || kind == (BATCH_KEPT | BATCH_TIMED) || (kind < BATCH_KEPT && (kind & 12) == 0);
+        ck_assert(known || !batch_next(&at, to, &read));
+    }
+}
+END_TEST
+
 START_TEST(batches_survive_failed_growth)
 {
     struct batch batch = {0};
@@ -389,6 +425,12 @@ START_TEST(checksums_are_xxh3)
         uint64_t seed = size % 3 ? random_next(&random) : 0;
         ck_assert_uint_eq(checksum(bytes + size % 7, size - size % 7, seed),
                           XXH3_64bits_withSeed(bytes + size % 7, size - size % 7, seed));
+        plsm_slice pieces[5] = {{NULL, 0}};
+        size_t cut = random_below(&random, size + 1), next = cut + random_below(&random, size - cut + 1);
+        pieces[1] = slice(bytes, cut);
+        pieces[3] = slice(bytes + cut, next - cut);
+        pieces[4] = slice(bytes + next, size - next);
+        ck_assert_uint_eq(checksum_pieces(pieces, 5, seed), checksum(bytes, size, seed));
     }
 }
 END_TEST
@@ -494,6 +536,7 @@ int main(void)
     tcase_add_test(all, batches_round_trip);
     tcase_add_test(all, batches_cut_short_are_noticed);
     tcase_add_test(all, batches_of_noise_stay_inside);
+    tcase_add_test(all, batches_hold_kept_values);
     tcase_add_test(all, batches_survive_failed_growth);
     tcase_add_test(all, messages_are_kept);
     tcase_add_test(all, nth_allocation_fails_once);

@@ -155,6 +155,21 @@ START_TEST(files_are_written_and_read)
     ck_assert_int_eq(env_sync(file), PLSM_OK);
     ck_assert_int_eq(env_sync(reader), PLSM_OK);
 
+    /* Many pieces at once, some of them empty. */
+    enum { PIECES = 150 };
+    plsm_slice pieces[PIECES];
+    size_t sum = 0;
+    for (size_t i = 0; i < PIECES; i++) {
+        pieces[i] = slice(all + sum, i % 7 ? random_below(&random, 2000) : 0);
+        sum += pieces[i].size;
+    }
+    ck_assert_int_eq(env_append_pieces(file, pieces, PIECES), PLSM_OK);
+    ck_assert_int_eq(env_append_pieces(file, pieces, 0), PLSM_OK);
+    ck_assert_int_eq(env_append_pieces(reader, pieces, PIECES), PLSM_INVALID);
+    ck_assert_int_eq(env_read(reader, ALL, back, sum), PLSM_OK);
+    ck_assert_mem_eq(back, all, sum);
+    ck_assert_int_eq(env_truncate(file, ALL), PLSM_OK);
+
     /* The end. */
     size_t got = 9;
     ck_assert_int_eq(env_read_some(reader, ALL - 10, back, 100, &got), PLSM_OK);
@@ -247,6 +262,13 @@ START_TEST(names_are_changed)
     ck_assert_int_eq(env_rename(env, at(&ground, "a"), at(&ground, "c")), PLSM_NOT_FOUND);
     ck_assert_int_eq(env_rename(env, at(&ground, "b"), at(&ground, "b")), PLSM_OK);
     ck_assert_str_eq(content(&ground, "b"), "first");
+    ck_assert_int_eq(env_link(env, at(&ground, "b"), at(&ground, "second")), PLSM_OK);
+    ck_assert_int_eq(env_link(env, at(&ground, "b"), at(&ground, "second")), PLSM_EXISTS);
+    ck_assert_int_eq(env_link(env, at(&ground, "c"), at(&ground, "third")), PLSM_NOT_FOUND);
+    ck_assert_int_eq(env_rename(env, at(&ground, "b"), at(&ground, "c")), PLSM_OK);
+    ck_assert_str_eq(content(&ground, "second"), "first");
+    ck_assert_int_eq(env_remove(env, at(&ground, "second")), PLSM_OK);
+    ck_assert_int_eq(env_rename(env, at(&ground, "c"), at(&ground, "b")), PLSM_OK);
     ck_assert_int_eq(env_make_dir(env, at(&ground, "dir")), PLSM_OK);
     ck_assert_int_eq(env_make_dir(env, at(&ground, "dir")), PLSM_EXISTS);
     ck_assert_int_eq(env_make_dir(env, at(&ground, "b")), PLSM_EXISTS);

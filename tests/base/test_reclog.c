@@ -46,6 +46,7 @@ START_TEST(round_trip)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         ck_assert_int_eq(reclog_plan_add(w, &plan, sizes[i]), PLSM_OK);
     ck_assert_uint_eq(reclog_synced(w), RECLOG_PLAN_HEADERS);
+    uint64_t written = reclog_salt(w);
     if (clean)
         ck_assert_int_eq(reclog_close_clean(w), PLSM_OK);
     else
@@ -60,6 +61,14 @@ START_TEST(round_trip)
     ck_assert_uint_eq(result.synced, clean ? end : RECLOG_PLAN_HEADERS);
     ck_assert(!result.torn);
     ck_assert_int_eq(result.closed, clean);
+
+    struct env_file *file = NULL;
+    uint64_t salt = 0;
+    ck_assert_int_eq(env_open(env, path, ENV_READ, &file), PLSM_OK);
+    ck_assert_int_eq(reclog_read_salt(file, RECLOG_PLAN_MAGIC, &salt), PLSM_OK);
+    ck_assert(salt == result.salt && salt == written);
+    ck_assert_int_eq(reclog_read_salt(file, "PLSMelse", &salt), PLSM_CORRUPT);
+    env_close(file);
 
     struct reclog_seen seen = {.plan = &plan, .answer = PLSM_CONFLICT, .stop = 3};
     ck_assert_int_eq(reclog_read(env, path, RECLOG_PLAN_MAGIC, reclog_plan_see, &seen, &result), PLSM_CONFLICT);
@@ -102,7 +111,7 @@ START_TEST(empty_missing_foreign)
     ck_assert_int_eq(reclog_plan_read(env, RECLOG_PLAN_PATH, &none, &result), PLSM_VERSION);
     ck_assert_ptr_nonnull(strstr(plsm_message(), RECLOG_PLAN_PATH));
     ck_assert_ptr_nonnull(strstr(plsm_message(), "version 7"));
-    ck_assert_ptr_nonnull(strstr(plsm_message(), "version 1 to 3"));
+    ck_assert_ptr_nonnull(strstr(plsm_message(), "version 1 to 4"));
     env_memory_destroy(env);
 }
 END_TEST

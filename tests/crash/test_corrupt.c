@@ -392,6 +392,7 @@ static void damage_everywhere(enum damage damage, const char *what)
         {"lsm", "index=traditional" PACKED COMMON, {"", ""}},
         {"lsm", "index=classic" COMMON, {"", ""}},
         {"lsm", "index=learned,separate_above=60" PACKED COMMON, {"values", "manifest"}}, /* the others are as above */
+        {"lsm", "index=learned,separate_above=4,separate_garbage=1" COMMON, {"values", "log"}}, /* values in logs */
         {"appendlog", "engine=appendlog,file_size=64K,merge_garbage=0.9,background=0", {"", ""}},
         {"hybridlog",
          "engine=hybridlog,background=0,buffer_size=64K,file_size=64K,cache_size=64K,separate_garbage=1",
