@@ -37,7 +37,7 @@ enum { LOG_USER_IDENTITY = 0, LOG_IDENTITY_BYTES = 32 };
 enum {
     LSM_STRUCT_MAGIC = 0x6c736d31,
     FROZEN_MAX = 2,  /* memtables that wait for their flush; more would only hide that the disk is too slow */
-    KEPT_SHARE = 4,  /* of a value that stays in the log this part counts for the memtable's size */
+    KEPT_SHARE = 16, /* of a value that stays in the log this part counts for the memtable's size */
     LOCK_WRITER = 0, /* slots of the LOCK file: exclusive for the process that writes, */
     LOCK_PIN = 1,    /* shared for readers beside it: while one is held, no file is removed */
 };
