@@ -139,16 +139,16 @@ START_TEST(logs)
     for (unsigned i = 0; i < 2; i++) {
         make_store();
         size_t size = 0;
-        ck_assert_uint_eq(get_u32(content_of(beginnings[i], &size) + 8), 3);
-        for (uint32_t version = 1; version <= 3; version++) {
+        ck_assert_uint_eq(get_u32(content_of(beginnings[i], &size) + 8), RECLOG_VERSION);
+        for (uint32_t version = 1; version <= RECLOG_VERSION; version++) {
             set_log_version(beginnings[i], version);
             ck_assert_int_eq(open_store(), PLSM_OK);
             ck_assert_int_eq(look_up(), PLSM_OK);
             ck_assert_int_eq(lsm_close(db), PLSM_OK);
         }
-        set_log_version(beginnings[i], 4);
+        set_log_version(beginnings[i], 5);
         ck_assert_int_eq(open_store(), PLSM_VERSION);
-        ck_assert_msg(strstr(plsm_message(), "format version 4, this program knows version 1 to 3"), "%s",
+        ck_assert_msg(strstr(plsm_message(), "format version 5, this program knows version 1 to 4"), "%s",
                       plsm_message());
         env_memory_destroy(env);
     }
