@@ -87,7 +87,8 @@ struct merging {
     plsm_slice smallest, largest; /* of its inputs */
 };
 
-enum next_log { NEXT_LOG_NOT_WANTED, NEXT_LOG_WANTED, NEXT_LOG_TRIED };
+/* TAKEN: by a rotation, up to its end. Until then `next_log` is the number of a log in use, which nobody may make. */
+enum next_log { NEXT_LOG_NOT_WANTED, NEXT_LOG_WANTED, NEXT_LOG_TRIED, NEXT_LOG_TAKEN };
 
 struct lsm {
     uint32_t magic;
@@ -232,7 +233,8 @@ plsm_status log_values(struct lsm *db, uint64_t number, struct value_log **out);
 /* Makes the next log in advance, so that a rotation need not wait for the disk. The flusher's; under lock, which it
  * gives up meanwhile. */
 void log_prepare(struct lsm *db);
-/* The same by the leader, with its first record: the one made in advance, or now. Outside of lock. */
+/* The same by the leader, with its first record: the one made in advance, or now. Outside of lock. The caller sets
+ * next_log_state once next_log has moved, or the log is closed. */
 plsm_status log_next(struct lsm *db, uint64_t number, struct reclog_writer **out);
 /* Takes away a log that was made in advance and holds nothing. Where it stays, the next opening finds a log that was
  * not closed, and writes what the others hold into a run. At closing. */

@@ -87,7 +87,7 @@ plsm_status log_next(struct lsm *db, uint64_t number, struct reclog_writer **out
         condition_wait(&db->progress, &db->lock);
     *out = db->prepared_log;
     db->prepared_log = NULL;
-    db->next_log_state = NEXT_LOG_NOT_WANTED;
+    db->next_log_state = NEXT_LOG_TAKEN;
     mutex_unlock(&db->lock);
     if (*out)
         return log_begin(db, number, size_before, false, out);

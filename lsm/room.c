@@ -30,6 +30,8 @@ plsm_status leader_rotate(struct lsm *db)
     if (status != PLSM_OK) {
         reclog_close(fresh.log);
         value_log_unref(fresh.values);
+        if (db->next_log_state == NEXT_LOG_TAKEN)
+            db->next_log_state = NEXT_LOG_NOT_WANTED;
         memtable_unref(fresh.table);
         view_release(view);
         return status;
@@ -40,6 +42,7 @@ plsm_status leader_rotate(struct lsm *db)
     db->frozen[db->frozen_count++] = db->active;
     db->active = fresh;
     db->next_log++;
+    db->next_log_state = NEXT_LOG_NOT_WANTED;
     db->look_bytes = 0;
     view_publish(db, view);
     condition_broadcast(&db->work);

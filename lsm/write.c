@@ -661,7 +661,7 @@ static void prepare_log(struct lsm *db)
 {
     mutex_lock(&db->lock);
     bool wanted = db->options.background && db->background_status == PLSM_OK && memtable_count(db->active.table) > 0;
-    if (wanted && !db->prepared_log && !db->preparing) {
+    if (wanted && !db->prepared_log && !db->preparing && db->next_log_state != NEXT_LOG_TAKEN) {
         db->next_log_state = NEXT_LOG_TRIED; /* by the flusher no more */
         log_prepare(db);
     }

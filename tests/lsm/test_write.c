@@ -149,6 +149,66 @@ START_TEST(making_it_fails)
 }
 END_TEST
 
+/* While a rotation writes the first record of the log that it took, another thread comes and wants to flush. */
+static struct {
+    struct env_ops ops;
+    const struct env_ops *own;
+    struct lsm *db;
+    pthread_t other;
+    bool armed;
+} rotating;
+
+static void *flush_other(void *arg)
+{
+    if (lsm_flush(arg) != PLSM_OK)
+        abort();
+    return NULL;
+}
+
+static plsm_status append_meanwhile(struct env_file *file, const void *data, size_t size, size_t *done)
+{
+    struct writer *me = atomic_load(&rotating.db->last_writer);
+    if (rotating.armed && me && strstr(env_path(file), "/log-00000002")) {
+        bool came = false;
+        rotating.armed = false;
+        ck_assert_int_eq(pthread_create(&rotating.other, NULL, flush_other, rotating.db), 0);
+        for (unsigned i = 0; !came && i < POLLS; i++) {
+            env_sleep_ns(file->env, POLL_NS);
+            came = atomic_load(&rotating.db->last_writer) != me;
+        }
+        ck_assert(came);
+    }
+    return rotating.own->append(file, data, size, done);
+}
+
+/* It does not make that log once more, which would empty it. */
+START_TEST(flushes_meet)
+{
+    struct env *env = env_memory_create(1);
+    struct lsm *db = rotating.db = open_tree(env, true);
+    rotating.own = env->ops;
+    rotating.ops = *env->ops;
+    rotating.ops.append = append_meanwhile;
+    env->ops = &rotating.ops;
+    rotating.armed = true;
+    put_range(db, 0, 10, true);
+    ck_assert_msg(lsm_flush(db) == PLSM_OK, "%s", plsm_message());
+    ck_assert(!rotating.armed);
+    pthread_join(rotating.other, NULL);
+    put_range(db, 10, 20, true);
+    ck_assert_msg(lsm_flush(db) == PLSM_OK, "%s", plsm_message());
+    put_range(db, 20, 30, true);
+    struct env *after = env_memory_crash(env, env_memory_calls(env), ENV_CRASH_DROP, 1);
+    struct lsm *again = open_tree(after, false);
+    check_range(again, 0, 30);
+    ck_assert_int_eq(lsm_close(again), PLSM_OK);
+    env_memory_destroy(after);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env->ops = rotating.own;
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* --- a reader beside the writer ----------------------------------------------------------------------------------- */
 
 static struct {
@@ -349,6 +409,7 @@ int main(void)
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, made_in_advance, 0, 2);
     tcase_add_loop_test(tests, making_it_fails, 0, 3);
+    tcase_add_test(tests, flushes_meet);
     tcase_add_test(tests, logs_grow_beside_a_reader);
     tcase_add_test(tests, lost_ends_are_read);
     tcase_add_test(tests, syncs_are_shared);
