@@ -14,6 +14,10 @@
  * beginning before the one in front has ended. So where the kernel has it, whoever looks at the slots makes the fences
  * of all: barrier_for_all has R pass one at some point of its code, P. If R stored into its slot in front of P, that is
  * seen; if behind P, all of R's loads are behind P as well, and come after the unlinking.
+ *
+ * A sandbox may take that away from a process that has it. From then on, and for good, readers make their fences
+ * themselves. Those that looked in front of that are waited for, once: a reader looks behind the store into its slot,
+ * so only the processor still keeps that from being seen, which takes it less than a microsecond.
  */
 #include "base/epoch.h"
 
@@ -30,6 +34,7 @@
 enum {
     CACHE_LINE = 64,
     RECLAIM_EVERY = 64, /* retirements: a scan of the slots costs about as much as freeing that many objects */
+    TURN_NS = 10000000,
 };
 
 struct slot {
@@ -129,30 +134,58 @@ static inline void full_fence(void)
 #endif
 }
 
-/* Whether whoever looks at the slots makes the fence of all. Decided before there is any domain, and for good. */
-static bool light;
-static pthread_once_t light_once = PTHREAD_ONCE_INIT;
+/* Whether whoever looks at the slots makes the fence of all; `asked`: it did at first, which is decided before there is
+ * any domain. */
+static _Atomic bool light;
+static bool asked;
+static pthread_once_t asked_once = PTHREAD_ONCE_INIT, turned_once = PTHREAD_ONCE_INIT;
 
-static void decide(void)
+static void ask(void)
 {
 #ifndef EPOCH_TSAN
-    light = barrier_for_all_prepare();
+    asked = barrier_for_all_prepare();
+    atomic_store(&light, asked);
 #endif
 }
 
 static inline void reader_fence(void)
 {
-    if (__builtin_expect(light, 1))
+    atomic_signal_fence(memory_order_seq_cst); /* looks behind the store into the slot */
+    if (__builtin_expect(atomic_load_explicit(&light, memory_order_relaxed), 1))
         atomic_signal_fence(memory_order_seq_cst);
     else
         full_fence();
+}
+
+static void turn(void)
+{
+    mutex lock;
+    condition never;
+    atomic_store(&light, false);
+    full_fence();
+    mutex_init(&lock);
+    condition_init(&never);
+    mutex_lock(&lock);
+    while (condition_wait_ns(&never, &lock, TURN_NS))
+        ; /* woke without reason */
+    mutex_unlock(&lock);
+    condition_destroy(&never);
+    mutex_destroy(&lock);
+}
+
+/* The fence of who looks at the slots, and of all readers that do not make theirs. */
+static void looker_fence(void)
+{
+    if (asked && !(atomic_load_explicit(&light, memory_order_relaxed) && barrier_for_all()))
+        pthread_once(&turned_once, turn); /* whoever comes meanwhile waits as well */
+    full_fence();
 }
 
 /* --- domains --- */
 
 struct epoch *epoch_create(void)
 {
-    pthread_once(&light_once, decide);
+    pthread_once(&asked_once, ask);
     struct epoch *domain = mem_map(sizeof *domain); /* page-aligned, which the cache lines need */
     if (!domain)
         return NULL;
@@ -212,9 +245,7 @@ static uint64_t oldest_in_use(struct epoch *domain)
 {
     /* Loaded before the slots are: nothing newer than this may be judged by what they say. */
     uint64_t oldest = atomic_load_explicit(&domain->current, memory_order_acquire);
-    if (light && !barrier_for_all())
-        return 0; /* nothing can be said */
-    full_fence();
+    looker_fence();
     unsigned high = atomic_load(&slot_high);
     for (unsigned i = 0; i < high; i++) {
         uint64_t epoch = atomic_load_explicit(&domain->slots[i].epoch, memory_order_acquire);
