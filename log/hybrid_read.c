@@ -220,12 +220,13 @@ static inline plsm_status get_at(struct hybrid *db, struct moment moment, const 
  * that the rest of the record (software-pipelined prefetching: Chen, Ailamaki, Gibbons and Mowry, "Improving Hash Join
  * Performance through Prefetching", ICDE 2004; chains are hardly ever longer than one, so that stages of a fixed number
  * serve as well as state machines: Kocberber, Falsafi and Grot, "Asynchronous Memory Access Chaining", VLDB 2015). */
-static plsm_status get_some(struct hybrid *db, struct moment moment, const plsm_slice *keys, size_t count,
-                            bool no_value, struct hybrid_value *outs, plsm_status *statuses)
+static plsm_status get_some(struct hybrid *db, const struct hybrid_snapshot *snapshot, const plsm_slice *keys,
+                            size_t count, bool no_value, struct hybrid_value *outs, plsm_status *statuses)
 {
     struct place places[MANY_MAX]; /* the address is the hash at first */
     plsm_status first = PLSM_OK;
     epoch_enter(db->epoch);
+    struct moment moment = moment_of(db, snapshot); /* not before: nobody would wait for who knows of an older begin */
     for (size_t step = 0; step < count + 3 * AHEAD; step++) {
         size_t i = step;
         if (i < count) {
@@ -259,19 +260,19 @@ static plsm_status get_at_once(struct hybrid *db, const plsm_slice *keys, size_t
 {
     for (unsigned i = 0; i < TRIES && !is_preparing(db); i++) {
         uint64_t before = atomic_load_explicit(&db->commits, memory_order_acquire);
-        plsm_status status = get_some(db, moment_now(db), keys, count, no_value, outs, statuses);
+        plsm_status status = get_some(db, NULL, keys, count, no_value, outs, statuses);
         if (before % 2 == 0 && atomic_load_explicit(&db->commits, memory_order_relaxed) == before)
             return status;
     }
     if (is_preparing(db))
-        return get_some(db, moment_now(db), keys, count, no_value, outs, statuses);
+        return get_some(db, NULL, keys, count, no_value, outs, statuses);
     struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
     if (!snapshot) {
         for (size_t i = 0; i < count; i++)
             statuses[i] = PLSM_NO_MEMORY;
         return fail(PLSM_NO_MEMORY, "no memory for a snapshot");
     }
-    plsm_status status = get_some(db, moment_of(db, snapshot), keys, count, no_value, outs, statuses);
+    plsm_status status = get_some(db, snapshot, keys, count, no_value, outs, statuses);
     hybrid_snapshot_destroy(db, snapshot);
     return status;
 }
@@ -284,7 +285,7 @@ plsm_status hybrid_multi_get(struct hybrid *db, const struct hybrid_snapshot *sn
     if (count == 0)
         return first;
     if (snapshot)
-        return get_some(db, moment_of(db, snapshot), keys, count, no_value, outs, statuses);
+        return get_some(db, snapshot, keys, count, no_value, outs, statuses);
     return get_at_once(db, keys, count, no_value, outs, statuses);
 }
 
