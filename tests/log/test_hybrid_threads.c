@@ -51,6 +51,58 @@ static void snapshot_beside(void *arg)
     mem_free(seen.memory);
 }
 
+/* Many keys at once beside: as a snapshot. */
+static void read_many_beside(void *arg)
+{
+    enum { MANY = 24 };
+    struct hybrid_value seen[MANY] = {0};
+    struct random random;
+    random_seed(&random, (uintptr_t)arg);
+    while (!atomic_load(&done)) {
+        char texts[MANY][40];
+        plsm_slice keys[MANY];
+        plsm_status statuses[MANY];
+        unsigned from = (unsigned)random_below(&random, HOT - MANY + 1), last = UINT32_MAX;
+        for (unsigned i = 0; i < MANY; i++)
+            keys[i] = name_of(from + i, texts[i]);
+        must(hybrid_multi_get(db, NULL, keys, MANY, false, seen, statuses));
+        for (unsigned i = 0; i < MANY; i++) {
+            uint8_t bytes[VALUE_MAX];
+            if (statuses[i] == PLSM_NOT_FOUND)
+                continue;
+            unsigned round = get_u32((const uint8_t *)seen[i].value.data + 4);
+            ck_assert(slice_equal(seen[i].value, value_of(from + i, round, bytes)));
+            ck_assert_msg(last == UINT32_MAX || round == last || round + 1 == last, "%u behind %u", round, last);
+            last = round;
+        }
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        mem_free(seen[i].memory);
+}
+
+/* Without meta, the shortest way. */
+static void put_plain(unsigned number, unsigned round)
+{
+    char text[40];
+    uint8_t bytes[VALUE_MAX], room[BATCH_ROOM_BEFORE + 2 * VALUE_MAX + BATCH_ROOM_BEHIND];
+    plsm_slice key = name_of(number, text);
+    struct batch_change change = {
+        .kind = BATCH_PUT, .key = slice(text + 1, key.size - 1), .value = value_of(number, round, bytes)};
+    struct batch batch = {
+        .bytes = {.data = room + BATCH_ROOM_BEFORE, .capacity = 2 * VALUE_MAX}, .count = 1, .roomy = true};
+    batch.bytes.size = batch_encode(batch.bytes.data, HYBRID_NAMES, &change);
+    must(hybrid_write_one(db, &batch, &change, HYBRID_LOGGED));
+}
+
+static void expect_plain(unsigned number, unsigned round)
+{
+    char text[40];
+    uint8_t bytes[VALUE_MAX];
+    must(hybrid_get(db, NULL, name_of(number, text), false, false, &value));
+    ck_assert(slice_equal(value.value, value_of(number, round, bytes)));
+    ck_assert_uint_eq(value.meta.size, 0);
+}
+
 /* A disk that stops in the middle of a sync of a segment. */
 static struct env_ops stopping_ops;
 static plsm_status (*sync_before)(struct env_file *file);
@@ -192,39 +244,58 @@ START_TEST(nobody_sees_half_of_a_move)
 }
 END_TEST
 
-START_TEST(nobody_sees_half_of_a_change)
+/* Writers and readers of entries with meta and without, which take other ways. */
+static void change_beside_readers(void (*put_it)(unsigned number, unsigned round),
+                                  void (*expect_it)(unsigned number, unsigned round))
 {
-    struct env_thread *threads[3];
+    enum { THREADS = 4 };
+    void (*const readers[THREADS])(void *arg) = {read_beside, read_beside, read_many_beside, snapshot_beside};
+    struct env_thread *threads[THREADS];
     char *directory = temporary_create(), path[4200];
     snprintf(path, sizeof path, "%s/store", directory);
     struct hybrid_options options = options_of(env_posix());
     options.background = true;
     must(hybrid_open(path, &options, &db));
     atomic_store(&done, false);
-    must(env_thread_start(env_posix(), read_beside, (void *)1, &threads[0]));
-    must(env_thread_start(env_posix(), read_beside, (void *)2, &threads[1]));
-    must(env_thread_start(env_posix(), snapshot_beside, NULL, &threads[2]));
+    for (uintptr_t i = 0; i < THREADS; i++)
+        must(env_thread_start(env_posix(), readers[i], (void *)(i + 1), &threads[i]));
     for (unsigned i = 0; i < WRITES; i++)
-        put_number(i % HOT, i / HOT); /* in the order of numbers, so a snapshot sees at most one step of rounds */
+        put_it(i % HOT, i / HOT); /* in the order of numbers, so a snapshot sees at most one step of rounds */
     atomic_store(&done, true);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < THREADS; i++)
         env_thread_join(threads[i]);
     ck_assert_uint_gt(statistic_of("hybrid.changes.in_place"), 0);
     must(hybrid_check(db, NULL, NULL, NULL));
     must(hybrid_close(db));
     must(hybrid_open(path, &options, &db));
     for (unsigned i = 0; i < HOT; i++)
-        expect(NULL, i, (WRITES - 1 - i) / HOT);
+        expect_it(i, (WRITES - 1 - i) / HOT);
     must(hybrid_close(db));
     mem_free(value.memory);
     value = (struct hybrid_value){0};
     temporary_destroy(directory);
+}
+
+static void expect_now(unsigned number, unsigned round)
+{
+    expect(NULL, number, round);
+}
+
+START_TEST(nobody_sees_half_of_a_change)
+{
+    change_beside_readers(put_number, expect_now);
+}
+END_TEST
+
+START_TEST(nobody_sees_half_of_a_plain_change)
+{
+    change_beside_readers(put_plain, expect_plain);
 }
 END_TEST
 
 int main(void)
 {
     const TTest *const tests[] = {sync_waits_for_volatile_writes, segments_wait_for_readers, nobody_sees_half_of_a_move,
-                                  nobody_sees_half_of_a_change};
+                                  nobody_sees_half_of_a_change, nobody_sees_half_of_a_plain_change};
     return run_tests("hybrid_threads", tests, sizeof tests / sizeof tests[0]);
 }
