@@ -264,7 +264,7 @@ static void sort_entries(struct live_entries *e)
 static plsm_status check_single(const struct hybrid *db, const struct live_entries *e)
 {
     for (size_t i = 1; i < e->count; i++)
-        if (__builtin_expect(e->at[i].order == e->at[i - 1].order, 0) && compare_entries(&e->at[i - 1], &e->at[i]) == 0)
+        if (__builtin_expect(e->at[i].order == e->at[i - 1].order, 0) && compare_keys(&e->at[i - 1], &e->at[i]) == 0)
             return fail(PLSM_CORRUPT,
                         "%s: the records at addresses %llu and %llu of the log are of one key; run plsm check",
                         db->path, (unsigned long long)e->at[i - 1].address, (unsigned long long)e->at[i].address);

@@ -338,6 +338,38 @@ START_TEST(lies_are_told)
 }
 END_TEST
 
+/* A record that replaces one of another key: all counts are right, but of its own key two live. */
+START_TEST(two_of_one_key_are_told)
+{
+    struct hybrid_iterator *it = NULL;
+    uint8_t *data = NULL;
+    size_t size = 0;
+    start();
+    put_number(1, 0);
+    put_number(8, 0); /* in the same directory */
+    must(hybrid_flush(db));
+    put_number(1, 1);
+    must(hybrid_close(db));
+    must(env_list(env, "/s", note_file, (void *)(uintptr_t) "hybrid-segment-"));
+    must(env_memory_content(env, found_path, &data, &size));
+    uint64_t salt = get_u64(data + 16), address = get_u64(data + 24);
+    struct hybrid_record *record = (struct hybrid_record *)(void *)(data + 48);
+    for (unsigned i = 0; i < 2; i++) {
+        address += record_size(record);
+        record = (struct hybrid_record *)(void *)((uint8_t *)record + record_size(record));
+    }
+    ck_assert_uint_eq(replaces_address(record->replaces), get_u64(data + 24));
+    record->replaces = record->previous = get_u64(data + 24) + record_size((void *)(data + 48));
+    record->checksum = record_checksum(record, address, salt);
+    open_it();
+    ck_assert_int_eq(hybrid_iterator_create(db, NULL, slice_of("\1dir1/"), slice_of("\1dir10"), true, &it),
+                     PLSM_CORRUPT);
+    ck_assert_msg(strstr(plsm_message(), "are of one key"), "%s", plsm_message());
+    must(hybrid_close(db));
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* What has lost its recovery point is no empty directory, in which a store may be made. */
 START_TEST(no_store_is_made_over_another)
 {
@@ -385,12 +417,19 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {changes_in_place,        larger_than_memory,
-                                  snapshots_stay,          directories_are_counted,
-                                  wrong_counts_are_found,  deep_directories_are_found,
-                                  compaction_takes_little, unused_ends_are_no_garbage,
-                                  room_that_comes_back,    damage_is_told,
-                                  lies_are_told,           no_store_is_made_over_another,
+    const TTest *const tests[] = {changes_in_place,
+                                  larger_than_memory,
+                                  snapshots_stay,
+                                  directories_are_counted,
+                                  wrong_counts_are_found,
+                                  deep_directories_are_found,
+                                  compaction_takes_little,
+                                  unused_ends_are_no_garbage,
+                                  room_that_comes_back,
+                                  damage_is_told,
+                                  lies_are_told,
+                                  two_of_one_key_are_told,
+                                  no_store_is_made_over_another,
                                   large_batches_pass};
     return run_tests("hybrid", tests, sizeof tests / sizeof tests[0]);
 }
