@@ -241,6 +241,7 @@ struct append_move {
     plsm_slice key;
     append_place from, to; /* to 0: its time has come, and it goes */
 };
+enum { DIRECTORY_MOVES_MAX = 64 }; /* at once */
 void directory_move(struct append *db, const struct append_move *moves, size_t count);
 
 /* --- append_write.c ----------------------------------------------------------------------------------------------- */

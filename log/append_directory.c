@@ -301,7 +301,7 @@ static void prune_some(struct append *db, size_t most)
 
 void directory_prune(struct append *db, size_t most)
 {
-    enum { AT_ONCE = 500 }; /* writers wait meanwhile */
+    enum { AT_ONCE = 32 }; /* writers wait meanwhile, and for a processor for whoever is at it */
     for (bool more = true; more && most > 0;) {
         size_t now = most < AT_ONCE ? most : AT_ONCE;
         mutex_lock(&db->directory);
@@ -368,20 +368,38 @@ static void expire(struct append *db, struct key_node *node, _Atomic uint64_t *a
         key_tree_remove(db->tree, node);
 }
 
+/* What becomes of a node's entry. */
+static void move_one(struct append *db, struct key_node *node, const struct append_move *move)
+{
+    _Atomic uint64_t *at = node ? find_place(node, move->from) : NULL;
+    if (!at)
+        return;
+    dies(db, move->from);
+    lives(db, move->to);
+    if (move->to)
+        atomic_store_explicit(at, move->to, memory_order_release);
+    else
+        expire(db, node, at);
+}
+
+/* The nodes are looked up before the lock is taken: a writer that finds it taken may wait for as long as whoever holds
+ * it waits for a processor, so it is held for little. Neither does a node become wrong until then: one that is removed
+ * has no place, and a place that is dead comes to life in no other. */
 void directory_move(struct append *db, const struct append_move *moves, size_t count)
 {
-    mutex_lock(&db->directory);
+    struct key_node *nodes[DIRECTORY_MOVES_MAX];
+    uint64_t hashes[DIRECTORY_MOVES_MAX];
+    INVARIANT(count <= DIRECTORY_MOVES_MAX);
+    epoch_enter(db->epoch);
     for (size_t i = 0; i < count; i++) {
-        struct key_node *node = key_tree_find(db->tree, moves[i].key);
-        _Atomic uint64_t *at = node ? find_place(node, moves[i].from) : NULL;
-        if (!at)
-            continue;
-        dies(db, moves[i].from);
-        lives(db, moves[i].to);
-        if (moves[i].to)
-            atomic_store_explicit(at, moves[i].to, memory_order_release);
-        else
-            expire(db, node, at);
+        hashes[i] = key_tree_hash(db->tree, moves[i].key);
+        key_tree_prefetch(db->tree, hashes[i]);
     }
+    for (size_t i = 0; i < count; i++)
+        nodes[i] = key_tree_find_hashed(db->tree, moves[i].key, hashes[i]);
+    mutex_lock(&db->directory);
+    for (size_t i = 0; i < count; i++)
+        move_one(db, nodes[i], &moves[i]);
     mutex_unlock(&db->directory);
+    epoch_exit(db->epoch);
 }

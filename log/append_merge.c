@@ -20,7 +20,6 @@
 
 enum {
     RECORD_BYTES = 256 << 10, /* of copied entries */
-    MOVES_AT_ONCE = 100,      /* under the directory's lock */
 };
 
 struct move {
@@ -235,11 +234,11 @@ static plsm_status write_replaces(struct merging *m)
 static void publish(struct merging *m)
 {
     struct append *db = m->db;
-    struct append_move moves[MOVES_AT_ONCE];
+    struct append_move moves[DIRECTORY_MOVES_MAX];
     const struct move *noted = (const struct move *)(const void *)m->moves.data;
     size_t count = m->moves.size / sizeof *noted;
     for (size_t done = 0; done < count;) {
-        size_t n = count - done < MOVES_AT_ONCE ? count - done : MOVES_AT_ONCE;
+        size_t n = count - done < DIRECTORY_MOVES_MAX ? count - done : DIRECTORY_MOVES_MAX;
         for (size_t i = 0; i < n; i++) {
             const struct move *move = &noted[done + i];
             moves[i] = (struct append_move){slice(m->keys.data + move->key, move->key_size), move->from, move->to};
