@@ -171,12 +171,14 @@ plsm_status append_roll(struct append *db)
 /* Up to which number segments must be sealed before another one may be frozen; 0: none. Under lock. */
 static uint64_t sealed_first(const struct append *db)
 {
-    if (atomic_load_explicit(&db->frozen, memory_order_relaxed) < PACE_STOP)
+    unsigned frozen = atomic_load_explicit(&db->frozen, memory_order_relaxed), sealed = 0;
+    if (frozen < PACE_STOP)
         return 0;
-    size_t i = 0;
-    while (db->segments[i]->state != SEGMENT_FROZEN)
-        i++;
-    return db->segments[i]->number;
+    for (size_t i = 0;; i++) {
+        sealed += db->segments[i]->state == SEGMENT_FROZEN;
+        if (sealed > frozen - PACE_STOP) /* more than one behind flushes, which wait for none before they freeze */
+            return db->segments[i]->number;
+    }
 }
 
 /* There is room in the active segment still, but another one will be needed. */

@@ -6,6 +6,7 @@
 #include "base/env_memory.h"
 #include "base/error.h"
 #include "log/append_db.h"
+#include "log/append_policy.h"
 
 #include "base/banned.h"
 
@@ -166,6 +167,25 @@ START_TEST(a_flush_ends_beside_an_endless_writer)
     happens = NULL;
     ck_assert_uint_ge(happened, 1);
     ck_assert_uint_le(happened, 2);
+}
+END_TEST
+
+/* Flushes freeze segments beside writers: those wait until few enough are left. */
+START_TEST(few_segments_wait_to_be_sealed)
+{
+    static char large[70 << 10];
+    memset(large, 'x', sizeof large - 1);
+    for (unsigned i = 0; i <= PACE_STOP; i++) {
+        put("key", "value");
+        must(append_roll(db));
+    }
+    put("key", large);
+    ck_assert_uint_eq(db->frozen, PACE_STOP + 1);
+    db->has_threads = true; /* none: who writes seals no more than must be */
+    put("key", "value");
+    db->has_threads = false;
+    ck_assert_uint_eq(db->frozen, PACE_STOP);
+    must(append_sync(db));
 }
 END_TEST
 
@@ -658,6 +678,7 @@ int main(void)
     tcase_set_timeout(all, 60);
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, a_flush_ends_beside_an_endless_writer);
+    tcase_add_test(all, few_segments_wait_to_be_sealed);
     tcase_add_test(all, writers_go_on_beside_a_merge);
     tcase_add_test(all, a_flush_does_not_keep_writers_waiting);
     tcase_add_test(all, checkpoints_are_of_one_moment);
