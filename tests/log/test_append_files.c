@@ -542,6 +542,40 @@ START_TEST(readers_beside_segments_that_were_ready)
 }
 END_TEST
 
+/* At one of the files that the reader opens those segments are sealed that are full. */
+static plsm_status sealing_open(struct env *base, const char *path, enum env_open_flags flags, struct env_file **out)
+{
+    if (flags == ENV_READ && ++meeting.opens == meeting.at) {
+        hooked.open = original->open;
+        must(work_seal(db, UINT64_MAX));
+    }
+    return original->open(base, path, flags, out);
+}
+
+/* What was acknowledged before the reader opened the store is seen, however many segments wait to be sealed. */
+START_TEST(readers_beside_segments_being_sealed)
+{
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    bool more = true;
+    for (unsigned at = 1; more; at++) {
+        for (unsigned i = 0; i < 4; i++) {
+            if (i > 0)
+                must(append_roll(db));
+            put(keys[i], "value");
+        }
+        meeting = (struct meeting){.at = at};
+        hooked.open = sealing_open;
+        struct append *reader = open_log(env, "/s", true);
+        more = meeting.opens >= at;
+        hooked.open = original->open;
+        ck_assert_msg(written(reader) == 4, "%u of 4 with sealing at file %u", written(reader), at);
+        must(append_close(reader));
+        teardown();
+        setup();
+    }
+}
+END_TEST
+
 /* --- segments that are ready -------------------------------------------------------------------------------------- */
 
 static _Thread_local bool is_writer;
@@ -688,6 +722,7 @@ int main(void)
     tcase_add_test(all, merged_segments_without_hints_are_written_anew);
     tcase_add_test(all, readers_beside_a_merge);
     tcase_add_test(all, readers_beside_segments_that_were_ready);
+    tcase_add_test(all, readers_beside_segments_being_sealed);
     tcase_add_test(all, the_writer_syncs_nothing);
     tcase_add_test(all, the_newest_knows_of_all);
     tcase_add_test(all, a_failed_sync_of_the_directory_is_the_last);
