@@ -69,7 +69,7 @@ void append_garbage_collect(struct append *db)
     for (int i = 0; i < 2; i++) /* segments are retired in two steps */
         epoch_reclaim(db->epoch);
     mutex_lock(&db->lock);
-    if (db->garbage_count > 0)
+    if (db->garbage_count > 0 && db->broken == PLSM_OK)
         numbers = mem_alloc(db->garbage_count * sizeof *numbers);
     for (size_t i = 0; numbers && i < db->garbage_count; i++)
         if (db->garbage[i].removable)
@@ -88,9 +88,12 @@ void append_garbage_collect(struct append *db)
             numbers[removed++] = numbers[i];
     }
     env_unlock(pin);
-    if (removed > 0 && env_sync_dir(db->env, db->path) == PLSM_OK) {
+    if (removed > 0) {
+        plsm_status status = env_sync_dir(db->env, db->path);
         mutex_lock(&db->lock);
-        for (size_t i = 0; i < removed; i++)
+        if (status != PLSM_OK) /* it is not tried again, not by who prepares a segment either */
+            append_break(db, status);
+        for (size_t i = 0; i < removed && status == PLSM_OK; i++)
             for (size_t k = 0; k < db->garbage_count; k++)
                 if (db->garbage[k].number == numbers[i])
                     db->garbage[k--] = db->garbage[--db->garbage_count];

@@ -705,6 +705,26 @@ START_TEST(a_failed_sync_of_the_directory_is_the_last)
 }
 END_TEST
 
+/* Nor is it where files were removed: those might come back, and nothing would say that they count no more. */
+START_TEST(a_failed_sync_of_removals_is_the_last)
+{
+    put("a", "value");
+    must(append_flush(db));
+    put("a", "value");
+    must(append_ahead(db));
+    hooked.sync_dir = failing_sync_dir;
+    merge(1);
+    ck_assert_uint_eq(happened, 1);
+    ck_assert(append_is_read_only(db));
+    ck_assert_int_eq(append_compact(db), PLSM_READ_ONLY);
+    mutex_lock(&db->merge_lock);
+    append_garbage_collect(db);
+    mutex_unlock(&db->merge_lock);
+    ck_assert_uint_eq(happened, 1);
+    hooked.sync_dir = original->sync_dir;
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("append_files");
@@ -726,6 +746,7 @@ int main(void)
     tcase_add_test(all, the_writer_syncs_nothing);
     tcase_add_test(all, the_newest_knows_of_all);
     tcase_add_test(all, a_failed_sync_of_the_directory_is_the_last);
+    tcase_add_test(all, a_failed_sync_of_removals_is_the_last);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
