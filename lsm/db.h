@@ -37,7 +37,6 @@ enum { LOG_USER_IDENTITY = 0, LOG_IDENTITY_BYTES = 32 };
 enum {
     LSM_STRUCT_MAGIC = 0x6c736d31,
     FROZEN_MAX = 2,  /* memtables that wait for their flush; more would only hide that the disk is too slow */
-    KEPT_SHARE = 16, /* of a value that stays in the log this part counts for the memtable's size */
     LOCK_WRITER = 0, /* slots of the LOCK file: exclusive for the process that writes, */
     LOCK_PIN = 1,    /* shared for readers beside it: while one is held, no file is removed */
 };
@@ -49,14 +48,8 @@ struct memlog {
     uint64_t log_first, log_last; /* numbers */
     struct value_log *values;     /* logs that it points into (kept.h): the newest; of a store that is open for reading
                                      several. A reference is held; NULL: none */
-    uint64_t kept_bytes;          /* of values in the newest that it points to, or did; the leader's */
+    _Atomic uint64_t kept_bytes;  /* of values in the newest that it points to, or did; the leader's */
 };
-/* Its size as `buffer_size` limits it: values that stay in the log cost no memory and no work at the flush, but time to
- * replay, and the wait for their sync. */
-static inline uint64_t memlog_bytes(const struct memlog *memlog)
-{
-    return memtable_bytes(memlog->table) + memlog->kept_bytes / KEPT_SHARE;
-}
 
 /* What readers see. */
 struct view {
@@ -168,6 +161,7 @@ struct lsm {
     uint64_t group_bytes;    /* of the last group's changes, as memlog_bytes counts them */
     size_t kept_above;       /* values of so many bytes stay in the log (kept.h); SIZE_MAX: none does */
     struct kept_record *kept; /* of the last group with such values */
+    uint64_t kept_share;      /* of such values this part counts for a memtable's size (space.h); set at opening */
     uint64_t paced_until_ns; /* what it wrote is paid for then */
     size_t unlooked_bytes; /* written, about, since it looked how full the active memtable is */
     size_t look_bytes;     /* after so many it looks again */
@@ -184,6 +178,14 @@ struct lsm {
     mutex garbage_lock;
     struct garbage garbage;
 };
+
+/* Its size as `buffer_size` limits it: values that stay in the log cost no memory and no work at the flush, but time to
+ * replay, the wait for their sync, and room where they must be written anew. */
+static inline uint64_t memlog_bytes(const struct lsm *db, const struct memlog *memlog)
+{
+    return memtable_bytes(memlog->table) +
+           atomic_load_explicit(&memlog->kept_bytes, memory_order_relaxed) / db->kept_share;
+}
 
 /* Seconds since 1970, as ages of runs are told. */
 static inline uint64_t db_now_s(const struct lsm *db)

@@ -297,7 +297,7 @@ plsm_status flush_oldest(struct lsm *db)
     }
     db->flushing = true;
     struct memlog oldest = db->frozen[0];
-    uint64_t bytes = memlog_bytes(&oldest), start_ns = env_now_ns(db->env);
+    uint64_t bytes = memlog_bytes(db, &oldest), start_ns = env_now_ns(db->env);
     db->flush_start_ns = start_ns;
     db->flush_expected_ns = db->flush_bytes_per_s ? bytes * SECOND_NS / db->flush_bytes_per_s : 0;
     mutex_unlock(&db->lock);

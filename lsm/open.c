@@ -215,6 +215,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
         db->young->account = &db->budget.users[BUDGET_FILTERS].account;
     db->kept_above = options->read_only ? SIZE_MAX : kept_above(&db->options);
     db->kept = mem_zalloc(sizeof *db->kept);
+    db->kept_share = SPACE_KEPT_SHARE_MAX;
     *out = db;
     if (!db->kept || !db->cache || !db->context.compression || (sampled && !db->samples) || (young && !db->young))
         return fail(PLSM_NO_MEMORY, "no memory to open the store");
@@ -668,7 +669,7 @@ static plsm_status shut_down(struct lsm *db)
     plsm_status status = PLSM_OK;
     mutex_lock(&db->lock);
     bool broken = db->broken != PLSM_OK;
-    bool large = memlog_bytes(&db->active) >= db->options.buffer_size / 8;
+    bool large = memlog_bytes(db, &db->active) >= db->options.buffer_size / 8;
     mutex_unlock(&db->lock);
     if (broken)
         return PLSM_OK; /* it was told; the next opening recovers from the logs */

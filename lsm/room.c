@@ -58,7 +58,7 @@ static uint64_t pace_ns(struct lsm *db, uint64_t now_ns)
     uint64_t ns = pacing_ns(db->writers_depth, db->options.l0_slowdown, db->options.l0_stop, db->group_bytes);
     if (db->frozen_count < FROZEN_MAX || !db->flushing)
         return ns;
-    uint64_t used = memlog_bytes(&db->active), size = db->options.buffer_size;
+    uint64_t used = memlog_bytes(db, &db->active), size = db->options.buffer_size;
     uint64_t queued = queue_pacing_ns(db->group_bytes, used < size ? size - used : 0, db->flush_expected_ns,
                                       now_ns - db->flush_start_ns);
     return ns > queued ? ns : queued;
@@ -121,7 +121,7 @@ plsm_status make_room(struct lsm *db)
     pace(db);
     for (;;) {
         TRY(db_writable(db));
-        uint64_t bytes = memlog_bytes(&db->active);
+        uint64_t bytes = memlog_bytes(db, &db->active);
         if (bytes < db->options.buffer_size / (db->space_tight ? TIGHT_PARTS : 1)) {
             if (bytes >= db->options.buffer_size / 2 && db->options.background &&
                 db->next_log_state == NEXT_LOG_NOT_WANTED) {

@@ -20,6 +20,14 @@ enum {
     LAST_BYTES = 32 << 10, /* so much more than a batch itself is never taken: heads of files, a MANIFEST */
 };
 
+uint64_t space_kept_share(uint64_t buffer_size, uint64_t bytes_total)
+{
+    uint64_t share = bytes_total / SPACE_PARTS / buffer_size;
+    if (bytes_total == 0 || share > SPACE_KEPT_SHARE_MAX)
+        return SPACE_KEPT_SHARE_MAX;
+    return share > 0 ? share : 1;
+}
+
 struct space_kept space_kept(uint64_t bytes_total, uint64_t unflushed, uint64_t file_size, uint64_t merge_bytes)
 {
     uint64_t spare = bytes_total / SPARE_PARTS, most = bytes_total / MERGE_PARTS;
@@ -29,13 +37,22 @@ struct space_kept space_kept(uint64_t bytes_total, uint64_t unflushed, uint64_t 
     return kept;
 }
 
+/* What a flush of it may have to write: values that stay in its log too, if the log is not worth to be kept, or was
+ * written by a process that died. */
+static uint64_t bytes_of(const struct memlog *memlog)
+{
+    return memtable_bytes(memlog->table) + atomic_load_explicit(&memlog->kept_bytes, memory_order_relaxed);
+}
+
 /* Under lock. */
 static struct space_kept kept_now(const struct lsm *db, uint64_t bytes_total)
 {
-    uint64_t unflushed = memtable_bytes(db->active.table);
+    uint64_t unflushed = bytes_of(&db->active), largest = db->options.file_size;
     for (unsigned i = 0; i < db->frozen_count; i++)
-        unflushed += memtable_bytes(db->frozen[i].table);
-    return space_kept(bytes_total, unflushed, db->options.file_size, compaction_room(db->version, &db->options));
+        unflushed += bytes_of(&db->frozen[i]);
+    if (db->kept_above != SIZE_MAX && largest < db->options.buffer_size * db->kept_share)
+        largest = db->options.buffer_size * db->kept_share;
+    return space_kept(bytes_total, unflushed, largest, compaction_room(db->version, &db->options));
 }
 
 void space_fit_options(struct lsm *db)
@@ -45,6 +62,7 @@ void space_fit_options(struct lsm *db)
         return;
     db->options.buffer_size = space_fit(db->options.buffer_size, space.bytes_total);
     db->options.file_size = space_fit(db->options.file_size, space.bytes_total);
+    db->kept_share = space_kept_share(db->options.buffer_size, space.bytes_total);
 }
 
 /* --- writers ------------------------------------------------------------------------------------------------------ */

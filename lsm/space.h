@@ -11,18 +11,27 @@
 struct lsm;
 
 struct space_kept {
-    uint64_t unflushed; /* bytes in memtables: they are written once more, by flushes */
+    uint64_t unflushed; /* bytes in memtables, and of values in their logs: flushes may write them once more */
     uint64_t deleting; /* bytes that no merge may take: for deletions, flushes, and opening */
     uint64_t writing;  /* bytes below which only what frees space is written; what is between is for merges */
 };
 
 /* What is kept on a file system of `bytes_total`: for deleting, what is in memtables, which is written once more by
- * their flush, and a 32nd of the file system or 4 MiB; for writing in addition one file and the largest merge that may
- * soon be due (merge_bytes, of which no more than a quarter of the file system counts). Example: 64 MiB, 1 MiB
- * unflushed, files of 1 MiB, 5 MiB to be merged: 3 MiB for deleting, and 9 MiB for writing. Pure. */
+ * their flush, and a 32nd of the file system or 4 MiB; for writing in addition one file of the largest (file_size) and
+ * the largest merge that may soon be due (merge_bytes, of which no more than a quarter of the file system counts).
+ * Example: 64 MiB, 1 MiB unflushed, files of 1 MiB, 5 MiB to be merged: 3 MiB for deleting, and 9 MiB for writing.
+ * Pure. */
 struct space_kept space_kept(uint64_t bytes_total, uint64_t unflushed, uint64_t file_size, uint64_t merge_bytes);
 
-/* Cuts buffer_size and file_size to what suits the file system (base/space.h), when a store is opened for writing. */
+/* Which part of values that stay in a memtable's log (kept.h) counts for its size: a 16th, but where a log of so many
+ * would be more than a 64th of the file system, as much as keeps it below that: what is in logs must be written anew
+ * when they are given up, and when the process dies. Examples: buffer_size 64 MiB: a 16th from 64 GiB on, a 2nd on 8
+ * GiB, all on 4 GiB and less. Pure. */
+enum { SPACE_KEPT_SHARE_MAX = 16 };
+uint64_t space_kept_share(uint64_t buffer_size, uint64_t bytes_total);
+
+/* Cuts buffer_size and file_size to what suits the file system (base/space.h), when a store is opened for writing, and
+ * sets kept_share. */
 void space_fit_options(struct lsm *db);
 
 /* Whether it is time to look at the free space, and the look, which sets space_low. The leader's. */

@@ -162,7 +162,7 @@ static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes,
     }
     count_record(db, changes, bytes, reclog_size(log) - size_before);
     if (g->write.keeps) {
-        db->active.kept_bytes += db->kept->value_bytes;
+        atomic_fetch_add_explicit(&db->active.kept_bytes, db->kept->value_bytes, memory_order_relaxed);
         counter_add(&db->counters, COUNT_KEPT_BYTES, db->kept->value_bytes);
     }
     return PLSM_OK;
@@ -191,7 +191,7 @@ static plsm_status append(struct lsm *db, struct group *g)
         TRY(append_parts(db, g, changes, ranges, bytes));
     db->group_bytes = bytes;
     if (g->part_count && g->write.keeps)
-        db->group_bytes -= db->kept->value_bytes - db->kept->value_bytes / KEPT_SHARE;
+        db->group_bytes -= db->kept->value_bytes - db->kept->value_bytes / db->kept_share;
     return PLSM_OK;
 }
 
@@ -447,7 +447,7 @@ static bool has_room(struct lsm *db)
 {
     if (db->unlooked_bytes < db->look_bytes)
         return true;
-    size_t bytes = (size_t)memlog_bytes(&db->active), limit = db->options.buffer_size;
+    size_t bytes = (size_t)memlog_bytes(db, &db->active), limit = db->options.buffer_size;
     if (db->options.background && db->next_log_state == NEXT_LOG_NOT_WANTED)
         limit /= 2;
     if (bytes >= limit)

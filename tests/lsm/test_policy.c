@@ -224,6 +224,12 @@ START_TEST(room_that_is_kept)
     ck_assert_uint_eq(space_fit(100, 64 * mib), 100);
     ck_assert_uint_eq(space_fit(64 * mib, mib), 64 << 10);
     ck_assert_uint_eq(space_fit(64 * mib, 0), 64 * mib);
+    ck_assert_uint_eq(space_kept_share(64 * mib, 0), 16);
+    ck_assert_uint_eq(space_kept_share(64 * mib, 1024 * 1024 * mib), 16);
+    ck_assert_uint_eq(space_kept_share(64 * mib, 64 * 1024 * mib), 16);
+    ck_assert_uint_eq(space_kept_share(64 * mib, 8 * 1024 * mib), 2);
+    ck_assert_uint_eq(space_kept_share(64 * mib, 4 * 1024 * mib), 1);
+    ck_assert_uint_eq(space_kept_share(64 << 10, mib), 1);
     ck_assert_uint_eq(space_look_every(64 * mib), 256 << 10);
     ck_assert_uint_eq(space_look_every(1024 * mib), mib);
 }

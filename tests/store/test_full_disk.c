@@ -22,7 +22,7 @@ enum {
     MIB = 1 << 20,
 };
 
-enum sizes { SMALL, LARGE, MIXED };
+enum sizes { SMALL, LARGE, MIXED, KEPT };
 
 static const struct row {
     uint64_t capacity;
@@ -35,6 +35,7 @@ static const struct row {
     {8 * MIB, "file_size=1M", LARGE, 50},
     {6 * MIB, "file_size=64M,buffer_size=64M,cache_size=32M", SMALL, 25},
     {12 * MIB, "file_size=64M,buffer_size=64M,cache_size=32M", LARGE, 50},
+    {48 * MIB, "file_size=1M", KEPT, 50},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -59,6 +60,8 @@ static size_t size_of(const struct disk *d, unsigned key, unsigned version)
         sizes = word >> 32 & 7 ? SMALL : LARGE;
     if (sizes == SMALL)
         return 50 + word % 800;
+    if (sizes == KEPT) /* in the logs of a tree */
+        return 70000 + word % 30000;
     if (word % 32 == 0)
         return 200000 + word % 100000; /* in extents */
     return 5000 + word % 100000;
@@ -366,6 +369,27 @@ START_TEST(emptied)
 }
 END_TEST
 
+/* The process dies when it is full: what memtables held is there, can be deleted, and gives its room back. */
+START_TEST(killed_when_full)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        if (!wanted(i))
+            continue;
+        struct disk *d = setup(&rows[i]);
+        fill(d);
+        die(d, i % 2 ? ENV_CRASH_KEEP : ENV_CRASH_TORN);
+        expect_all(d);
+        delete_some(d, 8);
+        compact(d);
+        expect_all(d);
+        ck_assert_msg(free_bytes(d) > rows[i].capacity / 2, "row %zu: %lu bytes free", i, (unsigned long)free_bytes(d));
+        die(d, ENV_CRASH_KEEP);
+        expect_all(d);
+        teardown(d);
+    }
+}
+END_TEST
+
 /* Opened in what a crash left, with the same limit: all is there, and something can be deleted. */
 static void look_at_crash(struct disk *d, uint64_t call, enum env_crash kind)
 {
@@ -409,6 +433,6 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {again_and_again, without_a_byte, emptied, killed_while_compacting};
+    const TTest *const tests[] = {again_and_again, without_a_byte, emptied, killed_when_full, killed_while_compacting};
     return fixture_run_engines("full disk", tests, sizeof tests / sizeof tests[0]);
 }
