@@ -433,15 +433,21 @@ static plsm_status take_logs(struct lsm *db, const struct inventory *inventory, 
     return settle_logs(db, replay, floor);
 }
 
+/* Takes back what take_logs did, up to its failure. */
+static void forget_replay(struct lsm *db, struct replay *replay)
+{
+    edit_disown(&replay->edit);
+    replay_free(replay);
+    garbage_collect(db);
+}
+
 /* The same without a run, where there is no room for one: the logs are kept, synced, and what they hold stays in
  * memory, so that something can be deleted. Behind a loss that cannot be, since a log that follows would not count. */
 static plsm_status keep_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *replay)
 {
     char message[512];
     snprintf(message, sizeof message, "%s", plsm_message());
-    edit_disown(&replay->edit);
-    replay_free(replay);
-    garbage_collect(db);
+    forget_replay(db, replay);
     replay->keep = true;
     TRY(take_logs(db, inventory, floor, replay));
     if (replay->lost && memtable_count(replay->table) > 0)
@@ -485,7 +491,8 @@ static bool has_run(const struct version *version, uint64_t number)
 }
 
 /* Removes what was left of flushes and merges that were cut short since the MANIFEST was last written: no state of it
- * names their numbers, so this needs no new MANIFEST, for which they may leave no room. */
+ * names their numbers, so this needs no new MANIFEST, for which they may leave no room. Only once the logs were read: if
+ * one that the MANIFEST needs is not there it may be an older one, put back by mistake, and these files of a newer. */
 static void remove_unnamed(struct lsm *db, const struct inventory *inventory, uint64_t next_number)
 {
     for (size_t i = 0; i < inventory->runs.count; i++)
@@ -532,6 +539,20 @@ static plsm_status publish(struct lsm *db)
     return PLSM_OK;
 }
 
+/* Brings what the logs hold into memory and runs, as far as there is room. */
+static plsm_status take_logs_in_room(struct lsm *db, const struct inventory *inventory,
+                                     const struct manifest_state *state, struct replay *replay)
+{
+    plsm_status status = take_logs(db, inventory, state->log_floor, replay);
+    if (status == PLSM_OK || space_is_lacking(status))
+        remove_unnamed(db, inventory, state->next_number);
+    if (space_is_lacking(status)) {
+        forget_replay(db, replay);
+        status = take_logs(db, inventory, state->log_floor, replay);
+    }
+    return space_is_lacking(status) ? keep_logs(db, inventory, state->log_floor, replay) : status;
+}
+
 static plsm_status open_writer(struct lsm *db, const struct inventory *inventory, struct manifest_state *state,
                                struct replay *replay)
 {
@@ -543,11 +564,7 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     db->version = state->version; /* flushing asks it for the last level */
     version_tell_runs(db->version, true);
     state->version = NULL;
-    remove_unnamed(db, inventory, state->next_number);
-    plsm_status status = take_logs(db, inventory, state->log_floor, replay);
-    if (space_is_lacking(status))
-        status = keep_logs(db, inventory, state->log_floor, replay);
-    TRY(status);
+    TRY(take_logs_in_room(db, inventory, state, replay));
     TRY(start_log(db, replay));
     struct version *next = NULL;
     TRY(version_apply(db->version, &replay->edit, &next));
@@ -565,6 +582,7 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     TRY(publish(db));
     collect_leftovers(db, inventory);
     garbage_collect(db);
+    plsm_status status = PLSM_OK;
     if (db->options.background)
         background_start(db, &status);
     return status;

@@ -200,6 +200,35 @@ START_TEST(damaged_kept_log)
 }
 END_TEST
 
+/* Runs and value logs that the MANIFEST cannot know go when the store is opened, but not when that fails because a log
+ * is missing: then it may be the MANIFEST that is wrong. */
+START_TEST(unnamed_files)
+{
+    const char *const unnamed[] = {"/s/run-00000099", "/s/values-00000098"};
+    struct lsm *db = open_tree(disk, false);
+    struct lsm_options o = options(disk, false);
+    struct env_file *file = NULL;
+    ck_assert_int_eq(put(db, 0, false, 10), PLSM_OK);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(env_open(disk, unnamed[i], ENV_APPEND, &file), PLSM_OK);
+        env_close(file);
+    }
+    ck_assert_int_eq(env_rename(disk, "/s/log-00000001", "/away"), PLSM_OK);
+    ck_assert_int_eq(lsm_open("/s", &o, &db), PLSM_CORRUPT);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_msg(env_open(disk, unnamed[i], ENV_READ, &file) == PLSM_OK, "%s", plsm_message());
+        env_close(file);
+    }
+    ck_assert_int_eq(env_rename(disk, "/away", "/s/log-00000001"), PLSM_OK);
+    db = open_tree(disk, false);
+    check_range(db, 0, 1);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(env_open(disk, unnamed[i], ENV_READ, &file), PLSM_NOT_FOUND);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+}
+END_TEST
+
 /* The first creation fails at making the directory's name durable; the second one must do it. */
 START_TEST(creation_twice)
 {
@@ -315,6 +344,7 @@ int main(void)
     tcase_add_loop_test(tcase, close_record_not_synced, 0, 3);
     tcase_add_loop_test(tcase, damaged_kept_log, 0, 2);
     tcase_add_test(tcase, creation_twice);
+    tcase_add_test(tcase, unnamed_files);
     tcase_add_test(tcase, sync_without_room);
     tcase_add_test(tcase, prefix_over_the_limit);
     tcase_add_test(tcase, cache_with_idle_pins);
