@@ -1,5 +1,6 @@
 /* The write path: logs made in advance, readers beside them, syncs that many writers share. All in memory. */
 #include <check.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -286,7 +287,7 @@ END_TEST
 
 /* --- group commit ------------------------------------------------------------------------------------------------- */
 
-enum { WRITERS = 8, WRITES = 40 };
+enum { WRITERS = 8, WRITES = 40, SYNCS_MOST = WRITES * 3 / 2, TRIES = 20 };
 
 static struct {
     struct env_ops ops;
@@ -315,8 +316,26 @@ static void *write_synced(void *arg)
     return NULL;
 }
 
-/* Writers that come back in time share each sync, all of them: with one sync per eight writes as the ideal, twice that
- * passes on a machine that is busy with other things. What they wrote is durable. */
+/* All writers once through; how many syncs that took. */
+static unsigned share_syncs(struct lsm *db, unsigned from)
+{
+    pthread_t threads[WRITERS];
+    struct sync_writer writers[WRITERS];
+    atomic_store(&slow.syncs, 0);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writers[i] = (struct sync_writer){db, from + i * WRITES};
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, write_synced, &writers[i]), 0);
+    }
+    for (unsigned i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    unsigned syncs = atomic_load(&slow.syncs);
+    printf("write: %u syncs for %u writes of %u threads\n", syncs, WRITERS * WRITES, WRITERS);
+    return syncs;
+}
+
+/* Writers that come back in time share each sync, all of them: one sync per eight writes is the ideal, and nearly two
+ * are what it takes when nobody waits for those who were served by the last one. On a machine that is busy with other
+ * things they do not come back in time: then it is tried again. What they wrote is durable. */
 START_TEST(syncs_are_shared)
 {
     struct env *env = env_memory_create(1);
@@ -328,21 +347,13 @@ START_TEST(syncs_are_shared)
     slow.ops.sync = sync_slowly;
     env->ops = &slow.ops;
     ck_assert_int_eq(lsm_open("/s", &o, &db), PLSM_OK);
-    pthread_t threads[WRITERS];
-    struct sync_writer writers[WRITERS];
-    atomic_store(&slow.syncs, 0);
-    for (unsigned i = 0; i < WRITERS; i++) {
-        writers[i] = (struct sync_writer){db, i * WRITES};
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, write_synced, &writers[i]), 0);
-    }
-    for (unsigned i = 0; i < WRITERS; i++)
-        pthread_join(threads[i], NULL);
-    unsigned syncs = atomic_load(&slow.syncs);
-    printf("write: %u syncs for %u writes of %u threads\n", syncs, WRITERS * WRITES, WRITERS);
-    ck_assert_uint_le(syncs, WRITES * 2);
+    unsigned syncs = UINT_MAX, tries = 0;
+    for (; syncs > SYNCS_MOST && tries < TRIES; tries++)
+        syncs = share_syncs(db, tries * WRITERS * WRITES);
+    ck_assert_uint_le(syncs, SYNCS_MOST);
     struct env *after = env_memory_crash(env, env_memory_calls(env), ENV_CRASH_DROP, 1);
     struct lsm *again = open_tree(after, false);
-    check_range(again, 0, WRITERS * WRITES);
+    check_range(again, 0, tries * WRITERS * WRITES);
     ck_assert_int_eq(lsm_close(again), PLSM_OK);
     env_memory_destroy(after);
     ck_assert_int_eq(lsm_close(db), PLSM_OK);
