@@ -660,7 +660,8 @@ static plsm_status freeze(void *arg, struct lsm *db, const struct batch **batch)
 static void prepare_log(struct lsm *db)
 {
     mutex_lock(&db->lock);
-    bool wanted = db->options.background && db->background_status == PLSM_OK && memtable_count(db->active.table) > 0;
+    bool healthy = db->broken == PLSM_OK && db->background_status == PLSM_OK;
+    bool wanted = healthy && db->options.background && memtable_count(db->active.table) > 0;
     if (wanted && !db->prepared_log && !db->preparing && db->next_log_state != NEXT_LOG_TAKEN) {
         db->next_log_state = NEXT_LOG_TRIED; /* by the flusher no more */
         log_prepare(db);

@@ -140,6 +140,10 @@ START_TEST(making_it_fails)
     ck_assert(env_fault_fired(env));
     env_fault_disarm(env);
     ck_assert_int_eq(status, calls[_i] == ENV_CALL_SYNC_DIR ? PLSM_READ_ONLY : PLSM_OK);
+    if (status != PLSM_OK) {
+        ck_assert_int_eq(lsm_flush(db), PLSM_READ_ONLY);
+        ck_assert_uint_eq(env_fault_calls(env, ENV_CALL_SYNC_DIR), 0); /* nor is it tried again */
+    }
     check_range(db, 0, done);
     (void)lsm_close(db); /* may tell of the failure */
     db = open_tree(env, false);
