@@ -160,7 +160,7 @@ static struct {
     const struct env_ops *own;
     struct lsm *db;
     pthread_t other;
-    bool armed;
+    atomic_bool armed;
 } rotating;
 
 static void *flush_other(void *arg)
@@ -172,8 +172,8 @@ static void *flush_other(void *arg)
 
 static plsm_status append_meanwhile(struct env_file *file, const void *data, size_t size, size_t *done)
 {
-    struct writer *me = atomic_load(&rotating.db->last_writer);
-    if (rotating.armed && me && strstr(env_path(file), "/log-00000002")) {
+    struct writer *me = rotating.armed ? atomic_load(&rotating.db->last_writer) : NULL;
+    if (me && strstr(env_path(file), "/log-00000002")) {
         bool came = false;
         rotating.armed = false;
         ck_assert_int_eq(pthread_create(&rotating.other, NULL, flush_other, rotating.db), 0);
@@ -190,11 +190,11 @@ static plsm_status append_meanwhile(struct env_file *file, const void *data, siz
 START_TEST(flushes_meet)
 {
     struct env *env = env_memory_create(1);
-    struct lsm *db = rotating.db = open_tree(env, true);
     rotating.own = env->ops;
     rotating.ops = *env->ops;
     rotating.ops.append = append_meanwhile;
     env->ops = &rotating.ops;
+    struct lsm *db = rotating.db = open_tree(env, true);
     rotating.armed = true;
     put_range(db, 0, 10, true);
     ck_assert_msg(lsm_flush(db) == PLSM_OK, "%s", plsm_message());
