@@ -163,7 +163,7 @@ static void finish_segment(struct hybrid *db, uint64_t tail)
 /* One that is cut short for want of room would only have taken some. */
 static plsm_status check_room(const struct hybrid *db)
 {
-    uint64_t unwritten = address_of(&db->tail) - address_of(&db->flushed);
+    uint64_t unwritten = unwritten_bytes(db);
     struct env_space space;
     TRY(env_space(db->env, db->path, &space));
     if (unwritten + FILES_BYTES <= space.bytes_free)

@@ -67,7 +67,7 @@ static uint64_t oldest_end(struct hybrid *db, uint64_t *size)
 static plsm_status check_room(const struct hybrid *db, uint64_t size)
 {
     uint64_t room = 0, live = counted(&db->live_bytes);
-    TRY(room_for_merge(db->env, db->path, address_of(&db->tail) - address_of(&db->flushed), &room));
+    TRY(room_for_merge(db->env, db->path, unwritten_bytes(db), &room));
     return (size < live ? size : live) <= room ? PLSM_OK : room_refuse_merge(db->path);
 }
 

@@ -156,6 +156,14 @@ static inline uint64_t garbage_bytes(const struct hybrid *db)
     return all > needed ? all - needed : 0;
 }
 
+/* Bytes of the log that are in no file yet. `flushed` is looked at first: it never passes the tail, but while this
+ * thread is held up it may pass where that was. */
+static inline uint64_t unwritten_bytes(const struct hybrid *db)
+{
+    uint64_t flushed = address_of(&db->flushed);
+    return address_of(&db->tail) - flushed;
+}
+
 static inline uint64_t page_bytes(const struct hybrid *db)
 {
     return UINT64_C(1) << db->page_bits;

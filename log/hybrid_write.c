@@ -472,7 +472,7 @@ plsm_status apply_replayed(struct hybrid *db, plsm_slice bytes)
 
 static plsm_status find_room(struct hybrid *db, const struct batch *batch)
 {
-    uint64_t unwritten = address_of(&db->tail) - address_of(&db->flushed);
+    uint64_t unwritten = unwritten_bytes(db);
     TRY(room_look(&db->room, db->env, db->path, unwritten, db->options.file_size));
     db->room.since_bytes += batch->bytes.size;
     return room_check(&db->room, db->path, batch);
@@ -533,7 +533,7 @@ static void give_redo_back(struct hybrid *db)
 {
     if (__builtin_expect(!atomic_load_explicit(&db->room.low, memory_order_relaxed), 1))
         return;
-    uint64_t unwritten = address_of(&db->tail) - address_of(&db->flushed);
+    uint64_t unwritten = unwritten_bytes(db);
     struct env_space space;
     if (is_preparing(db) || unwritten == 0 || hybrid_writable(db) != PLSM_OK ||
         env_space(db->env, db->path, &space) != PLSM_OK || space.bytes_free >= unwritten + 2 * page_bytes(db))
