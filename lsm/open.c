@@ -681,13 +681,14 @@ static plsm_status close_log(struct reclog_writer **log)
 }
 
 /* Brings everything onto the disk. What is large goes into runs; a small rest stays in the log, so that opening,
- * putting one key and closing does not make a run each time. */
+ * putting one key and closing does not make a run each time. Values in the log count in full: the next opening would
+ * have to write them anew. */
 static plsm_status shut_down(struct lsm *db)
 {
     plsm_status status = PLSM_OK;
     mutex_lock(&db->lock);
     bool broken = db->broken != PLSM_OK;
-    bool large = memlog_bytes(db, &db->active) >= db->options.buffer_size / 8;
+    bool large = memtable_bytes(db->active.table) + db->active.kept_bytes >= db->options.buffer_size / 8;
     mutex_unlock(&db->lock);
     if (broken)
         return PLSM_OK; /* it was told; the next opening recovers from the logs */

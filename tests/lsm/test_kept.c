@@ -270,6 +270,26 @@ START_TEST(written_once)
 }
 END_TEST
 
+/* Many in the log at the close make it a value log: the next opening neither reads nor writes them again. */
+START_TEST(closed_with_many)
+{
+    unsigned tags[KEYS] = {0};
+    env = env_memory_create(8);
+    struct lsm_options o = options();
+    o.buffer_size = 4 << 20;
+    struct lsm *db = open_tree(&o);
+    fill(db, 0, KEYS, 0, 1);
+    ck_assert_double_lt(statistic(db, "lsm.memtable_bytes"), (double)(o.buffer_size / 8));
+    reopen(&db, &o);
+    ck_assert_double_eq(statistic(db, "lsm.flush_bytes"), 0);
+    ck_assert_double_ge(statistic(db, "values.bytes"), (double)kept_bytes(0, KEYS, 0));
+    expect_all(db, NULL, tags);
+    check(db);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* Views that were there before a flush go on reading from the log, which is there until they end. */
 START_TEST(older_views)
 {
@@ -466,6 +486,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, policies);
     tcase_add_loop_test(tests, written_once, 0, 3);
+    tcase_add_test(tests, closed_with_many);
     tcase_add_test(tests, older_views);
     tcase_add_test(tests, not_worth_it);
     tcase_add_test(tests, collected);
