@@ -491,8 +491,9 @@ static bool has_run(const struct version *version, uint64_t number)
 }
 
 /* Removes what was left of flushes and merges that were cut short since the MANIFEST was last written: no state of it
- * names their numbers, so this needs no new MANIFEST, for which they may leave no room. Only once the logs were read: if
- * one that the MANIFEST needs is not there it may be an older one, put back by mistake, and these files of a newer. */
+ * names their numbers, so this needs no new MANIFEST, for which they may leave no room. Only once the logs were read:
+ * if one that the MANIFEST needs is not there it may be an older one, put back by mistake, and these files of a newer
+ * one. */
 static void remove_unnamed(struct lsm *db, const struct inventory *inventory, uint64_t next_number)
 {
     for (size_t i = 0; i < inventory->runs.count; i++)

@@ -237,6 +237,7 @@ if command -v cc >/dev/null; then
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static int fault(int fd, const char *kind)
@@ -263,6 +264,8 @@ CALL(int, fsync, (int fd), (fd), "EIO")
 CALL(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), "EDQUOT")
 CALL(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t at), (fd, data, size, at), "EDQUOT")
 CALL(ssize_t, pwrite64, (int fd, const void *data, size_t size, off_t at), (fd, data, size, at), "EDQUOT")
+CALL(ssize_t, pwritev, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at), "EDQUOT")
+CALL(ssize_t, pwritev64, (int fd, const struct iovec *v, int n, off_t at), (fd, v, n, at), "EDQUOT")
 CALL(int, fallocate, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size), "EDQUOT")
 CALL(int, fallocate64, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size), "EDQUOT")
 END
