@@ -112,10 +112,10 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_alloc base/test_env_memory cr
              store/test_edit store/test_edit_crash store/test_edit_fault store/test_expiry store/test_full_disk store/test_ingest \
              store/test_inspect store/test_iterator_steps store/test_links_crash store/test_links_fault \
              store/test_ranges store/test_relocate)
-# What sanitizers slow down by 5 to 20 times is thinned out by as much: every 7th crash point, and so on.
+# What sanitizers slow down by 5 to 20 times is thinned out by as much: every 13th crash point, and so on.
 # Also without them crashes and faults are too many for each time (make soak has them all in the end).
 THIN      = CRASH_STRIDE=2 FAULT_STRIDE=2 CORRUPT_STRIDE=2 MODEL_SETS=120
-THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=7 FAULT_STRIDE=47 CORRUPT_STRIDE=17 MODEL_SETS=24 MODEL_LISTS=4
+THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=13 FAULT_STRIDE=79 CORRUPT_STRIDE=31 MODEL_SETS=20 MODEL_LISTS=4
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
 .PHONY: bench-mount unit-binaries test-objects check-unit check-e2e check-asan check-tsan check-clang check-all lint fuzz soak \
