@@ -112,6 +112,8 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_alloc base/test_env_memory cr
              store/test_edit store/test_edit_crash store/test_edit_fault store/test_expiry store/test_full_disk store/test_ingest \
              store/test_inspect store/test_iterator_steps store/test_links_crash store/test_links_fault \
              store/test_ranges store/test_relocate)
+# Of benchmarks: long, and what they call is tested elsewhere.
+NO_ASAN   = $(addprefix $(BUILD)/tests/tools/,test_bench_data test_bench_rows test_compare test_shapes test_suite)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 13th crash point, and so on.
 # Also without them crashes and faults are too many for each time (make soak has them all in the end).
 THIN      = CRASH_STRIDE=2 FAULT_STRIDE=2 CORRUPT_STRIDE=2 MODEL_SETS=120
@@ -130,6 +132,9 @@ lint:
 check-unit: $(TEST_BIN)
 	$(Q)tests/run.sh $(or $(SANITIZE),unit) $(TEST_BIN)
 
+check-unit-memory: $(filter-out $(NO_ASAN),$(TEST_BIN))
+	$(Q)tests/run.sh $(or $(SANITIZE),unit) $^
+
 check-unit-threads: $(filter-out $(ONE_THREAD),$(TEST_BIN)) $(BUILD)/tests/learn/test_young_race
 	$(Q)tests/run.sh $(or $(SANITIZE),unit) $^
 
@@ -137,7 +142,7 @@ check-e2e: all
 	$(Q)tests/run.sh e2e $(E2E)
 
 check-asan:
-	$(Q)$(THIN_ASAN) $(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g1" check-unit
+	$(Q)$(THIN_ASAN) $(MAKE) SANITIZE=address,undefined CFLAGS="-O1 -g1" check-unit-memory
 
 check-tsan:
 	$(Q)$(THIN_TSAN) $(MAKE) SANITIZE=thread CFLAGS="-O1 -g1" check-unit-threads
@@ -262,7 +267,7 @@ $(BUILD)/install/mount.plsm: mount.plsm Makefile always
 .PHONY: always
 always:
 
-.PHONY: install uninstall fuzz-binaries check-unit-threads
+.PHONY: install uninstall fuzz-binaries check-unit-memory check-unit-threads
 INSTALL_FILES = $(addprefix $(BUILD)/install/,$(SONAME) libplsm.a plsm.h plsm.pc mount.plsm)
 install: all $(INSTALL_FILES)
 	install -d $(addprefix "$(DESTDIR)",$(BINDIR) $(LIBDIR)/pkgconfig $(LIBEXECDIR) $(INCLUDEDIR) $(SBINDIR) \

@@ -1,6 +1,7 @@
 /* Crashes in the middle of edits: after every reopening each key holds exactly what was published at one moment between
  * the last synced write and the crash, nothing leaks, and what was abandoned stays invisible. */
 #include "../harness/edit_model.h"
+#include "../harness/pool.h"
 
 #include <stdio.h>
 
@@ -108,7 +109,7 @@ static void crash_all(uint64_t seed, const char *options)
            (unsigned long long)to);
     struct random random;
     random_seed(&random, seed);
-    for (int i = 0; i < (fixture_is_tree() ? CRASHES : CRASHES_OTHERS); i++)
+    for (unsigned long i = 0; i < thinned(fixture_is_tree() ? CRASHES : CRASHES_OTHERS); i++)
         crash_at(history, from + random_below(&random, to - from + 1), (enum env_crash)(i % ENV_CRASH_COUNT),
                  seed * 1000 + (uint64_t)i, options);
     env_memory_destroy(history->env);
