@@ -110,13 +110,13 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_alloc base/test_env_memory cr
              lsm/test_page_classic lsm/test_router lsm/test_simulated_costs lsm/test_simulated_memory \
              lsm/test_simulated_sides lsm/test_tiers lsm/test_tombstones lsm/test_tree store/test_convert \
              store/test_edit store/test_edit_crash store/test_edit_fault store/test_expiry store/test_full_disk store/test_ingest \
-             store/test_inspect store/test_iterator_steps store/test_links_crash store/test_links_fault \
+             store/test_inspect store/test_iterator_steps store/test_links_crash store/test_links_fault store/test_pins \
              store/test_ranges store/test_relocate)
 # Of benchmarks: long, and what they call is tested elsewhere.
 NO_ASAN   = $(addprefix $(BUILD)/tests/tools/,test_bench_data test_bench_rows test_compare test_shapes test_suite)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 13th crash point, and so on.
 # Also without them crashes and faults are too many for each time (make soak has them all in the end).
-THIN      = CRASH_STRIDE=2 FAULT_STRIDE=2 CORRUPT_STRIDE=2 MODEL_SETS=120
+THIN      = CRASH_STRIDE=3 FAULT_STRIDE=3 CORRUPT_STRIDE=3 MODEL_SETS=80
 THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=13 FAULT_STRIDE=79 CORRUPT_STRIDE=31 MODEL_SETS=20 MODEL_LISTS=4
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
 
