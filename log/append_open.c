@@ -186,7 +186,7 @@ static plsm_status open_writer(struct append *db, const struct inventory *invent
     TRY(append_sync_logs(db)); /* with its head: a new store is one that has a segment with a head */
     mutex_lock(&db->merge_lock);
     plsm_status status = work_merge_torn(db);
-    if (kept && room_is_lacking(status))
+    if (kept && space_is_lacking(status))
         status = PLSM_OK; /* later */
     for (size_t i = 0; i < inventory->temporary.count; i++) {
         snprintf(path, sizeof path, "%s/hint-%06" PRIu64 ".tmp", db->path, inventory->temporary.at[i]);
@@ -248,7 +248,7 @@ plsm_status append_open(const char *path, const struct append_options *options, 
             work_stop(db);
         destroy(db);
         fail(status, "%s", message);
-        if (room_is_lacking(status))
+        if (space_is_lacking(status))
             fail_context(status, "no room to open the store for writing; make some on its file system, or open it "
                                  "read-only");
         return status;
@@ -291,7 +291,7 @@ static plsm_status shut_down(struct append *db)
     if (unused)
         remove_unused(db, s);
     plsm_status status = work_seal(db, UINT64_MAX);
-    if (room_is_lacking(status)) /* the next opening looks at what is not closed */
+    if (space_is_lacking(status)) /* the next opening looks at what is not closed */
         status = append_sync_logs(db);
     TRY(status);
     mutex_lock(&db->merge_lock);

@@ -271,7 +271,7 @@ static plsm_status merge_some(struct append *db, bool all, bool *done)
     mutex_unlock(&db->lock);
     *done = count == 0;
     if (lacks)
-        return room_refuse_merge(db->path);
+        return space_refuse_merge(db->path);
     if (count == 0)
         return status;
     status = merge_segments(db, victims, count);
@@ -306,7 +306,7 @@ plsm_status work_merge_torn(struct append *db)
         status = append_writable(db);
         mutex_unlock(&db->lock);
         if (!torn || status != PLSM_OK)
-            return status != PLSM_OK ? status : lacks ? room_refuse_merge(db->path) : PLSM_OK;
+            return status != PLSM_OK ? status : lacks ? space_refuse_merge(db->path) : PLSM_OK;
         status = merge_segments(db, &torn, 1);
         db->loss &= status != PLSM_OK;
         append_garbage_collect(db);
@@ -318,7 +318,7 @@ plsm_status work_merge_torn(struct append *db)
 static plsm_status merge_due(struct append *db, bool all)
 {
     plsm_status status = PLSM_OK, torn = work_merge_torn(db);
-    if (torn != PLSM_OK && !room_is_lacking(torn))
+    if (torn != PLSM_OK && !space_is_lacking(torn))
         return torn;
     if (!all && !merge_window_open(append_now_s(db), db->options.merge_from, db->options.merge_to))
         return PLSM_OK;
@@ -345,7 +345,7 @@ static plsm_status merge_and_collect(struct append *db, bool all)
 plsm_status work_do(struct append *db, bool merge_all)
 {
     plsm_status sealed = work_seal(db, UINT64_MAX);
-    if (sealed != PLSM_OK && !room_is_lacking(sealed))
+    if (sealed != PLSM_OK && !space_is_lacking(sealed))
         return sealed;
     TRY(merge_and_collect(db, merge_all)); /* merging may make room */
     return sealed == PLSM_OK ? PLSM_OK : work_seal(db, UINT64_MAX);

@@ -68,7 +68,7 @@ static plsm_status check_room(const struct hybrid *db, uint64_t size)
 {
     uint64_t room = 0, live = counted(&db->live_bytes);
     TRY(room_for_merge(db->env, db->path, unwritten_bytes(db), &room));
-    return (size < live ? size : live) <= room ? PLSM_OK : room_refuse_merge(db->path);
+    return (size < live ? size : live) <= room ? PLSM_OK : space_refuse_merge(db->path);
 }
 
 plsm_status compact_oldest(struct hybrid *db, bool although_some_wait, bool *done)

@@ -384,7 +384,7 @@ static plsm_status open_writer(struct hybrid *db, const struct inventory *invent
         mutex_lock(&db->checkpoint_lock);
         status = take_recovery_point(db, false);
         mutex_unlock(&db->checkpoint_lock);
-        if (room_is_lacking(status))
+        if (space_is_lacking(status))
             status = go_on_without(db, inventory);
     } else if (db->options.redo) {
         status = begin_redo(db);
@@ -443,7 +443,7 @@ plsm_status hybrid_open(const char *path, const struct hybrid_options *options, 
         *out = db;
     else
         destroy(db);
-    if (room_is_lacking(status))
+    if (space_is_lacking(status))
         fail_context(status, "no room to open the store for writing; make some on its file system, or open it "
                              "read-only");
     return status;

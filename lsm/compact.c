@@ -113,7 +113,7 @@ static plsm_status pick_values(const struct lsm *db, const struct version *versi
     if (*found || !compaction_pick_values(version, ppm, UINT64_MAX, plan, &status))
         return status;
     compaction_free(plan);
-    return status == PLSM_OK ? space_refuse_merge(db) : status;
+    return status == PLSM_OK ? space_refuse_merge(db->path) : status;
 }
 
 /* What is due, with value logs last: of them, what there is room for. Under edit_lock. */
@@ -303,7 +303,7 @@ plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to)
     if (status == PLSM_OK && lacks) /* some of it may have given room for the rest */
         status = compact_levels(db, from, to, &lacks);
     if (status == PLSM_OK && lacks)
-        status = space_refuse_merge(db);
+        status = space_refuse_merge(db->path);
     buf_free(&highest);
     return status;
 }

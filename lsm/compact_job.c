@@ -567,11 +567,11 @@ static plsm_status find_room(struct job *job)
     TRY(space_for_merge(db, &job->room));
     uint64_t room = job->room.bytes;
     if (compaction_bytes_least(job->plan) / 2 > room)
-        return space_refuse_merge(db);
+        return space_refuse_merge(db->path);
     TRY(compaction_collect(job->version, job->plan, values_garbage_ppm(db), room > bytes ? room - bytes : 0,
                            &job->collected));
     uint64_t collects = job->plan->collects;
-    return collects == 0 || collected_has(&job->collected, collects) ? PLSM_OK : space_refuse_merge(db);
+    return collects == 0 || collected_has(&job->collected, collects) ? PLSM_OK : space_refuse_merge(db->path);
 }
 
 plsm_status compaction_run(struct lsm *db, struct version *version, const struct compaction *plan)

@@ -8,7 +8,6 @@
 #include "lsm/space.h"
 
 #include "base/error.h"
-#include "base/space.h"
 #include "lsm/db.h"
 #include "base/banned.h"
 
@@ -17,7 +16,6 @@ enum {
     SPARE_PARTS = 32,
     MERGE_PARTS = 4,
     GARBAGE_PARTS = 4,
-    LAST_BYTES = 32 << 10, /* so much more than a batch itself is never taken: heads of files, a MANIFEST */
 };
 
 uint64_t space_kept_share(uint64_t buffer_size, uint64_t bytes_total)
@@ -80,9 +78,8 @@ plsm_status space_look(struct lsm *db)
     struct space_kept kept = kept_now(db, space.bytes_total);
     bool stuck = db->compaction_lacks_space && db->writers_depth >= db->options.l0_stop;
     bool low = space.bytes_free < kept.writing || stuck;
-    uint64_t unflushed = kept.unflushed;
     db->space_tight = space.bytes_free < kept.deleting;
-    db->space_spare_bytes = space.bytes_free - (space.bytes_free > unflushed + LAST_BYTES / 2 ? unflushed : 0);
+    db->space_spare_bytes = space_spare(space.bytes_free, kept.unflushed);
     if (low && !db->space_low) /* value logs with less garbage are due now */
         condition_broadcast(&db->work);
     db->space_low = low;
@@ -94,12 +91,7 @@ plsm_status space_look(struct lsm *db)
 
 plsm_status space_check(const struct lsm *db, const struct batch *batch)
 {
-    if (db->space_low && !batch_frees_space(batch))
-        return fail(PLSM_NO_SPACE, "%s: the file system is nearly full; delete something first (deleting still works)",
-                    db->path);
-    if (db->space_low && db->space_spare_bytes < 2 * batch->bytes.size + LAST_BYTES)
-        return fail(PLSM_NO_SPACE, "%s: the file system is full; make room on it, or compact the store", db->path);
-    return PLSM_OK;
+    return space_check_batch(db->space_low, db->space_spare_bytes, db->path, batch);
 }
 
 /* --- merges ------------------------------------------------------------------------------------------------------- */
@@ -112,8 +104,7 @@ plsm_status space_for_merge(struct lsm *db, struct merge_room *out)
     mutex_lock(&db->lock);
     struct space_kept kept = kept_now(db, space.bytes_total);
     mutex_unlock(&db->lock);
-    uint64_t half = space.bytes_free / 2;
-    out->floor_bytes = kept.deleting < half ? kept.deleting : half;
+    out->floor_bytes = space_merge_floor(space.bytes_free, kept.deleting);
     out->bytes = space.bytes_free - out->floor_bytes;
     return PLSM_OK;
 }
@@ -122,21 +113,13 @@ plsm_status space_for_more(const struct lsm *db, const struct merge_room *room)
 {
     struct env_space space;
     TRY(env_space(db->env, db->path, &space));
-    return space.bytes_free < room->floor_bytes ? space_refuse_merge(db) : PLSM_OK;
+    return space.bytes_free < room->floor_bytes ? space_refuse_merge(db->path) : PLSM_OK;
 }
 
 uint32_t values_garbage_ppm(const struct lsm *db)
 {
     uint32_t ppm = db->options.separate_garbage_ppm;
     return db->space_low && ppm < 1000000 ? ppm / GARBAGE_PARTS : ppm;
-}
-
-plsm_status space_refuse_merge(const struct lsm *db)
-{
-    return fail(PLSM_NO_SPACE,
-                "%s: a merge needs more room than there is beside what is kept for deleting; delete more, or make room "
-                "on the file system",
-                db->path);
 }
 
 plsm_status space_excuse(plsm_status status)

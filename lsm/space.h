@@ -2,11 +2,7 @@
 #ifndef LSM_SPACE_H
 #define LSM_SPACE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "base/batch.h"
-#include "base/status.h"
+#include "base/space.h"
 
 struct lsm;
 
@@ -37,12 +33,10 @@ void space_fit_options(struct lsm *db);
 /* Whether it is time to look at the free space, and the look, which sets space_low. The leader's. */
 bool space_is_unknown(const struct lsm *db);
 plsm_status space_look(struct lsm *db);
-/* PLSM_NO_SPACE for a batch that must not be written while space is low, and for any that would take the room of what
- * is to be flushed. */
+/* What space_check_batch says of a batch now. */
 plsm_status space_check(const struct lsm *db, const struct batch *batch);
 
-/* What a merge may take now: what is not kept, or half of what is free, for the merges that come last must not wait for
- * room that only they make. */
+/* What a merge may take now (space_merge_floor). */
 struct merge_room {
     uint64_t bytes;
     uint64_t floor_bytes; /* so much must stay free */
@@ -54,13 +48,6 @@ plsm_status space_for_more(const struct lsm *db, const struct merge_room *room);
 /* How much of a value log must be garbage, in millionths, for the rest to be written anew: separate_garbage, or a
  * fourth of it while space is low, when what is given back is worth more. */
 uint32_t values_garbage_ppm(const struct lsm *db);
-/* PLSM_NO_SPACE, with the message that says why a merge is not made. */
-plsm_status space_refuse_merge(const struct lsm *db);
-/* Whether a failure is one of space: nothing is broken. */
-static inline bool space_is_lacking(plsm_status status)
-{
-    return status == PLSM_NO_SPACE || status == PLSM_QUOTA;
-}
 /* PLSM_OK for such a failure of a merge, to who only gave the occasion: it is tried again, and nobody waits for it. */
 plsm_status space_excuse(plsm_status status);
 

@@ -83,7 +83,7 @@ START_TEST(room_for_merges)
     ck_assert_uint_eq(room, 2 << 20);
     ck_assert_int_eq(room_for_merge(env, "/s", 50 << 20, &room), PLSM_OK);
     ck_assert_uint_eq(room, 2 << 20); /* half of what is free at least */
-    ck_assert_int_eq(room_refuse_merge("/s"), PLSM_NO_SPACE);
+    ck_assert_int_eq(space_refuse_merge("/s"), PLSM_NO_SPACE);
     env_close(file);
     env_memory_destroy(env);
 }
