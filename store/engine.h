@@ -6,6 +6,7 @@
 #define STORE_ENGINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/batch.h"
@@ -23,6 +24,19 @@ struct engine_value {
     void *memory;
     size_t capacity;
 };
+
+/* That an engine's own value is an engine_value under another name, so that what a lookup finds is written once. */
+#define ENGINE_VALUE_MEMBER(type, member)                                                                              \
+    _Static_assert(offsetof(struct engine_value, member) == offsetof(struct type, member), #member)
+#define ENGINE_VALUE_IS(type)                                                                                          \
+    ENGINE_VALUE_MEMBER(type, value);                                                                                  \
+    ENGINE_VALUE_MEMBER(type, meta);                                                                                   \
+    ENGINE_VALUE_MEMBER(type, value_size);                                                                             \
+    ENGINE_VALUE_MEMBER(type, expires_s);                                                                              \
+    ENGINE_VALUE_MEMBER(type, kind);                                                                                   \
+    ENGINE_VALUE_MEMBER(type, memory);                                                                                 \
+    ENGINE_VALUE_MEMBER(type, capacity);                                                                               \
+    _Static_assert(sizeof(struct engine_value) == sizeof(struct type), "and nothing else")
 
 struct engine_entry {
     plsm_slice key, meta, value; /* valid until the iterator moves */

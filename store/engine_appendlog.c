@@ -91,18 +91,7 @@ static plsm_status log_checkpoint(void *tree, engine_each_file *each, void *arg)
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* An engine_value is the log's own value under another name: what a lookup finds is written once. */
-#define SAME_PLACE(member)                                                                                             \
-    _Static_assert(offsetof(struct engine_value, member) == offsetof(struct append_value, member), #member)
-SAME_PLACE(value);
-SAME_PLACE(meta);
-SAME_PLACE(value_size);
-SAME_PLACE(expires_s);
-SAME_PLACE(kind);
-SAME_PLACE(memory);
-SAME_PLACE(capacity);
-_Static_assert(sizeof(struct engine_value) == sizeof(struct append_value), "and nothing else");
-#undef SAME_PLACE
+ENGINE_VALUE_IS(append_value);
 
 static inline struct append_value *own_value(struct engine_value *value)
 {

@@ -247,18 +247,7 @@ static plsm_status tree_bulk_contains(struct engine_bulk *bulk, plsm_slice key, 
     return lsm_bulk_contains(own_bulk(bulk), key, out);
 }
 
-/* An engine_value is the tree's own value under another name: what a lookup finds is written once. */
-#define SAME_PLACE(member)                                                                                             \
-    _Static_assert(offsetof(struct engine_value, member) == offsetof(struct lsm_value, member), #member)
-SAME_PLACE(value);
-SAME_PLACE(meta);
-SAME_PLACE(value_size);
-SAME_PLACE(expires_s);
-SAME_PLACE(kind);
-SAME_PLACE(memory);
-SAME_PLACE(capacity);
-_Static_assert(sizeof(struct engine_value) == sizeof(struct lsm_value), "and nothing else");
-#undef SAME_PLACE
+ENGINE_VALUE_IS(lsm_value);
 
 static inline struct lsm_value *own_value(struct engine_value *value)
 {
