@@ -20,7 +20,8 @@ static inline __attribute__((always_inline)) plsm_status add(struct batch *batch
     if (has_value)
         size += 1 + change->meta.size + varint_size(change->value.size) + change->value.size;
     TRY(buf_reserve(&batch->bytes, size));
-    INVARIANT(batch_encode(batch->bytes.data + batch->bytes.size, keyspace, change) == size);
+    size_t encoded = batch_encode(batch->bytes.data + batch->bytes.size, keyspace, change);
+    INVARIANT(encoded == size);
     batch->bytes.size += size;
     batch->count++;
     batch->ranges += change->kind == BATCH_DELETE_RANGE;

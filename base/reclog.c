@@ -594,17 +594,27 @@ static plsm_status take_header(struct reader *r, const char *magic, uint64_t off
     return PLSM_OK;
 }
 
-static plsm_status read_headers(struct reader *r, const char *magic, struct reclog_result *result, bool *good)
+/* The first of the two headers that is good. */
+static plsm_status take_headers(struct reader *r, const char *magic, bool *good)
 {
     TRY(take_header(r, magic, 0, good));
-    if (!*good)
-        TRY(take_header(r, magic, HEADER_COPY, good));
+    return *good ? PLSM_OK : take_header(r, magic, HEADER_COPY, good);
+}
+
+static plsm_status both_damaged(const struct reader *r)
+{
+    return fail(PLSM_CORRUPT, "%s: both headers, at offsets 0 and %d, are damaged; restore the file from a backup",
+                r->path, HEADER_COPY);
+}
+
+static plsm_status read_headers(struct reader *r, const char *magic, struct reclog_result *result, bool *good)
+{
     bool zeros = true;
+    TRY(take_headers(r, magic, good));
     if (!*good)
         TRY(only_zeros_from(r, RECORDS_START, &zeros));
     if (!zeros)
-        return fail(PLSM_CORRUPT, "%s: both headers, at offsets 0 and %d, are damaged; restore the file from a backup",
-                    r->path, HEADER_COPY);
+        return both_damaged(r);
     *good = *good && r->size >= RECORDS_START;
     if (*good) {
         result->end = result->records_end = RECORDS_START;
@@ -641,13 +651,9 @@ plsm_status reclog_read_salt(struct env_file *file, const char *magic, uint64_t 
     r.window = mem_alloc(r.capacity);
     if (!r.window)
         return fail(PLSM_NO_MEMORY, "%s: no memory to read its header", r.path);
-    plsm_status status = take_header(&r, magic, 0, &good);
+    plsm_status status = take_headers(&r, magic, &good);
     if (status == PLSM_OK && !good)
-        status = take_header(&r, magic, HEADER_COPY, &good);
-    if (status == PLSM_OK && !good)
-        status =
-            fail(PLSM_CORRUPT, "%s: both headers, at offsets 0 and %d, are damaged; restore the file from a backup",
-                 r.path, HEADER_COPY);
+        status = both_damaged(&r);
     *salt = r.salt;
     mem_free(r.window);
     return status;
