@@ -16,8 +16,8 @@
  * be it the head. Records count up to the first that is missing, so without a head none does. A segment that was begun
  * later does not count then: its head says up to which change those before must be there. Nor can it be sealed, since
  * sealing goes one by one, the oldest first, and one that is sealed was synced as a whole. A reader beside the writer
- * reads one file after another, and may come late to a segment that was begun and sealed meanwhile: for it that rule
- * holds for sealed segments, too (append_recover.c).
+ * reads one file after another, while segments are begun and sealed: it reads the newest first, so that it finds all
+ * that was written before what it has found (append_recover.c).
  *
  * A missing segment is known by the list in the newest one. For that the order of their numbers must be that in which
  * they are begun, those that merges write among them. So all begin such as are ready, in the order in which these were
