@@ -3,21 +3,8 @@
 #ifndef LOG_APPEND_FOUND_H
 #define LOG_APPEND_FOUND_H
 
+#include "base/number_list.h"
 #include "log/append_hint.h"
-
-/* Numbers of files. */
-struct number_list {
-    uint64_t *at;
-    size_t count, capacity;
-    bool no_memory; /* some are missing */
-};
-void number_list_add(void *list, uint64_t number); /* for append_numbers_each */
-void number_list_sort(struct number_list *list);
-bool number_list_has(const struct number_list *list, uint64_t number); /* of a sorted one */
-static inline uint64_t number_list_last(const struct number_list *list)
-{
-    return list->count > 0 ? list->at[list->count - 1] : 0;
-}
 
 struct inventory {
     struct number_list segments, hints, temporary; /* the first two sorted */

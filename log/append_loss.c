@@ -9,44 +9,9 @@
 #include "log/append_found.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 #include "base/error.h"
 #include "base/banned.h"
-
-/* --- numbers ------------------------------------------------------------------------------------------------------ */
-
-void number_list_add(void *list, uint64_t number)
-{
-    struct number_list *n = list;
-    if (n->count == n->capacity) {
-        size_t capacity = n->capacity ? 2 * n->capacity : 64;
-        uint64_t *grown = mem_realloc(n->at, capacity * sizeof *grown);
-        n->no_memory = n->no_memory || !grown;
-        if (!grown)
-            return;
-        n->at = grown;
-        n->capacity = capacity;
-    }
-    n->at[n->count++] = number;
-}
-
-static int by_number(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-void number_list_sort(struct number_list *list)
-{
-    if (list->count > 1)
-        qsort(list->at, list->count, sizeof *list->at, by_number);
-}
-
-bool number_list_has(const struct number_list *list, uint64_t number)
-{
-    return list->count > 0 && bsearch(&number, list->at, list->count, sizeof number, by_number);
-}
 
 /* --- segments that are missing, or cut ---------------------------------------------------------------------------- */
 
@@ -97,7 +62,7 @@ plsm_status found_check_missing(const struct append *db, const struct found *fou
         if (!number_list_has(&inventory->segments, listed.at[i]) && !number_list_has(replaced, listed.at[i]) &&
             !(db->options.read_only && listed.at[i] > newest)) /* begun meanwhile */
             status = missing(db, listed.at[i]);
-    mem_free(listed.at);
+    number_list_free(&listed);
     return status;
 }
 
@@ -172,7 +137,7 @@ plsm_status found_mark_lost(struct found *found, size_t count, const struct numb
         if (f->scan.closed || f->scan.synced)
             status = lost_its_end(before, f->segment->number);
     }
-    mem_free(others.at);
+    number_list_free(&others);
     return status;
 }
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/number_list.h"
 #include "base/banned.h"
 
 enum {
@@ -195,12 +196,6 @@ static void look_around(struct merging *m)
     m->now_s = append_now_s(db);
 }
 
-static int by_number(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* What the new segment replaces: the merged ones, and those that are replaced already and have not been removed; and up
  * to which change entries were taken for dead: they are synced before it counts. */
 static plsm_status write_replaces(struct merging *m)
@@ -216,7 +211,7 @@ static plsm_status write_replaces(struct merging *m)
         numbers ? append_garbage_reserve(db, m->count) : fail(PLSM_NO_MEMORY, "no memory to merge segments");
     mutex_unlock(&db->lock);
     if (status == PLSM_OK) {
-        qsort(numbers, count, sizeof *numbers, by_number);
+        qsort(numbers, count, sizeof *numbers, number_compare);
         status = append_replaces_add(&payload, numbers, count);
     }
     plsm_slice part = buf_slice(&payload);

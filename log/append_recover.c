@@ -32,9 +32,9 @@ static void note_file(void *arg, const char *name)
 
 void append_inventory_free(struct inventory *inventory)
 {
-    mem_free(inventory->segments.at);
-    mem_free(inventory->hints.at);
-    mem_free(inventory->temporary.at);
+    number_list_free(&inventory->segments);
+    number_list_free(&inventory->hints);
+    number_list_free(&inventory->temporary);
     *inventory = (struct inventory){0};
 }
 
@@ -258,7 +258,7 @@ static plsm_status look_beside(struct append *db, struct inventory *inventory, s
             status = PLSM_OK;
         }
     }
-    mem_free(merged.at);
+    number_list_free(&merged);
     if (status == PLSM_OK && l->count)
         qsort(l->found, l->count, sizeof *l->found, by_found_number);
     return status;
@@ -305,6 +305,6 @@ plsm_status append_recover(struct append *db, struct inventory *inventory)
         hint_free(&hints[i]);
     mem_free(l.found);
     mem_free(hints);
-    mem_free(replaced.at);
+    number_list_free(&replaced);
     return status;
 }

@@ -5,7 +5,6 @@
  * finds out that it must leave them until later. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "log/hybrid_private.h"
@@ -13,20 +12,6 @@
 #include "base/banned.h"
 
 enum { PIN_TRIES = 500, PIN_WAIT_NS = 10 * 1000 * 1000 /* a writer holds the pin only while it removes files */ };
-
-static void add_number(struct inventory *inventory, struct numbers *numbers, uint64_t number)
-{
-    if (numbers->count == numbers->capacity) {
-        size_t capacity = numbers->capacity ? 2 * numbers->capacity : 16;
-        uint64_t *at = mem_realloc(numbers->at, capacity * sizeof *at);
-        inventory->no_memory |= !at;
-        if (!at)
-            return;
-        numbers->at = at;
-        numbers->capacity = capacity;
-    }
-    numbers->at[numbers->count++] = number;
-}
 
 /* Whether a name is a prefix and a number. */
 static bool is_numbered(const char *name, const char *prefix, uint64_t *number)
@@ -48,26 +33,20 @@ static void note_name(void *arg, const char *name)
     struct inventory *inventory = arg;
     uint64_t number;
     if (is_numbered(name, HYBRID_MARK, &number))
-        add_number(inventory, &inventory->states, number);
+        number_list_add(&inventory->states, number);
     else if (is_numbered(name, HYBRID_MARK "segment-", &number))
-        add_number(inventory, &inventory->segments, number);
+        number_list_add(&inventory->segments, number);
     else if (is_numbered(name, HYBRID_MARK "redo-", &number))
-        add_number(inventory, &inventory->redo, number);
+        number_list_add(&inventory->redo, number);
     else if (strcmp(name, HYBRID_MARK "new") != 0 && strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
         inventory->foreign = true;
 }
 
-static int compare_numbers(const void *left, const void *right)
-{
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-    return (a > b) - (a < b);
-}
-
 void hybrid_inventory_free(struct inventory *inventory)
 {
-    mem_free(inventory->states.at);
-    mem_free(inventory->segments.at);
-    mem_free(inventory->redo.at);
+    number_list_free(&inventory->states);
+    number_list_free(&inventory->segments);
+    number_list_free(&inventory->redo);
     *inventory = (struct inventory){0};
 }
 
@@ -86,15 +65,13 @@ plsm_status hybrid_inventory_read(struct hybrid *db, struct inventory *inventory
     if (status == PLSM_NOT_FOUND)
         return fail(PLSM_NO_STORE, "%s: there is no such directory", db->path);
     TRY(status);
-    if (inventory->no_memory)
-        return fail(PLSM_NO_MEMORY, "%s: no memory to list it", db->path);
-    struct numbers *all[] = {&inventory->states, &inventory->segments, &inventory->redo};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i]->count > 1)
-            qsort(all[i]->at, all[i]->count, sizeof all[i]->at[0], compare_numbers);
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i]->count > 0)
-            TRY(hybrid_number_check(db, all[i]->at[all[i]->count - 1]));
+    struct number_list *all[] = {&inventory->states, &inventory->segments, &inventory->redo};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i]->no_memory)
+            return fail(PLSM_NO_MEMORY, "%s: no memory to list it", db->path);
+        number_list_sort(all[i]);
+        TRY(hybrid_number_check(db, number_list_last(all[i])));
+    }
     return PLSM_OK;
 }
 

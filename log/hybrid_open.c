@@ -43,11 +43,6 @@ bool hybrid_is_read_only(struct hybrid *db)
     return db->options.read_only || atomic_load(&db->broken) != PLSM_OK;
 }
 
-static uint64_t largest(const struct numbers *numbers)
-{
-    return numbers->count ? numbers->at[numbers->count - 1] : 0;
-}
-
 /* A batch without a recovery point: the making of a store writes none before there is one. */
 static plsm_status refuse_batch(void *arg, plsm_slice batch)
 {
@@ -300,7 +295,7 @@ static plsm_status read_state(struct hybrid *db, struct inventory *inventory)
     if (inventory->states.count > 0) {
         if (db->options.exclusive)
             return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
-        return state_read(db->env, db->path, largest(&inventory->states), &db->state);
+        return state_read(db->env, db->path, number_list_last(&inventory->states), &db->state);
     }
     TRY(may_create(db, inventory));
     plsm_status status = env_sync_parent(db->env, db->path);
@@ -309,13 +304,13 @@ static plsm_status read_state(struct hybrid *db, struct inventory *inventory)
     /* What a creation left that did not come to its end was never acknowledged. */
     db->state = (struct hybrid_state){.begin = ADDRESS_FIRST,
                                       .tail = ADDRESS_FIRST,
-                                      .redo = largest(&inventory->redo) + 1,
-                                      .next_segment = largest(&inventory->segments) + 1};
+                                      .redo = number_list_last(&inventory->redo) + 1,
+                                      .next_segment = number_list_last(&inventory->segments) + 1};
     return PLSM_OK;
 }
 
 /* The logs from a number on. */
-static size_t skip_below(const struct numbers *numbers, uint64_t least)
+static size_t skip_below(const struct number_list *numbers, uint64_t least)
 {
     size_t skipped = 0;
     while (skipped < numbers->count && numbers->at[skipped] < least)
@@ -326,7 +321,8 @@ static size_t skip_below(const struct numbers *numbers, uint64_t least)
 static plsm_status read_store(struct hybrid *db, struct inventory *inventory)
 {
     TRY(read_state(db, inventory));
-    uint64_t next_segment = largest(&inventory->segments) + 1, next_redo = largest(&inventory->redo) + 1;
+    uint64_t next_segment = number_list_last(&inventory->segments) + 1,
+             next_redo = number_list_last(&inventory->redo) + 1;
     atomic_store(&db->next_segment, next_segment > db->state.next_segment ? next_segment : db->state.next_segment);
     db->next_redo = next_redo > db->state.redo ? next_redo : db->state.redo;
     TRY(hybrid_number_check(db, atomic_load(&db->next_segment)));

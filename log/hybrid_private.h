@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/epoch.h"
 #include "base/error.h"
+#include "base/number_list.h"
 #include "base/sync.h"
 #include "log/hybrid_cache.h"
 #include "log/hybrid_index.h"
@@ -368,14 +369,9 @@ void remove_pending(struct hybrid *db);
 /* --- hybrid_files.c ----------------------------------------------------------------------------------------------- */
 
 /* What is in the directory of a store. */
-struct numbers {
-    uint64_t *at;
-    size_t count, capacity;
-};
 struct inventory {
-    struct numbers states, segments, redo; /* each ascending */
-    bool foreign;                          /* something is there that is not of a store */
-    bool no_memory;
+    struct number_list states, segments, redo; /* each ascending */
+    bool foreign; /* something is there that is not of a store */
 };
 plsm_status hybrid_inventory_read(struct hybrid *db, struct inventory *inventory);
 plsm_status hybrid_number_check(const struct hybrid *db, uint64_t number); /* PLSM_CORRUPT: it is too large */

@@ -27,7 +27,8 @@ struct room_kept {
 struct room_kept room_kept(uint64_t bytes_total, uint64_t unwritten, uint64_t segment_size);
 
 /* Before a batch: looks at the free space of the store's file system, anew after each MiB, on a small one more often.
- * After it `low` tells whether less is free than what is kept for writing. Errors as env_space. One thread at a time. */
+ * After it `low` tells whether less is free than what is kept for writing. Errors as env_space. One thread at a
+ * time. */
 plsm_status room_look(struct room *room, struct env *env, const char *path, uint64_t unwritten, uint64_t segment_size);
 /* How many bytes a merge may take now (space_merge_floor). Errors as env_space. */
 plsm_status room_for_merge(struct env *env, const char *path, uint64_t unwritten, uint64_t *bytes);

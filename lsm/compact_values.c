@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/number_list.h"
 #include "base/banned.h"
 
 enum { TOGETHER_MAX = 16 }; /* runs of one compaction: what it gathers need not end in a file for each */
@@ -124,12 +125,6 @@ static int by_gain(const void *a, const void *b)
     return x->log < y->log ? -1 : x->log > y->log;
 }
 
-static int by_number(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 plsm_status compaction_collect(const struct version *version, const struct compaction *plan, uint32_t ppm,
                                uint64_t bytes, struct collected *out)
 {
@@ -157,7 +152,7 @@ plsm_status compaction_collect(const struct version *version, const struct compa
             bytes -= candidates[i].bytes;
             out->logs[out->count++] = candidates[i].log;
         }
-    qsort(out->logs, out->count, sizeof *out->logs, by_number);
+    qsort(out->logs, out->count, sizeof *out->logs, number_compare);
     mem_free(candidates);
     return PLSM_OK;
 }
@@ -171,5 +166,5 @@ void collected_free(struct collected *collected)
 bool collected_has(const struct collected *collected, uint64_t log)
 {
     return collected && collected->count > 0 &&
-           bsearch(&log, collected->logs, collected->count, sizeof log, by_number) != NULL;
+           bsearch(&log, collected->logs, collected->count, sizeof log, number_compare) != NULL;
 }

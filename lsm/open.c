@@ -330,19 +330,6 @@ static plsm_status lock_store(struct lsm *db)
     return status;
 }
 
-static bool list_has(const struct number_list *list, uint64_t number)
-{
-    size_t low = 0, high = list->count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (list->numbers[middle] < number)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < list->count && list->numbers[low] == number;
-}
-
 /* The files that the version names must be there: a missing one would show only when it is read. */
 static plsm_status check_files(struct lsm *db, const struct version *version, const struct inventory *inventory)
 {
@@ -350,13 +337,13 @@ static plsm_status check_files(struct lsm *db, const struct version *version, co
     for (unsigned level = 0; level < LSM_LEVELS; level++)
         for (size_t i = 0; i < version->levels[level].count; i++) {
             uint64_t number = version->levels[level].runs[i]->facts.number;
-            if (!list_has(&inventory->runs, number)) {
+            if (!number_list_has(&inventory->runs, number)) {
                 run_path(&db->context, number, path, sizeof path);
                 return fail(PLSM_CORRUPT, "%s: the run is missing; restore it from a backup", path);
             }
         }
     for (size_t i = 0; i < version->values_count; i++)
-        if (!list_has(&inventory->values, version->values[i].log->number)) {
+        if (!number_list_has(&inventory->values, version->values[i].log->number)) {
             value_log_path(&db->context, version->values[i].log->number, path, sizeof path);
             return fail(PLSM_CORRUPT, "%s: the value log is missing; restore it from a backup", path);
         }
@@ -390,15 +377,14 @@ static plsm_status read_state(struct lsm *db, struct inventory *inventory, struc
         TRY(sync_parent(db));
         /* Logs without a MANIFEST are of a creation that did not come to its end: nothing in them was acknowledged. */
         const struct number_list *logs = &inventory->logs;
-        *state = (struct manifest_state){.version = version_create(),
-                                         .log_floor = logs->count ? logs->numbers[logs->count - 1] + 1 : 1,
-                                         .next_number = 1};
+        *state = (struct manifest_state){
+            .version = version_create(), .log_floor = number_list_last(logs) + 1, .next_number = 1};
         env_random(db->env, &state->store_id, sizeof state->store_id);
         return state->version ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to open the store");
     }
     if (db->options.exclusive)
         return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
-    TRY(manifest_read(&db->context, inventory->manifests.numbers[inventory->manifests.count - 1], state));
+    TRY(manifest_read(&db->context, number_list_last(&inventory->manifests), state));
     if (state->log_floor == 0 || state->next_number == 0)
         return fail(PLSM_CORRUPT, "%s: the MANIFEST does not say which logs are needed", db->path);
     inventory_free(inventory); /* again: a writer may have made logs and runs meanwhile */
@@ -477,8 +463,8 @@ static void choose_numbers(struct lsm *db, const struct inventory *inventory, co
     const struct number_list *const lists[] = {&inventory->runs, &inventory->values};
     db->next_number = state->next_number;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        if (lists[i]->count && lists[i]->numbers[lists[i]->count - 1] >= db->next_number)
-            db->next_number = lists[i]->numbers[lists[i]->count - 1] + 1;
+        if (lists[i]->count && number_list_last(lists[i]) >= db->next_number)
+            db->next_number = number_list_last(lists[i]) + 1;
 }
 
 static bool has_run(const struct version *version, uint64_t number)
@@ -497,11 +483,11 @@ static bool has_run(const struct version *version, uint64_t number)
 static void remove_unnamed(struct lsm *db, const struct inventory *inventory, uint64_t next_number)
 {
     for (size_t i = 0; i < inventory->runs.count; i++)
-        if (inventory->runs.numbers[i] >= next_number)
-            garbage_add(db, 'r', inventory->runs.numbers[i]);
+        if (inventory->runs.at[i] >= next_number)
+            garbage_add(db, 'r', inventory->runs.at[i]);
     for (size_t i = 0; i < inventory->values.count; i++)
-        if (inventory->values.numbers[i] >= next_number)
-            garbage_add(db, 'v', inventory->values.numbers[i]);
+        if (inventory->values.at[i] >= next_number)
+            garbage_add(db, 'v', inventory->values.at[i]);
     garbage_collect(db);
 }
 
@@ -509,20 +495,20 @@ static void collect_leftovers(struct lsm *db, const struct inventory *inventory)
 {
     char path[8192];
     for (size_t i = 0; i < inventory->runs.count; i++)
-        if (!has_run(db->version, inventory->runs.numbers[i]))
-            garbage_add(db, 'r', inventory->runs.numbers[i]);
+        if (!has_run(db->version, inventory->runs.at[i]))
+            garbage_add(db, 'r', inventory->runs.at[i]);
     for (size_t i = 0; i < inventory->values.count; i++)
-        if (!version_values_of(db->version, inventory->values.numbers[i]))
-            garbage_add(db, 'v', inventory->values.numbers[i]);
+        if (!version_values_of(db->version, inventory->values.at[i]))
+            garbage_add(db, 'v', inventory->values.at[i]);
     for (size_t i = 0; i < inventory->models.count; i++)
-        if (!has_run(db->version, inventory->models.numbers[i]))
-            garbage_add(db, 'r', inventory->models.numbers[i]);
+        if (!has_run(db->version, inventory->models.at[i]))
+            garbage_add(db, 'r', inventory->models.at[i]);
     for (size_t i = 0; i < inventory->logs.count; i++)
-        if (inventory->logs.numbers[i] < db->log_floor)
-            garbage_add(db, 'l', inventory->logs.numbers[i]);
+        if (inventory->logs.at[i] < db->log_floor)
+            garbage_add(db, 'l', inventory->logs.at[i]);
     for (size_t i = 0; i < inventory->manifests.count; i++)
-        if (inventory->manifests.numbers[i] < manifest_number(db->manifest))
-            garbage_add(db, 'm', inventory->manifests.numbers[i]);
+        if (inventory->manifests.at[i] < manifest_number(db->manifest))
+            garbage_add(db, 'm', inventory->manifests.at[i]);
     for (size_t i = 0; i < inventory->temporary.count; i++) {
         snprintf(path, sizeof path, "%s/%s", db->path, inventory->temporary.names[i]);
         env_remove(db->env, path);
@@ -578,7 +564,7 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
                                    .next_number = db->next_number,
                                    .seq = atomic_load(&db->seq),
                                    .store_id = db->store_id};
-    uint64_t last = inventory->manifests.count ? inventory->manifests.numbers[inventory->manifests.count - 1] : 0;
+    uint64_t last = number_list_last(&inventory->manifests);
     TRY(manifest_create(&db->context, last + 1, &fresh, &db->manifest, &named));
     TRY(publish(db));
     collect_leftovers(db, inventory);

@@ -11,16 +11,8 @@
 
 static bool add_number(struct number_list *list, uint64_t number)
 {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 16;
-        uint64_t *grown = mem_realloc(list->numbers, capacity * sizeof *grown);
-        if (!grown)
-            return false;
-        list->numbers = grown;
-        list->capacity = capacity;
-    }
-    list->numbers[list->count++] = number;
-    return true;
+    number_list_add(list, number);
+    return !list->no_memory;
 }
 
 static bool add_name(struct name_list *list, const char *name)
@@ -64,18 +56,6 @@ static void note_file(void *arg, const char *name)
         inventory->status = fail(PLSM_NO_MEMORY, "no memory to open the store");
 }
 
-static int by_number(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static void sort(struct number_list *list)
-{
-    if (list->count)
-        qsort(list->numbers, list->count, sizeof *list->numbers, by_number);
-}
-
 plsm_status inventory_read(struct lsm *db, struct inventory *out)
 {
     *out = (struct inventory){0};
@@ -85,20 +65,20 @@ plsm_status inventory_read(struct lsm *db, struct inventory *out)
                       db->path, db->path);
     if (status == PLSM_OK)
         status = out->status;
-    sort(&out->runs);
-    sort(&out->values);
-    sort(&out->logs);
-    sort(&out->manifests);
+    number_list_sort(&out->runs);
+    number_list_sort(&out->values);
+    number_list_sort(&out->logs);
+    number_list_sort(&out->manifests);
     return status;
 }
 
 void inventory_free(struct inventory *inventory)
 {
-    mem_free(inventory->runs.numbers);
-    mem_free(inventory->logs.numbers);
-    mem_free(inventory->manifests.numbers);
-    mem_free(inventory->models.numbers);
-    mem_free(inventory->values.numbers);
+    number_list_free(&inventory->runs);
+    number_list_free(&inventory->logs);
+    number_list_free(&inventory->manifests);
+    number_list_free(&inventory->models);
+    number_list_free(&inventory->values);
     for (size_t i = 0; i < inventory->temporary.count; i++)
         mem_free(inventory->temporary.names[i]);
     mem_free(inventory->temporary.names);
@@ -244,7 +224,7 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
     if (!out->table)
         return fail(PLSM_NO_MEMORY, "no memory to replay the logs");
     for (size_t i = 0; i < inventory->logs.count && status == PLSM_OK; i++) {
-        uint64_t number = inventory->logs.numbers[i];
+        uint64_t number = inventory->logs.at[i];
         struct reclog_result result = {0};
         if (number < floor)
             continue;
@@ -296,9 +276,9 @@ plsm_status replay_sync_logs(struct lsm *db, const struct inventory *inventory, 
     plsm_status status = PLSM_OK;
     for (size_t i = 0; i < inventory->logs.count && status == PLSM_OK; i++) {
         struct env_file *file = NULL;
-        if (inventory->logs.numbers[i] < floor)
+        if (inventory->logs.at[i] < floor)
             continue;
-        log_path(db, inventory->logs.numbers[i], path, sizeof path);
+        log_path(db, inventory->logs.at[i], path, sizeof path);
         status = env_open(db->env, path, ENV_READ, &file);
         if (status == PLSM_OK)
             status = env_sync(file);

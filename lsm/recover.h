@@ -2,14 +2,12 @@
 #ifndef LSM_RECOVER_H
 #define LSM_RECOVER_H
 
+#include "base/number_list.h"
 #include "lsm/db.h"
 
 /* Numbers of the files in a store's directory, sorted. */
 struct inventory {
-    struct number_list {
-        uint64_t *numbers;
-        size_t count, capacity;
-    } runs, logs, manifests, models, values;
+    struct number_list runs, logs, manifests, models, values;
     struct name_list {
         char **names;
         size_t count, capacity;
