@@ -7,7 +7,6 @@
  * FUZZ_SECONDS: how long (60); FUZZ_SEED. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -18,13 +17,14 @@
 #include "learn/membership.h"
 #include "learn/model.h"
 #include "learn/ribbon.h"
+#include "tests/harness/fuzz.h"
 #include "tests/harness/path_trees.h"
-#include "tests/harness/pool.h"
 #include "tests/harness/workload.h"
 
 #include "base/banned.h"
 
-enum { KINDS = 8, SHAPES = 4, PAGES = 300, GROUP = 2000, MODEL_CHECKSUM = 8, TREE_KEYS = 1500, TREE_MISSES = 3000 };
+enum { KINDS = 8, SHAPES = 4, PAGES = 300, MODEL_CHECKSUM = 8, TREE_KEYS = 1500, TREE_MISSES = 3000 };
+enum { GROUP = 2000, ROUND_SECONDS = 60 };
 enum kind { FENCES, PLAIN_FENCES, MODEL, FILTER, BLOOM, BLOCKED, RIBBON, MEMBERSHIP };
 
 static struct buf blocks[KINDS][SHAPES];
@@ -261,7 +261,7 @@ static bool try_block(enum kind kind, plsm_slice bytes)
     return right;
 }
 
-static bool run_round(uint64_t seed, uint64_t round)
+static bool run_round(uint64_t seed, uint64_t round, char *failure, size_t length)
 {
     struct random random;
     random_seed(&random, seed * UINT64_C(0x9e3779b97f4a7c15) + round);
@@ -281,51 +281,22 @@ static bool run_round(uint64_t seed, uint64_t round)
         abort();
     memcpy(exact, data, size);
     bool right = try_block(kind, slice(exact, size));
+    if (!right)
+        snprintf(failure, length, "round %lu: an answer out of range", (unsigned long)round);
     free(exact);
     free(data);
     return right;
 }
 
-struct group {
-    uint64_t seed, first, end;
-};
-
-static enum verdict run_group(void *arg, char *failure, size_t size)
-{
-    const struct group *group = arg;
-    for (uint64_t round = group->first; round < group->end; round++)
-        if (!run_round(group->seed, round)) {
-            snprintf(failure, size, "round %lu: an answer out of range", (unsigned long)round);
-            return VERDICT_FAILED;
-        }
-    return VERDICT_PASSED;
-}
-
 int main(void)
 {
-    uint64_t seed = setting("FUZZ_SEED", (unsigned long)time(NULL));
-    unsigned long only = setting("FUZZ_ROUND", ~0ul), seconds = setting("FUZZ_SECONDS", 60);
     workload_init();
     make_trees();
     for (unsigned shape = 0; shape < SHAPES; shape++) {
         make_blocks(shape);
         make_membership(shape);
     }
-    if (only != ~0ul) {
-        printf("%s\n", run_round(seed, only) ? "passed" : "FAILED");
-        return EXIT_SUCCESS;
-    }
-    struct pool *pool = pool_create(0);
-    struct group group = {.seed = seed, .end = GROUP};
-    time_t end = time(NULL) + (time_t)seconds;
-    for (; time(NULL) < end && pool_failures(pool) == 0; group.first += GROUP, group.end += GROUP) {
-        char label[120];
-        snprintf(label, sizeof label, "FUZZ_SEED=%lu, rounds %lu to %lu", (unsigned long)seed,
-                 (unsigned long)group.first, (unsigned long)group.end - 1);
-        pool_start(pool, run_group, &group, 120, label);
-    }
-    unsigned failures = pool_wait(pool);
-    pool_destroy(pool);
+    int code = fuzz_run("mutated blocks", run_round, GROUP, ROUND_SECONDS);
     for (unsigned kind = 0; kind < KINDS; kind++)
         for (unsigned shape = 0; shape < SHAPES; shape++)
             buf_free(&blocks[kind][shape]);
@@ -333,7 +304,5 @@ int main(void)
     path_list_free(&tree_misses);
     path_list_free(&tree_others);
     path_list_free(&tree_keys);
-    printf("fuzz_learn: %lu mutated blocks, %u failures, FUZZ_SEED=%lu\n", (unsigned long)group.first, failures,
-           (unsigned long)seed);
-    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+    return code;
 }

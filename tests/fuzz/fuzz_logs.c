@@ -9,7 +9,6 @@
  *
  * FUZZ_SECONDS: how long (60); FUZZ_SEED; FUZZ_ROUND: that one alone, in this process; FUZZ_KIND: one of the kinds. */
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/checksum.h"
@@ -20,6 +19,7 @@
 #include "log/hybrid_record.h"
 #include "log/key_tree.h"
 #include "store/internal.h"
+#include "tests/harness/fuzz.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/replay.h"
 
@@ -474,63 +474,9 @@ static bool run_round(uint64_t seed, uint64_t round, char *failure, size_t size)
     return right;
 }
 
-struct group {
-    uint64_t seed, first, end;
-};
-
-static enum verdict run_group(void *arg, char *failure, size_t size)
-{
-    const struct group *group = arg;
-    for (uint64_t round = group->first; round < group->end; round++)
-        if (!run_round(group->seed, round, failure, size))
-            return VERDICT_FAILED;
-    return VERDICT_PASSED;
-}
-
-/* A round that crashes or hangs cannot tell its number: tries each alone. */
-static void narrow(const struct group *group)
-{
-    for (uint64_t round = group->first; round < group->end; round++) {
-        struct group one = {group->seed, round, round + 1};
-        char failure[1024];
-        if (!pool_alone(run_group, &one, ROUND_SECONDS, failure, sizeof failure)) {
-            fprintf(stderr, "FUZZ_SEED=%lu FUZZ_ROUND=%lu: %s\n", (unsigned long)group->seed, (unsigned long)round,
-                    failure);
-            return;
-        }
-    }
-}
-
 int main(void)
 {
-    uint64_t seed = setting("FUZZ_SEED", (unsigned long)time(NULL));
-    unsigned long only = setting("FUZZ_ROUND", ~0ul), seconds = setting("FUZZ_SECONDS", 60);
     for (unsigned i = 0; i < STORES; i++)
         subject_create(&subjects[i], i);
-    if (only != ~0ul) {
-        char failure[1024] = "";
-        bool right = run_round(seed, only, failure, sizeof failure);
-        printf("%s %s\n", right ? "passed" : "FAILED", failure);
-        return right ? EXIT_SUCCESS : EXIT_FAILURE;
-    }
-    struct pool *pool = pool_create(0);
-    struct group group = {.seed = seed};
-    time_t end = time(NULL) + (time_t)seconds;
-    for (; time(NULL) < end && pool_failures(pool) == 0; group.first += GROUP) {
-        group.end = group.first + GROUP;
-        char label[120];
-        snprintf(label, sizeof label, "FUZZ_SEED=%lu, rounds %lu to %lu", (unsigned long)seed,
-                 (unsigned long)group.first, (unsigned long)group.end - 1);
-        pool_start(pool, run_group, &group, ROUND_SECONDS * 2, label);
-    }
-    unsigned failures = pool_wait(pool);
-    pool_destroy(pool);
-    if (failures > 0) { /* one of the last few: the pool was stopped by it */
-        group.end = group.first;
-        group.first = group.first > 8 * GROUP ? group.first - 8 * GROUP : 0;
-        narrow(&group);
-    }
-    printf("fuzz_logs: %lu rounds, %u failures, FUZZ_SEED=%lu\n", (unsigned long)group.end, failures,
-           (unsigned long)seed);
-    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+    return fuzz_run("mutated stores and rounds of key trees", run_round, GROUP, ROUND_SECONDS);
 }
