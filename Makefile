@@ -105,13 +105,13 @@ test-objects: $(TEST_BIN:%=%.o) $(HARNESS_OBJ)
 E2E       = $(filter-out tests/e2e/lib.sh,$(wildcard tests/e2e/*.sh))
 # Long, and one thread does the work: nothing for ThreadSanitizer to see.
 ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_alloc base/test_env_memory crash/test_crash crash/test_fault \
-             crash/test_corrupt learn/% tools/% fs/test_attr fs/test_escape log/test_append log/test_hostile log/test_hybrid \
-             log/test_hybrid_lookups log/test_room lsm/test_compression lsm/test_memtable lsm/test_memtable_lanes lsm/test_modes \
-             lsm/test_page_classic lsm/test_router lsm/test_simulated_costs lsm/test_simulated_memory \
-             lsm/test_simulated_sides lsm/test_tiers lsm/test_tombstones lsm/test_tree store/test_convert \
-             store/test_edit store/test_edit_crash store/test_edit_fault store/test_expiry store/test_full_disk store/test_ingest \
-             store/test_inspect store/test_iterator_steps store/test_links_crash store/test_links_fault store/test_pins \
-             store/test_ranges store/test_relocate)
+             crash/test_corrupt learn/% tools/% fs/test_attr fs/test_escape log/test_append log/test_hostile \
+             log/test_hybrid log/test_hybrid_lookups log/test_room lsm/test_compression lsm/test_memtable \
+             lsm/test_memtable_lanes lsm/test_modes lsm/test_page_classic lsm/test_router lsm/test_simulated_costs \
+             lsm/test_simulated_memory lsm/test_simulated_sides lsm/test_tiers lsm/test_tombstones lsm/test_tree \
+             store/test_convert store/test_edit store/test_edit_crash store/test_edit_fault store/test_expiry \
+             store/test_full_disk store/test_ingest store/test_inspect store/test_iterator_steps \
+             store/test_links_crash store/test_links_fault store/test_pins store/test_ranges store/test_relocate)
 # Of benchmarks: long, and what they call is tested elsewhere.
 NO_ASAN   = $(addprefix $(BUILD)/tests/tools/,test_bench_data test_bench_rows test_compare test_shapes test_suite)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 13th crash point, and so on.
