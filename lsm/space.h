@@ -36,15 +36,18 @@ plsm_status space_look(struct lsm *db);
 /* What space_check_batch says of a batch now. */
 plsm_status space_check(const struct lsm *db, const struct batch *batch);
 
-/* What a merge may take now (space_merge_floor). */
-struct merge_room {
+/* What a merge or a flush may take, as it was when it began. */
+struct space_room {
     uint64_t bytes;
     uint64_t floor_bytes; /* so much must stay free */
 };
-/* Outside of lock. Errors as env_space. */
-plsm_status space_for_merge(struct lsm *db, struct merge_room *out);
-/* PLSM_NO_SPACE, by space_refuse_merge, when less than the floor is free by now, whoever took it. */
-plsm_status space_for_more(const struct lsm *db, const struct merge_room *room);
+/* For a merge (space_merge_floor). Outside of lock. Errors as env_space. */
+plsm_status space_for_merge(struct lsm *db, struct space_room *out);
+/* For a flush: all but 64 KiB, or a fourth of it where there is less, since deletions must find room while it runs,
+ * even one that will not end for want of it. Where the space cannot be told, all. */
+void space_for_flush(const struct lsm *db, struct space_room *out);
+/* PLSM_NO_SPACE, by space_refuse_merge, when less than the floor would be free with `more` bytes, whoever took it. */
+plsm_status space_for_more(const struct lsm *db, const struct space_room *room, uint64_t more);
 /* How much of a value log must be garbage, in millionths, for the rest to be written anew: separate_garbage, or a
  * fourth of it while space is low, when what is given back is worth more. */
 uint32_t values_garbage_ppm(const struct lsm *db);

@@ -340,7 +340,8 @@ if [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null; then
     ok cmp "$WORK/value" "$DIR/large"
     says 'No space left' dd if=/dev/urandom of="$DIR/small" bs=1M count=40 status=none
     is "$(cat "$DIR/small")" small
-    # a file that could not be written whole does not replace another
+    # a file that could not be written whole does not replace another; it is begun where there is room for its name
+    truncate -s 20M "$WORK/disk/ballast"
     python3 - "$DIR" <<'PY' && pass || fail "a rename of what could not be written"
 import errno, os, sys
 os.chdir(sys.argv[1])
@@ -359,6 +360,7 @@ else:
 PY
     ok cmp "$WORK/value" "$DIR/large"
     rm "$DIR/tmp"
+    head -c 30M /dev/zero >"$WORK/disk/ballast" 2>/dev/null
     # copies within the mount and allocations: the old value stays as well
     python3 - "$DIR" <<'PY' && pass || fail "copies within a mount on a full disk"
 import errno, os, sys
