@@ -19,9 +19,8 @@
 
 enum {
     EVICT_BATCH = 16,
-    SCAN_PREFETCH_BYTES =
-        PAGE_SIZE,      /* half of it is slower than none: the streams of several runs confuse the hardware */
-    GRANULE_HUGE = 512, /* 4 KiB in which ceilings move: a huge page, or less where no huge pages are used */
+    SCAN_PREFETCH_BYTES = 192, /* header, fingerprints, slots, the first entry */
+    GRANULE_HUGE = 512,        /* 4 KiB in which ceilings move: a huge page, or less where no huge pages are used */
     GRANULE_SMALL = 8,
 };
 #define HUGE_PAGES_LEAST (UINT64_C(128) << 20) /* an elastic cache from here on: a huge page is less than 2 % of it */
@@ -211,13 +210,17 @@ void cache_unpin(struct cache *cache, uint32_t number)
     atomic_fetch_sub_explicit(&cache->pins[number], 1, memory_order_release);
 }
 
-void cache_prefetch(const struct cache *cache, const cache_slot *slot)
+const uint8_t *cache_prefetch(const struct cache *cache, const cache_slot *slot)
 {
     uint32_t number = atomic_load_explicit(slot, memory_order_relaxed);
     if (!number)
-        return;
+        return NULL;
+    const uint8_t *page = frame_memory(cache, number);
+    __builtin_prefetch((const void *)&cache->pins[number], 1);
+    __builtin_prefetch((const void *)&cache->policy.used[number]);
     for (size_t line = 0; line < SCAN_PREFETCH_BYTES; line += 64)
-        __builtin_prefetch(frame_memory(cache, number) + line);
+        __builtin_prefetch(page + line);
+    return page;
 }
 
 /* --- frames between uses. All under the lock ---------------------------------------------------------------------- */

@@ -55,9 +55,11 @@ uint32_t cache_pin_page(struct cache *cache, const uint8_t *page);
  * cache: both at once, as each costs a walk through page tables too, during which processors get little else done. */
 const uint8_t *cache_fetch(const struct cache *cache, const cache_slot *slot);
 
-/* Brings the front of the page in a slot, if there is one, towards the processor's cache: for a scan that will be there
- * soon (the hardware's own prefetch stops at page borders). */
-void cache_prefetch(const struct cache *cache, const cache_slot *slot);
+/* Brings what a scan needs first of the page in a slot towards the processor's cache: its front, its mark and its pins.
+ * For a scan that will be there soon (the hardware's own prefetch stops at page borders). Where the page is, so that
+ * the rest can be brought little by little: a processor has few loads under way at once, and one that asks for a whole
+ * page waits for most of it. NULL: it is in no frame. It may be evicted at any time: not to be looked at. */
+const uint8_t *cache_prefetch(const struct cache *cache, const cache_slot *slot);
 
 /* A frame to read a page into, owned by the caller until published or dropped; *number is its number. NULL when none
  * can be had without waiting: then read into memory of your own. */

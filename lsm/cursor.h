@@ -44,6 +44,8 @@ struct cursor {
     const uint8_t *page, *page_end, *slots;
     uint32_t unit;
     unsigned slot, count;
+    uintptr_t fetch_ahead;     /* how far behind an entry is what is to be brought towards the processor's cache when
+                                * the entry is shown: the same place of the next page, or further in this one */
     plsm_slice prefix;         /* of the page */
     uint64_t prefix_head;      /* of it behind `skip` bytes */
     size_t prefix_shift;       /* how many bytes that is; may be above 8 */
@@ -91,6 +93,8 @@ static inline const uint8_t *cursor_peek(const struct cursor *c, unsigned slot)
     if (slot >= c->count || !c->simple)
         return NULL;
     const uint8_t *at = c->page + get_u16(c->slots + 2 * slot);
+    __builtin_prefetch((const void *)((uintptr_t)at + c->fetch_ahead));
+    __builtin_prefetch((const void *)((uintptr_t)at + c->fetch_ahead + 64));
     bool common = at[0] == BATCH_PUT && ((at[1] | at[2]) & 0x80) == 0 && at[1] <= CURSOR_KEY_MOVE &&
                   at + 3 + CURSOR_KEY_MOVE <= c->page_end;
     return common ? at : NULL;

@@ -8,6 +8,7 @@
 
 enum {
     READ_AHEAD_MAX = 64, /* units: 256 KiB, where a sequential read of a disk stops getting cheaper per byte */
+    FETCH_NEAR = 256,    /* bytes ahead on the same page where the next one is not known */
 };
 
 static void end(struct cursor *c, plsm_status status)
@@ -148,8 +149,10 @@ static bool pin(struct cursor *c, uint32_t unit, bool adjacent)
     c->pinned = number;
     c->page = page;
     uint32_t next = c->backward ? unit - 1 : unit + 1; /* unit 0 backward: no unit has that number */
-    if (adjacent && next < c->run->facts.units)        /* many a seek never leaves its first page */
-        cache_prefetch(c->run->context->cache, &c->body->slots[next]);
+    if (adjacent && next < c->run->facts.units) {      /* many a seek never leaves its first page */
+        const uint8_t *ahead = cache_prefetch(c->run->context->cache, &c->body->slots[next]);
+        c->fetch_ahead = ahead ? (uintptr_t)ahead - (uintptr_t)page : FETCH_NEAR;
+    }
     return true;
 }
 
@@ -206,6 +209,7 @@ static plsm_status load(struct cursor *c, uint32_t unit)
 {
     bool adjacent = c->page && (unit == c->unit + 1 || unit + 1 == c->unit);
     unpin(c);
+    c->fetch_ahead = FETCH_NEAR;
     if (__builtin_expect(c->run->context->simulated != NULL, 0))
         charge(c, unit, adjacent);
     if (c->options.bulk || !pin(c, unit, adjacent))

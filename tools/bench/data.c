@@ -43,7 +43,7 @@ plsm_slice data_absent_key(const struct data *data, uint64_t index, uint8_t buff
     return shape_absent(data->set, way, index % shape_absent_count(data->set, way), buffer);
 }
 
-static size_t value_offset(plsm_slice key, unsigned version)
+static size_t value_offset(plsm_slice key)
 {
     uint64_t mixed;
     if (__builtin_expect(key.size == 16, 1))
@@ -51,26 +51,60 @@ static size_t value_offset(plsm_slice key, unsigned version)
             (get_u64(key.data) ^ get_u64((const uint8_t *)key.data + 8) * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
     else
         mixed = checksum(key.data, key.size, 0);
-    return (size_t)(mixed >> (64 - POOL_BITS)) ^ (size_t)version << (POOL_BITS - 1);
+    return (size_t)(mixed >> (64 - POOL_BITS));
+}
+
+static const uint8_t *pool_at(const struct data *data, size_t offset, unsigned version)
+{
+    return data->pool + (offset ^ (size_t)version << (POOL_BITS - 1));
 }
 
 plsm_slice data_value(const struct data *data, plsm_slice key, unsigned version)
 {
-    return slice(data->pool + value_offset(key, version), data->value_bytes);
+    return slice(pool_at(data, value_offset(key), version), data->value_bytes);
 }
 
 void data_fetch(const struct data *data, plsm_slice key)
 {
-    __builtin_prefetch(data->pool + value_offset(key, 0));
+    __builtin_prefetch(data->pool + value_offset(key));
+}
+
+/* What of a value is compared: its first 8 bytes. */
+static inline uint64_t head_of(const struct data *data, const uint8_t *value)
+{
+    uint64_t head = 0;
+    if (__builtin_expect(data->value_bytes >= sizeof head, 1))
+        return get_u64(value);
+    memcpy(&head, value, data->value_bytes);
+    return head;
+}
+
+static int version_of(const struct data *data, size_t offset, uint64_t head)
+{
+    for (unsigned version = 0; version < 2; version++)
+        if (head_of(data, pool_at(data, offset, version)) == head)
+            return (int)version;
+    return -1;
 }
 
 int data_version(const struct data *data, plsm_slice key, plsm_slice value)
 {
     if (value.size != data->value_bytes)
         return -1;
-    size_t compared = value.size < 8 ? value.size : 8;
-    for (unsigned version = 0; version < 2; version++)
-        if (compared == 0 || memcmp(data->pool + value_offset(key, version), value.data, compared) == 0)
-            return (int)version;
-    return -1;
+    return value.size == 0 ? 0 : version_of(data, value_offset(key), head_of(data, value.data));
+}
+
+bool data_claim_begin(const struct data *data, plsm_slice key, plsm_slice value, struct data_claim *claim)
+{
+    if (value.size != data->value_bytes)
+        return false;
+    claim->place = (uint32_t)value_offset(key);
+    claim->head = value.size > 0 ? head_of(data, value.data) : 0;
+    __builtin_prefetch(data->pool + claim->place);
+    return true;
+}
+
+bool data_claim_holds(const struct data *data, const struct data_claim *claim)
+{
+    return version_of(data, claim->place, claim->head) >= 0;
 }
