@@ -77,6 +77,9 @@ void cursor_close(struct cursor *c); /* accepts a zeroed one */
 
 void cursor_first(struct cursor *c);
 void cursor_last(struct cursor *c);
+/* Brings what seeks of `count` cursors to `key` will read towards the processor's cache, one kind after another: the
+ * misses of all of them then overlap. Only a hint: nothing moves, nothing is read from files. */
+void cursors_fetch(struct cursor *cursors, unsigned count, plsm_slice key);
 void cursor_seek(struct cursor *c, plsm_slice key);        /* first key >= key */
 void cursor_seek_before(struct cursor *c, plsm_slice key); /* last key < key */
 void cursor_next(struct cursor *c);

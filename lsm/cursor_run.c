@@ -8,7 +8,8 @@
 
 enum {
     READ_AHEAD_MAX = 64, /* units: 256 KiB, where a sequential read of a disk stops getting cheaper per byte */
-    FETCH_NEAR = 256,    /* bytes ahead on the same page where the next one is not known */
+    FETCHED_MOST = 16,   /* cursors whose seeks are readied together */
+    FETCH_NEAR = 512,    /* bytes ahead on the same page where the next one is not known */
 };
 
 static void end(struct cursor *c, plsm_status status)
@@ -441,6 +442,42 @@ static void charge_seek(struct cursor *c, plsm_slice key, uint32_t unit)
     c->charged_end = place.first_block + place.block_count;
 }
 
+/* Readies the search that a seek of the cursor begins with; false: it is of a memtable, or nothing is to be had without
+ * reading files. */
+static bool search_init(const struct cursor *c, plsm_slice key, struct run_search *s)
+{
+    if (c->is_memtable)
+        return false;
+    size_t at = runs_reaching(c->runs, c->run_count, key, key_head(key));
+    if (at == c->run_count || !run_search_init(s, c->runs[at], true))
+        return false;
+    return s->model || (atomic_load_explicit(&s->body->fences, memory_order_acquire) &&
+                        atomic_load_explicit(&s->body->model_state, memory_order_relaxed) != MODEL_MISSING);
+}
+
+void cursors_fetch(struct cursor *cursors, unsigned count, plsm_slice key)
+{
+    struct run_search searches[FETCHED_MOST];
+    struct run_question question = {.key = key};
+    struct epoch *epoch = NULL;
+    unsigned begun = 0;
+    for (unsigned i = 0; i < count && begun < FETCHED_MOST; i++) {
+        if (!epoch && !cursors[i].is_memtable && cursors[i].run_count > 0)
+            epoch_enter(epoch = cursors[i].runs[0]->context->epoch);
+        if (search_init(&cursors[i], key, &searches[begun]))
+            run_search_begin(&searches[begun++], &question);
+    }
+    for (unsigned i = 0; i < begun; i++)
+        if (run_search_locate(&searches[i], &question) != PLSM_OK)
+            begun = i;
+    for (unsigned i = 0; i < begun; i++)
+        run_search_fetch_page(&searches[i]);
+    for (unsigned i = 0; i < begun; i++)
+        run_search_fetch_ordered(&searches[i]);
+    if (epoch)
+        epoch_exit(epoch);
+}
+
 /* A seek looked for `key` in the run at hand, of which only the range tombstones reach so far: puts the cursor on the
  * first entry of the next one. False when there is none, or after an error. */
 static bool place_next(struct cursor *c, plsm_slice key)
@@ -456,6 +493,15 @@ static bool place_next(struct cursor *c, plsm_slice key)
         end(c, status);
     c->slot = 0;
     return status == PLSM_OK;
+}
+
+/* Brings the entries from the one at hand on towards the processor's cache, as far as FETCH_NEAR; stepping along goes
+ * on with that. */
+static void fetch_following(const struct cursor *c)
+{
+    const uint8_t *at = c->page + get_u16(c->slots + 2 * c->slot);
+    for (unsigned i = 64; i < FETCH_NEAR; i += 64)
+        __builtin_prefetch(at + i);
 }
 
 /* Puts the cursor on the first entry with a key >= key, whatever its version; false when there is none (then the
@@ -492,6 +538,7 @@ static bool place(struct cursor *c, plsm_slice key)
         return false;
     }
     c->slot = slot;
+    fetch_following(c);
     return true;
 }
 

@@ -249,6 +249,15 @@ struct page_shape page_shape_of(double entries)
                                .size = (uint16_t)(size < PAGE_SIZE ? size : PAGE_SIZE)};
 }
 
+void page_fetch_seek(const uint8_t *page)
+{
+    enum { PARTS = 8 }; /* three halvings, and both ends */
+    unsigned count = page_is_classic(page) ? 0 : header(page)->count;
+    const uint8_t *slots = page_slots(page);
+    for (unsigned i = 0; i <= PARTS && count > 0; i++)
+        __builtin_prefetch(page + get_u16(slots + 2 * (size_t)((count - 1) * i / PARTS)));
+}
+
 unsigned page_seek(const uint8_t *page, plsm_slice key)
 {
     if (page_is_classic(page))

@@ -127,6 +127,9 @@ static inline void page_fetch_likely(const uint8_t *page, const struct page_shap
     for (from &= ~63u; from < end; from += 64)
         __builtin_prefetch(page + from);
 }
+/* Brings what the first steps of an ordered search compare with towards the cache, all at once: one after another each
+ * would be a miss of its own. The front of the page should be there. */
+void page_fetch_seek(const uint8_t *page);
 /* Ordered search: the first slot whose key is >= key; page_count when all are smaller. */
 unsigned page_seek(const uint8_t *page, plsm_slice key);
 /* Compares the key of a slot with `key`, as slice_compare. */

@@ -429,6 +429,8 @@ bool run_search_fetch_page(const struct run_search *s);
 bool run_search_fetch_likely(const struct run_search *s, const struct run_question *q);
 /* Fetches the entry that the fingerprints of that page point to, when the page is in memory. */
 void run_search_fetch_entry(const struct run_search *s, const struct run_question *q);
+/* Fetches what an ordered search of that page compares with, when the page is in memory. */
+void run_search_fetch_ordered(const struct run_search *s);
 /* Looks there: PLSM_NOT_FOUND when the run does not have the key (or no version of it at or below q->seq). On PLSM_OK
  * the entry's meta and value are in hold->page (its key without the page's prefix). */
 plsm_status run_search_find(struct run_search *s, const struct run_question *q, struct page_hold *hold,

@@ -221,6 +221,13 @@ void run_search_fetch_entry(const struct run_search *s, const struct run_questio
         page_fetch_entry(page, q->hash);
 }
 
+void run_search_fetch_ordered(const struct run_search *s)
+{
+    const uint8_t *page = page_at_hand(s);
+    if (page)
+        page_fetch_seek(page);
+}
+
 /* Takes the newest visible version, from a slot that holds the key on: versions are newest first and may go on on the
  * following pages. */
 static plsm_status take_version(struct run_search *s, const struct run_question *q, uint32_t unit, unsigned slot,

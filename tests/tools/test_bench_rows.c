@@ -114,6 +114,7 @@ static struct {
     uint64_t reads, writes, records, deletions, seeks, steps, bytes;
     uint64_t limits[MIX_SCAN_MAX + 1]; /* scans by their number of entries */
     uint64_t entries;                  /* of the scan under way */
+    uint64_t wrong_entry;              /* of a scan, counted from 1: has another value than it should */
     uint8_t key[16];
     bool removed[KEYS];
 } fake;
@@ -159,6 +160,8 @@ static bool fake_step(void *session, plsm_slice *key, plsm_slice *value)
     fake.steps++;
     *key = slice(fake.key, sizeof fake.key);
     *value = data_value(&fake.data, *key, 0);
+    if (fake.entries == fake.wrong_entry)
+        *value = slice((const uint8_t *)value->data + 1, value->size);
     return true;
 }
 
@@ -247,6 +250,23 @@ START_TEST(mixes_are_those_of_ycsb)
             ck_assert_uint_eq(fake.limits[0], 0);
         }
     }
+}
+END_TEST
+
+/* Entries of a scan are judged some entries later: none may be forgotten. */
+START_TEST(a_wrong_entry_of_a_scan_is_told)
+{
+    static const uint64_t limits[] = {1, 2, 15, 16, 17, 33, 100};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        for (uint64_t wrong = 0; wrong <= limits[i]; wrong++) {
+            struct worker worker = worker_of("seekrandom", 1);
+            uint64_t count = 0;
+            uint8_t buffer[SHAPE_MADE_MAX];
+            fake.wrong_entry = wrong;
+            plsm_status status = worker_scan(&worker, data_key(&fake.data, 7, buffer), limits[i], &count);
+            ck_assert_msg(status == (wrong ? PLSM_CORRUPT : PLSM_OK), "entry %lu of %lu: %s", (unsigned long)wrong,
+                          (unsigned long)limits[i], plsm_status_name(status));
+        }
 }
 END_TEST
 
@@ -626,6 +646,7 @@ int main(void)
     tcase_add_test(texts, rows_beyond_the_limits_are_refused);
     tcase_add_checked_fixture(work, set_up, tear_down);
     tcase_add_loop_test(work, mixes_are_those_of_ycsb, 0, 7);
+    tcase_add_test(work, a_wrong_entry_of_a_scan_is_told);
     tcase_add_test(work, deletions_take_each_key_once_in_another_order);
     tcase_add_test(work, hot_keys_are_a_tenth_and_get_nine_reads_of_ten);
     tcase_add_test(work, a_hot_set_of_one_key_works);

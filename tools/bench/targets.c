@@ -241,17 +241,39 @@ static void print_target(const struct measured *m, const struct job *job, const 
         tool_print("%-46s %-17s %-8s %-56s (%s)\n", target->about, limit, outcome, verdict->text, conditions);
 }
 
-/* All engines in turns, again and again. */
+static bool is_of(const struct target *target, const struct job *job)
+{
+    return target->place >= job->first && target->place < job->first + job->count;
+}
+
+/* Whether a target of the job looks at what this variant does: the others would only take their time. */
+static bool is_needed(const struct bench_plan *plan, const struct job *job, uint32_t variant)
+{
+    const struct adapter *engine = plan->variants[variant].engine;
+    if (engine->own)
+        return (int)variant == bench_learned(plan);
+    for (int i = 0; i < TARGETS; i++)
+        if (is_of(&targets[i], job) && targets[i].rival &&
+            (strcmp(targets[i].rival, engine->name) == 0 || strcmp(targets[i].rival, "best") == 0))
+            return true;
+    return false;
+}
+
+/* All engines that are needed in turns, again and again. */
 static plsm_status run_job(struct measured *m, const struct job *job)
 {
     const struct bench_plan *plan = m->plan;
     bool watched = isatty(STDERR_FILENO) == 1;
-    uint32_t all = plan->repeat * plan->variant_count, done = 0;
+    uint32_t all = 0, done = 0;
     plsm_status status = PLSM_OK;
+    for (uint32_t v = 0; v < plan->variant_count; v++)
+        all += is_needed(plan, job, v) ? plan->repeat : 0;
     for (uint32_t repeat = 0; repeat < plan->repeat; repeat++)
         for (uint32_t place = 0; place < plan->variant_count && status == PLSM_OK; place++) {
             uint32_t v = contest_order(plan->variant_count, repeat, place);
             struct row_options row = bench_row(plan, v);
+            if (!is_needed(plan, job, v))
+                continue;
             if (watched)
                 fprintf(stderr, "\r%u of %u: %s, %s\033[K", ++done, all, job->workloads[0], report_engine(&row));
             status = run_variant(m, job, v, repeat);
@@ -273,7 +295,7 @@ static plsm_status run_jobs(struct measured *m)
         status = run_job(m, job);
         for (int i = 0; i < TARGETS && status == PLSM_OK; i++) {
             struct verdict verdict;
-            if (targets[i].place < job->first || targets[i].place >= job->first + job->count)
+            if (!is_of(&targets[i], job))
                 continue;
             judge(m, &targets[i], &verdict);
             print_target(m, job, &targets[i], &verdict);
@@ -292,12 +314,11 @@ static void print_conditions(const struct measured *m)
     char cache[TEXT_NUMBER_SIZE];
     struct row_options row = options_of(plan, &jobs[0], 0);
     report_machine("");
-    tool_print(
-        "%llu keys of the shape %s, values of %u bytes, %llu operations a row (fills: all keys; synced: a "
-        "fiftieth;\nYCSB E: a twentieth), caches of %s (a tenth of the data in the last row; the kernel's page "
-        "cache is not\nlimited), log on, sync off, medians of %u runs in turns; a dependent miss: %.0f ns\n\n",
-        (unsigned long long)row.keys, row.shape, row.value_bytes, (unsigned long long)row.ops,
-        text_bytes(cache, row.cache_bytes), plan->repeat, m->dram_ns);
+    tool_print("%llu keys of the shape %s, values of %u bytes, %llu operations a row (fills: all keys; synced: a "
+               "fiftieth;\nYCSB E: a twentieth), caches of %s (a tenth of the data in the last row; the kernel's page "
+               "cache is not\nlimited), log on, sync off, medians of %u runs in turns; a dependent miss: %.0f ns\n\n",
+               (unsigned long long)row.keys, row.shape, row.value_bytes, (unsigned long long)row.ops,
+               text_bytes(cache, row.cache_bytes), plan->repeat, m->dram_ns);
     tool_flush();
 }
 

@@ -1,6 +1,6 @@
 /* The loops. Making a key and checking an answer costs each engine the same 10 to 20 ns of an operation. What the check
- * compares with would be a cache miss of its own, so it is asked for before a read, and the entries of a scan are judged
- * some entries later. */
+ * compares with would be a cache miss of its own, so it is asked for before a read, and the entries of a scan are
+ * judged some entries later. */
 #include "tools/bench/worker.h"
 
 #include "base/alloc.h"
