@@ -115,7 +115,7 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_alloc base/test_env_memory cr
 # Of benchmarks: long, and what they call is tested elsewhere.
 NO_ASAN   = $(addprefix $(BUILD)/tests/tools/,test_bench_data test_bench_rows test_compare test_shapes test_suite)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 13th crash point, and so on.
-# Also without them crashes and faults are too many for each time (make soak has them all in the end).
+# Also without them crashes and faults are too many for each time (make check-unit has them all).
 THIN      = CRASH_STRIDE=3 FAULT_STRIDE=3 CORRUPT_STRIDE=3 MODEL_SETS=80
 THIN_ASAN = TEST_THIN=4 CRASH_STRIDE=13 FAULT_STRIDE=79 CORRUPT_STRIDE=31 MODEL_SETS=20 MODEL_LISTS=4
 THIN_TSAN = TEST_THIN=4 MODEL_SETS=12 MODEL_THREADS=1 MODEL_LISTS=0
