@@ -23,8 +23,7 @@ plsm_status space_check_batch(bool low, uint64_t spare_bytes, const char *path, 
 plsm_status space_refuse_merge(const char *path)
 {
     return fail(PLSM_NO_SPACE,
-                "%s: a merge or a flush needs more room than there is beside what is kept for deleting; delete more, "
-                "or make room "
+                "%s: a merge needs more room than there is beside what is kept for deleting; delete more, or make room "
                 "on the file system",
                 path);
 }

@@ -47,7 +47,7 @@ uint64_t space_spare(uint64_t bytes_free, uint64_t unwritten);
  * is unwritten, beside which `spare_bytes` are free. */
 plsm_status space_check_batch(bool low, uint64_t spare_bytes, const char *path, const struct batch *batch);
 
-/* PLSM_NO_SPACE, with the message that says why a merge, or a flush, is not made. */
+/* PLSM_NO_SPACE, with the message that says why a merge is not made. */
 plsm_status space_refuse_merge(const char *path);
 
 /* Whether a failure is one of space: nothing is broken. */

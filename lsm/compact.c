@@ -132,7 +132,7 @@ static plsm_status pick(const struct lsm *db, const struct version *version, uin
 static plsm_status compact_once(struct lsm *db, bool values_only, bool *worked)
 {
     struct compaction plan = {0};
-    struct space_room room;
+    struct merge_room room;
     *worked = false;
     TRY(space_for_merge(db, &room));
     mutex_lock(&db->edit_lock);
@@ -226,7 +226,7 @@ plsm_status compact_pending(struct lsm *db, bool once, bool *worked)
 static plsm_status compact_level(struct lsm *db, unsigned level, plsm_slice from, plsm_slice to, bool *worked)
 {
     struct compaction plan = {0};
-    struct space_room room;
+    struct merge_room room;
     *worked = false;
     TRY(space_for_merge(db, &room));
     plsm_status status = PLSM_OK;

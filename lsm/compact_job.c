@@ -30,7 +30,7 @@ struct job {
     struct tombstone_merge ranges; /* the range tombstones of all sources, numbered as these */
     size_t older; /* index in level 0 of the first run that is older than all sources; its count: none */
     struct output_job output;
-    struct space_room room;
+    struct merge_room room;
     struct collected collected; /* the value logs that it empties */
     atomic_bool failed;         /* some part did: the others stop */
     const void *seen;           /* the newest version when it was last looked at, for merges beside this one */
@@ -72,7 +72,7 @@ static plsm_status look_for_room(struct part *part)
     if (written < part->looked_bytes + SPACE_BYTES)
         return PLSM_OK;
     part->looked_bytes = written;
-    return space_for_more(part->job->db, &part->job->room, 0);
+    return space_for_more(part->job->db, &part->job->room);
 }
 
 /* Finishes a run, with the range tombstones up to `to` (empty: all with its first byte). */

@@ -11,8 +11,6 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 
-enum { LOOK_BYTES = 64 << 10 }; /* written between two looks at the free space */
-
 /* A memtable on its way into runs of level 0. */
 struct flush {
     struct lsm *db;
@@ -28,24 +26,7 @@ struct flush {
     size_t range_at;    /* where the walk is among the range tombstones */
     struct tombstone_merge merge;
     struct output_ranges ranges;
-    struct space_room room;
-    uint64_t run_bytes;    /* of the runs that are finished */
-    uint64_t looked_bytes; /* that were written when it last looked at the free space */
 };
-
-/* Gives the flush up where it would take, with an entry of `more` bytes, what deletions need (space_for_flush). */
-static plsm_status look_for_room(struct flush *f, uint64_t more)
-{
-    uint64_t written = f->run_bytes + f->values.bytes + more;
-    if (f->writer)
-        written += run_writer_size(f->writer);
-    if (f->values.writer)
-        written += value_log_writer_size(f->values.writer);
-    if (written < f->looked_bytes + LOOK_BYTES || f->room.bytes == UINT64_MAX)
-        return PLSM_OK;
-    f->looked_bytes = written;
-    return written > f->room.bytes ? space_refuse_merge(f->db->path) : space_for_more(f->db, &f->room, more);
-}
 
 /* Finishes a run, with its range tombstones. */
 static plsm_status finish_run(struct flush *f)
@@ -56,7 +37,6 @@ static plsm_status finish_run(struct flush *f)
     TRY(output_add_ranges(&f->ranges, f->writer, f->byte, (plsm_slice){0}));
     plsm_status status = output_finish(f->db, f->writer, 0, f->seq_max, f->edit, &bytes);
     counter_add(&f->db->counters, COUNT_FLUSH_BYTES, bytes);
-    f->run_bytes += bytes;
     f->writer = NULL;
     return status;
 }
@@ -99,7 +79,6 @@ static plsm_status add_entry(struct flush *f, struct entry *entry)
     uint8_t pointer[VALUE_POINTER_BYTES_MAX];
     if (__builtin_expect(entry->separated, 0))
         TRY(settle_value(f, entry, pointer));
-    TRY(look_for_room(f, entry->value.size));
     uint8_t byte = *(const uint8_t *)entry->key.data;
     if (f->writer && f->byte != byte)
         TRY(finish_run(f));
@@ -133,7 +112,6 @@ static plsm_status write_table(struct lsm *db, const struct memlog *memlog, stru
         .db = db, .memlog = memlog, .edit = edit, .now_s = db_now_s(db), .merge = {.cutoff = snapshot_cutoff(db)}};
     const struct tombstones *ranges = memtable_ranges(table);
     f.merge.arena.account = mem_account_now();
-    space_for_flush(db, &f.room);
     plsm_status status = kept_take_over(db, memlog, edit, &f.values_number);
     if (status == PLSM_OK && ranges)
         status = tombstone_merge_add(&f.merge, ranges, 0);
@@ -333,6 +311,8 @@ plsm_status flush_oldest(struct lsm *db)
     else
         edit_disown(&edit);
     edit_free(&edit);
+    if (status != PLSM_OK) /* before anybody who waits for the end of it looks at the free space */
+        garbage_collect(db);
 
     mutex_lock(&db->lock);
     db->flushing = false;

@@ -3,8 +3,9 @@
  * A tree gives room back by writing: deletions go into the log, the memtable and a run, and only merges then write anew
  * what is left, beside what they will remove. So room is kept in two steps. Below the first only batches that free
  * space are taken: what is between the two is for the merges that follow them. Below the second there is what deletions
- * themselves need, and opening, of which a merge takes no more than half, and a flush no more than three quarters. One
- * that does not fit is given up, with what it wrote, and leaves everything as it was. */
+ * themselves need, and opening, of which a merge takes no more than half. One that does not fit is given up, with what
+ * it wrote, and leaves everything as it was. A flush may take all, since it gives a log back; deletions wait for its
+ * end then. */
 #include "lsm/space.h"
 
 #include "base/error.h"
@@ -16,8 +17,9 @@ enum {
     SPARE_PARTS = 32,
     MERGE_PARTS = 4,
     GARBAGE_PARTS = 4,
-    FLUSH_FLOOR_BYTES = 64 << 10, /* enough for what space_check_batch wants to see */
-    FLUSH_FLOOR_PARTS = 4,
+    AWAITED_BELOW_BYTES = 128 << 10, /* spare bytes that may not do for a deletion */
+    AWAITED_NS = 50000000,
+    AWAITED_TIMES = 40,
 };
 
 uint64_t space_kept_share(uint64_t buffer_size, uint64_t bytes_total)
@@ -72,7 +74,17 @@ bool space_is_unknown(const struct lsm *db)
     return db->space_low || db->space_unseen_bytes >= db->space_every_bytes;
 }
 
-plsm_status space_look(struct lsm *db)
+/* Waits for a flush that runs to get on, where it may be why little is free. Under lock. */
+static bool await_flush(struct lsm *db)
+{
+    if (!db->space_low || db->space_spare_bytes >= AWAITED_BELOW_BYTES || !db->flushing)
+        return false;
+    condition_wait_ns(&db->progress, &db->lock, AWAITED_NS);
+    return true;
+}
+
+/* One look; *again: a flush was waited for. */
+static plsm_status look(struct lsm *db, bool *again)
 {
     struct env_space space;
     TRY(env_space(db->env, db->path, &space));
@@ -85,9 +97,18 @@ plsm_status space_look(struct lsm *db)
     if (low && !db->space_low) /* value logs with less garbage are due now */
         condition_broadcast(&db->work);
     db->space_low = low;
+    *again = await_flush(db);
     mutex_unlock(&db->lock);
     db->space_unseen_bytes = 0;
     db->space_every_bytes = space_look_every(space.bytes_total);
+    return PLSM_OK;
+}
+
+plsm_status space_look(struct lsm *db)
+{
+    bool again = true;
+    for (unsigned i = 0; again && i < AWAITED_TIMES; i++)
+        TRY(look(db, &again));
     return PLSM_OK;
 }
 
@@ -96,12 +117,12 @@ plsm_status space_check(const struct lsm *db, const struct batch *batch)
     return space_check_batch(db->space_low, db->space_spare_bytes, db->path, batch);
 }
 
-/* --- merges and flushes ------------------------------------------------------------------------------------------- */
+/* --- merges ------------------------------------------------------------------------------------------------------- */
 
-plsm_status space_for_merge(struct lsm *db, struct space_room *out)
+plsm_status space_for_merge(struct lsm *db, struct merge_room *out)
 {
     struct env_space space;
-    *out = (struct space_room){0};
+    *out = (struct merge_room){0};
     TRY(env_space(db->env, db->path, &space));
     mutex_lock(&db->lock);
     struct space_kept kept = kept_now(db, space.bytes_total);
@@ -111,22 +132,11 @@ plsm_status space_for_merge(struct lsm *db, struct space_room *out)
     return PLSM_OK;
 }
 
-void space_for_flush(const struct lsm *db, struct space_room *out)
-{
-    struct env_space space;
-    *out = (struct space_room){.bytes = UINT64_MAX};
-    if (env_space(db->env, db->path, &space) != PLSM_OK)
-        return;
-    uint64_t part = space.bytes_free / FLUSH_FLOOR_PARTS;
-    out->floor_bytes = part < FLUSH_FLOOR_BYTES ? part : FLUSH_FLOOR_BYTES;
-    out->bytes = space.bytes_free - out->floor_bytes;
-}
-
-plsm_status space_for_more(const struct lsm *db, const struct space_room *room, uint64_t more)
+plsm_status space_for_more(const struct lsm *db, const struct merge_room *room)
 {
     struct env_space space;
     TRY(env_space(db->env, db->path, &space));
-    return space.bytes_free < room->floor_bytes + more ? space_refuse_merge(db->path) : PLSM_OK;
+    return space.bytes_free < room->floor_bytes ? space_refuse_merge(db->path) : PLSM_OK;
 }
 
 uint32_t values_garbage_ppm(const struct lsm *db)

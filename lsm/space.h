@@ -30,24 +30,23 @@ uint64_t space_kept_share(uint64_t buffer_size, uint64_t bytes_total);
  * sets kept_share. */
 void space_fit_options(struct lsm *db);
 
-/* Whether it is time to look at the free space, and the look, which sets space_low. The leader's. */
+/* Whether it is time to look at the free space, and the look, which sets space_low. The leader's. Where little is free
+ * because a flush runs it waits for that, 2 s at most: a flush gives its log back, or what it has written where that
+ * was too much. */
 bool space_is_unknown(const struct lsm *db);
 plsm_status space_look(struct lsm *db);
 /* What space_check_batch says of a batch now. */
 plsm_status space_check(const struct lsm *db, const struct batch *batch);
 
-/* What a merge or a flush may take, as it was when it began. */
-struct space_room {
+/* What a merge may take now (space_merge_floor). */
+struct merge_room {
     uint64_t bytes;
     uint64_t floor_bytes; /* so much must stay free */
 };
-/* For a merge (space_merge_floor). Outside of lock. Errors as env_space. */
-plsm_status space_for_merge(struct lsm *db, struct space_room *out);
-/* For a flush: all but 64 KiB, or a fourth of it where there is less, since deletions must find room while it runs,
- * even one that will not end for want of it. Where the space cannot be told, all. */
-void space_for_flush(const struct lsm *db, struct space_room *out);
-/* PLSM_NO_SPACE, by space_refuse_merge, when less than the floor would be free with `more` bytes, whoever took it. */
-plsm_status space_for_more(const struct lsm *db, const struct space_room *room, uint64_t more);
+/* Outside of lock. Errors as env_space. */
+plsm_status space_for_merge(struct lsm *db, struct merge_room *out);
+/* PLSM_NO_SPACE, by space_refuse_merge, when less than the floor is free by now, whoever took it. */
+plsm_status space_for_more(const struct lsm *db, const struct merge_room *room);
 /* How much of a value log must be garbage, in millionths, for the rest to be written anew: separate_garbage, or a
  * fourth of it while space is low, when what is given back is worth more. */
 uint32_t values_garbage_ppm(const struct lsm *db);

@@ -207,8 +207,18 @@ static void reopen(struct disk *d)
     d->db = fixture_open(d->env, 0, options_of(d));
 }
 
-/* The process dies, or the power fails, where it stands. After the latter any unsynced write may be gone. */
-static void die(struct disk *d, enum env_crash kind)
+/* Somebody else takes all that is free, or gives some of it back. */
+static void take_all_but(struct disk *d, uint64_t left)
+{
+    env_memory_set_capacity(d->env, 0);
+    struct env_space space;
+    assert_ok(env_space(d->env, "/", &space));
+    env_memory_set_capacity(d->env, space.bytes_total - space.bytes_free + left);
+}
+
+/* The process dies, or the power fails, where it stands. After the latter any unsynced write may be gone. Then `left`
+ * bytes are free; 0: as many as there were. */
+static void die_with(struct disk *d, enum env_crash kind, uint64_t left)
 {
     if (kind != ENV_CRASH_KEEP)
         assert_ok(plsm_sync(d->db));
@@ -218,17 +228,15 @@ static void die(struct disk *d, enum env_crash kind)
     env_memory_destroy(d->env);
     d->env = after;
     env_memory_set_capacity(after, d->row->capacity);
+    if (left > 0)
+        take_all_but(d, left);
     d->db = fixture_open(after, 0, options_of(d));
     tell(d, "opened after its death");
 }
 
-/* Somebody else takes all that is free, or gives some of it back. */
-static void take_all_but(struct disk *d, uint64_t left)
+static void die(struct disk *d, enum env_crash kind)
 {
-    env_memory_set_capacity(d->env, 0);
-    struct env_space space;
-    assert_ok(env_space(d->env, "/", &space));
-    env_memory_set_capacity(d->env, space.bytes_total - space.bytes_free + left);
+    die_with(d, kind, 0);
 }
 
 /* --- tests -------------------------------------------------------------------------------------------------------- */
@@ -346,6 +354,53 @@ START_TEST(without_a_byte)
 }
 END_TEST
 
+struct flusher {
+    plsm *db;
+    atomic_bool stop;
+    unsigned lacked;
+    plsm_status status;
+};
+
+static void flush_on(void *arg)
+{
+    struct flusher *f = arg;
+    while (!atomic_load(&f->stop) && f->status == PLSM_OK) {
+        plsm_status status = plsm_flush(f->db);
+        f->lacked += is_lacking(status);
+        f->status = is_lacking(status) ? PLSM_OK : status;
+    }
+}
+
+/* There is no room to flush what memory holds after the process's death: flushes try, take all there is, and fail.
+ * Deletions go on meanwhile, and once there is room flushes do not fail any more. */
+START_TEST(deleted_beside_flushes_without_room)
+{
+    enum { DELETIONS = 100 }; /* nearly all of keys that are not there: so many fit a memtable */
+    const struct row *row = &rows[ROWS - 1];
+    struct disk *d = setup(row);
+    ck_assert_int_eq(row->sizes, KEPT);
+    while (d->live_bytes < 512 * KIB)
+        ck_assert_int_eq(put(d, d->keys++), PLSM_OK);
+    die_with(d, ENV_CRASH_KEEP, 256 * KIB);
+    struct flusher flusher = {.db = d->db};
+    struct env_thread *thread = NULL;
+    assert_ok(env_thread_start(env_posix(), flush_on, &flusher, &thread));
+    for (unsigned key = 0; key < DELETIONS; key++) {
+        remove_key(d, key);
+        env_sleep_ns(env_posix(), 200000);
+    }
+    atomic_store(&flusher.stop, true);
+    env_thread_join(thread);
+    assert_ok(flusher.status);
+    if (d->trace)
+        printf("%u flushes lacked room\n", flusher.lacked);
+    env_memory_set_capacity(d->env, row->capacity);
+    assert_ok(plsm_flush(d->db));
+    expect_all(d);
+    teardown(d);
+}
+END_TEST
+
 /* All is deleted: nearly all of the file system is free again. */
 START_TEST(emptied)
 {
@@ -433,6 +488,7 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {again_and_again, without_a_byte, emptied, killed_when_full, killed_while_compacting};
+    const TTest *const tests[] = {again_and_again, without_a_byte,   deleted_beside_flushes_without_room,
+                                  emptied,         killed_when_full, killed_while_compacting};
     return fixture_run_engines("full disk", tests, sizeof tests / sizeof tests[0]);
 }
