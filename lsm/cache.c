@@ -19,7 +19,7 @@
 
 enum {
     EVICT_BATCH = 16,
-    SCAN_PREFETCH_BYTES = 192, /* header, fingerprints, slots, the first entry */
+    SCAN_PREFETCH_BYTES = 192, /* header, fingerprints, and the slots of up to 55 entries */
     GRANULE_HUGE = 512,        /* 4 KiB in which ceilings move: a huge page, or less where no huge pages are used */
     GRANULE_SMALL = 8,
 };

@@ -45,7 +45,8 @@ struct cursor {
     uint32_t unit;
     unsigned slot, count;
     uintptr_t fetch_ahead;     /* how far behind an entry is what is to be brought towards the processor's cache when
-                                * the entry is shown: the same place of the next page, or further in this one */
+                                * it is looked at: the same place of the next page, wherever that is (it wraps), or
+                                * further in this one */
     plsm_slice prefix;         /* of the page */
     uint64_t prefix_head;      /* of it behind `skip` bytes */
     size_t prefix_shift;       /* how many bytes that is; may be above 8 */
@@ -89,6 +90,13 @@ static inline uint64_t cursor_head(const struct cursor *c, plsm_slice key)
     return key.size > c->skip ? key_head(slice((const uint8_t *)key.data + c->skip, key.size - c->skip)) : 0;
 }
 
+/* `at`: where an entry stands. */
+static inline void cursor_fetch_ahead(const struct cursor *c, const uint8_t *at)
+{
+    __builtin_prefetch((const void *)((uintptr_t)at + c->fetch_ahead));
+    __builtin_prefetch((const void *)((uintptr_t)at + c->fetch_ahead + 64)); /* entries rarely fit one cache line */
+}
+
 /* Where the next entry of a run stands, if it is on the same page, and a visible put of common size without anything
  * else; or NULL. Of a memtable's cursor `slot` and `count` are 0. */
 static inline const uint8_t *cursor_peek(const struct cursor *c, unsigned slot)
@@ -96,8 +104,7 @@ static inline const uint8_t *cursor_peek(const struct cursor *c, unsigned slot)
     if (slot >= c->count || !c->simple)
         return NULL;
     const uint8_t *at = c->page + get_u16(c->slots + 2 * slot);
-    __builtin_prefetch((const void *)((uintptr_t)at + c->fetch_ahead));
-    __builtin_prefetch((const void *)((uintptr_t)at + c->fetch_ahead + 64));
+    cursor_fetch_ahead(c, at);
     bool common = at[0] == BATCH_PUT && ((at[1] | at[2]) & 0x80) == 0 && at[1] <= CURSOR_KEY_MOVE &&
                   at + 3 + CURSOR_KEY_MOVE <= c->page_end;
     return common ? at : NULL;

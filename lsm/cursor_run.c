@@ -202,6 +202,7 @@ static plsm_status expand(struct cursor *c)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
     page_classic_expand(c->page, c->expanded);
     c->page = c->expanded;
+    c->fetch_ahead = FETCH_NEAR; /* it is elsewhere than the next one will be */
     return PLSM_OK;
 }
 
@@ -269,7 +270,9 @@ static bool make_key_long(struct cursor *c, unsigned which)
 /* Decodes the entry under the cursor into the key buffer that does not hold the key shown before. False: an error. */
 static inline bool show(struct cursor *c)
 {
-    page_entry_fast(c->page + get_u16(c->slots + 2 * c->slot), c->page_end, &c->entry);
+    const uint8_t *at = c->page + get_u16(c->slots + 2 * c->slot);
+    cursor_fetch_ahead(c, at);
+    page_entry_fast(at, c->page_end, &c->entry);
     c->key_at ^= 1;
     size_t size = c->entry.key.size, prefix_size = c->prefix.size,
            move = size < CURSOR_KEY_MOVE ? CURSOR_KEY_MOVE : size;
@@ -442,17 +445,21 @@ static void charge_seek(struct cursor *c, plsm_slice key, uint32_t unit)
     c->charged_end = place.first_block + place.block_count;
 }
 
-/* Readies the search that a seek of the cursor begins with; false: it is of a memtable, or nothing is to be had without
- * reading files. */
+/* Readies the search that a seek of the cursor begins with; false: it is of a memtable, or something would have to be
+ * read from files. */
 static bool search_init(const struct cursor *c, plsm_slice key, struct run_search *s)
 {
-    if (c->is_memtable)
+    size_t at = c->is_memtable ? c->run_count : runs_reaching(c->runs, c->run_count, key, key_head(key));
+    if (at == c->run_count)
         return false;
-    size_t at = runs_reaching(c->runs, c->run_count, key, key_head(key));
-    if (at == c->run_count || !run_search_init(s, c->runs[at], true))
+    const struct run_body *body = atomic_load_explicit(&c->runs[at]->body, memory_order_acquire);
+    if (!body)
         return false;
-    return s->model || (atomic_load_explicit(&s->body->fences, memory_order_acquire) &&
-                        atomic_load_explicit(&s->body->model_state, memory_order_relaxed) != MODEL_MISSING);
+    unsigned state = atomic_load_explicit(&body->model_state, memory_order_relaxed);
+    bool fences = atomic_load_explicit(&body->fences, memory_order_acquire) && state != MODEL_THERE;
+    if (!atomic_load_explicit(&body->model, memory_order_acquire) && (!fences || state == MODEL_MISSING))
+        return false;
+    return run_search_init(s, c->runs[at], true);
 }
 
 void cursors_fetch(struct cursor *cursors, unsigned count, plsm_slice key)
@@ -462,8 +469,11 @@ void cursors_fetch(struct cursor *cursors, unsigned count, plsm_slice key)
     struct epoch *epoch = NULL;
     unsigned begun = 0;
     for (unsigned i = 0; i < count && begun < FETCHED_MOST; i++) {
-        if (!epoch && !cursors[i].is_memtable && cursors[i].run_count > 0)
-            epoch_enter(epoch = cursors[i].runs[0]->context->epoch);
+        if (!epoch && !cursors[i].is_memtable && cursors[i].run_count > 0) {
+            const struct run_context *context = cursors[i].runs[0]->context;
+            question.counts = counters_mine(context->counters);
+            epoch_enter(epoch = context->epoch);
+        }
         if (search_init(&cursors[i], key, &searches[begun]))
             run_search_begin(&searches[begun++], &question);
     }
@@ -499,9 +509,9 @@ static bool place_next(struct cursor *c, plsm_slice key)
  * on with that. */
 static void fetch_following(const struct cursor *c)
 {
-    const uint8_t *at = c->page + get_u16(c->slots + 2 * c->slot);
+    uintptr_t at = (uintptr_t)c->page + get_u16(c->slots + 2 * c->slot);
     for (unsigned i = 64; i < FETCH_NEAR; i += 64)
-        __builtin_prefetch(at + i);
+        __builtin_prefetch((const void *)(at + i));
 }
 
 /* Puts the cursor on the first entry with a key >= key, whatever its version; false when there is none (then the

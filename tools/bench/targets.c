@@ -1,5 +1,6 @@
-/* Rows are measured for all engines in turns, and judged. What decides is processor time per operation, background work
- * included, except where an operation waits for a device: there it is operations a second. Both are told. */
+/* Rows are measured for the engines that a target names, in turns, and judged. What decides is processor time per
+ * operation, background work included, except where an operation waits for a device: there it is operations a second.
+ * Both are told. */
 #include "tools/bench/targets.h"
 
 #include <unistd.h>
