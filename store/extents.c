@@ -559,5 +559,6 @@ plsm_status extents_recover(plsm *db)
     TRY(each_marker(db, orphan_prefix, ORPHAN_PREFIX_SIZE, recover_orphan));
     TRY(has_records(db, &references));
     atomic_store(&db->references, references);
+    atomic_store(&db->references_awaited, references);
     return PLSM_OK;
 }

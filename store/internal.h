@@ -46,6 +46,7 @@ struct plsm {
     /* Whether an entry of the names may be a reference. While it is false, nothing that a put or a delete replaces can
      * have extents, so they need not look. Once true it stays. See write.c. */
     _Atomic bool references;
+    _Atomic bool references_awaited; /* `references` is true, and all writes that may not have seen that have ended */
     struct epoch *blind_writes; /* those that began while `references` was false are inside */
     _Atomic uint64_t patch_pages; /* kept by all edits: store/edit_patch.c */
     _Atomic uint64_t reclaimable; /* bytes of extents whose deletion was written since the last plsm_reclaim */

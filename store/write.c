@@ -12,8 +12,8 @@
  *
  * The switch. store_expect_references sets the flag, starts an epoch of blind_writes and waits until every write that
  * is inside of an older one has returned. A write enters before it reads the flag, with a full barrier between, so
- * either it sees the flag set or it is waited for: no blind write can be ordered behind the first reference. Entering
- * writes nothing that threads share.
+ * either it sees the flag set or it is waited for: no blind write can be ordered behind the first reference. Who finds
+ * the flag set by another thread that still waits must wait, too. Entering writes nothing that threads share.
  *
  * One put or deletion of a small entry goes the shortest way: its batch is encoded on the stack, once, with room for
  * the engine to make a record of its log around it, and is told to the engine beside its encoding, which need not read
@@ -57,12 +57,13 @@ void store_write_end(plsm *db, bool look)
 
 void store_expect_references(plsm *db)
 {
-    if (atomic_load(&db->references))
+    if (atomic_load_explicit(&db->references_awaited, memory_order_acquire))
         return;
     atomic_store(&db->references, true);
     uint64_t epoch = epoch_advance(db->blind_writes);
     while (!epoch_quiescent(db->blind_writes, epoch))
         env_sleep_ns(db->env, DRAIN_STEP_NS);
+    atomic_store_explicit(&db->references_awaited, true, memory_order_release);
 }
 
 static void retired_free(struct retired *retired)

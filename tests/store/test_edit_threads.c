@@ -171,7 +171,8 @@ static void run_in_directory(void (*run)(void *arg), uint64_t rounds)
 /* An engine whose first write waits for a sign, as a writer that the scheduler has put aside. */
 static struct engine slow_engine;
 static const struct engine *quick_engine;
-static _Atomic bool is_waiting, may_go_on, large_is_done;
+static _Atomic bool is_waiting, may_go_on;
+static _Atomic int large_done;
 
 static plsm_status slow_write(void *tree, const struct batch *batch, engine_prepare *prepare, void *arg,
                               plsm_durability durability)
@@ -187,19 +188,30 @@ static void put_small(void *arg)
     assert_ok(plsm_put(arg, slice_of("k"), slice_of("small"), PLSM_NONE));
 }
 
-static void put_large(void *arg)
+static void put_large_at(plsm *db, const char *key)
 {
     static const uint8_t data[200000];
-    assert_ok(plsm_put(arg, slice_of("k"), slice(data, sizeof data), PLSM_NONE));
-    atomic_store(&large_is_done, true);
+    assert_ok(plsm_put(db, slice_of(key), slice(data, sizeof data), PLSM_NONE));
+    atomic_fetch_add(&large_done, 1);
 }
 
-/* A put that began while nothing large existed must not pass the first large value unseen: it would not retire it. */
+static void put_large(void *arg)
+{
+    put_large_at(arg, "k");
+}
+
+static void put_other(void *arg)
+{
+    put_large_at(arg, "other");
+}
+
+/* A put that began while nothing large existed must not pass the first large value unseen: it would not retire it. Nor
+ * the second, which comes while the first one waits. */
 START_TEST(blind_writes_are_waited_for)
 {
     char *path = temporary_create();
     plsm *db = open_posix(path);
-    struct env_thread *small = NULL, *large = NULL;
+    struct env_thread *small = NULL, *large = NULL, *other = NULL;
     plsm_value found = {0};
     quick_engine = db->engine;
     slow_engine = *quick_engine;
@@ -207,16 +219,19 @@ START_TEST(blind_writes_are_waited_for)
     slow_engine.write_one = NULL;
     atomic_store(&is_waiting, false);
     atomic_store(&may_go_on, false);
-    atomic_store(&large_is_done, false);
+    atomic_store(&large_done, 0);
     db->engine = &slow_engine;
     assert_ok(env_thread_start(env_posix(), put_small, db, &small));
     while (!atomic_load(&is_waiting))
         env_sleep_ns(env_posix(), 1000000);
+    assert_ok(env_thread_start(env_posix(), put_other, db, &other));
+    env_sleep_ns(env_posix(), UINT64_C(100) * 1000000);
     assert_ok(env_thread_start(env_posix(), put_large, db, &large));
     env_sleep_ns(env_posix(), UINT64_C(300) * 1000000);
-    bool waited = !atomic_load(&large_is_done);
+    bool waited = atomic_load(&large_done) == 0;
     atomic_store(&may_go_on, true);
     env_thread_join(small);
+    env_thread_join(other);
     env_thread_join(large);
     ck_assert(waited);
     assert_ok(plsm_get(db, NULL, slice_of("k"), &found));
