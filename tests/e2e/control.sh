@@ -368,7 +368,7 @@ s = connect()
 assert ask(s, hello) == 0 and ask(s, frame(7, b"nothing there")) == 1
 PY
 ok sh -c "'$PLSM' put '$STORE' after hostile && [ \$(cat '$DIR/after') = hostile ]"
-kill -9 "$(daemon_of)"
+kill_daemon
 fusermount3 -uz "$DIR"
 ok test -S "$STORE/socket"
 ok "$PLSM" put "$STORE" stale socket

@@ -10,14 +10,6 @@ describe()
     (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %T@ %l\n' -type f -printf '%p %n\n' | sort)
 }
 statistic() { sed -n "s/^$1 *//p" "$DIR/.stats"; }
-# Waits for the daemon to be gone.
-kill_daemon()
-{
-    local pid i
-    pid=$(daemon_of)
-    kill -9 "$pid"
-    for ((i = 0; i < 200; i++)); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-}
 
 everyday()
 {

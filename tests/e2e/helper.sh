@@ -22,7 +22,7 @@ ok unmount_store "$WORK/dir2"
 
 # --- a dead mount -----------------------------------------------------------------------------------------------------
 echo kept >"$DIR/file"
-kill -9 "$(daemon_of)"
+kill_daemon
 says 'not connected' cat "$DIR/file"
 must_mount rw
 is "$(cat "$DIR/file")" kept
@@ -242,7 +242,7 @@ ok as_user sh -c "echo user >'$DIR/by-user'"
 is "$(as_user stat -c %u "$DIR/by-user")" "$user"
 says 'Permission denied' cat "$DIR/by-user" # not even root, without allow_other
 says 'only root can remount' as_user "$WORK/root/sbin/mount.plsm" -o remount,ro "$STORE" "$DIR"
-kill -9 "$(daemon_of)" # a dead mount of a user is his to clean up
+kill_daemon # a dead mount of a user is his to clean up
 ok as_user "$WORK/root/sbin/mount.plsm" "$STORE" "$DIR"
 is "$(as_user cat "$DIR/by-user")" user
 ok as_user fusermount3 -u "$DIR"
@@ -272,7 +272,7 @@ kill $logger
 echo "$passed $failed" >"$WORK/inside.result"
 END
 {
-    declare -f pass ok not is says daemon_of
+    declare -f pass ok not is says daemon_of kill_daemon
     # shellcheck disable=SC2016
     echo 'fail() { failed=$((failed + 1)); echo "FAILED (inside, line ${BASH_LINENO[0]}, ${BASH_LINENO[1]}): $*"; }'
     echo 'passed=0 failed=0'

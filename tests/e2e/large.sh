@@ -13,10 +13,10 @@ for i in range(int(sys.argv[1])):
         timeout 120 "$PLSM" load --create --sorted "$STORE" >/dev/null
 }
 resident_kb() { awk '/^Rss:/ { sum += $2 } END { print sum }' "/proc/$(daemon_of)/smaps_rollup"; }
-# kill_daemon: as by a crash of the process; the mount goes.
-kill_daemon()
+# As by a crash of the process; the mount goes.
+kill_mount()
 {
-    kill -9 "$(daemon_of)"
+    kill_daemon
     fusermount3 -uz "$DIR" 2>/dev/null
 }
 
@@ -83,7 +83,7 @@ check_store
 from=new to=newer
 for delay in 0.02 0.1 0.3; do
     must_mount rw
-    { sleep $delay; kill_daemon; } &
+    { sleep $delay; kill_mount; } &
     mv -T "$DIR/$from" "$DIR/$to" 2>/dev/null
     wait $!
     for _ in {1..100}; do [ -n "$(daemon_of)" ] || break; sleep 0.05; done

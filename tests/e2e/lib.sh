@@ -104,6 +104,15 @@ daemon_of()
     done
 }
 
+# Waits until it is gone: before that a call may still fail in another way than those on a dead mount.
+kill_daemon()
+{
+    local pid i
+    pid=$(daemon_of)
+    kill -9 "$pid"
+    for ((i = 0; i < 200; i++)); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
+}
+
 unmount_store() # [DIRECTORY]: waits until the daemon has gone too
 {
     local directory=${1:-$DIR} pids pid i

@@ -95,7 +95,7 @@ for round in 1 2 3; do
     ) >/dev/null 2>&1 &
     writer=$!
     sleep 0.$((round * 2))
-    kill -9 "$(daemon_of)"
+    kill_daemon
     wait $writer
     fusermount3 -uz "$DIR"
     must_mount rw
