@@ -314,8 +314,7 @@ exec 7>"$DIR/unclosed"
 echo kept >&7
 pid=$(daemon_of)
 kill -TERM "$pid"
-for _ in {1..200}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-not kill -0 "$pid"
+ok ended "$pid"
 exec 7>&-
 is "$(peek unclosed)" kept "SIGTERM publishes what is open"
 not mountpoint -q "$DIR"
@@ -333,8 +332,7 @@ if [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
     for _ in {1..100}; do mountpoint -q "$DIR" || break; sleep 0.05; done
     not mountpoint -q "$DIR"
     ok kill -TERM "$pid"
-    for _ in {1..100}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-    not kill -0 "$pid"
+    ok ended "$pid" 5
     kill %unshare
     wait
     must_mount
@@ -352,8 +350,7 @@ for where in create,buffer_size=1M rw; do
     ok diff -r "$WORK/parts" "$WORK/rel/ative/dir/parts"
     pid=$(daemon_of ./ative/dir)
     ok fusermount3 -u "$WORK/rel/ative/dir"
-    for _ in {1..400}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-    not kill -0 "$pid"
+    ok ended "$pid" 20
 done
 check_store "$WORK/rel/ative/store"
 must_mount

@@ -424,8 +424,7 @@ holder=$! daemon=$(daemon_of)
 for ((i = 0; i < 300; i++)); do [ -e "$WORK/opened" ] && break; sleep 0.1; done
 ok test -e "$WORK/opened"
 kill -TERM "$daemon"
-for ((i = 0; i < 300; i++)); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.1; done
-not kill -0 "$daemon"
+ok ended "$daemon" 30
 kill -9 $holder
 wait $holder 2>/dev/null
 fusermount3 -uz "$DIR" 2>/dev/null

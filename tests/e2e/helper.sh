@@ -272,7 +272,7 @@ kill $logger
 echo "$passed $failed" >"$WORK/inside.result"
 END
 {
-    declare -f pass ok not is says daemon_of kill_daemon
+    declare -f pass ok not is says daemon_of ended kill_daemon
     # shellcheck disable=SC2016
     echo 'fail() { failed=$((failed + 1)); echo "FAILED (inside, line ${BASH_LINENO[0]}, ${BASH_LINENO[1]}): $*"; }'
     echo 'passed=0 failed=0'

@@ -86,7 +86,6 @@ for delay in 0.02 0.1 0.3; do
     { sleep $delay; kill_mount; } &
     mv -T "$DIR/$from" "$DIR/$to" 2>/dev/null
     wait $!
-    for _ in {1..100}; do [ -n "$(daemon_of)" ] || break; sleep 0.05; done
     must_mount rw
     there=$(find "$DIR/$from" -type f 2>/dev/null | wc -l) now=$(find "$DIR/$to" -type f 2>/dev/null | wc -l)
     if [ "$there $now" = "805 0" ]; then

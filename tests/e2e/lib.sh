@@ -18,9 +18,19 @@ DIR=$WORK/dir STORE=$WORK/store
 mkdir "$DIR"
 passed=0 failed=0
 
+ended() # PID [SECONDS]: waits until the process is gone, 10 s at most
+{
+    local i
+    for ((i = 0; i < ${2:-10} * 20; i++)); do
+        kill -0 "$1" 2>/dev/null || return 0
+        sleep 0.05
+    done
+    ! kill -0 "$1" 2>/dev/null
+}
+
 lib_finish()
 {
-    local code=$? mounted pid i
+    local code=$? mounted pid
     trap - EXIT INT TERM HUP
     cd / || true
     awk -v top="$WORK/" 'index($5, top) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mounted; do
@@ -29,11 +39,7 @@ lib_finish()
     done
     for pid in $(pgrep -x plsmd); do # ours only: they have a path below $WORK as their last argument
         [[ $({ tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | tail -1) == "$WORK"/* ]] || continue
-        for ((i = 0; i < 200; i++)); do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.05
-        done
-        kill -9 "$pid" 2>/dev/null
+        ended "$pid" || kill -9 "$pid" 2>/dev/null
     done
     rm -rf --one-file-system "$WORK"
     if [ $code -ne 0 ] && [ "$failed" -eq 0 ]; then
@@ -107,23 +113,19 @@ daemon_of()
 # Waits until it is gone: before that a call may still fail in another way than those on a dead mount.
 kill_daemon()
 {
-    local pid i
+    local pid
     pid=$(daemon_of)
     kill -9 "$pid"
-    for ((i = 0; i < 200; i++)); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
+    ended "$pid"
 }
 
 unmount_store() # [DIRECTORY]: waits until the daemon has gone too
 {
-    local directory=${1:-$DIR} pids pid i
+    local directory=${1:-$DIR} pids pid
     pids=$(daemon_of "$directory")
     timeout 60 fusermount3 -u "$directory" || return 1
     for pid in $pids; do
-        for ((i = 0; i < 1200; i++)); do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.05
-        done
-        ! kill -0 "$pid" 2>/dev/null || return 1
+        ended "$pid" 60 || return 1
     done
 }
 # shellcheck disable=SC2120
