@@ -468,6 +468,8 @@ void cursors_fetch(struct cursor *cursors, unsigned count, plsm_slice key)
     struct run_question question = {.key = key};
     struct epoch *epoch = NULL;
     unsigned begun = 0;
+    if (count < 2) /* nothing to overlap with */
+        return;
     for (unsigned i = 0; i < count && begun < FETCHED_MOST; i++) {
         if (!epoch && !cursors[i].is_memtable && cursors[i].run_count > 0) {
             const struct run_context *context = cursors[i].runs[0]->context;

@@ -187,8 +187,7 @@ void merge_last(struct merge *m)
 
 void merge_seek(struct merge *m, plsm_slice key)
 {
-    if (m->count > 1)
-        cursors_fetch(m->cursors, m->count, key);
+    cursors_fetch(m->cursors, m->count, key);
     for (unsigned i = 0; i < m->count; i++)
         cursor_seek(&m->cursors[i], key);
     build(m, false);
@@ -196,8 +195,7 @@ void merge_seek(struct merge *m, plsm_slice key)
 
 void merge_seek_before(struct merge *m, plsm_slice key)
 {
-    if (m->count > 1)
-        cursors_fetch(m->cursors, m->count, key);
+    cursors_fetch(m->cursors, m->count, key);
     for (unsigned i = 0; i < m->count; i++)
         cursor_seek_before(&m->cursors[i], key);
     build(m, true);

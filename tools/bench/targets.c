@@ -272,9 +272,9 @@ static plsm_status run_job(struct measured *m, const struct job *job)
     for (uint32_t repeat = 0; repeat < plan->repeat; repeat++)
         for (uint32_t place = 0; place < plan->variant_count && status == PLSM_OK; place++) {
             uint32_t v = contest_order(plan->variant_count, repeat, place);
-            struct row_options row = bench_row(plan, v);
             if (!is_needed(plan, job, v))
                 continue;
+            struct row_options row = bench_row(plan, v);
             if (watched)
                 fprintf(stderr, "\r%u of %u: %s, %s\033[K", ++done, all, job->workloads[0], report_engine(&row));
             status = run_variant(m, job, v, repeat);
