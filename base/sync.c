@@ -31,6 +31,24 @@ void spin_yield(void)
     sched_yield();
 }
 
+void spin_moment(void)
+{
+    enum { PAUSES = 64 };
+    for (unsigned i = 0; i < PAUSES; i++)
+        spin_pause();
+}
+
+void mutex_lock_hovering(mutex *m)
+{
+    for (unsigned i = 0; pthread_mutex_trylock(m) != 0; i++) {
+        if (i == MOMENTS) {
+            mutex_lock(m);
+            return;
+        }
+        spin_moment();
+    }
+}
+
 #if defined(__linux__) && defined(SYS_membarrier)
 bool barrier_for_all_prepare(void)
 {

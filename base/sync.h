@@ -29,6 +29,14 @@ static inline void spin_pause(void)
  * processor. */
 void spin_yield(void);
 
+/* About a microsecond: between two looks that take the variable's line from whoever is at work with it. */
+void spin_moment(void);
+enum { MOMENTS = 8 }; /* of them, before it is time to sleep */
+
+/* For a lock that is taken again and again for less than it takes to wake up a thread, or to bring what it guards to
+ * another processor: looks from time to time whether it is free before it sleeps (turns.h tells why). */
+void mutex_lock_hovering(mutex *m);
+
 /* Barriers that one side pays for, where the other one passes often: whoever calls barrier_for_all has each thread of
  * this process pass a full memory barrier between the call and its return, wherever that thread is then; so it need
  * only keep the compiler from changing its order (Linux's membarrier; Desnoyers, McKenney, Stern, Dagenais and Walpole,

@@ -9,6 +9,7 @@
 #include "base/epoch.h"
 #include "base/reclog.h"
 #include "base/sync.h"
+#include "base/turns.h"
 #include "log/append.h"
 #include "log/append_format.h"
 #include "log/key_tree.h"
@@ -84,7 +85,6 @@ enum append_counter {
 };
 enum { APPEND_STRIPES = 16, APPEND_THREADS = 3, APPEND_READY_MAX = 2 };
 
-struct writer;
 struct garbage {
     uint64_t number;
     bool removable; /* nobody reads it any more */
@@ -116,10 +116,9 @@ struct append {
     struct append_version *spare;
     _Atomic uint64_t live_bytes; /* of all segments */
 
-    /* The queue of writers, the list of segments and the state. Taken before `directory`, never inside of it. */
+    /* The list of segments and the state; writers sleep under it. Taken before `directory`, never inside of it. */
     mutex lock;
     condition work, progress; /* for the threads of append_work.c; of anything */
-    struct writer *writers, **writers_end;
     struct segment **segments; /* by number, all but those that merges are filling */
     size_t segment_count, segment_capacity;
     uint64_t next_number;
@@ -131,7 +130,7 @@ struct append {
     uint16_t *free_slots;
     unsigned free_slot_count;
     struct segment *active;
-    plsm_status broken; /* why it turned read-only */
+    _Atomic plsm_status broken; /* why it turned read-only; changed under lock */
     char broken_message[256];
     bool stopping;
     bool sealing; /* somebody is; one at a time */
@@ -144,6 +143,7 @@ struct append {
     bool has_threads; /* set by opening and closing */
     struct env_thread *threads[APPEND_THREADS];
 
+    struct turns turns; /* of writers */
     /* The leader's: one at a time. */
     struct buf payload;
     struct append_op *ops;

@@ -77,10 +77,10 @@ static plsm_status prepare(const char *path, const struct append_options *option
     *out = db;
     db->options = *options;
     db->env = options->env;
-    db->writers_end = &db->writers;
     db->next_number = 1;
     mutex_init(&db->directory);
     mutex_init(&db->lock);
+    turns_init(&db->turns, &db->lock);
     mutex_init(&db->sync_lock);
     mutex_init(&db->flush_lock);
     mutex_init(&db->merge_lock);

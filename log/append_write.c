@@ -1,7 +1,8 @@
 /* Writing: the queue of writers, the record, the directory.
  *
- * Writers queue up. The first leads: it takes the batches of those behind it into one record, appends that with one
- * call, syncs if one of them wants it, makes the changes visible and wakes the others (group commit, as in the tree).
+ * Writers queue up (turns.h). The first leads: it takes the batches of those behind it into one record, appends that
+ * with one call, syncs if one of them wants it, makes the changes visible and wakes the others (group commit, as in the
+ * tree).
  * Before it appends, all is prepared that could fail in memory; nothing is visible that is not in the log. */
 #include <stdio.h>
 
@@ -13,25 +14,20 @@
 enum {
     GROUP_WRITERS_MAX = 64,
     GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
-    SPINS = 200,               /* looks for one's turn before going to sleep */
+    SMALL_BYTES_MAX = 1 << 10, /* batches that take less time than it takes to hand them what they need */
     MESSAGE_BYTES = 256,
     PAYLOAD_KEEP = 4 << 20, /* a larger buffer is given back */
     OPS_KEEP = 64 << 10,
 };
 
-enum writer_state { WAITS, LEADS, IS_DONE };
-
-/* On the stack of its thread; setting IS_DONE is the last thing that is done to one that does not sleep. */
 struct writer {
+    struct turn turn; /* first */
     const struct batch *batch;
     append_prepare *prepare;
     void *arg;
-    bool sync, sleeps;
-    _Atomic enum writer_state state;
+    bool sync;
     plsm_status status;
-    struct writer *next;
-    condition wake;
-    char *message;
+    char *message; /* MESSAGE_BYTES: of the leader, when it failed for all */
 };
 
 /* --- state -------------------------------------------------------------------------------------------------------- */
@@ -193,12 +189,9 @@ static plsm_status apply(struct append *db, const struct batch **batches, unsign
 
 /* --- the queue ---------------------------------------------------------------------------------------------------- */
 
-static void set_state(struct writer *w, enum writer_state state)
+static struct writer *behind(const struct writer *w)
 {
-    bool sleeps = w->sleeps;
-    atomic_store_explicit(&w->state, state, memory_order_release);
-    if (sleeps)
-        condition_signal(&w->wake);
+    return (struct writer *)turn_behind(&w->turn);
 }
 
 /* Wants no more than that what is there is synced: that must not fail because of another one's batch. */
@@ -207,113 +200,115 @@ static bool only_syncs(const struct writer *w)
     return !w->batch && !w->prepare;
 }
 
+/* Writers that are served together, from the leader to `last`. */
+struct group {
+    const struct batch *batches[GROUP_WRITERS_MAX];
+    unsigned count;
+    bool sync;
+    struct writer *last;
+};
+
 /* Who joins the first writer: those behind it, as long as none has to look at the state first, and none where space is
  * low, which not all batches get. */
-static unsigned gather(struct append *db, const struct batch **batches, bool *sync)
+static void gather(struct append *db, struct writer *first, struct group *g)
 {
-    unsigned count = 0;
     size_t bytes = 0;
-    *sync = false;
-    for (struct writer *w = db->writers; w && count < (db->room.low ? 1 : GROUP_WRITERS_MAX); w = w->next) {
+    g->count = 0;
+    for (struct writer *w = first; w && g->count < (db->room.low ? 1 : GROUP_WRITERS_MAX); w = behind(w)) {
         size_t size = w->batch ? w->batch->bytes.size : 0;
-        if (count > 0 && (w->prepare || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(db->writers)))
+        if (g->count > 0 && (w->prepare || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(first)))
             break;
-        batches[count++] = w->batch;
+        g->batches[g->count++] = w->batch;
+        g->last = w;
         bytes += size;
-        *sync |= w->sync;
+        g->sync |= w->sync;
         if (w->prepare)
             break;
     }
-    return count;
 }
 
-static void finish_group(struct append *db, struct writer *leader, unsigned count, plsm_status status)
+/* Tells all of the leader's group how it ended, and the next one that it leads. They have left the queue. */
+static void tell_all(struct append *db, struct writer *leader, const struct group *g, struct turn *next,
+                     plsm_status status)
 {
-    for (unsigned i = 0; i < count; i++) {
-        struct writer *w = db->writers;
-        db->writers = w->next;
-        if (!w->next)
-            db->writers_end = &db->writers;
-        w->status = status;
-        if (w == leader)
-            continue;
+    struct writer *w = g->count > 1 ? behind(leader) : NULL;
+    bool locked = false;
+    leader->status = status;
+    for (unsigned i = 1; i < g->count; i++) {
+        struct writer *told = w;
+        w = behind(w);
+        told->status = status;
         if (status != PLSM_OK)
-            snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
-        set_state(w, IS_DONE);
+            snprintf(told->message, MESSAGE_BYTES, "%s", plsm_message());
+        turns_tell(&db->turns, &told->turn, TURN_DONE, &locked);
     }
-    if (db->writers)
-        set_state(db->writers, LEADS);
+    if (next)
+        turns_tell(&db->turns, next, TURN_LEADS, &locked);
+    if (locked)
+        mutex_unlock(&db->lock);
 }
 
-/* Under lock at both ends. */
+/* Makes sure that there is room for a write. */
+static plsm_status make_ready(struct append *db, const struct writer *leader)
+{
+    if (__builtin_expect(db->broken != PLSM_OK, 0)) {
+        mutex_lock(&db->lock);
+        plsm_status status = append_writable(db);
+        mutex_unlock(&db->lock);
+        return status;
+    }
+    if (only_syncs(leader))
+        return PLSM_OK;
+    if (atomic_load_explicit(&db->active->size, memory_order_relaxed) >= db->look_at)
+        TRY(append_make_room(db));
+    return room_look(&db->room, db->env, db->path, 0, db->options.segment_size);
+}
+
 static void lead(struct append *db, struct writer *leader)
 {
-    const struct batch *batches[GROUP_WRITERS_MAX];
-    bool sync = false;
-    unsigned count = 1;
-    plsm_status status = append_writable(db);
-    if (status == PLSM_OK && !only_syncs(leader)) {
-        mutex_unlock(&db->lock);
-        if (atomic_load_explicit(&db->active->size, memory_order_relaxed) >= db->look_at)
-            status = append_make_room(db);
-        if (status == PLSM_OK)
-            status = room_look(&db->room, db->env, db->path, 0, db->options.segment_size);
-        mutex_lock(&db->lock);
-    }
+    struct group g; /* large, so not zeroed */
+    g.count = 1;
+    g.sync = false;
+    g.last = leader;
+    plsm_status status = make_ready(db, leader);
     if (status == PLSM_OK) {
-        count = gather(db, batches, &sync);
-        mutex_unlock(&db->lock);
+        gather(db, leader, &g);
         if (leader->prepare)
-            status = leader->prepare(leader->arg, &batches[0]);
-        if (status == PLSM_OK && batches[0])
-            status = room_check(&db->room, db->path, batches[0]);
+            status = leader->prepare(leader->arg, &g.batches[0]);
+        if (status == PLSM_OK && g.batches[0])
+            status = room_check(&db->room, db->path, g.batches[0]);
         if (status == PLSM_OK)
-            status = apply(db, batches, count, sync);
-        mutex_lock(&db->lock);
+            status = apply(db, g.batches, g.count, g.sync);
     }
-    finish_group(db, leader, count, status);
+    tell_all(db, leader, &g, turns_leave(&db->turns, &g.last->turn), status);
 }
 
-/* Waits until somebody has served this writer or it is the first. Under lock; returns whether it is still held. */
-static bool wait_for_turn(struct append *db, struct writer *me)
+/* Returns once a writer that has found another one leads or is done. */
+static enum turn_state wait_for_turn(struct append *db, struct writer *me)
 {
-    if (db->writers->next == me && !me->sync) {
-        mutex_unlock(&db->lock);
-        for (unsigned i = 0; i < SPINS && atomic_load_explicit(&me->state, memory_order_acquire) == WAITS; i++)
-            spin_pause();
-        if (atomic_load_explicit(&me->state, memory_order_acquire) == IS_DONE)
-            return false;
-        mutex_lock(&db->lock);
-    }
-    if (atomic_load_explicit(&me->state, memory_order_relaxed) == WAITS) {
-        condition_init(&me->wake);
-        me->sleeps = true;
-        while (atomic_load_explicit(&me->state, memory_order_relaxed) == WAITS)
-            condition_wait(&me->wake, &db->lock);
-        condition_destroy(&me->wake);
-    }
-    return true;
+    bool second, small = me->batch && me->batch->bytes.size <= SMALL_BYTES_MAX;
+    if ((!me->sync && (small || me->prepare) && turns_hover(&db->turns, &me->turn)) ||
+        turns_queue(&db->turns, &me->turn, &second))
+        return TURN_LEADS;
+    return turns_await(&db->turns, &me->turn, second && !me->sync);
 }
 
 plsm_status append_write(struct append *db, const struct batch *batch, append_prepare *prepare, void *arg, bool sync)
 {
     char message[MESSAGE_BYTES];
-    struct writer me = {.batch = batch, .prepare = prepare, .arg = arg, .sync = sync, .message = message};
+    struct writer me; /* but for what sleeping needs */
+    turn_init(&me.turn);
+    me.batch = batch;
+    me.prepare = prepare;
+    me.arg = arg;
+    me.sync = sync;
+    me.status = PLSM_OK;
+    me.message = message;
     if (db->options.read_only)
         return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
-    mutex_lock(&db->lock);
-    bool first = db->writers == NULL, locked = true;
-    atomic_init(&me.state, first ? LEADS : WAITS);
-    *db->writers_end = &me;
-    db->writers_end = &me.next;
-    if (!first)
-        locked = wait_for_turn(db, &me);
-    enum writer_state state = atomic_load_explicit(&me.state, memory_order_acquire);
-    if (state == LEADS)
+    if (turns_try(&db->turns, &me.turn) || wait_for_turn(db, &me) == TURN_LEADS)
         lead(db, &me);
-    if (locked)
-        mutex_unlock(&db->lock);
-    if (state == IS_DONE && me.status != PLSM_OK)
+    else if (me.status != PLSM_OK)
         fail(me.status, "%s", message);
     return me.status;
 }

@@ -562,7 +562,7 @@ plsm_status hybrid_write(struct hybrid *db, const struct batch *batch, hybrid_pr
 {
     bool in_place = false;
     give_redo_back(db);
-    mutex_lock(&db->write_lock);
+    mutex_lock_hovering(&db->write_lock);
     plsm_status status = write_locked(db, batch, prepare, arg, durability, &in_place);
     mutex_unlock(&db->write_lock);
     return status == PLSM_OK ? end_write(db, durability, in_place) : status;
@@ -573,7 +573,7 @@ plsm_status hybrid_write_one(struct hybrid *db, const struct batch *batch, const
 {
     bool in_place = false;
     give_redo_back(db);
-    mutex_lock(&db->write_lock);
+    mutex_lock_hovering(&db->write_lock);
     plsm_status status = hybrid_writable(db);
     if (status == PLSM_OK)
         status = write_final(db, batch, change, durability, &in_place);

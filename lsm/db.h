@@ -19,6 +19,7 @@
 #include "base/epoch.h"
 #include "base/reclog.h"
 #include "base/sync.h"
+#include "base/turns.h"
 #include "lsm/arena.h"
 #include "lsm/follow.h"
 #include "lsm/manifest.h"
@@ -143,9 +144,7 @@ struct lsm {
     struct follow follow;     /* changed by who has compacting */
     struct buf compact_cursor[LSM_LEVELS]; /* where the next compaction of a level begins; owner: who has compacting */
 
-    char apart[64]; /* what every write changes is on cache lines of its own */
-    struct writer *_Atomic last_writer; /* of the queue; NULL: nobody writes */
-    char apart_too[64];
+    struct turns turns; /* of writers */
     /* the leader's */
     uint64_t flight_seq;    /* of the last group that went beside others: those up to `seq` have landed */
     unsigned crowd;         /* groups that still go beside others: writers met not long ago */

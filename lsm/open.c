@@ -189,6 +189,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     db->env = options->env;
     mutex_init(&db->edit_lock);
     mutex_init(&db->lock);
+    turns_init(&db->turns, &db->lock);
     mutex_init(&db->snapshot_lock);
     mutex_init(&db->garbage_lock);
     condition_init(&db->work);

@@ -5,24 +5,23 @@
  * others (group commit, as in most logging databases since Gawlick and Kinkade 1985). Which sequence numbers the
  * changes of a group get stands in write_group.h.
  *
- * The queue is the list of Mellor-Crummey and Scott's lock ("Algorithms for scalable synchronization on shared-memory
- * multiprocessors", ACM TOCS 1991): who comes puts itself behind the last writer with one exchange, and looks at a word
- * of its own until it is told; who leaves tells the next. So a thread that writes by itself takes no lock at all. Those
- * who wait for long sleep under the store's lock.
+ * The queue is that of turns.h. A thread that writes by itself takes no lock at all. Threads that write one small thing
+ * after another do not change places with each write: who finds another one at it hovers first, for a put takes less
+ * time than the lines it touches take to get from one processor to another.
  *
- * While writers come from several threads, groups go into the memtable beside each other: a leader that has appended
- * its group hands the queue on to the next one and only then adds its changes, through a lane of the memtable. So one
- * thread appends while others add. Such a group is a flight: numbers are given as they take off, and it becomes visible
- * once it has landed and all before it have, so in the order of numbers: each waits until `seq` is at the number in
- * front of its own. What has to look at the state or to change more than the memtable (a write with `prepare`, one that
- * syncs, a deletion of a range, a rotation) waits until all have landed, and goes alone. A thread that writes by itself
- * always does, for it has nobody to hand anything to.
+ * While writers of larger batches come from several threads, groups go into the memtable beside each other: a leader
+ * that has appended its group hands the queue on to the next one and only then adds its changes, through a lane of the
+ * memtable. So one thread appends while others add. Such a group is a flight: numbers are given as they take off, and
+ * it becomes visible once it has landed and all before it have, so in the order of numbers: each waits until `seq` is
+ * at the number in front of its own. What has to look at the state or to change more than the memtable (a write with
+ * `prepare`, one that syncs, a deletion of a range, a rotation) waits until all have landed, and goes alone. A thread
+ * that writes by itself always does, for it has nobody to hand anything to.
  *
  * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
- * one. So the one behind a leader that does not sync first looks for a moment whether its turn has come. Syncing costs
- * more than waiting: those who were served by the last sync are mostly back in a moment with their next write, so a
- * leader that is about to sync waits for as many as there were lately, for a part of the time that a sync takes (as
- * PostgreSQL's commit_delay, but by what is measured).
+ * one. So nobody sleeps at once behind a leader that does not sync. Syncing costs more than waiting: those who were
+ * served by the last sync are mostly back in a moment with their next write, so a leader that is about to sync waits
+ * for as many as there were lately, for a part of the time that a sync takes (as PostgreSQL's commit_delay, but by what
+ * is measured).
  *
  * Nothing is visible that is not in the log, and what is synced is synced with everything before it: older logs first.
  */
@@ -38,7 +37,8 @@
 enum {
     GROUP_WRITERS_MAX = 64,
     GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
-    SPINS = 200,               /* looks for one's turn, about 3 us, before going to sleep */
+    SPINS = 200,               /* looks for a landing, about 3 us, before going to sleep */
+    SMALL_BYTES_MAX = 1 << 10, /* batches that take less time than it takes to hand them what they need */
     MESSAGE_BYTES = 256,
     COMPANY_SHARE = 4, /* the part of a sync that is waited for company */
     COMPANY_NS_MAX = 200 * 1000,
@@ -52,21 +52,15 @@ enum {
 _Static_assert((int)BATCH_ROOM_BEFORE == (int)RECLOG_ROOM_BEFORE && (int)BATCH_ROOM_BEHIND == (int)RECLOG_ROOM_BEHIND,
                "a record fits around a batch with room");
 
-enum writer_state { WAITS, SLEEPS, LEADS, IS_DONE };
-
-/* On the stack of its thread. Who is served may return as soon as it sees IS_DONE: setting that is the last thing that
- * is done to a writer, unless it sleeps, for then it needs the lock to wake up. */
 struct writer {
+    struct turn turn; /* first */
     const struct batch *batch;
     const struct batch_change *change; /* all that the batch holds; NULL: not told */
     lsm_prepare *prepare;
     void *arg;
     bool sync;
-    _Atomic enum writer_state state;
     plsm_status status;
-    struct writer *_Atomic next; /* behind it; NULL: nobody, or not linked yet */
-    condition wake;              /* nothing unless it sleeps */
-    char *message;               /* MESSAGE_BYTES: of the leader, when it failed for all */
+    char *message; /* MESSAGE_BYTES: of the leader, when it failed for all */
 };
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */
@@ -219,22 +213,10 @@ static plsm_status apply(struct lsm *db, struct group *g)
 
 /* --- the queue ---------------------------------------------------------------------------------------------------- */
 
-/* Tells a writer that its turn has come or gone. Where it sleeps that takes lock, and *locked says that it is held. */
-static void tell(struct lsm *db, struct writer *w, enum writer_state state, bool *locked)
-{
-    enum writer_state before = WAITS;
-    if (atomic_compare_exchange_strong_explicit(&w->state, &before, state, memory_order_release, memory_order_relaxed))
-        return;
-    if (!*locked)
-        mutex_lock(&db->lock);
-    *locked = true;
-    atomic_store_explicit(&w->state, state, memory_order_release);
-    condition_signal(&w->wake);
-}
-
+/* The one behind a writer in the queue; NULL: nobody. */
 static struct writer *behind(const struct writer *w)
 {
-    return atomic_load_explicit(&w->next, memory_order_acquire);
+    return (struct writer *)turn_behind(&w->turn);
 }
 
 /* How many writers there are from `first` on, up to what a group may have. The leader's. */
@@ -253,10 +235,15 @@ static bool only_syncs(const struct writer *w)
     return !w->batch && !w->prepare;
 }
 
+static bool is_small(const struct batch *batch)
+{
+    return batch->bytes.size <= SMALL_BYTES_MAX;
+}
+
 /* Whether a writer may go beside others. */
 static bool goes_beside(const struct lsm *db, const struct writer *w)
 {
-    return db->crowd > 0 && w->batch && w->batch->ranges == 0 && w->batch->count > 0 && !w->prepare && !w->sync &&
+    return db->crowd > 0 && w->batch && !is_small(w->batch) && w->batch->ranges == 0 && !w->prepare && !w->sync &&
            !db->space_low;
 }
 
@@ -323,33 +310,13 @@ static void tell_arrival(struct lsm *db)
 
 /* Takes all writers up to `last` out of the queue and returns who is to lead then; NULL: nobody is there, and this
  * thread does not lead any more. `met`: others were on their way into the memtable beside them. */
-static inline struct writer *leave_queue(struct lsm *db, struct writer *last, bool met)
+static inline struct turn *leave_queue(struct lsm *db, struct writer *last, bool met)
 {
-    struct writer *next = behind(last), *expected = last;
-    if (next || met)
+    if (behind(last) || met)
         db->crowd = CROWD_GROUPS;
     else
         db->crowd -= db->crowd > 0;
-    if (!next && atomic_compare_exchange_strong_explicit(&db->last_writer, &expected, NULL, memory_order_acq_rel,
-                                                         memory_order_relaxed))
-        return NULL;
-    for (unsigned i = 0; !next; next = behind(last), i++) { /* it is about to link itself */
-        if (i < SPINS)
-            spin_pause();
-        else
-            spin_yield();
-    }
-    return next;
-}
-
-/* What a leader does last. */
-static inline void hand_over(struct lsm *db, struct writer *next)
-{
-    bool locked = false;
-    if (next)
-        tell(db, next, LEADS, &locked);
-    if (locked)
-        mutex_unlock(&db->lock);
+    return turns_leave(&db->turns, &last->turn);
 }
 
 /* Tells all of the group of `me`, this thread's own writer, how it ended. They have left the queue. */
@@ -364,7 +331,7 @@ static void tell_group(struct lsm *db, struct writer *me, const struct group *g,
         w->status = status;
         if (status != PLSM_OK)
             snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
-        tell(db, w, IS_DONE, &locked); /* those that wake up go on once all are told */
+        turns_tell(&db->turns, &w->turn, TURN_DONE, &locked); /* those that wake up go on once all are told */
     }
     if (locked)
         mutex_unlock(&db->lock);
@@ -433,7 +400,7 @@ static void fly(struct lsm *db, struct writer *me, struct group *g)
     bool met = atomic_load_explicit(&db->seq, memory_order_relaxed) < db->flight_seq;
     atomic_store_explicit(&db->lanes[g->write.lane].taken, true, memory_order_relaxed);
     db->flight_seq = g->write.seq;
-    hand_over(db, leave_queue(db, g->last, met));
+    turns_tell_one(&db->turns, leave_queue(db, g->last, met), TURN_LEADS);
     add_to_memtable(g);
     land(db, g);
     tell_group(db, me, g, PLSM_OK);
@@ -519,7 +486,7 @@ static bool lead_single(struct lsm *db, struct writer *me)
     } else {
         break_if_log_is(db, status);
     }
-    hand_over(db, leave_queue(db, me, false));
+    turns_tell_one(&db->turns, leave_queue(db, me, false), TURN_LEADS);
     me->status = status;
     return true;
 }
@@ -558,44 +525,19 @@ static void lead(struct lsm *db, struct writer *me)
         break_if_log_is(db, status);
     if (g.sync)
         db->company = queued(me);
-    struct writer *next = leave_queue(db, g.last, false);
+    struct turn *next = leave_queue(db, g.last, false);
     tell_group(db, me, &g, status); /* first: those that a sync has served are to be back for the next one */
-    hand_over(db, next);
+    turns_tell_one(&db->turns, next, TURN_LEADS);
 }
 
-/* Waits until somebody has served this writer, or until it is the first. `spin`: that may be in a moment. */
-static enum writer_state wait_for_turn(struct lsm *db, struct writer *me, bool spin)
+/* Returns once a writer that has found another one leads or is done. */
+static enum turn_state wait_for_turn(struct lsm *db, struct writer *me)
 {
-    enum writer_state state = WAITS;
-    for (unsigned i = 0; spin && i < SPINS; i++) {
-        state = atomic_load_explicit(&me->state, memory_order_acquire);
-        if (state != WAITS)
-            return state;
-        spin_pause();
-    }
-    condition_init(&me->wake);
-    mutex_lock(&db->lock);
-    if (atomic_compare_exchange_strong_explicit(&me->state, &state, SLEEPS, memory_order_acq_rel, memory_order_acquire))
-        while ((state = atomic_load_explicit(&me->state, memory_order_acquire)) == SLEEPS)
-            condition_wait(&me->wake, &db->lock);
-    mutex_unlock(&db->lock);
-    condition_destroy(&me->wake);
-    return state;
-}
-
-/* Puts a writer into the queue and returns once it leads or is done. */
-static enum writer_state enter_queue(struct lsm *db, struct writer *me)
-{
-    struct writer *before = atomic_exchange_explicit(&db->last_writer, me, memory_order_acq_rel);
-    if (!before) {
-        atomic_store_explicit(&me->state, LEADS, memory_order_relaxed);
-        return LEADS;
-    }
-    /* Until the link is there it cannot go. */
-    bool is_next = atomic_load_explicit(&before->state, memory_order_relaxed) == LEADS;
-    atomic_store(&before->next, me);
+    bool second, hovers = !me->sync && !db->syncing && (me->prepare || (me->batch && is_small(me->batch)));
+    if ((hovers && turns_hover(&db->turns, &me->turn)) || turns_queue(&db->turns, &me->turn, &second))
+        return TURN_LEADS;
     tell_arrival(db);
-    return wait_for_turn(db, me, is_next && !me->sync && !db->syncing);
+    return turns_await(&db->turns, &me->turn, second && !me->sync && !db->syncing);
 }
 
 static inline __attribute__((always_inline)) plsm_status write_queued(struct lsm *db, const struct batch *batch,
@@ -605,6 +547,7 @@ static inline __attribute__((always_inline)) plsm_status write_queued(struct lsm
     INVARIANT(db->magic == LSM_STRUCT_MAGIC);
     char message[MESSAGE_BYTES];
     struct writer me; /* but for what sleeping needs */
+    turn_init(&me.turn);
     me.batch = batch;
     me.change = change;
     me.prepare = prepare;
@@ -612,11 +555,9 @@ static inline __attribute__((always_inline)) plsm_status write_queued(struct lsm
     me.sync = sync;
     me.status = PLSM_OK;
     me.message = message;
-    atomic_init(&me.state, WAITS);
-    atomic_init(&me.next, NULL);
     if (db->options.read_only)
         return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
-    if (enter_queue(db, &me) == LEADS) {
+    if (__builtin_expect(turns_try(&db->turns, &me.turn), 1) || wait_for_turn(db, &me) == TURN_LEADS) {
         if (!lead_single(db, &me))
             lead(db, &me);
     } else if (me.status != PLSM_OK) {

@@ -172,14 +172,14 @@ static void *flush_other(void *arg)
 
 static plsm_status append_meanwhile(struct env_file *file, const void *data, size_t size, size_t *done)
 {
-    struct writer *me = rotating.armed ? atomic_load(&rotating.db->last_writer) : NULL;
+    struct turn *me = rotating.armed ? atomic_load(&rotating.db->turns.last) : NULL;
     if (me && strstr(env_path(file), "/log-00000002")) {
         bool came = false;
         rotating.armed = false;
         ck_assert_int_eq(pthread_create(&rotating.other, NULL, flush_other, rotating.db), 0);
         for (unsigned i = 0; !came && i < POLLS; i++) {
             env_sleep_ns(file->env, POLL_NS);
-            came = atomic_load(&rotating.db->last_writer) != me;
+            came = atomic_load(&rotating.db->turns.last) != me;
         }
         ck_assert(came);
     }
@@ -386,13 +386,13 @@ static void *put_other(void *arg)
 static plsm_status refuse(void *arg, struct lsm *db, const struct batch **batch)
 {
     struct two *two = arg;
-    struct writer *me = atomic_load(&db->last_writer);
+    struct turn *me = atomic_load(&db->turns.last);
     bool came = false;
     (void)batch;
     ck_assert_int_eq(pthread_create(&two->other, NULL, put_other, two), 0);
     for (unsigned i = 0; !came && i < POLLS; i++) {
         env_sleep_ns(two->env, POLL_NS);
-        came = atomic_load(&db->last_writer) != me;
+        came = atomic_load(&db->turns.last) != me;
     }
     ck_assert(came);
     env_fault_arm(two->env, ENV_CALL_APPEND, 1, ENV_FAULT_NO_SPACE, false);
