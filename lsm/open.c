@@ -657,15 +657,27 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     return PLSM_OK;
 }
 
-/* A log for which there is no room to say that it was closed is one that was not: nothing is lost. */
-static plsm_status close_log(struct reclog_writer **log)
+/* A log for which there is no room to say that it was closed is one that was not: nothing is lost. Where the store broke
+ * just now nothing is said either: the MANIFEST may name the log as a value log of the length that it has. */
+static plsm_status close_log(struct reclog_writer **log, bool broken)
 {
-    plsm_status status = PLSM_OK;
+    plsm_status status = PLSM_OK, closed = PLSM_OK;
     if (*log && reclog_synced(*log) < reclog_size(*log))
         status = reclog_sync(*log);
-    plsm_status closed = reclog_close_clean(*log);
+    if (broken)
+        reclog_close(*log);
+    else
+        closed = reclog_close_clean(*log);
     *log = NULL;
     return status == PLSM_OK ? space_excuse(closed) : status;
+}
+
+static bool is_broken(struct lsm *db)
+{
+    mutex_lock(&db->lock);
+    bool broken = db->broken != PLSM_OK;
+    mutex_unlock(&db->lock);
+    return broken;
 }
 
 /* Brings everything onto the disk. What is large goes into runs; a small rest stays in the log, so that opening,
@@ -674,23 +686,20 @@ static plsm_status close_log(struct reclog_writer **log)
 static plsm_status shut_down(struct lsm *db)
 {
     plsm_status status = PLSM_OK;
-    mutex_lock(&db->lock);
-    bool broken = db->broken != PLSM_OK;
-    bool large = memtable_bytes(db->active.table) + db->active.kept_bytes >= db->options.buffer_size / 8;
-    mutex_unlock(&db->lock);
-    if (broken)
+    if (is_broken(db))
         return PLSM_OK; /* it was told; the next opening recovers from the logs */
-    if (large)
+    if (memtable_bytes(db->active.table) + db->active.kept_bytes >= db->options.buffer_size / 8)
         lsm_flush(db); /* if it fails the logs have it all */
     while (status == PLSM_OK && db->frozen_count > 0)
         status = flush_oldest(db);
     status = PLSM_OK;
+    bool broken = is_broken(db);
     for (unsigned i = 0; i < db->frozen_count && status == PLSM_OK; i++)
-        status = close_log(&db->frozen[i].log);
+        status = close_log(&db->frozen[i].log, broken);
     if (status == PLSM_OK)
-        status = close_log(&db->active.log);
+        status = close_log(&db->active.log, broken);
     log_drop_prepared(db);
-    if (status == PLSM_OK) {
+    if (status == PLSM_OK && !broken) {
         status = space_excuse(manifest_close(db->manifest, true)); /* each record was synced */
         db->manifest = NULL;
     }
