@@ -53,6 +53,7 @@ struct part {
     size_t ranges_at;         /* of the fragments: the first that does not end before it */
     struct output_ranges ranges;
     uint8_t byte;      /* with which the keys of the writer's run begin */
+    uint64_t borders;  /* of runs of the level below the result's that are in it */
     struct run **runs; /* of the plan's runs, those that have to be read */
     struct edit edit;  /* the runs and value logs it added */
     uint64_t bytes;
@@ -90,6 +91,16 @@ static plsm_status finish_output(struct part *part, plsm_slice to)
     return status;
 }
 
+/* Moves on to the first run of a level that does not end before `key`; whether it was another one. Keys in order. */
+static bool move_on(struct part *part, unsigned level, plsm_slice key, uint64_t head)
+{
+    const struct level *l = &part->job->version->levels[level];
+    size_t *at = &part->below[level], before = *at;
+    while (*at < l->count && run_ends_before(l->runs[*at], key, head))
+        ++*at;
+    return *at > before;
+}
+
 /* Whether an older run that is no source may hold an older version of `key`. Keys must be asked in order. */
 static bool exists_below(struct part *part, plsm_slice key)
 {
@@ -101,10 +112,9 @@ static bool exists_below(struct part *part, plsm_slice key)
             return true;
     for (unsigned level = job->plan->output_level + 1; level < LSM_LEVELS; level++) {
         const struct level *l = &job->version->levels[level];
-        size_t *at = &part->below[level];
-        while (*at < l->count && run_ends_before(l->runs[*at], key, head))
-            ++*at;
-        if (*at < l->count && slice_compare(l->runs[*at]->facts.smallest, key) <= 0)
+        move_on(part, level, key, head);
+        size_t at = part->below[level];
+        if (at < l->count && slice_compare(l->runs[at]->facts.smallest, key) <= 0)
             return true;
     }
     return false;
@@ -113,6 +123,7 @@ static bool exists_below(struct part *part, plsm_slice key)
 static plsm_status start_output(struct part *part, uint8_t byte)
 {
     part->byte = byte;
+    part->borders = 0;
     return output_start(part->job->db, part->job->plan->output_level, &part->job->output, &part->writer);
 }
 
@@ -128,22 +139,39 @@ static plsm_status write_ranges(struct part *part, unsigned byte)
     return PLSM_OK;
 }
 
+/* Whether a run of the level below the result's ends in front of a key. Of each new key, in order. */
+static bool is_at_border(struct part *part, plsm_slice key)
+{
+    unsigned lower = part->job->plan->output_level + 1;
+    return lower > 1 && lower < LSM_LEVELS && move_on(part, lower, key, key_head(key));
+}
+
+/* Whether the run that is being written has what it may have, or half of that in front of the next run of the level
+ * below, or two thirds in front of a later one: in its own turn it is not merged with a run then of which it would
+ * overlap a corner (RocksDB asks for more with each run in the same way). */
+static bool is_full(const struct part *part, bool at_border)
+{
+    const struct job *job = part->job;
+    uint64_t entries_max = budget_run_entries(job->db->budget.bytes) / job->db->options.compact_threads;
+    uint64_t bytes_max = job->plan->output_level > 0 ? job->db->options.file_size : RUN_BYTES_MOST;
+    uint64_t bytes = run_writer_size(part->writer);
+    if (entries_max > RUN_ENTRIES_MOST)
+        entries_max = RUN_ENTRIES_MOST;
+    uint64_t enough = !at_border ? bytes_max : part->borders == 1 ? bytes_max / 2 : bytes_max / 3 * 2;
+    return bytes >= enough || run_writer_entries(part->writer) >= entries_max;
+}
+
 /* Ends the run that is being written in front of a key where its first byte is another, or where the run is full: only
  * between keys, since all versions of one stay in one run. A sorted run of level 0 is one run, unless it is huge or
  * memory does not suffice for its filter, so that lookups have few of them to look at. Range tombstones that reach over
  * that place are cut behind the last key: at that key with a zero byte more, the least key above it (if it can be that
  * long). */
-static plsm_status cut_output(struct part *part, plsm_slice key)
+static plsm_status cut_output(struct part *part, plsm_slice key, bool at_border)
 {
-    const struct job *job = part->job;
-    uint64_t entries_max = budget_run_entries(job->db->budget.bytes) / job->db->options.compact_threads;
-    uint64_t bytes_max = job->plan->output_level > 0 ? job->db->options.file_size : RUN_BYTES_MOST;
-    if (entries_max > RUN_ENTRIES_MOST)
-        entries_max = RUN_ENTRIES_MOST;
-    bool full = run_writer_size(part->writer) >= bytes_max || run_writer_entries(part->writer) >= entries_max;
     if (part->byte != *(const uint8_t *)key.data)
         return finish_output(part, (plsm_slice){0});
-    if (!full || (part->last_key.size == LSM_KEY_MAX && job->ranges.list.count > 0))
+    part->borders += at_border;
+    if (!is_full(part, at_border) || (part->last_key.size == LSM_KEY_MAX && part->job->ranges.list.count > 0))
         return PLSM_OK;
     TRY(buf_append(&part->last_key, "", 1));
     return finish_output(part, buf_slice(&part->last_key));
@@ -157,8 +185,9 @@ static plsm_status take(struct part *part, struct entry entry, unsigned source)
     bool hidden = same && part->newer_seq <= job->cutoff;
     uint64_t seq = entry.seq;
     if (!same) {
+        bool at_border = is_at_border(part, entry.key);
         if (part->writer)
-            TRY(cut_output(part, entry.key));
+            TRY(cut_output(part, entry.key, at_border));
         part->last_key.size = 0;
         TRY(buf_append(&part->last_key, entry.key.data, entry.key.size));
     }

@@ -7,6 +7,8 @@
 #include "base/banned.h"
 
 enum {
+    CANDIDATES = 16,       /* runs of a level that are compared before one is merged */
+    DELETES_MUCH = 8,      /* of so many entries one */
     DELETIONS_SLOW = 4096, /* in a run of level 0: stepping over so many costs a scan as much as reading from a disk */
 };
 
@@ -156,15 +158,39 @@ static plsm_status plan_run(const struct version *version, unsigned level, size_
     return PLSM_OK;
 }
 
-/* A deeper level: the first run behind the level's cursor, in turn. */
+/* What merging a run of a deeper level writes besides: bytes of the next one for each of its own. Nothing where it
+ * deletes much, for then more goes than is written: such runs are small and reach far, and would always be last. */
+static double merge_share(const struct version *version, unsigned level, const struct run *run)
+{
+    const struct run_facts *facts = &run->facts;
+    size_t first = 0, count = version_overlapping(version, level + 1, facts->smallest, facts->largest, &first);
+    uint64_t bytes = 0;
+    if (facts->ranges > 0 || facts->deletions > facts->entries / DELETES_MUCH)
+        return 0;
+    for (size_t i = first; i < first + count; i++)
+        bytes += version->levels[level + 1].runs[i]->facts.file_size;
+    return (double)bytes / (double)facts->file_size;
+}
+
+/* A deeper level: of the next runs behind the level's cursor, in turn, the one that takes least (as RocksDB's
+ * kMinOverlappingRatio; of a few, since that is looked up under lock, and they save as much as all). */
 static plsm_status plan_turn(const struct version *version, unsigned number, const struct buf *cursor,
                              struct compaction *out)
 {
     const struct level *level = &version->levels[number];
-    size_t at = 0;
+    size_t at = 0, best = 0;
+    double least = 0;
     while (at < level->count && cursor->size && slice_compare(level->runs[at]->facts.smallest, buf_slice(cursor)) <= 0)
         at++;
-    return plan_run(version, number, at < level->count ? at : 0, out);
+    for (size_t i = 0; i < level->count && i < CANDIDATES; i++) {
+        size_t run = (at + i) % level->count;
+        double share = merge_share(version, number, level->runs[run]);
+        if (i == 0 || share < least) {
+            least = share;
+            best = run;
+        }
+    }
+    return plan_run(version, number, best, out);
 }
 
 static bool pick_leveled(const struct version *version, const struct lsm_options *options, const struct buf *cursors,

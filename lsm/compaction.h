@@ -26,8 +26,9 @@ void compaction_free(struct compaction *c);
 
 /* Chooses the most urgent compaction; false when none is needed: by the policy of the options, then runs that are
  * mostly deletions, then runs with data older than compact_age, then runs of which half has expired, then value logs to
- * be collected. `cursors` are keys per level: where to go on; `now_s` is the time since 1970. The arrays are allocated;
- * PLSM_NO_MEMORY through *status. Pure otherwise. */
+ * be collected. `cursors` are keys per level: of the next runs behind them that one goes which overlaps least below, or
+ * which deletes. `now_s` is the time since 1970. The arrays are allocated; PLSM_NO_MEMORY through *status. Pure
+ * otherwise. */
 bool compaction_pick(const struct version *version, const struct lsm_options *options, const struct buf *cursors,
                      uint64_t now_s, struct compaction *out, plsm_status *status);
 /* Into how many parts by keys a merge is split: compact_threads at most, each of buffer_size at least. Example: 2

@@ -142,7 +142,7 @@ struct lsm {
     struct env_thread *flusher, *compactor;
     _Atomic unsigned writers_depth; /* of the version */
     struct follow follow;     /* changed by who has compacting */
-    struct buf compact_cursor[LSM_LEVELS]; /* where the next compaction of a level begins; owner: who has compacting */
+    struct buf compact_cursor[LSM_LEVELS]; /* of each level, the run merged last; owner: who has compacting */
 
     struct turns turns; /* of writers */
     /* the leader's */

@@ -17,7 +17,7 @@ struct line {
 
 static struct version *make_version(const struct line *lines, size_t count)
 {
-    struct made_run runs[8] = {{0}};
+    struct made_run runs[24] = {{0}};
     for (size_t i = 0; i < count; i++)
         runs[i] = (struct made_run){.level = lines[i].level,
                                     .smallest = lines[i].smallest,
@@ -160,21 +160,50 @@ START_TEST(picking)
     /* Runs of different first bytes do not add up. */
     const struct line apart[] = {{0, "\1a", "\1b", mib, 0}, {0, "\3a", "\3b", mib, 0}};
     expect(apart, 2, NULL, (struct expected){.needed = false});
-    /* Level 1 holds 2 MiB at most here: the run behind the cursor goes, with what it overlaps. */
-    const struct line full[] = {
-        {1, "\1a", "\1c", 2 * mib, 0}, {1, "\1d", "\1f", 2 * mib, 0}, {2, "\1e", "\1z", mib, 0}};
-    expect(full, 3, NULL, (struct expected){true, 1, 1, 0, true, 1});
-    struct buf cursors[LSM_LEVELS] = {{0}};
-    ck_assert_int_eq(buf_append(&cursors[1], "\1a", 2), PLSM_OK);
-    expect(full, 3, cursors, (struct expected){true, 1, 1, 1, false, 2});
-    cursors[1].data[1] = 'q'; /* behind all: starts again */
-    expect(full, 3, cursors, (struct expected){true, 1, 1, 0, true, 1});
-    buf_free(&cursors[1]);
+    /* Level 1 holds 2 MiB at most here: the run that overlaps least for its size goes. */
+    const struct line full[] = {{1, "\1a", "\1c", 2 * mib, 0},
+                                {1, "\1d", "\1f", mib, 0},
+                                {1, "\1g", "\1i", mib, 0},
+                                {2, "\1a", "\1e", mib, 0},
+                                {2, "\1h", "\1z", mib, 0}};
+    expect(full, 5, NULL, (struct expected){true, 1, 1, 1, false, 1});
+    expect(full + 1, 4, NULL, (struct expected){.needed = false});
     /* Nothing is full, but a run above the last level is mostly deletions. */
     const struct line dense[] = {{1, "\1a", "\1c", 1000, 51}, {2, "\1b", "\1z", 1000, 0}};
     expect(dense, 2, NULL, (struct expected){true, 1, 1, 1, false, 1});
     const struct line light[] = {{1, "\1a", "\1c", 1000, 50}, {2, "\1b", "\1z", 1000, 0}};
     expect(light, 2, NULL, (struct expected){.needed = false});
+}
+END_TEST
+
+/* Of runs that overlap alike the first behind the cursor goes; not all runs of a level are compared. */
+START_TEST(picking_in_turn)
+{
+    enum { RUNS = 20 };
+    const uint64_t mib = 1 << 20;
+    char keys[RUNS][3];
+    struct line lines[RUNS + 1];
+    for (unsigned i = 0; i < RUNS; i++) {
+        memcpy(keys[i], (char[]){1, (char)('a' + i), 0}, 3);
+        lines[i] = (struct line){1, keys[i], keys[i], mib, 0};
+    }
+    lines[RUNS] = (struct line){2, "\1a", "\1s", mib, 0}; /* all but the last */
+    struct buf cursors[LSM_LEVELS] = {{0}};
+    expect(lines, RUNS + 1, NULL, (struct expected){true, 1, 1, 1, false, 1});
+    ck_assert_int_eq(buf_append(&cursors[1], "\1c", 2), PLSM_OK);
+    expect(lines, RUNS + 1, cursors, (struct expected){true, 1, 1, 1, false, 4});
+    cursors[1].data[1] = 'd'; /* the last one is the 16th behind it */
+    expect(lines, RUNS + 1, cursors, (struct expected){true, 1, 1, 0, true, 20});
+    cursors[1].data[1] = 'q'; /* behind all but three */
+    expect(lines, RUNS + 1, cursors, (struct expected){true, 1, 1, 0, true, 20});
+    cursors[1].data[1] = 't'; /* behind all: starts again */
+    expect(lines, RUNS + 1, cursors, (struct expected){true, 1, 1, 1, false, 1});
+    lines[5].deletions = 13; /* of 100: it does not wait for those that overlap less */
+    cursors[1].data[1] = 'd';
+    expect(lines, RUNS + 1, cursors, (struct expected){true, 1, 1, 1, false, 6});
+    lines[5].deletions = 12;
+    expect(lines, RUNS + 1, cursors, (struct expected){true, 1, 1, 0, true, 20});
+    buf_free(&cursors[1]);
 }
 END_TEST
 
@@ -390,6 +419,7 @@ int main(void)
     tcase_add_test(tcase, pacing);
     tcase_add_test(tcase, queue_pacing);
     tcase_add_test(tcase, picking);
+    tcase_add_test(tcase, picking_in_turn);
     tcase_add_test(tcase, picking_a_range);
     tcase_add_test(tcase, room_that_is_kept);
     tcase_add_test(tcase, room_of_merges);

@@ -294,6 +294,45 @@ START_TEST(many_versions)
 }
 END_TEST
 
+/* Where there is a level below the result of a merge, its runs end where runs of that one do: none of them overlaps two
+ * runs above it, which would both be merged with it. */
+START_TEST(runs_end_where_lower_ones_do)
+{
+    struct lsm_options o = options(LSM_LEARNED);
+    struct lsm_bulk *bulk = NULL;
+    char text[64], value[400] = {0};
+    env = o.env = env_memory_create(6);
+    o.buffer_size = 512 << 10;
+    o.file_size = 64 << 10;
+    o.l0_compact = 2;
+    struct lsm *db = open_tree(&o, "/s");
+    ck_assert_int_eq(lsm_bulk_create(db, &bulk), PLSM_OK);
+    for (unsigned i = 0; i < KEYS; i++)
+        ck_assert_int_eq(lsm_bulk_put(bulk, BATCH_PUT, key_of(i, text), slice(NULL, 0), slice(value, sizeof value), 0),
+                         PLSM_OK);
+    ck_assert_int_eq(lsm_bulk_finish(bulk, NULL, NULL), PLSM_OK);
+    lsm_bulk_destroy(bulk);
+    for (unsigned i = 0; i < 3; i++) { /* the first is moved to level 1 as it is */
+        for (unsigned j = i; j < KEYS; j += 8)
+            put(db, key_of(j, text), slice(value, sizeof value));
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+    }
+    const struct level *upper = &db->version->levels[1], *lower = &db->version->levels[2];
+    ck_assert_uint_eq(db->version->levels[0].count, 0);
+    ck_assert_uint_gt(upper->count, 2);
+    ck_assert_uint_gt(lower->count, upper->count);
+    for (size_t i = 0; i < lower->count; i++) {
+        size_t overlapped = 0;
+        for (size_t j = 0; j < upper->count; j++)
+            overlapped += run_overlaps(upper->runs[j], lower->runs[i]->facts.smallest, lower->runs[i]->facts.largest);
+        ck_assert_uint_eq(overlapped, 1);
+    }
+    ck_assert_msg(lsm_check(db, NULL, NULL, NULL) == PLSM_OK, "%s", plsm_message());
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* A reader beside the writer keeps what it saw, also when the writer compacts everything away under it. */
 START_TEST(reader_beside_writer)
 {
@@ -337,6 +376,7 @@ int main(void)
     tcase_add_loop_test(tcase, unusable_membership, 0, 2);
     tcase_add_test(tcase, wrong_model);
     tcase_add_loop_test(tcase, many_versions, LSM_TRADITIONAL, LSM_CLASSIC + 1);
+    tcase_add_test(tcase, runs_end_where_lower_ones_do);
     tcase_add_test(tcase, reader_beside_writer);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
