@@ -29,7 +29,8 @@ static inline void spin_pause(void)
  * processor. */
 void spin_yield(void);
 
-/* About a microsecond: between two looks that take the variable's line from whoever is at work with it. */
+/* About a microsecond, less or more by the kind of processor: between two looks that take the variable's line from
+ * whoever is at work with it. */
 void spin_moment(void);
 enum { MOMENTS = 8 }; /* of them, before it is time to sleep */
 

@@ -61,7 +61,9 @@ static inline bool turns_try(struct turns *turns, struct turn *me)
     return true;
 }
 
-/* turns_try again and again, for some microseconds: for work that is short. */
+/* turns_try again and again, for some microseconds: for work that takes less time than it takes to hand over what it
+ * needs, such as a write of so many bytes. */
+enum { TURNS_SHORT_BYTES = 1 << 10 };
 bool turns_hover(struct turns *turns, struct turn *me);
 
 /* Goes to the end of the queue. True: it leads. *second: it is right behind the one that leads. */
@@ -71,7 +73,8 @@ bool turns_queue(struct turns *turns, struct turn *me, bool *second);
  * looks for some microseconds before it sleeps. */
 enum turn_state turns_await(struct turns *turns, struct turn *me, bool soon);
 
-/* Who is behind a turn that is in the queue; NULL: nobody, or somebody who is about to link itself. The leader's. */
+/* Who is behind a turn that is in the queue; NULL: nobody, or somebody who is about to link itself. The leader's, or of
+ * those that it has taken out of the queue and has not told yet. */
 static inline struct turn *turn_behind(const struct turn *turn)
 {
     return atomic_load_explicit(&turn->next, memory_order_acquire);
@@ -95,12 +98,12 @@ static inline struct turn *turns_leave(struct turns *turns, struct turn *last)
  * taken, and the caller gives it up once it has told all. */
 void turns_tell(struct turns *turns, struct turn *turn, enum turn_state state, bool *locked);
 
-/* The same for one or none. Without lock. */
-static inline void turns_tell_one(struct turns *turns, struct turn *turn, enum turn_state state)
+/* Tells the one that turns_leave has returned, if any, that it leads. Without lock. */
+static inline void turns_hand_over(struct turns *turns, struct turn *next)
 {
     bool locked = false;
-    if (turn)
-        turns_tell(turns, turn, state, &locked);
+    if (next)
+        turns_tell(turns, next, TURN_LEADS, &locked);
     if (locked)
         mutex_unlock(turns->lock);
 }

@@ -2,8 +2,7 @@
  *
  * Writers queue up (turns.h). The first leads: it takes the batches of those behind it into one record, appends that
  * with one call, syncs if one of them wants it, makes the changes visible and wakes the others (group commit, as in the
- * tree).
- * Before it appends, all is prepared that could fail in memory; nothing is visible that is not in the log. */
+ * tree). Before it appends, all is prepared that could fail in memory; nothing is visible that is not in the log. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -14,7 +13,6 @@
 enum {
     GROUP_WRITERS_MAX = 64,
     GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
-    SMALL_BYTES_MAX = 1 << 10, /* batches that take less time than it takes to hand them what they need */
     MESSAGE_BYTES = 256,
     PAYLOAD_KEEP = 4 << 20, /* a larger buffer is given back */
     OPS_KEEP = 64 << 10,
@@ -286,9 +284,8 @@ static void lead(struct append *db, struct writer *leader)
 /* Returns once a writer that has found another one leads or is done. */
 static enum turn_state wait_for_turn(struct append *db, struct writer *me)
 {
-    bool second, small = me->batch && me->batch->bytes.size <= SMALL_BYTES_MAX;
-    if ((!me->sync && (small || me->prepare) && turns_hover(&db->turns, &me->turn)) ||
-        turns_queue(&db->turns, &me->turn, &second))
+    bool is_short = me->prepare || (me->batch && me->batch->bytes.size <= TURNS_SHORT_BYTES), second;
+    if ((is_short && !me->sync && turns_hover(&db->turns, &me->turn)) || turns_queue(&db->turns, &me->turn, &second))
         return TURN_LEADS;
     return turns_await(&db->turns, &me->turn, second && !me->sync);
 }

@@ -18,10 +18,10 @@
  * that writes by itself always does, for it has nobody to hand anything to.
  *
  * Waiting costs more than writing: putting a thread to sleep and waking it takes some microseconds, a put well under
- * one. So nobody sleeps at once behind a leader that does not sync. Syncing costs more than waiting: those who were
- * served by the last sync are mostly back in a moment with their next write, so a leader that is about to sync waits
- * for as many as there were lately, for a part of the time that a sync takes (as PostgreSQL's commit_delay, but by what
- * is measured).
+ * one. So those with small writes hover, and whoever is right behind the leader looks for a moment whether its turn has
+ * come. Syncing costs more than waiting: those who were served by the last sync are mostly back in a moment with their
+ * next write, so a leader that is about to sync waits for as many as there were lately, for a part of the time that a
+ * sync takes (as PostgreSQL's commit_delay, but by what is measured).
  *
  * Nothing is visible that is not in the log, and what is synced is synced with everything before it: older logs first.
  */
@@ -38,7 +38,6 @@ enum {
     GROUP_WRITERS_MAX = 64,
     GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
     SPINS = 200,               /* looks for a landing, about 3 us, before going to sleep */
-    SMALL_BYTES_MAX = 1 << 10, /* batches that take less time than it takes to hand them what they need */
     MESSAGE_BYTES = 256,
     COMPANY_SHARE = 4, /* the part of a sync that is waited for company */
     COMPANY_NS_MAX = 200 * 1000,
@@ -235,16 +234,16 @@ static bool only_syncs(const struct writer *w)
     return !w->batch && !w->prepare;
 }
 
-static bool is_small(const struct batch *batch)
+/* Whether what a writer wants changes nothing but the memtable. */
+static bool can_fly(const struct writer *w)
 {
-    return batch->bytes.size <= SMALL_BYTES_MAX;
+    return w->batch && w->batch->ranges == 0 && w->batch->count > 0 && !w->prepare && !w->sync;
 }
 
-/* Whether a writer may go beside others. */
-static bool goes_beside(const struct lsm *db, const struct writer *w)
+/* Whether a leader's group goes beside others. */
+static bool goes_beside(const struct lsm *db, const struct writer *leader)
 {
-    return db->crowd > 0 && w->batch && !is_small(w->batch) && w->batch->ranges == 0 && !w->prepare && !w->sync &&
-           !db->space_low;
+    return db->crowd > 0 && can_fly(leader) && leader->batch->bytes.size > TURNS_SHORT_BYTES && !db->space_low;
 }
 
 /* Who joins the first writer: those behind it, as long as none has to look at the state first. */
@@ -259,7 +258,7 @@ static void gather(struct lsm *db, struct writer *first, bool beside, struct gro
         if (g->count > 0 &&
             (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(first)))
             break;
-        if (g->count > 0 && beside && (bytes + size > BESIDE_BYTES_MAX || !goes_beside(db, w)))
+        if (g->count > 0 && beside && (bytes + size > BESIDE_BYTES_MAX || !can_fly(w)))
             break;
         g->change = g->count == 0 ? w->change : NULL;
         g->batches[g->count++] = w->batch;
@@ -400,7 +399,7 @@ static void fly(struct lsm *db, struct writer *me, struct group *g)
     bool met = atomic_load_explicit(&db->seq, memory_order_relaxed) < db->flight_seq;
     atomic_store_explicit(&db->lanes[g->write.lane].taken, true, memory_order_relaxed);
     db->flight_seq = g->write.seq;
-    turns_tell_one(&db->turns, leave_queue(db, g->last, met), TURN_LEADS);
+    turns_hand_over(&db->turns, leave_queue(db, g->last, met));
     add_to_memtable(g);
     land(db, g);
     tell_group(db, me, g, PLSM_OK);
@@ -461,8 +460,8 @@ static void break_if_log_is(struct lsm *db, plsm_status status)
 static bool lead_single(struct lsm *db, struct writer *me)
 {
     const struct batch *batch = me->batch;
-    if (!me->change || me->sync || !batch->roomy || batch->value_max >= db->kept_above || behind(me) || db->crowd > 0 ||
-        !is_ready(db) || atomic_load_explicit(&db->seq, memory_order_acquire) < db->flight_seq)
+    if (!me->change || me->sync || !batch->roomy || batch->value_max >= db->kept_above || behind(me) || !is_ready(db) ||
+        atomic_load_explicit(&db->seq, memory_order_acquire) < db->flight_seq)
         return false;
     struct memtable *table = db->active.table;
     struct reclog_writer *log = db->active.log;
@@ -486,7 +485,7 @@ static bool lead_single(struct lsm *db, struct writer *me)
     } else {
         break_if_log_is(db, status);
     }
-    turns_tell_one(&db->turns, leave_queue(db, me, false), TURN_LEADS);
+    turns_hand_over(&db->turns, leave_queue(db, me, false));
     me->status = status;
     return true;
 }
@@ -527,14 +526,15 @@ static void lead(struct lsm *db, struct writer *me)
         db->company = queued(me);
     struct turn *next = leave_queue(db, g.last, false);
     tell_group(db, me, &g, status); /* first: those that a sync has served are to be back for the next one */
-    turns_tell_one(&db->turns, next, TURN_LEADS);
+    turns_hand_over(&db->turns, next);
 }
 
 /* Returns once a writer that has found another one leads or is done. */
 static enum turn_state wait_for_turn(struct lsm *db, struct writer *me)
 {
-    bool second, hovers = !me->sync && !db->syncing && (me->prepare || (me->batch && is_small(me->batch)));
-    if ((hovers && turns_hover(&db->turns, &me->turn)) || turns_queue(&db->turns, &me->turn, &second))
+    bool is_short = me->prepare || (me->batch && me->batch->bytes.size <= TURNS_SHORT_BYTES), second;
+    if ((is_short && !me->sync && !db->syncing && turns_hover(&db->turns, &me->turn)) ||
+        turns_queue(&db->turns, &me->turn, &second))
         return TURN_LEADS;
     tell_arrival(db);
     return turns_await(&db->turns, &me->turn, second && !me->sync && !db->syncing);
