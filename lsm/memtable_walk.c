@@ -58,9 +58,31 @@ static const _Atomic uintptr_t *children_of(uintptr_t node)
                                    : ((const struct art_node16 *)art_node(node))->children;
 }
 
-/* The next child of a frame, 0 when there is none left. */
-static uintptr_t next_child(struct frame *f)
+/* What next_child of a frame will return. */
+static uintptr_t coming_child(const struct frame *f)
 {
+    int byte = 256;
+    if (art_type(f->node) > ART_16)
+        return art_at_or_above(f->node, f->left, &byte);
+    return f->left > 0 ? art_load(&children_of(f->node)[f->order & 15]) : 0;
+}
+
+/* The last children of a node have been asked for: asks for the first of the node that comes behind it, below `above`.
+ * Which of its children those are is no matter, for all of them come soon. */
+static void prefetch_behind(const struct frame *above)
+{
+    uintptr_t node = coming_child(above);
+    if (!node || art_type(node) == ART_LEAF || art_type(node) > ART_16)
+        return;
+    unsigned count = art_count(art_node(node));
+    for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
+        prefetch(art_load(&children_of(node)[i]));
+}
+
+/* The next child of the last frame, 0 when there is none left. */
+static uintptr_t next_child(struct walk *w)
+{
+    struct frame *f = &w->frames[w->depth - 1];
     if (art_type(f->node) <= ART_16) {
         if (f->left == 0)
             return 0;
@@ -70,6 +92,8 @@ static uintptr_t next_child(struct frame *f)
         f->left--;
         if (f->left >= PREFETCH_AHEAD)
             prefetch(art_load(&children[f->order >> (4 * (PREFETCH_AHEAD - 1)) & 15]));
+        else if (f->left == PREFETCH_AHEAD - 1 && w->depth > 1)
+            prefetch_behind(f - 1);
         return child;
     }
     int byte = 256;
@@ -111,6 +135,8 @@ static plsm_status enter(struct walk *w, uintptr_t node)
         f.order = order_of(keys, count);
         for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
             prefetch(art_load(&children[f.order >> (4 * i) & 15]));
+        if (count < PREFETCH_AHEAD && w->depth > 0)
+            prefetch_behind(&w->frames[w->depth - 1]);
     } else if (art_type(node) == ART_48) {
         const struct art_node48 *n = (const struct art_node48 *)art_node(node);
         for (unsigned i = 0; i < art_count(&n->head); i++)
@@ -153,7 +179,7 @@ plsm_status memtable_walk(const struct memtable *m, memtable_visit *visit, void 
     uintptr_t root = art_load(&m->root);
     plsm_status status = root ? visit_child(&w, root) : PLSM_OK;
     while (status == PLSM_OK && w.depth) {
-        uintptr_t child = next_child(&w.frames[w.depth - 1]);
+        uintptr_t child = next_child(&w);
         if (child)
             status = visit_child(&w, child);
         else
