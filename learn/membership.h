@@ -48,6 +48,7 @@ struct key_template {
 /* How a run's membership is to be made. */
 struct membership_wish {
     unsigned bits;         /* fingerprint bits of the plain filter, FILTER_BITS_MIN to FILTER_BITS_MAX */
+    uint64_t keys;         /* about how many there will be; 0: nobody knows */
     bool fuse_only;        /* nothing but the plain filter */
     bool bloom;            /* with fuse_only: the plain filter is that of learn/bloom.h */
     bool blocked;          /* the plain filter is that of learn/blocked.h: for a run that will not be there for long */

@@ -118,6 +118,17 @@ plsm_status membership_directory_hashes(plsm_slice key, size_t shared, uint64_t 
     return PLSM_OK;
 }
 
+/* Room for more hashes: where there are many, for as many as are expected, within limits. Growing step by step touches
+ * more than twice as much memory, and what is fresh from the kernel costs more than what is put there. */
+static plsm_status grow_hashes(struct membership_builder *b)
+{
+    enum { MANY = 1 << 16, TIMES_MAX = 8 };
+    uint64_t most = b->count > MANY ? TIMES_MAX * b->count : 1, more = 1;
+    if (b->wish.keys > b->count)
+        more = b->wish.keys - b->count + 1; /* this one is counted */
+    return buf_reserve(&b->hashes, (size_t)(more < most ? more : most) * sizeof(uint64_t));
+}
+
 plsm_status membership_builder_add(struct membership_builder *b, plsm_slice key, uint64_t hash, size_t shared,
                                    bool directories)
 {
@@ -125,7 +136,8 @@ plsm_status membership_builder_add(struct membership_builder *b, plsm_slice key,
         template_start(b, key);
     else
         template_add(b, key, shared);
-    TRY(buf_reserve(&b->hashes, sizeof hash));
+    if (b->hashes.capacity - b->hashes.size < sizeof hash)
+        TRY(grow_hashes(b));
     put_u64(b->hashes.data + b->hashes.size, hash);
     b->hashes.size += sizeof hash;
     if (directories && memchr((const uint8_t *)key.data + shared, '/', key.size - shared))

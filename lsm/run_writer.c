@@ -174,6 +174,7 @@ static plsm_status start_members(struct run_writer *w, plsm_slice key)
 {
     const struct run_plan *plan = &w->plan;
     struct membership_wish wish = {.bits = plan->filter_bits,
+                                   .keys = plan->keys_expected,
                                    .fuse_only = plan->fuse_only,
                                    .small = plan->small,
                                    .tailored = plan->tailored,

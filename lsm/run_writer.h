@@ -15,7 +15,7 @@ struct run_plan {
     bool small;             /* filters that are smaller and slower */
     bool young;             /* above the last level */
     bool tailored;          /* the filter may be made for what is asked for in vain */
-    uint64_t keys_expected; /* about; for the classifier */
+    uint64_t keys_expected; /* about */
     bool train;             /* a model */
     uint64_t oldest_s;      /* as in run_facts */
     bool merged;            /* by a compaction */

@@ -111,6 +111,29 @@ START_TEST(numbers_are_exact)
 }
 END_TEST
 
+/* How many keys there will be is a hint: it saves allocations, and nothing else depends on it. */
+START_TEST(expected_keys_are_a_hint)
+{
+    enum { MANY = 300000 };
+    static const uint64_t expected[] = {0, MANY, 1000, MANY - 100000, UINT64_MAX};
+    struct key_set *set = key_set_create(KEYS_RANDOM, MANY, 1, SEED);
+    struct made made[sizeof expected / sizeof *expected];
+    uint64_t allocations[sizeof expected / sizeof *expected];
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        struct membership_wish wish = {.bits = BITS, .keys = expected[i], .blocked = true};
+        mem_fail_at(0);
+        ck_assert_int_eq(build(&wish, set->keys, set->count, false, NULL, 0, &made[i]), PLSM_OK);
+        allocations[i] = mem_count();
+        ck_assert(slice_equal(buf_slice(&made[i].filter), buf_slice(&made[0].filter)));
+    }
+    ck_assert_uint_lt(allocations[1], allocations[0]);
+    ck_assert_uint_eq(allocations[2], allocations[0]);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+        made_free(&made[i]);
+    key_set_destroy(set);
+}
+END_TEST
+
 /* Where nothing is to be learned: the plain filter alone, or a ribbon, and no further bytes. */
 START_TEST(random_keys_keep_the_filter)
 {
@@ -332,6 +355,7 @@ int main(void)
     Suite *suite = suite_create("membership");
     TCase *tests = tcase_create("membership");
     tcase_set_timeout(tests, 300);
+    tcase_add_test(tests, expected_keys_are_a_hint);
     tcase_add_test(tests, numbers_are_exact);
     tcase_add_test(tests, random_keys_keep_the_filter);
     tcase_add_test(tests, templates_turn_away);
