@@ -204,7 +204,7 @@ static plsm_status take(struct part *part, struct entry entry, unsigned source)
         TRY(write_ranges(part, byte));
         TRY(start_output(part, byte));
     }
-    TRY(output_add(job->db, job->version, &part->values, part->writer, entry, &part->edit));
+    TRY(output_add(job->db, job->version, &part->values, part->writer, &entry, &part->edit));
     return look_for_room(part);
 }
 

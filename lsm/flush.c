@@ -86,23 +86,22 @@ static plsm_status add_entry(struct flush *f, struct entry *entry)
         TRY(write_ranges(f, byte));
         TRY(start_run(f, byte));
     }
-    return output_add(f->db, NULL, &f->values, f->writer, *entry, f->edit);
+    return output_add(f->db, NULL, &f->values, f->writer, entry, f->edit);
 }
 
-static plsm_status flush_entry(void *arg, const struct entry *version, bool newest)
+static plsm_status flush_entry(void *arg, struct entry *entry, bool newest)
 {
     struct flush *f = arg;
     uint64_t cutoff = f->merge.cutoff;
-    struct entry entry = *version;
     if (!newest && f->newer_seq <= cutoff) /* hidden from every reader there is or can be */
         return PLSM_OK;
-    if (entry.seq > f->seq_max)
-        f->seq_max = entry.seq;
-    f->newer_seq = entry.seq;
-    output_expire(f->db, f->now_s, &entry);
+    if (entry->seq > f->seq_max)
+        f->seq_max = entry->seq;
+    f->newer_seq = entry->seq;
+    output_expire(f->db, f->now_s, entry);
     const struct tombstone *range =
-        f->merge.list.count ? tombstones_next(&f->merge.list, &f->range_at, entry.key) : NULL;
-    return tombstone_judge(range, cutoff, 0, &entry) ? PLSM_OK : add_entry(f, &entry);
+        f->merge.list.count ? tombstones_next(&f->merge.list, &f->range_at, entry->key) : NULL;
+    return tombstone_judge(range, cutoff, 0, entry) ? PLSM_OK : add_entry(f, entry);
 }
 
 static plsm_status write_table(struct lsm *db, const struct memlog *memlog, struct edit *edit)

@@ -116,7 +116,7 @@ struct living {
     uint64_t log, cutoff, newer_seq, bytes;
 };
 
-static plsm_status add_living(void *arg, const struct entry *entry, bool newest)
+static plsm_status add_living(void *arg, struct entry *entry, bool newest)
 {
     struct living *l = arg;
     if (!newest && l->newer_seq <= l->cutoff) /* the flush leaves it out, too */

@@ -83,9 +83,10 @@ size_t memtable_bytes(const struct memtable *m);
 uint64_t memtable_count(const struct memtable *m);
 
 /* Calls `visit` for every version there is: keys in order, the versions of a key newest first, `newest` set for the
- * first of them; what the entry's slices point to stays as long as the memtable. Ends with what `visit` returns when
- * that is not PLSM_OK. For a memtable to which nobody adds any more. PLSM_NO_MEMORY. */
-typedef plsm_status memtable_visit(void *arg, const struct entry *entry, bool newest);
+ * first of them; what the entry's slices point to stays as long as the memtable, and the entry itself is the visitor's
+ * to change. Ends with what `visit` returns when that is not PLSM_OK. For a memtable to which nobody adds any more.
+ * PLSM_NO_MEMORY. */
+typedef plsm_status memtable_visit(void *arg, struct entry *entry, bool newest);
 plsm_status memtable_walk(const struct memtable *m, memtable_visit *visit, void *arg);
 
 /* Walks keys in order, both ways, while a writer may be adding: keys that were there when the iterator last sought are

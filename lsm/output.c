@@ -164,15 +164,15 @@ void output_expire(struct lsm *db, uint64_t now_s, struct entry *entry)
 }
 
 plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
-                       struct run_writer *writer, struct entry entry, struct edit *edit)
+                       struct run_writer *writer, struct entry *entry, struct edit *edit)
 {
     uint8_t pointer[VALUE_POINTER_BYTES_MAX];
     uint64_t above = db->options.separate_above;
-    if (entry.separated && version)
-        TRY(bring_back(db, version, values, &entry));
-    if (above && entry.kind == BATCH_PUT && !entry.separated && entry.value.size >= above)
-        TRY(separate(db, values, &entry, pointer, edit));
-    return run_writer_add(writer, &entry);
+    if (entry->separated && version)
+        TRY(bring_back(db, version, values, entry));
+    if (above && entry->kind == BATCH_PUT && !entry->separated && entry->value.size >= above)
+        TRY(separate(db, values, entry, pointer, edit));
+    return run_writer_add(writer, entry);
 }
 
 plsm_status output_finish(struct lsm *db, struct run_writer *writer, unsigned level, uint64_t seq_max,

@@ -38,9 +38,9 @@ struct output_values {
 void output_expire(struct lsm *db, uint64_t now_s, struct entry *entry);
 /* Adds an entry to the run. Its value goes into a value log when it is large enough for that by the options; a value
  * that is in a value log of `version` (NULL: none is) that is collected is written anew. Value logs that
- * become full are added to the edit. */
+ * become full are added to the edit. Afterwards the value of *entry means nothing. */
 plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
-                       struct run_writer *writer, struct entry entry, struct edit *edit);
+                       struct run_writer *writer, struct entry *entry, struct edit *edit);
 /* Behind the last entry: what is left of the values goes into the edit. */
 plsm_status output_values_finish(struct output_values *values, struct edit *edit);
 /* Frees what is held; after a failure no file of it stays for long. */

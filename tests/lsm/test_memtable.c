@@ -71,7 +71,7 @@ struct walked {
     uint64_t stop_at; /* versions until it is stopped */
 };
 
-static plsm_status check_visit(void *arg, const struct entry *entry, bool newest)
+static plsm_status check_visit(void *arg, struct entry *entry, bool newest)
 {
     struct walked *w = arg;
     if (w->seen++ == w->stop_at)

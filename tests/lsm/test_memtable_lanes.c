@@ -114,7 +114,7 @@ static void interleave(void)
     }
 }
 
-static plsm_status check_version(void *arg, const struct entry *entry, bool newest)
+static plsm_status check_version(void *arg, struct entry *entry, bool newest)
 {
     struct known *k = known_of(entry->key);
     size_t *left = arg;

@@ -253,7 +253,7 @@ struct counted {
     uint64_t versions;
 };
 
-static plsm_status count_version(void *arg, const struct entry *entry, bool newest)
+static plsm_status count_version(void *arg, struct entry *entry, bool newest)
 {
     struct counted *counted = arg;
     const struct memtable_model_key *key = &race.keys[race.key_of[entry->seq]];
