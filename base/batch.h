@@ -96,6 +96,25 @@ void batch_free(struct batch *batch);
  * behind it. Returns false at the end, with *at == end, or with *at < end when the bytes are not a batch. */
 bool batch_next(const uint8_t **at, const uint8_t *end, struct batch_change *change);
 
+/* The same for what most changes are: a put without meta, of a short key, that does not say when it expires. Inline,
+ * for who passes on at once what it is told: had that been written to memory as pieces, it would take longer to read it
+ * from there as a whole than to decode it. False: it is no such put, or the end; nothing has moved, ask batch_next. */
+static inline bool batch_next_put(const uint8_t **at, const uint8_t *end, plsm_slice *key, plsm_slice *value)
+{
+    const uint8_t *from = *at;
+    size_t left = (size_t)(end - from), key_size = left > 2 ? from[1] : 0;
+    uint64_t value_size = 0;
+    if (key_size - 1 >= 127 || from[0] != BATCH_PUT || left < 4 + key_size || from[2 + key_size] != 0)
+        return false;
+    const uint8_t *bytes = get_varint(from + 3 + key_size, end, &value_size);
+    if (!bytes || value_size > (uint64_t)(end - bytes))
+        return false;
+    *key = slice(from + 2, key_size);
+    *value = slice(bytes, (size_t)value_size);
+    *at = bytes + value_size;
+    return true;
+}
+
 /* Whether a batch may be written where space is low. Deleting takes space first (a log record, later a file), so
  * engines keep some for it: without that a full disk could never be emptied again. Deletions pass, and small batches
  * with a deletion in them (a rename is one). */

@@ -107,7 +107,12 @@ void write_group_add(struct write_group *g, plsm_slice batch)
         /* Keys that come in order find the way in the cache. */
         bool ahead = !in_order(g);
         if (read == added && !ahead) {
+            struct entry put = {.seq = g->seq, .kind = BATCH_PUT};
             struct batch_change change;
+            if (!g->keeps && batch_next_put(&at, end, &put.key, &put.value)) {
+                add_entry(g, &put);
+                continue;
+            }
             if (!batch_next(&at, end, &change))
                 break;
             add_change(g, &change);

@@ -52,11 +52,28 @@ static void check_same(const struct batch_change *whole, uint8_t keyspace, const
     ck_assert(slice_equal(whole->value, change->value));
 }
 
+/* Whether batch_next_put takes the next change: then it is the same that batch_next tells. */
+static bool is_plain_put(const uint8_t *at, const uint8_t *end)
+{
+    plsm_slice key = {0}, value = {0};
+    struct batch_change change;
+    const uint8_t *put = at, *next = at;
+    bool is_put = batch_next_put(&put, end, &key, &value), is_change = batch_next(&next, end, &change);
+    ck_assert_ptr_eq(put, is_put ? next : at);
+    if (!is_put)
+        return false;
+    ck_assert(is_change && change.kind == BATCH_PUT && !change.timed && !change.kept && change.meta.size == 0);
+    ck_assert(change.key.data == key.data && change.key.size == key.size);
+    ck_assert(change.value.data == value.data && change.value.size == value.size);
+    return true;
+}
+
 START_TEST(what_goes_in_comes_out)
 {
     struct random r;
     struct batch batch = {0};
     static struct batch_change changes[CHANGES];
+    uint32_t plain_puts = 0;
     random_seed(&r, 1);
     for (uint32_t i = 0; i < CHANGES; i++) {
         changes[i] = some_change(&r);
@@ -66,10 +83,15 @@ START_TEST(what_goes_in_comes_out)
     const uint8_t *at = batch.bytes.data, *end = at + batch.bytes.size;
     for (uint32_t i = 0; i < CHANGES; i++) {
         struct batch_change change;
+        const struct batch_change *c = &changes[i];
+        bool plain = c->kind == BATCH_PUT && !c->timed && c->meta.size == 0 && c->key.size < 127;
+        ck_assert_int_eq(is_plain_put(at, end), plain);
+        plain_puts += plain;
         ck_assert(batch_next(&at, end, &change));
         check_same(&change, (uint8_t)i, &changes[i]);
     }
-    ck_assert(at == end);
+    ck_assert_uint_gt(plain_puts, 0);
+    ck_assert(at == end && !is_plain_put(at, end));
     batch_free(&batch);
 }
 END_TEST
@@ -103,6 +125,24 @@ START_TEST(one_by_itself)
 }
 END_TEST
 
+/* Cut anywhere, and of bytes that are no batch: nothing is read behind the end (as AddressSanitizer sees). */
+START_TEST(plain_puts_of_noise)
+{
+    struct random r;
+    unsigned plain_puts = 0;
+    random_seed(&r, 4);
+    for (int i = 0; i < 50000; i++) {
+        size_t size = random_below(&r, 24);
+        uint8_t *noise = malloc(size ? size : 1);
+        for (size_t j = 0; j < size; j++)
+            noise[j] = (uint8_t)(random_below(&r, 8) ? random_below(&r, 6) : random_next(&r));
+        plain_puts += is_plain_put(noise, noise + size);
+        free(noise);
+    }
+    ck_assert_uint_gt(plain_puts, 100);
+}
+END_TEST
+
 int main(void)
 {
     struct random r;
@@ -113,6 +153,7 @@ int main(void)
     TCase *tests = tcase_create("batch");
     tcase_add_test(tests, what_goes_in_comes_out);
     tcase_add_test(tests, one_by_itself);
+    tcase_add_test(tests, plain_puts_of_noise);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
