@@ -10,44 +10,82 @@ enum { BUCKETS_MIN = 1024, NODE_BYTES = offsetof(struct node, flags) + 1 };
 
 /* --- the tree lock: many readers, writers first ------------------------------------------------------------------- */
 
+enum {
+    TREE_SHARED = 1,        /* in the state, for each who shares it: there are fewer than TREE_WAITING */
+    TREE_WAITING = 1 << 16, /* for each who waits to have it alone */
+    TREE_ALONE = 1 << 30,   /* somebody has it alone */
+    TREE_SPINS = 2000,      /* tries, about 30 us, before going to sleep */
+};
+
+static bool try_share(struct tree_lock *tree)
+{
+    unsigned state = atomic_load(&tree->state);
+    while (state < TREE_WAITING)
+        if (atomic_compare_exchange_weak(&tree->state, &state, state + TREE_SHARED))
+            return true;
+    return false;
+}
+
+/* For one of those who wait. */
+static bool try_exclude(struct tree_lock *tree)
+{
+    unsigned state = atomic_load(&tree->state);
+    while (state % TREE_WAITING == 0 && state < TREE_ALONE)
+        if (atomic_compare_exchange_weak(&tree->state, &state, state - TREE_WAITING + TREE_ALONE))
+            return true;
+    return false;
+}
+
+/* Tries until it can: for a moment at once, then whenever it is woken. Most have it for some microseconds, and sleeping
+ * and waking takes up to a hundred, in which others come and have to sleep, too: two threads that rename were slower
+ * than one. */
+static void acquire(struct tree_lock *tree, bool (*try)(struct tree_lock *tree))
+{
+    for (unsigned i = 0; i < TREE_SPINS; i++) {
+        if (try(tree))
+            return;
+        spin_pause();
+    }
+    mutex_lock(&tree->lock);
+    atomic_fetch_add(&tree->sleepers, 1); /* before it tries: whoever gives the lock back later sees it */
+    while (!try(tree))
+        condition_wait(&tree->changed, &tree->lock);
+    atomic_fetch_sub(&tree->sleepers, 1);
+    mutex_unlock(&tree->lock);
+}
+
+/* The state lets others in. */
+static void wake(struct tree_lock *tree)
+{
+    if (atomic_load(&tree->sleepers) == 0)
+        return;
+    mutex_lock(&tree->lock);
+    condition_broadcast(&tree->changed);
+    mutex_unlock(&tree->lock);
+}
+
 void tree_share(struct node_table *table)
 {
-    struct tree_lock *tree = &table->tree;
-    mutex_lock(&tree->lock);
-    while (tree->writing || tree->waiting)
-        condition_wait(&tree->changed, &tree->lock);
-    tree->readers++;
-    mutex_unlock(&tree->lock);
+    if (!try_share(&table->tree))
+        acquire(&table->tree, try_share);
 }
 
 void tree_unshare(struct node_table *table)
 {
-    struct tree_lock *tree = &table->tree;
-    mutex_lock(&tree->lock);
-    if (--tree->readers == 0 && tree->waiting)
-        condition_broadcast(&tree->changed);
-    mutex_unlock(&tree->lock);
+    if (atomic_fetch_sub(&table->tree.state, TREE_SHARED) % TREE_WAITING == TREE_SHARED)
+        wake(&table->tree);
 }
 
 void tree_exclude(struct node_table *table)
 {
-    struct tree_lock *tree = &table->tree;
-    mutex_lock(&tree->lock);
-    tree->waiting++;
-    while (tree->writing || tree->readers)
-        condition_wait(&tree->changed, &tree->lock);
-    tree->waiting--;
-    tree->writing = true;
-    mutex_unlock(&tree->lock);
+    atomic_fetch_add(&table->tree.state, TREE_WAITING);
+    acquire(&table->tree, try_exclude);
 }
 
 void tree_unexclude(struct node_table *table)
 {
-    struct tree_lock *tree = &table->tree;
-    mutex_lock(&tree->lock);
-    tree->writing = false;
-    condition_broadcast(&tree->changed);
-    mutex_unlock(&tree->lock);
+    atomic_fetch_sub(&table->tree.state, TREE_ALONE);
+    wake(&table->tree);
 }
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */

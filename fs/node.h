@@ -59,10 +59,10 @@ struct node {
 static_assert(offsetof(struct node, flags) < 52, "a million nodes with names of 19 bytes take less than 100 MB");
 
 struct tree_lock {
+    _Atomic unsigned state;    /* who has it and who waits (node.c) */
+    _Atomic unsigned sleepers; /* that wait for `changed`; changed under the lock */
     mutex lock;
     condition changed;
-    unsigned readers, waiting;
-    bool writing;
 };
 
 struct node_table {

@@ -290,6 +290,58 @@ START_TEST(test_threads)
 }
 END_TEST
 
+/* Threads that have the tree lock, alone or not, for so long that others go to sleep over it, or for a moment. */
+struct lock_worker {
+    struct node_table *table;
+    uint64_t seed;
+    unsigned *first, *second, done; /* the first two are equal whenever nobody has the lock alone */
+    struct env_thread *thread;
+};
+
+static void work_with_lock(void *arg)
+{
+    struct lock_worker *worker = arg;
+    struct random r;
+    random_seed(&r, worker->seed);
+    for (int i = 0; i < 3000; i++) {
+        bool alone = random_below(&r, 3) == 0;
+        (alone ? tree_exclude : tree_share)(worker->table);
+        unsigned first = *worker->first;
+        if (random_below(&r, 30) == 0)
+            env_sleep_ns(env_posix(), 100000);
+        if (*worker->second != first)
+            abort();
+        if (alone) {
+            *worker->first = first + 1;
+            *worker->second = first + 1;
+            worker->done++;
+        }
+        (alone ? tree_unexclude : tree_unshare)(worker->table);
+    }
+}
+
+START_TEST(test_tree_lock)
+{
+    struct node_table table;
+    struct lock_worker workers[6];
+    unsigned first = 0, second = 0, done = 0;
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    for (unsigned i = 0; i < 6; i++) {
+        workers[i] = (struct lock_worker){.table = &table, .seed = i, .first = &first, .second = &second};
+        ck_assert_int_eq(env_thread_start(env_posix(), work_with_lock, &workers[i], &workers[i].thread), PLSM_OK);
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        env_thread_join(workers[i].thread);
+        done += workers[i].done;
+    }
+    ck_assert_uint_eq(first, done);
+    ck_assert_uint_eq(second, done);
+    ck_assert_uint_eq(atomic_load(&table.tree.state), 0);
+    ck_assert_uint_eq(atomic_load(&table.tree.sleepers), 0);
+    node_table_destroy(&table);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node");
@@ -300,6 +352,7 @@ int main(void)
     tcase_add_test(tests, test_long_path);
     tcase_add_test(tests, test_random);
     tcase_add_test(tests, test_threads);
+    tcase_add_test(tests, test_tree_lock);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
