@@ -20,6 +20,20 @@ void mutex_init(mutex *m)
     INVARIANT(error == 0); /* glibc: default attributes need no memory */
 }
 
+void mutex_init_brief(mutex *m)
+{
+#if defined(PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP)
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+    int error = pthread_mutex_init(m, &attributes);
+    INVARIANT(error == 0);
+    pthread_mutexattr_destroy(&attributes);
+#else
+    mutex_init(m);
+#endif
+}
+
 void mutex_destroy(mutex *m)
 {
     int error = pthread_mutex_destroy(m);

@@ -262,7 +262,7 @@ static int run(struct mount_options *options, int pipe_fd)
     mutex_init(&fs->ticker_lock);
     condition_init(&fs->ticker_wake);
     mutex_init(&fs->error_lock);
-    mutex_init(&fs->counted_lock);
+    mutex_init_brief(&fs->counted_lock);
     mutex_init(&fs->sync_lock);
     condition_init(&fs->sync_wake);
     session_block_signals();

@@ -96,7 +96,7 @@ plsm_status node_table_init(struct node_table *table)
     table->buckets = mem_zalloc(BUCKETS_MIN * sizeof *table->buckets);
     if (!table->buckets)
         return fail(PLSM_NO_MEMORY, "no memory for the table of nodes");
-    mutex_init(&table->lock);
+    mutex_init_brief(&table->lock);
     mutex_init(&table->tree.lock);
     condition_init(&table->tree.changed);
     table->root.lookups = 1; /* the kernel never looks it up and never forgets it */
