@@ -37,8 +37,7 @@ struct inode *inode_get(struct fs *fs, struct node *node)
     return inode;
 }
 
-/* The inode of a node if it has one, with a user more. */
-static struct inode *get_existing(struct fs *fs, struct node *node)
+struct inode *inode_get_existing(struct fs *fs, struct node *node)
 {
     mutex_lock(&fs->nodes.lock);
     struct inode *inode = node->inode;
@@ -255,7 +254,7 @@ static plsm_status tell(const struct inode *inode, struct attr *attr, uint64_t *
 
 plsm_status inode_stat(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size)
 {
-    struct inode *inode = get_existing(fs, node);
+    struct inode *inode = inode_get_existing(fs, node);
     if (!inode)
         return node->flags & NODE_GONE ? fail(PLSM_NOT_FOUND, "the file is gone")
                                        : read_attributes(fs, node, attr, size);
@@ -270,7 +269,7 @@ plsm_status inode_stat(struct fs *fs, struct node *node, struct attr *attr, uint
 
 bool inode_overlay(struct fs *fs, struct node *node, struct attr *attr, uint64_t *size)
 {
-    struct inode *inode = get_existing(fs, node);
+    struct inode *inode = inode_get_existing(fs, node);
     if (!inode)
         return false;
     mutex_lock(&inode->lock);

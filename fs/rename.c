@@ -7,7 +7,6 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
-#include "base/env.h"
 #include "base/error.h"
 #include "fs/inode.h"
 #include "fs/link.h"
@@ -377,7 +376,8 @@ static void touch_renamed(struct renaming *r, const struct side *side)
     if (!side->node)
         return;
     atomic_fetch_and(&side->node->flags, (uint8_t)~NODE_IMPLIED);
-    struct inode *inode = inode_get(r->fs, side->node);
+    /* A directory's new ctime waits to be written. */
+    struct inode *inode = is_directory(side) ? inode_get(r->fs, side->node) : inode_get_existing(r->fs, side->node);
     if (!inode)
         return;
     mutex_lock(&inode->lock);
@@ -397,9 +397,9 @@ static plsm_status publish_side(struct renaming *r, const struct side *side)
     plsm_status status = PLSM_OK;
     if (!side->node || is_directory(side))
         return PLSM_OK;
-    struct inode *inode = inode_get(r->fs, side->node);
+    struct inode *inode = inode_get_existing(r->fs, side->node);
     if (!inode)
-        return fail(PLSM_NO_MEMORY, "no memory for an inode");
+        return PLSM_OK;
     mutex_lock(&inode->lock);
     if (inode_content_dirty(inode))
         status = inode_publish(r->fs, inode);
@@ -449,37 +449,49 @@ static int run(struct renaming *r)
         touch_renamed(r, to);
         directory_kept(to->parent);
     }
-    touch_directory(r->fs, to->parent);
+    if (to->parent != from->parent)
+        touch_directory(r->fs, to->parent);
     return 0;
+}
+
+static void begin(struct renaming *r, struct fs *fs, unsigned flags)
+{
+    r->fs = fs;
+    r->exchange = flags & RENAME_EXCHANGE;
+    r->name_too_long = r->large = false;
+    r->content_bytes = 0;
+    r->now = inode_now();
+    r->batch = plsm_batch_create();
+    r->through = slice(NULL, 0);
+}
+
+/* The rest is filled where it is needed. */
+static void begin_side(struct side *side, struct node *parent, const char *name)
+{
+    side->parent = parent;
+    side->name = name;
+    side->node = NULL;
+    side->piece = NULL;
 }
 
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
                unsigned flags)
 {
     struct fs *fs = fs_of(req);
-    struct renaming *r = mem_zalloc(sizeof *r); /* five keys: rather not on the stack */
+    struct renaming r; /* five keys: too large to be zeroed for nothing */
     int error = ENOMEM;
-    if (r) {
-        uint64_t wall_ns = env_wall_ns(env_posix());
-        r->fs = fs;
-        r->exchange = flags & RENAME_EXCHANGE;
-        r->now = (struct timespec){(time_t)(wall_ns / 1000000000), (long)(wall_ns % 1000000000)};
-        r->from = (struct side){.parent = node_of(fs, parent), .name = name};
-        r->to = (struct side){.parent = node_of(fs, new_parent), .name = new_name};
-        r->batch = plsm_batch_create();
-    }
-    if (r && r->batch) {
+    begin(&r, fs, flags);
+    begin_side(&r.from, node_of(fs, parent), name);
+    begin_side(&r.to, node_of(fs, new_parent), new_name);
+    if (r.batch) {
         tree_exclude(&fs->nodes);
-        error = find_sides(r, flags);
+        error = find_sides(&r, flags);
         if (!error)
-            error = run(r);
+            error = run(&r);
         tree_unexclude(&fs->nodes);
     }
     fuse_reply_err(req, error);
-    if (r) {
-        plsm_batch_destroy(r->batch);
-        mem_free(r->from.piece);
-        mem_free(r->to.piece);
-        mem_free(r);
-    }
+    plsm_batch_destroy(r.batch);
+    mem_free(r.from.piece);
+    mem_free(r.to.piece);
 }
