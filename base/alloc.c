@@ -85,6 +85,10 @@ static void *charge_for(void *memory)
 
 /* --- allocating --------------------------------------------------------------------------------------------------- */
 
+/* Up to here malloc of glibc gives a thread what it has freed itself, without a lock. calloc and realloc always lock an
+ * arena, which may be another thread's, and a thread that finds it locked goes to sleep. */
+enum { SMALL_MOST = 1032, SLACK_MOST = 32 };
+
 /* Not refused and not charged. */
 static void *allocate(size_t size, bool zeroed)
 {
@@ -92,7 +96,11 @@ static void *allocate(size_t size, bool zeroed)
     if (memory)
         return memory;
     size = size ? size : 1; /* size 0 gives memory too: NULL means failure only */
-    return zeroed ? calloc(1, size) : malloc(size);
+    if (!zeroed || size > SMALL_MOST)
+        return zeroed ? calloc(1, size) : malloc(size);
+    memory = malloc(size);
+    __asm__ volatile("" : "+r"(memory)); /* or the compiler makes a calloc of this */
+    return memory ? memset(memory, 0, size) : NULL;
 }
 
 static void release(void *memory)
@@ -111,6 +119,20 @@ void *mem_zalloc(size_t size)
     return refused() ? NULL : charge_for(allocate(size, true));
 }
 
+/* Is a realloc to at most SMALL_MOST. */
+static void *resize_small(void *old, size_t size)
+{
+    size_t had = malloc_usable_size(old);
+    if (size <= had && had - size < SLACK_MOST)
+        return old;
+    void *fresh = malloc(size ? size : 1);
+    if (!fresh)
+        return NULL;
+    memcpy(fresh, old, size < had ? size : had);
+    free(old);
+    return fresh;
+}
+
 void *mem_realloc(void *old, size_t size)
 {
     if (refused())
@@ -119,8 +141,10 @@ void *mem_realloc(void *old, size_t size)
         return charge_for(allocate(size, false));
     size_t large = large_size(old), before = charged || size >= LARGE_LEAST || large ? size_of(old) : 0;
     void *fresh = old;
-    if (size < LARGE_LEAST && !large)
-        fresh = realloc(old, size ? size : 1);
+    if (size <= SMALL_MOST && !large)
+        fresh = resize_small(old, size);
+    else if (size < LARGE_LEAST && !large)
+        fresh = realloc(old, size);
     else if (!large || size > large || size < large / 2) {
         fresh = allocate(size, false);
         if (fresh) {
