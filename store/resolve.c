@@ -3,7 +3,8 @@
  *
  * 1. Conditions are tested against the state before the batch.
  * 2. Changes are gone through in order. A move and a change of meta read the entry as the changes before them leave it:
- *    first in the overlay (keys that this batch has changed), then in the tree.
+ *    first in the overlay (keys that this batch has changed), then in the tree. A change of meta and a move of the same
+ *    entry right behind it are one change.
  * 3. A put, delete or move that replaces a reference retires it: its extents become an orphan in the same batch.
  *    So does a deletion of a range with every reference in it, for which all names of the range are walked over.
  *    Where the reference is a link, the shared value (shared.h) loses a name, and goes with the last one.
@@ -326,7 +327,20 @@ static plsm_status absent(const char *what, plsm_slice key)
                 (const char *)key.data);
 }
 
-static plsm_status apply_move(struct resolve *r, plsm_slice from_name, plsm_slice to_name)
+static plsm_status no_shared(uint64_t id)
+{
+    return fail(PLSM_CONFLICT, "no key has the shared value %llu", (unsigned long long)id);
+}
+
+static plsm_status apply_set_meta_shared(struct resolve *r, uint64_t id, plsm_slice meta)
+{
+    struct shared shared;
+    TRY(look_up_shared(r, id, false, &shared));
+    return shared.state.exists ? emit_shared(r, &shared, shared.names, &meta) : no_shared(id);
+}
+
+/* `meta`: it gets this one on the way; NULL: its own stays. */
+static plsm_status apply_move(struct resolve *r, plsm_slice from_name, plsm_slice to_name, const plsm_slice *meta)
 {
     struct store_key from, to;
     struct state state;
@@ -340,21 +354,14 @@ static plsm_status apply_move(struct resolve *r, plsm_slice from_name, plsm_slic
     TRY(look_up(r, key_slice(&from), false, &state));
     if (!state.exists)
         return absent("move of", from_name);
-    TRY(emit_state(r, key_slice(&to), NULL, &state));
+    if (meta && state.kind == BATCH_REFERENCE && is_link(state.value)) { /* the shared value has it */
+        TRY(apply_set_meta_shared(r, link_decode(state.value), *meta));
+        TRY(look_up(r, key_slice(&from), false, &state));
+        meta = NULL;
+    }
+    TRY(emit_state(r, key_slice(&to), meta, &state));
     TRY(note_move(r, to_name, &state));
     return emit(r, BATCH_DELETE, key_slice(&from), slice(NULL, 0), slice(NULL, 0));
-}
-
-static plsm_status no_shared(uint64_t id)
-{
-    return fail(PLSM_CONFLICT, "no key has the shared value %llu", (unsigned long long)id);
-}
-
-static plsm_status apply_set_meta_shared(struct resolve *r, uint64_t id, plsm_slice meta)
-{
-    struct shared shared;
-    TRY(look_up_shared(r, id, false, &shared));
-    return shared.state.exists ? emit_shared(r, &shared, shared.names, &meta) : no_shared(id);
 }
 
 static plsm_status apply_set_meta(struct resolve *r, plsm_slice name, plsm_slice meta)
@@ -415,10 +422,19 @@ static plsm_status apply_link(struct resolve *r, plsm_slice name, uint64_t id, p
     return emit(r, BATCH_REFERENCE, key_slice(&key), slice(NULL, 0), slice(link, sizeof link));
 }
 
+static plsm_slice special_first(const struct resolve *r, const struct special *special)
+{
+    return slice(r->in->bytes.data + special->first, special->first_size);
+}
+
+static plsm_slice special_second(const struct resolve *r, const struct special *special)
+{
+    return slice(r->in->bytes.data + special->second, special->second_size);
+}
+
 static plsm_status apply_special(struct resolve *r, const struct special *special)
 {
-    plsm_slice first = slice(r->in->bytes.data + special->first, special->first_size);
-    plsm_slice second = slice(r->in->bytes.data + special->second, special->second_size);
+    plsm_slice first = special_first(r, special), second = special_second(r, special);
     uint64_t id = 0;
     if (special->kind >= SPECIAL_SHARE) {
         id = get_u64(second.data);
@@ -426,7 +442,7 @@ static plsm_status apply_special(struct resolve *r, const struct special *specia
     }
     switch (special->kind) {
     case SPECIAL_MOVE:
-        return apply_move(r, first, second);
+        return apply_move(r, first, second, NULL);
     case SPECIAL_SET_META:
         return apply_set_meta(r, first, second);
     case SPECIAL_SHARE:
@@ -440,6 +456,22 @@ static plsm_status apply_special(struct resolve *r, const struct special *specia
     return PLSM_OK;
 }
 
+/* Whether the entry whose meta changes moves right afterwards, as when a file system renames. */
+static bool moves_next(const struct resolve *r, const struct special *special, size_t left)
+{
+    const struct special *next = special + 1;
+    return left > 1 && special->kind == SPECIAL_SET_META && next->kind == SPECIAL_MOVE &&
+           next->position == special->position && slice_equal(special_first(r, special), special_first(r, next)) &&
+           !slice_equal(special_first(r, next), special_second(r, next));
+}
+
+/* Then both at once: the entry is written under its new key alone. */
+static plsm_status apply_meta_and_move(struct resolve *r, const struct special *special)
+{
+    plsm_slice meta = special_second(r, special);
+    return apply_move(r, special_first(r, special + 1), special_second(r, special + 1), &meta);
+}
+
 static plsm_status apply_all(struct resolve *r)
 {
     const struct batch *plain = &r->in->changes;
@@ -447,8 +479,12 @@ static plsm_status apply_all(struct resolve *r)
     size_t specials_left = batch_special_count(r->in);
     const uint8_t *at = plain->bytes.data, *end = at + plain->bytes.size;
     for (uint32_t position = 0; position <= plain->count; position++) {
-        for (; specials_left > 0 && special->position == position; special++, specials_left--)
-            TRY(apply_special(r, special));
+        while (specials_left > 0 && special->position == position) {
+            bool moves = moves_next(r, special, specials_left);
+            TRY(moves ? apply_meta_and_move(r, special) : apply_special(r, special));
+            special += 1 + moves;
+            specials_left -= 1 + (size_t)moves;
+        }
         struct batch_change change;
         if (position < plain->count) {
             INVARIANT(batch_next(&at, end, &change));

@@ -279,6 +279,75 @@ START_TEST(large_values_move_and_retire)
 }
 END_TEST
 
+static void take_written(void *arg, const plsm_statistic *statistic)
+{
+    if (strcmp(statistic->name, "io.write_bytes") == 0)
+        *(uint64_t *)arg = statistic->integer;
+}
+
+static uint64_t written_bytes(void)
+{
+    uint64_t bytes = 0;
+    plsm_statistics(db, take_written, &bytes);
+    return bytes;
+}
+
+/* An entry gets a meta and another key, as at each rename in a mount. */
+START_TEST(metas_and_moves)
+{
+    enum { SIZE = 100000 };
+    start();
+    put_large("a", SIZE, 1);
+    fixture_put(db, "b", "B");
+    uint64_t before = written_bytes();
+    add_meta("a", "first");
+    add_move("a", "b"); /* over another */
+    write_batch(PLSM_OK);
+    ck_assert_uint_lt(written_bytes() - before, SIZE + SIZE / 2); /* not twice */
+    fixture_expect(db, "a", NULL);
+    expect_large("b", SIZE, 1);
+    expect_meta("b", "first");
+
+    add_meta("b", "second");
+    add_move("b", "c");
+    add_meta("c", "third");
+    add_move("c", "d");
+    add_meta("d", "fourth");
+    add_move("d", "d"); /* stays */
+    write_batch(PLSM_OK);
+    fixture_expect(db, "b", NULL);
+    fixture_expect(db, "c", NULL);
+    expect_large("d", SIZE, 1);
+    expect_meta("d", "fourth");
+
+    /* One moves that is not the one whose meta changes; and something comes between. */
+    fixture_put(db, "e", "E");
+    add_meta("e", "fifth");
+    add_move("d", "f");
+    add_meta("f", "sixth");
+    add_put("f", "F");
+    add_move("f", "g");
+    write_batch(PLSM_OK);
+    fixture_expect(db, "e", "E");
+    expect_meta("e", "fifth");
+    fixture_expect(db, "g", "F");
+    expect_meta("g", "m");
+
+    put_large("large", 300000, 2);
+    add_meta("large", "seventh");
+    add_move("large", "e");
+    write_batch(PLSM_OK);
+    expect_large("e", 300000, 2);
+    expect_meta("e", "seventh");
+
+    add_meta("absent", "m");
+    add_move("absent", "e");
+    write_batch(PLSM_CONFLICT);
+    expect_meta("e", "seventh");
+    stop();
+}
+END_TEST
+
 START_TEST(limits)
 {
     start();
@@ -443,8 +512,16 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        order,  conditions,      conditions_on_large_values, moves, metas, limits, large_values_move_and_retire,
-        atomic, ranges_in_order, ranges_retire_large_values};
+    const TTest *const tests[] = {order,
+                                  conditions,
+                                  conditions_on_large_values,
+                                  moves,
+                                  metas,
+                                  metas_and_moves,
+                                  limits,
+                                  large_values_move_and_retire,
+                                  atomic,
+                                  ranges_in_order,
+                                  ranges_retire_large_values};
     return fixture_run_engines("batch", tests, sizeof tests / sizeof tests[0]);
 }

@@ -162,10 +162,23 @@ START_TEST(a_name_is_taken_away)
     assert_ok(plsm_batch_move(batch, slice_of("a"), slice_of("c"))); /* over a link */
     assert_ok(plsm_batch_move(batch, slice_of("d"), slice_of("e"))); /* of a link */
     assert_ok(plsm_write(db, batch, PLSM_NONE));
-    plsm_batch_destroy(batch);
     assert_key("c", "2", "", 1);
     assert_key("e", "1", "n", 1);
     ck_assert_uint_eq(fixture_count(db, PLSM_INODES), 1);
+    assert_ok(link_as(id, NULL, "f", "o"));
+    plsm_batch_clear(batch);
+    assert_ok(plsm_batch_set_meta(batch, slice_of("f"), slice_of("p"))); /* of both */
+    assert_ok(plsm_batch_move(batch, slice_of("f"), slice_of("g")));
+    assert_ok(plsm_write(db, batch, PLSM_NONE));
+    assert_key("e", "1", "p", 2);
+    assert_key("f", "", "", 0);
+    assert_key("g", "1", "p", 2);
+    plsm_batch_clear(batch);
+    assert_ok(plsm_batch_set_meta(batch, slice_of("g"), slice_of("q")));
+    assert_ok(plsm_batch_move(batch, slice_of("g"), slice_of("e"))); /* over another of its names */
+    assert_ok(plsm_write(db, batch, PLSM_NONE));
+    plsm_batch_destroy(batch);
+    assert_key("e", "1", "q", 1);
     assert_ok(link_as(id, NULL, "f", "o"));
     assert_ok(plsm_delete_range(db, slice_of("e"), slice_of("g"), PLSM_NONE));
     ck_assert_uint_eq(fixture_count(db, PLSM_INODES), 0);
