@@ -9,9 +9,12 @@ struct random {
     uint64_t state[4];
 };
 
+/* The n-th number from a state is the first one from that state and n - 1 times this. */
+#define SPLITMIX64_STEP UINT64_C(0x9e3779b97f4a7c15)
+
 static inline uint64_t splitmix64(uint64_t *state)
 {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    uint64_t z = (*state += SPLITMIX64_STEP);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);

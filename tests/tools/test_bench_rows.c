@@ -253,7 +253,6 @@ START_TEST(mixes_are_those_of_ycsb)
 }
 END_TEST
 
-/* Entries of a scan are judged some entries later: none may be forgotten. */
 START_TEST(a_wrong_entry_of_a_scan_is_told)
 {
     static const uint64_t limits[] = {1, 2, 15, 16, 17, 33, 100};

@@ -48,20 +48,8 @@ static inline uint64_t data_scattered(const struct data *data, uint64_t i)
 
 /* The value of a key in version 0 or 1; valid as long as `data`. */
 plsm_slice data_value(const struct data *data, plsm_slice key, unsigned version);
-/* Brings what data_version compares a value of version 0 with towards the processor's cache. */
-void data_fetch(const struct data *data, plsm_slice key);
-/* Which version `value` is of the key `key`, judged by its size and first 8 bytes; -1: none, a wrong answer. */
+/* Which version `value` is of the key `key`, judged by its size and first 8 bytes; -1: none, a wrong answer.
+ * It touches nothing but these two: what it costs is the same whatever the engine leaves of the processor's cache. */
 int data_version(const struct data *data, plsm_slice key, plsm_slice value);
-
-/* What data_version judges, to be judged a little later: what it compares with is a cache miss where the key was not
- * known before the value was there, as in a scan, which would cost more than the scan. */
-struct data_claim {
-    uint32_t place; /* in the pool, of version 0 */
-    uint64_t head;  /* first bytes of the value */
-};
-/* Notes the value and brings towards the cache what it is compared with. False: its size is wrong already. */
-bool data_claim_begin(const struct data *data, plsm_slice key, plsm_slice value, struct data_claim *claim);
-/* Whether it is of some version of its key. */
-bool data_claim_holds(const struct data *data, const struct data_claim *claim);
 
 #endif
