@@ -55,7 +55,8 @@ void report_json(const struct row_options *options, const struct row_result *res
                         options->workload->name, options->engine->name, index, (unsigned long long)options->keys,
                         options->value_bytes, options->batch, options->threads, options->sync ? "true" : "false",
                         options->shape, (unsigned long long)options->cache_bytes, cache_state(options),
-                        entries_per_op(options), LATENCY_EVERY);
+                        entries_per_op(options),
+                        options->workload->kind == WORKLOAD_SCAN ? LATENCY_SCAN_EVERY : LATENCY_EVERY);
     for (int i = 0; i < ROW_FIGURES; i++) {
         char figure[REPORT_FIGURE_SIZE];
         report_figure(figure, row_figure_names[i], row_figures(&copy)[i]);
