@@ -68,6 +68,8 @@ struct cursor {
     unsigned key_at;
     bool prefix_ready[2];      /* the page's prefix stands at the front of keys[i] */
     bool simple;               /* a key of the run has one version, which is visible if it has no number of its own */
+    bool lags;                 /* `entry` is of before; the current one is at `at`: between calls of merge_ahead only */
+    const uint8_t *at;
 };
 
 /* `runs` must stay as long as the cursor. PLSM_NO_MEMORY. */
@@ -120,12 +122,26 @@ static inline uint64_t cursor_peek_head(const struct cursor *c, const uint8_t *a
     return c->prefix_head | (c->prefix_shift < 8 ? rest >> 8 * c->prefix_shift : 0);
 }
 
-/* The same as cursor_next where that is simple. False: it is not, and the cursor stands where it stood. */
+/* The same as cursor_next where that is simple, but that `entry` lags behind: see cursor_catch_up. False: it is not, and
+ * the cursor stands where it stood. */
 static inline bool cursor_along(struct cursor *c)
 {
     const uint8_t *at = cursor_peek(c, c->slot + 1);
     if (!at)
         return false;
+    c->slot++;
+    c->at = at;
+    c->lags = true;
+    c->head = cursor_peek_head(c, at);
+    return true;
+}
+
+/* After cursor_along, once or more often: shows the entry. A merge of many passes most entries on without that. */
+static inline void cursor_catch_up(struct cursor *c)
+{
+    if (!c->lags)
+        return;
+    const uint8_t *at = c->at;
     size_t size = at[1], prefix_size = c->prefix.size;
     unsigned key_at = c->key_at ^ 1;
     uint8_t *key = c->keys[key_at];
@@ -134,20 +150,34 @@ static inline bool cursor_along(struct cursor *c)
         c->prefix_ready[key_at] = true;
     }
     memcpy(key + prefix_size, at + 3, CURSOR_KEY_MOVE);
-    c->slot++;
+    c->lags = false;
     c->backward = false;
     c->key_at = key_at;
-    c->head = cursor_peek_head(c, at);
     c->entry = (struct entry){.key = slice(key, prefix_size + size),
                               .value = slice(at + 3 + size, at[2]),
                               .seq = c->run->seq,
                               .kind = BATCH_PUT};
+}
+
+enum { CURSOR_KEY_ROOM = 64 };
+/* Key (copied to `key`) and value of a cursor that lags behind. False: its keys may need more room. */
+static inline bool cursor_give(const struct cursor *c, uint8_t key[CURSOR_KEY_ROOM], struct key_value *out)
+{
+    const uint8_t *at = c->at;
+    size_t size = at[1], prefix_size = c->prefix.size;
+    if (prefix_size > CURSOR_KEY_ROOM - CURSOR_KEY_MOVE)
+        return false;
+    if (__builtin_expect(prefix_size <= CURSOR_KEY_MOVE, 1))
+        memcpy(key, c->prefix.data, CURSOR_KEY_MOVE); /* it stands before the entries, and they end so far in the page */
+    else
+        memcpy(key, c->prefix.data, prefix_size);
+    memcpy(key + prefix_size, at + 3, CURSOR_KEY_MOVE);
+    *out = (struct key_value){slice(key, prefix_size + size), slice(at + 3 + size, at[2])};
     return true;
 }
 
-/* Goes so on for at most `most` entries whose heads are below `head_end`; of each, key (copied to keys[i]) and value go
+/* Goes along for at most `most` entries whose heads are below `head_end`; of each, key (copied to keys[i]) and value go
  * to out[i]. Returns how many; it stands on the last of them. */
-enum { CURSOR_KEY_ROOM = 64 };
 unsigned cursor_ahead(struct cursor *c, uint64_t head_end, uint8_t (*keys)[CURSOR_KEY_ROOM], struct key_value *out,
                       unsigned most);
 

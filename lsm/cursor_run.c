@@ -597,6 +597,7 @@ unsigned cursor_ahead(struct cursor *c, uint64_t head_end, uint8_t (*keys)[CURSO
         return 0;
     const struct key_value *last = &out[count - 1];
     c->slot += count;
+    c->lags = false;
     c->backward = false;
     c->key_at ^= 1;
     memcpy(c->keys[c->key_at], last->key.data, CURSOR_KEY_ROOM);

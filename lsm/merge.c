@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "base/banned.h"
 
+enum { STREAK_LEAST = 4 }; /* entries of one cursor in a row after which more of them are looked for at once */
+
 /* The bounds of what a cursor may show; false: it shows nothing, or cannot tell. */
 static bool bounds_of(struct cursor *c, plsm_slice *smallest, plsm_slice *largest)
 {
@@ -83,9 +85,11 @@ static inline uint64_t rank_of(const struct merge *m, const struct cursor *c)
 /* Whether cursor `a` comes before cursor `b` of the same rank; equal keys: the newer source. */
 static __attribute__((noinline)) bool before(const struct merge *m, unsigned a, unsigned b)
 {
-    const struct cursor *left = &m->cursors[a], *right = &m->cursors[b];
+    struct cursor *left = &m->cursors[a], *right = &m->cursors[b];
     if (!left->valid || !right->valid)
         return left->valid;
+    cursor_catch_up(left);
+    cursor_catch_up(right);
     int order = slice_compare(left->entry.key, right->entry.key);
     if (order == 0)
         return a < b;
@@ -128,29 +132,24 @@ static void build(struct merge *m, bool backward)
         nodes[i] = nodes[2 * i];
 }
 
-/* Exchanges two nodes if `really`, without a branch. */
-static inline void exchange(struct merge_node *a, struct merge_node *b, bool really)
-{
-    uint64_t mask = -(uint64_t)really, ranks = (a->rank ^ b->rank) & mask;
-    unsigned cursors = (a->cursor ^ b->cursor) & (unsigned)mask;
-    a->rank ^= ranks;
-    b->rank ^= ranks;
-    a->cursor ^= cursors;
-    b->cursor ^= cursors;
-}
-
-/* The winner's cursor has moved: it plays again, from its leaf to the root. */
+/* The winner's cursor has moved: it plays again, from its leaf to the root. What is exchanged is masked: compilers turn
+ * choices between values into jumps. */
 static inline void play(struct merge *m)
 {
-    struct merge_node *nodes = m->nodes, moved = nodes[0];
-    moved.rank = rank_of(m, &m->cursors[moved.cursor]);
-    for (unsigned i = (m->count + moved.cursor) / 2; i > 0; i /= 2) {
-        bool loses = nodes[i].rank < moved.rank;
-        if (__builtin_expect(nodes[i].rank == moved.rank, 0))
-            loses = before(m, nodes[i].cursor, moved.cursor);
-        exchange(&nodes[i], &moved, loses);
+    struct merge_node *nodes = m->nodes;
+    uint64_t cursor = nodes[0].cursor, rank = rank_of(m, &m->cursors[cursor]);
+    for (uint64_t i = (m->count + cursor) / 2; i > 0; i /= 2) {
+        struct merge_node *node = &nodes[i];
+        uint64_t mask = -(uint64_t)(node->rank < rank);
+        if (__builtin_expect(node->rank == rank, 0))
+            mask = -(uint64_t)before(m, node->cursor, (unsigned)cursor);
+        uint64_t ranks = (node->rank ^ rank) & mask, cursors = (node->cursor ^ cursor) & mask;
+        node->rank ^= ranks;
+        node->cursor ^= (unsigned)cursors;
+        rank ^= ranks;
+        cursor ^= cursors;
     }
-    nodes[0] = moved;
+    nodes[0] = (struct merge_node){rank, (unsigned)cursor};
 }
 
 /* Restores the tree after the winner's cursor has moved. */
@@ -277,7 +276,10 @@ static bool follow(struct merge *m, plsm_slice shown, uint64_t head)
     winner_moved(m);
     while (m->live > 0) {
         struct cursor *top = merge_cursor(m);
-        if (__builtin_expect(top->head != head, 1) || !slice_equal(top->entry.key, shown))
+        if (__builtin_expect(top->head != head, 1))
+            return true;
+        cursor_catch_up(top);
+        if (!slice_equal(top->entry.key, shown))
             return true;
         if (!along(top))
             return false;
@@ -306,12 +308,17 @@ static unsigned stay(struct merge *m, const struct merge_ahead *ahead, unsigned 
 /* Copies what the winner's cursor shows; false: it is not such an entry, or too far. */
 static inline bool give(const struct merge *m, const struct merge_ahead *ahead, unsigned count)
 {
-    const struct cursor *top = merge_cursor(m);
+    struct cursor *top = merge_cursor(m);
     const struct entry *entry = &top->entry;
-    if (entry->kind != BATCH_PUT || entry->separated || entry->meta.size > 0 || entry->expires_s > 0 ||
-        entry->key.size > CURSOR_KEY_ROOM || top->head >= ahead->head_end)
-        return false;
     uint8_t *key = ahead->keys[count];
+    if (top->head >= ahead->head_end)
+        return false;
+    if (__builtin_expect(top->lags, 1) && cursor_give(top, key, &ahead->out[count]))
+        return true;
+    cursor_catch_up(top);
+    if (entry->kind != BATCH_PUT || entry->separated || entry->meta.size > 0 || entry->expires_s > 0 ||
+        entry->key.size > CURSOR_KEY_ROOM)
+        return false;
     if (top->is_memtable)
         memcpy(key, entry->key.data, entry->key.size);
     else
@@ -320,20 +327,19 @@ static inline bool give(const struct merge *m, const struct merge_ahead *ahead, 
     return true;
 }
 
-unsigned merge_ahead(struct merge *m, struct merge_ahead *ahead)
+/* Cursors may lag behind afterwards. */
+static unsigned go_ahead(struct merge *m, struct merge_ahead *ahead)
 {
-    unsigned count = 0;
-    bool stays = true; /* the winner was the same twice: it may be so for longer */
-    ahead->moved = false;
-    INVARIANT(!m->all_versions && m->live > 0);
     plsm_slice shown = merge_entry(m)->key; /* stays valid while its cursor moves once; then it is a copy */
+    unsigned count = 0, streak = 0;         /* how often in a row the winner has stayed the same */
     while (count < ahead->most) {
         struct cursor *top = merge_cursor(m);
-        unsigned more = stays && !top->is_memtable ? stay(m, ahead, count) : 0;
+        bool stays = (m->live == 1 || streak >= STREAK_LEAST) && !top->is_memtable;
+        unsigned more = stays ? stay(m, ahead, count) : 0;
         if (more > 0) {
             count += more;
             shown = ahead->out[count - 1].key;
-            stays = m->live == 1;
+            streak = 0;
             continue;
         }
         uint64_t head = top->head;
@@ -341,11 +347,21 @@ unsigned merge_ahead(struct merge *m, struct merge_ahead *ahead)
             return count;
         if ((m->live > 1 || !top->valid) && !follow(m, shown, head))
             break;
-        stays = merge_cursor(m) == top;
+        streak = merge_cursor(m) == top ? streak + 1 : 0;
         if (!give(m, ahead, count))
             break;
         shown = ahead->out[count++].key;
     }
     ahead->moved = count < ahead->most;
+    return count;
+}
+
+unsigned merge_ahead(struct merge *m, struct merge_ahead *ahead)
+{
+    ahead->moved = false;
+    INVARIANT(!m->all_versions && m->live > 0);
+    unsigned count = go_ahead(m, ahead);
+    for (unsigned i = 0; i < m->count; i++)
+        cursor_catch_up(&m->cursors[i]);
     return count;
 }
