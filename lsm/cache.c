@@ -223,6 +223,14 @@ const uint8_t *cache_prefetch(const struct cache *cache, const cache_slot *slot)
     return page;
 }
 
+void cache_approach(const struct cache *cache, const cache_slot *slots, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = atomic_load_explicit(&slots[i], memory_order_relaxed);
+        __builtin_prefetch(frame_memory(cache, number ? number : 1));
+    }
+}
+
 /* --- frames between uses. All under the lock ---------------------------------------------------------------------- */
 
 /* The frames of a size are told by their numbers. */

@@ -61,6 +61,10 @@ const uint8_t *cache_fetch(const struct cache *cache, const cache_slot *slot);
  * page waits for most of it. NULL: it is in no frame. It may be evicted at any time: not to be looked at. */
 const uint8_t *cache_prefetch(const struct cache *cache, const cache_slot *slot);
 
+/* Brings the first line of the pages in `count` slots towards the processor's cache, for the walks through page tables:
+ * those of several pages overlap, and a later cache_prefetch does without one. */
+void cache_approach(const struct cache *cache, const cache_slot *slots, uint32_t count);
+
 /* A frame to read a page into, owned by the caller until published or dropped; *number is its number. NULL when none
  * can be had without waiting: then read into memory of your own. */
 uint8_t *cache_take(struct cache *cache, uint32_t *number);

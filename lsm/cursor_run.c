@@ -10,6 +10,7 @@ enum {
     READ_AHEAD_MAX = 64, /* units: 256 KiB, where a sequential read of a disk stops getting cheaper per byte */
     FETCHED_MOST = 16,   /* cursors whose seeks are readied together */
     FETCH_NEAR = 512,    /* bytes ahead on the same page where the next one is not known */
+    APPROACHED = 4,      /* pages whose walks through page tables overlap; a power of two */
 };
 
 static void end(struct cursor *c, plsm_status status)
@@ -139,6 +140,15 @@ static void unpin(struct cursor *c)
     c->pinned = 0;
 }
 
+/* A walk through the units has come to before `next`: when that is the first of so many, approaches all of them. */
+static void approach(const struct cursor *c, uint32_t next)
+{
+    uint32_t first = next & ~(uint32_t)(APPROACHED - 1), end = first + APPROACHED, units = c->run->facts.units;
+    end = end < units ? end : units;
+    if (next == (c->backward ? end - 1 : first))
+        cache_approach(c->run->context->cache, &c->body->slots[first], end - first);
+}
+
 /* Looks at the page in the cache itself, when it is there. */
 static bool pin(struct cursor *c, uint32_t unit, bool adjacent)
 {
@@ -151,6 +161,7 @@ static bool pin(struct cursor *c, uint32_t unit, bool adjacent)
     c->page = page;
     uint32_t next = c->backward ? unit - 1 : unit + 1; /* unit 0 backward: no unit has that number */
     if (adjacent && next < c->run->facts.units) {      /* many a seek never leaves its first page */
+        approach(c, next);
         const uint8_t *ahead = cache_prefetch(c->run->context->cache, &c->body->slots[next]);
         c->fetch_ahead = ahead ? (uintptr_t)ahead - (uintptr_t)page : FETCH_NEAR;
     }
