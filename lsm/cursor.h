@@ -92,38 +92,45 @@ static inline uint64_t cursor_head(const struct cursor *c, plsm_slice key)
     return key.size > c->skip ? key_head(slice((const uint8_t *)key.data + c->skip, key.size - c->skip)) : 0;
 }
 
-/* `at`: where an entry stands. */
-static inline void cursor_fetch_ahead(const struct cursor *c, const uint8_t *at)
+/* `at`: where an entry stands; `by`: fetch_ahead of its cursor. */
+static inline void cursor_fetch_ahead(const uint8_t *at, uintptr_t by)
 {
-    __builtin_prefetch((const void *)((uintptr_t)at + c->fetch_ahead));
-    __builtin_prefetch((const void *)((uintptr_t)at + c->fetch_ahead + 64)); /* entries rarely fit one cache line */
+    __builtin_prefetch((const void *)((uintptr_t)at + by));
+    __builtin_prefetch((const void *)((uintptr_t)at + by + 64)); /* entries rarely fit one cache line */
 }
 
-/* Where the next entry of a run stands, if it is on the same page, and a visible put of common size without anything
- * else; or NULL. Of a memtable's cursor `slot` and `count` are 0. */
+/* Whether the entry at `at` is a put of common size without anything else, far enough from the end of its page. */
+static inline bool cursor_common(const uint8_t *at, const uint8_t *page_end)
+{
+    if (at + 3 + CURSOR_KEY_MOVE > page_end)
+        return false;
+    /* Kind and flags, and the upper bits of both sizes. */
+    return (get_u32(at) & 0x8080ff) == BATCH_PUT && at[1] <= CURSOR_KEY_MOVE;
+}
+
+/* Where the next entry of a run stands, if it is on the same page, visible, and a common one; or NULL. Of a memtable's
+ * cursor `slot` and `count` are 0. */
 static inline const uint8_t *cursor_peek(const struct cursor *c, unsigned slot)
 {
     if (slot >= c->count || !c->simple)
         return NULL;
     const uint8_t *at = c->page + get_u16(c->slots + 2 * slot);
-    cursor_fetch_ahead(c, at);
-    bool common = at[0] == BATCH_PUT && ((at[1] | at[2]) & 0x80) == 0 && at[1] <= CURSOR_KEY_MOVE &&
-                  at + 3 + CURSOR_KEY_MOVE <= c->page_end;
-    return common ? at : NULL;
+    cursor_fetch_ahead(at, c->fetch_ahead);
+    return cursor_common(at, c->page_end) ? at : NULL;
 }
 
-/* The head of the key of such an entry, from the page: from where its parts were just written together, it could only
+/* The head of the key of a common entry, from the page: from where its parts were just written together, it could only
  * be loaded once both had arrived in the cache. */
-static inline uint64_t cursor_peek_head(const struct cursor *c, const uint8_t *at)
+static inline uint64_t cursor_common_head(const uint8_t *at, uint64_t prefix_head, size_t prefix_shift)
 {
     uint64_t rest = get_be64(at + 3);
     if (__builtin_expect(at[1] < 8, 0))
         rest &= at[1] ? UINT64_MAX << (64 - 8 * at[1]) : 0;
-    return c->prefix_head | (c->prefix_shift < 8 ? rest >> 8 * c->prefix_shift : 0);
+    return prefix_head | (prefix_shift < 8 ? rest >> 8 * prefix_shift : 0);
 }
 
-/* The same as cursor_next where that is simple, but that `entry` lags behind: see cursor_catch_up. False: it is not, and
- * the cursor stands where it stood. */
+/* The same as cursor_next where that is simple, but that `entry` lags behind: see cursor_catch_up. False: it is not, or
+ * there is none on the page; the cursor stands where it stood. */
 static inline bool cursor_along(struct cursor *c)
 {
     const uint8_t *at = cursor_peek(c, c->slot + 1);
@@ -132,7 +139,7 @@ static inline bool cursor_along(struct cursor *c)
     c->slot++;
     c->at = at;
     c->lags = true;
-    c->head = cursor_peek_head(c, at);
+    c->head = cursor_common_head(at, c->prefix_head, c->prefix_shift);
     return true;
 }
 
@@ -168,7 +175,7 @@ static inline bool cursor_give(const struct cursor *c, uint8_t key[CURSOR_KEY_RO
     if (prefix_size > CURSOR_KEY_ROOM - CURSOR_KEY_MOVE)
         return false;
     if (__builtin_expect(prefix_size <= CURSOR_KEY_MOVE, 1))
-        memcpy(key, c->prefix.data, CURSOR_KEY_MOVE); /* it stands before the entries, and they end so far in the page */
+        memcpy(key, c->prefix.data, CURSOR_KEY_MOVE); /* inside the page: it stands before the entries */
     else
         memcpy(key, c->prefix.data, prefix_size);
     memcpy(key + prefix_size, at + 3, CURSOR_KEY_MOVE);

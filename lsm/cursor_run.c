@@ -282,7 +282,7 @@ static bool make_key_long(struct cursor *c, unsigned which)
 static inline bool show(struct cursor *c)
 {
     const uint8_t *at = c->page + get_u16(c->slots + 2 * c->slot);
-    cursor_fetch_ahead(c, at);
+    cursor_fetch_ahead(at, c->fetch_ahead);
     page_entry_fast(at, c->page_end, &c->entry);
     c->key_at ^= 1;
     size_t size = c->entry.key.size, prefix_size = c->prefix.size,
@@ -584,36 +584,45 @@ void cursor_run_seek_before(struct cursor *c, plsm_slice key)
 unsigned cursor_ahead(struct cursor *c, uint64_t head_end, uint8_t (*keys)[CURSOR_KEY_ROOM], struct key_value *out,
                       unsigned most)
 {
-    size_t prefix_size = c->prefix.size;
+    /* All that is read of the cursor: for all a compiler knows, a key that is written might be a part of it. */
+    const uint8_t *page = c->page, *page_end = c->page_end, *slots = c->slots + 2 * (c->slot + 1);
+    size_t prefix_size = c->prefix.size, shift = c->prefix_shift;
+    uint64_t prefix_head = c->prefix_head;
+    uintptr_t fetch_ahead = c->fetch_ahead;
     unsigned count = 0;
-    uint64_t head = 0;
     uint8_t prefix[CURSOR_KEY_ROOM - CURSOR_KEY_MOVE] = {0}; /* moved as a whole */
-    if (prefix_size > sizeof prefix)
+    if (prefix_size > sizeof prefix || !c->simple)
         return 0;
     memcpy(prefix, c->prefix.data, prefix_size);
+    most = most < c->count - c->slot - 1 ? most : c->count - c->slot - 1;
+    if (most == 0)
+        return 0;
+    /* Heads ascend: mostly all are below the end. */
+    const uint8_t *last_at = page + get_u16(slots + 2 * (most - 1));
+    bool below = cursor_common(last_at, page_end) && cursor_common_head(last_at, prefix_head, shift) < head_end;
     for (; count < most; count++) {
-        const uint8_t *at = cursor_peek(c, c->slot + 1 + count);
-        uint64_t next = at ? cursor_peek_head(c, at) : 0;
-        if (!at || next >= head_end)
+        const uint8_t *at = page + get_u16(slots + 2 * count);
+        cursor_fetch_ahead(at, fetch_ahead);
+        if (!cursor_common(at, page_end) || (!below && cursor_common_head(at, prefix_head, shift) >= head_end))
             break;
         uint8_t *key = keys[count];
+        size_t size = at[1], value_size = at[2];
         memcpy(key, prefix, CURSOR_KEY_MOVE);
         if (__builtin_expect(prefix_size > CURSOR_KEY_MOVE, 0))
             memcpy(key, prefix, sizeof prefix);
         memcpy(key + prefix_size, at + 3, CURSOR_KEY_MOVE);
-        out[count] = (struct key_value){slice(key, prefix_size + at[1]), slice(at + 3 + at[1], at[2])};
-        head = next;
+        out[count] = (struct key_value){slice(key, prefix_size + size), slice(at + 3 + size, value_size)};
     }
     if (count == 0)
         return 0;
     const struct key_value *last = &out[count - 1];
     c->slot += count;
+    c->head = cursor_common_head(page + get_u16(slots + 2 * (count - 1)), prefix_head, shift);
     c->lags = false;
     c->backward = false;
     c->key_at ^= 1;
     memcpy(c->keys[c->key_at], last->key.data, CURSOR_KEY_ROOM);
     c->prefix_ready[c->key_at] = true;
-    c->head = head;
     c->entry = (struct entry){
         .key = slice(c->keys[c->key_at], last->key.size), .value = last->value, .seq = c->run->seq, .kind = BATCH_PUT};
     return count;
