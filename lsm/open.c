@@ -657,8 +657,8 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     return PLSM_OK;
 }
 
-/* A log for which there is no room to say that it was closed is one that was not: nothing is lost. Where the store broke
- * just now nothing is said either: the MANIFEST may name the log as a value log of the length that it has. */
+/* A log for which there is no room to say that it was closed is one that was not: nothing is lost. Where the store
+ * broke just now nothing is said either: the MANIFEST may name the log as a value log of the length that it has. */
 static plsm_status close_log(struct reclog_writer **log, bool broken)
 {
     plsm_status status = PLSM_OK, closed = PLSM_OK;
