@@ -12,8 +12,21 @@ void plsm_value_free(plsm_value *value)
     *value = (plsm_value){0};
 }
 
-/* An entry that is what it is: no reference, and not shared. Member by member: a struct that is set as a whole is
- * emptied in front by an instruction that takes longer than all of this. */
+/* Nothing, with what memory there is. Member by member, as below: a struct that is set as a whole is emptied in front
+ * by an instruction that takes longer than all of this. */
+static inline void hand_out_nothing(const struct engine_value *value, plsm_value *out)
+{
+    out->value = out->meta = slice(NULL, 0);
+    out->size = out->stored = 0;
+    out->large = false;
+    out->names = 1;
+    out->shared = 0;
+    out->expires_s = 0;
+    out->memory = value->memory;
+    out->capacity = value->capacity;
+}
+
+/* An entry that is what it is: no reference, and not shared. */
 static inline void hand_out_plain(const struct engine_value *value, plsm_value *out)
 {
     out->value = value->value;
@@ -31,10 +44,9 @@ static inline void hand_out_plain(const struct engine_value *value, plsm_value *
 static plsm_status hand_out(plsm_status status, const struct engine_value *value, const struct sharing *sharing,
                             plsm_value *out)
 {
-    *out = (plsm_value){.memory = value->memory,
-                        .capacity = value->capacity,
-                        .names = sharing->id ? sharing->names : 1,
-                        .shared = sharing->id};
+    hand_out_nothing(value, out);
+    out->names = sharing->id ? sharing->names : 1;
+    out->shared = sharing->id;
     if (status)
         return status;
     out->meta = value->meta;
