@@ -348,8 +348,9 @@ static void make_word(const struct parsed *p, struct places *places, const struc
             struct code_field field = {.weight = position[i + size - 1].weight,
                                        .end = (uint16_t)(p->prefix_size + i + size),
                                        .size = (uint8_t)size};
-            unsigned load = kind == CODE_FIELD_DIGITS ? DIGITS_MAX : kind == CODE_FIELD_TABLE ? 1 : BYTES_MAX;
-            word->padded |= field.end < load;
+            field.from = field.end > BYTES_MAX ? field.end - BYTES_MAX : 0;
+            field.drop = (uint8_t)(8 * (field.from + BYTES_MAX - field.end));
+            word->padded |= kind == CODE_FIELD_DIGITS && field.end < DIGITS_MAX;
             if (kind == CODE_FIELD_DIGITS)
                 field.digits = places->digits_of[p->which[i]];
             else if (kind == CODE_FIELD_TABLE)
@@ -509,23 +510,27 @@ static uint64_t code_digits(const struct code_digits *d, const uint8_t *end, uns
 }
 #endif
 
-/* The last `size` bytes in front of `end` as a number. */
-static inline uint64_t bytes_before(const uint8_t *end, unsigned size)
+/* The bytes of a field as a number, in a key of 8 bytes at least. */
+static inline uint64_t field_bytes(const struct code_field *f, const uint8_t *key)
 {
-    return get_be64(end - 8) & (UINT64_MAX >> (64 - 8 * size));
+    return get_be64(key + f->from) >> f->drop & (UINT64_MAX >> (64 - 8 * f->size));
 }
 
 static inline uint64_t word_code(const struct coder *c, const struct code_word *word, plsm_slice key,
                                  enum code_state *state)
 {
-    const uint8_t *bytes = key.data;
-    uint8_t padded[DIGITS_MAX + DIGITS_MAX];
+    const uint8_t *bytes = key.data, *eight = bytes;
+    uint8_t padded[DIGITS_MAX + DIGITS_MAX], longer[BYTES_MAX] = {0};
     if (__builtin_expect(key.size < c->prefix.size + word->last, 0))
         return code_by_digits(c, word, key, state);
     if (word->padded) {
         /* Loads that would begin in front of the key end within its first DIGITS_MAX bytes. */
         memset(padded, 0, DIGITS_MAX);
         memcpy(padded + DIGITS_MAX, key.data, key.size < DIGITS_MAX ? key.size : DIGITS_MAX);
+    }
+    if (__builtin_expect(key.size < BYTES_MAX, 0)) { /* no field reaches behind the key */
+        copy_short(longer, bytes, key.size);
+        eight = longer;
     }
     uint64_t code = 0, unexpected = 0;
     unsigned ranks = 0, outside = 0;
@@ -539,10 +544,9 @@ static inline uint64_t word_code(const struct coder *c, const struct code_word *
         code += rank * f->weight;
     }
     for (end += word->fields[CODE_FIELD_WIDE]; f < end; f++)
-        code += f->weight * bytes_before(f->end < BYTES_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size);
+        code += f->weight * field_bytes(f, eight);
     for (end += word->fields[CODE_FIELD_FIXED]; f < end; f++)
-        unexpected |=
-            bytes_before(f->end < BYTES_MAX ? padded + DIGITS_MAX + f->end : bytes + f->end, f->size) ^ f->expected;
+        unexpected |= field_bytes(f, eight) ^ f->expected;
     if (__builtin_expect((unexpected | outside | (ranks & CODE_OUTSIDE)) != 0, 0))
         return code_by_digits(c, word, key, state);
     *state = CODE_WITHIN;

@@ -63,7 +63,9 @@ struct code_field {
         const struct code_digits *digits; /* DIGITS */
         uint64_t expected;                /* FIXED */
     };
-    uint16_t end; /* of the field, from the start of the key: loads go backward from here */
+    uint16_t end;  /* of the field, from the start of the key: vectors are loaded backward from here */
+    uint16_t from; /* WIDE, FIXED: where in the key to load 8 bytes; of these the field's are in the lowest ones */
+    uint8_t drop;  /* behind so many bits, and above `size` bytes there are others */
     uint8_t size;
 };
 
@@ -86,7 +88,7 @@ struct code_word {
     unsigned fields[CODE_FIELD_KINDS]; /* how many of each kind */
     unsigned first, last;              /* positions [first, last) */
     uint64_t largest;                  /* code there is */
-    bool padded;                       /* loads would begin in front of the key: copy it behind zeros first */
+    bool padded;                       /* vectors would begin in front of the key: copy it behind zeros first */
 };
 
 /* Everything it points to is in one piece of memory, so that the coder of a small run is small. */
