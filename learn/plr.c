@@ -271,17 +271,16 @@ void plr_begin(const struct plr *p, uint64_t code, struct plr_probe *probe)
 
 uint32_t plr_end(const struct plr *p, const struct plr_probe *probe)
 {
-    uint64_t low = probe->low, high = probe->high, step = probe->step;
-    while (high - low > 8) {
-        uint64_t middle = low + (high - low) / 2;
-        bool behind = cut_of(p, middle) <= step;
-        low = behind ? middle : low;
-        high = behind ? high : middle - 1;
+    uint64_t rank = probe->low, left = probe->high - rank, step = probe->step;
+    /* Cuts ascend. No branch depends on what they are: all windows of a size take the same steps. */
+    while (left > 4) {
+        uint64_t half = left / 2;
+        rank += half & -(uint64_t)(cut_of(p, rank + half) <= step);
+        left -= half;
     }
-    /* Cuts ascend, so that the rest can be counted without a branch on what they are. */
-    uint64_t rank = low, bit = low * p->cut_bits;
-    int64_t ahead = (int64_t)(step - ((low + 1) << p->page_shift)), page = (int64_t)1 << p->page_shift;
-    for (uint64_t left = high - low; left > 0; left--) {
+    uint64_t bit = rank * p->cut_bits;
+    int64_t ahead = (int64_t)(step - ((rank + 1) << p->page_shift)), page = (int64_t)1 << p->page_shift;
+    for (; left > 0; left--) {
         rank += (int64_t)load_cut(p, bit) <= ahead;
         bit += p->cut_bits;
         ahead -= page;

@@ -39,6 +39,7 @@ enum {
     PAGE_SIZE = 4096, /* of a block: what a device reads at once */
     PAGE_SHIFT = 12,
     PAGE_HEADER = 16,
+    PAGE_LINES = 128, /* two lines of the processor's cache */
 };
 
 enum page_layout { PAGE_PACKED, PAGE_CLASSIC };
@@ -123,9 +124,14 @@ static inline void page_fetch_likely(const uint8_t *page, const struct page_shap
 {
     unsigned at = shape->entries_from + (((unsigned)PAGE_SIZE - shape->entries_from) * within >> 8);
     unsigned from = at > shape->before ? at - shape->before : 0;
-    unsigned end = from + shape->size < PAGE_SIZE ? from + shape->size : PAGE_SIZE;
-    for (from &= ~63u; from < end; from += 64)
-        __builtin_prefetch(page + from);
+    /* As many lines for all keys of a run, so that no branch depends on the key. */
+    unsigned size = (shape->size + PAGE_LINES - 1u) & ~(PAGE_LINES - 1u), last = (unsigned)PAGE_SIZE - size;
+    const uint8_t *line = page + ((from < last ? from : last) & ~(PAGE_LINES / 2 - 1u));
+    for (const uint8_t *end = line + size; line < end; line += PAGE_LINES) {
+        __builtin_prefetch(line);
+        __builtin_prefetch(line + PAGE_LINES / 2);
+        __asm__ volatile("" : : "r"(line)); /* to gcc prefetching has no effect: it would leave out the loop */
+    }
 }
 /* Brings what the first steps of an ordered search compare with towards the cache, all at once: one after another each
  * would be a miss of its own. The front of the page should be there. */
