@@ -79,7 +79,10 @@ plsm_status read_copy_out(const struct view *view, plsm_slice key, const struct 
 
 /* --- from the runs ------------------------------------------------------------------------------------------------ */
 
-enum { CANDIDATES_MAX = 32 };
+enum {
+    CANDIDATES_MAX = 32,
+    EARLY_RUNS = 3, /* of level 0, at most, that are begun before it is known which of them may have the key */
+};
 
 /* The runs that may have a key, newest first. What all of them will read first is fetched into the cache at once, so
  * that several runs cost about as long as one. */
@@ -87,6 +90,8 @@ struct candidates {
     struct run_search list[CANDIDATES_MAX];
     uint8_t levels[CANDIDATES_MAX];
     unsigned count;
+    uint32_t wanted; /* of the list, a bit each: these may have the key */
+    uint32_t early; /* likewise: where not 0, all runs of level 0 that enclose the key, begun and at their own places */
     struct run_search last; /* on the last level, behind those of the list */
     bool last_started, has_last;
     bool unfiltered;                 /* it is looked at before its filter is asked */
@@ -231,8 +236,10 @@ static plsm_status get_from_list(struct candidates *c, const struct run_question
                                  struct entry *entry)
 {
     plsm_status status = PLSM_NOT_FOUND;
-    for (unsigned i = 0; i < c->count && status == PLSM_NOT_FOUND; i++)
+    for (; c->wanted && status == PLSM_NOT_FOUND; c->wanted &= c->wanted - 1) {
+        unsigned i = (unsigned)__builtin_ctz(c->wanted);
         status = get_from_run(c, &c->list[i], c->levels[i], q, hold, entry);
+    }
     c->count = 0;
     return status;
 }
@@ -262,6 +269,7 @@ static plsm_status add_candidate(struct candidates *c, const struct level *level
                                  const struct run_question *q)
 {
     TRY(start_search(&c->list[c->count], level->runs[at], level->places[at] != YOUNG_PLACE_NONE, q));
+    c->wanted |= UINT32_C(1) << c->count;
     c->levels[c->count++] = (uint8_t)number;
     return PLSM_OK;
 }
@@ -281,17 +289,44 @@ static plsm_status add_level(struct candidates *c, const struct version *version
 
 static inline void candidates_init(struct candidates *c)
 {
-    c->count = c->asked = c->first = 0; /* the rest need not be zeroed */
+    c->count = c->wanted = c->early = c->asked = c->first = 0; /* the rest need not be zeroed */
     c->last_started = c->has_last = c->unfiltered = c->last_located = c->last_at_hand = false;
 }
 
-/* Asks for what the last level will need while memtables are searched. A hint: what fails is done again, and told, by
- * the lookup, if it comes to that. */
+/* Begins all runs of level 0 whose bounds enclose the key, or none: nothing is loaded for that. Runs do not change, so
+ * it does not matter to the answer that their models are asked before the table is. */
+static void start_level0(struct candidates *c, const struct level *level, const struct run_question *q, uint64_t head)
+{
+    uint32_t early = 0;
+    for (unsigned i = 0; i < level->count; i++) {
+        struct run *run = level->runs[i];
+        if (!run_encloses(run, q->key, head))
+            continue;
+        const struct run_body *body = atomic_load_explicit(&run->body, memory_order_acquire);
+        if (!body || !atomic_load_explicit(&body->model, memory_order_relaxed))
+            return;
+        run_search_init(&c->list[i], run, true);
+        run_search_begin(&c->list[i], q);
+        c->levels[i] = 0;
+        early |= UINT32_C(1) << i;
+    }
+    c->early = early;
+}
+
+/* Asks for what will be needed while memtables are searched, and where there are few runs before the table over young
+ * runs has told which of them it is: to ask a model costs less than to wait for its corrections when that is known. A
+ * hint: what fails is done again, and told, by the lookup, if it comes to that. */
 static inline void start_early(struct candidates *c, const struct version *version, const struct run_question *q)
 {
-    if (mostly(recently_runs) && mostly(recently_last) && !mostly(recently_young) &&
+    const struct level *level0 = &version->levels[0];
+    bool runs = mostly(recently_runs), young = mostly(recently_young);
+    bool few = level0->count <= EARLY_RUNS && level0->outside == 0;
+    if (runs && mostly(recently_last) && (!young || few) &&
         start_last_level(c, version, q, key_head(q->key)) != PLSM_OK)
         c->last_started = false;
+    read_fetch_young(version, q); /* behind what the model asks for, so that walks through page tables overlap */
+    if (runs && young && few)
+        start_level0(c, level0, q, key_head(q->key));
 }
 
 /* Lists the runs of level 0 that may have the key. PLSM_NOT_FOUND; another status where there were so many that they
@@ -301,6 +336,13 @@ static plsm_status list_level0(struct candidates *c, const struct level *level, 
 {
     if (level->outside == 0 && !young_places_meet(&level->in_table, found))
         return PLSM_NOT_FOUND;
+    if (c->early) {
+        for (uint32_t left = c->early; left; left &= left - 1)
+            if (read_place_says_maybe(found, level->places[__builtin_ctz(left)]))
+                c->wanted |= left & -left;
+        c->count = (unsigned)level->count; /* what is added now stands behind them */
+        return PLSM_NOT_FOUND;
+    }
     for (size_t i = 0; i < level->count; i++) {
         if (!read_place_says_maybe(found, level->places[i]) || !run_encloses(level->runs[i], q->key, head))
             continue;
@@ -408,7 +450,6 @@ static inline __attribute__((always_inline)) plsm_status find_entry(struct lsm *
     q->hash = key_hash(q->key.data, q->key.size);
     candidates_init(&c);
     start_early(&c, version, q);
-    read_fetch_young(version, q); /* behind what the model asks for, so that walks through page tables overlap */
     for (unsigned i = 0; i < view->table_count; i++)
         if (memtable_get(view->tables[i], q->key, q->seq, entry)) {
             *table = view->tables[i];

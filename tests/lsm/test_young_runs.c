@@ -203,6 +203,46 @@ START_TEST(with_threads)
 }
 END_TEST
 
+/* A few runs of level 0 that all have the same keys: their models are asked before the table is, once keys are mostly
+ * found there. The newest run that has a key decides, also where it deletes it, and also when it was
+ * just written and has not been loaded yet. */
+START_TEST(few_runs_of_level_0)
+{
+    static struct keys keys;
+    struct random random;
+    struct lsm_value value = {0};
+    uint8_t bytes[KEY_SIZE];
+    memset(&keys, 0, sizeof keys);
+    keys.seed = 300 + (uint64_t)_i;
+    random_seed(&random, keys.seed);
+    env = env_memory_create(keys.seed);
+    struct lsm_options o = options(false);
+    o.buffer_size = 4 << 20;
+    o.l0_compact = 8;
+    o.l0_slowdown = 12;
+    struct lsm *db = open_tree(&o);
+    write_some(db, &keys, &random, KEYS);
+    ck_assert_int_eq(lsm_compact(db, (plsm_slice){0}, (plsm_slice){0}), PLSM_OK);
+    for (unsigned run = 1; run <= 5; run++) {
+        write_some(db, &keys, &random, KEYS / 2);
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+        ck_assert_uint_eq(db->version->levels[0].count, run);
+        ck_assert_uint_eq(db->version->levels[0].outside, 0);
+        for (unsigned i = 0; i < 2 * KEYS; i++) {
+            /* Stretches of keys that are there, most of which level 0 has, and stretches of any. */
+            unsigned number = (unsigned)random_below(&random, KEYS);
+            while (i % 1000 < 700 && !keys.values[number])
+                number = (number + 1) % KEYS;
+            is_right(&keys, number, lsm_get(db, NULL, key_of(keys.seed, number, bytes), false, &value), &value);
+        }
+        check_all(db, &keys, &random);
+    }
+    lsm_value_free(&value);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* What is held for long keeps its answers: a view of an old version, while its runs leave the table one by one. */
 START_TEST(an_old_view_keeps_its_places)
 {
@@ -403,6 +443,7 @@ int main(void)
     tcase_set_timeout(tests, 600);
     tcase_add_loop_test(tests, places_follow_runs, 0, (int)thinned(3));
     tcase_add_loop_test(tests, with_threads, 0, 2);
+    tcase_add_loop_test(tests, few_runs_of_level_0, 0, 2);
     tcase_add_test(tests, an_old_view_keeps_its_places);
     tcase_add_test(tests, places_run_out);
     tcase_add_test(tests, as_many_as_expected);
