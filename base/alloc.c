@@ -85,8 +85,8 @@ static void *charge_for(void *memory)
 
 /* --- allocating --------------------------------------------------------------------------------------------------- */
 
-/* Up to here malloc of glibc gives a thread what it has freed itself, without a lock. calloc and realloc always lock an
- * arena, which may be another thread's, and a thread that finds it locked goes to sleep. */
+/* Up to here malloc of glibc gives a thread what it has freed itself, without a lock. calloc (before 2.41) and realloc
+ * always lock an arena, which may be another thread's, and a thread that finds it locked goes to sleep. */
 enum { SMALL_MOST = 1032, SLACK_MOST = 32 };
 
 /* Not refused and not charged. */

@@ -11,8 +11,8 @@ typedef pthread_mutex_t mutex;
 typedef pthread_cond_t condition;
 
 void mutex_init(mutex *m);
-/* Of one that is held for a few instructions only: who finds it locked looks again for a moment before going to sleep,
- * which takes ten times as long. */
+/* Of one that is mostly held for a few instructions: who finds it locked looks again at once, for a moment, before
+ * going to sleep, which takes ten times as long. */
 void mutex_init_brief(mutex *m);
 void mutex_destroy(mutex *m);
 static inline void mutex_lock(mutex *m) { pthread_mutex_lock(m); }
@@ -38,7 +38,8 @@ void spin_moment(void);
 enum { MOMENTS = 8 }; /* of them, before it is time to sleep */
 
 /* For a lock that is taken again and again for less than it takes to wake up a thread, or to bring what it guards to
- * another processor: looks from time to time whether it is free before it sleeps (turns.h tells why). */
+ * another processor: looks from time to time whether it is free before it sleeps (turns.h tells why), so not at once as
+ * with mutex_init_brief. */
 void mutex_lock_hovering(mutex *m);
 
 /* Barriers that one side pays for, where the other one passes often: whoever calls barrier_for_all has each thread of

@@ -210,10 +210,7 @@ static void meet_shared(struct commit *commit, struct node *node)
     add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0), false);
     if (!add_met(commit, (struct met){.node = node}))
         return;
-    mutex_lock(&fs->nodes.lock);
-    bool known = node->inode;
-    mutex_unlock(&fs->nodes.lock);
-    struct inode *inode = known ? inode_get(fs, node) : NULL;
+    struct inode *inode = inode_get_existing(fs, node);
     if (!inode)
         return;
     commit->met[commit->count - 1].inode = inode;

@@ -56,7 +56,7 @@ struct inode {
 
 /* Finds or makes the inode of a node and counts a user; NULL: no memory. Not locked. */
 struct inode *inode_get(struct fs *fs, struct node *node);
-/* The same of a node that has one; NULL: it has none, so nothing of it is open or waits to be written. */
+/* The same of a node that has one; NULL: it has none, so no file handle is on it and nothing waits to be written. */
 struct inode *inode_get_existing(struct fs *fs, struct node *node);
 /* Drops a user; the last one frees it. Its lock must not be held; needs no tree lock. */
 void inode_put(struct fs *fs, struct inode *inode);

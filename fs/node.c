@@ -14,7 +14,7 @@ enum {
     TREE_SHARED = 1,        /* in the state, for each who shares it: there are fewer than TREE_WAITING */
     TREE_WAITING = 1 << 16, /* for each who waits to have it alone */
     TREE_ALONE = 1 << 30,   /* somebody has it alone */
-    TREE_SPINS = 2000,      /* tries, about 30 us, before going to sleep */
+    TREE_MOMENTS = 30,      /* between tries, before going to sleep */
 };
 
 static bool try_share(struct tree_lock *tree)
@@ -41,10 +41,10 @@ static bool try_exclude(struct tree_lock *tree)
  * than one. */
 static void acquire(struct tree_lock *tree, bool (*try)(struct tree_lock *tree))
 {
-    for (unsigned i = 0; i < TREE_SPINS; i++) {
+    for (unsigned i = 0; i < TREE_MOMENTS; i++) {
         if (try(tree))
             return;
-        spin_pause();
+        spin_moment();
     }
     mutex_lock(&tree->lock);
     atomic_fetch_add(&tree->sleepers, 1); /* before it tries: whoever gives the lock back later sees it */

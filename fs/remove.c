@@ -50,7 +50,6 @@ void finish_gone(struct fs *fs, struct inode *inode, bool gone)
         node_remove(&fs->nodes, inode->node);
         inode_pin(fs, inode);
         inode->attr.ctime = inode_now();
-        inode->attr_dirty = true;
         inode_publish(fs, inode); /* of what is gone nothing is written: only takes it from the list of dirty ones */
         mutex_unlock(&inode->lock);
     }

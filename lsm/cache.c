@@ -227,7 +227,7 @@ void cache_approach(const struct cache *cache, const cache_slot *slots, uint32_t
 {
     for (uint32_t i = 0; i < count; i++) {
         uint32_t number = atomic_load_explicit(&slots[i], memory_order_relaxed);
-        __builtin_prefetch(frame_memory(cache, number ? number : 1));
+        __builtin_prefetch(frame_memory(cache, number ? number : 1)); /* any for what is in none: no branch */
     }
 }
 

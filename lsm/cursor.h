@@ -68,7 +68,7 @@ struct cursor {
     unsigned key_at;
     bool prefix_ready[2];      /* the page's prefix stands at the front of keys[i] */
     bool simple;               /* a key of the run has one version, which is visible if it has no number of its own */
-    bool lags;                 /* `entry` is of before; the current one is at `at`: between calls of merge_ahead only */
+    bool lags;                 /* `entry` is of before; the current one is at `at`: inside merge_ahead only */
     const uint8_t *at;
 };
 

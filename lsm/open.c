@@ -658,11 +658,11 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
 }
 
 /* A log for which there is no room to say that it was closed is one that was not: nothing is lost. Where the store
- * broke just now nothing is said either: the MANIFEST may name the log as a value log of the length that it has. */
+ * is broken nothing is said either: the MANIFEST may name the log as a value log of the length that it has. */
 static plsm_status close_log(struct reclog_writer **log, bool broken)
 {
     plsm_status status = PLSM_OK, closed = PLSM_OK;
-    if (*log && reclog_synced(*log) < reclog_size(*log))
+    if (*log && !reclog_broken(*log) && reclog_synced(*log) < reclog_size(*log))
         status = reclog_sync(*log);
     if (broken)
         reclog_close(*log);
@@ -686,14 +686,13 @@ static bool is_broken(struct lsm *db)
 static plsm_status shut_down(struct lsm *db)
 {
     plsm_status status = PLSM_OK;
-    if (is_broken(db))
-        return PLSM_OK; /* it was told; the next opening recovers from the logs */
-    if (memtable_bytes(db->active.table) + db->active.kept_bytes >= db->options.buffer_size / 8)
+    bool broken = is_broken(db); /* then the next opening recovers from the logs, which are only synced */
+    if (!broken && memtable_bytes(db->active.table) + db->active.kept_bytes >= db->options.buffer_size / 8)
         lsm_flush(db); /* if it fails the logs have it all */
-    while (status == PLSM_OK && db->frozen_count > 0)
+    while (!broken && status == PLSM_OK && db->frozen_count > 0)
         status = flush_oldest(db);
     status = PLSM_OK;
-    bool broken = is_broken(db);
+    broken = is_broken(db);
     for (unsigned i = 0; i < db->frozen_count && status == PLSM_OK; i++)
         status = close_log(&db->frozen[i].log, broken);
     if (status == PLSM_OK)

@@ -139,7 +139,8 @@ static plsm_status ask_candidates(struct profiling *p, const struct run_question
 }
 
 /* Where keys are mostly found there, lsm_get also predicts the page here, and fetches it, or even looks at it before
- * the filter (read_expects_last): a profile takes the steps in their plain order, membership first. */
+ * the filter (read_expects_last); and it asks the models of few runs of level 0 before it knows which of them may hold
+ * the key: a profile takes the steps in their plain order, membership first. */
 static plsm_status start_last_level(struct profiling *p, const struct version *version, const struct run_question *q,
                                     uint64_t head)
 {
