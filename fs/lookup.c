@@ -133,11 +133,11 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, status == PLSM_NOT_FOUND ? ESTALE : fs_errno(fs, status));
 }
 
-/* What chown and truncate take from the mode, as the kernel leaves it to us (FUSE_CAP_HANDLE_KILLPRIV). For writes it
- * sends a setattr with nothing to set when bits must go. */
+/* What chown takes from the mode of all but directories, and truncate of files, as the kernel leaves it to us
+ * (FUSE_CAP_HANDLE_KILLPRIV). For writes it sends a setattr with nothing to set when bits must go. */
 static void drop_privileges(struct attr *attr)
 {
-    if (!S_ISREG(attr->mode))
+    if (S_ISDIR(attr->mode))
         return;
     attr->mode &= ~(uint32_t)S_ISUID;
     if (attr->mode & S_IXGRP)

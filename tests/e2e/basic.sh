@@ -54,6 +54,10 @@ says 'Operation not permitted' mv .stats stats
 # --- attributes, and that all of it is there after a remount ---------------------------------------------------------
 chmod 4755 f && is "$(stat -c %a f)" 4755
 chown 12:34 f && is "$(stat -c '%a %u %g' f)" '755 12 34' "chown takes setuid away"
+mkdir special special/dir && mkfifo special/fifo && mknod special/null c 1 3
+chmod 6755 special/* && chown 12:34 special/*
+is "$(stat -c '%a %u %g' special/* | xargs)" '6755 12 34 755 12 34 755 12 34' "of all but directories"
+rm -r special
 touch -d '2001-02-03 04:05:06.123456789Z' f
 touch -h -d '1930-01-01 00:00:00.5Z' -a f
 touch -d '2300-01-01 00:00:00.000000001Z' d
