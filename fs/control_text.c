@@ -169,20 +169,41 @@ struct metrics {
     plsm_status status;
 };
 
-/* Units that Prometheus wants spelt out, as base units. */
+/* Words that Prometheus wants otherwise: base units, spelt out, and names that end in _count belong to summaries. */
 static const struct unit {
-    const char *suffix, *name;
+    const char *word, *instead;
     double factor;
-} units[] = {{"_ns", "_seconds", 1e-9}, {"_us", "_seconds", 1e-6}, {"_ms", "_seconds", 1e-3}, {"_count", "_number", 1}};
+} units[] = {{"ns", "seconds", 1e-9},
+             {"us", "seconds", 1e-6},
+             {"ms", "seconds", 1e-3},
+             {"bits", "bytes", 0.125},
+             {"count", "number", 1}};
+
+/* Adds a part of a statistic's name to the family, word by word. */
+static void name_part(struct metric *metric, char *part)
+{
+    char *rest = NULL;
+    for (char *word = strtok_r(part, "_", &rest); word; word = strtok_r(NULL, "_", &rest)) {
+        size_t size = strlen(metric->family);
+        const char *said = word;
+        for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+            if (strcmp(word, units[i].word) != 0)
+                continue;
+            said = units[i].instead;
+            metric->exact = metric->exact && units[i].factor == 1;
+            metric->value *= units[i].factor;
+        }
+        snprintf(metric->family + size, sizeof metric->family - size, "_%s", said);
+    }
+}
 
 /* "lsm.level.1.files" is plsm_lsm_level_files{level="1"}, "fs.read.p50_us" plsm_fs_p50_seconds{op="read"};
- * "fs.read.count"
- * is plsm_fs_operations, as a name that ends in _count belongs to summaries. A text is a label of a sample of 1. */
+ * "fs.read.count" is plsm_fs_operations. A text is a label of a sample of 1. */
 static void name_metric(struct metric *metric, const plsm_statistic *statistic)
 {
-    char parts[sizeof metric->source], *at = parts, *rest = NULL;
-    size_t size = (size_t)snprintf(metric->family, sizeof metric->family, "plsm");
+    char parts[sizeof metric->source], *at = parts, *rest = NULL, operations[] = "operations";
     bool is_op = false;
+    snprintf(metric->family, sizeof metric->family, "plsm");
     snprintf(metric->source, sizeof metric->source, "%s", statistic->name);
     snprintf(parts, sizeof parts, "%s", statistic->name);
     for (int i = 0; (at = strtok_r(i ? NULL : parts, ".", &rest)); i++) {
@@ -192,23 +213,10 @@ static void name_metric(struct metric *metric, const plsm_statistic *statistic)
         }
         for (int op = 0; i == 1 && op < FS_OP_COUNT && strncmp(statistic->name, "fs.", 3) == 0; op++)
             is_op = is_op || strcmp(at, op_names[op]) == 0;
-        if (i == 1 && is_op) {
+        if (i == 1 && is_op)
             snprintf(metric->label, sizeof metric->label, "{op=\"%s\"}", at);
-            continue;
-        }
-        if (is_op && strcmp(at, "count") == 0)
-            at = (char *)"operations";
-        size += (size_t)snprintf(metric->family + size, sizeof metric->family - size, "_%s", at);
-        size = size < sizeof metric->family ? size : sizeof metric->family - 1;
-    }
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        size_t suffix = strlen(units[i].suffix);
-        if (size > suffix && strcmp(metric->family + size - suffix, units[i].suffix) == 0) {
-            snprintf(metric->family + size - suffix, sizeof metric->family - size + suffix, "%s", units[i].name);
-            metric->exact = metric->exact && units[i].factor == 1;
-            metric->value *= units[i].factor;
-            break;
-        }
+        else
+            name_part(metric, is_op && strcmp(at, "count") == 0 ? operations : at);
     }
     for (char *c = metric->family; *c; c++)
         if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9')))

@@ -28,28 +28,12 @@ for name in store.keys store.bytes_live store.bytes_disk mem.bytes lsm.level.0.f
     ok grep -qF "\"$name\": " "$C/stats.json"
 done
 ok python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); assert d["store.engine"] == "lsm"' "$C/stats.json"
-# The rules of OpenMetrics that matter here: families together, HELP and TYPE in front, an end.
-ok python3 - "$C/metrics" <<'PY'
-import re, sys
-lines = open(sys.argv[1]).read().split("\n")
-assert lines[-2:] == ["# EOF", ""], lines[-3:]
-seen, family, help_of = set(), None, None
-for line in lines[:-2]:
-    if line.startswith("# HELP "):
-        help_of = line.split()[2]
-        assert help_of not in seen, help_of
-        seen.add(help_of)
-    elif line.startswith("# TYPE "):
-        family = line.split()[2]
-        assert family == help_of and line.split()[3] == "gauge", line
-    else:
-        match = re.fullmatch(r'([a-z][a-z0-9_]*)(\{[a-z]+="[^"\\]*"\})? ([0-9.e+-]+|NaN|[+-]Inf)', line)
-        assert match and match[1] == family, line
-assert "plsm_store_keys" in seen and "plsm_lsm_level_files" in seen and "plsm_fs_operations" in seen
-PY
-if command -v promtool >/dev/null; then
-    promtool check metrics <"$C/metrics" >"$WORK/promtool" 2>&1 && pass || fail "promtool: $(head -3 "$WORK/promtool")"
-fi
+check_metrics plsm_store_keys plsm_lsm_level_files plsm_fs_operations plsm_lsm_stall_seconds
+printf 'a%s\tvalue\n' {1..1000} | batch && echo flush >"$C/ctl"
+cat "$DIR/.stats" "$C/metrics" >"$WORK/both"
+ok awk '$1 == "filter.build_ns_per_key" { ns = $2 } $1 == "plsm_filter_build_seconds_per_key" { seconds = $2 }
+        END { exit !(ns > 0 && seconds * 1e9 > ns * 0.999 && seconds * 1e9 < ns * 1.001) }' "$WORK/both"
+printf '\\~a\tb\n' | batch
 
 # --- hidden, and reserved --------------------------------------------------------------------------------------------
 mkdir "$DIR/d" && echo 1 >"$DIR/d/f" && echo 2 >"$DIR/g"

@@ -62,7 +62,7 @@ control()
     done
     is "$(statistic fs.errors)" 0
     ok python3 -m json.tool "$DIR/.plsm/stats.json"
-    ok cat "$DIR/.plsm/metrics"
+    check_metrics plsm_store_keys plsm_fs_operations
     ok ls "$DIR/.plsm/levels"
     [ "$1" = lsm ] || is "$(cat "$WORK/out")" ''
     ok dd if=/dev/stdin of="$DIR/.plsm/ctl" status=none <<<flush

@@ -140,4 +140,9 @@ check_store() # [STORE]: `plsm check` finds nothing
         [ -z "${E2E_KEEP-}" ] || cp -a "${1:-$STORE}" "$E2E_KEEP"
     fi
 }
+check_metrics() # FAMILY...: .plsm/metrics has these, and follows the rules; those of promtool where that is installed
+{
+    ok python3 "$ROOT/tests/e2e/metrics.py" "$DIR/.plsm/metrics" "$@"
+    ! command -v promtool >/dev/null || ok promtool check metrics <"$DIR/.plsm/metrics"
+}
 drop_caches() { sync; [ ! -w /proc/sys/vm/drop_caches ] || echo 3 >/proc/sys/vm/drop_caches 2>/dev/null || true; }
