@@ -163,6 +163,15 @@ plsm_status attr_decode(plsm_slice meta, struct attr *attr)
     return PLSM_OK;
 }
 
+void attr_drop_privileges(struct attr *attr)
+{
+    if (S_ISDIR(attr->mode))
+        return;
+    attr->mode &= ~(uint32_t)S_ISUID;
+    if (attr->mode & S_IXGRP)
+        attr->mode &= ~(uint32_t)S_ISGID;
+}
+
 void attr_to_stat(const struct attr *attr, uint64_t size, struct stat *st)
 {
     bool directory = S_ISDIR(attr->mode);

@@ -49,6 +49,10 @@ size_t attr_encode(const struct attr *attr, uint8_t *to);
 /* PLSM_VERSION: written by a later version of plsm. PLSM_CORRUPT: not attributes. */
 plsm_status attr_decode(plsm_slice meta, struct attr *attr);
 
+/* What a change of owner, or of content by somebody else than root, takes from the mode, as the kernel leaves it to us
+ * (FUSE_CAP_HANDLE_KILLPRIV): set-uid, and set-gid where the group may execute; nothing from directories. */
+void attr_drop_privileges(struct attr *attr);
+
 /* Fills *st as stat(2) shows a file of `size` bytes. */
 void attr_to_stat(const struct attr *attr, uint64_t size, struct stat *st);
 

@@ -104,9 +104,7 @@ static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
         inode->truncated = true;
     }
     if (!by_root)
-        inode->attr.mode &= ~(uint32_t)S_ISUID;
-    if (!by_root && inode->attr.mode & S_IXGRP)
-        inode->attr.mode &= ~(uint32_t)S_ISGID;
+        attr_drop_privileges(&inode->attr);
     inode_touch(fs, inode, true);
     if (fs->options.sync)
         error = fs_errno_of_change(fs, inode_publish(fs, inode));

@@ -133,26 +133,16 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, status == PLSM_NOT_FOUND ? ESTALE : fs_errno(fs, status));
 }
 
-/* What chown takes from the mode of all but directories, and truncate of files, as the kernel leaves it to us
- * (FUSE_CAP_HANDLE_KILLPRIV). For writes it sends a setattr with nothing to set when bits must go. */
-static void drop_privileges(struct attr *attr)
+static void apply_attributes(struct attr *attr, const struct stat *st, int to_set, bool by_root, struct timespec now)
 {
-    if (S_ISDIR(attr->mode))
-        return;
-    attr->mode &= ~(uint32_t)S_ISUID;
-    if (attr->mode & S_IXGRP)
-        attr->mode &= ~(uint32_t)S_ISGID;
-}
-
-static void apply_attributes(struct attr *attr, const struct stat *st, int to_set, struct timespec now)
-{
-    bool owner_changes = to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+    /* Before a write that takes bits from the mode the kernel sends a setattr with nothing to set. */
+    bool nothing = (to_set & ~FUSE_SET_ATTR_CTIME) == 0;
     if (to_set & FUSE_SET_ATTR_UID)
         attr->uid = st->st_uid;
     if (to_set & FUSE_SET_ATTR_GID)
         attr->gid = st->st_gid;
-    if (owner_changes || (to_set & ~FUSE_SET_ATTR_CTIME) == 0)
-        drop_privileges(attr);
+    if (nothing || to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) || (to_set & FUSE_SET_ATTR_SIZE && !by_root))
+        attr_drop_privileges(attr);
     if (to_set & FUSE_SET_ATTR_MODE)
         attr->mode = (attr->mode & S_IFMT) | (st->st_mode & 07777);
     if (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW))
@@ -162,7 +152,8 @@ static void apply_attributes(struct attr *attr, const struct stat *st, int to_se
 }
 
 /* With the lock of the inode. `by_handle`: ftruncate, which is published at the flush that will come. */
-static int set_attributes(struct fs *fs, struct inode *inode, const struct stat *st, int to_set, bool by_handle)
+static int set_attributes(struct fs *fs, struct inode *inode, const struct stat *st, int to_set, bool by_root,
+                          bool by_handle)
 {
     struct attr old = {0};
     bool old_dirty = inode->attr_dirty;
@@ -184,7 +175,7 @@ static int set_attributes(struct fs *fs, struct inode *inode, const struct stat 
             return error;
     }
     inode_touch(fs, inode, resized);
-    apply_attributes(&inode->attr, st, to_set, inode->attr.ctime);
+    apply_attributes(&inode->attr, st, to_set, by_root, inode->attr.ctime);
     /* Attributes of a file with unpublished content wait for it (fs/inode.h). */
     if ((resized ? by_handle : inode_content_dirty(inode)) && !fs->options.sync)
         return 0;
@@ -213,7 +204,8 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
     struct inode *inode = inode_get(fs, node);
     if (inode) {
         mutex_lock(&inode->lock);
-        error = set_attributes(fs, inode, st, to_set, fi && !fs->options.publish_write);
+        bool by_root = fuse_req_ctx(req)->uid == 0, by_handle = fi && !fs->options.publish_write;
+        error = set_attributes(fs, inode, st, to_set, by_root, by_handle);
         mutex_unlock(&inode->lock);
         if (!error)
             error = fs_errno(fs, inode_stat(fs, node, &attr, &size));

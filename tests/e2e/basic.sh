@@ -295,6 +295,14 @@ if [ "$(id -u)" -eq 0 ]; then
     as sh -c "echo y >> '$DIR/open/theirs'"
     is "$(stat -c %a "$DIR/open/theirs")" 755 "a write by its user takes setuid away"
     chmod 6755 "$DIR/open/theirs"
+    as perl -e 'truncate $ARGV[0], 1 or die' "$DIR/open/theirs"
+    is "$(stat -c %a "$DIR/open/theirs")" 755 "truncate does"
+    chmod 6755 "$DIR/open/theirs"
+    as truncate -s 1 "$DIR/open/theirs" # ftruncate
+    is "$(stat -c %a "$DIR/open/theirs")" 755 "ftruncate does"
+    chmod 6755 "$DIR/open/theirs"
+    perl -e 'truncate $ARGV[0], 0 or die' "$DIR/open/theirs"
+    truncate -s 3 "$DIR/open/theirs"
     echo z >"$DIR/open/theirs"
     remount # what the kernel remembers of the mode is not what the store has
     is "$(stat -c %a "$DIR/open/theirs")" 6755 "root may truncate and write without taking it away"
