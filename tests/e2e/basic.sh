@@ -190,12 +190,17 @@ path, passed, failed = top + "/p", 0, 0
 loop = 'while read -r line; do "$1" get "$2" p | base64 -w 0; echo; done'
 looker = subprocess.Popen(["sh", "-c", loop, "sh", plsm, store], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-def peek(wanted, why):
-    """Compares with what a reader of the store finds, beside the mount."""
-    global passed, failed
+def look():
     looker.stdin.write(b"look\n")
     looker.stdin.flush()
-    got = base64.b64decode(looker.stdout.readline())
+    return base64.b64decode(looker.stdout.readline())
+
+def peek(wanted, why, seconds=0):
+    """Compares with what a reader of the store finds, beside the mount, within so many seconds."""
+    global passed, failed
+    until = time.monotonic() + seconds
+    while (got := look()) != wanted and time.monotonic() < until:
+        time.sleep(0.05)
     if got == wanted:
         passed += 1
     else:
@@ -229,8 +234,7 @@ peek(b"", "the second close publishes an O_TRUNC")
 os.close(f)
 put(b"again")
 os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
-time.sleep(0.5)
-peek(b"", "so does the last handle that goes")
+peek(b"", "so does the last handle that goes", seconds=20)
 put(b"again")
 os.truncate(path, 2)
 peek(b"ag", "truncate(2) has no close to wait for")
@@ -254,12 +258,15 @@ read -r p q < <(tail -1 <<<"$publication")
 passed=$((passed + ${p:-0})) failed=$((failed + ${q:-1}))
 peek() { timeout 20 "$PLSM" get "$STORE" "$1" 2>/dev/null; }
 remount rw,publish_interval=1
-exec 7>"$DIR/slow"
-python3 -c 'import os; os.write(7, b"early"); import time; time.sleep(3.5)' &
-sleep 3
-is "$(peek slow)" early "publish_interval"
-wait $!
-exec 7>&-
+ok py "$DIR/slow" "$STORE" "$PLSM" <<'PY'
+import os, subprocess, sys
+path, store, plsm = sys.argv[1:]
+loop = 'for i in $(seq 200); do [ "$("$1" get "$2" slow)" = early ] && exit; sleep 0.1; done; exit 1'
+looker = subprocess.Popen(["sh", "-c", loop, "sh", plsm, store]) # before the file is open, as above
+f = os.open(path, os.O_WRONLY | os.O_CREAT)
+os.write(f, b"early")
+sys.exit(looker.wait()) # the option publish_interval published it
+PY
 
 # --- the control file ------------------------------------------------------------------------------------------------
 exact='import os, sys; f = os.open(sys.argv[1], 0); sys.exit(os.fstat(f).st_size != len(os.read(f, 1 << 20)))'
@@ -339,7 +346,7 @@ if [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
     # The first signal unmounts, but another namespace keeps the file system alive: the second one ends it.
     pid=$(daemon_of)
     unshare -m --propagation private sleep 60 &
-    sleep 0.5
+    for _ in {1..200}; do [ "$(cat /proc/$!/comm)" != sleep ] || break; sleep 0.05; done # it has its namespace
     kill -TERM "$pid"
     for _ in {1..100}; do mountpoint -q "$DIR" || break; sleep 0.05; done
     not mountpoint -q "$DIR"
