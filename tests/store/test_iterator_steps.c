@@ -10,25 +10,35 @@
 
 #include "base/banned.h"
 
-enum { KEYS = 1500, ROUNDS = 40, PATHS = 12, VALUE_MAX = 6000, KEY_ROOM = 160 };
+enum { KEYS = 1500, ROUNDS = 40, PATHS = 12, VALUE_MAX = 6000, KEY_ROOM = 200 };
 
 /* What is written under a key: its value is made from the key's number and this. 0: nothing. */
 struct world {
     uint32_t versions[KEYS];
 };
 
+/* What all keys begin with. Below the long ones a page's prefix has 49 bytes or more, and whole keys up to 64 or more:
+ * what moves several keys at once has room for so many. */
+static const char *const directories[] = {
+    "",
+    "a/directory/of/two/and/fifty/bytes/to/the/end/of/it/",
+    "a/directory/of/two/and/sixty/bytes/to/the/slash/at/the/end/it/",
+};
+enum { DIRECTORIES = sizeof directories / sizeof directories[0] };
+static const char *directory;
+
 /* In the order of their numbers. Some are long, some share all of their first bytes, some are short. */
 static plsm_slice key_of(unsigned i, char *buffer)
 {
     int size = 0;
     if (i < KEYS / 3)
-        size = snprintf(buffer, KEY_ROOM, "a%05u", i);
+        size = snprintf(buffer, KEY_ROOM, "%sa%05u", directory, i);
     else if (i < KEYS / 2)
-        size = snprintf(buffer, KEY_ROOM, "directory/with/a/long/name/%05u", i);
+        size = snprintf(buffer, KEY_ROOM, "%sdirectory/with/a/long/name/%05u", directory, i);
     else if (i < 2 * KEYS / 3)
-        size = snprintf(buffer, KEY_ROOM, "e%05u%0*u", i, i % 3 ? 10 : 100, i);
+        size = snprintf(buffer, KEY_ROOM, "%se%05u%0*u", directory, i, i % 3 ? 10 : 100, i);
     else
-        size = snprintf(buffer, KEY_ROOM, "f%06u", i);
+        size = snprintf(buffer, KEY_ROOM, "%sf%06u", directory, i);
     return slice(buffer, (size_t)size);
 }
 
@@ -159,14 +169,17 @@ static const char *const option_sets[] = {
     "background=0,buffer_size=256K,cache_size=0,index=traditional",
     "background=0,buffer_size=256K,separate_above=1K,l0_compact=6,sim=ssd",
 };
+enum { OPTION_SETS = sizeof option_sets / sizeof option_sets[0] };
 
 START_TEST(steps)
 {
     struct random random;
+    const char *options = option_sets[_i % OPTION_SETS];
+    directory = directories[_i / OPTION_SETS];
     random_seed(&random, 7 + (uint64_t)_i);
-    printf("options %s, seed %d\n", option_sets[_i], 7 + _i);
+    printf("below \"%s\", options %s, seed %d\n", directory, options, 7 + _i);
     struct env *env = env_memory_create(1);
-    plsm *db = fixture_open(env, PLSM_CREATE, option_sets[_i]);
+    plsm *db = fixture_open(env, PLSM_CREATE, options);
     struct world *world = mem_zalloc(sizeof *world);
     for (unsigned round = 0; round < ROUNDS; round++) {
         write_some(db, world, &random, round == 0 ? 1000 : 150);
@@ -189,7 +202,7 @@ int main(void)
     Suite *suite = suite_create("iterator steps");
     TCase *steps_case = tcase_create("steps");
     tcase_set_timeout(steps_case, 0);
-    tcase_add_loop_test(steps_case, steps, 0, (int)(sizeof option_sets / sizeof option_sets[0]));
+    tcase_add_loop_test(steps_case, steps, 0, DIRECTORIES * OPTION_SETS);
     suite_add_tcase(suite, steps_case);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
