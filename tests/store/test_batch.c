@@ -279,17 +279,26 @@ START_TEST(large_values_move_and_retire)
 }
 END_TEST
 
+struct written {
+    uint64_t bytes;
+    unsigned found;
+};
+
 static void take_written(void *arg, const plsm_statistic *statistic)
 {
-    if (strcmp(statistic->name, "io.write_bytes") == 0)
-        *(uint64_t *)arg = statistic->integer;
+    struct written *written = arg;
+    if (!statistic->is_integer || strcmp(statistic->name, "io.write_bytes") != 0)
+        return;
+    written->bytes = statistic->integer;
+    written->found++;
 }
 
 static uint64_t written_bytes(void)
 {
-    uint64_t bytes = 0;
-    plsm_statistics(db, take_written, &bytes);
-    return bytes;
+    struct written written = {0};
+    plsm_statistics(db, take_written, &written);
+    ck_assert_uint_eq(written.found, 1);
+    return written.bytes;
 }
 
 /* An entry gets a meta and another key, as at each rename in a mount. */
@@ -303,7 +312,10 @@ START_TEST(metas_and_moves)
     add_meta("a", "first");
     add_move("a", "b"); /* over another */
     write_batch(PLSM_OK);
-    ck_assert_uint_lt(written_bytes() - before, SIZE + SIZE / 2); /* not twice */
+    uint64_t bytes = written_bytes() - before;
+    ck_assert_uint_lt(bytes, SIZE + SIZE / 2);          /* not twice */
+    if (strcmp(fixture_engine->name, "hybridlog") != 0) /* which counts it later, when it has left memory */
+        ck_assert_uint_ge(bytes, SIZE);
     fixture_expect(db, "a", NULL);
     expect_large("b", SIZE, 1);
     expect_meta("b", "first");
