@@ -309,6 +309,38 @@ START_TEST(a_wrong_entry_of_a_scan_is_told)
 }
 END_TEST
 
+START_TEST(one_call_in_so_many_is_timed)
+{
+    static const struct {
+        const char *name;
+        uint32_t batch;
+        unsigned timed; /* of KEYS operations */
+    } loops[] = {
+        {"readrandom", 1, 63}, {"mixed", 1, 63},     {"ycsb-e", 20, 63},     {"seekrandom", 1, 1000},
+        {"fillrandom", 1, 63}, {"overwrite", 10, 7}, {"fillrandom", 20, 50},
+    };
+    static struct histogram latency;
+    uint8_t buffer[SHAPE_MADE_MAX];
+    for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
+        struct worker worker = worker_of(loops[i].name, loops[i].batch);
+        histogram_reset(&latency);
+        worker.latency = &latency;
+        worker.ops = KEYS;
+        ck_assert_int_eq(worker_run(&worker), PLSM_OK);
+        ck_assert_msg(histogram_count(&latency) == loops[i].timed, "%s, batch %u: %lu calls are timed, not %u",
+                      loops[i].name, loops[i].batch, (unsigned long)histogram_count(&latency), loops[i].timed);
+    }
+    ck_assert_uint_eq(latency_every(WORKLOAD_READ), 16);
+    ck_assert_uint_eq(latency_every(WORKLOAD_SEEK), 1);
+    struct worker worker = worker_of("readseq", 1);
+    histogram_reset(&latency);
+    worker.latency = &latency;
+    for (uint64_t scan = 0, count = 0; scan < 10; scan++)
+        ck_assert_int_eq(worker_scan(&worker, data_key(&fake.data, scan, buffer), MIX_SCAN_MAX, &count), PLSM_OK);
+    ck_assert_uint_eq(histogram_count(&latency), 10 * MIX_SCAN_MAX / latency_every(WORKLOAD_SCAN) + 1);
+}
+END_TEST
+
 START_TEST(deletions_take_each_key_once_in_another_order)
 {
     struct worker worker = worker_of("deleterandom", 7);
@@ -686,6 +718,7 @@ int main(void)
     tcase_add_checked_fixture(work, set_up, tear_down);
     tcase_add_loop_test(work, mixes_are_those_of_ycsb, 0, 7);
     tcase_add_loop_test(work, a_wrong_entry_of_a_scan_is_told, 0, FAULT_COUNT);
+    tcase_add_test(work, one_call_in_so_many_is_timed);
     tcase_add_test(work, deletions_take_each_key_once_in_another_order);
     tcase_add_test(work, hot_keys_are_a_tenth_and_get_nine_reads_of_ten);
     tcase_add_test(work, a_hot_set_of_one_key_works);

@@ -227,7 +227,7 @@ static plsm_status look_up(struct billion *b, plsm_slice key, bool absent, plsm_
     return right ? PLSM_OK : fail(PLSM_CORRUPT, "wrong answer: key %s", text_quote(quoted, sizeof quoted, key));
 }
 
-/* One lookup in LATENCY_EVERY is timed by itself. */
+/* Lookups are timed by themselves as often as reads of a workload are. */
 static plsm_status look_up_many(struct billion *b, uint64_t count, uint64_t seed, bool absent, double *cpu_ns)
 {
     uint8_t buffer[KEY_BYTES];
@@ -240,7 +240,7 @@ static plsm_status look_up_many(struct billion *b, uint64_t count, uint64_t seed
     for (uint64_t i = 0; i < count && status == PLSM_OK; i++) {
         uint64_t index = random_below(&random, b->data.keys);
         plsm_slice key = key_at(b, index, absent, buffer);
-        uint64_t begun = i % LATENCY_EVERY == 0 ? env_now_ns(env_posix()) : 0;
+        uint64_t begun = i % latency_every(WORKLOAD_READ) == 0 ? env_now_ns(env_posix()) : 0;
         status = look_up(b, key, absent, &value);
         if (begun)
             histogram_add(&b->latency, env_now_ns(env_posix()) - begun);

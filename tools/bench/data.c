@@ -7,8 +7,9 @@
 
 #include "base/banned.h"
 
-/* 1 MiB stays in the second-level cache beside the work, and tells a wrong value from a right one but once in 2^17. Its
- * words are what SplitMix64 gives, one after another: hashes of their places, so that each can be told alone. */
+/* 1 MiB stays in the second-level cache beside the work, and tells a wrong value from a right one but 2 times in 2^17,
+ * as either version is taken. Its words are what SplitMix64 gives, one after another: hashes of their places, so that
+ * each can be told alone. */
 enum { POOL_BITS = 17, POOL_WORDS = 1 << POOL_BITS };
 
 plsm_status data_init(struct data *data, const char *shape, uint64_t keys, uint64_t more, uint32_t value_bytes,

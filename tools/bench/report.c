@@ -51,12 +51,11 @@ void report_json(const struct row_options *options, const struct row_result *res
     int size = snprintf(line, sizeof line,
                         "{\"workload\":\"%s\",\"engine\":\"%s\",\"index\":%s,\"keys\":%llu,\"value_bytes\":%u,"
                         "\"batch\":%u,\"threads\":%u,\"sync\":%s,\"key_type\":\"%s\",\"cache_bytes\":%llu,"
-                        "\"state\":\"%s\",\"entries_per_op\":%d,\"latency_every\":%d",
+                        "\"state\":\"%s\",\"entries_per_op\":%d,\"latency_every\":%u",
                         options->workload->name, options->engine->name, index, (unsigned long long)options->keys,
                         options->value_bytes, options->batch, options->threads, options->sync ? "true" : "false",
                         options->shape, (unsigned long long)options->cache_bytes, cache_state(options),
-                        entries_per_op(options),
-                        options->workload->kind == WORKLOAD_SCAN ? LATENCY_SCAN_EVERY : LATENCY_EVERY);
+                        entries_per_op(options), latency_every(options->workload->kind));
     for (int i = 0; i < ROW_FIGURES; i++) {
         char figure[REPORT_FIGURE_SIZE];
         report_figure(figure, row_figure_names[i], row_figures(&copy)[i]);

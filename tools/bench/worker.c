@@ -14,7 +14,7 @@
  * which may take less than they do. Batches are long enough to time each. */
 enum { SAMPLE_BATCH = 16 };
 
-/* One call in `every` is timed. */
+/* One call in `every` is timed; a loop runs kinds of which that is the same. */
 static inline uint64_t sample_begin(struct worker *worker, unsigned every)
 {
     return worker->latency && worker->calls++ % every == 0 ? env_now_ns(env_posix()) : 0;
@@ -112,7 +112,7 @@ plsm_status worker_scan(struct worker *worker, plsm_slice from, uint64_t limit, 
     plsm_slice key = {0}, value = {0};
     uint64_t done = 0;
     for (; done < limit && status == PLSM_OK; done++) {
-        uint64_t begun = timed ? sample_begin(worker, LATENCY_SCAN_EVERY) : 0;
+        uint64_t begun = timed ? sample_begin(worker, latency_every(WORKLOAD_SCAN)) : 0;
         if (!worker->engine->step(worker->session, &key, &value))
             break;
         sample_end(worker, begun);
@@ -166,7 +166,7 @@ static plsm_status run_writes(struct worker *worker)
             plsm_slice key = data_key(worker->data, write_index(worker, i), key_room(worker));
             add_record(worker, key, kind == WORKLOAD_OVERWRITE, kind == WORKLOAD_DELETE);
         }
-        uint64_t begun = sample_begin(worker, worker->pending >= SAMPLE_BATCH ? 1 : LATENCY_EVERY);
+        uint64_t begun = sample_begin(worker, worker->pending >= SAMPLE_BATCH ? 1 : latency_every(WORKLOAD_FILL));
         status = write_pending(worker);
         sample_end(worker, begun);
         if (checked && status == PLSM_OK && first % 1024 < worker->batch)
@@ -198,7 +198,7 @@ static plsm_status run_reads(struct worker *worker)
     for (uint64_t i = 0; i < worker->ops && status == PLSM_OK; i++) {
         uint64_t index = worker_next_index(worker);
         plsm_slice key = absent ? data_absent_key(worker->data, index, buffer) : data_key(worker->data, index, buffer);
-        uint64_t begun = sample_begin(worker, LATENCY_EVERY);
+        uint64_t begun = sample_begin(worker, latency_every(WORKLOAD_READ));
         status = absent ? read_absent(worker, key) : read_present(worker, key);
         sample_end(worker, begun);
     }
@@ -233,7 +233,7 @@ static plsm_status run_seeks(struct worker *worker)
     plsm_status status = PLSM_OK;
     for (uint64_t i = 0; i < worker->ops && status == PLSM_OK; i++) {
         plsm_slice key = data_key(worker->data, random_below(&worker->random, worker->data->keys), buffer);
-        uint64_t begun = sample_begin(worker, 1);
+        uint64_t begun = sample_begin(worker, latency_every(WORKLOAD_SEEK));
         status = seek_and_read(worker, key, SEEK_ENTRIES);
         sample_end(worker, begun);
     }
@@ -299,7 +299,7 @@ static plsm_status run_mix(struct worker *worker)
     for (uint64_t i = 0; i < worker->ops && status == PLSM_OK; i++) {
         plsm_slice key = data_key(worker->data, worker_next_index(worker), key_room(worker));
         unsigned choice = (unsigned)random_below(&worker->random, 100);
-        uint64_t begun = sample_begin(worker, LATENCY_EVERY);
+        uint64_t begun = sample_begin(worker, latency_every(WORKLOAD_MIX));
         status = mix_operation(worker, key, choice);
         sample_end(worker, begun);
     }

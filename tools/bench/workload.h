@@ -27,9 +27,13 @@ enum workload_kind {
     WORKLOAD_MIX,       /* YCSB (Cooper et al. 2010), and one where all keys are alike */
 };
 enum { SEEK_ENTRIES = 10, MIX_SCAN_MAX = 100, HOT_READS = 90, HOT_KEYS = 10 };
-/* Latencies are of one call in so many; calls of 16 records or more, and seeks, are all timed. The steps of a scan have
- * a prime, so that those which are timed do not keep the same place in what an engine reads, or hands out, at once. */
-enum { LATENCY_EVERY = 16, LATENCY_SCAN_EVERY = 127 };
+/* Latencies are of one call in so many: of every seek, and of every write of 16 records or more where all calls are
+ * writes. The steps of a scan have a prime, so that those which are timed do not keep the same place in what an engine
+ * reads, or hands out, at once. Inline, so that loops divide by what a compiler knows. */
+static inline unsigned latency_every(enum workload_kind kind)
+{
+    return kind == WORKLOAD_SCAN ? 127 : kind == WORKLOAD_SEEK ? 1 : 16;
+}
 
 /* What is in memory when the operations of a workload that needs keys begin. */
 enum cache_state {
@@ -69,7 +73,7 @@ struct row_result {
     double ops;
     double ops_per_s;     /* while the threads of the workload ran */
     double cpu_ns_per_op; /* of the whole process, until the work left in the background was done too */
-    double p50_ns, p99_ns, p9999_ns, max_ns; /* of one call: for writes in batches, of a batch; see LATENCY_EVERY */
+    double p50_ns, p99_ns, p9999_ns, max_ns; /* of one call: for writes in batches, of a batch; see latency_every */
     double pages_per_op;        /* 4 KiB read from files by calls; negative: the engine maps its files */
     double write_amplification; /* bytes written to files, until settled, over bytes of keys and values given to the
                                  * engine; negative: nothing was given */
