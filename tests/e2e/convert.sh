@@ -143,7 +143,8 @@ if [ ${#all[@]} -gt 1 ]; then
     if command -v script >/dev/null; then
         script -qec "timeout 300 $PLSM convert $STORE $WORK/shown --to=$other" /dev/null </dev/null >"$WORK/out" 2>&1
         # none is shown of what takes hardly more than a second
-        grep -qE 'convert.*/s|in (0\.[0-9]+|1\.[0-2]) s' "$WORK/out" && pass || fail "no progress: $(head -c 300 "$WORK/out")"
+        grep -qE 'convert.*/s|in (0\.[0-9]+|1\.[0-2]) s' "$WORK/out" && pass ||
+            fail "no progress: $(head -c 300 "$WORK/out")"
         check_store "$WORK/shown"
         rm -rf "$WORK/shown"
     fi
