@@ -672,27 +672,19 @@ static plsm_status close_log(struct reclog_writer **log, bool broken)
     return status == PLSM_OK ? space_excuse(closed) : status;
 }
 
-static bool is_broken(struct lsm *db)
-{
-    mutex_lock(&db->lock);
-    bool broken = db->broken != PLSM_OK;
-    mutex_unlock(&db->lock);
-    return broken;
-}
-
 /* Brings everything onto the disk. What is large goes into runs; a small rest stays in the log, so that opening,
  * putting one key and closing does not make a run each time. Values in the log count in full: the next opening would
  * have to write them anew. */
 static plsm_status shut_down(struct lsm *db)
 {
     plsm_status status = PLSM_OK;
-    bool broken = is_broken(db); /* then the next opening recovers from the logs, which are only synced */
+    bool broken = db->broken != PLSM_OK; /* then the next opening recovers from the logs, which are only synced */
     if (!broken && memtable_bytes(db->active.table) + db->active.kept_bytes >= db->options.buffer_size / 8)
         lsm_flush(db); /* if it fails the logs have it all */
     while (!broken && status == PLSM_OK && db->frozen_count > 0)
         status = flush_oldest(db);
     status = PLSM_OK;
-    broken = is_broken(db);
+    broken = db->broken != PLSM_OK;
     for (unsigned i = 0; i < db->frozen_count && status == PLSM_OK; i++)
         status = close_log(&db->frozen[i].log, broken);
     if (status == PLSM_OK)
