@@ -163,13 +163,9 @@ static plsm_status plan_run(const struct version *version, unsigned level, size_
 static double merge_share(const struct version *version, unsigned level, const struct run *run)
 {
     const struct run_facts *facts = &run->facts;
-    size_t first = 0, count = version_overlapping(version, level + 1, facts->smallest, facts->largest, &first);
-    uint64_t bytes = 0;
     if (facts->ranges > 0 || facts->deletions > facts->entries / DELETES_MUCH)
         return 0;
-    for (size_t i = first; i < first + count; i++)
-        bytes += version->levels[level + 1].runs[i]->facts.file_size;
-    return (double)bytes / (double)facts->file_size;
+    return (double)version_overlapping_bytes(version, level + 1, run) / (double)facts->file_size;
 }
 
 /* A deeper level: of the next runs behind the level's cursor, in turn, the one that takes least (as RocksDB's

@@ -287,16 +287,7 @@ bool tiers_compaction(const struct version *version, const struct lsm_options *o
 /* What a sorted run adds to a merge with the next newer one, which `run` is a part of: bytes. */
 static uint64_t added_bytes(const struct version *version, const struct tiers *t, size_t at, const struct run *run)
 {
-    uint64_t bytes = 0;
-    size_t first = 0;
-    if (at < t->young)
-        return t->bytes[at];
-    const struct level *level = &version->levels[t->levels[at - t->young]];
-    size_t count =
-        version_overlapping(version, t->levels[at - t->young], run->facts.smallest, run->facts.largest, &first);
-    for (size_t i = first; i < first + count; i++)
-        bytes += level->runs[i]->facts.file_size;
-    return bytes;
+    return at < t->young ? t->bytes[at] : version_overlapping_bytes(version, t->levels[at - t->young], run);
 }
 
 bool tiers_compaction_from(const struct version *version, const struct lsm_options *options, const struct run *run,

@@ -342,6 +342,15 @@ size_t version_overlapping(const struct version *version, unsigned level, plsm_s
     return behind - *first;
 }
 
+uint64_t version_overlapping_bytes(const struct version *version, unsigned level, const struct run *run)
+{
+    size_t first = 0, count = version_overlapping(version, level, run->facts.smallest, run->facts.largest, &first);
+    uint64_t bytes = 0;
+    for (size_t i = first; i < first + count; i++)
+        bytes += version->levels[level].runs[i]->facts.file_size;
+    return bytes;
+}
+
 unsigned sorted_runs_next(struct sorted_runs *seen, const struct run *run)
 {
     uint8_t byte = run_first_byte(run);

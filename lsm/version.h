@@ -94,6 +94,8 @@ enum lsm_group version_group(const struct version *version, unsigned level);
  * [*first, *first + returned). */
 size_t version_overlapping(const struct version *version, unsigned level, plsm_slice smallest, plsm_slice largest,
                            size_t *first);
+/* Bytes of those that overlap a run. */
+uint64_t version_overlapping_bytes(const struct version *version, unsigned level, const struct run *run);
 /* Counts the sorted runs of level 0 by their first byte; zero it to start. */
 struct sorted_runs {
     unsigned counts[256];
