@@ -1,6 +1,9 @@
 /* A queue whose first one leads. */
 #include "base/turns.h"
 
+#include <stdio.h>
+
+#include "base/error.h"
 #include "base/banned.h"
 
 enum { SPINS = 200 }; /* looks for one's turn, about 3 us, before going to sleep */
@@ -72,4 +75,18 @@ void turns_tell(struct turns *turns, struct turn *turn, enum turn_state state, b
     *locked = true;
     atomic_store_explicit(&turn->state, state, memory_order_release);
     condition_signal(&turn->wake);
+}
+
+void turns_tell_served(struct turns *turns, struct turn *leader, unsigned count, plsm_status status, bool *locked)
+{
+    struct turn *next = count > 1 ? turn_behind(leader) : NULL;
+    leader->status = status;
+    for (unsigned i = 1; i < count; i++) {
+        struct turn *turn = next;
+        next = turn_behind(turn);
+        turn->status = status;
+        if (status != PLSM_OK)
+            snprintf(turn->message, TURN_MESSAGE_BYTES, "%s", plsm_message());
+        turns_tell(turns, turn, TURN_DONE, locked); /* those that wake up go on once all are told */
+    }
 }

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/status.h"
 #include "base/sync.h"
 
 enum turn_state { TURN_WAITS, TURN_SLEEPS, TURN_LEADS, TURN_DONE };
@@ -29,7 +30,10 @@ struct turn {
     _Atomic enum turn_state state;
     struct turn *_Atomic next; /* behind it; NULL: nobody, or not linked yet */
     condition wake;            /* nothing unless it sleeps */
+    plsm_status status;        /* once it is done: how that ended, */
+    char *message;             /* and of a failure why: TURN_MESSAGE_BYTES */
 };
+enum { TURN_MESSAGE_BYTES = 256 };
 
 struct turns {
     char apart[64]; /* what everybody changes is on a cache line of its own */
@@ -44,9 +48,11 @@ static inline void turns_init(struct turns *turns, mutex *lock)
     turns->lock = lock;
 }
 
-/* Before all else with a turn. */
-static inline void turn_init(struct turn *me)
+/* Before all else with a turn. `message`: TURN_MESSAGE_BYTES that live as long as it. */
+static inline void turn_init(struct turn *me, char *message)
 {
+    me->status = PLSM_OK;
+    me->message = message;
     atomic_init(&me->state, TURN_WAITS);
     atomic_init(&me->next, NULL);
 }
@@ -97,6 +103,10 @@ static inline struct turn *turns_leave(struct turns *turns, struct turn *last)
 /* Tells a turn that it leads or is done. *locked: whether the caller holds the lock; where the other one sleeps that is
  * taken, and the caller gives it up once it has told all. */
 void turns_tell(struct turns *turns, struct turn *turn, enum turn_state state, bool *locked);
+
+/* Tells those behind a leader that it has served, `count` with itself, that they are done, with a status and this
+ * thread's message. They have left the queue. As turns_tell. */
+void turns_tell_served(struct turns *turns, struct turn *leader, unsigned count, plsm_status status, bool *locked);
 
 /* Tells the one that turns_leave has returned, if any, that it leads. Without lock. */
 static inline void turns_hand_over(struct turns *turns, struct turn *next)

@@ -24,8 +24,6 @@ struct writer {
     append_prepare *prepare;
     void *arg;
     bool sync;
-    plsm_status status;
-    char *message; /* MESSAGE_BYTES: of the leader, when it failed for all */
 };
 
 /* --- state -------------------------------------------------------------------------------------------------------- */
@@ -229,17 +227,8 @@ static void gather(struct append *db, struct writer *first, struct group *g)
 static void tell_all(struct append *db, struct writer *leader, const struct group *g, struct turn *next,
                      plsm_status status)
 {
-    struct writer *w = g->count > 1 ? behind(leader) : NULL;
     bool locked = false;
-    leader->status = status;
-    for (unsigned i = 1; i < g->count; i++) {
-        struct writer *told = w;
-        w = behind(w);
-        told->status = status;
-        if (status != PLSM_OK)
-            snprintf(told->message, MESSAGE_BYTES, "%s", plsm_message());
-        turns_tell(&db->turns, &told->turn, TURN_DONE, &locked);
-    }
+    turns_tell_served(&db->turns, &leader->turn, g->count, status, &locked);
     if (next)
         turns_tell(&db->turns, next, TURN_LEADS, &locked);
     if (locked)
@@ -292,22 +281,20 @@ static enum turn_state wait_for_turn(struct append *db, struct writer *me)
 
 plsm_status append_write(struct append *db, const struct batch *batch, append_prepare *prepare, void *arg, bool sync)
 {
-    char message[MESSAGE_BYTES];
+    char message[TURN_MESSAGE_BYTES];
     struct writer me; /* but for what sleeping needs */
-    turn_init(&me.turn);
+    turn_init(&me.turn, message);
     me.batch = batch;
     me.prepare = prepare;
     me.arg = arg;
     me.sync = sync;
-    me.status = PLSM_OK;
-    me.message = message;
     if (db->options.read_only)
         return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
     if (turns_try(&db->turns, &me.turn) || wait_for_turn(db, &me) == TURN_LEADS)
         lead(db, &me);
-    else if (me.status != PLSM_OK)
-        fail(me.status, "%s", message);
-    return me.status;
+    else if (me.turn.status != PLSM_OK)
+        fail(me.turn.status, "%s", message);
+    return me.turn.status;
 }
 
 plsm_status append_sync(struct append *db)

@@ -38,8 +38,7 @@ enum {
     GROUP_WRITERS_MAX = 64,
     GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
     SPINS = 200,               /* looks for a landing, about 3 us, before going to sleep */
-    MESSAGE_BYTES = 256,
-    COMPANY_SHARE = 4, /* the part of a sync that is waited for company */
+    COMPANY_SHARE = 4,         /* the part of a sync that is waited for company */
     COMPANY_NS_MAX = 200 * 1000,
     COMPANY_NS_MIN = 20 * 1000,  /* below that, syncs are too cheap to wait for anybody */
     COMPANY_PAUSE = 8,           /* groups that do not wait after waiting was in vain */
@@ -58,8 +57,6 @@ struct writer {
     lsm_prepare *prepare;
     void *arg;
     bool sync;
-    plsm_status status;
-    char *message; /* MESSAGE_BYTES: of the leader, when it failed for all */
 };
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */
@@ -321,17 +318,8 @@ static inline struct turn *leave_queue(struct lsm *db, struct writer *last, bool
 /* Tells all of the group of `me`, this thread's own writer, how it ended. They have left the queue. */
 static void tell_group(struct lsm *db, struct writer *me, const struct group *g, plsm_status status)
 {
-    struct writer *next = g->count > 1 ? behind(me) : NULL;
     bool locked = false;
-    me->status = status;
-    for (unsigned i = 1; i < g->count; i++) {
-        struct writer *w = next;
-        next = behind(w);
-        w->status = status;
-        if (status != PLSM_OK)
-            snprintf(w->message, MESSAGE_BYTES, "%s", plsm_message());
-        turns_tell(&db->turns, &w->turn, TURN_DONE, &locked); /* those that wake up go on once all are told */
-    }
+    turns_tell_served(&db->turns, &me->turn, g->count, status, &locked);
     if (locked)
         mutex_unlock(&db->lock);
 }
@@ -486,7 +474,7 @@ static bool lead_single(struct lsm *db, struct writer *me)
         break_if_log_is(db, status);
     }
     turns_hand_over(&db->turns, leave_queue(db, me, false));
-    me->status = status;
+    me->turn.status = status;
     return true;
 }
 
@@ -545,25 +533,23 @@ static inline __attribute__((always_inline)) plsm_status write_queued(struct lsm
                                                                       lsm_prepare *prepare, void *arg, bool sync)
 {
     INVARIANT(db->magic == LSM_STRUCT_MAGIC);
-    char message[MESSAGE_BYTES];
+    char message[TURN_MESSAGE_BYTES];
     struct writer me; /* but for what sleeping needs */
-    turn_init(&me.turn);
+    turn_init(&me.turn, message);
     me.batch = batch;
     me.change = change;
     me.prepare = prepare;
     me.arg = arg;
     me.sync = sync;
-    me.status = PLSM_OK;
-    me.message = message;
     if (db->options.read_only)
         return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
     if (__builtin_expect(turns_try(&db->turns, &me.turn), 1) || wait_for_turn(db, &me) == TURN_LEADS) {
         if (!lead_single(db, &me))
             lead(db, &me);
-    } else if (me.status != PLSM_OK) {
-        fail(me.status, "%s", message);
+    } else if (me.turn.status != PLSM_OK) {
+        fail(me.turn.status, "%s", message);
     }
-    return me.status;
+    return me.turn.status;
 }
 
 plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *prepare, void *arg, bool sync)

@@ -29,10 +29,10 @@ START_TEST(the_queue_keeps_its_order)
 {
     struct turn a, b, c, d;
     bool second = true;
-    turn_init(&a);
-    turn_init(&b);
-    turn_init(&c);
-    turn_init(&d);
+    turn_init(&a, NULL);
+    turn_init(&b, NULL);
+    turn_init(&c, NULL);
+    turn_init(&d, NULL);
     ck_assert(turns_try(&turns, &a));
     ck_assert(!turns_try(&turns, &b));
     ck_assert(!turns_hover(&turns, &b)); /* nobody leaves meanwhile */
@@ -53,7 +53,7 @@ START_TEST(the_queue_keeps_its_order)
     ck_assert_ptr_null(turns_leave(&turns, &c));
     ck_assert(turns_hover(&turns, &d));
     ck_assert_ptr_null(turns_leave(&turns, &d));
-    turn_init(&a);
+    turn_init(&a, NULL);
     ck_assert(turns_queue(&turns, &a, &second));
     ck_assert_ptr_null(turns_leave(&turns, &a));
 }
@@ -103,8 +103,7 @@ static void lead(struct visitor *me, uint64_t random)
         env_sleep_ns(env_posix(), 100000);
     inside = false;
     struct turn *next = turns_leave(&turns, &served[count - 1]->turn);
-    for (unsigned i = 1; i < count; i++)
-        turns_tell(&turns, &served[i]->turn, TURN_DONE, &locked);
+    turns_tell_served(&turns, &me->turn, count, PLSM_OK, &locked);
     if (next)
         turns_tell(&turns, next, TURN_LEADS, &locked);
     if (locked)
@@ -120,7 +119,7 @@ static void come_and_go(void *arg)
         struct visitor me = {.thread = thread};
         uint64_t r = random_next(&random);
         bool second = false;
-        turn_init(&me.turn);
+        turn_init(&me.turn, NULL);
         bool leads = turns_try(&turns, &me.turn) || (r >> 50 & 1 && turns_hover(&turns, &me.turn)) ||
                      turns_queue(&turns, &me.turn, &second) ||
                      turns_await(&turns, &me.turn, second && (r >> 51 & 3)) == TURN_LEADS;
