@@ -16,6 +16,13 @@ plsm_status env_open(struct env *env, const char *path, enum env_open_flags flag
     return env->ops->open(env, path, flags, out);
 }
 
+plsm_status env_check_flags(const char *path, enum env_open_flags flags)
+{
+    if (flags == ENV_READ || flags == ENV_APPEND || flags == ENV_LOG || flags == ENV_LOG_OVER)
+        return PLSM_OK;
+    return fail(PLSM_INVALID, "%s: open flags %u are none of those in enum env_open_flags", path, (unsigned)flags);
+}
+
 void env_close(struct env_file *file)
 {
     if (file)

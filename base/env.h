@@ -28,6 +28,8 @@ enum env_open_flags {
     ENV_APPEND = 2, /* to be appended to (and read back); created when missing, emptied when there */
     ENV_LOG = 4,    /* the same for many small appends: space may be taken in advance, and what is appended copied into
                        memory that is the file's (see below) */
+    ENV_LOG_OVER = 8, /* the same in place of a file that nobody needs any more: what is appended is written over what
+                         it holds, from its start on; its space and its pages in memory serve again (see below) */
 };
 
 struct env_space {
@@ -47,7 +49,8 @@ struct env_piece {
 struct env_ops {
     /* --- storage: the calls that a crash test enumerates are marked (*) --- */
 
-    /* (*) Opens a file. PLSM_NOT_FOUND when ENV_READ and it does not exist. */
+    /* (*) Opens a file. PLSM_NOT_FOUND when ENV_READ or ENV_LOG_OVER and it does not exist; PLSM_UNSUPPORTED when
+     * ENV_LOG_OVER and it has a second name, under which it may be needed, or nothing is won on its file system. */
     plsm_status (*open)(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out);
     void (*close)(struct env_file *file);
     /* Reads at most `size` bytes at `offset`; *got less than `size` may mean the end or just a short read; 0 is the
@@ -132,11 +135,18 @@ struct env *env_posix(void);
  * does what was written; large ones, and all where the file system is not known to serve such a mapping without asking
  * for space again, with pwrite. One thing differs: where the disk is gone or has turned read-only the kernel cannot
  * refuse a store to memory, and may end the process with SIGBUS. Nothing acknowledged is lost by that which an error
- * from write(2) would have saved; who wants to read on from memory then opens with ENV_APPEND. */
+ * from write(2) would have saved; who wants to read on from memory then opens with ENV_APPEND.
+ *
+ * After ENV_LOG_OVER what the file held before stands behind what was appended, instead of zeros, and after a power
+ * loss in the place of any part of that which was not synced: who reads it must tell the two apart. A truncate takes
+ * it away. Appending to new pages takes their allocation, and a file that grows is more to sync than one that does not;
+ * to remove a file of many pages costs as much again (ext4: half of what writing a log costs). */
 
 /* Whole-buffer calls that loop over short counts. */
 
 plsm_status env_open(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out);
+/* For those who implement it: PLSM_INVALID when they are none of env_open_flags. */
+plsm_status env_check_flags(const char *path, enum env_open_flags flags);
 void env_close(struct env_file *file); /* accepts NULL */
 /* Reads exactly `size` bytes; PLSM_CORRUPT with a message naming file and offset when the file ends before. */
 plsm_status env_read(struct env_file *file, uint64_t offset, void *data, size_t size);

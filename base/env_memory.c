@@ -104,10 +104,11 @@ static plsm_status resolve_name(struct memory_env *env, const char *path, const 
 static plsm_status open_node(struct memory_env *env, const char *path, enum env_open_flags flags, struct node **node,
                              char **journal_path)
 {
+    bool over = flags == ENV_LOG_OVER;
     const char *what = flags == ENV_READ ? "cannot open for reading" : "cannot create";
     struct place place = {0};
     TRY(resolve_name(env, path, what, &place));
-    if (!place.node && flags == ENV_READ)
+    if (!place.node && (flags == ENV_READ || over))
         return fail_errno(ENOENT, path, what);
     if (place.node && place.node->is_dir)
         return fail_errno(EISDIR, path, what);
@@ -119,12 +120,16 @@ static plsm_status open_node(struct memory_env *env, const char *path, enum env_
         if (!*node)
             return no_memory(path);
     } else {
-        if (!memory_record(env, (struct journal_entry){.op = JOURNAL_EMPTY, .node = place.node}, path))
+        if (over && place.node->links > 1)
+            return fail(PLSM_UNSUPPORTED, "%s: is not written over: it has a second name", path);
+        if (over ? !memory_over(env, place.node, path)
+                 : !memory_record(env, (struct journal_entry){.op = JOURNAL_EMPTY, .node = place.node}, path))
             return no_memory(path);
         place.node->size = 0;
+        place.node->under = over ? place.node->under : (struct under){0};
     }
     struct journal_entry *entry = &env->journal[env->entry_count - 1];
-    (*node)->ahead = entry->ahead = flags == ENV_LOG;
+    (*node)->ahead = entry->ahead = flags != ENV_APPEND;
     *journal_path = entry->path;
     return PLSM_OK;
 }
@@ -132,8 +137,7 @@ static plsm_status open_node(struct memory_env *env, const char *path, enum env_
 static plsm_status memory_open(struct env *base, const char *path, enum env_open_flags flags, struct env_file **out)
 {
     struct memory_env *env = memory_of(base);
-    if (flags != ENV_READ && flags != ENV_APPEND && flags != ENV_LOG)
-        return fail(PLSM_INVALID, "%s: open flags %u are none of ENV_READ, ENV_APPEND, ENV_LOG", path, (unsigned)flags);
+    TRY(env_check_flags(path, flags));
     size_t size = strlen(path) + 1;
     struct memory_file *file = mem_zalloc(sizeof *file + size);
     if (!file)
@@ -176,7 +180,7 @@ static uint64_t bytes_used(const struct memory_env *env)
     uint64_t bytes = 0;
     for (size_t i = 0; i < env->node_count; i++)
         if (env->nodes[i]->parent || env->nodes[i]->handles > 0)
-            bytes += blocks_of(env->nodes[i]->size);
+            bytes += blocks_of(memory_whole_size(env->nodes[i]));
     return bytes;
 }
 
@@ -186,7 +190,7 @@ static size_t bytes_fitting(const struct memory_env *env, const struct node *nod
     if (env->capacity == 0)
         return size;
     uint64_t used = bytes_used(env), free_bytes = used < env->capacity ? env->capacity - used : 0;
-    uint64_t fits = free_bytes + (blocks_of(node->size) - node->size);
+    uint64_t fits = free_bytes + (blocks_of(memory_whole_size(node)) - node->size);
     return size < fits ? size : (size_t)fits;
 }
 
@@ -202,7 +206,10 @@ void env_memory_set_capacity(struct env *base, uint64_t bytes)
 static size_t seen_size(const struct memory_file *file)
 {
     const struct node *node = file->node;
-    return node->ahead && file->flags == ENV_READ ? memory_seen_size(node->size) : node->size;
+    if (file->flags != ENV_READ)
+        return node->size;
+    size_t whole = memory_whole_size(node), ahead = node->ahead ? memory_seen_size(node->size) : 0;
+    return whole > ahead ? whole : ahead;
 }
 
 static plsm_status memory_read(struct env_file *base, uint64_t offset, void *data, size_t size, size_t *got)
@@ -212,12 +219,8 @@ static plsm_status memory_read(struct env_file *base, uint64_t offset, void *dat
     mutex_lock(&env->lock);
     const struct node *node = file->node;
     size_t seen = seen_size(file), left = offset < seen ? seen - (size_t)offset : 0;
-    size_t written = offset < node->size ? node->size - (size_t)offset : 0;
     *got = size < left ? size : left;
-    written = written < *got ? written : *got;
-    if (written > 0)
-        memcpy(data, node->storage->data + offset, written);
-    memset((uint8_t *)data + written, 0, *got - written);
+    memory_copy(&(struct content){node->storage, node->size, node->under}, (size_t)offset, data, *got);
     mutex_unlock(&env->lock);
     return PLSM_OK;
 }
@@ -278,6 +281,7 @@ static plsm_status memory_truncate(struct env_file *base, uint64_t size)
         status = no_memory(file->path);
     } else {
         file->node->size = (size_t)size;
+        file->node->under = (struct under){0};
         file->node->ahead = false;
     }
     mutex_unlock(&env->lock);

@@ -5,6 +5,7 @@
  * decides which of those changes survive:
  *   files: a prefix of the changes; the last append of it may be cut at any byte. In REORDER, sectors of what survived
  *     are then lost one by one. Bytes that were synced and not cut off since are never touched.
+ *   files that are written over (ENV_LOG_OVER): what they held stands where nothing was appended, or what was is lost;
  *   logs (ENV_LOG): zeros may follow, as far as a reader could have seen any since the last sync; after KEEP they do.
  *   directories: KEEP all, DROP none, TORN a prefix per directory, REORDER any subset.
  * A file and its name are independent: syncing a file does not make its name durable. A rename is one change, and so is
@@ -35,8 +36,7 @@ struct durable_name {
 /* One node during the replay. */
 struct shadow {
     /* files: durable content */
-    const struct storage *storage;
-    size_t size;
+    struct content content;
     /* files opened with ENV_LOG: has space taken in advance; had it at some time since the last sync */
     bool ahead, was_ahead;
     /* directories: durable names */
@@ -188,14 +188,15 @@ static void add_change(struct replay *replay, const struct node *node, size_t en
 }
 
 /* The content of a file behind one of its changes. */
-static void content_after(const struct journal_entry *entry, const struct storage **storage, size_t *size)
+static void content_after(const struct journal_entry *entry, struct content *content)
 {
     if (entry->op == JOURNAL_APPEND) {
-        *storage = entry->storage;
-        *size = entry->offset + entry->size;
-    } else {
-        *size = entry->op == JOURNAL_TRUNCATE ? entry->size : 0;
+        content->storage = entry->storage;
+        content->size = entry->offset + entry->size;
+        return;
     }
+    content->size = entry->op == JOURNAL_TRUNCATE ? entry->size : 0;
+    content->under = entry->op == JOURNAL_OVER ? (struct under){entry->storage, entry->size} : (struct under){0};
 }
 
 static void set_ahead(struct shadow *file, bool ahead)
@@ -227,6 +228,7 @@ static void replay_entry(struct replay *replay, size_t number)
         add_change(replay, entry->dir_to, number, NEW_NAME);
         break;
     case JOURNAL_EMPTY:
+    case JOURNAL_OVER:
     case JOURNAL_TRUNCATE:
         set_ahead(shadow, entry->ahead);
         add_change(replay, entry->node, number, NEW_NAME);
@@ -237,7 +239,7 @@ static void replay_entry(struct replay *replay, size_t number)
     case JOURNAL_SYNC:
         shadow->was_ahead = shadow->ahead;
         for (size_t change = shadow->first; change; change = replay->next[change - 1])
-            content_after(entry_of(replay, change), &shadow->storage, &shadow->size);
+            content_after(entry_of(replay, change), &shadow->content);
         shadow->first = shadow->last = 0;
         break;
     case JOURNAL_SYNC_DIR:
@@ -284,12 +286,11 @@ static bool keeps_old_name(const struct replay *replay, size_t change)
 /* --- building the image --- */
 
 /* Chooses the prefix of a file's changes that survived. *stable: bytes that no crash can touch. */
-static void surviving_content(const struct replay *replay, const struct node *node, const struct storage **storage,
-                              size_t *size, size_t *stable)
+static struct content surviving_content(const struct replay *replay, const struct node *node, size_t *stable)
 {
     const struct shadow *file = &replay->shadows[node->id];
-    *storage = file->storage;
-    *size = *stable = file->size;
+    struct content content = file->content;
+    *stable = content.size;
     uint64_t all = 0; /* an append counts its bytes, a cut counts 1 */
     for (size_t change = file->first; change; change = replay->next[change - 1]) {
         const struct journal_entry *entry = entry_of(replay, change);
@@ -304,20 +305,23 @@ static void surviving_content(const struct replay *replay, const struct node *no
     for (size_t change = file->first; change && left > 0; change = replay->next[change - 1]) {
         const struct journal_entry *entry = entry_of(replay, change);
         uint64_t weight = entry->op == JOURNAL_APPEND ? entry->size : 1;
-        content_after(entry, storage, size);
+        content_after(entry, &content);
         if (weight > left) { /* an append in part */
-            *size = entry->offset + (size_t)left;
+            content.size = entry->offset + (size_t)left;
             break;
         }
         left -= weight;
-        if (*size < *stable)
-            *stable = *size;
+        if (content.size < *stable)
+            *stable = content.size;
     }
+    return content;
 }
 
-/* Damages what a crash may damage: bytes behind `stable`. */
-static void damage(const struct replay *replay, const struct node *node, uint8_t *data, size_t size, size_t stable)
+/* Damages what a crash may damage in a copy of a file's content: bytes behind `stable`. */
+static void damage(const struct replay *replay, const struct node *node, const struct content *content, uint8_t *data,
+                   size_t stable)
 {
+    size_t size = content->size;
     struct random random = decision(replay, 4, node->id);
     if (size <= stable)
         return;
@@ -332,7 +336,7 @@ static void damage(const struct replay *replay, const struct node *node, uint8_t
         for (size_t from = stable; from < size;) {
             size_t to = (from / SECTOR + 1) * SECTOR < size ? (from / SECTOR + 1) * SECTOR : size;
             if (random_below(&random, 8) < lost)
-                memset(data + from, 0, to - from);
+                memory_copy(&(struct content){.under = content->under}, from, data + from, to - from);
             from = to;
         }
     }
@@ -342,39 +346,31 @@ static void damage(const struct replay *replay, const struct node *node, uint8_t
 static size_t zeros_behind(const struct replay *replay, const struct node *node, size_t size)
 {
     const struct shadow *file = &replay->shadows[node->id];
-    const struct storage *storage = file->storage;
-    size_t written = file->size, seen = 0;
+    struct content content = file->content;
     for (size_t change = file->first; change; change = replay->next[change - 1])
-        content_after(entry_of(replay, change), &storage, &written);
-    seen = memory_seen_size(written);
+        content_after(entry_of(replay, change), &content);
+    size_t seen = memory_seen_size(content.size);
     struct random random = decision(replay, 5, node->id);
     bool there = replay->kind == ENV_CRASH_KEEP ? file->ahead : file->was_ahead && random_next(&random) >> 63;
     return there && seen > size ? seen - size : 0;
 }
 
-/* Appends what is in no journal yet to a file of the image. */
-static bool append_zeros(struct memory_env *image, struct node *file, char *shared_path, size_t size)
-{
-    uint8_t *zeros = size ? calloc(1, size) : NULL;
-    bool done = size == 0 || (zeros && memory_append(image, file, shared_path, zeros, size));
-    free(zeros);
-    return done;
-}
-
 static bool build_file(struct replay *replay, const struct node *node, struct node *file, const char *path)
 {
-    const struct storage *storage = NULL;
-    size_t size = 0, stable = 0;
-    surviving_content(replay, node, &storage, &size, &stable);
+    size_t stable = 0;
+    struct content content = surviving_content(replay, node, &stable);
+    size_t size = content.size > content.under.size ? content.size : content.under.size;
+    size_t whole = size + zeros_behind(replay, node, size);
     char *shared_path = replay->image->journal[replay->image->entry_count - 1].path; /* of its creation */
-    if (size > 0) {
-        if (!memory_append(replay->image, file, shared_path, storage->data, size))
-            return false;
-        damage(replay, node, file->storage->data, size, stable);
+    uint8_t *data = malloc(whole + 1);
+    bool done = data != NULL;
+    if (done && whole > 0) {
+        memory_copy(&content, 0, data, whole);
+        damage(replay, node, &content, data, stable);
+        done = memory_append(replay->image, file, shared_path, data, whole);
     }
-    if (!append_zeros(replay->image, file, shared_path, zeros_behind(replay, node, size)))
-        return false;
-    return memory_sync(replay->image, file, path);
+    free(data);
+    return done && memory_sync(replay->image, file, path);
 }
 
 static char *join(const char *dir, const char *name)

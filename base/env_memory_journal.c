@@ -88,16 +88,24 @@ struct node *memory_add(struct memory_env *env, struct node *dir, const char *pa
     return node;
 }
 
+static struct storage *storage_create(struct memory_env *env)
+{
+    struct storage *storage = calloc(1, sizeof *storage);
+    if (storage) {
+        storage->older = env->storages;
+        env->storages = storage;
+    }
+    return storage;
+}
+
 /* A storage for the file's content with room for `extra` bytes behind it. */
 static struct storage *storage_for(struct memory_env *env, const struct node *file, size_t extra)
 {
     struct storage *storage = file->storage;
     if (!storage || storage->size != file->size) {
-        storage = calloc(1, sizeof *storage);
+        storage = storage_create(env);
         if (!storage)
             return NULL;
-        storage->older = env->storages;
-        env->storages = storage;
     }
     size_t needed = file->size + extra;
     if (needed > storage->capacity) {
@@ -131,6 +139,47 @@ bool memory_append(struct memory_env *env, struct node *file, char *shared_path,
     storage->size += size;
     file->storage = storage;
     file->size = storage->size;
+    return true;
+}
+
+size_t memory_whole_size(const struct node *file)
+{
+    return file->size > file->under.size ? file->size : file->under.size;
+}
+
+/* Copies what there is of `size` bytes at *offset up to `end`; the offset and what is left behind them. */
+static uint8_t *copy_up_to(const struct storage *storage, size_t end, size_t *offset, uint8_t *to, size_t *size)
+{
+    size_t part = *offset < end ? end - *offset : 0;
+    part = part < *size ? part : *size;
+    if (part > 0)
+        memcpy(to, storage->data + *offset, part);
+    *offset += part;
+    *size -= part;
+    return to + part;
+}
+
+void memory_copy(const struct content *content, size_t offset, uint8_t *to, size_t size)
+{
+    to = copy_up_to(content->storage, content->size, &offset, to, &size);
+    to = copy_up_to(content->under.storage, content->under.size, &offset, to, &size);
+    memset(to, 0, size);
+}
+
+bool memory_over(struct memory_env *env, struct node *file, const char *path)
+{
+    struct content content = {file->storage, file->size, file->under};
+    size_t size = memory_whole_size(file);
+    struct storage *under = storage_create(env);
+    if (!under || !(under->data = malloc(size + 1)))
+        return false;
+    under->capacity = size + 1;
+    under->size = size;
+    memory_copy(&content, 0, under->data, size);
+    struct journal_entry entry = {.op = JOURNAL_OVER, .node = file, .storage = under, .size = size};
+    if (!memory_record(env, entry, path))
+        return false;
+    file->under = (struct under){under, size};
     return true;
 }
 
@@ -185,7 +234,7 @@ void env_memory_describe(struct env *base, uint64_t call, char *text, size_t siz
         [JOURNAL_CREATE] = "create",     [JOURNAL_EMPTY] = "empty",       [JOURNAL_APPEND] = "append",
         [JOURNAL_SYNC] = "sync",         [JOURNAL_TRUNCATE] = "truncate", [JOURNAL_RENAME] = "rename",
         [JOURNAL_REMOVE] = "remove",     [JOURNAL_MAKE_DIR] = "make_dir", [JOURNAL_SYNC_DIR] = "sync_dir",
-        [JOURNAL_EXCHANGE] = "exchange", [JOURNAL_LINK] = "link",
+        [JOURNAL_EXCHANGE] = "exchange", [JOURNAL_LINK] = "link",         [JOURNAL_OVER] = "open to write over",
     };
     struct memory_env *env = (struct memory_env *)base;
     mutex_lock(&env->lock);

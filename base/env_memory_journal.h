@@ -22,6 +22,19 @@ struct storage {
     size_t size, capacity;
 };
 
+/* What a file that is written over (ENV_LOG_OVER) held when it was opened so: shows behind its end. */
+struct under {
+    const struct storage *storage; /* NULL: nothing */
+    size_t size;
+};
+
+/* All of a file. */
+struct content {
+    const struct storage *storage; /* NULL while nothing was ever appended */
+    size_t size;
+    struct under under;
+};
+
 struct node {
     size_t id; /* place in nodes[] */
     bool is_dir;
@@ -31,6 +44,7 @@ struct node {
     /* files */
     struct storage *storage; /* NULL while nothing was ever appended */
     size_t size;             /* at most storage->size; less after a cut */
+    struct under under;
     bool ahead;              /* opened with ENV_LOG and not cut since: readers see zeros up to memory_seen_size */
     /* directories */
     struct name {
@@ -43,6 +57,7 @@ struct node {
 enum journal_op {
     JOURNAL_CREATE,
     JOURNAL_EMPTY, /* opened to be appended to while it was there */
+    JOURNAL_OVER,  /* opened to be written over */
     JOURNAL_APPEND,
     JOURNAL_SYNC,
     JOURNAL_TRUNCATE,
@@ -60,9 +75,9 @@ struct journal_entry {
     struct node *node;          /* file or directory it is about */
     struct node *node_to;       /* exchange: the other one */
     struct node *dir, *dir_to;  /* whose names change; dir_to for rename and link only */
-    struct storage *storage;    /* append: where the bytes are, at `offset` */
+    struct storage *storage;    /* append: where the bytes are, at `offset`; over: `size` bytes that it held */
     size_t offset, size;        /* append: bytes; truncate: size is the new size */
-    bool ahead;                 /* create, empty: opened with ENV_LOG */
+    bool ahead;                 /* create, empty, over: opened with ENV_LOG or ENV_LOG_OVER */
     char *path, *path_to;       /* as given; path_to for rename, exchange and link only, always owned */
     const char *name, *name_to; /* last components, inside path and path_to; end with the string */
 };
@@ -87,6 +102,12 @@ struct memory_env {
 struct node *memory_add(struct memory_env *env, struct node *dir, const char *path, bool is_dir);
 bool memory_append(struct memory_env *env, struct node *file, char *shared_path, const void *data, size_t size);
 bool memory_sync(struct memory_env *env, struct node *node, const char *path);
+/* What the file holds goes under what will be appended to it from its start on. */
+bool memory_over(struct memory_env *env, struct node *file, const char *path);
+/* Bytes of a file, also of what it held before it was written over. */
+size_t memory_whole_size(const struct node *file);
+/* Copies `size` bytes at `offset` of a file; zeros where it has none. */
+void memory_copy(const struct content *content, size_t offset, uint8_t *to, size_t size);
 /* How many bytes a reader sees of a file with `size` bytes for which space is taken in advance: in steps that are small
  * beside those of a real system, so that short tests have logs that end behind them, on them and in front. */
 size_t memory_seen_size(size_t size);

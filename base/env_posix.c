@@ -200,10 +200,30 @@ void posix_descriptor_unpin(struct env_file *base)
 
 /* --- files --- */
 
+/* Opens what is to be appended to. */
+static plsm_status open_to_append(struct posix_file *file)
+{
+    bool over = file->flags == ENV_LOG_OVER;
+    struct stat status;
+    file->fd = open_retry(file->path, over ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
+    if (file->fd < 0)
+        return fail_errno(errno, file->path, over ? "cannot open to write over it" : "cannot create");
+    if (file->flags == ENV_APPEND)
+        return PLSM_OK;
+    file->flags = ENV_LOG;
+    posix_map_start(&file->map, file->fd);
+    if (!over)
+        return PLSM_OK;
+    if (fstat(file->fd, &status) == 0 && status.st_nlink == 1 && posix_map_over(&file->map, (uint64_t)status.st_size))
+        return PLSM_OK;
+    close(file->fd);
+    return fail(PLSM_UNSUPPORTED, "%s: is not written over: it has a second name, or its file system gains nothing",
+                file->path);
+}
+
 static plsm_status posix_open(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out)
 {
-    if (flags != ENV_READ && flags != ENV_APPEND && flags != ENV_LOG)
-        return fail(PLSM_INVALID, "%s: open flags %u are none of ENV_READ, ENV_APPEND, ENV_LOG", path, (unsigned)flags);
+    TRY(env_check_flags(path, flags));
     size_t size = strlen(path) + 1;
     struct posix_file *file = mem_zalloc(sizeof *file + size);
     if (!file)
@@ -221,11 +241,7 @@ static plsm_status posix_open(struct env *env, const char *path, enum env_open_f
         if (status == PLSM_OK)
             descriptor_unpin(file);
     } else {
-        file->fd = open_retry(path, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
-        if (file->fd < 0)
-            status = fail_errno(errno, path, "cannot create");
-        else if (flags == ENV_LOG)
-            posix_map_start(&file->map, file->fd);
+        status = open_to_append(file);
     }
     if (status != PLSM_OK) {
         mem_free(file);
@@ -272,7 +288,7 @@ static plsm_status posix_map(struct env_file *base, uint64_t size, const void **
 static plsm_status posix_read(struct env_file *base, uint64_t offset, void *data, size_t size, size_t *got)
 {
     struct posix_file *file = (struct posix_file *)base;
-    if (file->flags == ENV_LOG) { /* behind its end are zeros */
+    if (file->flags == ENV_LOG) { /* behind its end are zeros, or what it held before */
         uint64_t end = atomic_load_explicit(&file->end, memory_order_acquire);
         uint64_t left = offset < end ? end - offset : 0;
         size = size < left ? size : (size_t)left;

@@ -43,6 +43,12 @@ void posix_map_start(struct posix_map *map, int fd)
     map->on = status.f_type == EXT4_SUPER_MAGIC || status.f_type == TMPFS_MAGIC;
 }
 
+bool posix_map_over(struct posix_map *map, uint64_t size)
+{
+    map->taken = map->filled = size & ~(uint64_t)(PAGE - 1);
+    return map->on;
+}
+
 void posix_map_stop(struct posix_map *map)
 {
     if (map->memory)
@@ -112,8 +118,11 @@ static bool fill(struct posix_map *map, int fd, uint64_t offset)
 
 void posix_map_synced(struct posix_map *map, uint64_t offset)
 {
+    /* Of the pages of a file that is written over the next ones only: what the kernel keeps together of them is mostly
+     * no more than was filled at once. */
+    uint64_t next = (offset & ~(uint64_t)(FILLED_BYTES_MAX - 1)) + FILLED_BYTES_MAX;
     map->synced = offset;
-    map->apart = map->filled;
+    map->apart = map->filled < next ? map->filled : next;
 }
 
 bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size)

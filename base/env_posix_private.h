@@ -23,6 +23,8 @@ struct posix_map {
 };
 /* Switches it on where the file system is one that serves stores to preallocated space without fail. */
 void posix_map_start(struct posix_map *map, int fd);
+/* The file has `size` bytes in pages that are there and are to be used again. False: it is off. */
+bool posix_map_over(struct posix_map *map, uint64_t size);
 /* Copies up to *size bytes to `offset`, where the file ends, and sets *size to how many. False: nothing was done, and
  * the bytes are to be written: the map is off, there is no space to take, it is too much to copy, or it would cost the
  * next sync too much. */

@@ -25,7 +25,9 @@
  *     32  payload, then zeros up to a multiple of 8
  *
  * Because of salt and offset a record is valid at its own place in its own file only: neither bytes that the file
- * system recycled nor a log inside a value can be taken for a record.
+ * system recycled nor a log inside a value can be taken for a record. So the file of a log that is not needed any more
+ * may become a new one: it gets headers with a salt of their own, synced, under a name that no reader looks at, and
+ * then its new name. What stands in it from before is no record, wherever a reader comes upon it.
  *
  * What the reader concludes from bytes at X that are no record:
  *   - a valid record behind X carries synced > X: X was safely on disk, so it is damage: PLSM_CORRUPT;
@@ -70,6 +72,7 @@ enum {
     PIECES_BYTES = 32 << 10,     /* of a record that is appended from where its parts stand, */
     PART_BYTES = 4 << 10,        /* when they have so many on average: gathering small ones costs less */
     CHUNK_BYTES = 1 << 20,       /* read at once */
+    SCAN_BYTES = 64 << 10,       /* looked through at once for what may be a record */
 };
 #define CLEAN_CLOSE (UINT32_C(1) << 31)
 
@@ -159,34 +162,50 @@ uint64_t reclog_salt(const struct reclog_writer *writer)
     return writer->salt;
 }
 
-static plsm_status write_headers(struct reclog_writer *writer, const char *magic)
+/* Both, at the start of a file. */
+static plsm_status write_headers(struct env_file *file, uint64_t salt, const char *magic)
 {
     uint8_t bytes[RECORDS_START] = {0};
-    struct header h = {.version = RECLOG_VERSION, .salt = writer->salt};
+    struct header h = {.version = RECLOG_VERSION, .salt = salt};
     memcpy(h.magic, magic, sizeof h.magic);
     h.checksum = header_checksum(&h, 0);
     memcpy(bytes, &h, sizeof h);
     h.checksum = header_checksum(&h, HEADER_COPY);
     memcpy(bytes + HEADER_COPY, &h, sizeof h);
-    TRY(env_append(writer->file, bytes, sizeof bytes));
-    TRY(env_sync(writer->file));
-    atomic_store(&writer->size, sizeof bytes);
-    atomic_store(&writer->synced, sizeof bytes);
-    return PLSM_OK;
+    return env_append(file, bytes, sizeof bytes);
 }
 
-static plsm_status create(struct env *env, const char *path, const char *magic, bool mapped, struct reclog_writer **out)
+/* The headers of a new log into a spare one, synced, before it gets the name under which it is read. */
+static plsm_status prepare_spare(struct env *env, const char *spare, const char *path, uint64_t salt, const char *magic)
+{
+    struct env_file *file = NULL;
+    TRY(env_open(env, spare, ENV_LOG_OVER, &file));
+    plsm_status status = write_headers(file, salt, magic);
+    if (status == PLSM_OK)
+        status = env_sync(file);
+    env_close(file);
+    return status == PLSM_OK ? env_rename(env, spare, path) : status;
+}
+
+/* `spare`: to be made out of it; NULL: anew. */
+static plsm_status create(struct env *env, const char *spare, const char *path, const char *magic,
+                          enum env_open_flags flags, struct reclog_writer **out)
 {
     *out = NULL;
     struct reclog_writer *writer = mem_zalloc(sizeof *writer);
     if (!writer)
         return fail(PLSM_NO_MEMORY, "%s: no memory to create it", path);
     env_random(env, &writer->salt, sizeof writer->salt);
-    writer->mapped = mapped;
+    writer->mapped = flags != ENV_APPEND;
+    writer->size = writer->synced = RECORDS_START;
     mutex_init(&writer->syncing);
-    plsm_status status = env_open(env, path, mapped ? ENV_LOG : ENV_APPEND, &writer->file);
+    plsm_status status = spare ? prepare_spare(env, spare, path, writer->salt, magic) : PLSM_OK;
     if (status == PLSM_OK)
-        status = write_headers(writer, magic);
+        status = env_open(env, path, flags, &writer->file);
+    if (status == PLSM_OK)
+        status = write_headers(writer->file, writer->salt, magic); /* over the same bytes, where it was a spare one */
+    if (status == PLSM_OK && !spare)
+        status = env_sync(writer->file);
     if (status == PLSM_OK)
         *out = writer;
     else
@@ -196,12 +215,18 @@ static plsm_status create(struct env *env, const char *path, const char *magic, 
 
 plsm_status reclog_create(struct env *env, const char *path, const char *magic, struct reclog_writer **out)
 {
-    return create(env, path, magic, false, out);
+    return create(env, NULL, path, magic, ENV_APPEND, out);
 }
 
 plsm_status reclog_create_mapped(struct env *env, const char *path, const char *magic, struct reclog_writer **out)
 {
-    return create(env, path, magic, true, out);
+    return create(env, NULL, path, magic, ENV_LOG, out);
+}
+
+plsm_status reclog_create_over(struct env *env, const char *spare, const char *path, const char *magic,
+                               struct reclog_writer **out)
+{
+    return create(env, spare, path, magic, ENV_LOG_OVER, out);
 }
 
 void reclog_close(struct reclog_writer *writer)
@@ -498,29 +523,56 @@ static plsm_status record_now(struct reader *r, uint64_t offset, bool *is_there)
     return PLSM_OK;
 }
 
+/* Moves *at on to the next place where the head of a record may stand, or to the end of the file, which may be as long
+ * as a log gets: space taken in advance, or what a spare log held. *torn: something else than zeros was passed. */
+static plsm_status find_head(struct reader *r, uint64_t *at, bool *torn)
+{
+    while (*at < r->size) {
+        uint64_t left = r->size - *at;
+        size_t size = left < SCAN_BYTES ? (size_t)left : SCAN_BYTES;
+        const uint8_t *bytes;
+        bool zeros;
+        if (size < sizeof(struct record)) {
+            TRY(only_zeros_from(r, *at, &zeros));
+            *torn |= !zeros;
+            *at = r->size;
+            return PLSM_OK;
+        }
+        TRY(look(r, *at, size, &bytes));
+        for (size_t i = 0; bytes && i + sizeof(struct record) <= size; i += 8, *at += 8) {
+            if (get_u64(bytes + i) == 0) /* a record whose checksum is 0 is not worth asking all these places */
+                continue;
+            *torn = true;
+            uint32_t length = get_u32(bytes + i + offsetof(struct record, length));
+            if (get_u32(bytes + i + offsetof(struct record, length_check)) == length_check(length, r->salt, *at))
+                return PLSM_OK;
+        }
+    }
+    return PLSM_OK;
+}
+
 /* At result->end stands no record. Looks for a later one that proves that there was one on disk. Where a writer is at
  * work the window may be older at its start than at its end, and a record have come to stand there meanwhile: then
  * *again. */
 static plsm_status judge_end(struct reader *r, struct reclog_result *result, bool *again)
 {
-    size_t size;
-    for (uint64_t at = result->end; at < r->size; at += size) {
+    for (uint64_t at = result->end;;) {
         const uint8_t *bytes;
-        bool zeros;
-        size = 8;
-        TRY(zeros_at(r, at, &zeros));
-        if (zeros) /* a record whose checksum is 0 is not worth asking all these places */
-            continue;
-        result->torn = true;
+        size_t size;
+        TRY(find_head(r, &at, &result->torn));
+        if (at >= r->size)
+            return PLSM_OK;
         TRY(look_record(r, at, &bytes, &size));
         if (!bytes || at == result->end) {
-            size = 8;
+            at += 8;
             continue;
         }
         struct record record;
         memcpy(&record, bytes, sizeof record);
-        if (record.synced <= result->end)
+        if (record.synced <= result->end) {
+            at += size;
             continue;
+        }
         TRY(record_now(r, result->end, again));
         result->torn = !*again;
         if (*again)
@@ -530,7 +582,6 @@ static plsm_status judge_end(struct reader *r, struct reclog_result *result, boo
                     " shows; run plsm check, restore the file from a backup",
                     r->path, result->end, at);
     }
-    return PLSM_OK;
 }
 
 static plsm_status read_records(struct reader *r, reclog_each *each, void *arg, struct reclog_result *result)

@@ -1,8 +1,8 @@
 /* A record log: the common form of the write-ahead log and of the MANIFEST. The format stands at the top of reclog.c.
  *
  * A log is written once, from its creation to its close, and never again: what is to follow goes into a new log, so
- * nothing ever stands behind a torn end. Each record says up to where the file was synced when it was appended; so a
- * reader can tell damage (below what was synced: an error) from a tear (beyond: the end). */
+ * nothing of it ever stands behind a torn end. Each record says up to where the file was synced when it was appended;
+ * so a reader can tell damage (below what was synced: an error) from a tear (beyond: the end). */
 #ifndef BASE_RECLOG_H
 #define BASE_RECLOG_H
 
@@ -28,6 +28,11 @@ plsm_status reclog_create(struct env *env, const char *path, const char *magic, 
 /* The same for a log of many small records, which may be appended without a system call (ENV_LOG in base/env.h). Until
  * its clean close the file may then end with zeros that are no record. */
 plsm_status reclog_create_mapped(struct env *env, const char *path, const char *magic, struct reclog_writer **out);
+/* The same out of `spare`, a log that nobody needs or reads any more (ENV_LOG_OVER in base/env.h): that name is gone
+ * then. Until its clean close the file may end with what it held before, which is no record of it. PLSM_UNSUPPORTED:
+ * not where this file is. On any failure the spare one is there still, or `path` is, which may be created anew. */
+plsm_status reclog_create_over(struct env *env, const char *spare, const char *path, const char *magic,
+                               struct reclog_writer **out);
 
 /* Appends one record of `count` parts; `user` is the caller's. Not synced. PLSM_TOO_LARGE above RECLOG_PAYLOAD_MAX,
  * PLSM_NO_MEMORY: nothing was written. After a failed write the log is cut back to where it was, and appending may go

@@ -7,8 +7,9 @@
 #include "base/banned.h"
 
 enum {
-    RETRY_NS = 1000 * 1000 * 1000,     /* after a failure that may pass */
-    AGE_CHECK_NS = 1000 * 1000 * 1000, /* for old data, and for another mix of operations */
+    RETRY_NS = 1000 * 1000 * 1000,      /* after a failure that may pass */
+    SPARE_IDLE_NS = 1000 * 1000 * 1000, /* without a write: what logs hold in spare is given up */
+    AGE_CHECK_NS = 1000 * 1000 * 1000,  /* for old data, and for another mix of operations */
 };
 #define RETRY_NS_MAX (UINT64_C(16) * RETRY_NS)
 
@@ -216,6 +217,8 @@ plsm_status compact_pending(struct lsm *db, bool once, bool *worked)
         let_go(db);
     }
     unclaim(db);
+    if (space_is_lacking(status))
+        log_drop_spare(db);
     mutex_lock(&db->lock);
     note_end(db, status);
     mutex_unlock(&db->lock);
@@ -310,6 +313,20 @@ plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to)
 
 /* --- the threads -------------------------------------------------------------------------------------------------- */
 
+/* Waits for something to flush. What logs hold in spare is given up when nothing is written for a while. Under lock. */
+static void await_flush(struct lsm *db)
+{
+    if (!log_has_spare(db)) {
+        condition_wait(&db->work, &db->lock);
+        return;
+    }
+    uint64_t log = db->active.log_last, size = reclog_size(db->active.log);
+    if (condition_wait_ns(&db->work, &db->lock, SPARE_IDLE_NS) || db->closing)
+        return;
+    if (log == db->active.log_last && size == reclog_size(db->active.log))
+        log_give_up_spare(db);
+}
+
 static void flusher(void *arg)
 {
     struct lsm *db = arg;
@@ -321,7 +338,7 @@ static void flusher(void *arg)
             continue;
         }
         if (db->frozen_count == 0 || !healthy) {
-            condition_wait(&db->work, &db->lock);
+            await_flush(db);
             continue;
         }
         mutex_unlock(&db->lock);

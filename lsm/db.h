@@ -117,6 +117,8 @@ struct lsm {
     _Atomic enum next_log next_log_state;
     struct reclog_writer *prepared_log; /* number next_log, without a record yet; NULL: none */
     bool preparing;                     /* the flusher is at it */
+    bool prepared_over;                 /* it was made out of a spare one */
+    uint64_t spare_log; /* number that the spare log had; 0: there is none */
     uint64_t flush_start_ns, flush_expected_ns; /* of the flush under way; expected from the one before, 0: unknown */
     uint64_t flush_bytes_per_s;
     uint64_t next_number, next_log, log_floor;
@@ -220,12 +222,19 @@ plsm_status db_writable(const struct lsm *db);
 
 /* --- log.c --- */
 void log_path(const struct lsm *db, uint64_t number, char *path, size_t size);
-/* Creates a log without a record; the caller syncs the directory. */
-plsm_status log_open(struct lsm *db, uint64_t number, struct reclog_writer **out);
+/* A log that is not needed any more, nor read: becomes the spare one, or is removed. */
+void log_retire(struct lsm *db, uint64_t number);
+/* Removes the spare log. False: there was none. Keeps this thread's message. */
+bool log_drop_spare(struct lsm *db);
+/* Whether more space is taken by logs than those in use need. Under lock. */
+bool log_has_spare(const struct lsm *db);
+/* Gives it back, also what the log made in advance has of it. The flusher's; under lock, which it gives up meanwhile.
+ */
+void log_give_up_spare(struct lsm *db);
 /* Writes a log's first record; closes it on failure, *log is NULL then. */
 plsm_status log_begin(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
                       struct reclog_writer **log);
-/* Both. */
+/* Creates a log, with its first record; the caller syncs the directory. */
 plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
                        struct reclog_writer **out);
 /* A log that is to be made, as a value log, for values that stay in it: *out gets a reference; NULL where none does.

@@ -310,8 +310,10 @@ plsm_status flush_oldest(struct lsm *db)
     else
         edit_disown(&edit);
     edit_free(&edit);
-    if (status != PLSM_OK) /* before anybody who waits for the end of it looks at the free space */
+    if (status != PLSM_OK) { /* before anybody who waits for the end of it looks at the free space */
+        log_drop_spare(db);
         garbage_collect(db);
+    }
 
     mutex_lock(&db->lock);
     db->flushing = false;

@@ -34,10 +34,12 @@ static void remove_file(struct lsm *db, const struct garbage_file *file)
         run_model_path(&db->context, file->number, path, sizeof path);
         env_remove(db->env, path); /* most have none */
     }
+    if (file->kind == 'l') {
+        log_retire(db, file->number);
+        return;
+    }
     if (file->kind == 'r')
         run_path(&db->context, file->number, path, sizeof path);
-    else if (file->kind == 'l')
-        log_path(db, file->number, path, sizeof path);
     else if (file->kind == 'v')
         value_log_path(&db->context, file->number, path, sizeof path);
     else

@@ -1,8 +1,14 @@
-/* The logs of a store: their names, their first records, and the one that is made in advance.
+/* The logs of a store: their names, their first records, the one that is made in advance, and the spare one.
  *
  * A rotation makes no system call that waits for the disk when the next log is there already: once the memtable is half
  * full, the flusher makes it, with its header synced and its name durable. So it may be seen, by a reader or after a
- * crash, while it holds no record yet. */
+ * crash, while it holds no record yet.
+ *
+ * The file of a log that is not needed any more is kept as the spare one, "log-NUMBER.tmp", and the next log is made
+ * out of it: its pages and its space are there already (ENV_LOG_OVER). Getting them from ext4 and giving them back was
+ * a sixth of what a put in a large batch costs, and a file that does not grow is less to sync. RocksDB and PostgreSQL
+ * do the same with their write-ahead logs. At most one is kept, and only while writers are at work and the disk has
+ * room: it goes when space is short, when nothing was written for a moment, and at closing. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -14,10 +20,79 @@ void log_path(const struct lsm *db, uint64_t number, char *path, size_t size)
     snprintf(path, size, "%s/log-%08llu", db->path, (unsigned long long)number);
 }
 
-plsm_status log_open(struct lsm *db, uint64_t number, struct reclog_writer **out)
+/* --- the spare log ------------------------------------------------------------------------------------------------ */
+
+static void spare_path(const struct lsm *db, uint64_t number, char *path, size_t size)
+{
+    char name[4096];
+    log_path(db, number, name, sizeof name);
+    snprintf(path, size, "%s.tmp", name);
+}
+
+/* The number of the spare log, which is the caller's from then on; 0: there is none. */
+static uint64_t take_spare(struct lsm *db)
+{
+    mutex_lock(&db->lock);
+    uint64_t number = db->spare_log;
+    db->spare_log = 0;
+    mutex_unlock(&db->lock);
+    return number;
+}
+
+void log_retire(struct lsm *db, uint64_t number)
+{
+    char path[4096], spare[4100];
+    log_path(db, number, path, sizeof path);
+    spare_path(db, number, spare, sizeof spare);
+    mutex_lock(&db->lock);
+    bool room = !db->space_low && !db->space_tight && db->background_status == PLSM_OK;
+    bool keep = db->options.log_mapped && room && !db->closing && db->spare_log == 0;
+    if (keep)
+        db->spare_log = number;
+    mutex_unlock(&db->lock);
+    if (keep && env_rename(db->env, path, spare) == PLSM_OK)
+        return;
+    if (keep)
+        (void)take_spare(db);
+    env_remove(db->env, path); /* a failure costs space until the next opening, no more */
+}
+
+bool log_drop_spare(struct lsm *db)
+{
+    char spare[4100], message[512];
+    uint64_t number = take_spare(db);
+    if (number == 0)
+        return false;
+    snprintf(message, sizeof message, "%s", plsm_message()); /* of a failure that it is dropped for */
+    spare_path(db, number, spare, sizeof spare);
+    env_remove(db->env, spare);
+    fail(PLSM_OK, "%s", message);
+    return true;
+}
+
+/* A log out of the spare one, if there is one that serves. */
+static bool open_spare(struct lsm *db, const char *path, struct reclog_writer **out)
+{
+    char spare[4100];
+    uint64_t number = take_spare(db);
+    if (number == 0)
+        return false;
+    spare_path(db, number, spare, sizeof spare);
+    if (reclog_create_over(db->env, spare, path, LOG_MAGIC, out) == PLSM_OK)
+        return true;
+    env_remove(db->env, spare);
+    return false;
+}
+
+/* --- a log -------------------------------------------------------------------------------------------------------- */
+
+static plsm_status log_open(struct lsm *db, uint64_t number, bool *over, struct reclog_writer **out)
 {
     char path[4096];
     log_path(db, number, path, sizeof path);
+    *over = open_spare(db, path, out);
+    if (*over)
+        return PLSM_OK;
     return (db->options.log_mapped ? reclog_create_mapped : reclog_create)(db->env, path, LOG_MAGIC, out);
 }
 
@@ -42,7 +117,8 @@ plsm_status log_begin(struct lsm *db, uint64_t number, uint64_t size_before, boo
 plsm_status log_create(struct lsm *db, uint64_t number, uint64_t size_before, bool closed_before,
                        struct reclog_writer **out)
 {
-    TRY(log_open(db, number, out));
+    bool over = false;
+    TRY(log_open(db, number, &over, out));
     return log_begin(db, number, size_before, closed_before, out);
 }
 
@@ -61,9 +137,10 @@ void log_prepare(struct lsm *db)
 {
     struct reclog_writer *log = NULL;
     uint64_t number = db->next_log;
+    bool over = false;
     db->preparing = true;
     mutex_unlock(&db->lock);
-    plsm_status status = log_open(db, number, &log), synced = PLSM_OK;
+    plsm_status status = log_open(db, number, &over, &log), synced = PLSM_OK;
     if (status == PLSM_OK)
         status = synced = env_sync_dir(db->env, db->path);
     if (status != PLSM_OK) {
@@ -76,7 +153,26 @@ void log_prepare(struct lsm *db)
     db->preparing = false;
     db->next_log_state = NEXT_LOG_TRIED; /* after a failure the rotation tries again, and tells */
     db->prepared_log = log;
+    db->prepared_over = log && over;
     condition_broadcast(&db->progress);
+}
+
+bool log_has_spare(const struct lsm *db)
+{
+    return db->spare_log != 0 || (db->prepared_log && db->prepared_over);
+}
+
+void log_give_up_spare(struct lsm *db)
+{
+    mutex_unlock(&db->lock);
+    log_drop_spare(db);
+    mutex_lock(&db->lock);
+    if (!db->prepared_log || !db->prepared_over || db->preparing)
+        return;
+    struct reclog_writer *log = db->prepared_log;
+    db->prepared_log = NULL;
+    reclog_close(log);
+    log_prepare(db); /* under the same number: emptied */
 }
 
 plsm_status log_next(struct lsm *db, uint64_t number, struct reclog_writer **out)

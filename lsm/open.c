@@ -270,6 +270,7 @@ static void destroy(struct lsm *db)
         epoch_destroy(db->epoch); /* the last views, and so the last runs */
     if (db->writer_lock)
         garbage_collect(db);
+    log_drop_spare(db);
     memlog_close(&db->active);
     reclog_close(db->prepared_log);
     for (unsigned i = 0; i < db->frozen_count; i++)
@@ -483,18 +484,22 @@ static bool has_run(const struct version *version, uint64_t number)
  * one. */
 static void remove_unnamed(struct lsm *db, const struct inventory *inventory, uint64_t next_number)
 {
+    char path[8192];
     for (size_t i = 0; i < inventory->runs.count; i++)
         if (inventory->runs.at[i] >= next_number)
             garbage_add(db, 'r', inventory->runs.at[i]);
     for (size_t i = 0; i < inventory->values.count; i++)
         if (inventory->values.at[i] >= next_number)
             garbage_add(db, 'v', inventory->values.at[i]);
+    for (size_t i = 0; i < inventory->temporary.count; i++) {
+        snprintf(path, sizeof path, "%s/%s", db->path, inventory->temporary.names[i]);
+        env_remove(db->env, path);
+    }
     garbage_collect(db);
 }
 
 static void collect_leftovers(struct lsm *db, const struct inventory *inventory)
 {
-    char path[8192];
     for (size_t i = 0; i < inventory->runs.count; i++)
         if (!has_run(db->version, inventory->runs.at[i]))
             garbage_add(db, 'r', inventory->runs.at[i]);
@@ -510,10 +515,6 @@ static void collect_leftovers(struct lsm *db, const struct inventory *inventory)
     for (size_t i = 0; i < inventory->manifests.count; i++)
         if (inventory->manifests.at[i] < manifest_number(db->manifest))
             garbage_add(db, 'm', inventory->manifests.at[i]);
-    for (size_t i = 0; i < inventory->temporary.count; i++) {
-        snprintf(path, sizeof path, "%s/%s", db->path, inventory->temporary.names[i]);
-        env_remove(db->env, path);
-    }
 }
 
 static plsm_status publish(struct lsm *db)

@@ -42,6 +42,8 @@ static void note_file(void *arg, const char *name)
         ok = add_number(&inventory->values, number);
     else if ((number = env_file_number(name, "log-", &rest)) && !*rest)
         ok = add_number(&inventory->logs, number);
+    else if (number && strcmp(rest, ".tmp") == 0) /* a spare one */
+        ok = add_name(&inventory->temporary, name);
     else if ((number = env_file_number(name, "manifest-", &rest)) && !*rest)
         ok = add_number(&inventory->manifests, number);
     else if (number && strcmp(rest, ".tmp") == 0)

@@ -83,7 +83,7 @@ static bool await_flush(struct lsm *db)
     return true;
 }
 
-/* One look; *again: a flush was waited for. */
+/* One look; *again: a flush was waited for, or a log given up. */
 static plsm_status look(struct lsm *db, bool *again)
 {
     struct env_space space;
@@ -99,6 +99,8 @@ static plsm_status look(struct lsm *db, bool *again)
     db->space_low = low;
     *again = await_flush(db);
     mutex_unlock(&db->lock);
+    if (low && log_drop_spare(db))
+        *again = true;
     db->space_unseen_bytes = 0;
     db->space_every_bytes = space_look_every(space.bytes_total);
     return PLSM_OK;

@@ -431,8 +431,8 @@ static plsm_status make_ready(struct lsm *db, const struct writer *leader)
     return status == PLSM_OK && !only_syncs(leader) && space_is_unknown(db) ? space_look(db) : status;
 }
 
-/* After a failure: if a log cannot be written any more, nothing can. */
-static void break_if_log_is(struct lsm *db, plsm_status status)
+/* After a failure: if a log cannot be written any more, nothing can; if it is room that lacks, there may be some. */
+static void note_failed_append(struct lsm *db, plsm_status status)
 {
     mutex_lock(&db->lock);
     for (unsigned i = 0; i <= db->frozen_count; i++) {
@@ -441,6 +441,8 @@ static void break_if_log_is(struct lsm *db, plsm_status status)
             db_break(db, status);
     }
     mutex_unlock(&db->lock);
+    if (space_is_lacking(status))
+        log_drop_spare(db);
 }
 
 /* Writes one change of a writer that has no company, while nothing else is to be done: what lead does, without a group.
@@ -471,7 +473,7 @@ static bool lead_single(struct lsm *db, struct writer *me)
         count_record(db, 1, bytes, reclog_size(log) - size_before);
         db->group_bytes = bytes;
     } else {
-        break_if_log_is(db, status);
+        note_failed_append(db, status);
     }
     turns_hand_over(&db->turns, leave_queue(db, me, false));
     me->turn.status = status;
@@ -509,7 +511,7 @@ static void lead(struct lsm *db, struct writer *me)
         return;
     }
     if (status != PLSM_OK)
-        break_if_log_is(db, status);
+        note_failed_append(db, status);
     if (g.sync)
         db->company = queued(me);
     struct turn *next = leave_queue(db, g.last, false);

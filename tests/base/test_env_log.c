@@ -176,6 +176,57 @@ START_TEST(a_limit_is_an_error)
 }
 END_TEST
 
+/* What is written over a file stands in front of what it held; a second name keeps it as it is. */
+START_TEST(written_over)
+{
+    struct ground ground;
+    ground_create(&ground, _i);
+    uint8_t *old = random_bytes(7), *fresh = random_bytes(8), *back = malloc(ALL);
+    struct env_file *file = NULL, *reader = NULL;
+    enum { OLD = (2 << 20) + 777, PIECE = 100 };
+    char second[100];
+    uint64_t size = 0;
+    size_t got = 0;
+    snprintf(second, sizeof second, "%s-2", ground.path);
+    ck_assert_int_eq(env_open(ground.env, ground.path, ENV_LOG_OVER, &file), PLSM_NOT_FOUND);
+    ck_assert_int_eq(env_open(ground.env, ground.path, ENV_APPEND, &file), PLSM_OK);
+    ck_assert_int_eq(env_append(file, old, OLD), PLSM_OK);
+    env_close(file);
+    ck_assert_int_eq(env_link(ground.env, ground.path, second), PLSM_OK);
+    ck_assert_int_eq(env_open(ground.env, ground.path, ENV_LOG_OVER, &file), PLSM_UNSUPPORTED);
+    ck_assert_int_eq(env_remove(ground.env, second), PLSM_OK);
+    plsm_status status = env_open(ground.env, ground.path, ENV_LOG_OVER, &file);
+    if (status == PLSM_UNSUPPORTED && !ground.memory) { /* this file system is none for it */
+        ck_assert_ptr_nonnull(strstr(plsm_message(), "gains nothing"));
+        goto done;
+    }
+    ck_assert_int_eq(status, PLSM_OK);
+    ck_assert_int_eq(env_size(file, &size), PLSM_OK);
+    ck_assert_uint_eq(size, 0); /* to its own handle it is empty */
+    for (size_t at = 0, step = 0; at < OLD + 5000; at += PIECE, step++) {
+        if (step % 1009 == 0) { /* seen by a reader: in front, behind the middle, and where it has grown */
+            ck_assert_int_eq(env_open(ground.env, ground.path, ENV_READ, &reader), PLSM_OK);
+            ck_assert_int_eq(env_read_some(reader, 0, back, ALL, &got), PLSM_OK);
+            ck_assert_uint_ge(got, at > OLD ? at : OLD);
+            ck_assert(memcmp(back, fresh, at) == 0);
+            ck_assert(at >= OLD || memcmp(back + at, old + at, OLD - at) == 0);
+            env_close(reader);
+        }
+        ck_assert_int_eq(env_append(file, fresh + at, PIECE), PLSM_OK);
+        if (step % 2003 == 0)
+            ck_assert_int_eq(env_sync(file), PLSM_OK);
+    }
+    ck_assert_int_eq(env_truncate(file, 3 * PIECE), PLSM_OK);
+    check_reader(&ground, fresh, 3 * PIECE); /* nothing of what it held */
+done:
+    env_close(file);
+    free(old);
+    free(fresh);
+    free(back);
+    ground_destroy(&ground);
+}
+END_TEST
+
 /* --- crashes ------------------------------------------------------------------------------------------------------ */
 
 static size_t size_after(struct env *env, enum env_crash kind, uint64_t seed, bool *zeros)
@@ -229,6 +280,51 @@ START_TEST(zeros_behind_the_end)
 }
 END_TEST
 
+/* After a power loss each unsynced sector is the new or the old one; after the death of the process all is there. */
+START_TEST(written_over_and_lost)
+{
+    enum { OLD = 5000, SYNCED = 700, WRITTEN = 3000, SECTOR = 512 };
+    struct env *env = env_memory_create(1);
+    struct env_file *file = NULL;
+    char old[OLD], fresh[WRITTEN];
+    memset(old, 'o', sizeof old);
+    memset(fresh, 'n', sizeof fresh);
+    ck_assert_int_eq(env_open(env, "/log", ENV_APPEND, &file), PLSM_OK);
+    ck_assert_int_eq(env_append(file, old, OLD), PLSM_OK);
+    ck_assert_int_eq(env_sync(file), PLSM_OK);
+    env_close(file);
+    ck_assert_int_eq(env_sync_dir(env, "/"), PLSM_OK);
+    ck_assert_int_eq(env_open(env, "/log", ENV_LOG_OVER, &file), PLSM_OK);
+    ck_assert_int_eq(env_append(file, fresh, SYNCED), PLSM_OK);
+    ck_assert_int_eq(env_sync(file), PLSM_OK);
+    ck_assert_int_eq(env_append(file, fresh, WRITTEN - SYNCED), PLSM_OK);
+    for (int kind = 0; kind < ENV_CRASH_COUNT; kind++) {
+        unsigned lost = 0, kept = 0;
+        for (uint64_t seed = 0; seed < 60; seed++) {
+            struct env *image = env_memory_crash(env, env_memory_calls(env), (enum env_crash)kind, seed);
+            uint8_t *data = NULL;
+            size_t size = 0;
+            ck_assert_int_eq(env_memory_content(image, "/log", &data, &size), PLSM_OK);
+            ck_assert_uint_eq(size, OLD);
+            for (size_t i = 0; i < SYNCED; i++)
+                ck_assert_int_eq(data[i], 'n');
+            for (size_t i = SYNCED; i < WRITTEN && kind != ENV_CRASH_TORN; i++) { /* torn: garbage too */
+                lost += data[i] == 'o';
+                kept += data[i] == 'n';
+                ck_assert(data[i] == 'o' || data[i] == 'n');
+            }
+            for (size_t i = WRITTEN; i < OLD; i++)
+                ck_assert_int_eq(data[i], 'o');
+            env_memory_destroy(image);
+        }
+        ck_assert_int_eq(lost > 0, kind == ENV_CRASH_DROP || kind == ENV_CRASH_REORDER);
+        ck_assert_int_eq(kept > 0, kind == ENV_CRASH_KEEP || kind == ENV_CRASH_REORDER);
+    }
+    env_close(file);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* What the process gave to write to devices, as the kernel counts it; 0: it does not. */
 static uint64_t bytes_written(void)
 {
@@ -274,6 +370,8 @@ int main(void)
     tcase_add_test(tests, appends_outlive_the_process);
     tcase_add_test(tests, a_limit_is_an_error);
     tcase_add_test(tests, zeros_behind_the_end);
+    tcase_add_loop_test(tests, written_over, 0, 3);
+    tcase_add_test(tests, written_over_and_lost);
     tcase_add_test(tests, a_sync_writes_what_was_appended);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

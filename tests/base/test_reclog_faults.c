@@ -18,6 +18,10 @@
 
 enum { CRASH_CALLS_MAX = 200 };
 
+enum { CREATORS = 3, OVER = 2 };
+static struct reclog_writer *(*const creators[CREATORS])(struct env *, const char *) = {
+    reclog_plan_create, reclog_plan_create_mapped, reclog_plan_create_over};
+
 START_TEST(crash_after_every_call)
 {
     uint64_t seed = 50 + (uint64_t)_i;
@@ -28,8 +32,7 @@ START_TEST(crash_after_every_call)
     struct reclog_plan plan = {0};
     size_t promised[CRASH_CALLS_MAX] = {0};
     uint64_t named, last = 0; /* from call `named` on the file is there */
-    bool mapped = _i % 2;
-    struct reclog_writer *w = (mapped ? reclog_plan_create_mapped : reclog_plan_create)(env, RECLOG_PLAN_PATH);
+    struct reclog_writer *w = creators[_i % CREATORS](env, RECLOG_PLAN_PATH);
     ck_assert_int_eq(env_sync_dir(env, "/"), PLSM_OK);
     named = env_memory_calls(env);
     while (plan.count < 40) {
@@ -60,7 +63,8 @@ START_TEST(crash_after_every_call)
             else
                 ck_assert_msg(status == PLSM_OK, "call %d, kind %d: %s", (int)call, kind, plsm_message());
             ck_assert_uint_ge(result.records, least);
-            if (kind == ENV_CRASH_KEEP && call >= named) /* whole appends, and zeros or nothing behind */
+            /* Whole appends, and zeros or nothing behind; or what the file held before. */
+            if (kind == ENV_CRASH_KEEP && call >= named && _i % CREATORS != OVER)
                 ck_assert(!result.torn);
             ck_assert(!result.closed || result.records == plan.count);
             env_memory_destroy(after);
@@ -190,6 +194,38 @@ START_TEST(every_call_fails)
 }
 END_TEST
 
+/* Making a log out of a spare one fails at every call: one of the two is there, whole, and a log can be made anew. */
+START_TEST(making_over_fails)
+{
+    plsm_status status = PLSM_IO;
+    for (uint64_t nth = 1; status != PLSM_OK; nth++) {
+        struct env *memory = env_memory_create(1), *env = env_fault_create(memory);
+        struct reclog_plan none = {.offsets = {RECLOG_PLAN_HEADERS}};
+        struct reclog_writer *w = NULL;
+        struct reclog_result result;
+        reclog_plan_make_spare(memory);
+        if (_i)
+            mem_fail_at(nth);
+        else
+            env_fault_arm(env, ENV_CALL_ANY, nth, ENV_FAULT_IO, false);
+        status = reclog_create_over(env, RECLOG_PLAN_SPARE, RECLOG_PLAN_PATH, RECLOG_PLAN_MAGIC, &w);
+        ck_assert_int_eq(status == PLSM_OK, w != NULL);
+        mem_fail_at(0);
+        env_fault_disarm(env);
+        bool made = reclog_plan_read(memory, RECLOG_PLAN_PATH, &none, &result) == PLSM_OK;
+        ck_assert(!made || result.records == 0);
+        ck_assert(made || env_remove(memory, RECLOG_PLAN_SPARE) == PLSM_OK);
+        reclog_close(w);
+        w = reclog_plan_create_mapped(memory, RECLOG_PLAN_PATH);
+        reclog_close(w);
+        reclog_plan_check(memory, &none, 0, false, false);
+        env_fault_destroy(env);
+        env_memory_destroy(memory);
+        ck_assert_uint_lt(nth, 20);
+    }
+}
+END_TEST
+
 /* --- syncing beside appending ------------------------------------------------------------------------------------- */
 
 static _Atomic bool appended_all;
@@ -230,10 +266,11 @@ int main(void)
     Suite *suite = suite_create("reclog, crashes and failures");
     TCase *tests = tcase_create("reclog_faults");
     tcase_set_timeout(tests, 120);
-    tcase_add_loop_test(tests, crash_after_every_call, 0, 8);
+    tcase_add_loop_test(tests, crash_after_every_call, 0, 12);
     tcase_add_loop_test(tests, append_fails_and_goes_on, 0, 2);
     tcase_add_loop_test(tests, broken_for_good, 0, 2);
     tcase_add_loop_test(tests, every_call_fails, 0, 2);
+    tcase_add_loop_test(tests, making_over_fails, 0, 2);
     tcase_add_test(tests, sync_beside_append);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

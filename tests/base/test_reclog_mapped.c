@@ -85,6 +85,41 @@ START_TEST(holes)
 }
 END_TEST
 
+/* What a spare log held stands behind the end, as whole records of its own: none of them is one of the new log, and
+ * none proves or hides a damage. */
+START_TEST(what_it_held_is_no_record)
+{
+    struct env *env = env_memory_create(1);
+    struct reclog_plan plan;
+    uint8_t bytes[2 * FILE_MAX], holed[2 * FILE_MAX];
+    struct env_file *file = NULL;
+    uint64_t records;
+    size_t size = 0;
+    reclog_plan_small_log_over(env, &plan, false);
+    ck_assert_int_eq(env_open(env, RECLOG_PLAN_PATH, ENV_READ, &file), PLSM_OK);
+    ck_assert_int_eq(env_read_some(file, 0, bytes, sizeof bytes, &size), PLSM_OK);
+    env_close(file);
+    ck_assert_uint_lt(size, sizeof bytes);
+    ck_assert_uint_gt(size, plan.offsets[6] + 10000);
+    reclog_plan_check(env, &plan, 6, true, false);
+    for (size_t at = RECLOG_PLAN_HEADERS; at < plan.offsets[6]; at++) { /* a bit of each byte is wrong */
+        size_t record = 0;
+        while (at >= plan.offsets[record + 1])
+            record++;
+        memcpy(holed, bytes, size);
+        holed[at] ^= (uint8_t)(1 << at % 8);
+        reclog_plan_put_file(env, holed, size);
+        plsm_status status = read_status(env, &plan, &records);
+        ck_assert_uint_eq(records, record);
+        ck_assert_int_eq(status, record < 2 ? PLSM_CORRUPT : PLSM_OK); /* those were synced, others prove it */
+    }
+    reclog_plan_small_log_over(env, &plan, true);
+    ck_assert_uint_eq(seen(env, bytes), plan.offsets[6] + RECLOG_PLAN_RECORD);
+    reclog_plan_check(env, &plan, 6, false, true);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* A crash before the header was synced leaves zeros only; zeros in place of the header in front of records is damage.
  */
 START_TEST(headers)
@@ -162,6 +197,7 @@ int main(void)
     tcase_add_test(tests, zeros_are_the_end);
     tcase_add_test(tests, holes);
     tcase_add_test(tests, headers);
+    tcase_add_test(tests, what_it_held_is_no_record);
     tcase_add_test(tests, a_late_front_is_read_again);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -68,6 +68,27 @@ struct reclog_writer *reclog_plan_create_mapped(struct env *env, const char *pat
     return create(env, path, true);
 }
 
+void reclog_plan_make_spare(struct env *env)
+{
+    struct reclog_plan plan = {0};
+    struct reclog_writer *w = reclog_plan_create_mapped(env, RECLOG_PLAN_SPARE);
+    while (plan.count < RECLOG_PLAN_RECORDS_MAX)
+        ck_assert_int_eq(reclog_plan_add(w, &plan, 50 + 13 * plan.count), PLSM_OK);
+    ck_assert_int_eq(reclog_sync(w), PLSM_OK);
+    reclog_close(w);
+    ck_assert_int_eq(env_sync_dir(env, "/"), PLSM_OK);
+}
+
+struct reclog_writer *reclog_plan_create_over(struct env *env, const char *path)
+{
+    struct reclog_writer *w = NULL;
+    reclog_plan_make_spare(env);
+    ck_assert_int_eq(reclog_create_over(env, RECLOG_PLAN_SPARE, path, RECLOG_PLAN_MAGIC, &w), PLSM_OK);
+    ck_assert_uint_eq(reclog_size(w), RECLOG_PLAN_HEADERS);
+    ck_assert_uint_eq(reclog_synced(w), RECLOG_PLAN_HEADERS);
+    return w;
+}
+
 plsm_status reclog_plan_see(void *arg, uint64_t user, plsm_slice payload, uint64_t offset)
 {
     struct reclog_seen *seen = arg;
@@ -137,4 +158,9 @@ void reclog_plan_small_log(struct env *env, struct reclog_plan *plan, bool clean
 void reclog_plan_small_mapped_log(struct env *env, struct reclog_plan *plan, bool clean)
 {
     fill_small_log(reclog_plan_create_mapped(env, RECLOG_PLAN_PATH), plan, clean);
+}
+
+void reclog_plan_small_log_over(struct env *env, struct reclog_plan *plan, bool clean)
+{
+    fill_small_log(reclog_plan_create_over(env, RECLOG_PLAN_PATH), plan, clean);
 }

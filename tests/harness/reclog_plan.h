@@ -21,11 +21,16 @@ struct reclog_plan {
 
 struct reclog_writer *reclog_plan_create(struct env *env, const char *path);
 struct reclog_writer *reclog_plan_create_mapped(struct env *env, const char *path);
+/* Out of a spare log, which is made for that: full of records of its own, with the directory synced. */
+struct reclog_writer *reclog_plan_create_over(struct env *env, const char *path);
+#define RECLOG_PLAN_SPARE "/spare"
+void reclog_plan_make_spare(struct env *env);
 /* Appends the next record. A failure must leave the size as it was. */
 plsm_status reclog_plan_add(struct reclog_writer *w, struct reclog_plan *plan, size_t size);
 /* A small log of 6 records: 0 and 1 synced, 2 to 5 not unless it is closed cleanly. */
 void reclog_plan_small_log(struct env *env, struct reclog_plan *plan, bool clean);
 void reclog_plan_small_mapped_log(struct env *env, struct reclog_plan *plan, bool clean);
+void reclog_plan_small_log_over(struct env *env, struct reclog_plan *plan, bool clean);
 void reclog_plan_put_file(struct env *env, const void *data, size_t size);
 
 /* The reader's callback: what it gets must be the plan's records, one after another. */

@@ -168,7 +168,7 @@ struct names {
 static void count_name(void *arg, const char *name)
 {
     struct names *names = arg;
-    names->logs += strncmp(name, "log-", 4) == 0;
+    names->logs += strncmp(name, "log-", 4) == 0 && !strstr(name, ".tmp"); /* without the spare one */
     names->values += strncmp(name, "values-", 7) == 0;
 }
 
