@@ -72,6 +72,8 @@ def run(top, journal_path, seed):
                         data = content(size, number)
                         for at in range(0, size, 65536):
                             f.write(data[at : at + 65536])
+                        if not data:  # what open alone has truncated waits for the release, which close does not
+                            os.fsync(f.fileno())
                 elif kind == 6:
                     changes = {name: (size, number)}
                     note("try", changes)
