@@ -119,6 +119,7 @@ struct lsm {
     bool preparing;                     /* the flusher is at it */
     bool prepared_over;                 /* it was made out of a spare one */
     uint64_t spare_log; /* number that the spare log had; 0: there is none */
+    bool spare_fails;   /* on this file system none is made a log again: no more are kept */
     uint64_t flush_start_ns, flush_expected_ns; /* of the flush under way; expected from the one before, 0: unknown */
     uint64_t flush_bytes_per_s;
     uint64_t next_number, next_log, log_floor;

@@ -46,7 +46,7 @@ void log_retire(struct lsm *db, uint64_t number)
     spare_path(db, number, spare, sizeof spare);
     mutex_lock(&db->lock);
     bool room = !db->space_low && !db->space_tight && db->background_status == PLSM_OK;
-    bool keep = db->options.log_mapped && room && !db->closing && db->spare_log == 0;
+    bool keep = db->options.log_mapped && !db->spare_fails && room && !db->closing && db->spare_log == 0;
     if (keep)
         db->spare_log = number;
     mutex_unlock(&db->lock);
@@ -78,9 +78,13 @@ static bool open_spare(struct lsm *db, const char *path, struct reclog_writer **
     if (number == 0)
         return false;
     spare_path(db, number, spare, sizeof spare);
-    if (reclog_create_over(db->env, spare, path, LOG_MAGIC, out) == PLSM_OK)
+    plsm_status status = reclog_create_over(db->env, spare, path, LOG_MAGIC, out);
+    if (status == PLSM_OK)
         return true;
     env_remove(db->env, spare);
+    mutex_lock(&db->lock);
+    db->spare_fails |= status == PLSM_UNSUPPORTED;
+    mutex_unlock(&db->lock);
     return false;
 }
 
