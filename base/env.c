@@ -93,6 +93,18 @@ plsm_status env_append(struct env_file *file, const void *data, size_t size)
     return PLSM_OK;
 }
 
+plsm_status env_append_synced(struct env_file *file, const void *data, size_t size)
+{
+    const uint8_t *at = data;
+    if (!file->env->ops->append_synced) {
+        TRY(env_append(file, data, size));
+        return env_sync(file);
+    }
+    for (size_t put = 0; size > 0; at += put, size -= put)
+        TRY(file->env->ops->append_synced(file, at, size, &put));
+    return PLSM_OK;
+}
+
 plsm_status env_append_pieces(struct env_file *file, const plsm_slice *pieces, size_t count)
 {
     size_t put = 0; /* of the first that is left */

@@ -50,7 +50,8 @@ struct env_ops {
     /* --- storage: the calls that a crash test enumerates are marked (*) --- */
 
     /* (*) Opens a file. PLSM_NOT_FOUND when ENV_READ or ENV_LOG_OVER and it does not exist; PLSM_UNSUPPORTED when
-     * ENV_LOG_OVER and it has a second name, under which it may be needed, or nothing is won on its file system. */
+     * ENV_LOG_OVER and nothing is won on its file system, PLSM_EXISTS when it has a second name, under which it may be
+     * needed. */
     plsm_status (*open)(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out);
     void (*close)(struct env_file *file);
     /* Reads at most `size` bytes at `offset`; *got less than `size` may mean the end or just a short read; 0 is the
@@ -68,6 +69,9 @@ struct env_ops {
     plsm_status (*append_pieces)(struct env_file *file, const plsm_slice *pieces, size_t count, size_t *put);
     /* (*) Makes the bytes (not the name) survive power loss. */
     plsm_status (*sync)(struct env_file *file);
+    /* Both for bytes that are appended now, of the rest of the file nothing; some of them as append does. NULL: there
+     * is no way to do that at once. */
+    plsm_status (*append_synced)(struct env_file *file, const void *data, size_t size, size_t *put);
     /* (*) Cuts the file to `size` bytes, which must not be more than it has. Of an ENV_LOG file what was taken in
      * advance goes too, and nothing is taken from then on. */
     plsm_status (*truncate)(struct env_file *file, uint64_t size);
@@ -139,8 +143,9 @@ struct env *env_posix(void);
  *
  * After ENV_LOG_OVER what the file held before stands behind what was appended, instead of zeros, and after a power
  * loss in the place of any part of that which was not synced: who reads it must tell the two apart. A truncate takes
- * it away. Appending to new pages takes their allocation, and a file that grows is more to sync than one that does not;
- * to remove a file of many pages costs as much again (ext4: half of what writing a log costs). */
+ * it away; a sync may write it once more, as far as it has not been. The file must have no holes. What is gained:
+ * appending to new pages takes their allocation, a file that grows is more to sync than one that does not, and to
+ * remove one of many pages costs as much again (ext4: half of what writing a log costs). */
 
 /* Whole-buffer calls that loop over short counts. */
 
@@ -167,6 +172,8 @@ plsm_status env_append(struct env_file *file, const void *data, size_t size);
  * mapping. */
 plsm_status env_append_pieces(struct env_file *file, const plsm_slice *pieces, size_t count);
 plsm_status env_sync(struct env_file *file);
+/* Appends bytes that survive power loss when it returns; nothing else of the file is written, where the system can. */
+plsm_status env_append_synced(struct env_file *file, const void *data, size_t size);
 plsm_status env_truncate(struct env_file *file, uint64_t size);
 plsm_status env_size(struct env_file *file, uint64_t *size);
 const char *env_path(const struct env_file *file); /* the path it was opened with; valid until closed */

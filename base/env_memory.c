@@ -121,7 +121,7 @@ static plsm_status open_node(struct memory_env *env, const char *path, enum env_
             return no_memory(path);
     } else {
         if (over && place.node->links > 1)
-            return fail(PLSM_UNSUPPORTED, "%s: is not written over: it has a second name", path);
+            return fail(PLSM_EXISTS, "%s: is not written over: it has a second name", path);
         if (over ? !memory_over(env, place.node, path)
                  : !memory_record(env, (struct journal_entry){.op = JOURNAL_EMPTY, .node = place.node}, path))
             return no_memory(path);

@@ -37,7 +37,7 @@ struct durable_name {
 struct shadow {
     /* files: durable content */
     struct content content;
-    /* files opened with ENV_LOG: has space taken in advance; had it at some time since the last sync */
+    /* files opened with ENV_LOG or ENV_LOG_OVER: has space taken in advance; had it at some time since the last sync */
     bool ahead, was_ahead;
     /* directories: durable names */
     struct durable_name *names;

@@ -45,7 +45,8 @@ struct node {
     struct storage *storage; /* NULL while nothing was ever appended */
     size_t size;             /* at most storage->size; less after a cut */
     struct under under;
-    bool ahead;              /* opened with ENV_LOG and not cut since: readers see zeros up to memory_seen_size */
+    bool ahead;              /* opened with ENV_LOG or ENV_LOG_OVER and not cut since: readers see zeros up to
+                                memory_seen_size */
     /* directories */
     struct name {
         char *text; /* owned */

@@ -200,11 +200,23 @@ void posix_descriptor_unpin(struct env_file *base)
 
 /* --- files --- */
 
+/* Whether a file that is open may be written over. */
+static plsm_status may_be_over(struct posix_file *file)
+{
+    struct stat status;
+    if (fstat(file->fd, &status) != 0)
+        return fail_errno(errno, file->path, "cannot look at it");
+    if (status.st_nlink != 1)
+        return fail(PLSM_EXISTS, "%s: is not written over: it has a second name", file->path);
+    if (!posix_map_over(&file->map, (uint64_t)status.st_size))
+        return fail(PLSM_UNSUPPORTED, "%s: is not written over: its file system gains nothing", file->path);
+    return PLSM_OK;
+}
+
 /* Opens what is to be appended to. */
 static plsm_status open_to_append(struct posix_file *file)
 {
     bool over = file->flags == ENV_LOG_OVER;
-    struct stat status;
     file->fd = open_retry(file->path, over ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
     if (file->fd < 0)
         return fail_errno(errno, file->path, over ? "cannot open to write over it" : "cannot create");
@@ -212,13 +224,10 @@ static plsm_status open_to_append(struct posix_file *file)
         return PLSM_OK;
     file->flags = ENV_LOG;
     posix_map_start(&file->map, file->fd);
-    if (!over)
-        return PLSM_OK;
-    if (fstat(file->fd, &status) == 0 && status.st_nlink == 1 && posix_map_over(&file->map, (uint64_t)status.st_size))
-        return PLSM_OK;
-    close(file->fd);
-    return fail(PLSM_UNSUPPORTED, "%s: is not written over: it has a second name, or its file system gains nothing",
-                file->path);
+    plsm_status status = over ? may_be_over(file) : PLSM_OK;
+    if (status != PLSM_OK)
+        close(file->fd);
+    return status;
 }
 
 static plsm_status posix_open(struct env *env, const char *path, enum env_open_flags flags, struct env_file **out)
@@ -372,6 +381,19 @@ static plsm_status posix_append_pieces(struct env_file *base, const plsm_slice *
     ssize_t done = 0;
     do
         done = pwritev(file->fd, vector, (int)count, end);
+    while (done < 0 && errno == EINTR);
+    return appended(file, size, done, put);
+}
+
+static plsm_status posix_append_synced(struct env_file *base, const void *data, size_t size, size_t *put)
+{
+    struct posix_file *file = (struct posix_file *)base;
+    const struct iovec vector = {(void *)(uintptr_t)data, size};
+    TRY(need_append(file, "append"));
+    off_t end = (off_t)atomic_load_explicit(&file->end, memory_order_relaxed);
+    ssize_t done = 0;
+    do
+        done = pwritev2(file->fd, &vector, 1, end, RWF_DSYNC);
     while (done < 0 && errno == EINTR);
     return appended(file, size, done, put);
 }
@@ -656,6 +678,7 @@ static const struct env_ops posix_ops = {
     .map = posix_map,
     .append = posix_append,
     .append_pieces = posix_append_pieces,
+    .append_synced = posix_append_synced,
     .sync = posix_sync,
     .truncate = posix_truncate,
     .size = posix_size,

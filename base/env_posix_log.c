@@ -45,7 +45,7 @@ void posix_map_start(struct posix_map *map, int fd)
 
 bool posix_map_over(struct posix_map *map, uint64_t size)
 {
-    map->taken = map->filled = size & ~(uint64_t)(PAGE - 1);
+    map->over = map->taken = map->filled = size & ~(uint64_t)(PAGE - 1);
     return map->on;
 }
 
@@ -118,11 +118,12 @@ static bool fill(struct posix_map *map, int fd, uint64_t offset)
 
 void posix_map_synced(struct posix_map *map, uint64_t offset)
 {
-    /* Of the pages of a file that is written over the next ones only: what the kernel keeps together of them is mostly
-     * no more than was filled at once. */
-    uint64_t next = (offset & ~(uint64_t)(FILLED_BYTES_MAX - 1)) + FILLED_BYTES_MAX;
     map->synced = offset;
-    map->apart = map->filled < next ? map->filled : next;
+    map->apart = map->filled;
+    if (map->apart > offset && map->apart <= map->over) { /* the next ones only, as many as are mostly kept together */
+        uint64_t next = (offset & ~(uint64_t)(FILLED_BYTES_MAX - 1)) + FILLED_BYTES_MAX;
+        map->apart = map->apart < next ? map->apart : next;
+    }
 }
 
 bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size)

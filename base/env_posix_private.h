@@ -18,8 +18,9 @@ struct posix_map {
     uint64_t start, end; /* of the window in the file */
     uint64_t taken;   /* up to here space was taken in advance */
     uint64_t filled;  /* up to here there are pages for it */
+    uint64_t over;    /* up to here they are there from the file that is written over */
     uint64_t synced;  /* where the file ended at the first append after the last sync; 0: none yet */
-    uint64_t apart;   /* up to here pages were made before that: not to be copied to */
+    uint64_t apart;   /* up to here pages may be kept together with those from before: not to be copied to */
 };
 /* Switches it on where the file system is one that serves stores to preallocated space without fail. */
 void posix_map_start(struct posix_map *map, int fd);

@@ -5,7 +5,8 @@
  *     32  zeros
  *    512  the header again, on another sector: one damaged byte or sector does not make the log unreadable
  *    544  records, one after another
- *         zeros, any number: space that was taken in advance; a clean close takes them away
+ *         zeros, any number: space that was taken in advance; or what a log held that this one was made out of; a clean
+ *         close takes either away
  *
  * Header, 32 bytes, written and synced before the first record:
  *      0  u8[8]  magic: what kind of log it is
@@ -33,11 +34,12 @@
  *   - a valid record behind X carries synced > X: X was safely on disk, so it is damage: PLSM_CORRUPT;
  *   - no such record: the end of what was written before a crash; whatever may follow was never promised to survive.
  *     That holds for a log in space taken in advance too: its pages reach the disk in any order, and those that do not
- *     read as zeros, so valid records may stand behind a hole of them; but `synced` is raised by a sync that covered
- *     everything in front, so such a record behind a hole at X carries at most X;
+ *     read as zeros, or as what they held before, so valid records may stand behind a hole; but `synced` is raised by a
+ *     sync that covered everything in front, so such a record behind a hole at X carries at most X;
  *   - both headers are bad: only zeros follow them, or nothing: a crash during its creation, no records;
  *     anything else: damage, since no record is written before the header is synced.
- * Behind a clean close only zeros may stand: those that should have been taken away, where a power loss undid that. */
+ * Behind a clean close only zeros may stand: those that should have been taken away, where a power loss undid that. (It
+ * is cut and synced first: so nothing of a spare log can.) */
 #include "base/reclog.h"
 
 #include <inttypes.h>
@@ -162,8 +164,9 @@ uint64_t reclog_salt(const struct reclog_writer *writer)
     return writer->salt;
 }
 
-/* Both, at the start of a file. */
-static plsm_status write_headers(struct env_file *file, uint64_t salt, const char *magic)
+/* Both, at the start of a file. Synced with nothing else that it may hold: of a spare log all could still be to be
+ * written, for nothing. */
+static plsm_status write_headers(struct env_file *file, uint64_t salt, const char *magic, bool synced)
 {
     uint8_t bytes[RECORDS_START] = {0};
     struct header h = {.version = RECLOG_VERSION, .salt = salt};
@@ -172,7 +175,7 @@ static plsm_status write_headers(struct env_file *file, uint64_t salt, const cha
     memcpy(bytes, &h, sizeof h);
     h.checksum = header_checksum(&h, HEADER_COPY);
     memcpy(bytes + HEADER_COPY, &h, sizeof h);
-    return env_append(file, bytes, sizeof bytes);
+    return synced ? env_append_synced(file, bytes, sizeof bytes) : env_append(file, bytes, sizeof bytes);
 }
 
 /* The headers of a new log into a spare one, synced, before it gets the name under which it is read. */
@@ -180,9 +183,7 @@ static plsm_status prepare_spare(struct env *env, const char *spare, const char 
 {
     struct env_file *file = NULL;
     TRY(env_open(env, spare, ENV_LOG_OVER, &file));
-    plsm_status status = write_headers(file, salt, magic);
-    if (status == PLSM_OK)
-        status = env_sync(file);
+    plsm_status status = write_headers(file, salt, magic, true);
     env_close(file);
     return status == PLSM_OK ? env_rename(env, spare, path) : status;
 }
@@ -202,10 +203,8 @@ static plsm_status create(struct env *env, const char *spare, const char *path, 
     plsm_status status = spare ? prepare_spare(env, spare, path, writer->salt, magic) : PLSM_OK;
     if (status == PLSM_OK)
         status = env_open(env, path, flags, &writer->file);
-    if (status == PLSM_OK)
-        status = write_headers(writer->file, writer->salt, magic); /* over the same bytes, where it was a spare one */
-    if (status == PLSM_OK && !spare)
-        status = env_sync(writer->file);
+    if (status == PLSM_OK) /* over the same bytes, where it was a spare one */
+        status = write_headers(writer->file, writer->salt, magic, !spare);
     if (status == PLSM_OK)
         *out = writer;
     else

@@ -217,7 +217,7 @@ plsm_status compact_pending(struct lsm *db, bool once, bool *worked)
         let_go(db);
     }
     unclaim(db);
-    if (space_is_lacking(status))
+    if (space_is_lacking(status)) /* tried again soon */
         log_drop_spare(db);
     mutex_lock(&db->lock);
     note_end(db, status);
@@ -265,6 +265,8 @@ static plsm_status compact_step(struct lsm *db, unsigned level, plsm_slice from,
         level + 1 < LSM_LEVELS ? compact_level(db, level, from, to, worked) : compact_once(db, true, worked);
     unclaim(db);
     garbage_collect(db); /* before more is written */
+    if (space_is_lacking(status))
+        log_drop_spare(db);
     return status;
 }
 
@@ -314,7 +316,7 @@ plsm_status lsm_compact(struct lsm *db, plsm_slice from, plsm_slice to)
 /* --- the threads -------------------------------------------------------------------------------------------------- */
 
 /* Waits for something to flush. What logs hold in spare is given up when nothing is written for a while. Under lock. */
-static void await_flush(struct lsm *db)
+static void await_work(struct lsm *db)
 {
     if (!log_has_spare(db)) {
         condition_wait(&db->work, &db->lock);
@@ -338,15 +340,17 @@ static void flusher(void *arg)
             continue;
         }
         if (db->frozen_count == 0 || !healthy) {
-            await_flush(db);
+            await_work(db);
             continue;
         }
         mutex_unlock(&db->lock);
         plsm_status status = flush_oldest(db);
         garbage_collect(db);
         mutex_lock(&db->lock);
-        if (status != PLSM_OK && !db->closing)
+        if (status != PLSM_OK && !db->closing) {
+            log_give_up_spare(db);
             condition_wait_ns(&db->work, &db->lock, RETRY_NS);
+        }
     }
     mutex_unlock(&db->lock);
 }

@@ -69,7 +69,7 @@ struct lsm_snapshot {
 
 struct garbage {
     struct garbage_file {
-        char kind; /* r: run, v: value log, l: log, m: MANIFEST */
+        char kind; /* r: run, v: value log, l: log, s: log that may serve again, m: MANIFEST */
         uint64_t number;
     } * files;
     size_t count, capacity;
@@ -223,7 +223,7 @@ plsm_status db_writable(const struct lsm *db);
 
 /* --- log.c --- */
 void log_path(const struct lsm *db, uint64_t number, char *path, size_t size);
-/* A log that is not needed any more, nor read: becomes the spare one, or is removed. */
+/* A log of this process that is not needed any more, nor read: becomes the spare one, or is removed. */
 void log_retire(struct lsm *db, uint64_t number);
 /* Removes the spare log. False: there was none. Keeps this thread's message. */
 bool log_drop_spare(struct lsm *db);

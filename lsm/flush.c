@@ -196,7 +196,7 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
             if (gone.kept_bytes > 0 && gone.values->number == (number | VALUE_LOG_WRITTEN))
                 atomic_store(&gone.values->obsolete, true); /* views may read from it */
             else
-                garbage_add(db, 'l', number);
+                garbage_add(db, gone.kept_bytes > 0 || number != gone.log_last ? 'l' : 's', number);
         value_log_unref(gone.values);
     }
 }
@@ -311,8 +311,8 @@ plsm_status flush_oldest(struct lsm *db)
         edit_disown(&edit);
     edit_free(&edit);
     if (status != PLSM_OK) { /* before anybody who waits for the end of it looks at the free space */
-        log_drop_spare(db);
         garbage_collect(db);
+        log_drop_spare(db);
     }
 
     mutex_lock(&db->lock);

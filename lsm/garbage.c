@@ -1,5 +1,6 @@
-/* Files that are not needed any more. They are removed at once, unless a reader beside the writer pins the store (a
- * shared lock on LOCK_PIN); then later. What is still there after a crash, the next opening removes. */
+/* Files that are not needed any more. They are removed at once, but for a log that may serve again, unless a reader
+ * beside the writer pins the store (a shared lock on LOCK_PIN); then later. What is still there after a crash, the next
+ * opening removes. */
 #include "lsm/db.h"
 
 #include <stdio.h>
@@ -34,12 +35,14 @@ static void remove_file(struct lsm *db, const struct garbage_file *file)
         run_model_path(&db->context, file->number, path, sizeof path);
         env_remove(db->env, path); /* most have none */
     }
-    if (file->kind == 'l') {
+    if (file->kind == 's') {
         log_retire(db, file->number);
         return;
     }
     if (file->kind == 'r')
         run_path(&db->context, file->number, path, sizeof path);
+    else if (file->kind == 'l')
+        log_path(db, file->number, path, sizeof path);
     else if (file->kind == 'v')
         value_log_path(&db->context, file->number, path, sizeof path);
     else

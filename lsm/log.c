@@ -7,8 +7,9 @@
  * The file of a log that is not needed any more is kept as the spare one, "log-NUMBER.tmp", and the next log is made
  * out of it: its pages and its space are there already (ENV_LOG_OVER). Getting them from ext4 and giving them back was
  * a sixth of what a put in a large batch costs, and a file that does not grow is less to sync. RocksDB and PostgreSQL
- * do the same with their write-ahead logs. At most one is kept, and only while writers are at work and the disk has
- * room: it goes when space is short, when nothing was written for a moment, and at closing. */
+ * do the same with their write-ahead logs. At most one is kept, of those that this process wrote and that held no large
+ * values, and only while writers are at work and the disk has room: it goes when space is short, when nothing was
+ * written for a moment (unless there is no thread to see that: background=0), and at closing. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -39,22 +40,32 @@ static uint64_t take_spare(struct lsm *db)
     return number;
 }
 
+/* Under lock. */
+static bool wants_spare(const struct lsm *db)
+{
+    bool room = !db->space_low && !db->space_tight && db->background_status == PLSM_OK;
+    return db->options.log_mapped && !db->spare_fails && room && !db->closing && db->spare_log == 0;
+}
+
 void log_retire(struct lsm *db, uint64_t number)
 {
     char path[4096], spare[4100];
     log_path(db, number, path, sizeof path);
     spare_path(db, number, spare, sizeof spare);
     mutex_lock(&db->lock);
-    bool room = !db->space_low && !db->space_tight && db->background_status == PLSM_OK;
-    bool keep = db->options.log_mapped && !db->spare_fails && room && !db->closing && db->spare_log == 0;
-    if (keep)
+    bool wanted = wants_spare(db);
+    mutex_unlock(&db->lock);
+    if (!wanted || env_rename(db->env, path, spare) != PLSM_OK) {
+        env_remove(db->env, path); /* a failure costs space until the next opening, no more */
+        return;
+    }
+    mutex_lock(&db->lock);
+    wanted = wants_spare(db); /* still */
+    if (wanted)
         db->spare_log = number;
     mutex_unlock(&db->lock);
-    if (keep && env_rename(db->env, path, spare) == PLSM_OK)
-        return;
-    if (keep)
-        (void)take_spare(db);
-    env_remove(db->env, path); /* a failure costs space until the next opening, no more */
+    if (!wanted)
+        env_remove(db->env, spare);
 }
 
 bool log_drop_spare(struct lsm *db)
@@ -171,11 +182,14 @@ void log_give_up_spare(struct lsm *db)
     mutex_unlock(&db->lock);
     log_drop_spare(db);
     mutex_lock(&db->lock);
-    if (!db->prepared_log || !db->prepared_over || db->preparing)
+    if (!db->prepared_log || !db->prepared_over || db->preparing || db->broken != PLSM_OK)
         return;
     struct reclog_writer *log = db->prepared_log;
     db->prepared_log = NULL;
+    db->preparing = true;
+    mutex_unlock(&db->lock);
     reclog_close(log);
+    mutex_lock(&db->lock);
     log_prepare(db); /* under the same number: emptied */
 }
 

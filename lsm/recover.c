@@ -246,7 +246,7 @@ plsm_status replay_logs(struct lsm *db, const struct inventory *inventory, uint6
         status = reclog_read(db->env, path, LOG_MAGIC, replay_record, &r, &result);
         if (status == PLSM_OK && r.pointed)
             status = add_values(&r, result.salt);
-        if (r.ignoring && !lost) {
+        if (r.ignoring && !lost && r.first_offset) { /* one that was made in advance has nothing to ignore */
             lost = true;
             lost_at = end_before;
             log_path(db, number - 1, lost_path, sizeof lost_path);
