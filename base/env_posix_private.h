@@ -15,7 +15,9 @@ void posix_descriptor_unpin(struct env_file *file);
 struct posix_map {
     bool on;          /* appends may go through it */
     uint8_t *memory;  /* of the window; NULL: none yet */
-    uint64_t start, end; /* of the window in the file */
+    uint64_t start;   /* of the window in the file */
+    uint64_t end;     /* of what may be stored to in the window */
+    uint64_t passed;  /* up to here the window was stored to, and is not any more */
     uint64_t taken;   /* up to here space was taken in advance */
     uint64_t filled;  /* up to here there are pages for it */
     uint64_t over;    /* up to here they are there from the file that is written over */

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/env_fault.h"
 #include "base/env_memory.h"
 #include "base/error.h"
@@ -142,6 +143,47 @@ START_TEST(appends_outlive_the_process)
     ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     check_reader(&ground, bytes, 700000);
     free(bytes);
+    ground_destroy(&ground);
+}
+END_TEST
+
+/* Memory of this process that shows files, in bytes. */
+static uint64_t files_resident(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[100];
+    uint64_t kib = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "RssFile: %" SCNu64, &kib) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return kib * 1024;
+}
+
+/* One that is longer than what is mapped at once: all is there, and no more of it is shown than was taken last. */
+START_TEST(a_long_log_takes_little_memory)
+{
+    enum { PIECE = 2048, PIECES = (150 << 20) / PIECE, SHOWN_MAX = 12 << 20 };
+    struct ground ground;
+    ground_create(&ground, 0);
+    uint8_t piece[PIECE] = {0};
+    struct env_file *file = NULL;
+    uint64_t before = files_resident(), shown_max = 0;
+    ck_assert_int_eq(env_open(ground.env, ground.path, ENV_LOG, &file), PLSM_OK);
+    for (uint64_t i = 0; i < PIECES; i++) {
+        put_u64(piece, i + 1);
+        put_u64(piece + PIECE - 8, i + 1);
+        ck_assert_int_eq(env_append(file, piece, PIECE), PLSM_OK);
+        uint64_t shown = i % 1000 ? 0 : files_resident();
+        shown_max = shown > shown_max ? shown : shown_max;
+    }
+    ck_assert_uint_le(shown_max, before + SHOWN_MAX);
+    for (uint64_t i = 0; i < PIECES; i++) {
+        ck_assert_int_eq(env_read(file, i * PIECE, piece, PIECE), PLSM_OK);
+        ck_assert(get_u64(piece) == i + 1 && get_u64(piece + PIECE - 8) == i + 1);
+    }
+    env_close(file);
     ground_destroy(&ground);
 }
 END_TEST
@@ -368,6 +410,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, appends_are_read_back, 0, 3);
     tcase_add_test(tests, appends_outlive_the_process);
+    tcase_add_test(tests, a_long_log_takes_little_memory);
     tcase_add_test(tests, a_limit_is_an_error);
     tcase_add_test(tests, zeros_behind_the_end);
     tcase_add_loop_test(tests, written_over, 0, 3);
