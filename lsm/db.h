@@ -244,6 +244,8 @@ plsm_status log_values(struct lsm *db, uint64_t number, struct value_log **out);
 /* Makes the next log in advance, so that a rotation need not wait for the disk. The flusher's; under lock, which it
  * gives up meanwhile. */
 void log_prepare(struct lsm *db);
+/* The same by who flushes, where it is wanted and nobody is at it. Outside of lock. */
+void log_prepare_early(struct lsm *db);
 /* The same by the leader, with its first record: the one made in advance, or now. Outside of lock. The caller sets
  * next_log_state once next_log has moved, or the log is closed. */
 plsm_status log_next(struct lsm *db, uint64_t number, struct reclog_writer **out);

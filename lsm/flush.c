@@ -11,6 +11,8 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 
+enum { LOOK_ENTRIES = 1024 /* of a memtable, between two looks at whether the next log is wanted */ };
+
 /* A memtable on its way into runs of level 0. */
 struct flush {
     struct lsm *db;
@@ -23,6 +25,7 @@ struct flush {
     uint8_t byte; /* with which the keys of its run begin */
     uint64_t seq_max, now_s;
     uint64_t newer_seq; /* of the version in front of this one, of the same key */
+    uint64_t entries;   /* so far */
     size_t range_at;    /* where the walk is among the range tombstones */
     struct tombstone_merge merge;
     struct output_ranges ranges;
@@ -93,6 +96,8 @@ static plsm_status flush_entry(void *arg, struct entry *entry, bool newest)
 {
     struct flush *f = arg;
     uint64_t cutoff = f->merge.cutoff;
+    if (++f->entries % LOOK_ENTRIES == 0)
+        log_prepare_early(f->db);
     if (!newest && f->newer_seq <= cutoff) /* hidden from every reader there is or can be */
         return PLSM_OK;
     if (entry->seq > f->seq_max)
@@ -305,6 +310,7 @@ plsm_status flush_oldest(struct lsm *db)
     plsm_status status = flush_table(db, &oldest, &edit);
     if (status == PLSM_OK) /* the runs' names must be as durable as the record that names them */
         status = env_sync_dir(db->env, db->path);
+    log_prepare_early(db); /* before a leader goes on that waits for the end of this */
     if (status == PLSM_OK)
         status = install_edit(db, &edit, true);
     else

@@ -1,8 +1,8 @@
 /* The logs of a store: their names, their first records, the one that is made in advance, and the spare one.
  *
  * A rotation makes no system call that waits for the disk when the next log is there already: once the memtable is half
- * full, the flusher makes it, with its header synced and its name durable. So it may be seen, by a reader or after a
- * crash, while it holds no record yet.
+ * full, the flusher makes it, with its header synced and its name durable, or whoever flushes: a flush may take longer
+ * than the other half does. So it may be seen, by a reader or after a crash, while it holds no record yet.
  *
  * The file of a log that is not needed any more is kept as the spare one, "log-NUMBER.tmp", and the next log is made
  * out of it: its pages and its space are there already (ENV_LOG_OVER). Getting them from ext4 and giving them back was
@@ -170,6 +170,20 @@ void log_prepare(struct lsm *db)
     db->prepared_log = log;
     db->prepared_over = log && over;
     condition_broadcast(&db->progress);
+}
+
+void log_prepare_early(struct lsm *db)
+{
+    if (atomic_load_explicit(&db->next_log_state, memory_order_relaxed) != NEXT_LOG_WANTED)
+        return;
+    struct mem_account *before = mem_account_use(NULL);
+    mutex_lock(&db->lock);
+    if (db->next_log_state == NEXT_LOG_WANTED && !db->preparing && db->broken == PLSM_OK) {
+        db->next_log_state = NEXT_LOG_TRIED;
+        log_prepare(db);
+    }
+    mutex_unlock(&db->lock);
+    mem_account_use(before);
 }
 
 bool log_has_spare(const struct lsm *db)

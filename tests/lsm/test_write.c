@@ -214,6 +214,55 @@ START_TEST(flushes_meet)
 }
 END_TEST
 
+/* A flush whose file is synced only when the next memtable is half full. */
+static struct {
+    struct env_ops ops;
+    const struct env_ops *own;
+    struct lsm *db;
+    atomic_bool armed;
+    _Atomic int there; /* whether the next log was when the flush went into the manifest; below 0: not yet */
+} flushing;
+
+static plsm_status sync_late(struct env_file *file)
+{
+    bool is_manifest = strstr(env_path(file), "/manifest-"), is_run = !is_manifest && !strstr(env_path(file), "/log-");
+    if (flushing.armed && is_manifest) {
+        mutex_lock(&flushing.db->lock);
+        flushing.there = flushing.db->prepared_log != NULL;
+        mutex_unlock(&flushing.db->lock);
+        flushing.armed = false;
+    }
+    for (unsigned i = 0; is_run && flushing.armed && flushing.db->next_log_state == NEXT_LOG_NOT_WANTED; i++) {
+        ck_assert(i < POLLS);
+        env_sleep_ns(file->env, POLL_NS);
+    }
+    return flushing.own->sync(file);
+}
+
+/* The next log is made although the flusher has not ended: a leader that waits for the end of it would make it, too. */
+START_TEST(made_during_a_flush)
+{
+    struct env *env = env_memory_create(1);
+    flushing.own = env->ops;
+    flushing.ops = *env->ops;
+    flushing.ops.sync = sync_late;
+    env->ops = &flushing.ops;
+    struct lsm *db = flushing.db = open_tree(env, true);
+    flushing.there = -1;
+    flushing.armed = true;
+    put_range(db, 0, FULL + HALF, false);
+    for (unsigned i = 0; flushing.there < 0; i++) {
+        ck_assert(i < POLLS);
+        env_sleep_ns(env, POLL_NS);
+    }
+    ck_assert_int_eq(flushing.there, 1);
+    check_range(db, 0, FULL + HALF);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env->ops = flushing.own;
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* --- a reader beside the writer ----------------------------------------------------------------------------------- */
 
 static struct {
@@ -425,6 +474,7 @@ int main(void)
     tcase_add_loop_test(tests, made_in_advance, 0, 2);
     tcase_add_loop_test(tests, making_it_fails, 0, 3);
     tcase_add_test(tests, flushes_meet);
+    tcase_add_test(tests, made_during_a_flush);
     tcase_add_test(tests, logs_grow_beside_a_reader);
     tcase_add_test(tests, lost_ends_are_read);
     tcase_add_test(tests, syncs_are_shared);
