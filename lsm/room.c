@@ -7,10 +7,11 @@
 #include "base/banned.h"
 
 enum {
-    WAIT_NS = 500 * 1000 * 1000, /* then conditions are looked at again */
-    PACE_STEP_NS = 1000 * 1000,  /* a shorter sleep takes longer than it is asked to */
-    TIGHT_PARTS = 4,             /* of buffer_size a memtable may have where space is tight */
-    PACE_LONGEST_NS = 20 * 1000 * 1000,
+    WAIT_NS = 500 * 1000 * 1000,        /* then conditions are looked at again */
+    PACE_STEP_NS = 1000 * 1000,         /* a shorter sleep takes longer than it is asked to */
+    TIGHT_PARTS = 4,                    /* of buffer_size a memtable may have where space is tight */
+    PACE_LONGEST_NS = 20 * 1000 * 1000, /* to be waited for in all */
+    PACE_SLEEP_NS = 8 * 1000 * 1000,    /* at once: no write alone is to take longer */
 };
 
 /* --- the memtable ------------------------------------------------------------------------------------------------- */
@@ -79,10 +80,9 @@ static void pace(struct lsm *db)
     ns = db->paced_until_ns - now_ns;
     if (ns < PACE_STEP_NS)
         return;
-    if (ns > PACE_LONGEST_NS) {
-        ns = PACE_LONGEST_NS;
-        db->paced_until_ns = now_ns + ns;
-    }
+    if (ns > PACE_LONGEST_NS)
+        db->paced_until_ns = now_ns + PACE_LONGEST_NS;
+    ns = ns < PACE_SLEEP_NS ? ns : PACE_SLEEP_NS;
     mutex_unlock(&db->lock);
     env_sleep_ns(db->env, ns);
     counter_add(&db->counters, COUNT_STALL_NS, ns);
