@@ -219,7 +219,7 @@ static void note_places(struct version *version)
             uint8_t place = l->runs[i]->young_place;
             bool belongs = place != YOUNG_PLACE_NONE ||
                            (l->runs[i]->young_need != UINT64_MAX && version_is_young(version, level, l->runs[i]));
-            version->young_keys += belongs ? l->runs[i]->facts.entries : 0;
+            version->young_keys += belongs ? l->runs[i]->facts.filter_keys : 0;
             if (place == YOUNG_PLACE_NONE)
                 continue;
             const struct run *run = l->runs[i];

@@ -29,7 +29,7 @@ struct version {
     struct young_runs *young;     /* NULL: no run of this version is in it */
     struct young_places in_table; /* of all levels */
     uint64_t young_head_min, young_head_max; /* heads of the bounds of the runs in it: it knows nothing beyond */
-    uint64_t young_keys;          /* of the runs that have a place there or may get one */
+    uint64_t young_keys;          /* and directories, of the runs that have a place there or may get one */
     uint64_t young_bytes_max;     /* larger sorted runs of level 0 are not to be in it */
     struct version_values {
         struct value_log *log;

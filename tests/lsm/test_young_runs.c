@@ -399,6 +399,36 @@ START_TEST(room_comes_back)
 }
 END_TEST
 
+/* Runs that are adopted share one table, which is made for all of them: for their directories, too. */
+START_TEST(one_table_for_keys_and_directories)
+{
+    static struct keys keys;
+    struct random random;
+    struct young_runs_info info;
+    env = env_memory_create(10);
+    struct lsm_options o = options(true);
+    o.buffer_size = o.file_size = 4 << 20;
+    o.l0_compact = o.l0_slowdown = 40; /* no compaction */
+    o.l0_stop = 50;
+    memset(&keys, 0, sizeof keys);
+    keys.seed = 10;
+    random_seed(&random, 10);
+    struct lsm *db = open_tree(&o);
+    for (int run = 0; run < 4; run++) {
+        write_some(db, &keys, &random, 7000);
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+    }
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    db = open_tree(&o);
+    ck_assert_uint_eq(young(db, false), 4);
+    wait_for_adoption(db, &keys, &random);
+    young_runs_get_info(db->young, &info);
+    ck_assert_uint_eq(info.tables, 1);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* The table is not asked for keys outside of the bounds of all runs in it, and is for those at the bounds. */
 START_TEST(bounds_of_the_table)
 {
@@ -449,6 +479,7 @@ int main(void)
     tcase_add_test(tests, as_many_as_expected);
     tcase_add_test(tests, sizes_of_tables);
     tcase_add_test(tests, room_comes_back);
+    tcase_add_test(tests, one_table_for_keys_and_directories);
     tcase_add_test(tests, bounds_of_the_table);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
