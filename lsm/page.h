@@ -124,13 +124,16 @@ static inline void page_fetch_likely(const uint8_t *page, const struct page_shap
 {
     unsigned at = shape->entries_from + (((unsigned)PAGE_SIZE - shape->entries_from) * within >> 8);
     unsigned from = at > shape->before ? at - shape->before : 0;
-    /* As many lines for all keys of a run, so that no branch depends on the key. */
+    /* As many lines for all keys of a run, so that no branch depends on the key; from the middle, where the entry is
+     * likeliest, since lines come in one after another. */
     unsigned size = (shape->size + PAGE_LINES - 1u) & ~(PAGE_LINES - 1u), last = (unsigned)PAGE_SIZE - size;
-    const uint8_t *line = page + ((from < last ? from : last) & ~(PAGE_LINES / 2 - 1u));
-    for (const uint8_t *end = line + size; line < end; line += PAGE_LINES) {
-        __builtin_prefetch(line);
-        __builtin_prefetch(line + PAGE_LINES / 2);
-        __asm__ volatile("" : : "r"(line)); /* to gcc prefetching has no effect: it would leave out the loop */
+    const uint8_t *first = page + ((from < last ? from : last) & ~(PAGE_LINES / 2 - 1u)), *end = first + size;
+    const uint8_t *up = first + size / 2, *down = up;
+    for (; up < end; up += PAGE_LINES / 2) {
+        down -= PAGE_LINES / 2;
+        __builtin_prefetch(up);
+        __builtin_prefetch(down);
+        __asm__ volatile("" : : "r"(up), "r"(down)); /* to gcc prefetching has no effect: it would leave out the loop */
     }
 }
 /* Brings what the first steps of an ordered search compare with towards the cache, all at once: one after another each
