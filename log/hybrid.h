@@ -26,7 +26,8 @@
  * Snapshots. A snapshot is an address: the tail at that moment, below which nothing is updated in place any more. A
  * chain walk that passes over what is above sees that moment. So an iterator (hybrid_iterator.c) sees one moment; the
  * names, which have no order here, it collects by reading through the log, and sorts. Keys of other keyspaces, few and
- * looked through often, stand in an ordered map as well (key_tree.h), until no snapshot can ask for them any more.
+ * looked through often, stand in an ordered map as well (key_tree.h), until no snapshot can ask for them any more; and
+ * so do the names while one listing follows another (hybrid_name_order.c).
  *
  * Durability. A batch is one record of the redo log (hybrid_redo.h) before it is applied. A recovery point
  * (hybrid_state.h) makes all of the log read-only, writes it out and drops the redo log up to that moment; writers wait
@@ -146,7 +147,7 @@ struct hybrid_entry {
     enum batch_kind kind;
 };
 /* Over [from, to) in the order of keys; an empty bound is open. Stands nowhere at first. The names of the range are
- * collected and sorted here. With `no_value` the value of a put has its size but no bytes. */
+ * collected and sorted here, unless they are in order. With `no_value` the value of a put has its size but no bytes. */
 plsm_status hybrid_iterator_create(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from,
                                    plsm_slice to, bool no_value, struct hybrid_iterator **out);
 void hybrid_iterator_show_expired(struct hybrid_iterator *it); /* before the first move */

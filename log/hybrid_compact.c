@@ -11,6 +11,7 @@ enum {
     RETRY_NS = 1000000000,
     IDLE_NS = 1000000000,
     LISTING_KEPT_NS = 1000000000, /* unused: who lists comes again at once, or never */
+    ORDER_KEPT_S = 10,            /* unused: to make it takes longer than a listing */
     AHEAD_PARTS = 4, /* pages older than three of four parts of the memory are written out before they must leave */
 };
 
@@ -133,11 +134,17 @@ bool maintenance_is_due(struct hybrid *db)
     return atomic_load(&db->broken) == PLSM_OK && (retry_ns == 0 || env_now_ns(db->env) >= retry_ns);
 }
 
+static void forget_unused(struct hybrid *db)
+{
+    listings_forget(db, LISTING_KEPT_NS);
+    name_order_forget(db, ORDER_KEPT_S * UINT64_C(1000000000));
+}
+
 plsm_status do_maintenance(struct hybrid *db)
 {
     bool done = false;
     plsm_status status = PLSM_OK;
-    listings_forget(db, LISTING_KEPT_NS);
+    forget_unused(db);
     mutex_lock(&db->checkpoint_lock);
     if (recovery_point_is_due(db))
         status = take_recovery_point(db, false);
@@ -178,7 +185,7 @@ static void run(void *arg)
         if (maintenance_is_due(db))
             (void)do_maintenance(db); /* it is tried again, or the store is broken and says why */
         else
-            listings_forget(db, LISTING_KEPT_NS);
+            forget_unused(db);
         if (atomic_load(&db->snapshot_gone)) {
             atomic_store(&db->snapshot_gone, false);
             mutex_lock(&db->checkpoint_lock);

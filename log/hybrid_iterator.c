@@ -37,6 +37,8 @@ void hybrid_snapshot_destroy(struct hybrid *db, struct hybrid_snapshot *snapshot
         maintenance_wake(db);
 }
 
+enum { BYTES_OF_MOVE = 2048 }; /* of the log, that take as long to read through as it takes to look a name up */
+
 struct hybrid_iterator {
     struct hybrid *db;
     const struct hybrid_snapshot *snapshot;
@@ -50,8 +52,10 @@ struct hybrid_iterator {
     const struct live_entries *entries; /* of the listing */
     size_t position;                    /* entries->count: nowhere */
 
-    /* Of a range without names, which goes by the ordered keys and looks each up. */
-    bool ordered, stands;
+    /* Of a range without names, or of names that are in order: it goes by the ordered keys and looks each up. */
+    const struct key_tree *order; /* NULL: it goes by the listing */
+    bool by_names, stands;        /* by_names: the order is that of names */
+    uint64_t moves_left;          /* of names, before a listing is cheaper */
     struct bound {
         size_t size;
         uint8_t bytes[HYBRID_KEY_MAX];
@@ -71,12 +75,42 @@ static void bound_set(struct bound *bound, plsm_slice bytes)
         memcpy(bound->bytes, bytes.data, bound->size);
 }
 
-/* Whether no name can be in a range. */
-static bool is_ordered(plsm_slice from, plsm_slice to)
+static plsm_status take_listing(struct hybrid_iterator *it, plsm_slice from, plsm_slice to)
 {
-    static const uint8_t names[] = {HYBRID_NAMES, HYBRID_NAMES + 1};
+    TRY(listing_take(it->db, it->snapshot, from, to, &it->listing));
+    it->entries = &it->listing->entries;
+    it->position = it->entries->count;
+    return PLSM_OK;
+}
+
+static const uint8_t names[] = {HYBRID_NAMES, HYBRID_NAMES + 1};
+
+/* Whether no name can be in a range. */
+static bool has_no_name(plsm_slice from, plsm_slice to)
+{
     return (from.size > 0 && slice_compare(from, slice(names + 1, 1)) >= 0) ||
            (to.size > 0 && slice_compare(to, slice(names, 1)) <= 0);
+}
+
+/* Whether nothing but names can be. */
+static bool has_names_only(plsm_slice from, plsm_slice to)
+{
+    return from.size > 0 && slice_compare(from, slice(names, 1)) >= 0 && to.size > 0 &&
+           slice_compare(to, slice(names + 1, 1)) <= 0;
+}
+
+/* What the keys of a range are taken from. */
+static plsm_status choose_way(struct hybrid_iterator *it, plsm_slice from, plsm_slice to)
+{
+    struct hybrid *db = it->db;
+    if (has_no_name(from, to)) {
+        it->order = db->others.tree;
+        return PLSM_OK;
+    }
+    it->order = has_names_only(from, to) ? name_order_take(db, it->snapshot) : NULL;
+    it->by_names = it->order != NULL;
+    it->moves_left = (it->snapshot->at - it->snapshot->begin) / BYTES_OF_MOVE;
+    return it->order ? PLSM_OK : take_listing(it, from, to);
 }
 
 plsm_status hybrid_iterator_create(struct hybrid *db, const struct hybrid_snapshot *snapshot, plsm_slice from,
@@ -90,21 +124,18 @@ plsm_status hybrid_iterator_create(struct hybrid *db, const struct hybrid_snapsh
     it->no_value = no_value;
     it->now_s = now_s(db);
     it->snapshot = snapshot;
+    if (has_names_only(from, to))
+        name_order_make(db);
     if (!snapshot)
         it->snapshot = it->own_snapshot = hybrid_snapshot_create(db);
     plsm_status status = it->snapshot ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a snapshot");
-    it->ordered = is_ordered(from, to);
     bound_set(&it->from, from);
     bound_set(&it->to, to);
-    if (status == PLSM_OK && !it->ordered)
-        status = listing_take(db, it->snapshot, from, to, &it->listing);
+    if (status == PLSM_OK)
+        status = choose_way(it, from, to);
     if (status != PLSM_OK) {
         hybrid_iterator_destroy(it);
         return status;
-    }
-    if (it->listing) {
-        it->entries = &it->listing->entries;
-        it->position = it->entries->count;
     }
     *out = it;
     return PLSM_OK;
@@ -120,6 +151,8 @@ void hybrid_iterator_destroy(struct hybrid_iterator *it)
     if (!it)
         return;
     listing_release(it->db, it->listing);
+    if (it->by_names)
+        name_order_release(it->db);
     hybrid_snapshot_destroy(it->db, it->own_snapshot);
     mem_free(it->value.memory);
     mem_free(it);
@@ -222,7 +255,7 @@ static size_t lower_bound(const struct hybrid_iterator *it, plsm_slice key)
     return low;
 }
 
-/* --- other keys: by the ordered map ------------------------------------------------------------------------------- */
+/* --- other keys, or names in order: by the map -------------------------------------------------------------------- */
 
 /* Shows the entry of a key as it was at the moment of the iterator; false: there was none. Inside an epoch. */
 static bool look_up(struct hybrid_iterator *it, plsm_slice key)
@@ -267,7 +300,7 @@ static const struct hybrid_entry *ascend(struct hybrid_iterator *it, plsm_slice 
     }
     epoch_enter(it->db->epoch);
     for (bool more = true; more && !it->stands && it->status == PLSM_OK;) {
-        size_t count = key_tree_ascend(it->db->others, key, above, nodes, NODES_AT_ONCE);
+        size_t count = key_tree_ascend(it->order, key, above, nodes, NODES_AT_ONCE);
         more = count > 0;
         for (size_t i = 0; i < count && more && !it->stands && it->status == PLSM_OK; i++) {
             key = key_node_key(nodes[i]);
@@ -290,7 +323,7 @@ static const struct hybrid_entry *descend(struct hybrid_iterator *it, plsm_slice
         key = bound_slice(&it->to);
     epoch_enter(it->db->epoch);
     for (bool more = true; more && !it->stands && it->status == PLSM_OK;) {
-        size_t count = key_tree_descend(it->db->others, key, nodes, NODES_AT_ONCE);
+        size_t count = key_tree_descend(it->order, key, nodes, NODES_AT_ONCE);
         more = count > 0;
         for (size_t i = 0; i < count && more && !it->stands && it->status == PLSM_OK; i++) {
             key = key_node_key(nodes[i]);
@@ -302,42 +335,57 @@ static const struct hybrid_entry *descend(struct hybrid_iterator *it, plsm_slice
     return it->stands ? &it->entry : NULL;
 }
 
+/* Goes by a listing from now on, where it has come so far that it looks like going through a large part of all. */
+static void leave_order(struct hybrid_iterator *it)
+{
+    if (!it->by_names || !it->stands || it->moves_left-- > 0)
+        return;
+    if (take_listing(it, bound_slice(&it->from), bound_slice(&it->to)) != PLSM_OK)
+        return; /* it works on as it did */
+    it->position = lower_bound(it, bound_slice(&it->key));
+    it->order = NULL;
+    it->by_names = false;
+    name_order_release(it->db);
+}
+
 /* --- the door ----------------------------------------------------------------------------------------------------- */
 
 const struct hybrid_entry *hybrid_iterator_first(struct hybrid_iterator *it)
 {
-    return it->ordered ? ascend(it, bound_slice(&it->from), false) : forward(it, 0);
+    return it->order ? ascend(it, bound_slice(&it->from), false) : forward(it, 0);
 }
 
 const struct hybrid_entry *hybrid_iterator_last(struct hybrid_iterator *it)
 {
-    return it->ordered ? descend(it, bound_slice(&it->to)) : backward(it, it->entries->count);
+    return it->order ? descend(it, bound_slice(&it->to)) : backward(it, it->entries->count);
 }
 
 const struct hybrid_entry *hybrid_iterator_seek(struct hybrid_iterator *it, plsm_slice key)
 {
-    return it->ordered ? ascend(it, key, false) : forward(it, lower_bound(it, key));
+    return it->order ? ascend(it, key, false) : forward(it, lower_bound(it, key));
 }
 
 const struct hybrid_entry *hybrid_iterator_seek_before(struct hybrid_iterator *it, plsm_slice key)
 {
-    if (it->ordered && key.size == 0) { /* nothing is below it */
+    if (it->order && key.size == 0) { /* nothing is below it */
         it->stands = false;
         return NULL;
     }
-    return it->ordered ? descend(it, key) : backward(it, lower_bound(it, key));
+    return it->order ? descend(it, key) : backward(it, lower_bound(it, key));
 }
 
 const struct hybrid_entry *hybrid_iterator_next(struct hybrid_iterator *it)
 {
-    if (it->ordered)
+    leave_order(it);
+    if (it->order)
         return it->stands ? ascend(it, bound_slice(&it->key), true) : NULL;
     return it->position < it->entries->count ? forward(it, it->position + 1) : NULL;
 }
 
 const struct hybrid_entry *hybrid_iterator_previous(struct hybrid_iterator *it)
 {
-    if (it->ordered)
+    leave_order(it);
+    if (it->order)
         return it->stands ? descend(it, bound_slice(&it->key)) : NULL;
     return it->position < it->entries->count ? backward(it, it->position) : NULL;
 }

@@ -93,6 +93,7 @@ plsm_status listing_take(struct hybrid *db, const struct hybrid_snapshot *snapsh
 {
     struct hybrid_listing *last = take_last(db, snapshot, from, to), *listing = NULL;
     plsm_status status = PLSM_OK;
+    uint64_t since = last ? last->at : snapshot->begin;
     if (last && last->commits == snapshot->commits) {
         *out = last;
         return PLSM_OK;
@@ -112,6 +113,7 @@ plsm_status listing_take(struct hybrid *db, const struct hybrid_snapshot *snapsh
         count_add(&db->counters.sorted_listings, 1);
         count_add(&db->counters.sorted_names, listing->entries.count);
     }
+    name_order_count(db, snapshot->at - since);
     keep(db, listing);
     *out = listing;
     return PLSM_OK;

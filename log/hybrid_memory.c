@@ -163,8 +163,8 @@ uint64_t hybrid_pages_most(uint64_t memory, uint64_t other, unsigned page_bits)
 
 uint64_t other_memory(const struct hybrid *db)
 {
-    return index_bytes(&db->index) + prefixes_bytes(&db->prefixes) +
-           (uint64_t)atomic_load_explicit(&((struct hybrid *)(uintptr_t)db)->others_memory.bytes, memory_order_relaxed);
+    return index_bytes(&db->index) + prefixes_bytes(&db->prefixes) + key_order_bytes(&db->others) +
+           key_order_bytes(&db->name_order.keys);
 }
 
 void share_memory(struct hybrid *db)

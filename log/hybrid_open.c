@@ -80,13 +80,13 @@ static void destroy(struct hybrid *db)
     for (size_t i = 0; list && i < list->count; i++)
         hybrid_segment_free(list->at[i]);
     mem_free(list);
-    key_tree_destroy(db->others);
+    key_order_free(&db->others);
+    name_order_destroy(&db->name_order);
     epoch_destroy(db->epoch); /* what is retired is freed; the rest below */
     if (db->pages)
         pages_free(db);
     index_destroy(&db->index);
     prefixes_destroy(&db->prefixes);
-    buf_free(&db->dead_others);
     record_cache_destroy(&db->cache);
     listings_destroy(&db->listings);
     state_free(&db->state);
@@ -146,6 +146,7 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
     mutex_init(&db->work_lock);
     condition_init(&db->work);
     listings_init(&db->listings);
+    name_order_init(&db->name_order);
     db->path = mem_alloc(strlen(path) + 1);
     db->scratch = mem_zalloc(RECORD_MAX + 8);
     db->epoch = epoch_create();
@@ -154,8 +155,8 @@ static plsm_status handle_create(const char *path, const struct hybrid_options *
     if (!db->path || !db->scratch || !db->epoch || !db->pages || !db->frames)
         return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     memcpy(db->path, path, strlen(path) + 1);
-    db->others = key_tree_create(db->epoch, &db->others_memory);
-    if (!db->others)
+    db->others.tree = key_tree_create(db->epoch, &db->others.memory);
+    if (!db->others.tree)
         return fail(PLSM_NO_MEMORY, "%s: no memory to open the store", path);
     redo_init(&db->redo, db->env, db->path, options->log_mapped);
     TRY(record_cache_create(&db->cache, db->epoch, db->options.memory));
@@ -262,7 +263,7 @@ static plsm_status rebuild(struct hybrid *db)
     for (uint64_t i = r.records > PENDING ? r.records - PENDING : 0; i < r.records; i++)
         put_pending(&r, i);
     epoch_enter(db->epoch);
-    others_drop_dead(db);
+    key_order_drop_dead(db, &db->others, UINT64_MAX);
     epoch_exit(db->epoch);
     if (counted(&db->live) != db->state.live || counted(&db->names) != db->state.names)
         return fail(PLSM_CORRUPT,

@@ -57,6 +57,27 @@ struct hybrid_counters {
     _Atomic uint64_t write_wait_ns_max; /* that a writer waited for room in memory */
 };
 
+/* Keys in order beside the index: those that live, and some that do not any more. Changed under write_lock. */
+struct key_order {
+    struct key_tree *tree;
+    struct mem_account memory;
+    struct buf dead;  /* of its keys, those that may have died: u16 size, the key */
+    size_t dead_done; /* bytes of them that were looked at */
+};
+
+/* hybrid_name_order.c. `lock`: of what is behind it. Taken last. */
+struct name_order {
+    struct key_order keys; /* keys.tree NULL: they are not kept. It changes under both locks */
+    bool collecting;       /* names are missing that were there when it began; under write_lock */
+    mutex lock;
+    bool making, ready, full; /* full: there may be names that it lacks */
+    uint32_t users;
+    uint64_t since;   /* snapshots of moments before this address cannot go by it */
+    uint64_t used_ns; /* when it was last used */
+    uint64_t read_bytes, read_ns; /* of the log, by listings one soon after another, and when the last of them ended */
+    uint64_t names_most;          /* of more of them no order is made: it was too large */
+};
+
 /* hybrid_listing.c. `lock`: of `last`, and of `users` and `used_ns` of all. Taken last. */
 struct hybrid_listing;
 struct hybrid_listings {
@@ -92,9 +113,8 @@ struct hybrid {
     _Atomic bool new_names; /* files were made whose names are not known to be durable */
 
     struct hybrid_prefixes prefixes;
-    struct key_tree *others;  /* keys that are no names, in order: those that live, and some that do not any more */
-    struct mem_account others_memory;
-    struct buf dead_others;   /* of them, those that may have died: u16 size, the key */
+    struct key_order others; /* keys that are no names */
+    struct name_order name_order;
     struct hybrid_cache cache;
     struct hybrid_snapshot *snapshots; /* oldest last */
     struct hybrid_listings listings;
@@ -288,7 +308,7 @@ void write_lock_exit(struct hybrid *db);
 /* The same batch with a deletion for each key in place of those of ranges. Under write_lock, as is_preparing tells. */
 plsm_status hybrid_expand_ranges(struct hybrid *db, const struct batch *batch, struct batch *out);
 
-/* --- hybrid_others.c ---------------------------------------------------------------------------------------------- */
+/* --- hybrid_key_order.c ------------------------------------------------------------------------------------------- */
 
 static inline bool is_name(plsm_slice key)
 {
@@ -296,11 +316,31 @@ static inline bool is_name(plsm_slice key)
 }
 
 /* All under write_lock and inside an epoch. A key that may become live is added before that. PLSM_NO_MEMORY. */
-plsm_status others_add(struct hybrid *db, plsm_slice key);
-/* A key may have died. Without memory to note it, it stays among them, and readers pass over it. */
-void others_note_dead(struct hybrid *db, plsm_slice key);
-/* Takes those that have died out, unless a snapshot may still ask for them. */
-void others_drop_dead(struct hybrid *db);
+plsm_status key_order_add(struct key_order *order, plsm_slice key);
+/* A key may have died; with `absent` also one that will only be added. Without memory to note it, it stays there, and
+ * readers pass over it. */
+void key_order_note_dead(struct key_order *order, plsm_slice key, bool absent);
+/* Looks at up to `most` of those, and takes out what has died, unless a snapshot may still ask for it. */
+void key_order_drop_dead(struct hybrid *db, struct key_order *order, uint64_t most);
+void key_order_free(struct key_order *order); /* leaves it without a tree; nobody may be reading that */
+uint64_t key_order_bytes(const struct key_order *order); /* of memory */
+
+/* --- hybrid_name_order.c ------------------------------------------------------------------------------------------ */
+
+void name_order_init(struct name_order *order);
+void name_order_destroy(struct name_order *order); /* nobody may be using it */
+/* Of writers, as above, while there is a tree. */
+void name_order_add(struct hybrid *db, plsm_slice key);
+void name_order_note_dead(struct hybrid *db, plsm_slice key);
+/* A listing has read through so much of the log. */
+void name_order_count(struct hybrid *db, uint64_t bytes);
+/* Brings the names in order if listings read so much that it is cheaper. Nothing fails: there is none then. */
+void name_order_make(struct hybrid *db);
+/* The names in order, with all that lived at the moment of a snapshot; NULL: there is none. Ends with release. */
+const struct key_tree *name_order_take(struct hybrid *db, const struct hybrid_snapshot *snapshot);
+void name_order_release(struct hybrid *db);
+/* Lets it go if nobody has used it for so long, or it is full. */
+void name_order_forget(struct hybrid *db, uint64_t unused_ns);
 
 /* --- hybrid_scan.c ------------------------------------------------------------------------------------------------ */
 

@@ -29,7 +29,10 @@ void write_lock_exit(struct hybrid *db)
         mutex_unlock(&db->write_lock);
 }
 
-enum { TOGETHER = 32 }; /* changes that are planned at once */
+enum {
+    TOGETHER = 32,        /* changes that are planned at once */
+    DROPPED_AT_ONCE = 64, /* keys that may have died and are looked at behind a batch: more than most batches make */
+};
 
 /* --- applying ----------------------------------------------------------------------------------------------------- */
 
@@ -65,9 +68,11 @@ static bool count_key(struct hybrid *db, plsm_slice key, int live, int timed)
     own_add(&db->live, (uint64_t)(int64_t)live);
     if (!is_name(key)) {
         if (live < 0)
-            others_note_dead(db, key);
+            key_order_note_dead(&db->others, key, false);
         return true;
     }
+    if (live < 0 && db->name_order.keys.tree)
+        name_order_note_dead(db, key);
     /* Seen together with the number of commits, as the counts of the prefixes are. */
     atomic_store_explicit(&db->names, counted(&db->names) + (uint64_t)(int64_t)live, memory_order_release);
     atomic_store_explicit(&db->names_timed, counted(&db->names_timed) + (uint64_t)(int64_t)timed, memory_order_release);
@@ -307,7 +312,9 @@ static plsm_status plan_change(struct hybrid *db, struct planned *planned, uint6
     if (!is_new(planned))
         return PLSM_OK;
     if (!is_name(key))
-        return others_add(db, key);
+        return key_order_add(&db->others, key);
+    if (db->name_order.keys.tree)
+        name_order_add(db, key);
     *slashes += count_slashes(key);
     return PLSM_OK;
 }
@@ -358,8 +365,10 @@ static plsm_status carry_out(struct hybrid *db, const struct batch *batch, struc
         status = log_batch(db, batch);
     if (status == PLSM_OK)
         apply(db, planned, count, appends);
-    if (db->dead_others.size > 0)
-        others_drop_dead(db);
+    if (__builtin_expect(db->others.dead.size > 0 || db->name_order.keys.dead.size > 0, 0)) {
+        key_order_drop_dead(db, &db->others, DROPPED_AT_ONCE);
+        key_order_drop_dead(db, &db->name_order.keys, DROPPED_AT_ONCE);
+    }
     return status;
 }
 
@@ -638,7 +647,7 @@ plsm_status count_record(struct hybrid *db, const struct hybrid_record *record, 
     bool was_timed = was_live && record->replaces & REPLACES_TIMED, is_timed = is_live && sizes.timed;
     uint64_t slashes = is_live && !was_live ? count_slashes(key) : 0;
     if (is_live && !was_live && !is_name(key))
-        TRY(others_add(db, key));
+        TRY(key_order_add(&db->others, key));
     if (slashes > 0 && is_name(key)) {
         TRY(prefixes_trim(&db->prefixes, slashes));
         TRY(prefixes_reserve(&db->prefixes, key));
