@@ -163,12 +163,12 @@ plsm_status attr_decode(plsm_slice meta, struct attr *attr)
     return PLSM_OK;
 }
 
-void attr_drop_privileges(struct attr *attr)
+void attr_drop_privileges(struct attr *attr, bool in_group)
 {
     if (S_ISDIR(attr->mode))
         return;
     attr->mode &= ~(uint32_t)S_ISUID;
-    if (attr->mode & S_IXGRP)
+    if (attr->mode & S_IXGRP || !in_group)
         attr->mode &= ~(uint32_t)S_ISGID;
 }
 

@@ -21,6 +21,7 @@
 #ifndef FS_ATTR_H
 #define FS_ATTR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -49,9 +50,9 @@ size_t attr_encode(const struct attr *attr, uint8_t *to);
 /* PLSM_VERSION: written by a later version of plsm. PLSM_CORRUPT: not attributes. */
 plsm_status attr_decode(plsm_slice meta, struct attr *attr);
 
-/* What a change of owner, or of content by somebody else than root, takes from the mode, as the kernel leaves it to us
- * (FUSE_CAP_HANDLE_KILLPRIV): set-uid, and set-gid where the group may execute; nothing from directories. */
-void attr_drop_privileges(struct attr *attr);
+/* What a change of owner, or of content by somebody else than root, takes from the mode: set-uid, and set-gid where the
+ * group may execute or who makes the change is not in it; nothing from directories. */
+void attr_drop_privileges(struct attr *attr, bool in_group);
 
 /* Fills *st as stat(2) shows a file of `size` bytes. */
 void attr_to_stat(const struct attr *attr, uint64_t size, struct stat *st);

@@ -189,9 +189,10 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     struct fuse_entry_param reply = {0};
     struct inode *inode = NULL;
     tree_share(&fs->nodes);
+    bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
     int error = make_in_place(fs, req, node_of(fs, parent), name, S_IFREG | (mode & 07777), 0, slice(NULL, 0), &reply);
     if (!error) {
-        inode = open_handle(fs, node_of(fs, reply.ino));
+        inode = open_handle(fs, node_of(fs, reply.ino), writes);
         error = inode ? 0 : ENOMEM;
     }
     if (inode) {
@@ -205,7 +206,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     tree_unshare(&fs->nodes);
     if (error) {
         if (inode)
-            close_handle(fs, inode, true);
+            close_handle(fs, inode, writes);
         if (reply.ino)
             inode_forget(fs, node_of(fs, reply.ino), 1);
         fuse_reply_err(req, error);
@@ -213,9 +214,9 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     }
     fi->fh = (uintptr_t)inode;
     fi->keep_cache = 1;
-    fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+    fi->noflush = !writes;
     if (fuse_reply_create(req, &reply, fi) != 0) {
-        close_handle(fs, inode, true);
+        close_handle(fs, inode, writes);
         inode_forget(fs, node_of(fs, reply.ino), 1);
     }
 }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "fs/file.h"
 #include "fs/ops.h"
+#include "fs/privileges.h"
 #include "fs/push.h"
 #include "fs/sync.h"
 #include "fs/transport.h"
@@ -24,12 +25,13 @@ int content_errno(struct fs *fs, const struct inode *inode, plsm_status status)
     return status == PLSM_NOT_FOUND && inode_gone(inode) ? ESTALE : write_errno(fs, status);
 }
 
-struct inode *open_handle(struct fs *fs, struct node *node)
+struct inode *open_handle(struct fs *fs, struct node *node, bool writes)
 {
     struct inode *inode = inode_get(fs, node);
     if (inode) {
         mutex_lock(&fs->nodes.lock);
         inode->handles++;
+        inode->writers += writes;
         mutex_unlock(&fs->nodes.lock);
     }
     return inode;
@@ -43,6 +45,7 @@ void close_handle(struct fs *fs, struct inode *inode, bool writes)
     mutex_lock(&inode->lock);
     mutex_lock(&fs->nodes.lock);
     bool last = --inode->handles == 0;
+    inode->writers -= writes;
     inode->mappable = inode->mappable && !last;
     mutex_unlock(&fs->nodes.lock);
     /* A reader that closes says nothing about what a writer is in the middle of. */
@@ -92,7 +95,7 @@ int resize_content(struct fs *fs, struct inode *inode, uint64_t size)
 }
 
 /* open(O_TRUNC): unlike truncate(2), this does not count as written (fs/inode.h), but for the option sync. */
-static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
+static int truncate_at_open(struct fs *fs, fuse_req_t req, struct inode *inode)
 {
     bool written = inode->written;
     int error = resize_content(fs, inode, 0);
@@ -103,8 +106,8 @@ static int truncate_at_open(struct fs *fs, struct inode *inode, bool by_root)
         inode->written = inode->flushed_once = false;
         inode->truncated = true;
     }
-    if (!by_root)
-        attr_drop_privileges(&inode->attr);
+    if (fuse_req_ctx(req)->uid != 0)
+        privileges_drop(req, &inode->attr);
     inode_touch(fs, inode, true);
     if (fs->options.sync)
         error = fs_errno_of_change(fs, inode_publish(fs, inode));
@@ -137,7 +140,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct node *node = node_of(fs, ino);
     bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
     tree_share(&fs->nodes);
-    inode = open_handle(fs, node);
+    inode = open_handle(fs, node, writes);
     if (!inode)
         error = ENOMEM;
     else if (writes && node->flags & NODE_VALUE)
@@ -150,7 +153,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         if (inode_gone(inode) && !inode->edit && !inode->fresh)
             error = ESTALE;
         else if (fi->flags & O_TRUNC)
-            error = truncate_at_open(fs, inode, fuse_req_ctx(req)->uid == 0);
+            error = truncate_at_open(fs, req, inode);
         else if (node->expires && keep_expiring(fs, inode) != PLSM_OK)
             error = ESTALE; /* it has expired */
         else if (!writes && !(fi->flags & O_DIRECT))
@@ -160,7 +163,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     tree_unshare(&fs->nodes);
     if (error) {
         if (inode)
-            close_handle(fs, inode, false);
+            close_handle(fs, inode, writes);
         fuse_reply_err(req, error);
         return;
     }

@@ -38,6 +38,7 @@ struct inode {
     struct node *node;
     unsigned users;      /* table lock */
     unsigned handles;    /* table lock: opens not yet released */
+    unsigned writers;    /* table lock: those of them that may write */
     struct inode *all_next, **all_link;     /* table lock */
     struct inode *dirty_next, **dirty_link; /* table lock; dirty_link NULL: not in the list */
     uint64_t dirty_since_ns;                /* table lock; 0 when not in the list */

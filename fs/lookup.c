@@ -9,6 +9,7 @@
 #include "fs/inode.h"
 #include "fs/link.h"
 #include "fs/ops.h"
+#include "fs/privileges.h"
 #include "fs/xattr.h"
 #include "base/banned.h"
 
@@ -133,16 +134,12 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, status == PLSM_NOT_FOUND ? ESTALE : fs_errno(fs, status));
 }
 
-static void apply_attributes(struct attr *attr, const struct stat *st, int to_set, bool by_root, struct timespec now)
+static void apply_attributes(struct attr *attr, const struct stat *st, int to_set, struct timespec now)
 {
-    /* Before a write that takes bits from the mode the kernel sends a setattr with nothing to set. */
-    bool nothing = (to_set & ~FUSE_SET_ATTR_CTIME) == 0;
     if (to_set & FUSE_SET_ATTR_UID)
         attr->uid = st->st_uid;
     if (to_set & FUSE_SET_ATTR_GID)
         attr->gid = st->st_gid;
-    if (nothing || to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) || (to_set & FUSE_SET_ATTR_SIZE && !by_root))
-        attr_drop_privileges(attr);
     if (to_set & FUSE_SET_ATTR_MODE)
         attr->mode = (attr->mode & S_IFMT) | (st->st_mode & 07777);
     if (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW))
@@ -151,8 +148,21 @@ static void apply_attributes(struct attr *attr, const struct stat *st, int to_se
         attr->mtime = to_set & FUSE_SET_ATTR_MTIME_NOW ? now : st->st_mtim;
 }
 
+/* The bits of the mode that a change takes, and the capability. Returns 0 or an errno value. */
+static int drop_privileges(struct fs *fs, fuse_req_t req, struct inode *inode, int to_set)
+{
+    bool owner = to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+    if ((to_set & ~FUSE_SET_ATTR_CTIME) == 0)
+        return privileges_drop_untold(req, inode);
+    if (owner || (to_set & FUSE_SET_ATTR_SIZE && fuse_req_ctx(req)->uid != 0))
+        privileges_drop(req, &inode->attr);
+    if (owner && !S_ISDIR(inode->attr.mode))
+        return fs_errno_of_change(fs, xattr_drop_capability(fs, inode));
+    return 0;
+}
+
 /* With the lock of the inode. `by_handle`: ftruncate, which is published at the flush that will come. */
-static int set_attributes(struct fs *fs, struct inode *inode, const struct stat *st, int to_set, bool by_root,
+static int set_attributes(struct fs *fs, fuse_req_t req, struct inode *inode, const struct stat *st, int to_set,
                           bool by_handle)
 {
     struct attr old = {0};
@@ -163,19 +173,17 @@ static int set_attributes(struct fs *fs, struct inode *inode, const struct stat 
         return status == PLSM_NOT_FOUND ? ESTALE : fs_errno(fs, status);
     if (inode->node->flags & (NODE_SYNTHETIC | NODE_VALUE))
         return EPERM;
-    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-        status = xattr_drop_capability(fs, inode);
-    if (status != PLSM_OK)
-        return fs_errno_of_change(fs, status);
     old = inode->attr;
+    error = drop_privileges(fs, req, inode, to_set);
     bool resized = to_set & FUSE_SET_ATTR_SIZE;
-    if (resized) {
+    if (!error && resized)
         error = resize_content(fs, inode, (uint64_t)st->st_size);
-        if (error)
-            return error;
+    if (error) {
+        inode->attr.mode = old.mode;
+        return error;
     }
     inode_touch(fs, inode, resized);
-    apply_attributes(&inode->attr, st, to_set, by_root, inode->attr.ctime);
+    apply_attributes(&inode->attr, st, to_set, inode->attr.ctime);
     /* Attributes of a file with unpublished content wait for it (fs/inode.h). */
     if ((resized ? by_handle : inode_content_dirty(inode)) && !fs->options.sync)
         return 0;
@@ -204,8 +212,7 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
     struct inode *inode = inode_get(fs, node);
     if (inode) {
         mutex_lock(&inode->lock);
-        bool by_root = fuse_req_ctx(req)->uid == 0, by_handle = fi && !fs->options.publish_write;
-        error = set_attributes(fs, inode, st, to_set, by_root, by_handle);
+        error = set_attributes(fs, req, inode, st, to_set, fi && !fs->options.publish_write);
         mutex_unlock(&inode->lock);
         if (!error)
             error = fs_errno(fs, inode_stat(fs, node, &attr, &size));

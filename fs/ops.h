@@ -121,8 +121,8 @@ plsm_status keep_directory(struct fs *fs, struct node *parent, plsm_batch *batch
 /* After a change in `parent`: sets its times. */
 void touch_directory(struct fs *fs, struct node *parent);
 
-/* Counts a handle of a file; NULL: no memory. */
-struct inode *open_handle(struct fs *fs, struct node *node);
+/* Counts a handle of a file; `writes`: it may write. NULL: no memory. */
+struct inode *open_handle(struct fs *fs, struct node *node, bool writes);
 /* Gives it back: when it could write or was the last one, publishes what is not yet, and, where that fails and no
  * handle is left to try again, drops it. Must be called without locks. */
 void close_handle(struct fs *fs, struct inode *inode, bool writes);

@@ -315,6 +315,27 @@ if [ "$(id -u)" -eq 0 ]; then
     is "$(stat -c %a "$DIR/open/theirs")" 6755 "root may truncate and write without taking it away"
     as sh -c ": > '$DIR/open/theirs'"
     is "$(stat -c %a "$DIR/open/theirs")" 755 "a truncation by its user does"
+
+    # set-gid without execution by the group stays only with a change by somebody in it
+    as_member() { setpriv --reuid 4321 --regid 4321 --groups 777 "$@"; }
+    f=$DIR/open/shared
+    echo xyz >"$f" && chgrp 777 "$f" && chmod 777 "$DIR/open"
+    for change in 'echo y >>"$1"' ': >"$1"' 'truncate -s 2 "$1"' 'perl -e "truncate \$ARGV[0], 1 or die" "$1"' \
+        'fallocate -l 9000 "$1"'; do
+        for who in 'as 666' 'as_member 2666' 'env 6666'; do
+            chmod 6666 "$f"
+            ok ${who% *} sh -c "$change" sh "$f"
+            is "$(stat -c %a "$f")" "${who#* }" "$who: $change"
+        done
+    done
+    chmod 6777 "$f"
+    says 'Operation not permitted' as perl -e 'chown -1, -1, $ARGV[0] or die $!' "$f"
+    is "$(stat -c %a "$f")" 6777 "a chown that names nobody, by a stranger"
+    chown 4321 "$f" && chmod 6767 "$f"
+    ok as perl -e 'chown -1, -1, $ARGV[0] or die' "$f"
+    is "$(stat -c %a "$f")" 767 "by its owner, who is not in the group"
+    rm "$f" && chmod 1777 "$DIR/open"
+
     mkdir "$DIR/group" && chgrp 777 "$DIR/group" && chmod 2775 "$DIR/group"
     mkdir "$DIR/group/sub" && touch "$DIR/group/f"
     is "$(stat -c '%g %a' "$DIR/group/sub")" '777 2755'

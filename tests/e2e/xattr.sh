@@ -143,6 +143,16 @@ if [ "$root" = yes ] && command -v setcap >/dev/null; then
         is "$(getcap "$f")" '' "after $change"
         rm "$f"
     done
+    cp /bin/true "$f"
+    ok setcap cap_net_raw+ep "$f"
+    chmod 6755 "$f"
+    echo more >>"$f"
+    is "$(stat -c %a "$f")$(getcap "$f")" 6755 "a write by root takes the capability alone"
+    rm "$f" && mkdir "$f"
+    setfattr -n security.capability -v 0x0100000200200000000000000000000000000000 "$f"
+    chown 4321 "$f"
+    is "$(attributes "$f" | grep -c '^security.capability')" 1 "a directory keeps it"
+    rmdir "$f"
 fi
 
 # --- copies ----------------------------------------------------------------------------------------------------------
