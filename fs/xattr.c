@@ -108,10 +108,13 @@ static bool starts_with(const char *name, const char *prefix)
 /* Whether a name is in a namespace that is kept here: 0 or an errno value. */
 static int check_name(const char *name)
 {
+    static const char *const kept[] = {"user.", "trusted.", "security."};
     if (strlen(name) > XATTR_NAME_SIZE_MAX)
         return ERANGE;
-    return starts_with(name, "user.") || starts_with(name, "trusted.") || starts_with(name, "security.") ? 0
-                                                                                                         : EOPNOTSUPP;
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (starts_with(name, kept[i]))
+            return name[strlen(kept[i])] ? 0 : EINVAL;
+    return EOPNOTSUPP;
 }
 
 /* An inode with its lock taken and its attributes read, or an errno value. */
