@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # What people type all day, on the mount and beside it: the same output and the same tree. The commands stand in
-# everyday.txt; those whose program is not installed here are skipped, and named at the end.
+# everyday.txt; those whose program is not installed here are skipped, and named at the end. For odd.sh: EVERYDAY_LIST,
+# the commands, EVERYDAY_OPTIONS, of the mount, and EVERYDAY_LEAST, how many must be run.
 set -u
 cd "$(dirname "$0")/../.." || exit 3
 . tests/e2e/lib.sh
 
+list=${EVERYDAY_LIST:-tests/e2e/everyday.txt} options=${EVERYDAY_OPTIONS:-rw} least=${EVERYDAY_LEAST:-90}
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@b
 export GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@b GIT_AUTHOR_DATE='@1700000000 +0000'
 export GIT_COMMITTER_DATE='@1700000000 +0000' PYTHONDONTWRITEBYTECODE=1 HOME=$WORK TZ=UTC0
@@ -31,7 +33,7 @@ if ! command -v vim >/dev/null && command -v vim.tiny >/dev/null; then
     mkdir "$WORK/bin" && ln -s "$(command -v vim.tiny)" "$WORK/bin/vim"
     PATH=$WORK/bin:$PATH
 fi
-must_mount
+must_mount "create,$options"
 mkdir "$DIR/here" "$WORK/reference"
 touch "$DIR/link-from"
 ln "$DIR/link-from" "$DIR/link-to" 2>/dev/null && hard_links=yes || hard_links=no
@@ -53,16 +55,17 @@ while IFS= read -r line; do
         skipped=$((skipped + 1))
         continue
     fi
-    run_line "$DIR/here" "$line" >"$WORK/on-mount"
+    run_line "$DIR/here" "$line" >"$WORK/on-mount" &
     run_line "$WORK/reference" "$line" >"$WORK/beside"
+    wait $!
     if cmp -s "$WORK/on-mount" "$WORK/beside"; then
         pass
     else
         fail "$line"
         diff "$WORK/beside" "$WORK/on-mount" | head -n 6
     fi
-done <tests/e2e/everyday.txt
-[ $((number - skipped)) -ge 90 ] && pass || fail "only $((number - skipped)) of $number commands were run"
+done <"$list"
+[ $((number - skipped)) -ge "$least" ] && pass || fail "only $((number - skipped)) of $number commands were run"
 
 compare() # WHEN
 {
@@ -76,7 +79,7 @@ compare() # WHEN
     fi
 }
 compare "at the end"
-remount
+remount "$options"
 compare "after a remount"
 must_unmount
 check_store
