@@ -1,9 +1,12 @@
 #include "tools/bench/clock.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/env.h"
 
@@ -24,6 +27,43 @@ uint64_t clock_thread_cpu_ns(void)
 uint64_t clock_process_cpu_ns(void)
 {
     return read_clock(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/* "RAN QUEUED TIMES": nanoseconds on a processor, and waiting for one. */
+static uint64_t read_queued(int file)
+{
+    char text[96] = "", *rest = text;
+    if (file < 0 || pread(file, text, sizeof text - 1, 0) <= 0)
+        return 0;
+    (void)strtoull(text, &rest, 10);
+    return strtoull(rest, NULL, 10);
+}
+
+void clock_hold_look(struct clock_hold *hold)
+{
+    struct rusage usage = {0};
+    if (hold->file == 0)
+        hold->file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    getrusage(RUSAGE_THREAD, &usage);
+    hold->sleeps = (uint64_t)usage.ru_nvcsw;
+    hold->queued_ns = read_queued(hold->file);
+    hold->cpu_ns = clock_thread_cpu_ns();
+}
+
+uint64_t clock_held_ns(struct clock_hold *hold, uint64_t took_ns)
+{
+    struct clock_hold before = *hold;
+    clock_hold_look(hold);
+    uint64_t queued_ns = hold->queued_ns - before.queued_ns, cpu_ns = hold->cpu_ns - before.cpu_ns;
+    uint64_t held_ns = took_ns > queued_ns ? took_ns - queued_ns : 0;
+    return hold->sleeps == before.sleeps && cpu_ns < held_ns ? cpu_ns : held_ns;
+}
+
+void clock_hold_end(struct clock_hold *hold)
+{
+    if (hold->file > 0)
+        close(hold->file);
+    *hold = (struct clock_hold){0};
 }
 
 /* The number of the line "NAME: NUMBER" of a file in /proc; 0: there is none. */

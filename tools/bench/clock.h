@@ -6,6 +6,17 @@
 
 uint64_t clock_thread_cpu_ns(void);  /* processor time of the calling thread */
 uint64_t clock_process_cpu_ns(void); /* of all threads */
+/* What kept the calling thread from its work, since it was looked at last; to be zeroed at first. */
+struct clock_hold {
+    uint64_t cpu_ns, queued_ns;
+    uint64_t sleeps; /* times that it gave the processor up by itself */
+    int file;        /* 0: not open yet; below: it cannot be */
+};
+void clock_hold_look(struct clock_hold *hold);
+/* How much of `took_ns`, which have gone by since, it was held up by what it did: not by others on the processor, which
+ * it waited for, nor, where it never slept, by a virtual machine that stood still. Looks. */
+uint64_t clock_held_ns(struct clock_hold *hold, uint64_t took_ns);
+void clock_hold_end(struct clock_hold *hold);
 /* Bytes that this process got from read calls so far, as the kernel counts them (0 where it does not). */
 uint64_t clock_read_bytes(void);
 /* Read calls that it made so far, likewise. */

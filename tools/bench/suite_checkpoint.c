@@ -1,11 +1,13 @@
 /* Checkpoints into one directory on the same file system: the first, one of the unchanged store, one after a
  * hundredth of the keys was written again; and how long a put takes at most while others are taken, and while flushes
  * are, beside the longest without: by a thread that puts without a pause, and by one that rests between puts, so that
- * the disk keeps up with it. */
+ * the disk keeps up with it. Where the processor was given to others in the middle of a put that is no part of these
+ * times: how long a put took by the clock is told beside. */
 #include <stdatomic.h>
 
 #include "base/env.h"
 #include "base/error.h"
+#include "tools/bench/clock.h"
 #include "tools/bench/subject.h"
 
 #include "base/banned.h"
@@ -20,13 +22,19 @@ enum {
     BUSY,
     LONGEST,       /* during checkpoints, */
     LONGEST_FLUSH, /* during flushes, */
-    LONGEST_ALONE, /* beside neither */
-    LONGEST_PACED, /* and the same three */
+    LONGEST_ALONE, /* beside neither, */
+    LONGEST_CLOCK, /* and of all three, by the clock */
+    LONGEST_PACED, /* the same four */
     LONGEST_FLUSH_PACED,
     LONGEST_ALONE_PACED,
+    LONGEST_CLOCK_PACED,
     FIGURES
 };
 enum { CHANGED_OF = 100, ROUNDS_MAX = 5, ROUND_KEYS = 10000, PAUSE_NS = 100000 };
+enum {
+    LOOK_PUTS = 16,       /* between two looks at what the thread was kept from, */
+    LOOKED_INTO = 100000, /* and behind each put that took so many ns */
+};
 
 static const struct suite_figure figures[FIGURES] = {
     [FIRST] = {"first checkpoint", "ms", BETTER_LESS, WORK_CHECKPOINT},
@@ -39,9 +47,11 @@ static const struct suite_figure figures[FIGURES] = {
     [LONGEST] = {"longest put during checkpoints", "ms", BETTER_LESS, WORK_PAUSE},
     [LONGEST_FLUSH] = {"longest put during flushes", "ms", BETTER_LESS, WORK_PAUSE},
     [LONGEST_ALONE] = {"longest put without", "ms", BETTER_LESS, WORK_NONE},
+    [LONGEST_CLOCK] = {"longest put by the clock", "ms", BETTER_LESS, WORK_NONE},
     [LONGEST_PACED] = {"longest paced put, checkpoints", "ms", BETTER_LESS, WORK_PAUSE},
     [LONGEST_FLUSH_PACED] = {"longest paced put, flushes", "ms", BETTER_LESS, WORK_PAUSE},
     [LONGEST_ALONE_PACED] = {"longest paced put without", "ms", BETTER_LESS, WORK_NONE},
+    [LONGEST_CLOCK_PACED] = {"longest paced put by the clock", "ms", BETTER_LESS, WORK_NONE},
 };
 
 static plsm_status checkpoint(struct subject *subject, const char *name, double *ms, plsm_checkpoint_info *info)
@@ -63,7 +73,7 @@ static double new_size(const plsm_checkpoint_info *info)
 
 /* --- pauses ------------------------------------------------------------------------------------------------------ */
 
-enum beside { BESIDE_CHECKPOINT, BESIDE_FLUSH, BESIDE_NOTHING, BESIDES };
+enum beside { BESIDE_CHECKPOINT, BESIDE_FLUSH, BESIDE_NOTHING, BESIDES, BY_THE_CLOCK = BESIDES, LONGEST_FIGURES };
 
 /* Puts without end, each timed. */
 struct writer {
@@ -72,11 +82,17 @@ struct writer {
     uint64_t pause_ns; /* between puts */
     atomic_int stop;
     _Atomic enum beside beside;
-    _Atomic uint64_t since_ns;    /* when it began */
-    uint64_t longest_ns[BESIDES]; /* to be read when the thread has ended */
+    _Atomic uint64_t since_ns;            /* when it began */
+    uint64_t longest_ns[LONGEST_FIGURES]; /* to be read when the thread has ended */
     plsm_status status;
     char message[512];
 };
+
+static void note_longest(struct writer *writer, unsigned figure, uint64_t ns)
+{
+    if (ns > writer->longest_ns[figure])
+        writer->longest_ns[figure] = ns;
+}
 
 /* An engine that cannot finish a checkpoint beside so many writes is left alone after two seconds: it shows in how long
  * that took. */
@@ -84,6 +100,7 @@ static void write_on(void *arg)
 {
     const uint64_t patience_ns = 2000000000;
     struct writer *writer = arg;
+    struct clock_hold hold = {0};
     for (uint64_t i = 0; !atomic_load(&writer->stop) && writer->status == PLSM_OK; i++) {
         enum beside before = atomic_load(&writer->beside);
         uint64_t begun = env_now_ns(env_posix());
@@ -91,14 +108,20 @@ static void write_on(void *arg)
             env_sleep_ns(env_posix(), 1000000);
             continue;
         }
+        if (i % LOOK_PUTS == 0 || writer->pause_ns > 0) {
+            clock_hold_look(&hold);
+            begun = env_now_ns(env_posix());
+        }
         writer->status = subject_overwrite(&writer->subject, writer->data, 1, i);
         uint64_t took = env_now_ns(env_posix()) - begun;
         enum beside behind = atomic_load(&writer->beside);
-        uint64_t *longest = &writer->longest_ns[before != BESIDE_NOTHING ? before : behind];
-        *longest = took > *longest ? took : *longest;
+        note_longest(writer, BY_THE_CLOCK, took);
+        note_longest(writer, before != BESIDE_NOTHING ? before : behind,
+                     took < LOOKED_INTO ? took : clock_held_ns(&hold, took));
         if (writer->pause_ns > 0)
             env_sleep_ns(env_posix(), writer->pause_ns);
     }
+    clock_hold_end(&hold);
     snprintf(writer->message, sizeof writer->message, "%s", plsm_message());
 }
 
@@ -157,7 +180,7 @@ static plsm_status measure_pauses(struct subject *subject, const struct data *da
     env_thread_join(thread);
     if (status == PLSM_OK && writer.status != PLSM_OK)
         status = fail(writer.status, "%s", writer.message);
-    for (unsigned i = 0; i < BESIDES; i++)
+    for (unsigned i = 0; i < LONGEST_FIGURES; i++)
         longest_ms[i] = (double)writer.longest_ns[i] / 1e6;
     return status;
 }
@@ -194,7 +217,8 @@ void suite_add_checkpoint(struct suite *suite)
                    .about = "plsm_checkpoint beside the store, on one file system: files are linked where "
                             "that can be; new files are those that\nno checkpoint there had before; a "
                             "thread puts without end while up to five more are taken, and as many\nflushes made; "
-                            "then one that rests 0.1 ms between puts; wall time",
+                            "then one that rests 0.1 ms between puts; wall time, but of puts, save by\nthe clock, "
+                            "without that in which the processor was others'",
                    .figures = figures,
                    .figure_count = FIGURES,
                    .keys = suite_keys(suite),
