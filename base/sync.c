@@ -52,15 +52,15 @@ void spin_moment(void)
         spin_pause();
 }
 
-void mutex_lock_hovering(mutex *m)
+bool mutex_lock_hovering(mutex *m)
 {
-    for (unsigned i = 0; pthread_mutex_trylock(m) != 0; i++) {
-        if (i == MOMENTS) {
-            mutex_lock(m);
-            return;
-        }
+    for (unsigned i = 0; i < MOMENTS; i++) {
+        if (pthread_mutex_trylock(m) == 0)
+            return i == 0;
         spin_moment();
     }
+    mutex_lock(m);
+    return false;
 }
 
 #if defined(__linux__) && defined(SYS_membarrier)

@@ -39,8 +39,8 @@ enum { MOMENTS = 8 }; /* of them, before it is time to sleep */
 
 /* For a lock that is taken again and again for less than it takes to wake up a thread, or to bring what it guards to
  * another processor: looks from time to time whether it is free before it sleeps (turns.h tells why), so not at once as
- * with mutex_init_brief. */
-void mutex_lock_hovering(mutex *m);
+ * with mutex_init_brief. Returns whether nobody had it. */
+bool mutex_lock_hovering(mutex *m);
 
 /* Barriers that one side pays for, where the other one passes often: whoever calls barrier_for_all has each thread of
  * this process pass a full memory barrier between the call and its return, wherever that thread is then; so it need

@@ -260,8 +260,8 @@ void hybrid_statistics(struct hybrid *db, each_statistic *each, void *arg)
     tell(&t, "io.read_bytes", counted(&c->read_bytes));
     tell(&t, "io.writes", counted(&c->writes));
     tell(&t, "io.write_bytes", counted(&c->write_bytes));
-    tell(&t, "hybrid.changes.in_place", counted(&c->in_place));
-    tell(&t, "hybrid.changes.appended", counted(&c->appended));
+    tell(&t, "hybrid.changes.in_place", counted(&db->in_place));
+    tell(&t, "hybrid.changes.appended", counted(&db->appended));
     tell(&t, "hybrid.changes.deletions", counted(&c->deletions));
     tell(&t, "hybrid.unsaved_bytes", counted(&db->unsaved_bytes));
     tell(&t, "hybrid.recovery_points", counted(&c->recovery_points));
@@ -279,4 +279,6 @@ void hybrid_statistics_reset(struct hybrid *db)
     _Atomic uint64_t *all = (_Atomic uint64_t *)(void *)&db->counters;
     for (size_t i = 0; i < sizeof db->counters / sizeof *all; i++)
         atomic_store_explicit(&all[i], 0, memory_order_relaxed);
+    atomic_store_explicit(&db->in_place, 0, memory_order_relaxed);
+    atomic_store_explicit(&db->appended, 0, memory_order_relaxed);
 }

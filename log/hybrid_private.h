@@ -51,7 +51,7 @@ struct hybrid_snapshot {
 struct hybrid_counters {
     _Atomic uint64_t reads, read_bytes, writes, write_bytes; /* of files */
     _Atomic uint64_t cache_hits, cache_misses;
-    _Atomic uint64_t in_place, appended, deletions; /* changes */
+    _Atomic uint64_t deletions;
     _Atomic uint64_t recovery_points, recovery_point_ns, compacted_segments, copied_records, copied_bytes;
     _Atomic uint64_t sorted_listings, sorted_names;
     _Atomic uint64_t write_wait_ns_max; /* that a writer waited for room in memory */
@@ -100,8 +100,8 @@ struct hybrid {
     _Atomic uint64_t floor, begin, head, read_only;
     struct hybrid_index index; /* ends in what its writers have */
 
-    mutex checkpoint_lock, write_lock, flush_lock;
-    _Atomic uint64_t tail, flushed;
+    mutex checkpoint_lock, flush_lock;
+    _Atomic uint64_t flushed;
     uint64_t memory_base;       /* where the log began when the store was opened */
     _Atomic uint64_t pages_most; /* that may be in memory */
     uint64_t pages_end;         /* address up to which there is memory */
@@ -118,14 +118,22 @@ struct hybrid {
     struct hybrid_cache cache;
     struct hybrid_snapshot *snapshots; /* oldest last */
     struct hybrid_listings listings;
-    _Atomic uint64_t commits; /* odd while a batch is being applied */
     uint8_t *scratch;         /* a payload, of the writer */
-    struct room room;         /* under write_lock */
 
-    /* Live entries; names among them, and of those the ones that expire. Bytes of the log; of the records of live
-     * entries; of the ends of pages, from begin on, that no record took: compaction would make as many again. The rest
-     * is garbage. */
-    _Atomic uint64_t live, names, names_timed, log_bytes, live_bytes, unused_bytes;
+    /* What each write changes, close together: it has to come over from the processor that wrote last. Apart from the
+     * lock, which others look at meanwhile. */
+    mutex write_lock;
+    uint8_t apart[CACHE_LINE];
+    _Atomic uint64_t tail;
+    _Atomic uint64_t commits; /* odd while a batch is being applied */
+    _Atomic uint64_t in_place, appended; /* changes, for statistics */
+    _Atomic uint64_t unsaved_bytes;  /* of batches written since the last recovery point */
+    _Atomic uint64_t volatile_bytes; /* of them, those that no redo log has */
+    /* Bytes of the log; of the records of live entries; of the ends of pages, from begin on, that no record took:
+     * compaction would make as many again. The rest is garbage. Live entries; names among them, and of those the ones
+     * that expire. */
+    _Atomic uint64_t log_bytes, live_bytes, unused_bytes, live, names, names_timed;
+    struct room room; /* under write_lock */
 
     struct redo redo;
     uint64_t store;                    /* its own number, in all files */
@@ -133,8 +141,6 @@ struct hybrid {
     struct hybrid_state state;         /* the last recovery point */
     bool replay_skipped;               /* of them something had to be left out */
     bool replayed;                     /* behind it there were redo logs at opening, which still count */
-    _Atomic uint64_t unsaved_bytes;    /* of batches written since */
-    _Atomic uint64_t volatile_bytes;   /* of them, those that no redo log has */
     uint64_t pending_end; /* segments below this address go as soon as snapshots let them; 0: none wait */
 
     char broken_message[512];
@@ -163,7 +169,9 @@ static inline void count_add(_Atomic uint64_t *counter, uint64_t value)
 /* For what only the writer changes. */
 static inline void own_add(_Atomic uint64_t *counter, uint64_t value)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + value, memory_order_relaxed);
+    if (value != 0)
+        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + value,
+                              memory_order_relaxed);
 }
 
 static inline uint64_t counted(const _Atomic uint64_t *counter)

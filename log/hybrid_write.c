@@ -32,6 +32,9 @@ void write_lock_exit(struct hybrid *db)
 enum {
     TOGETHER = 32,        /* changes that are planned at once */
     DROPPED_AT_ONCE = 64, /* keys that may have died and are looked at behind a batch: more than most batches make */
+    APPROACHED = 4,       /* records of a chain that are looked at in advance; it hardly ever has more */
+    FAR_AHEAD = 512,      /* changes of a batch that are: what they need is to be in the cache still */
+    COMPANY = 64,         /* writes for which a thread that met another writer goes by that */
 };
 
 /* --- applying ----------------------------------------------------------------------------------------------------- */
@@ -131,7 +134,7 @@ static inline void update_in_place(struct hybrid *db, struct hybrid_record *reco
     atomic_store_explicit(&record->sizes, sizes_pack(sizes_of(change)), memory_order_release);
     words_write(record->key + round_8(change->key.size), payload, payload_size(change));
     atomic_store_explicit(&record->sequence, sequence + 2, memory_order_release);
-    own_add(&db->counters.in_place, 1);
+    own_add(&db->in_place, 1);
 }
 
 /* What was found, where it may be changed. */
@@ -167,7 +170,7 @@ static void append_record(struct hybrid *db, uint64_t hash, uint64_t head, const
         put_u64(to + room - 8, 0);
     make_payload(to, change);
     index_put(&db->index, hash, address, address_of(&db->floor));
-    own_add(&db->counters.appended, 1);
+    own_add(&db->appended, 1);
 }
 
 static void apply_put(struct hybrid *db, uint64_t hash, uint64_t head, const struct found *found,
@@ -418,12 +421,12 @@ static inline void overwrite(struct hybrid *db, struct hybrid_record *record, co
     atomic_store_explicit(&db->commits, commits + 2, memory_order_release);
 }
 
-/* Makes the one change of a batch. *in_place: an entry was changed where it stands. */
-static plsm_status make_one(struct hybrid *db, const struct batch *batch, const struct batch_change *change, bool log,
-                            bool *in_place)
+/* Makes the one change of a batch, of a key with this hash. *in_place: an entry was changed where it stands. */
+static plsm_status make_one(struct hybrid *db, const struct batch *batch, const struct batch_change *change,
+                            uint64_t hash, bool log, bool *in_place)
 {
     TRY(check_change(change));
-    uint64_t hash = key_hash(change->key.data, change->key.size), head = index_find(&db->index, hash), slashes = 0;
+    uint64_t head = index_find(&db->index, hash), slashes = 0;
     struct hybrid_record *record = find_in_place(db, head, change);
     *in_place = record != NULL;
     if (record) {
@@ -453,7 +456,9 @@ static plsm_status make_any(struct hybrid *db, const struct batch *batch, bool l
 {
     struct batch_change change;
     *in_place = false;
-    return is_one(batch, &change) ? make_one(db, batch, &change, log, in_place) : make_changes(db, batch, log);
+    if (!is_one(batch, &change))
+        return make_changes(db, batch, log);
+    return make_one(db, batch, &change, key_hash(change.key.data, change.key.size), log, in_place);
 }
 
 static uint32_t count_changes(plsm_slice bytes)
@@ -503,13 +508,14 @@ static plsm_status prepare_batch(struct hybrid *db, const struct batch **batch, 
     return status;
 }
 
-/* A batch that is final; *change: the only one of it, or NULL. *in_place: nothing was appended. */
+/* A batch that is final; *change: the only one of it, of a key with this hash, or NULL. *in_place: nothing was
+ * appended. */
 static plsm_status write_final(struct hybrid *db, const struct batch *batch, const struct batch_change *change,
-                               enum hybrid_durability durability, bool *in_place)
+                               uint64_t hash, enum hybrid_durability durability, bool *in_place)
 {
     bool log = durability != HYBRID_VOLATILE && db->redo.current.writer;
     TRY(find_room(db, batch));
-    TRY(change ? make_one(db, batch, change, log, in_place) : make_any(db, batch, log, in_place));
+    TRY(change ? make_one(db, batch, change, hash, log, in_place) : make_any(db, batch, log, in_place));
     own_add(&db->unsaved_bytes, batch->bytes.size);
     own_add(&db->volatile_bytes, log ? 0 : batch->bytes.size);
     return PLSM_OK;
@@ -523,7 +529,7 @@ static plsm_status write_locked(struct hybrid *db, const struct batch *batch, hy
     if (status == PLSM_OK && (prepare || batch->ranges > 0))
         status = prepare_batch(db, &batch, &expanded, prepare, arg);
     if (status == PLSM_OK && batch && batch->count > 0)
-        status = write_final(db, batch, NULL, durability, in_place);
+        status = write_final(db, batch, NULL, 0, durability, in_place);
     batch_free(&expanded);
     return status;
 }
@@ -566,12 +572,69 @@ static plsm_status end_write(struct hybrid *db, enum hybrid_durability durabilit
     return PLSM_OK;
 }
 
+/* --- beside other writers -----------------------------------------------------------------------------------------
+ *
+ * Most of what a change costs is waiting for memory: for a line of the index and for those of the record. A thread that
+ * has met other writers waits for it before it takes the write_lock, beside what they do; what it finds is of no
+ * account, as it is looked for again under the lock. A thread that is alone would only do it twice. */
+
+static _Thread_local unsigned company; /* writes of this thread that are still to go by that there are others */
+
+static void lock_writers(struct hybrid *db)
+{
+    if (!mutex_lock_hovering(&db->write_lock))
+        company = COMPANY;
+    else if (company > 0)
+        company--;
+}
+
+static inline void approach(struct hybrid *db, uint64_t hash, plsm_slice key)
+{
+    epoch_enter(db->epoch);
+    uint64_t address = index_find(&db->index, hash);
+    for (unsigned i = 0; address > 0 && i < APPROACHED; i++) {
+        const struct hybrid_record *record = memory_record(db, address);
+        if (!record)
+            break;
+        record_prefetch_behind(record);
+        if (slice_equal(record_key(record), key) || record->previous >= address)
+            break;
+        address = record->previous;
+    }
+    epoch_exit(db->epoch);
+}
+
+/* The same of the keys of a batch; some at a time, as plan does. */
+static void approach_all(struct hybrid *db, const struct batch *batch)
+{
+    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
+    struct batch_change change;
+    uint64_t hashes[TOGETHER], some = TOGETHER;
+    epoch_enter(db->epoch);
+    for (uint64_t done = 0; some == TOGETHER && done < FAR_AHEAD; done += some) {
+        for (some = 0; some < TOGETHER && batch_next(&at, end, &change); some++) {
+            hashes[some] = key_hash(change.key.data, change.key.size);
+            index_prefetch(&db->index, hashes[some]);
+        }
+        for (uint64_t i = 0; i < some; i++) {
+            const struct hybrid_record *record = memory_record(db, index_find(&db->index, hashes[i]));
+            if (record)
+                record_prefetch(record);
+        }
+    }
+    epoch_exit(db->epoch);
+}
+
+/* --- writes ------------------------------------------------------------------------------------------------------- */
+
 plsm_status hybrid_write(struct hybrid *db, const struct batch *batch, hybrid_prepare *prepare, void *arg,
                          enum hybrid_durability durability)
 {
     bool in_place = false;
     give_redo_back(db);
-    mutex_lock_hovering(&db->write_lock);
+    if (company > 0 && batch && batch->count > 0)
+        approach_all(db, batch);
+    lock_writers(db);
     plsm_status status = write_locked(db, batch, prepare, arg, durability, &in_place);
     mutex_unlock(&db->write_lock);
     return status == PLSM_OK ? end_write(db, durability, in_place) : status;
@@ -581,11 +644,14 @@ plsm_status hybrid_write_one(struct hybrid *db, const struct batch *batch, const
                              enum hybrid_durability durability)
 {
     bool in_place = false;
+    uint64_t hash = key_hash(change->key.data, change->key.size);
     give_redo_back(db);
-    mutex_lock_hovering(&db->write_lock);
+    if (company > 0)
+        approach(db, hash, change->key);
+    lock_writers(db);
     plsm_status status = hybrid_writable(db);
     if (status == PLSM_OK)
-        status = write_final(db, batch, change, durability, &in_place);
+        status = write_final(db, batch, change, hash, durability, &in_place);
     mutex_unlock(&db->write_lock);
     return status == PLSM_OK ? end_write(db, durability, in_place) : status;
 }

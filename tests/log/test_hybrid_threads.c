@@ -1,5 +1,6 @@
 /* The hybrid log and threads: nobody sees half of a change, or loses what he is looking at. */
 #include "base/random.h"
+#include "tests/harness/pool.h"
 #include "tests/harness/temporary.h"
 #include "tests/log/hybrid_fixture.h"
 
@@ -293,9 +294,96 @@ START_TEST(nobody_sees_half_of_a_plain_change)
 }
 END_TEST
 
+/* --- writers ------------------------------------------------------------------------------------------------------ */
+
+enum {
+    WRITERS = 3,
+    NEW = 60000, /* keys that each of them makes: more in all than the index has room for at first */
+    OWN = 50,    /* that each writes again and again, */
+    SHARED = 16, /* and that all of them do, in one batch, */
+    OWN_FROM = 1 << 20,
+    SHARED_FROM = 1 << 21,
+    BATCH_EVERY = 10 /* so often */
+};
+
+static void put_shared(unsigned round)
+{
+    struct batch batch = {0};
+    for (unsigned i = 0; i < SHARED; i++) {
+        char text[40];
+        uint8_t bytes[VALUE_MAX];
+        plsm_slice key = name_of(SHARED_FROM + i, text);
+        must(batch_add(&batch, BATCH_PUT, HYBRID_NAMES, slice(text + 1, key.size - 1), (plsm_slice){0},
+                       value_of(SHARED_FROM + i, round, bytes)));
+    }
+    must(hybrid_write(db, &batch, NULL, NULL, HYBRID_LOGGED));
+    batch_free(&batch);
+}
+
+static void write_beside(void *arg)
+{
+    struct hybrid_value seen = {0};
+    unsigned me = (unsigned)(uintptr_t)arg, count = (unsigned)thinned(NEW);
+    for (unsigned i = 0; i < count; i++) {
+        char text[40];
+        uint8_t bytes[VALUE_MAX];
+        unsigned own = OWN_FROM + me + WRITERS * (i % OWN);
+        put_plain(me + WRITERS * i, 0);
+        put_plain(own, i / OWN);
+        must(hybrid_get(db, NULL, name_of(own, text), false, false, &seen)); /* nobody else writes it */
+        ck_assert(slice_equal(seen.value, value_of(own, i / OWN, bytes)));
+        if (i % BATCH_EVERY == 0)
+            put_shared(WRITERS * i + me);
+    }
+    mem_free(seen.memory);
+}
+
+static void expect_written(void)
+{
+    unsigned count = (unsigned)thinned(NEW);
+    for (unsigned i = 0; i < WRITERS * count; i++)
+        expect_plain(i, 0);
+    for (unsigned i = 0; i < OWN; i++)
+        for (unsigned me = 0; me < WRITERS; me++)
+            expect_plain(OWN_FROM + me + WRITERS * i, (count - 1 - i) / OWN);
+    char text[40];
+    must(hybrid_get(db, NULL, name_of(SHARED_FROM, text), false, false, &value));
+    unsigned round = get_u32((const uint8_t *)value.value.data + 4);
+    for (unsigned i = 0; i < SHARED; i++)
+        expect_plain(SHARED_FROM + i, round);
+}
+
+/* Each write is there, and none is undone by another's, while the index grows, pages leave and recovery points are
+ * taken. */
+START_TEST(writers_meet)
+{
+    struct env_thread *threads[WRITERS];
+    char *directory = temporary_create(), path[4200];
+    snprintf(path, sizeof path, "%s/store", directory);
+    struct hybrid_options options = options_of(env_posix());
+    options.background = true;
+    options.memory = options.buffer_size = options.file_size = 4 << 20;
+    must(hybrid_open(path, &options, &db));
+    for (uintptr_t i = 0; i < WRITERS; i++)
+        must(env_thread_start(env_posix(), write_beside, (void *)i, &threads[i]));
+    for (unsigned i = 0; i < WRITERS; i++)
+        env_thread_join(threads[i]);
+    expect_written();
+    must(hybrid_check(db, NULL, NULL, NULL));
+    must(hybrid_close(db));
+    must(hybrid_open(path, &options, &db));
+    expect_written();
+    must(hybrid_close(db));
+    mem_free(value.memory);
+    value = (struct hybrid_value){0};
+    temporary_destroy(directory);
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {sync_waits_for_volatile_writes, segments_wait_for_readers, nobody_sees_half_of_a_move,
-                                  nobody_sees_half_of_a_change, nobody_sees_half_of_a_plain_change};
+    const TTest *const tests[] = {sync_waits_for_volatile_writes,     segments_wait_for_readers,
+                                  nobody_sees_half_of_a_move,         nobody_sees_half_of_a_change,
+                                  nobody_sees_half_of_a_plain_change, writers_meet};
     return run_tests("hybrid_threads", tests, sizeof tests / sizeof tests[0]);
 }
