@@ -71,6 +71,7 @@ static inline uint64_t version_word(struct append_version *version) { return (ui
 /* The state as it was up to a change; in a list, oldest first. */
 struct append_snapshot {
     uint64_t seq;
+    uint64_t now_s; /* of an iterator: the time it goes by; 0: of none */
     struct append_snapshot *older, *newer;
 };
 
@@ -233,7 +234,11 @@ void directory_install(struct append *db, uint64_t seq);
 void directory_prune(struct append *db, size_t most);
 /* Registers a snapshot of what is visible. */
 void directory_snapshot(struct append *db, struct append_snapshot *snapshot);
+/* The same for an iterator, which goes by the time it begins at as long as it is there: what expires later stays. */
+void directory_moment(struct append *db, struct append_snapshot *moment);
 void directory_forget(struct append *db, struct append_snapshot *snapshot);
+/* The earliest time that anybody goes by, now or later. Under `directory`. */
+uint64_t directory_earliest_s(struct append *db);
 /* Whether a version of the key is at this place. In an epoch. */
 bool directory_has_place(const struct append *db, plsm_slice key, append_place place);
 /* Moves entries: what is found at `from` is at `to` then. */

@@ -245,10 +245,11 @@ static void replace(struct append *db, const struct append_op *op)
 
 /* --- snapshots ---------------------------------------------------------------------------------------------------- */
 
-void directory_snapshot(struct append *db, struct append_snapshot *snapshot)
+/* Under `directory`. */
+static void enter_snapshot(struct append *db, struct append_snapshot *snapshot, uint64_t now_s)
 {
-    mutex_lock(&db->directory);
     snapshot->seq = atomic_load_explicit(&db->visible, memory_order_relaxed);
+    snapshot->now_s = now_s;
     snapshot->older = db->newest;
     snapshot->newer = NULL;
     if (db->newest)
@@ -257,7 +258,29 @@ void directory_snapshot(struct append *db, struct append_snapshot *snapshot)
         db->oldest = snapshot;
     db->newest = snapshot;
     db->snapshots++;
+}
+
+void directory_snapshot(struct append *db, struct append_snapshot *snapshot)
+{
+    mutex_lock(&db->directory);
+    enter_snapshot(db, snapshot, 0);
     mutex_unlock(&db->directory);
+}
+
+void directory_moment(struct append *db, struct append_snapshot *moment)
+{
+    mutex_lock(&db->directory); /* the time is looked at under it, too: else a merge could go by a later one */
+    enter_snapshot(db, moment, append_now_s(db));
+    mutex_unlock(&db->directory);
+}
+
+uint64_t directory_earliest_s(struct append *db)
+{
+    uint64_t earliest = append_now_s(db);
+    for (const struct append_snapshot *s = db->oldest; s; s = s->newer)
+        if (s->now_s && s->now_s < earliest)
+            earliest = s->now_s;
+    return earliest;
 }
 
 /* Of versions from `word` on, snapshots need none that is older than the first that the oldest of them sees. */

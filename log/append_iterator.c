@@ -15,8 +15,8 @@ struct noted {
 
 struct append_iterator {
     struct append *db;
-    struct append_snapshot moment; /* of its own, unless `seq` is another's */
-    bool own, no_value;
+    struct append_snapshot moment; /* of its own, also where `seq` is another's: for the time it goes by */
+    bool no_value;
     uint64_t seq, now_s; /* now_s 0: entries whose time has come are shown */
     plsm_slice from, to;
     plsm_status status;
@@ -37,17 +37,16 @@ plsm_status append_iterator_create(struct append *db, const struct append_snapsh
     *out = NULL;
     if (!it)
         return fail(PLSM_NO_MEMORY, "no memory for an iterator");
-    *it = (struct append_iterator){.db = db, .own = !snapshot, .no_value = flags & APPEND_NO_VALUE};
+    *it = (struct append_iterator){.db = db, .no_value = flags & APPEND_NO_VALUE};
     it->from = slice(it->bounds, from.size);
     it->to = slice(it->bounds + from.size, to.size);
     if (from.size)
         memcpy(it->bounds, from.data, from.size);
     if (to.size)
         memcpy(it->bounds + from.size, to.data, to.size);
-    if (it->own)
-        directory_snapshot(db, &it->moment);
+    directory_moment(db, &it->moment);
     it->seq = snapshot ? snapshot->seq : it->moment.seq;
-    it->now_s = append_now_s(db);
+    it->now_s = it->moment.now_s;
     append_count(db, APPEND_SCANS, 1);
     *out = it;
     return PLSM_OK;
@@ -63,8 +62,7 @@ void append_iterator_destroy(struct append_iterator *it)
     if (!it)
         return;
     append_count(it->db, APPEND_SCAN_ENTRIES, it->steps);
-    if (it->own)
-        directory_forget(it->db, &it->moment);
+    directory_forget(it->db, &it->moment);
     buf_free(&it->keys);
     buf_free(&it->place);
     mem_free(it->memory.bytes);

@@ -192,8 +192,8 @@ static void look_around(struct merging *m)
     directory_prune(db, SIZE_MAX);
     mutex_lock(&db->directory);
     m->keep_all = db->snapshots > 0 || db->chained_count > 0;
+    m->now_s = directory_earliest_s(db); /* so that a scan that has begun agrees with itself */
     mutex_unlock(&db->directory);
-    m->now_s = append_now_s(db);
 }
 
 /* What the new segment replaces: the merged ones, and those that are replaced already and have not been removed; and up
