@@ -143,7 +143,7 @@ struct env *env_posix(void);
  *
  * After ENV_LOG_OVER what the file held before stands behind what was appended, instead of zeros, and after a power
  * loss in the place of any part of that which was not synced: who reads it must tell the two apart. A truncate takes
- * it away; a sync may write it once more, as far as it has not been. The file must have no holes. What is gained:
+ * it away. The file must have no holes. What is gained:
  * appending to new pages takes their allocation, a file that grows is more to sync than one that does not, and to
  * remove one of many pages costs as much again (ext4: half of what writing a log costs). */
 

@@ -41,6 +41,9 @@ struct posix_file {
     _Atomic uint64_t end; /* not ENV_READ: bytes appended */
     struct posix_map map; /* ENV_LOG; zero otherwise */
     atomic_bool synced;   /* since the last append */
+    /* ENV_LOG_OVER: up to here stands what the file held before, where nothing was appended; 0: nowhere. And what is
+     * synced of what was appended. */
+    _Atomic uint64_t over, synced_end;
     /* ENV_READ only: */
     _Atomic uint64_t state; /* HAS_DESCRIPTOR | pins */
     atomic_bool referenced; /* read since the clock hand passed */
@@ -210,6 +213,7 @@ static plsm_status may_be_over(struct posix_file *file)
         return fail(PLSM_EXISTS, "%s: is not written over: it has a second name", file->path);
     if (!posix_map_over(&file->map, (uint64_t)status.st_size))
         return fail(PLSM_UNSUPPORTED, "%s: is not written over: its file system gains nothing", file->path);
+    file->over = (uint64_t)status.st_size;
     return PLSM_OK;
 }
 
@@ -398,14 +402,26 @@ static plsm_status posix_append_synced(struct env_file *base, const void *data, 
     return appended(file, size, done, put);
 }
 
+/* Of a file that is written over what was appended since the last sync: behind its end stand bytes that may never have
+ * reached the disk, and need not. */
+static int sync_appended(struct posix_file *file, uint64_t end)
+{
+    int failed = posix_sync_part(file->fd, atomic_load(&file->synced_end), end);
+    if (!failed)
+        atomic_store(&file->synced_end, end); /* of two syncs beside each other either one's: both are true */
+    return failed;
+}
+
 static plsm_status posix_sync(struct env_file *base)
 {
     struct posix_file *file = (struct posix_file *)base;
     TRY(descriptor_pin(file));
     int failed = 0, error = 0;
+    uint64_t end = atomic_load_explicit(&file->end, memory_order_acquire);
+    bool part = end < atomic_load_explicit(&file->over, memory_order_relaxed);
     atomic_store_explicit(&file->synced, true, memory_order_relaxed);
     do
-        failed = fdatasync(file->fd);
+        failed = part ? sync_appended(file, end) : fdatasync(file->fd);
     while (failed && errno == EINTR);
     error = errno;
     descriptor_unpin(file);
@@ -420,6 +436,7 @@ static plsm_status posix_truncate(struct env_file *base, uint64_t size)
     if (size > end)
         return fail(PLSM_INVALID, "%s: cannot truncate %" PRIu64 " bytes to %" PRIu64, base->path, end, size);
     posix_map_stop(&file->map); /* a store behind the new end would be a SIGBUS */
+    atomic_store_explicit(&file->over, 0, memory_order_relaxed);
     int failed = 0;
     do
         failed = ftruncate(file->fd, (off_t)size);

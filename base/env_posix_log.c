@@ -162,6 +162,21 @@ bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *
     return true;
 }
 
+/* msync does what fdatasync does, of what is mapped. */
+int posix_sync_part(int fd, uint64_t from, uint64_t to)
+{
+    from &= ~(uint64_t)(PAGE - 1);
+    if (from >= to)
+        return 0;
+    void *part = mmap(NULL, (size_t)(to - from), PROT_READ, MAP_SHARED, fd, (off_t)from);
+    if (part == MAP_FAILED)
+        return fdatasync(fd);
+    int failed = msync(part, (size_t)(to - from), MS_SYNC), error = errno;
+    munmap(part, (size_t)(to - from));
+    errno = error;
+    return failed;
+}
+
 void *posix_view_map(int fd, uint64_t size)
 {
     if (size == 0 || size > SIZE_MAX / 2)

@@ -47,6 +47,9 @@ static inline bool posix_map_copy_there(struct posix_map *map, uint64_t offset, 
 /* Unmaps and switches it off. What was copied is the file's. */
 void posix_map_stop(struct posix_map *map);
 
+/* As fdatasync, of a part of a file only: 0, or -1 and errno. */
+int posix_sync_part(int fd, uint64_t from, uint64_t to);
+
 /* The first `size` bytes of a file as memory, for reads here and there; NULL: it cannot be. */
 void *posix_view_map(int fd, uint64_t size);
 void posix_view_unmap(void *view, uint64_t size);

@@ -206,7 +206,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     tree_unshare(&fs->nodes);
     if (error) {
         if (inode)
-            close_handle(fs, inode, writes);
+            close_handle(fs, inode, writes, false);
         if (reply.ino)
             inode_forget(fs, node_of(fs, reply.ino), 1);
         fuse_reply_err(req, error);
@@ -216,7 +216,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     fi->keep_cache = 1;
     fi->noflush = !writes;
     if (fuse_reply_create(req, &reply, fi) != 0) {
-        close_handle(fs, inode, writes);
+        close_handle(fs, inode, writes, false);
         inode_forget(fs, node_of(fs, reply.ino), 1);
     }
 }

@@ -37,7 +37,7 @@ struct inode *open_handle(struct fs *fs, struct node *node, bool writes)
     return inode;
 }
 
-void close_handle(struct fs *fs, struct inode *inode, bool writes)
+void close_handle(struct fs *fs, struct inode *inode, bool writes, bool used)
 {
     struct node *node = inode->node;
     bool lost = false;
@@ -49,7 +49,7 @@ void close_handle(struct fs *fs, struct inode *inode, bool writes)
     inode->mappable = inode->mappable && !last;
     mutex_unlock(&fs->nodes.lock);
     /* A reader that closes says nothing about what a writer is in the middle of. */
-    plsm_status status = last || writes ? inode_publish(fs, inode) : PLSM_OK;
+    plsm_status status = last || (writes && used) ? inode_publish(fs, inode) : PLSM_OK;
     if (last && status != PLSM_OK) {
         syslog(LOG_ERR, "content of a closed file is lost: %s", plsm_message());
         fs_errno_of_change(fs, status);
@@ -163,7 +163,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     tree_unshare(&fs->nodes);
     if (error) {
         if (inode)
-            close_handle(fs, inode, writes);
+            close_handle(fs, inode, writes, false);
         fuse_reply_err(req, error);
         return;
     }
@@ -172,7 +172,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     /* The kernel has seen every change, so its pages are right, unless content was lost. */
     fi->keep_cache = !(atomic_fetch_and(&node->flags, (uint8_t)~NODE_STALE) & NODE_STALE);
     if (fuse_reply_open(req, fi) != 0)
-        close_handle(fs, inode, writes);
+        close_handle(fs, inode, writes, false);
 }
 
 plsm_status read_content(struct fs *fs, struct inode *inode, uint64_t offset, void *data, size_t size, size_t *got)
@@ -262,7 +262,7 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    close_handle(fs_of(req), inode_of(fi), (fi->flags & O_ACCMODE) != O_RDONLY);
+    close_handle(fs_of(req), inode_of(fi), (fi->flags & O_ACCMODE) != O_RDONLY, true);
     fuse_reply_err(req, 0);
 }
 

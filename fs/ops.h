@@ -124,8 +124,9 @@ void touch_directory(struct fs *fs, struct node *parent);
 /* Counts a handle of a file; `writes`: it may write. NULL: no memory. */
 struct inode *open_handle(struct fs *fs, struct node *node, bool writes);
 /* Gives it back: when it could write or was the last one, publishes what is not yet, and, where that fails and no
- * handle is left to try again, drops it. Must be called without locks. */
-void close_handle(struct fs *fs, struct inode *inode, bool writes);
+ * handle is left to try again, drops it. `used`: somebody had it; else what others write is not published. Must be
+ * called without locks. */
+void close_handle(struct fs *fs, struct inode *inode, bool writes, bool used);
 
 /* Cuts or extends the content; with the lock of the inode. Returns 0 or an errno value. */
 int resize_content(struct fs *fs, struct inode *inode, uint64_t size);

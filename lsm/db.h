@@ -113,10 +113,10 @@ struct lsm {
     struct memlog active;             /* the leader's; changed under lock */
     struct memlog frozen[FROZEN_MAX]; /* oldest first */
     _Atomic unsigned frozen_count;
-    /* The log after the active one: made in advance by the flusher once the leader wants it. */
+    /* The log after the active one: made in advance by who flushes once the leader wants it. */
     _Atomic enum next_log next_log_state;
     struct reclog_writer *prepared_log; /* number next_log, without a record yet; NULL: none */
-    bool preparing;                     /* the flusher is at it */
+    bool preparing;                     /* somebody is at it */
     bool prepared_over;                 /* it was made out of a spare one */
     uint64_t spare_log; /* number that the spare log had; 0: there is none */
     bool spare_fails;   /* on this file system none is made a log again: no more are kept */

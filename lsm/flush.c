@@ -11,7 +11,10 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 
-enum { LOOK_ENTRIES = 1024 /* of a memtable, between two looks at whether the next log is wanted */ };
+enum {
+    LOOK_ENTRIES = 1024, /* of a memtable, between two looks at whether the next log is wanted */
+    SPARE_MOST = 2,      /* times buffer_size is a log that may serve again */
+};
 
 /* A memtable on its way into runs of level 0. */
 struct flush {
@@ -195,13 +198,14 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
     mutex_unlock(&db->lock);
     version_unref(old);
     if (flushed) {
+        bool serves = gone.kept_bytes == 0 && reclog_size(gone.log) <= SPARE_MOST * db->options.buffer_size;
         reclog_close(gone.log);
         memtable_unref(gone.table);
         for (uint64_t number = gone.log_first; number <= gone.log_last; number++)
             if (gone.kept_bytes > 0 && gone.values->number == (number | VALUE_LOG_WRITTEN))
                 atomic_store(&gone.values->obsolete, true); /* views may read from it */
             else
-                garbage_add(db, gone.kept_bytes > 0 || number != gone.log_last ? 'l' : 's', number);
+                garbage_add(db, serves && number == gone.log_last ? 's' : 'l', number);
         value_log_unref(gone.values);
     }
 }
@@ -310,10 +314,10 @@ plsm_status flush_oldest(struct lsm *db)
     plsm_status status = flush_table(db, &oldest, &edit);
     if (status == PLSM_OK) /* the runs' names must be as durable as the record that names them */
         status = env_sync_dir(db->env, db->path);
-    log_prepare_early(db); /* before a leader goes on that waits for the end of this */
-    if (status == PLSM_OK)
+    if (status == PLSM_OK) {
+        log_prepare_early(db); /* before a leader goes on that waits for the end of this */
         status = install_edit(db, &edit, true);
-    else
+    } else
         edit_disown(&edit);
     edit_free(&edit);
     if (status != PLSM_OK) { /* before anybody who waits for the end of it looks at the free space */

@@ -11,7 +11,8 @@ enum {
     PACE_STEP_NS = 1000 * 1000,         /* a shorter sleep takes longer than it is asked to */
     TIGHT_PARTS = 4,                    /* of buffer_size a memtable may have where space is tight */
     PACE_LONGEST_NS = 20 * 1000 * 1000, /* to be waited for in all */
-    PACE_SLEEP_NS = 8 * 1000 * 1000,    /* at once: no write alone is to take longer */
+    PACE_SLEEP_NS = 8 * 1000 * 1000,    /* at once, by small writes: others are fewer, and would not be slowed enough */
+    PACE_SMALL_BYTES = 8 << 10,
 };
 
 /* --- the memtable ------------------------------------------------------------------------------------------------- */
@@ -82,7 +83,8 @@ static void pace(struct lsm *db)
         return;
     if (ns > PACE_LONGEST_NS)
         db->paced_until_ns = now_ns + PACE_LONGEST_NS;
-    ns = ns < PACE_SLEEP_NS ? ns : PACE_SLEEP_NS;
+    uint64_t longest = db->group_bytes <= PACE_SMALL_BYTES ? PACE_SLEEP_NS : PACE_LONGEST_NS;
+    ns = ns < longest ? ns : longest;
     mutex_unlock(&db->lock);
     env_sleep_ns(db->env, ns);
     counter_add(&db->counters, COUNT_STALL_NS, ns);

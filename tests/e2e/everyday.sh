@@ -14,7 +14,7 @@ export GIT_COMMITTER_DATE='@1700000000 +0000' PYTHONDONTWRITEBYTECODE=1 HOME=$WO
 # Runs a line in $1; what it says, with the directory's own path taken out, and its exit code.
 run_line() # DIRECTORY LINE
 {
-    (cd "$1" && timeout 60 bash -c "$2" 2>&1 </dev/null; echo "exit code $?") |
+    (cd "$1" && timeout -s KILL 60 bash -c "$2" 2>&1 </dev/null; echo "exit code $?") |
         sed -e "s|$1|HERE|g" -e 's/line [0-9]*: //'
 }
 
@@ -58,7 +58,9 @@ while IFS= read -r line; do
     run_line "$DIR/here" "$line" >"$WORK/on-mount" &
     run_line "$WORK/reference" "$line" >"$WORK/beside"
     wait $!
-    if cmp -s "$WORK/on-mount" "$WORK/beside"; then
+    if grep -qx 'exit code 137' "$WORK/beside"; then
+        fail "not done in 60 s: $line"
+    elif cmp -s "$WORK/on-mount" "$WORK/beside"; then
         pass
     else
         fail "$line"

@@ -29,12 +29,12 @@ uint64_t clock_process_cpu_ns(void)
     return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-/* "RAN QUEUED TIMES": nanoseconds on a processor, and waiting for one. */
-static uint64_t read_queued(int file)
+/* "RAN QUEUED TIMES": nanoseconds on a processor, and waiting for one; `last` where it cannot be read. */
+static uint64_t read_queued(int file, uint64_t last)
 {
     char text[96] = "", *rest = text;
     if (file < 0 || pread(file, text, sizeof text - 1, 0) <= 0)
-        return 0;
+        return last;
     (void)strtoull(text, &rest, 10);
     return strtoull(rest, NULL, 10);
 }
@@ -46,7 +46,7 @@ void clock_hold_look(struct clock_hold *hold)
         hold->file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     getrusage(RUSAGE_THREAD, &usage);
     hold->sleeps = (uint64_t)usage.ru_nvcsw;
-    hold->queued_ns = read_queued(hold->file);
+    hold->queued_ns = read_queued(hold->file, hold->queued_ns);
     hold->cpu_ns = clock_thread_cpu_ns();
 }
 

@@ -101,16 +101,19 @@ static void write_on(void *arg)
     const uint64_t patience_ns = 2000000000;
     struct writer *writer = arg;
     struct clock_hold hold = {0};
+    bool rested = true;
     for (uint64_t i = 0; !atomic_load(&writer->stop) && writer->status == PLSM_OK; i++) {
         enum beside before = atomic_load(&writer->beside);
         uint64_t begun = env_now_ns(env_posix());
         if (before != BESIDE_NOTHING && begun > atomic_load(&writer->since_ns) + patience_ns) {
             env_sleep_ns(env_posix(), 1000000);
+            rested = true;
             continue;
         }
-        if (i % LOOK_PUTS == 0 || writer->pause_ns > 0) {
+        if (i % LOOK_PUTS == 0 || writer->pause_ns > 0 || rested) {
             clock_hold_look(&hold);
             begun = env_now_ns(env_posix());
+            rested = false;
         }
         writer->status = subject_overwrite(&writer->subject, writer->data, 1, i);
         uint64_t took = env_now_ns(env_posix()) - begun;
