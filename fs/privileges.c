@@ -4,7 +4,6 @@
 #include <errno.h>
 
 #include "base/alloc.h"
-#include "fs/xattr.h"
 #include "base/banned.h"
 
 /* As the kernel of each process tells it; nobody knows of one that is gone or in another namespace. */
@@ -46,7 +45,7 @@ int privileges_drop_untold(fuse_req_t req, struct inode *inode)
     struct attr before = inode->attr;
     bool written = S_ISREG(before.mode) && has_writer(req, inode);
     /* A write by root is told of only where it takes a capability, and takes no more than that. */
-    if (written && is_root(req) && xattr_has_capability(fuse_req_userdata(req), inode))
+    if (written && is_root(req) && before.xattrs)
         return 0;
     privileges_drop(req, &inode->attr);
     if (inode->attr.mode == before.mode || written || is_root(req) || fuse_req_ctx(req)->uid == before.uid)

@@ -86,25 +86,13 @@ static plsm_status delete_record(struct fs *fs, struct inode *inode, const char 
     return status;
 }
 
-/* PLSM_NOT_FOUND: it has none. */
-static plsm_status find_capability(struct fs *fs, const struct inode *inode)
+plsm_status xattr_drop_capability(struct fs *fs, struct inode *inode)
 {
     plsm_value value = {0};
     if (!inode->attr.xattrs || inode_gone(inode))
-        return PLSM_NOT_FOUND;
+        return PLSM_OK;
     plsm_status status = read_record(fs, inode->attr.xattrs, capability, true, &value);
     plsm_value_free(&value);
-    return status;
-}
-
-bool xattr_has_capability(struct fs *fs, const struct inode *inode)
-{
-    return find_capability(fs, inode) == PLSM_OK;
-}
-
-plsm_status xattr_drop_capability(struct fs *fs, struct inode *inode)
-{
-    plsm_status status = find_capability(fs, inode);
     if (status == PLSM_OK)
         status = delete_record(fs, inode, capability);
     return status == PLSM_NOT_FOUND ? PLSM_OK : status;

@@ -34,7 +34,6 @@ plsm_status xattr_delete_all(struct fs *fs, uint64_t id, plsm_batch *batch);
 /* Before content or owner change: takes security.capability away, with the lock of the inode. Also in mounts without
  * the option. */
 plsm_status xattr_drop_capability(struct fs *fs, struct inode *inode);
-bool xattr_has_capability(struct fs *fs, const struct inode *inode); /* likewise */
 
 /* The value of user.plsm.NAME for the entry with that key, or for a shared value when `shared` is not 0 (fs/link.h; it
  * has a digest, but stands at none of its names), to `out` (appended). *known false: there is no such one.
