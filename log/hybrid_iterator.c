@@ -37,7 +37,10 @@ void hybrid_snapshot_destroy(struct hybrid *db, struct hybrid_snapshot *snapshot
         maintenance_wake(db);
 }
 
-enum { BYTES_OF_MOVE = 2048 }; /* of the log, that take as long to read through as it takes to look a name up */
+enum {
+    BYTES_OF_MOVE = 2048, /* of the log, that take as long to read through as it takes to look a name up in memory */
+    MOVES_OF_READ = 64,   /* that a look at the disk takes as long as */
+};
 
 struct hybrid_iterator {
     struct hybrid *db;
@@ -55,7 +58,7 @@ struct hybrid_iterator {
     /* Of a range without names, or of names that are in order: it goes by the ordered keys and looks each up. */
     const struct key_tree *order; /* NULL: it goes by the listing */
     bool by_names, stands;        /* by_names: the order is that of names */
-    uint64_t moves_left;          /* of names, before a listing is cheaper */
+    uint64_t moves_left;          /* looks at names, before a listing is cheaper */
     struct bound {
         size_t size;
         uint8_t bytes[HYBRID_KEY_MAX];
@@ -257,12 +260,23 @@ static size_t lower_bound(const struct hybrid_iterator *it, plsm_slice key)
 
 /* --- other keys, or names in order: by the map -------------------------------------------------------------------- */
 
+/* Counts what a look at a key has cost, whether it shows anything or not. `misses`: those of the cache before it; where
+ * other threads miss meanwhile it is dearer than it was. */
+static void charge(struct hybrid_iterator *it, const struct found *found, uint64_t misses)
+{
+    bool on_disk = found->record && found->address < address_of(&it->db->head);
+    uint64_t moves = on_disk && counted(&it->db->counters.cache_misses) != misses ? MOVES_OF_READ : 1;
+    it->moves_left -= moves < it->moves_left ? moves : it->moves_left;
+}
+
 /* Shows the entry of a key as it was at the moment of the iterator; false: there was none. Inside an epoch. */
 static bool look_up(struct hybrid_iterator *it, plsm_slice key)
 {
     const struct hybrid_snapshot *s = it->snapshot;
     struct found found;
+    uint64_t misses = counted(&it->db->counters.cache_misses);
     it->status = find_record(it->db, (struct moment){s->at, s->begin}, key_hash(key.data, key.size), key, &found);
+    charge(it, &found, misses);
     if (it->status != PLSM_OK || !found.record)
         return false;
     struct record_sizes sizes = record_sizes(found.record);
@@ -338,10 +352,12 @@ static const struct hybrid_entry *descend(struct hybrid_iterator *it, plsm_slice
 /* Goes by a listing from now on, where it has come so far that it looks like going through a large part of all. */
 static void leave_order(struct hybrid_iterator *it)
 {
-    if (!it->by_names || !it->stands || it->moves_left-- > 0)
+    if (!it->by_names || !it->stands || it->moves_left > 0)
         return;
-    if (take_listing(it, bound_slice(&it->from), bound_slice(&it->to)) != PLSM_OK)
-        return; /* it works on as it did */
+    if (take_listing(it, bound_slice(&it->from), bound_slice(&it->to)) != PLSM_OK) {
+        it->moves_left = UINT64_MAX; /* it works on as it did */
+        return;
+    }
     it->position = lower_bound(it, bound_slice(&it->key));
     it->order = NULL;
     it->by_names = false;

@@ -70,6 +70,32 @@ START_TEST(long_ways_leave_the_order)
 }
 END_TEST
 
+/* So does whoever passes over many that have died, or has to ask the disk. */
+START_TEST(dear_ways_leave_the_order)
+{
+    start();
+    for (unsigned i = 0; i < KEYS; i++)
+        put_number(i, 0);
+    put(slice_of("\1z"), slice_of("last"));
+    list_much();
+    ck_assert_uint_eq(count_names(NULL, "\1dir1/key1", "\1dir1/key2"), 159);
+    struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
+    ck_assert_uint_eq(statistic_of("hybrid.sorted_listings"), 0);
+    for (unsigned i = 1; i < KEYS; i++)
+        delete_number(i);
+    ck_assert_uint_eq(count_names(NULL, "\1", "\2"), 2);
+    ck_assert_uint_eq(statistic_of("hybrid.sorted_listings"), 1);
+    hybrid_snapshot_destroy(db, snapshot);
+    for (unsigned i = 0; i < KEYS; i++)
+        put_number(i, 0);
+    reopen(); /* now it is in files */
+    list_much();
+    ck_assert_uint_eq(count_names(NULL, "\1dir1/key1", "\1dir1/key2"), 159);
+    ck_assert_uint_eq(statistic_of("hybrid.sorted_listings"), 1);
+    stop();
+}
+END_TEST
+
 /* Of a small memory that is for all the order may take a part; it does without it then, and tries no more. */
 START_TEST(small_memories_go_without)
 {
@@ -381,8 +407,8 @@ int main(void)
 {
     seed = env_now_ns(env_posix());
     printf("seed %llu\n", (unsigned long long)seed);
-    const TTest *const tests[] = {
-        directories_in_turn, long_ways_leave_the_order, small_memories_go_without, iterators_see_their_moment,
-        the_dead_go,         the_dead_go_meanwhile,     nobody_misses_a_name};
+    const TTest *const tests[] = {directories_in_turn,       long_ways_leave_the_order,  dear_ways_leave_the_order,
+                                  small_memories_go_without, iterators_see_their_moment, the_dead_go,
+                                  the_dead_go_meanwhile,     nobody_misses_a_name};
     return run_tests("hybrid_name_order", tests, sizeof tests / sizeof tests[0]);
 }
