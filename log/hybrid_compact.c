@@ -172,6 +172,16 @@ static void flush_ahead(struct hybrid *db)
     (void)flush_until(db, target); /* whoever needs the room is told */
 }
 
+/* Looks at some of the keys that may have died; the rest at once in the next turn. */
+static void drain_dead(struct hybrid *db)
+{
+    bool others = key_order_drain(db, &db->others), names = key_order_drain(db, &db->name_order.keys);
+    if (!others && !names)
+        return;
+    atomic_store(&db->woken, true);
+    give_writers_way(db);
+}
+
 static void run(void *arg)
 {
     struct hybrid *db = arg;
@@ -186,6 +196,7 @@ static void run(void *arg)
             (void)do_maintenance(db); /* it is tried again, or the store is broken and says why */
         else
             forget_unused(db);
+        drain_dead(db);
         if (atomic_load(&db->snapshot_gone)) {
             atomic_store(&db->snapshot_gone, false);
             mutex_lock(&db->checkpoint_lock);

@@ -263,7 +263,7 @@ static plsm_status rebuild(struct hybrid *db)
     for (uint64_t i = r.records > PENDING ? r.records - PENDING : 0; i < r.records; i++)
         put_pending(&r, i);
     epoch_enter(db->epoch);
-    key_order_drop_dead(db, &db->others, UINT64_MAX);
+    key_order_drop_dead(db, &db->others, UINT64_MAX, true);
     epoch_exit(db->epoch);
     if (counted(&db->live) != db->state.live || counted(&db->names) != db->state.names)
         return fail(PLSM_CORRUPT,

@@ -32,6 +32,7 @@ enum {
     PAGE_BITS_MIN = 18, /* the largest record fits */
     PAGE_BITS_MAX = 22,
     CACHE_LINE = 64,
+    GIVE_WAY_NS = 20000,
 };
 
 /* The owner of the memory of a page. */
@@ -310,6 +311,12 @@ bool is_preparing(const struct hybrid *db); /* this thread is inside of a hybrid
 /* The bounds of the log, or snapshots of them: under write_lock, wherever this thread stands. */
 void write_lock_enter(struct hybrid *db);
 void write_lock_exit(struct hybrid *db);
+/* Between two holds of the write_lock by who has long work: a mutex that is let go and taken at once would stay with
+ * who had it. */
+static inline void give_writers_way(const struct hybrid *db)
+{
+    env_sleep_ns(db->env, GIVE_WAY_NS);
+}
 
 /* --- hybrid_ranges.c ---------------------------------------------------------------------------------------------- */
 
@@ -328,8 +335,12 @@ plsm_status key_order_add(struct key_order *order, plsm_slice key);
 /* A key may have died; with `absent` also one that will only be added. Without memory to note it, it stays there, and
  * readers pass over it. */
 void key_order_note_dead(struct key_order *order, plsm_slice key, bool absent);
-/* Looks at up to `most` of those, and takes out what has died, unless a snapshot may still ask for it. */
-void key_order_drop_dead(struct hybrid *db, struct key_order *order, uint64_t most);
+/* Looks at up to `most` of those, and takes out what has died, unless a snapshot may still ask for it. Without
+ * `may_read` one whose record is on disk, and those behind it, are left to key_order_drain. */
+void key_order_drop_dead(struct hybrid *db, struct key_order *order, uint64_t most, bool may_read);
+/* The same, of some of them, without the lock while it reads; returns whether there are more. Of the background,
+ * outside of locks and epochs. */
+bool key_order_drain(struct hybrid *db, struct key_order *order);
 void key_order_free(struct key_order *order); /* leaves it without a tree; nobody may be reading that */
 uint64_t key_order_bytes(const struct key_order *order); /* of memory */
 

@@ -31,7 +31,7 @@ void write_lock_exit(struct hybrid *db)
 
 enum {
     TOGETHER = 32,        /* changes that are planned at once */
-    DROPPED_AT_ONCE = 64, /* keys that may have died and are looked at behind a batch: more than most batches make */
+    DROPPED_AT_ONCE = 64, /* keys that may have died and are looked at behind a batch, at least */
     APPROACHED = 4,       /* records of a chain that are looked at in advance; it hardly ever has more */
     FAR_AHEAD = 512,      /* changes of a batch that are: what they need is to be in the cache still */
     COMPANY = 64,         /* writes for which a thread that met another writer goes by that */
@@ -369,8 +369,9 @@ static plsm_status carry_out(struct hybrid *db, const struct batch *batch, struc
     if (status == PLSM_OK)
         apply(db, planned, count, appends);
     if (__builtin_expect(db->others.dead.size > 0 || db->name_order.keys.dead.size > 0, 0)) {
-        key_order_drop_dead(db, &db->others, DROPPED_AT_ONCE);
-        key_order_drop_dead(db, &db->name_order.keys, DROPPED_AT_ONCE);
+        uint64_t most = 2 * count > DROPPED_AT_ONCE ? 2 * count : DROPPED_AT_ONCE; /* more than the batch makes */
+        key_order_drop_dead(db, &db->others, most, !db->thread);
+        key_order_drop_dead(db, &db->name_order.keys, most, !db->thread);
     }
     return status;
 }

@@ -276,6 +276,13 @@ START_TEST(iterators_see_their_moment)
 }
 END_TEST
 
+static void add_number(struct batch *batch, enum batch_kind kind, unsigned number)
+{
+    char text[40];
+    plsm_slice key = name_of(number, text), none = slice(NULL, 0);
+    must(batch_add(batch, kind, HYBRID_NAMES, slice(text + 1, key.size - 1), none, none));
+}
+
 /* What has died goes from the order, as soon as no snapshot can ask for it. */
 START_TEST(the_dead_go)
 {
@@ -296,11 +303,94 @@ START_TEST(the_dead_go)
     ck_assert_uint_eq(count_names(snapshot, "\1", "\2"), KEYS);
     ck_assert_uint_eq(key_tree_count(db->name_order.keys.tree), KEYS);
     hybrid_snapshot_destroy(db, snapshot);
-    for (unsigned i = 0; i < KEYS / 32; i++)
+    const struct key_order *keys = &db->name_order.keys;
+    for (unsigned i = 0; i < KEYS / 32; i++) {
         put_number(i, 1);
-    ck_assert_uint_eq(key_tree_count(db->name_order.keys.tree), KEYS / 32);
+        ck_assert_uint_le(keys->dead_done, keys->dead.size / 2);
+    }
+    ck_assert_uint_eq(key_tree_count(keys->tree), KEYS / 32);
     ck_assert_uint_eq(count_names(NULL, "\1", "\2"), KEYS / 32);
+    struct batch batch = {0};
+    for (unsigned i = 0; i < KEYS; i++)
+        put_number(i, 2);
+    for (unsigned i = 0; i < KEYS; i++)
+        add_number(&batch, BATCH_DELETE, i);
+    must(hybrid_write(db, &batch, NULL, NULL, HYBRID_LOGGED));
+    batch_free(&batch);
+    ck_assert_uint_eq(key_tree_count(keys->tree), 0);
     stop();
+}
+END_TEST
+
+static uint64_t kept_names(void)
+{
+    mutex_lock(&db->write_lock);
+    uint64_t count = key_tree_count(db->name_order.keys.tree);
+    mutex_unlock(&db->write_lock);
+    return count;
+}
+
+/* Names die while a snapshot is there, and what says so leaves the memory. */
+static void let_die(void)
+{
+    for (unsigned i = 0; i < KEYS; i++)
+        put_number(i, 0);
+    list_much();
+    ck_assert_uint_eq(count_names(NULL, "\1", "\2"), KEYS);
+    struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
+    for (unsigned i = 0; i < KEYS; i++)
+        delete_number(i);
+    for (unsigned round = 0; round < 10; round++) {
+        for (unsigned i = KEYS; i < KEYS + KEYS / 2; i++)
+            put_number(i, round);
+        must(hybrid_flush(db)); /* each round is appended */
+    }
+    ck_assert_uint_eq(kept_names(), KEYS + KEYS / 2);
+    hybrid_snapshot_destroy(db, snapshot);
+}
+
+/* What has died and is on disk is not read for by writers. */
+START_TEST(the_dead_on_disk_wait)
+{
+    start();
+    let_die();
+    uint64_t head = address_of(&db->head), begin = address_of(&db->begin);
+    ck_assert_uint_gt(head, begin);
+    mutex_lock(&db->write_lock);
+    epoch_enter(db->epoch);
+    uint64_t reads = counted(&db->counters.cache_misses);
+    key_order_drop_dead(db, &db->name_order.keys, UINT64_MAX, false);
+    epoch_exit(db->epoch);
+    mutex_unlock(&db->write_lock);
+    ck_assert_uint_eq(counted(&db->counters.cache_misses), reads);
+    ck_assert_uint_eq(kept_names(), KEYS + KEYS / 2);
+    unsigned pieces = 1;
+    while (key_order_drain(db, &db->name_order.keys))
+        pieces++;
+    ck_assert_uint_gt(pieces, KEYS / 500);
+    ck_assert_uint_eq(kept_names(), KEYS / 2);
+    ck_assert_uint_gt(counted(&db->counters.cache_misses), reads);
+    ck_assert_uint_eq(count_names(NULL, "\1", "\2"), KEYS / 2);
+    stop();
+}
+END_TEST
+
+/* They go although nobody writes any more. */
+START_TEST(the_dead_go_in_the_background)
+{
+    enum { TRIES = 500, WAIT_NS = 10000000 };
+    char *directory = temporary_create(), path[4200];
+    snprintf(path, sizeof path, "%s/store", directory);
+    struct hybrid_options options = options_of(env_posix());
+    options.background = true;
+    must(hybrid_open(path, &options, &db));
+    let_die();
+    for (unsigned i = 0; i < TRIES && kept_names() > KEYS / 2; i++)
+        env_sleep_ns(env_posix(), WAIT_NS);
+    ck_assert_uint_eq(kept_names(), KEYS / 2);
+    must(hybrid_check(db, NULL, NULL, NULL));
+    must(hybrid_close(db));
+    temporary_destroy(directory);
 }
 END_TEST
 
@@ -363,13 +453,6 @@ static void list_beside(void *arg)
     }
 }
 
-static void add_number(struct batch *batch, enum batch_kind kind, unsigned number)
-{
-    char text[40];
-    plsm_slice key = name_of(number, text), none = slice(NULL, 0);
-    must(batch_add(batch, kind, HYBRID_NAMES, slice(text + 1, key.size - 1), none, none));
-}
-
 /* Whoever lists while each name becomes another one, in a step, sees one of the two. */
 START_TEST(nobody_misses_a_name)
 {
@@ -407,8 +490,9 @@ int main(void)
 {
     seed = env_now_ns(env_posix());
     printf("seed %llu\n", (unsigned long long)seed);
-    const TTest *const tests[] = {directories_in_turn,       long_ways_leave_the_order,  dear_ways_leave_the_order,
-                                  small_memories_go_without, iterators_see_their_moment, the_dead_go,
-                                  the_dead_go_meanwhile,     nobody_misses_a_name};
+    const TTest *const tests[] = {directories_in_turn,       long_ways_leave_the_order,     dear_ways_leave_the_order,
+                                  small_memories_go_without, iterators_see_their_moment,    the_dead_go,
+                                  the_dead_on_disk_wait,     the_dead_go_in_the_background, the_dead_go_meanwhile,
+                                  nobody_misses_a_name};
     return run_tests("hybrid_name_order", tests, sizeof tests / sizeof tests[0]);
 }
