@@ -104,11 +104,13 @@ static void set_tree(struct hybrid *db, struct key_tree *tree)
 
 static void add_collected(struct hybrid *db, const struct live_entries *names)
 {
-    for (size_t done = 0; done < names->count;) {
+    bool full = false;
+    for (size_t done = 0; done < names->count && !full; give_writers_way(db)) {
         mutex_lock(&db->write_lock);
         epoch_enter(db->epoch);
         for (size_t i = 0; i < ADDED_AT_ONCE && done < names->count; i++, done++)
             name_order_add(db, slice(names->at[done].key, names->at[done].key_size));
+        full = db->name_order.full;
         epoch_exit(db->epoch);
         mutex_unlock(&db->write_lock);
     }
@@ -153,22 +155,39 @@ static bool may_go(const struct hybrid *db, uint64_t unused_ns)
            (order->full || env_now_ns(db->env) - order->used_ns >= unused_ns);
 }
 
-void name_order_forget(struct hybrid *db, uint64_t unused_ns)
+/* Takes it away from everybody, if it may go; what it was is freed while nobody waits. */
+static bool take_away(struct hybrid *db, uint64_t unused_ns, struct key_order *gone)
 {
     struct name_order *order = &db->name_order;
-    mutex_lock(&order->lock);
-    bool go = may_go(db, unused_ns);
-    mutex_unlock(&order->lock);
-    if (!go)
-        return;
     mutex_lock(&db->write_lock);
     mutex_lock(&order->lock);
-    if (may_go(db, unused_ns)) {
-        key_order_free(&order->keys);
+    bool go = may_go(db, unused_ns);
+    if (go) {
+        *gone = (struct key_order){.tree = order->keys.tree, .dead = order->keys.dead};
+        order->keys.tree = NULL;
+        order->keys.dead = (struct buf){0};
+        order->keys.dead_done = 0;
         order->ready = false;
+        order->making = true; /* the memory of both would be too much */
     }
     mutex_unlock(&order->lock);
     mutex_unlock(&db->write_lock);
+    return go;
+}
+
+void name_order_forget(struct hybrid *db, uint64_t unused_ns)
+{
+    struct name_order *order = &db->name_order;
+    struct key_order gone;
+    mutex_lock(&order->lock);
+    bool go = may_go(db, unused_ns);
+    mutex_unlock(&order->lock);
+    if (!go || !take_away(db, unused_ns, &gone))
+        return;
+    key_order_free(&gone);
+    mutex_lock(&order->lock);
+    order->making = false;
+    mutex_unlock(&order->lock);
 }
 
 /* --- readers ------------------------------------------------------------------------------------------------------ */

@@ -71,7 +71,7 @@ struct name_order {
     struct key_order keys; /* keys.tree NULL: they are not kept. It changes under both locks */
     bool collecting;       /* names are missing that were there when it began; under write_lock */
     mutex lock;
-    bool making, ready, full; /* full: there may be names that it lacks */
+    bool making, ready, full; /* making: or being freed; full: there may be names that it lacks */
     uint32_t users;
     uint64_t since;   /* snapshots of moments before this address cannot go by it */
     uint64_t used_ns; /* when it was last used */
@@ -358,7 +358,7 @@ void name_order_make(struct hybrid *db);
 /* The names in order, with all that lived at the moment of a snapshot; NULL: there is none. Ends with release. */
 const struct key_tree *name_order_take(struct hybrid *db, const struct hybrid_snapshot *snapshot);
 void name_order_release(struct hybrid *db);
-/* Lets it go if nobody has used it for so long, or it is full. */
+/* Lets it go if nobody has used it for so long, or it is full. Outside of locks. */
 void name_order_forget(struct hybrid *db, uint64_t unused_ns);
 
 /* --- hybrid_scan.c ------------------------------------------------------------------------------------------------ */
