@@ -113,7 +113,7 @@ plsm_status listing_take(struct hybrid *db, const struct hybrid_snapshot *snapsh
         count_add(&db->counters.sorted_listings, 1);
         count_add(&db->counters.sorted_names, listing->entries.count);
     }
-    name_order_count(db, snapshot->at - since);
+    name_order_count(db, snapshot->at, snapshot->at - since);
     keep(db, listing);
     *out = listing;
     return PLSM_OK;

@@ -4,7 +4,10 @@
  * order, once, and writers keep them so, until nobody lists any more for a while.
  *
  * While that is made writers add the names they make already. What lived before it began is added behind that, from a
- * snapshot; those of that which died meanwhile are noted by the writers, too, and go when no snapshot is left. */
+ * snapshot; those of that which died meanwhile are noted by the writers, too, and go when no snapshot is left.
+ *
+ * It goes when the store looks for what is due; one that was opened read-only never does, and keeps it until it is
+ * closed. */
 #include "base/alloc.h"
 #include "log/hybrid_private.h"
 
@@ -15,7 +18,7 @@ enum {
     READ_LEAST = 1 << 20, /* and bytes */
     ADDED_AT_ONCE = 256,  /* while writers wait */
     PART_OF_MEMORY = 4,   /* of a memory that is for all, what the order may take */
-    BYTES_OF_NAME = 28,   /* that it takes, at least; measured: 28 to 56 with keys of 14 bytes */
+    BYTES_OF_NAME = 128,  /* that making it takes: 28 to 56 with keys of 14 bytes, and beside it what is collected */
 };
 #define BYTES_MOST (UINT64_C(256) << 20) /* where memory is not for all */
 #define SOON_NS UINT64_C(1000000000)     /* after one listing comes another */
@@ -39,21 +42,27 @@ static uint64_t bytes_most(const struct hybrid *db)
 
 /* --- writers ------------------------------------------------------------------------------------------------------ */
 
-/* Whoever looks at the names from now on does without it. */
-static void give_up(struct hybrid *db)
+/* Whoever looks at the names from now on does without it. Where the living alone were too many it is not made again
+ * before there are fewer. */
+static void give_up(struct hybrid *db, bool too_large)
 {
     struct name_order *order = &db->name_order;
+    uint64_t names = counted(&db->names);
     mutex_lock(&order->lock);
     order->full = true;
-    order->names_most = counted(&db->names) / 4 * 3;
+    if (too_large && key_tree_count(order->keys.tree) < 2 * names)
+        order->names_most = names / 4 * 3;
     mutex_unlock(&order->lock);
 }
 
 void name_order_add(struct hybrid *db, plsm_slice key)
 {
     struct name_order *order = &db->name_order;
-    if (!order->full && (key_order_bytes(&order->keys) > bytes_most(db) || key_order_add(&order->keys, key) != PLSM_OK))
-        give_up(db);
+    if (order->full)
+        return;
+    bool too_large = key_order_bytes(&order->keys) > bytes_most(db);
+    if (too_large || key_order_add(&order->keys, key) != PLSM_OK)
+        give_up(db, too_large);
 }
 
 void name_order_note_dead(struct hybrid *db, plsm_slice key)
@@ -64,13 +73,15 @@ void name_order_note_dead(struct hybrid *db, plsm_slice key)
 
 /* --- making it, and letting it go --------------------------------------------------------------------------------- */
 
-void name_order_count(struct hybrid *db, uint64_t bytes)
+void name_order_count(struct hybrid *db, uint64_t at, uint64_t bytes)
 {
     struct name_order *order = &db->name_order;
-    uint64_t now_ns = env_now_ns(db->env);
     mutex_lock(&order->lock);
-    order->read_bytes = (now_ns - order->read_ns < SOON_NS ? order->read_bytes : 0) + bytes;
-    order->read_ns = now_ns;
+    uint64_t now_ns = env_now_ns(db->env);
+    if (at >= order->since) {
+        order->read_bytes = (now_ns - order->read_ns < SOON_NS ? order->read_bytes : 0) + bytes;
+        order->read_ns = now_ns;
+    }
     mutex_unlock(&order->lock);
 }
 

@@ -351,8 +351,8 @@ void name_order_destroy(struct name_order *order); /* nobody may be using it */
 /* Of writers, as above, while there is a tree. */
 void name_order_add(struct hybrid *db, plsm_slice key);
 void name_order_note_dead(struct hybrid *db, plsm_slice key);
-/* A listing has read through so much of the log. */
-void name_order_count(struct hybrid *db, uint64_t bytes);
+/* A listing of a moment `at` has read through so much of the log. It counts if the last order would have served it. */
+void name_order_count(struct hybrid *db, uint64_t at, uint64_t bytes);
 /* Brings the names in order if listings read so much that it is cheaper. Nothing fails: there is none then. */
 void name_order_make(struct hybrid *db);
 /* The names in order, with all that lived at the moment of a snapshot; NULL: there is none. Ends with release. */

@@ -11,7 +11,7 @@ static uint64_t seed;
 /* As if listings had read through the log many times. */
 static void list_much(void)
 {
-    name_order_count(db, UINT64_C(1) << 40);
+    name_order_count(db, UINT64_MAX, UINT64_C(1) << 40);
 }
 
 static bool in_order(void)
@@ -110,7 +110,57 @@ START_TEST(small_memories_go_without)
         ck_assert_uint_eq(count_names(NULL, "\1", "\2"), KEYS);
         name_order_forget(db, UINT64_MAX);
         ck_assert(!in_order());
+        ck_assert_uint_lt(db->name_order.names_most, KEYS); /* it was tried */
     }
+    stop();
+}
+END_TEST
+
+/* Where it was the dead that took too much, it is tried again. */
+START_TEST(excess_passes)
+{
+    enum { FEW = 300, MANY = 50000 };
+    env = env_memory_create(1);
+    struct hybrid_options options = options_of(env);
+    options.memory_of_all = true;
+    must(hybrid_open("/s", &options, &db));
+    for (unsigned i = 0; i < FEW; i++)
+        put_number(i, 0);
+    list_much();
+    ck_assert_uint_eq(count_names(NULL, "\1", "\2"), FEW);
+    ck_assert(in_order());
+    struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
+    for (unsigned i = FEW; i < MANY && !db->name_order.full; i++) {
+        put_number(i, 0);
+        delete_number(i);
+    }
+    ck_assert(db->name_order.full);
+    hybrid_snapshot_destroy(db, snapshot);
+    name_order_forget(db, UINT64_MAX);
+    ck_assert(!in_order());
+    list_much();
+    unsigned last = count_names(NULL, "\1", "\2");
+    ck_assert(in_order() && last >= FEW && last <= FEW + 1);
+    stop();
+}
+END_TEST
+
+/* Listings of moments that it could not serve do not bring it back. */
+START_TEST(moments_before_do_not_count)
+{
+    start();
+    for (unsigned i = 0; i < KEYS; i++)
+        put_number(i, 0);
+    struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
+    put_number(0, 1);
+    list_much();
+    ck_assert_uint_eq(count_names(NULL, "\1", "\2"), KEYS);
+    ck_assert(in_order());
+    name_order_forget(db, 0);
+    name_order_count(db, snapshot->at, UINT64_C(1) << 40);
+    ck_assert_uint_eq(count_names(NULL, "\1", "\2"), KEYS);
+    ck_assert(!in_order());
+    hybrid_snapshot_destroy(db, snapshot);
     stop();
 }
 END_TEST
@@ -490,9 +540,9 @@ int main(void)
 {
     seed = env_now_ns(env_posix());
     printf("seed %llu\n", (unsigned long long)seed);
-    const TTest *const tests[] = {directories_in_turn,       long_ways_leave_the_order,     dear_ways_leave_the_order,
-                                  small_memories_go_without, iterators_see_their_moment,    the_dead_go,
-                                  the_dead_on_disk_wait,     the_dead_go_in_the_background, the_dead_go_meanwhile,
-                                  nobody_misses_a_name};
+    const TTest *const tests[] = {
+        directories_in_turn,   long_ways_leave_the_order,     dear_ways_leave_the_order,  small_memories_go_without,
+        excess_passes,         moments_before_do_not_count,   iterators_see_their_moment, the_dead_go,
+        the_dead_on_disk_wait, the_dead_go_in_the_background, the_dead_go_meanwhile,      nobody_misses_a_name};
     return run_tests("hybrid_name_order", tests, sizeof tests / sizeof tests[0]);
 }
