@@ -20,9 +20,9 @@
  * the record.
  *
  * Writers are serialised by one mutex: that is what `prepare` asks for, and what keeps chains in the order of
- * addresses. What they wait for most, lines of memory, they fetch before they take it. Readers take no lock and count
- * no references: they are inside an epoch (base/epoch.h), and copy a record that may be updated in place between two
- * looks at its sequence number.
+ * addresses. What they wait for most is lines of memory; a thread that has met another writer fetches them before it
+ * takes it. Readers take no lock and count no references: they are inside an epoch (base/epoch.h), and copy a record
+ * that may be updated in place between two looks at its sequence number.
  *
  * Snapshots. A snapshot is an address: the tail at that moment, below which nothing is updated in place any more. A
  * chain walk that passes over what is above sees that moment. So an iterator (hybrid_iterator.c) sees one moment; the
