@@ -35,11 +35,15 @@ class Side:
     def __init__(self, name, mapped, direct):
         self.name = name
         self.mapped = mapped
-        if mapped:
-            self.write = self.read = os.open(name, os.O_RDWR | os.O_CREAT)
+        self.direct = direct
+        self.open()
+
+    def open(self):
+        if self.mapped:
+            self.write = self.read = os.open(self.name, os.O_RDWR | os.O_CREAT)
         else:
-            self.write = os.open(name, os.O_WRONLY | os.O_CREAT | (os.O_DIRECT if direct else 0))
-            self.read = os.open(name, os.O_RDONLY)
+            self.write = os.open(self.name, os.O_WRONLY | os.O_CREAT | (os.O_DIRECT if self.direct else 0))
+            self.read = os.open(self.name, os.O_RDONLY)
 
     def close(self):
         os.close(self.write)
@@ -95,8 +99,11 @@ def check_holes(sides):
     blocks = os.fstat(side.read).st_blocks * 512
     end = time.monotonic() + 10
     while data == size > blocks and time.monotonic() < end:
-        # All is data to a file that could be mapped, as the last descriptor could: its release comes behind its close.
-        time.sleep(0.01)
+        # All is data in a file that could be mapped since somebody has it open: the descriptor before could, and its
+        # release came behind the next opening.
+        side.close()
+        time.sleep(0.05)
+        side.open()
         data = data_said(side, content)
     check(data <= blocks < data + EXTENT + 512, f"{blocks} bytes in blocks, {data} bytes of data")
 
