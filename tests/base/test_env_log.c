@@ -147,18 +147,25 @@ START_TEST(appends_outlive_the_process)
 }
 END_TEST
 
+/* The number of the line "NAME: NUMBER" of a file in /proc; 0: there is none. */
+static uint64_t proc_number(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "r");
+    size_t size = strlen(name);
+    char line[100];
+    uint64_t number = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, name, size) == 0 && line[size] == ':')
+            number = strtoull(line + size + 1, NULL, 10);
+    if (file)
+        fclose(file);
+    return number;
+}
+
 /* Memory of this process that shows files, in bytes. */
 static uint64_t files_resident(void)
 {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[100];
-    uint64_t kib = 0;
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "RssFile: %" SCNu64, &kib) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return kib * 1024;
+    return proc_number("/proc/self/status", "RssFile") * 1024;
 }
 
 /* One that is longer than what is mapped at once: all is there, and no more of it is shown than was taken last. */
@@ -370,15 +377,7 @@ END_TEST
 /* What the process gave to write to devices, as the kernel counts it; 0: it does not. */
 static uint64_t bytes_written(void)
 {
-    FILE *file = fopen("/proc/self/io", "r");
-    char line[100];
-    uint64_t bytes = 0;
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "write_bytes: %" SCNu64, &bytes) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return bytes;
+    return proc_number("/proc/self/io", "write_bytes");
 }
 
 /* Each record is synced: that writes the page that it is on, or two, not more that the kernel keeps together. */
