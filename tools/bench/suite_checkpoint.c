@@ -197,6 +197,7 @@ static plsm_status measure(struct subject *subject, const struct data *data, dou
     TRY(subject_settle(subject));
     TRY(checkpoint(subject, "first", &out[FIRST], &info));
     out[FIRST_SIZE] = new_size(&info);
+    TRY(subject_settle(subject)); /* its flush may have begun a compaction, which is a change */
     TRY(checkpoint(subject, "unchanged", &out[UNCHANGED], &info));
     out[UNCHANGED_FILES] = (double)info.new_files;
     TRY(subject_overwrite(subject, data, (data->keys + CHANGED_OF - 1) / CHANGED_OF, 1));
