@@ -145,7 +145,7 @@ struct env *env_posix(void);
  * loss in the place of any part of that which was not synced: who reads it must tell the two apart. A truncate takes
  * it away. The file must have no holes. What is gained:
  * appending to new pages takes their allocation, a file that grows is more to sync than one that does not, and to
- * remove one of many pages costs as much again (ext4: half of what writing a log costs). */
+ * remove one of many pages costs, too. */
 
 /* Whole-buffer calls that loop over short counts. */
 

@@ -6,7 +6,7 @@
  *
  * The file of a log that is not needed any more is kept as the spare one, "log-NUMBER.tmp", and the next log is made
  * out of it: its pages and its space are there already (ENV_LOG_OVER). Getting them from ext4 and giving them back was
- * a sixth of what a put in a large batch costs, and a file that does not grow is less to sync. RocksDB and PostgreSQL
+ * a tenth of what a put in a large batch costs, and a file that does not grow is less to sync. RocksDB and PostgreSQL
  * do the same with their write-ahead logs. At most one is kept, of those that this process wrote and that held no large
  * values, and only while writers are at work and the disk has room: it goes when space is short, when nothing was
  * written for a moment (unless there is no thread to see that: background=0), and at closing. */
