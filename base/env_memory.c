@@ -125,8 +125,9 @@ static plsm_status open_node(struct memory_env *env, const char *path, enum env_
         if (over ? !memory_over(env, place.node, path)
                  : !memory_record(env, (struct journal_entry){.op = JOURNAL_EMPTY, .node = place.node}, path))
             return no_memory(path);
-        place.node->size = 0;
-        place.node->under = over ? place.node->under : (struct under){0};
+        place.node->content.size = 0;
+        if (!over)
+            place.node->content.under = (struct under){0};
     }
     struct journal_entry *entry = &env->journal[env->entry_count - 1];
     (*node)->ahead = entry->ahead = flags != ENV_APPEND;
@@ -180,7 +181,7 @@ static uint64_t bytes_used(const struct memory_env *env)
     uint64_t bytes = 0;
     for (size_t i = 0; i < env->node_count; i++)
         if (env->nodes[i]->parent || env->nodes[i]->handles > 0)
-            bytes += blocks_of(memory_whole_size(env->nodes[i]));
+            bytes += blocks_of(memory_whole_size(&env->nodes[i]->content));
     return bytes;
 }
 
@@ -190,7 +191,7 @@ static size_t bytes_fitting(const struct memory_env *env, const struct node *nod
     if (env->capacity == 0)
         return size;
     uint64_t used = bytes_used(env), free_bytes = used < env->capacity ? env->capacity - used : 0;
-    uint64_t fits = free_bytes + (blocks_of(memory_whole_size(node)) - node->size);
+    uint64_t fits = free_bytes + (blocks_of(memory_whole_size(&node->content)) - node->content.size);
     return size < fits ? size : (size_t)fits;
 }
 
@@ -207,8 +208,8 @@ static size_t seen_size(const struct memory_file *file)
 {
     const struct node *node = file->node;
     if (file->flags != ENV_READ)
-        return node->size;
-    size_t whole = memory_whole_size(node), ahead = node->ahead ? memory_seen_size(node->size) : 0;
+        return node->content.size;
+    size_t whole = memory_whole_size(&node->content), ahead = node->ahead ? memory_seen_size(node->content.size) : 0;
     return whole > ahead ? whole : ahead;
 }
 
@@ -220,7 +221,7 @@ static plsm_status memory_read(struct env_file *base, uint64_t offset, void *dat
     const struct node *node = file->node;
     size_t seen = seen_size(file), left = offset < seen ? seen - (size_t)offset : 0;
     *got = size < left ? size : left;
-    memory_copy(&(struct content){node->storage, node->size, node->under}, (size_t)offset, data, *got);
+    memory_copy(&node->content, (size_t)offset, data, *got);
     mutex_unlock(&env->lock);
     return PLSM_OK;
 }
@@ -232,8 +233,8 @@ static plsm_status memory_map(struct env_file *base, uint64_t size, const void *
     struct memory_env *env = memory_of(base->env);
     mutex_lock(&env->lock);
     const struct node *node = file->node;
-    bool can = file->flags == ENV_READ && !node->ahead && size > 0 && size <= node->size;
-    *out = can ? node->storage->data : NULL;
+    bool can = file->flags == ENV_READ && !node->ahead && size > 0 && size <= node->content.size;
+    *out = can ? node->content.storage->data : NULL;
     mutex_unlock(&env->lock);
     return can ? PLSM_OK : PLSM_UNSUPPORTED;
 }
@@ -273,15 +274,16 @@ static plsm_status memory_truncate(struct env_file *base, uint64_t size)
         return fail(PLSM_INVALID, "%s: cannot truncate: it is open for reading only", file->path);
     plsm_status status = PLSM_OK;
     mutex_lock(&env->lock);
-    if (size > file->node->size) {
-        status = fail(PLSM_INVALID, "%s: cannot truncate %zu bytes to %" PRIu64, file->path, file->node->size, size);
+    if (size > file->node->content.size) {
+        status =
+            fail(PLSM_INVALID, "%s: cannot truncate %zu bytes to %" PRIu64, file->path, file->node->content.size, size);
     } else if (!memory_record(env,
                               (struct journal_entry){.op = JOURNAL_TRUNCATE, .node = file->node, .size = (size_t)size},
                               file->path)) {
         status = no_memory(file->path);
     } else {
-        file->node->size = (size_t)size;
-        file->node->under = (struct under){0};
+        file->node->content.size = (size_t)size;
+        file->node->content.under = (struct under){0};
         file->node->ahead = false;
     }
     mutex_unlock(&env->lock);
@@ -686,8 +688,8 @@ plsm_status env_memory_content(struct env *base, const char *path, uint8_t **dat
     if (!error)
         error = !place.node ? ENOENT : place.node->is_dir ? EISDIR : 0;
     if (!error) {
-        *data = place.node->storage ? place.node->storage->data : NULL;
-        *size = place.node->size;
+        *data = place.node->content.storage ? place.node->content.storage->data : NULL;
+        *size = place.node->content.size;
     }
     mutex_unlock(&env->lock);
     return error ? fail_errno(error, path, "cannot show its content") : PLSM_OK;

@@ -359,7 +359,7 @@ static bool build_file(struct replay *replay, const struct node *node, struct no
 {
     size_t stable = 0;
     struct content content = surviving_content(replay, node, &stable);
-    size_t size = content.size > content.under.size ? content.size : content.under.size;
+    size_t size = memory_whole_size(&content);
     size_t whole = size + zeros_behind(replay, node, size);
     char *shared_path = replay->image->journal[replay->image->entry_count - 1].path; /* of its creation */
     uint8_t *data = malloc(whole + 1);

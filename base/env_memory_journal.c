@@ -101,13 +101,13 @@ static struct storage *storage_create(struct memory_env *env)
 /* A storage for the file's content with room for `extra` bytes behind it. */
 static struct storage *storage_for(struct memory_env *env, const struct node *file, size_t extra)
 {
-    struct storage *storage = file->storage;
-    if (!storage || storage->size != file->size) {
+    struct storage *storage = file->content.storage;
+    if (!storage || storage->size != file->content.size) {
         storage = storage_create(env);
         if (!storage)
             return NULL;
     }
-    size_t needed = file->size + extra;
+    size_t needed = file->content.size + extra;
     if (needed > storage->capacity) {
         size_t capacity = storage->capacity * 2 > needed ? storage->capacity * 2 : needed;
         uint8_t *data = realloc(storage->data, capacity);
@@ -116,9 +116,9 @@ static struct storage *storage_for(struct memory_env *env, const struct node *fi
         storage->data = data;
         storage->capacity = capacity;
     }
-    if (storage != file->storage && file->size > 0)
-        memcpy(storage->data, file->storage->data, file->size);
-    storage->size = file->size;
+    if (storage != file->content.storage && file->content.size > 0)
+        memcpy(storage->data, file->content.storage->data, file->content.size);
+    storage->size = file->content.size;
     return storage;
 }
 
@@ -129,22 +129,22 @@ bool memory_append(struct memory_env *env, struct node *file, char *shared_path,
     struct storage *storage = storage_for(env, file, size);
     if (!storage)
         return false;
-    memcpy(storage->data + file->size, data, size);
+    memcpy(storage->data + file->content.size, data, size);
     journal_push(env, (struct journal_entry){.op = JOURNAL_APPEND,
                                              .node = file,
                                              .storage = storage,
-                                             .offset = file->size,
+                                             .offset = file->content.size,
                                              .size = size,
                                              .path = shared_path});
     storage->size += size;
-    file->storage = storage;
-    file->size = storage->size;
+    file->content.storage = storage;
+    file->content.size = storage->size;
     return true;
 }
 
-size_t memory_whole_size(const struct node *file)
+size_t memory_whole_size(const struct content *content)
 {
-    return file->size > file->under.size ? file->size : file->under.size;
+    return content->size > content->under.size ? content->size : content->under.size;
 }
 
 /* Copies what there is of `size` bytes at *offset up to `end`; the offset and what is left behind them. */
@@ -168,18 +168,17 @@ void memory_copy(const struct content *content, size_t offset, uint8_t *to, size
 
 bool memory_over(struct memory_env *env, struct node *file, const char *path)
 {
-    struct content content = {file->storage, file->size, file->under};
-    size_t size = memory_whole_size(file);
+    size_t size = memory_whole_size(&file->content);
     struct storage *under = storage_create(env);
     if (!under || !(under->data = malloc(size + 1)))
         return false;
     under->capacity = size + 1;
     under->size = size;
-    memory_copy(&content, 0, under->data, size);
+    memory_copy(&file->content, 0, under->data, size);
     struct journal_entry entry = {.op = JOURNAL_OVER, .node = file, .storage = under, .size = size};
     if (!memory_record(env, entry, path))
         return false;
-    file->under = (struct under){under, size};
+    file->content.under = (struct under){under, size};
     return true;
 }
 

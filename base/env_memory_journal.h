@@ -30,8 +30,8 @@ struct under {
 
 /* All of a file. */
 struct content {
-    const struct storage *storage; /* NULL while nothing was ever appended */
-    size_t size;
+    struct storage *storage; /* NULL while nothing was ever appended */
+    size_t size;             /* at most storage->size; less after a cut */
     struct under under;
 };
 
@@ -42,9 +42,7 @@ struct node {
     size_t links;        /* names that it has */
     unsigned handles;    /* open ones: what they lead to takes space although it has no name any more */
     /* files */
-    struct storage *storage; /* NULL while nothing was ever appended */
-    size_t size;             /* at most storage->size; less after a cut */
-    struct under under;
+    struct content content;
     bool ahead;              /* opened with ENV_LOG or ENV_LOG_OVER and not cut since: readers see zeros up to
                                 memory_seen_size */
     /* directories */
@@ -106,7 +104,7 @@ bool memory_sync(struct memory_env *env, struct node *node, const char *path);
 /* What the file holds goes under what will be appended to it from its start on. */
 bool memory_over(struct memory_env *env, struct node *file, const char *path);
 /* Bytes of a file, also of what it held before it was written over. */
-size_t memory_whole_size(const struct node *file);
+size_t memory_whole_size(const struct content *content);
 /* Copies `size` bytes at `offset` of a file; zeros where it has none. */
 void memory_copy(const struct content *content, size_t offset, uint8_t *to, size_t size);
 /* How many bytes a reader sees of a file with `size` bytes for which space is taken in advance: in steps that are small

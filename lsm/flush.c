@@ -317,8 +317,9 @@ plsm_status flush_oldest(struct lsm *db)
     if (status == PLSM_OK) {
         log_prepare_early(db); /* before a leader goes on that waits for the end of this */
         status = install_edit(db, &edit, true);
-    } else
+    } else {
         edit_disown(&edit);
+    }
     edit_free(&edit);
     if (status != PLSM_OK) { /* before anybody who waits for the end of it looks at the free space */
         garbage_collect(db);

@@ -31,13 +31,13 @@ void garbage_add(struct lsm *db, char kind, uint64_t number)
 static void remove_file(struct lsm *db, const struct garbage_file *file)
 {
     char path[4096];
-    if (file->kind == 'r') {
-        run_model_path(&db->context, file->number, path, sizeof path);
-        env_remove(db->env, path); /* most have none */
-    }
     if (file->kind == 's') {
         log_retire(db, file->number);
         return;
+    }
+    if (file->kind == 'r') {
+        run_model_path(&db->context, file->number, path, sizeof path);
+        env_remove(db->env, path); /* most have none */
     }
     if (file->kind == 'r')
         run_path(&db->context, file->number, path, sizeof path);

@@ -30,6 +30,18 @@ static bool add_name(struct name_list *list, const char *name)
     return true;
 }
 
+/* A file that was being made, or the spare log. */
+static bool is_temporary(const char *name)
+{
+    static const char *const prefixes[] = {"log-", "manifest-", "model-"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        const char *rest = "";
+        if (env_file_number(name, prefixes[i], &rest) && strcmp(rest, ".tmp") == 0)
+            return true;
+    }
+    return false;
+}
+
 static void note_file(void *arg, const char *name)
 {
     struct inventory *inventory = arg;
@@ -42,15 +54,11 @@ static void note_file(void *arg, const char *name)
         ok = add_number(&inventory->values, number);
     else if ((number = env_file_number(name, "log-", &rest)) && !*rest)
         ok = add_number(&inventory->logs, number);
-    else if (number && strcmp(rest, ".tmp") == 0) /* a spare one */
-        ok = add_name(&inventory->temporary, name);
     else if ((number = env_file_number(name, "manifest-", &rest)) && !*rest)
         ok = add_number(&inventory->manifests, number);
-    else if (number && strcmp(rest, ".tmp") == 0)
-        ok = add_name(&inventory->temporary, name);
     else if ((number = env_file_number(name, "model-", &rest)) && !*rest)
         ok = add_number(&inventory->models, number);
-    else if (number && strcmp(rest, ".tmp") == 0)
+    else if (is_temporary(name))
         ok = add_name(&inventory->temporary, name);
     else if (strcmp(name, "LOCK") != 0 && strcmp(name, "lost+found") != 0)
         inventory->foreign = true;
