@@ -191,10 +191,11 @@ stress: all
 	$(Q)tests/stress.sh
 
 # The mount beside ext4, tmpfs and the thinnest file system that FUSE allows: tables with what is asked, and a CSV file.
-# FILES, MANY, ROUNDS, DISK (a directory on the disk that is measured; beside the build otherwise), BENCH: more options
-# of tests/bench-mount/bench.py.
+# FILES, MANY, LARGE (MiB), ROUNDS, DISK (a directory on the disk that is measured; beside the build otherwise), BENCH:
+# more options of tests/bench-mount/bench.py.
 FILES  ?= 20000
 MANY   ?= 100000
+LARGE  ?= 1024
 ROUNDS ?= 3
 BENCH_MOUNT = $(addprefix $(BUILD)/bench-mount/,null_fs rows)
 $(BUILD)/bench-mount/%: $(BUILD)/tests/bench-mount/%.o $(FS_PARTS_LIB) $(BUILD)/libplsm.a
@@ -205,7 +206,7 @@ $(BUILD)/bench-mount/%: $(BUILD)/tests/bench-mount/%.o $(FS_PARTS_LIB) $(BUILD)/
 bench-mount: all $(BENCH_MOUNT)
 	$(Q)mkdir -p $(BUILD)/bench
 	$(Q)python3 tests/bench-mount/bench.py --build=$(BUILD) $(if $(DISK),--disk=$(DISK)) --files=$(FILES) --many=$(MANY) \
-	    --rounds=$(ROUNDS) --csv=$(BUILD)/bench/mount.csv $(BENCH)
+	    --large=$(LARGE) --rounds=$(ROUNDS) --csv=$(BUILD)/bench/mount.csv $(BENCH)
 
 tidy:
 	$(Q)if command -v cppcheck >/dev/null; then cppcheck -q --std=c11 --enable=warning,performance,portability \

@@ -2,15 +2,18 @@
 """How fast the mount is, in one run, interleaved, beside ext4 on a disk, ext4 on a loop device in memory (as root),
 tmpfs, and null_fs, the thinnest file system that FUSE allows. `make bench-mount` builds what it needs and runs it:
 
-    make bench-mount FILES=20000 MANY=1000000 ROUNDS=3 DISK=/mnt/somewhere
+    make bench-mount FILES=20000 MANY=1000000 LARGE=4096 ROUNDS=3 DISK=/mnt/somewhere
 
-Three parts: rows of system calls with 1 and 2 threads, with the processor time of the daemon per operation; commands on
-FILES small files; commands on MANY files of 100 bytes in one directory tree. Medians over the rounds; what is asked of
-the mount stands behind each figure, met or not. Cold rows drop the caches of the machine, which only root can do. All
-it makes is removed at the end, whatever happens."""
+Rows of system calls with 1 and 2 threads, with the processor time of the daemon per operation; commands on FILES small
+files; a file of LARGE MiB, also beside null_fs with its content passed through to ext4; BATCH records through
+.plsm/batch and .plsm/range, beside `plsm scan`; all this in turns, as medians over the rounds. At last, and once,
+commands on MANY files of 100 bytes in one directory tree. What is asked of the mount stands behind each figure, met or
+not. Cold rows drop the caches of the machine, which only root can do. All it makes is removed at the end, whatever
+happens."""
 import argparse
 import csv
 import os
+import random
 import shutil
 import signal
 import statistics
@@ -69,6 +72,11 @@ class Place:
             fields = f.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
+    def written_bytes(self):
+        """By the daemon, to its disk."""
+        with open(f"/proc/{self.process.pid}/io") as f:
+            return int(next(line for line in f if line.startswith("write_bytes")).split()[1])
+
     def resident_bytes(self):
         if not self.process:
             return 0
@@ -79,16 +87,20 @@ class Place:
 class Daemon(Place):
     """One that a process of ours serves in the foreground."""
 
-    def __init__(self, name, directory, command):
+    def __init__(self, name, directory, command, *behind):
         super().__init__(name, directory)
-        self.command = command
+        self.command, self.behind = command, behind
 
     def open(self):
         super().open()
-        self.process = subprocess.Popen([*self.command, self.directory], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*self.command, self.directory, *self.behind], stdin=subprocess.DEVNULL)
         wait_until(lambda: os.path.ismount(self.directory) or self.process.poll() is not None, f"{self.name}: no mount")
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.name}: the daemon ended with {self.process.returncode}")
+        if IS_ROOT:  # plsm asks for it by itself
+            device = os.stat(self.directory).st_dev
+            with open(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb", "w") as f:
+                f.write("1024")
 
     def close(self):
         if os.path.ismount(self.directory):
@@ -117,6 +129,18 @@ class Mount(Daemon):
     def used_bytes(self):
         return sum(os.lstat(os.path.join(top, name)).st_blocks * 512 for top, _, names in os.walk(self.store)
                    for name in names)
+
+
+class Passthrough(Daemon):
+    """null_fs, with what files hold in files of the disk."""
+
+    def __init__(self, directory, backing, program, transport):
+        self.backing = backing
+        super().__init__("passthrough", directory, [program, transport], backing)
+
+    def open(self):
+        os.makedirs(self.backing, exist_ok=True)
+        super().open()
 
 
 class Loop(Place):
@@ -211,6 +235,108 @@ def measure_commands(place, source, archive, results):
             shutil.rmtree(os.path.join(place.directory, name))
 
 
+# --- a large file -----------------------------------------------------------------------------------------------------
+
+PIECE = 1 << 20
+OVERWRITES = 2000
+
+
+def rate(part, row, place, results, work):
+    """What `work` gives, so many MB or operations, by the second."""
+    before, start = place.cpu_seconds(), time.monotonic()
+    amount = work()
+    seconds = time.monotonic() - start
+    cpu = (place.cpu_seconds() - before) / amount * 1e6 if place.process else None
+    results.add(part, row, place.name, amount / seconds, cpu)
+
+
+def write_large(path, mib):
+    pieces = [random.randbytes(PIECE) for _ in range(8)]
+    file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
+    for i in range(mib):
+        if os.write(file, pieces[i % len(pieces)]) != PIECE:
+            raise OSError(f"{path}: a short write")
+    os.fsync(file)
+    os.close(file)
+    return mib * PIECE / 1e6
+
+
+def read_large(path):
+    file, size = os.open(path, os.O_RDONLY), 0
+    while piece := os.read(file, PIECE):
+        size += len(piece)
+    os.close(file)
+    return size / 1e6
+
+
+def overwrite_large(path, mib):
+    file = os.open(path, os.O_WRONLY)
+    for _ in range(OVERWRITES):
+        os.pwrite(file, random.randbytes(4096), random.randrange(mib * PIECE // 4096) * 4096)
+    os.fsync(file)
+    os.close(file)
+    return OVERWRITES
+
+
+def measure_large(place, mib, results):
+    path = os.path.join(place.directory, "large")
+    rate("large", "write, and fsync", place, results, lambda: write_large(path, mib))
+    if IS_ROOT:
+        drop_caches()
+        rate("large", "read, cold", place, results, lambda: read_large(path))
+    rate("large", "read, warm", place, results, lambda: read_large(path))
+    os.sync()
+    before = place.written_bytes() if place.process else 0
+    rate("large", "overwrites of 4 KiB, and fsync", place, results, lambda: overwrite_large(path, mib))
+    if place.process:
+        results.add("large", "bytes written for each of them", place.name,
+                    (place.written_bytes() - before) / (OVERWRITES * 4096))
+    for name, change in [("truncate to half, ms", lambda: os.truncate(path, mib * PIECE // 2)),
+                         ("unlink, ms", lambda: os.unlink(path))]:
+        start = time.monotonic()
+        change()
+        results.add("large", name, place.name, (time.monotonic() - start) * 1000)
+    os.sync()
+
+
+# --- the files of control ---------------------------------------------------------------------------------------------
+
+def make_batch(path, records):
+    with open(path, "w") as f:
+        for i in range(records):
+            f.write(f"batch/{i:010}\t{i:09}{'v' * (FILE_BYTES - 9)}\n")
+
+
+def copy_file(source, target):
+    with open(source, "rb") as f, open(target, "wb", buffering=0) as out:
+        while piece := f.read(PIECE):
+            out.write(piece)
+
+
+def measure_control(place, program, batch, records, results):
+    def put():
+        copy_file(batch, os.path.join(place.directory, ".plsm/batch"))
+        return records
+
+    def read():
+        read_large(os.path.join(place.directory, ".plsm/range/batch%2F..batch0.tsv"))
+        return records
+
+    def scan():
+        run(program, "scan", "--prefix=batch/", place.store)
+        return records
+
+    place.renew()
+    rate("control", ".plsm/batch", place, results, put)
+    rate("control", ".plsm/range", place, results, read)
+    place.close()
+    rate("control", "plsm scan", place, results, scan)
+    place.open()
+    place.renew()
+
+
+# --- many files -------------------------------------------------------------------------------------------------------
+
 def measure_many(place, files, rows, results):
     directories = max(1, files // PER_DIRECTORY)
     if isinstance(place, Mount):
@@ -236,7 +362,11 @@ def measure_many(place, files, rows, results):
         results.add("many", "bytes per file", place.name, (place.used_bytes() - used) / files)
     for name, command in [("ls -l", "ls -lR $D/many"), ("tar c", "tar -C $D -cf - many | cat"), ("du", "du -s $D/many"),
                           ("rm -r", "rm -r $D/many")]:
+        before = place.resident_bytes()
         timed(place, "many", name, command, results, IS_ROOT)
+        if name == "ls -l" and isinstance(place, Mount):
+            results.add("many", "daemon's memory for each file listed", place.name,
+                        (place.resident_bytes() - before) / files)
         if name == "tar c" and place.process:
             results.add("many", "daemon's memory, MB", place.name, place.resident_bytes() / 1e6)
         if name == "du":
@@ -263,13 +393,21 @@ def asked(options):
                 for name, factor in [("grep -r", 0.4), ("tar c", 0.45), ("ls -l", 0.6)]]
     targets += [("many", name, beside, "most", factor) for beside in ["ext4", "ext4 loop"]
                 for name, factor in [("ls -l", 0.5), ("tar c", 0.3), ("rm -r", 0.8)]]
+    targets += [("large", name, "passthrough", "least", 0.7) for name in ["write, and fsync", "read, cold"]]
     return targets
+
+
+# part, row, least, most: of plsm's own figure
+ABSOLUTE = [("many", "bytes per file", None, 150), ("many", "daemon's memory for each file listed", None, 100),
+            ("many", "du is exact", 1, None), ("control", ".plsm/batch", 1e6, None)]
 
 
 def show(results, places, options, out):
     names = [place.name for place in places]
     units = {"rows": "operations per second (daemon's processor time in us)",
              "commands": f"milliseconds, {options.files} files (daemon's processor time)",
+             "large": f"MB or overwrites per second, a file of {options.large} MiB (daemon's processor time in us)",
+             "control": f"records per second, {options.batch} of them (daemon's processor time in us)",
              "many": f"milliseconds, {options.many} files of {FILE_BYTES} bytes (daemon's processor time)"}
     for part, unit in units.items():
         rows = [row for p, row in results.values if p == part]
@@ -301,11 +439,20 @@ def judge(results, options, out):
         name = f"{row}, of {beside}'s" + (" time" if sense == "most" else "")
         print(f"{name:58} {ours / theirs:8.2f}   {'>=' if sense == 'least' else '<='} {factor:<5}"
               f" {'met' if good else 'NOT MET'}", file=out)
-    space = results.median("many", "bytes per file", "plsm")
-    if space:
-        good = space < 150
+    for part, row, least, most in ABSOLUTE:
+        value = results.median(part, row, "plsm")
+        if value is None:
+            continue
+        good = value >= least if least else value <= most
         met, missed = met + good, missed + (not good)
-        print(f"{'bytes on disk per file of 100':58} {space:8.1f}   <  150   {'met' if good else 'NOT MET'}", file=out)
+        limit = f">= {least:,.0f}" if least else f"<= {most}"
+        print(f"{row:58} {value:8,.0f}   {limit:8} {'met' if good else 'NOT MET'}", file=out)
+    ours, theirs = results.median("control", ".plsm/range", "plsm"), results.median("control", "plsm scan", "plsm")
+    if ours and theirs:
+        good = ours >= theirs
+        met, missed = met + good, missed + (not good)
+        name = ".plsm/range, of plsm scan"
+        print(f"{name:58} {ours / theirs:8.2f}   >= 1     {'met' if good else 'NOT MET'}", file=out)
     print(f"{met} met, {missed} not met", file=out)
 
 
@@ -332,13 +479,24 @@ def make_source(directory, files):
 def make_places(options, work, memory):
     files = max(options.files * 3, options.many, options.rows * 2)
     mount_options = ",".join(filter(None, [f"transport={options.transport}", options.options]))
+    null_fs = f"{options.build}/bench-mount/null_fs"
     places = [Mount(f"{work}/plsm", f"{work}/store", f"{options.build}/plsmd", mount_options),
-              Daemon("null_fs", f"{work}/null", [f"{options.build}/bench-mount/null_fs", options.transport]), Place("ext4", f"{work}/disk")]
+              Daemon("null_fs", f"{work}/null", [null_fs, options.transport]), Place("ext4", f"{work}/disk")]
+    if options.large:
+        places.append(Passthrough(f"{work}/through", f"{work}/backing", null_fs, options.transport))
     if IS_ROOT and memory and shutil.which("mkfs.ext4"):
         places.append(Loop("ext4 loop", f"{work}/loop", f"{memory}/image", files))
     if memory:
         places.append(Place("tmpfs", f"{memory}/tmpfs"))
     return [place for place in places if not options.only or place.name in options.only.split("/")]
+
+
+def takes_small(place):
+    return not isinstance(place, Passthrough)
+
+
+def takes_large(place):
+    return place.name in ["plsm", "passthrough", "ext4"]
 
 
 def measure(options, places, memory, work, results):
@@ -347,16 +505,26 @@ def measure(options, places, memory, work, results):
     if options.files:
         make_source(source, options.files)
         run("tar", "-C", memory or work, "-cf", f"{source}.tar", "source")
+    batch = f"{memory or work}/batch.tsv"
+    if options.batch:
+        make_batch(batch, options.batch)
     for round in range(options.rounds):
         turns = places[round % len(places):] + places[:round % len(places)]
         for threads in [1, 2] if options.rows else []:
-            for place in turns:
+            for place in filter(takes_small, turns):
                 print(f"round {round + 1}: rows, {threads} thread(s), {place.name}", file=sys.stderr)
                 measure_rows(place, threads, options.rows // threads, rows, results, options)
-        for place in turns if options.files else []:
+        for place in filter(takes_small, turns if options.files else []):
             print(f"round {round + 1}: commands, {place.name}", file=sys.stderr)
             measure_commands(place, source, f"{source}.tar", results)
-    for place in places if options.many else []:
+        for place in filter(takes_large, turns if options.large else []):
+            print(f"round {round + 1}: a large file, {place.name}", file=sys.stderr)
+            measure_large(place, options.large, results)
+        for place in turns if options.batch else []:
+            if isinstance(place, Mount):
+                print(f"round {round + 1}: files of control", file=sys.stderr)
+                measure_control(place, f"{options.build}/plsm", batch, options.batch, results)
+    for place in filter(takes_small, places if options.many else []):
         print(f"many, {place.name}", file=sys.stderr)
         measure_many(place, options.many, rows, results)
 
@@ -369,6 +537,8 @@ def main():
     parser.add_argument("--synced", type=int, default=1000, help="files that are created with fsync")
     parser.add_argument("--files", type=int, default=20000, help="files for the commands; 0: without them")
     parser.add_argument("--many", type=int, default=100000, help="files of the last part; 0: without it")
+    parser.add_argument("--large", type=int, default=1024, help="MiB of the large file; 0: without it")
+    parser.add_argument("--batch", type=int, default=1000000, help="records of the files of control; 0: without them")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help="places, with slashes between: plsm/null_fs")
     parser.add_argument("--options", default="", help="more options of the mount")

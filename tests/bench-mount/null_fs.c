@@ -2,7 +2,11 @@
  * behind them, nothing checked that the kernel checks, every reply cached for as long as the kernel likes. What it
  * takes is what the round trips take.
  *
- *     null_fs auto|dev|uring DIRECTORY      serves in the foreground until it is unmounted, by the mount's transport
+ *     null_fs auto|dev|uring DIRECTORY [BACKING]    serves in the foreground until it is unmounted, by the mount's
+ *                                                   transport
+ *
+ * With BACKING, a directory, what files hold is passed through to files there, which are removed as soon as they are
+ * made: what a large file costs on that file system with FUSE in front of it.
  *
  * Directories are arrays of their entries in the order of making; a cookie is an index in one. One lock is held while
  * nodes are looked at, never while the kernel is spoken to. */
@@ -33,12 +37,14 @@ struct node {
     struct node **entries;  /* of a directory, NULL where one was removed; owned */
     size_t count, capacity; /* of entries */
     size_t index, live;     /* in the parent's entries; entries that are there */
+    int file;               /* with `backing`, of a file: what holds its content; otherwise 0 */
 };
 
 enum { BUCKETS = 1 << 20 };
 
 static struct node *buckets[BUCKETS], root;
 static uint64_t next_ino = 2;
+static const char *backing; /* NULL: content is in memory */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct node *node_of(fuse_ino_t ino)
@@ -107,6 +113,8 @@ static void forget(struct node *node, uint64_t lookups)
     free(node->name);
     free(node->data);
     free(node->entries);
+    if (node->file)
+        close(node->file);
     free(node);
 }
 
@@ -128,7 +136,9 @@ static struct timespec now(void)
 
 static void resize(struct node *node, size_t size)
 {
-    if (size > (size_t)node->attr.st_size) {
+    if (node->file && ftruncate(node->file, (off_t)size) != 0)
+        abort();
+    if (!node->file && size > (size_t)node->attr.st_size) {
         node->data = must(realloc(node->data, size));
         memset(node->data + node->attr.st_size, 0, size - (size_t)node->attr.st_size);
     }
@@ -204,6 +214,14 @@ static void null_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to
     fuse_reply_attr(req, &attr, CACHE_SECONDS);
 }
 
+static int must_open(void)
+{
+    int file = open(backing, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (file < 0)
+        abort();
+    return file;
+}
+
 static int make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_entry_param *entry)
 {
     pthread_mutex_lock(&lock);
@@ -217,6 +235,7 @@ static int make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
                                    .st_gid = fuse_req_ctx(req)->gid,
                                    .st_blksize = 4096};
         node->attr.st_atim = node->attr.st_mtim = node->attr.st_ctim = now();
+        node->file = backing && S_ISREG(mode) ? must_open() : 0;
         attach(node, node_of(parent), name);
         fill(node, entry);
     }
@@ -270,18 +289,40 @@ static void null_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     size_t left = offset < node->attr.st_size ? (size_t)(node->attr.st_size - offset) : 0;
     size_t got = left < size ? left : size;
     char *copy = got <= sizeof small ? small : must(malloc(got));
-    if (got)
+    if (got && !node->file)
         memcpy(copy, node->data + offset, got);
     pthread_mutex_unlock(&lock);
-    fuse_reply_buf(req, copy, got);
+    if (got && node->file && pread(node->file, copy, got, offset) != (ssize_t)got)
+        fuse_reply_err(req, EIO);
+    else
+        fuse_reply_buf(req, copy, got);
     if (copy != small)
         free(copy);
+}
+
+static void write_through(fuse_req_t req, struct node *node, const char *data, size_t size, off_t offset)
+{
+    ssize_t wrote = pwrite(node->file, data, size, offset);
+    if (wrote < 0) {
+        fuse_reply_err(req, errno);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    if (offset + wrote > node->attr.st_size)
+        node->attr.st_size = offset + wrote;
+    node->attr.st_mtim = node->attr.st_ctim = now();
+    pthread_mutex_unlock(&lock);
+    fuse_reply_write(req, (size_t)wrote);
 }
 
 static void null_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                        struct fuse_file_info *fi)
 {
     struct node *node = node_of(ino);
+    if (node->file) {
+        write_through(req, node, data, size, offset);
+        return;
+    }
     pthread_mutex_lock(&lock);
     if ((size_t)offset + size > (size_t)node->attr.st_size)
         resize(node, (size_t)offset + size);
@@ -295,9 +336,10 @@ static void reply_done(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     fuse_reply_err(req, 0);
 }
 
-static void reply_synced(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+static void null_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
-    fuse_reply_err(req, 0);
+    int file = node_of(ino)->file;
+    fuse_reply_err(req, file && (data_only ? fdatasync(file) : fsync(file)) != 0 ? errno : 0);
 }
 
 static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -393,7 +435,7 @@ static const struct fuse_lowlevel_ops operations = {
     .write = null_write,
     .flush = reply_done,
     .release = reply_done,
-    .fsync = reply_synced,
+    .fsync = null_fsync,
     .unlink = remove_name,
     .rmdir = remove_name,
     .rename = null_rename,
@@ -429,10 +471,11 @@ static enum transport_kind kind_of(const char *name)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fprintf(stderr, "usage: null_fs auto|dev|uring DIRECTORY\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: null_fs auto|dev|uring DIRECTORY [BACKING]\n");
         return 1;
     }
+    backing = argc == 4 ? argv[3] : NULL;
     struct transport_options transport = {.kind = kind_of(argv[1]),
                                           .init_flags = FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV};
     /* The options of a mount that users share, as plsm has them. */
