@@ -213,6 +213,10 @@ struct value_log *view_value_log(const struct view *view, uint64_t number);
 /* Sequence number below or at which only the newest version of a key is needed by anybody. */
 uint64_t snapshot_cutoff(struct lsm *db);
 
+/* --- options.c --- */
+/* PLSM_INVALID: some cannot be, or do not go together. */
+plsm_status options_check(const struct lsm_options *options);
+
 /* --- open.c --- */
 /* Turns the store read-only for good: further writes get this status and the calling thread's message. Under lock. */
 void db_break(struct lsm *db, plsm_status status);
