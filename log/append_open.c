@@ -18,6 +18,7 @@ enum {
     PATH_SIZE_MAX = 4000,
     PIN_TRIES = 500, /* a writer holds the pin only while it removes files */
     PIN_WAIT_NS = 10 * 1000 * 1000,
+    BESIDE_BYTES = 64 << 10, /* that writing a segment anew takes beside what it holds: heads, a new segment, a hint */
 };
 
 void append_options_default(struct append_options *options)
@@ -147,12 +148,12 @@ static plsm_status keep_torn(struct append *db, bool *kept)
     uint64_t room = 0, needed = 0;
     *kept = false;
     for (size_t i = 0; i < db->segment_count; i++) {
-        uint64_t live = atomic_load(&db->segments[i]->live);
-        if (db->segments[i]->state == SEGMENT_TORN && live > needed)
-            needed = live;
+        uint64_t size = atomic_load(&db->segments[i]->size); /* with deletions, which may have to be kept */
+        if (db->segments[i]->state == SEGMENT_TORN && size > needed)
+            needed = size;
     }
     TRY(room_for_merge(db->env, db->path, 0, &room));
-    if (needed <= room || db->loss) /* what was left out, behind a loss, must be written down */
+    if (needed + BESIDE_BYTES <= room || db->loss) /* what was left out, behind a loss, must be written down */
         return PLSM_OK;
     for (size_t i = 0; i < db->segment_count; i++) {
         struct segment *s = db->segments[i];

@@ -60,7 +60,7 @@ static bool gone(plsm_status status)
 
 /* Until their removal survives power loss they stay in the list, which goes into the next merged segment: one that came
  * back otherwise would count again. */
-void append_garbage_collect(struct append *db)
+static void collect(struct append *db)
 {
     char path[APPEND_PATH_MAX];
     struct env_lock *pin = NULL;
@@ -100,6 +100,14 @@ void append_garbage_collect(struct append *db)
         mutex_unlock(&db->lock);
     }
     mem_free(numbers);
+}
+
+void append_garbage_collect(struct append *db)
+{
+    char message[512];
+    snprintf(message, sizeof message, "%s", plsm_message()); /* of a failure that left this to be removed */
+    collect(db);
+    fail(PLSM_OK, "%s", message);
 }
 
 /* --- sealing ------------------------------------------------------------------------------------------------------ */

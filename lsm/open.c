@@ -460,10 +460,60 @@ static plsm_status take_logs_in_room(struct lsm *db, const struct inventory *inv
     return space_is_lacking(status) ? keep_logs(db, inventory, state->log_floor, replay) : status;
 }
 
+/* The new log, and the MANIFEST that names it and the runs that replaying wrote. *named as of manifest_create. */
+static plsm_status start_anew(struct lsm *db, const struct inventory *inventory, struct replay *replay, bool *named)
+{
+    struct version *next = NULL;
+    *named = false;
+    TRY(start_log(db, replay));
+    TRY(version_apply(db->version, &replay->edit, &next));
+    struct manifest_state fresh = {.version = next,
+                                   .log_floor = db->log_floor,
+                                   .next_number = db->next_number,
+                                   .seq = atomic_load(&db->seq),
+                                   .store_id = db->store_id};
+    plsm_status status = version_train(next, &db->options, false);
+    if (status == PLSM_OK)
+        status =
+            manifest_create(&db->context, number_list_last(&inventory->manifests) + 1, &fresh, &db->manifest, named);
+    if (status != PLSM_OK) {
+        version_unref(next);
+        return status;
+    }
+    version_unref(db->version);
+    db->version = next;
+    version_tell_runs(db->version, false);
+    return PLSM_OK;
+}
+
+/* Takes the new log away again, which holds nothing; keeps this thread's message. */
+static void forget_log(struct lsm *db, uint64_t number)
+{
+    char path[4096], message[512];
+    snprintf(message, sizeof message, "%s", plsm_message());
+    memlog_close(&db->active);
+    db->active = (struct memlog){0};
+    log_path(db, number, path, sizeof path);
+    env_remove(db->env, path);
+    fail(PLSM_OK, "%s", message);
+}
+
+/* Where the runs that replaying wrote have left no room for the log and the MANIFEST they are given up for these. */
+static plsm_status start_in_room(struct lsm *db, const struct inventory *inventory, uint64_t floor,
+                                 struct replay *replay)
+{
+    bool named = false;
+    plsm_status status = start_anew(db, inventory, replay, &named);
+    if (!space_is_lacking(status) || named || replay->edit.added_count == 0)
+        return status;
+    forget_log(db, replay->log_last + 1);
+    TRY(keep_logs(db, inventory, floor, replay));
+    return start_anew(db, inventory, replay, &named);
+}
+
 static plsm_status open_writer(struct lsm *db, const struct inventory *inventory, struct manifest_state *state,
                                struct replay *replay)
 {
-    bool named = false;
     choose_numbers(db, inventory, state);
     if (db->follow.on)
         TRY(follow_first(state->version, &db->options, db_now_s(db), &db->options.policy));
@@ -472,20 +522,7 @@ static plsm_status open_writer(struct lsm *db, const struct inventory *inventory
     version_tell_runs(db->version, true);
     state->version = NULL;
     TRY(take_logs_in_room(db, inventory, state, replay));
-    TRY(start_log(db, replay));
-    struct version *next = NULL;
-    TRY(version_apply(db->version, &replay->edit, &next));
-    version_unref(db->version);
-    db->version = next;
-    version_tell_runs(db->version, false);
-    TRY(version_train(db->version, &db->options, false));
-    struct manifest_state fresh = {.version = db->version,
-                                   .log_floor = db->log_floor,
-                                   .next_number = db->next_number,
-                                   .seq = atomic_load(&db->seq),
-                                   .store_id = db->store_id};
-    uint64_t last = number_list_last(&inventory->manifests);
-    TRY(manifest_create(&db->context, last + 1, &fresh, &db->manifest, &named));
+    TRY(start_in_room(db, inventory, state->log_floor, replay));
     TRY(publish(db));
     collect_leftovers(db, inventory);
     garbage_collect(db);

@@ -304,6 +304,34 @@ START_TEST(again_and_again)
 }
 END_TEST
 
+/* After the process's death less and less is free: down to what a log and a MANIFEST take the store opens for writing,
+ * whether what memory held fits into runs beside them or not. */
+START_TEST(opened_with_ever_less_room)
+{
+    enum { BLOCK = 4 * KIB, LIVE = 30 * KIB, MOST = 2 * LIVE, LEAST = 3 * BLOCK };
+    struct disk *d = setup(&rows[0]);
+    while (d->live_bytes < LIVE)
+        ck_assert_int_eq(put(d, d->keys++), PLSM_OK);
+    struct env *before = d->env;
+    plsm *living = d->db;
+    uint64_t calls = env_memory_calls(before);
+    for (uint64_t left = MOST; left >= LEAST; left -= BLOCK) {
+        d->env = env_memory_crash(before, calls, ENV_CRASH_KEEP, 7);
+        ck_assert_ptr_nonnull(d->env);
+        take_all_but(d, left);
+        plsm_status status = plsm_open_env(d->env, "/s", 0, options_of(d), &d->db);
+        ck_assert_msg(status == PLSM_OK, "%lu KiB: %s: %s", (unsigned long)(left / KIB), plsm_status_name(status),
+                      plsm_message());
+        expect_all(d);
+        assert_ok(plsm_close(d->db));
+        env_memory_destroy(d->env);
+    }
+    d->env = before;
+    d->db = living;
+    teardown(d);
+}
+END_TEST
+
 /* Nothing is free any more, because of somebody else: reading goes on, opening for writing says what is wrong, and as
  * soon as there is a little room something can be deleted, which makes more. */
 START_TEST(without_a_byte)
@@ -488,7 +516,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {again_and_again, without_a_byte,   deleted_beside_flushes_without_room,
-                                  emptied,         killed_when_full, killed_while_compacting};
+    const TTest *const tests[] = {
+        again_and_again, opened_with_ever_less_room, without_a_byte,         deleted_beside_flushes_without_room,
+        emptied,         killed_when_full,           killed_while_compacting};
     return fixture_run_engines("full disk", tests, sizeof tests / sizeof tests[0]);
 }
