@@ -374,7 +374,7 @@ static plsm_status start_log(struct lsm *db, struct replay *replay)
     db->active.log_first = db->log_floor;
     db->active.log_last = number;
     db->next_log = number + 1;
-    return env_sync_dir(db->env, db->path); /* also the names of runs that replaying wrote */
+    return PLSM_OK;
 }
 
 /* Numbers that no file has, whatever was left behind. */
@@ -460,12 +460,16 @@ static plsm_status take_logs_in_room(struct lsm *db, const struct inventory *inv
     return space_is_lacking(status) ? keep_logs(db, inventory, state->log_floor, replay) : status;
 }
 
-/* The new log, and the MANIFEST that names it and the runs that replaying wrote. *named as of manifest_create. */
-static plsm_status start_anew(struct lsm *db, const struct inventory *inventory, struct replay *replay, bool *named)
+/* The new log, and the MANIFEST that names it and the runs that replaying wrote. *final: a failure after which nobody
+ * knows what is on the disk, so that it must not be tried again. */
+static plsm_status start_anew(struct lsm *db, const struct inventory *inventory, struct replay *replay, bool *final)
 {
     struct version *next = NULL;
-    *named = false;
+    *final = false;
     TRY(start_log(db, replay));
+    *final = true;
+    TRY(env_sync_dir(db->env, db->path)); /* also the names of runs that replaying wrote */
+    *final = false;
     TRY(version_apply(db->version, &replay->edit, &next));
     struct manifest_state fresh = {.version = next,
                                    .log_floor = db->log_floor,
@@ -475,7 +479,7 @@ static plsm_status start_anew(struct lsm *db, const struct inventory *inventory,
     plsm_status status = version_train(next, &db->options, false);
     if (status == PLSM_OK)
         status =
-            manifest_create(&db->context, number_list_last(&inventory->manifests) + 1, &fresh, &db->manifest, named);
+            manifest_create(&db->context, number_list_last(&inventory->manifests) + 1, &fresh, &db->manifest, final);
     if (status != PLSM_OK) {
         version_unref(next);
         return status;
@@ -502,13 +506,13 @@ static void forget_log(struct lsm *db, uint64_t number)
 static plsm_status start_in_room(struct lsm *db, const struct inventory *inventory, uint64_t floor,
                                  struct replay *replay)
 {
-    bool named = false;
-    plsm_status status = start_anew(db, inventory, replay, &named);
-    if (!space_is_lacking(status) || named || replay->edit.added_count == 0)
+    bool final = false;
+    plsm_status status = start_anew(db, inventory, replay, &final);
+    if (!space_is_lacking(status) || final || replay->edit.added_count == 0)
         return status;
     forget_log(db, replay->log_last + 1);
     TRY(keep_logs(db, inventory, floor, replay));
-    return start_anew(db, inventory, replay, &named);
+    return start_anew(db, inventory, replay, &final);
 }
 
 static plsm_status open_writer(struct lsm *db, const struct inventory *inventory, struct manifest_state *state,
