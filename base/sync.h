@@ -16,6 +16,7 @@ void mutex_init(mutex *m);
 void mutex_init_brief(mutex *m);
 void mutex_destroy(mutex *m);
 static inline void mutex_lock(mutex *m) { pthread_mutex_lock(m); }
+static inline bool mutex_lock_if_free(mutex *m) { return pthread_mutex_trylock(m) == 0; }
 static inline void mutex_unlock(mutex *m) { pthread_mutex_unlock(m); }
 
 /* Between two looks at a variable that another thread is about to change. */

@@ -3,6 +3,7 @@
  * Locks, in the order in which they are taken:
  *   edit_lock   one edit at a time: flush and compaction install their results one after another. Held over I/O.
  *   lock        everything in struct lsm that is not said to belong to somebody else. Never held over I/O.
+ *   collect_lock   of removing files: held over I/O, in front of lock.
  *   garbage_lock, snapshot_lock, those of the cache and of runs: leaves.
  * The leader of the write queue (write.c) owns the active memtable and the logs without a lock: there is one leader at
  * a time, and only it appends, rotates and syncs. It adds entries to the memtable, and those who led before it and have
@@ -122,6 +123,7 @@ struct lsm {
     bool spare_fails;   /* on this file system none is made a log again: no more are kept */
     uint64_t flush_start_ns, flush_expected_ns; /* of the flush under way; expected from the one before, 0: unknown */
     uint64_t flush_bytes_per_s;
+    uint64_t flushes_begun; /* so far, for whoever measures what they take */
     uint64_t next_number, next_log, log_floor;
     _Atomic unsigned awaited; /* so many writers are yet to come before the leader goes on; 0: it does not wait */
     condition company_came;
@@ -177,6 +179,7 @@ struct lsm {
     mutex snapshot_lock;
     struct lsm_snapshot *snapshots; /* newest first */
 
+    mutex collect_lock; /* one thread removes at a time: the pin that it takes would keep a second one from it */
     mutex garbage_lock;
     struct garbage garbage;
 };
@@ -267,8 +270,10 @@ plsm_status leader_rotate(struct lsm *db);
 
 /* --- garbage.c --- */
 void garbage_add(struct lsm *db, char kind, uint64_t number);
-/* Removes what is not needed, unless a reader pins it. Outside of all locks. */
+/* Removes what is not needed, unless a reader pins it, or another thread is at it. Outside of all locks. */
 void garbage_collect(struct lsm *db);
+/* The same behind another thread that is at it: what this one no longer needs is gone then. */
+void garbage_collect_all(struct lsm *db);
 
 /* --- flush.c --- */
 /* Writes a memtable into runs of level 0 and adds them to the edit; of its logs only those that it points into matter.

@@ -304,6 +304,7 @@ plsm_status flush_oldest(struct lsm *db)
         return PLSM_OK;
     }
     db->flushing = true;
+    db->flushes_begun++;
     struct memlog oldest = db->frozen[0];
     uint64_t bytes = memlog_bytes(db, &oldest), start_ns = env_now_ns(db->env);
     db->flush_start_ns = start_ns;
@@ -322,7 +323,7 @@ plsm_status flush_oldest(struct lsm *db)
     }
     edit_free(&edit);
     if (status != PLSM_OK) { /* before anybody who waits for the end of it looks at the free space */
-        garbage_collect(db);
+        garbage_collect_all(db);
         log_drop_spare(db);
     }
 

@@ -50,7 +50,8 @@ static void remove_file(struct lsm *db, const struct garbage_file *file)
     env_remove(db->env, path); /* a failure costs space until the next opening, no more */
 }
 
-void garbage_collect(struct lsm *db)
+/* Under collect_lock. */
+static void collect(struct lsm *db)
 {
     char path[4096], message[512];
     struct env_lock *pin = NULL;
@@ -75,4 +76,19 @@ void garbage_collect(struct lsm *db)
     mem_free(mine.files);
     env_unlock(pin);
     fail(PLSM_OK, "%s", message);
+}
+
+void garbage_collect(struct lsm *db)
+{
+    if (!mutex_lock_if_free(&db->collect_lock))
+        return;
+    collect(db);
+    mutex_unlock(&db->collect_lock);
+}
+
+void garbage_collect_all(struct lsm *db)
+{
+    mutex_lock(&db->collect_lock);
+    collect(db);
+    mutex_unlock(&db->collect_lock);
 }

@@ -109,6 +109,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     mutex_init(&db->lock);
     turns_init(&db->turns, &db->lock);
     mutex_init(&db->snapshot_lock);
+    mutex_init(&db->collect_lock);
     mutex_init(&db->garbage_lock);
     condition_init(&db->work);
     condition_init(&db->progress);
@@ -218,6 +219,7 @@ static void destroy(struct lsm *db)
     mutex_destroy(&db->edit_lock);
     mutex_destroy(&db->lock);
     mutex_destroy(&db->snapshot_lock);
+    mutex_destroy(&db->collect_lock);
     mutex_destroy(&db->garbage_lock);
     mem_free(db->path);
     db->magic = 0;

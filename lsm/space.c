@@ -74,11 +74,14 @@ bool space_is_unknown(const struct lsm *db)
     return db->space_low || db->space_unseen_bytes >= db->space_every_bytes;
 }
 
-/* Waits for a flush that runs to get on, where it may be why little is free. Under lock. */
-static bool await_flush(struct lsm *db)
+/* Waits for a flush that runs to get on, where it may be why little is free; one that has ended since may be as well,
+ * if it ran while the free space was looked at: `begun` began before that, and `ran`. Under lock. */
+static bool await_flush(struct lsm *db, uint64_t begun, bool ran)
 {
-    if (!db->space_low || db->space_spare_bytes >= AWAITED_BELOW_BYTES || !db->flushing)
+    if (!db->space_low || db->space_spare_bytes >= AWAITED_BELOW_BYTES)
         return false;
+    if (!db->flushing)
+        return ran || db->flushes_begun != begun;
     condition_wait_ns(&db->progress, &db->lock, AWAITED_NS);
     return true;
 }
@@ -87,6 +90,10 @@ static bool await_flush(struct lsm *db)
 static plsm_status look(struct lsm *db, bool *again)
 {
     struct env_space space;
+    mutex_lock(&db->lock);
+    uint64_t begun = db->flushes_begun;
+    bool ran = db->flushing;
+    mutex_unlock(&db->lock);
     TRY(env_space(db->env, db->path, &space));
     mutex_lock(&db->lock);
     struct space_kept kept = kept_now(db, space.bytes_total);
@@ -97,7 +104,7 @@ static plsm_status look(struct lsm *db, bool *again)
     if (low && !db->space_low) /* value logs with less garbage are due now */
         condition_broadcast(&db->work);
     db->space_low = low;
-    *again = await_flush(db);
+    *again = await_flush(db, begun, ran);
     mutex_unlock(&db->lock);
     if (low && log_drop_spare(db))
         *again = true;

@@ -158,6 +158,37 @@ static plsm_status append_parts(struct lsm *db, struct group *g, size_t changes,
     return PLSM_OK;
 }
 
+static plsm_status check_space(const struct lsm *db, const struct group *g)
+{
+    for (unsigned i = 0; i < g->count; i++)
+        if (g->batches[i] && g->batches[i]->count > 0)
+            TRY(space_check(db, g->batches[i]));
+    return PLSM_OK;
+}
+
+/* Whether an append failed because a flush takes all the room there is, or took it and gave up. */
+static bool is_flush_in_the_way(struct lsm *db, plsm_status status)
+{
+    if (!space_is_lacking(status) || reclog_broken(db->active.log))
+        return false;
+    mutex_lock(&db->lock);
+    bool is = db->flushing || space_is_lacking(db->background_status);
+    mutex_unlock(&db->lock);
+    return is;
+}
+
+/* The same beside such a flush: once more behind its end. */
+static plsm_status append_in_room(struct lsm *db, struct group *g, size_t changes, size_t ranges, size_t bytes)
+{
+    plsm_status status = append_parts(db, g, changes, ranges, bytes);
+    if (!is_flush_in_the_way(db, status))
+        return status;
+    log_drop_spare(db);
+    TRY(space_look(db));
+    TRY(check_space(db, g));
+    return append_parts(db, g, changes, ranges, bytes);
+}
+
 /* Appends the batches as one record; then they may be added to the memtable. Leader, without lock. */
 static plsm_status append(struct lsm *db, struct group *g)
 {
@@ -172,13 +203,13 @@ static plsm_status append(struct lsm *db, struct group *g)
         ranges += batch->ranges;
         bytes += batch->bytes.size;
         g->value_max = batch->value_max > g->value_max ? batch->value_max : g->value_max;
-        TRY(space_check(db, batch));
     }
+    TRY(check_space(db, g));
     if (bytes > LSM_BATCH_BYTES_MAX)
         return fail(PLSM_TOO_LARGE, "a batch of %zu bytes is above the limit of %llu", bytes,
                     (unsigned long long)LSM_BATCH_BYTES_MAX);
     if (g->part_count)
-        TRY(append_parts(db, g, changes, ranges, bytes));
+        TRY(append_in_room(db, g, changes, ranges, bytes));
     db->group_bytes = bytes;
     if (g->part_count && g->write.keeps)
         db->group_bytes -= db->kept->value_bytes - db->kept->value_bytes / db->kept_share;
@@ -446,7 +477,7 @@ static void note_failed_append(struct lsm *db, plsm_status status)
 }
 
 /* Writes one change of a writer that has no company, while nothing else is to be done: what lead does, without a group.
- * False: that is not so, and nothing was done. */
+ * False: that is not so, or a flush has the room for it, and nothing was done. */
 static bool lead_single(struct lsm *db, struct writer *me)
 {
     const struct batch *batch = me->batch;
@@ -472,6 +503,8 @@ static bool lead_single(struct lsm *db, struct writer *me)
         atomic_store_explicit(&db->seq, entry.seq, memory_order_release);
         count_record(db, 1, bytes, reclog_size(log) - size_before);
         db->group_bytes = bytes;
+    } else if (is_flush_in_the_way(db, status)) {
+        return false;
     } else {
         note_failed_append(db, status);
     }
