@@ -280,6 +280,12 @@ static plsm_status sync_parent(struct lsm *db)
     return status == PLSM_PERMISSION ? PLSM_OK : status;
 }
 
+/* Whether a directory holds nothing of a store. */
+static bool is_empty(const struct inventory *inventory)
+{
+    return inventory->manifests.count + inventory->runs.count + inventory->values.count + inventory->logs.count == 0;
+}
+
 /* Whether a store may be made in a directory that holds none. */
 static plsm_status may_create(const struct lsm *db, const struct inventory *inventory)
 {
@@ -295,9 +301,9 @@ static plsm_status read_state(struct lsm *db, struct inventory *inventory, struc
 {
     TRY(inventory_read(db, inventory));
     if (inventory->manifests.count == 0) {
+        TRY(inventory_check_unborn(db, inventory));
         TRY(may_create(db, inventory));
         TRY(sync_parent(db));
-        /* Logs without a MANIFEST are of a creation that did not come to its end: nothing in them was acknowledged. */
         const struct number_list *logs = &inventory->logs;
         *state = (struct manifest_state){
             .version = version_create(), .log_floor = number_list_last(logs) + 1, .next_number = 1};
@@ -591,7 +597,7 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
         space_fit_options(db);
     if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
         status = inventory_read(db, &inventory);
-    if (status == PLSM_OK && inventory.manifests.count == 0)
+    if (status == PLSM_OK && is_empty(&inventory))
         status = may_create(db, &inventory);
     inventory_free(&inventory);
     if (status == PLSM_OK)

@@ -95,6 +95,39 @@ void inventory_free(struct inventory *inventory)
     *inventory = (struct inventory){0};
 }
 
+static plsm_status missing_manifest(const char *path)
+{
+    return fail(PLSM_CORRUPT,
+                "%s: is of a store whose MANIFEST is missing; restore that from a backup, or make a new store in "
+                "another directory",
+                path);
+}
+
+/* Is a reclog_each. */
+static plsm_status refuse_batch(void *path, uint64_t user, plsm_slice payload, uint64_t offset)
+{
+    return user == LOG_USER_IDENTITY ? PLSM_OK : missing_manifest(path);
+}
+
+plsm_status inventory_check_unborn(const struct lsm *db, const struct inventory *inventory)
+{
+    char path[4096];
+    if (inventory->runs.count > 0) {
+        run_path(&db->context, inventory->runs.at[0], path, sizeof path);
+        return missing_manifest(path);
+    }
+    if (inventory->values.count > 0) {
+        value_log_path(&db->context, inventory->values.at[0], path, sizeof path);
+        return missing_manifest(path);
+    }
+    for (size_t i = 0; i < inventory->logs.count; i++) {
+        struct reclog_result result;
+        log_path(db, inventory->logs.at[i], path, sizeof path);
+        TRY(reclog_read(db->env, path, LOG_MAGIC, refuse_batch, path, &result));
+    }
+    return PLSM_OK;
+}
+
 struct replaying {
     struct lsm *db;
     struct replay *out;

@@ -18,6 +18,9 @@ struct inventory {
 /* Lists the directory. PLSM_NO_STORE when there is no such directory (or it is a file). */
 plsm_status inventory_read(struct lsm *db, struct inventory *out);
 void inventory_free(struct inventory *inventory);
+/* Whether a directory without a MANIFEST may hold a creation that did not come to its end, of which nothing can be left
+ * but logs without a batch. PLSM_CORRUPT: it was a store, and its MANIFEST is gone; else as reclog_read. */
+plsm_status inventory_check_unborn(const struct lsm *db, const struct inventory *inventory);
 
 /* What replaying the logs found. */
 struct replay {

@@ -333,6 +333,36 @@ START_TEST(cache_with_idle_pins)
 }
 END_TEST
 
+/* The MANIFEST is gone: what it named is no creation that did not come to its end, and stays, whether it stands in runs
+ * or in logs alone. */
+START_TEST(manifest_gone)
+{
+    struct lsm *db = open_tree(disk, false);
+    bool flushed = _i & 1;
+    uint64_t manifest = 0;
+    char path[64];
+    ck_assert_int_eq(put(db, 0, true, 1000), PLSM_OK);
+    if (flushed)
+        ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    do
+        snprintf(path, sizeof path, "/s/manifest-%08u", (unsigned)++manifest);
+    while (env_rename(disk, path, "/kept") != PLSM_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        struct lsm_options o = options(disk, false);
+        o.create = i < 2;
+        o.exclusive = i == 1;
+        o.read_only = i == 2;
+        ck_assert_int_eq(lsm_open("/s", &o, &db), PLSM_CORRUPT);
+        ck_assert_ptr_nonnull(strstr(plsm_message(), flushed ? "/s/run-" : "/s/log-"));
+    }
+    ck_assert_int_eq(env_rename(disk, "/kept", path), PLSM_OK);
+    db = open_tree(disk, false);
+    check_range(db, 0, 1);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("recovery");
@@ -344,6 +374,7 @@ int main(void)
     tcase_add_loop_test(tcase, close_record_not_synced, 0, 3);
     tcase_add_loop_test(tcase, damaged_kept_log, 0, 2);
     tcase_add_test(tcase, creation_twice);
+    tcase_add_loop_test(tcase, manifest_gone, 0, 2);
     tcase_add_test(tcase, unnamed_files);
     tcase_add_test(tcase, sync_without_room);
     tcase_add_test(tcase, prefix_over_the_limit);
