@@ -343,6 +343,15 @@ plsm_status manifest_read(struct run_context *context, uint64_t number, struct m
     return status;
 }
 
+/* Removes what was to become a MANIFEST, so that a failure leaves as much room as there was; keeps the message. */
+static plsm_status remove_unnamed(struct env *env, const char *temporary, plsm_status status)
+{
+    char message[512];
+    snprintf(message, sizeof message, "%s", plsm_message());
+    env_remove(env, temporary);
+    return fail(status, "%s", message);
+}
+
 plsm_status manifest_create(const struct run_context *context, uint64_t number, const struct manifest_state *state,
                             struct manifest **out, bool *named)
 {
@@ -374,7 +383,7 @@ plsm_status manifest_create(const struct run_context *context, uint64_t number, 
     buf_free(&payload);
     if (status != PLSM_OK) {
         manifest_close(m, false);
-        return status;
+        return *named ? status : remove_unnamed(context->env, temporary, status);
     }
     *out = m;
     return PLSM_OK;

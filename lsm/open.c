@@ -498,7 +498,8 @@ static plsm_status start_anew(struct lsm *db, const struct inventory *inventory,
     return PLSM_OK;
 }
 
-/* Takes the new log away again, which holds nothing; keeps this thread's message. */
+/* Takes the new log away again, which holds nothing, so that a failure leaves as much room as there was; keeps the
+ * message. */
 static void forget_log(struct lsm *db, uint64_t number)
 {
     char path[4096], message[512];
@@ -510,17 +511,26 @@ static void forget_log(struct lsm *db, uint64_t number)
     fail(PLSM_OK, "%s", message);
 }
 
+static plsm_status start_or_forget(struct lsm *db, const struct inventory *inventory, struct replay *replay,
+                                   bool *final)
+{
+    uint64_t number = replay->log_last + 1;
+    plsm_status status = start_anew(db, inventory, replay, final);
+    if (status != PLSM_OK && !*final)
+        forget_log(db, number);
+    return status;
+}
+
 /* Where the runs that replaying wrote have left no room for the log and the MANIFEST they are given up for these. */
 static plsm_status start_in_room(struct lsm *db, const struct inventory *inventory, uint64_t floor,
                                  struct replay *replay)
 {
     bool final = false;
-    plsm_status status = start_anew(db, inventory, replay, &final);
+    plsm_status status = start_or_forget(db, inventory, replay, &final);
     if (!space_is_lacking(status) || final || replay->edit.added_count == 0)
         return status;
-    forget_log(db, replay->log_last + 1);
     TRY(keep_logs(db, inventory, floor, replay));
-    return start_anew(db, inventory, replay, &final);
+    return start_or_forget(db, inventory, replay, &final);
 }
 
 static plsm_status open_writer(struct lsm *db, const struct inventory *inventory, struct manifest_state *state,
