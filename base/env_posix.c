@@ -537,8 +537,10 @@ static plsm_status posix_sync_dir(struct env *env, const char *path)
 static plsm_status posix_list(struct env *env, const char *path, void (*each)(void *arg, const char *name), void *arg)
 {
     DIR *directory = opendir(path);
+    if (!directory && errno == ENOTDIR)
+        return fail(PLSM_NOT_FOUND, "%s: is no directory", path);
     if (!directory)
-        return fail_errno(errno == ENOTDIR ? ENOENT : errno, path, "cannot list this directory");
+        return fail_errno(errno, path, "cannot list this directory");
     struct dirent *entry = NULL;
     while (errno = 0, (entry = readdir(directory)))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)

@@ -40,7 +40,7 @@ plsm_status place_check_empty(struct env *env, const char *place)
     bool any = false;
     plsm_status status = env_list(env, place, note_name, &any);
     if (status == PLSM_NOT_FOUND)
-        return PLSM_OK; /* nothing, or no directory: then the rename tells */
+        status = place_is_taken(env, place, &any);
     TRY(status);
     return any ? fail(PLSM_EXISTS, "%s: there is something already: a store is made at a new place", place) : PLSM_OK;
 }
