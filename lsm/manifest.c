@@ -335,7 +335,7 @@ plsm_status manifest_read(struct run_context *context, uint64_t number, struct m
     plsm_status status = reclog_read(context->env, path, MANIFEST_MAGIC, read_record, &reading, &result);
     /* A MANIFEST gets its name only after its first record was synced. */
     if (status == PLSM_OK && reading.records == 0)
-        status = fail(PLSM_CORRUPT, "%s: damaged: its first record is missing", path);
+        status = fail(PLSM_CORRUPT, "%s: damaged: its first record is missing; restore it from a backup", path);
     if (status != PLSM_OK) {
         version_unref(out->version);
         out->version = NULL;

@@ -314,7 +314,8 @@ static plsm_status read_state(struct lsm *db, struct inventory *inventory, struc
         return fail(PLSM_EXISTS, "%s: there is a store already", db->path);
     TRY(manifest_read(&db->context, number_list_last(&inventory->manifests), state));
     if (state->log_floor == 0 || state->next_number == 0)
-        return fail(PLSM_CORRUPT, "%s: the MANIFEST does not say which logs are needed", db->path);
+        return fail(PLSM_CORRUPT, "%s: the MANIFEST does not say which logs are needed; restore it from a backup",
+                    db->path);
     inventory_free(inventory); /* again: a writer may have made logs and runs meanwhile */
     TRY(inventory_read(db, inventory));
     return check_files(db, state->version, inventory);

@@ -161,7 +161,8 @@ static plsm_status check_identity(struct replaying *r, uint64_t user, plsm_slice
     const uint8_t *bytes = payload.data;
     if (user != LOG_USER_IDENTITY || payload.size != LOG_IDENTITY_BYTES || get_u64(bytes) != r->db->store_id ||
         get_u64(bytes + 8) != r->number)
-        return fail(PLSM_CORRUPT, "%s: is not log %llu of this store: files were exchanged", r->path,
+        return fail(PLSM_CORRUPT,
+                    "%s: is not log %llu of this store: files were exchanged; restore them from one backup", r->path,
                     (unsigned long long)r->number);
     uint64_t size_before = get_u64(bytes + 16);
     if (!size_before)

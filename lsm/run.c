@@ -131,7 +131,9 @@ static plsm_status read_header(const struct run *run, const struct run_body *bod
     if (h.checksum != checksum(&h, offsetof(struct run_file_header, checksum), 0))
         return fail(PLSM_CORRUPT, "%s: header: checksum mismatch", path);
     if (h.number != run->facts.number || h.salt != run->facts.salt)
-        return fail(PLSM_CORRUPT, "%s: holds run %llu of some store, not run %llu of this one: files were exchanged",
+        return fail(PLSM_CORRUPT,
+                    "%s: holds run %llu of some store, not run %llu of this one: files were exchanged; restore them "
+                    "from one backup",
                     path, (unsigned long long)h.number, (unsigned long long)run->facts.number);
     return PLSM_OK;
 }
@@ -159,8 +161,8 @@ static plsm_status read_footer(const struct run *run, struct run_body *body)
     uint64_t size = 0;
     TRY(env_size(body->file, &size));
     if (size != facts->file_size)
-        return fail(PLSM_CORRUPT, "%s: is %llu bytes long, the MANIFEST says %llu", path, (unsigned long long)size,
-                    (unsigned long long)facts->file_size);
+        return fail(PLSM_CORRUPT, "%s: is %llu bytes long, the MANIFEST says %llu; restore it from a backup", path,
+                    (unsigned long long)size, (unsigned long long)facts->file_size);
     TRY(env_read(body->file, size - sizeof *f, f, sizeof *f));
     if (memcmp(f->magic, RUN_FOOTER_MAGIC, sizeof f->magic) != 0 ||
         f->checksum != checksum(f, offsetof(struct run_footer, checksum), facts->salt))

@@ -129,7 +129,9 @@ static plsm_status check_log_header(const struct value_log *log, struct env_file
     uint64_t salt = 0;
     TRY(reclog_read_salt(file, LOG_MAGIC, &salt));
     if (salt != log->salt)
-        return fail(PLSM_CORRUPT, "%s: is another log than the one that holds these values: files were exchanged",
+        return fail(PLSM_CORRUPT,
+                    "%s: is another log than the one that holds these values: files were exchanged; restore them from "
+                    "one backup",
                     env_path(file));
     return PLSM_OK;
 }
@@ -151,7 +153,8 @@ static plsm_status check_own_header(const struct value_log *log, struct env_file
         return fail(PLSM_CORRUPT, "%s: header: checksum mismatch", path);
     if (h.number != log->number || h.salt != log->salt)
         return fail(PLSM_CORRUPT,
-                    "%s: holds value log %llu of some store, not value log %llu of this one: files were exchanged",
+                    "%s: holds value log %llu of some store, not value log %llu of this one: files were exchanged; "
+                    "restore them from one backup",
                     path, (unsigned long long)h.number, (unsigned long long)log->number);
     return PLSM_OK;
 }
@@ -165,8 +168,8 @@ static plsm_status check_header(const struct value_log *log, struct env_file *fi
         return PLSM_OK;
     TRY(env_size(file, &size));
     if (size != log->file_size)
-        return fail(PLSM_CORRUPT, "%s: is %llu bytes long, the MANIFEST says %llu", path, (unsigned long long)size,
-                    (unsigned long long)log->file_size);
+        return fail(PLSM_CORRUPT, "%s: is %llu bytes long, the MANIFEST says %llu; restore it from a backup", path,
+                    (unsigned long long)size, (unsigned long long)log->file_size);
     return PLSM_OK;
 }
 
