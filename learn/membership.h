@@ -51,7 +51,7 @@ struct membership_wish {
     uint64_t keys;         /* about how many there will be; 0: nobody knows */
     bool fuse_only;        /* nothing but the plain filter */
     bool bloom;            /* with fuse_only: the plain filter is that of learn/bloom.h */
-    bool blocked;          /* the plain filter is that of learn/blocked.h: for a run that will not be there for long */
+    bool blocked;          /* the plain filter is that of learn/blocked.h */
     bool small;            /* ribbons rather than fuse filters */
     bool gapless;          /* an exact set only of keys nearly without gaps (EXACT_GAPLESS_PART) */
     bool tailored;         /* to what is asked for in vain: partitioned, or with a template */

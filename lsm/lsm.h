@@ -36,8 +36,8 @@ enum lsm_index { LSM_TRADITIONAL, LSM_LEARNED, LSM_CLASSIC };
 enum lsm_model { LSM_MODEL_AUTO, LSM_MODEL_LINEAR, LSM_MODEL_PLR, LSM_MODEL_NEURAL, LSM_MODEL_TRIE, LSM_MODEL_NONE };
 
 /* What tells whether a run may hold a key, in learned mode: whatever is cheapest; the same with smaller, slower
- * filters; the traditional filter alone. */
-enum lsm_filter { LSM_FILTER_AUTO, LSM_FILTER_SMALL, LSM_FILTER_FUSE };
+ * filters; the traditional filter alone; whatever is cheapest, with larger, faster filters (learn/blocked.h). */
+enum lsm_filter { LSM_FILTER_AUTO, LSM_FILTER_SMALL, LSM_FILTER_FUSE, LSM_FILTER_BLOCKED };
 
 /* How many sorted runs a level may hold before they are merged into the next (compact_tiers.h): one on each; T - 1 on
  * each, T being size_ratio; T - 1 on each and one on the last; whichever of these suits what is asked of the store

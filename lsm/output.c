@@ -65,11 +65,13 @@ plsm_status output_start(struct lsm *db, unsigned level, struct output_job *job,
     plan.oldest_s = job->oldest_s;
     plan.merged = job->merged;
     plan.flush = job->flush;
-    plan.brief = job->flush && plan.young && level == 0;
-    plan.fuse_only = options->index != LSM_LEARNED || options->filter == LSM_FILTER_FUSE;
+    bool learned = options->index == LSM_LEARNED;
+    /* A run that will be merged soon: what takes time to make does not pay. */
+    plan.blocked = (job->flush && plan.young && level == 0) || (learned && options->filter == LSM_FILTER_BLOCKED);
+    plan.fuse_only = !learned || options->filter == LSM_FILTER_FUSE;
     plan.small = options->filter == LSM_FILTER_SMALL;
     const struct lsm_group_options *group = &options->groups[plan.group];
-    plan.train = job->train && options->index == LSM_LEARNED && group->model != LSM_MODEL_NONE && group->update;
+    plan.train = job->train && learned && group->model != LSM_MODEL_NONE && group->update;
     return run_writer_create(&db->context, number, &plan, out);
 }
 

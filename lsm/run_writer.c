@@ -179,7 +179,7 @@ static plsm_status start_members(struct run_writer *w, plsm_slice key)
                                    .small = plan->small,
                                    .tailored = plan->tailored,
                                    .gapless = plan->young && w->context->young,
-                                   .blocked = plan->brief,
+                                   .blocked = plan->blocked,
                                    .bloom = w->page.layout == PAGE_CLASSIC};
     if (plan->tailored && w->context->samples)
         TRY(samples_classifier(w->context->samples, *(const uint8_t *)key.data, plan->filter_bits, plan->keys_expected,

@@ -20,7 +20,7 @@ struct run_plan {
     uint64_t oldest_s;      /* as in run_facts */
     bool merged;            /* by a compaction */
     bool flush;             /* keys, metas and values stay where they are until the run is finished */
-    bool brief;             /* it will be merged soon: what takes time to make does not pay */
+    bool blocked;           /* the filter is one that is made and asked fast, and larger */
     uint32_t job;           /* number of the first run of the same flush or compaction; 0: this is it */
 };
 

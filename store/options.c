@@ -37,8 +37,9 @@
     NUMBER(l0_slowdown, 1, 1024, "8", "runs in level 0 from which on writers are slowed down")                         \
     NUMBER(l0_stop, 2, 1024, "20", "runs in level 0 at which writers wait")                                            \
     NUMBER(filter_bits, 0, 16, "8", "bits of a filter's fingerprint on the last level, 4 to 16; 0: no filters")        \
-    WORD(filter, "auto|small|fuse|", "auto",                                                                           \
-         "kind of filter: auto (cheapest for the keys), small (slower), fuse (the traditional one)")                   \
+    WORD(filter, "auto|small|fuse|blocked|", "auto",                                                                   \
+         "kind of filter: auto (cheapest for the keys), small (slower), fuse (the traditional one), blocked (larger "  \
+         "and faster)")                                                                                                \
     NUMBER(filter_young, 0, 1, "1", "1: one table answers for all runs above the last level; 0: each has a filter")    \
     FRACTION(base_fpr, 500000, "0", "false positives of filters on the last level, instead of filter_bits; 0: unset")  \
     NUMBER(background, 0, 1, "1", "1: flush and compact in threads of their own; 0: inside the writing call")          \

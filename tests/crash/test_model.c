@@ -54,12 +54,12 @@ static unsigned long pick(struct random *random, const unsigned long *from, size
 /* What only learned mode has. */
 static void choose_learned(struct random *random, char *text, size_t size)
 {
-    static const char *const filters[] = {"auto", "auto", "small", "fuse"};
+    static const char *const filters[] = {"auto", "auto", "small", "fuse", "blocked"};
     static const char *const models[] = {"auto", "auto", "linear", "plr", "neural", "trie", "none", "none/trie/plr"};
     snprintf(text, size,
              ",filter=%s,filter_young=%lu,model=%s,model_embed=%lu,model_cache=%lu,model_update=%lu,train_every=%lu,"
              "model_incremental=%lu,model_batch=%lu,multi_get=%lu,multi_get_max=%lu,validation_rate=%s",
-             filters[random_below(random, 4)], PICK(random, 0, 1, 1), models[random_below(random, 8)],
+             filters[random_below(random, 5)], PICK(random, 0, 1, 1), models[random_below(random, 8)],
              PICK(random, 0, 1, 1), PICK(random, 0, 1, 3, 1000), PICK(random, 0, 1, 1, 1), PICK(random, 1, 1, 2, 5),
              PICK(random, 0, 1), PICK(random, 0, 1, 100), PICK(random, 0, 1, 1), PICK(random, 1, 7, 100),
              random_below(random, 3) ? "0" : "0.3");

@@ -24,6 +24,9 @@ static const char *const mode_names[MODES] = {"traditional", "learned", "classic
 static struct env *env;
 static uint8_t filler[40000];
 
+/* Of stores that are opened from now on. */
+static enum lsm_filter filter_kind;
+
 /* What each key should hold: how often it was written; 0: it is not there. */
 static uint32_t generations[KEYS];
 
@@ -35,6 +38,7 @@ static struct lsm *open_tree(enum lsm_index index)
     o.env = env;
     o.create = true;
     o.index = index;
+    o.filter = filter_kind;
     o.buffer_size = 64 << 20;
     o.cache_size = 256 << 10; /* fewer pages than there are */
     o.file_size = 100 << 10;
@@ -269,7 +273,8 @@ static void check_layout(struct run *run, void *arg)
     ck_assert_uint_gt(index == LSM_CLASSIC ? classic_pages : packed_pages, 0);
     ck_assert_uint_eq(index == LSM_CLASSIC ? packed_pages : classic_pages, 0);
     ck_assert_uint_eq(get_u16(data + footer->blocks[RUN_FENCES].offset), index == LSM_CLASSIC ? 2 : 1);
-    unsigned format = atomic_load(&run->level) == 0 ? BLOCKED_FORMAT : FILTER_FUSE;
+    bool blocked = atomic_load(&run->level) == 0 || (index == LSM_LEARNED && filter_kind == LSM_FILTER_BLOCKED);
+    unsigned format = blocked ? BLOCKED_FORMAT : FILTER_FUSE;
     ck_assert_uint_eq(data[footer->blocks[RUN_FILTER].offset], index == LSM_CLASSIC ? BLOOM_FORMAT : format);
     ck_assert_uint_eq(footer->blocks[RUN_MODEL].size > 0, index == LSM_LEARNED);
 }
@@ -281,6 +286,7 @@ static void start(void)
     for (size_t i = 0; i < sizeof filler; i++)
         filler[i] = (uint8_t)random_next(&random);
     memset(generations, 0, sizeof generations);
+    filter_kind = LSM_FILTER_AUTO;
     env = env_memory_create(1);
 }
 
@@ -441,6 +447,27 @@ START_TEST(a_model_may_serve_a_classic_run)
 }
 END_TEST
 
+/* On every level; and once a compaction ran without that option, no more. */
+START_TEST(filters_are_blocked_as_told)
+{
+    enum lsm_index learned = LSM_LEARNED;
+    start();
+    for (unsigned i = 0; i < 2; i++) {
+        filter_kind = i ? LSM_FILTER_AUTO : LSM_FILTER_BLOCKED;
+        struct lsm *db = open_tree(learned);
+        write_some(db, i);
+        if (i == 0)
+            each_run(db, check_layout, &learned);
+        ck_assert_msg(lsm_compact(db, (plsm_slice){0}, (plsm_slice){0}) == PLSM_OK, "%s", plsm_message());
+        ck_assert_uint_gt(each_run(db, check_layout, &learned), 1);
+        check_everything(db);
+        ck_assert_double_eq(statistic(db, "filter.false_negatives"), 0);
+        ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    }
+    env_memory_destroy(env);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("modes");
@@ -450,6 +477,7 @@ int main(void)
     tcase_add_loop_test(tcase, compaction_writes_its_own_layout, 0, MODES * MODES);
     tcase_add_test(tcase, classic_runs_are_fallbacks_of_learned_mode);
     tcase_add_test(tcase, retraining_models_classic_runs);
+    tcase_add_test(tcase, filters_are_blocked_as_told);
     tcase_add_loop_test(tcase, a_model_may_serve_a_classic_run, 0, 6);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
