@@ -205,6 +205,7 @@ static plsm_status make_room(struct hybrid *db)
     if (status == PLSM_OK)
         drop_page(db);
     mutex_unlock(&db->flush_lock);
+    epoch_reclaim(db->epoch); /* pages are large: those that left are not to wait for many others */
     return status;
 }
 

@@ -2,6 +2,8 @@
  * damaged files, full disks. */
 #include "base/env_fault.h"
 #include "log/hybrid_private.h"
+#include "tests/harness/resident.h"
+#include "tests/harness/temporary.h"
 #include "tests/log/hybrid_fixture.h"
 
 #include "base/banned.h"
@@ -415,6 +417,29 @@ START_TEST(large_batches_pass)
 }
 END_TEST
 
+/* What leaves the memory is given back page by page, not only when many have left: on a disk, where files take none. */
+START_TEST(pages_that_left_are_given_back)
+{
+    static uint8_t large[HYBRID_VALUE_MAX / 2];
+    char *path = temporary_create(), key[40];
+    struct hybrid_options options = options_of(env_posix());
+    options.memory = 8 << 20;
+    options.buffer_size = options.file_size = 4 << 20;
+    must(hybrid_open(path, &options, &db));
+    uint64_t before = resident_bytes(), most = 0;
+    for (unsigned i = 0; i < 600; i++) {
+        put(name_of(i, key), slice(large, sizeof large));
+        uint64_t now = resident_bytes() - before;
+        most = now > most ? now : most;
+    }
+    ck_assert_uint_gt(statistic_of("hybrid.address.head"), 28 << 20);
+    if (!SANITIZED)
+        ck_assert_uint_lt(most, 16 << 20);
+    must(hybrid_close(db));
+    temporary_destroy(path);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {changes_in_place,
@@ -430,6 +455,7 @@ int main(void)
                                   lies_are_told,
                                   two_of_one_key_are_told,
                                   no_store_is_made_over_another,
-                                  large_batches_pass};
+                                  large_batches_pass,
+                                  pages_that_left_are_given_back};
     return run_tests("hybrid", tests, sizeof tests / sizeof tests[0]);
 }

@@ -5,6 +5,7 @@
 
 #include "base/random.h"
 #include "lsm/db.h"
+#include "tests/harness/resident.h"
 #include "tests/harness/statistic.h"
 #include "tests/harness/temporary.h"
 
@@ -29,29 +30,7 @@ START_TEST(shares)
 }
 END_TEST
 
-/* Without what is of files: programs, libraries. */
-static uint64_t resident(void)
-{
-    unsigned long size = 0, pages = 0, of_files = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_eq(fscanf(file, "%lu %lu %lu", &size, &pages, &of_files), 3);
-    fclose(file);
-    return (uint64_t)(pages - of_files) * 4096;
-}
-
 enum { KEYS = 250000, VALUE_BYTES = 100, READS = 150000, ITERATORS = 10, CHECK_EVERY = 5000 };
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
 
 static unsigned keys_count(void)
 {
@@ -66,7 +45,7 @@ struct peak {
 
 static void look(struct lsm *db, struct peak *peak)
 {
-    uint64_t total = budget_total(&db->budget), now = resident() - peak->resident_before;
+    uint64_t total = budget_total(&db->budget), now = resident_bytes() - peak->resident_before;
     peak->total = total > peak->total ? total : peak->total;
     peak->resident = now > peak->resident ? now : peak->resident;
     for (unsigned i = 0; i < BUDGET_USERS; i++) {
@@ -135,7 +114,7 @@ START_TEST(keeps_to_it)
     options.buffer_size = 0;
     options.l0_stop = 8; /* level 0 does not grow without end where the disk is slow */
     options.l0_slowdown = 6;
-    struct peak peak = {.budget = options.memory, .resident_before = resident()};
+    struct peak peak = {.budget = options.memory, .resident_before = resident_bytes()};
     ck_assert_int_eq(lsm_open(path, &options, &db), PLSM_OK);
     fill(db, &peak);
     read_all(db, &peak, &random);
