@@ -55,10 +55,11 @@ refused 32 "$WORK/other" "$WORK/other" "$DIR"
 refused 32 '' -o create "$WORK/other" "$DIR"
 is "$(cat "$WORK/other/thing")" data "a directory of something else is left alone"
 refused 32 '' -o create "$WORK/no/such/parent" "$DIR"
-ok "$PLSM" create "$STORE"
+must_create
 ok sh -c "echo value | '$PLSM' put '$STORE' key"
 
 # a store of a newer version: the headers of the manifest (base/reclog.c) say so, with right checksums
+if compgen -G "$STORE/manifest-*" >"$WORK/out"; then # other engines have none
 cp -a "$STORE" "$WORK/newer"
 python3 - "$WORK/newer" <<'PY' || fail "cannot make a newer store"
 import ctypes, glob, struct, sys
@@ -77,6 +78,7 @@ with open(path, "r+b") as f:
 PY
 refused 32 'format version 7, this program knows version 1' "$WORK/newer" "$DIR"
 says 'version' "$PLSM" get "$WORK/newer" key
+fi
 
 # --- mount points -----------------------------------------------------------------------------------------------------
 refused 32 'not a directory' "$STORE" "$WORK/file"
@@ -411,6 +413,7 @@ fi
 
 # --- damage -----------------------------------------------------------------------------------------------------------
 must_mount rw,buffer_size=64K
+[ "$(statistic store.engine)" = lsm ] || exit 0 # what follows damages runs and value logs
 seq -f 'line %09.0f of a text that compresses to nothing here' 200000 >"$WORK/text"
 mkdir "$DIR/parts" "$WORK/parts"
 split -l 1000 "$WORK/text" "$WORK/parts/"
@@ -437,7 +440,7 @@ for part in "$WORK/parts"/*; do # not from a listing: that may meet the damage t
 done
 is $wrong 0 "wrong contents from a damaged run"
 [ $errors -gt 0 ] && pass || fail "the damage in $run was not noticed"
-[ "$(awk '$1 == "fs.errors" { print $2 }' "$DIR/.stats")" -gt 0 ] && pass || fail "fs.errors"
+[ "$(statistic fs.errors)" -gt 0 ] && pass || fail "fs.errors"
 grep -q '^fs.error_last .*checksum' "$DIR/.stats" && pass || fail "$(grep error_last "$DIR/.stats")"
 must_unmount
 

@@ -24,6 +24,12 @@ def read(path):
         return f.read()
 
 
+def directory_links(count):
+    """The link count of a directory that has so many: 1 with UNCOUNTED in the environment, as where names have no order,
+    since counting the directories in one would look at all names there."""
+    return 1 if "UNCOUNTED" in os.environ else count
+
+
 def run(names, top, kind="test_", again=False):
     """Calls each function of `names` (globals()) that begins with `kind`, in a directory of its own below `top`, which
     is there when it is run `again`."""

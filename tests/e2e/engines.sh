@@ -9,7 +9,6 @@ describe()
 {
     (cd "$1" && find . -mindepth 1 -printf '%p %y %m %s %T@ %l\n' -type f -printf '%p %n\n' | sort)
 }
-statistic() { sed -n "s/^$1 *//p" "$DIR/.stats"; }
 
 everyday()
 {

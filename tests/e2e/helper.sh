@@ -5,7 +5,6 @@ set -u
 cd "$(dirname "$0")/../.." || exit 3
 . tests/e2e/lib.sh
 
-statistic() { awk -v name="$1" '$1 == name { print $2 }' "${2:-$DIR}/.stats"; }
 
 # --- what the mount table says, and the same directory or store again ------------------------------------------------
 must_mount create,noatime

@@ -7,10 +7,11 @@ cd "$(dirname "$0")/../.." || exit 1
 # load NAMES BYTES PREFIX: so many names with values of that size, by a bulk load.
 load()
 {
+    [ -e "$STORE" ] || must_create
     python3 -c 'import sys
 for i in range(int(sys.argv[1])):
     print(f"{sys.argv[3]}{i:08}\t{str(i).ljust(int(sys.argv[2]), chr(118))}")' "$@" |
-        timeout 120 "$PLSM" load --create --sorted "$STORE" >/dev/null
+        timeout 120 "$PLSM" load --sorted "$STORE" >/dev/null
 }
 resident_kb() { awk '/^Rss:/ { sum += $2 } END { print sum }' "/proc/$(daemon_of)/smaps_rollup"; }
 # As by a crash of the process; the mount goes.
@@ -75,7 +76,7 @@ except OSError as error:
     sys.exit(error.errno != errno.ENAMETOOLONG and str(error))
 PY
 is "$(find "$DIR/new" -type f | wc -l)" 805
-is "$(grep -c '^lsm.bulk_loads 0$' "$DIR/.stats")" 0 "it went by the prefix"
+[ "$(statistic store.engine)" != lsm ] || not grep '^lsm.bulk_loads 0$' "$DIR/.stats" # it went by the prefix
 must_unmount
 check_store
 

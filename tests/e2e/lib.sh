@@ -88,6 +88,7 @@ mount_store()
     return 1
 }
 must_mount() { mount_store "$@" || { fail "cannot mount"; exit 1; }; }
+must_create() { must_mount create && must_unmount; } # a store as the mounts will have it
 
 # The engines that this build has. E2E_ENGINES: these alone.
 engines()
@@ -98,6 +99,8 @@ engines()
         rm -rf "$WORK/try-$engine"
     done
 }
+
+statistic() { awk -v name="$1" '$1 == name { print $2 }' "${2:-$DIR}/.stats"; } # NAME [DIRECTORY]
 
 # The daemon that serves a directory: the process that has the store's path and this one among its arguments.
 daemon_of()

@@ -8,7 +8,6 @@ cd "$(dirname "$0")/../.." || exit 3
 SWITCH=/sys/module/fuse/parameters/enable_uring
 # Under the lock that mounts have while it is turned on for them: another test may be mounting.
 switch() { flock -s $SWITCH cat $SWITCH 2>/dev/null || echo none; }
-statistic() { sed -n "s/^$1 //p" "$DIR/.stats"; }
 gone() # PID: it ends within 20 s
 {
     local i

@@ -177,7 +177,8 @@ is "$(attributes "$DIR/tar")" 'user.dir="d"' "tar, the directory"
 
 # --- what plsm tells of a file ---------------------------------------------------------------------------------------
 virtual() { getfattr --only-values -n "user.plsm.$2" --absolute-names "$1" 2>/dev/null; }
-is "$(virtual "$DIR/from/1" level)" memory
+placed=$([ "$(statistic store.engine)" != lsm ] || echo yes) # other engines tell no place
+[ -z "$placed" ] || is "$(virtual "$DIR/from/1" level)" memory
 not getfattr -n user.plsm.page "$DIR/from/1"
 not getfattr -n user.plsm.nonsense "$DIR/from/1"
 head -c 3000000 /dev/urandom >"$DIR/large"
@@ -192,14 +193,16 @@ must_unmount
 ok "$PLSM" compact "$STORE"
 must_mount xattr
 level=$(virtual "$DIR/cp/1500" level) run=$(virtual "$DIR/cp/1500" run) page=$(virtual "$DIR/cp/1500" page)
-[ "$level" -gt 0 ] && [ "$run" -gt 0 ] && pass || fail "level '$level', run '$run'"
-is "$(virtual "$DIR/cp/1500" prediction)" "$page model"
+if [ -n "$placed" ]; then
+    [ "$level" -gt 0 ] && [ "$run" -gt 0 ] && pass || fail "level '$level', run '$run'"
+    is "$(virtual "$DIR/cp/1500" prediction)" "$page model"
+fi
 grep -q user.plsm <(attributes "$DIR/cp/1500") && fail "virtual ones are listed" || pass
 # as the other mode says
 must_unmount
 must_mount xattr,index=traditional
 is "$(virtual "$DIR/cp/1500" page)" "$page"
-is "$(virtual "$DIR/cp/1500" prediction)" "$page index"
+[ -z "$placed" ] || is "$(virtual "$DIR/cp/1500" prediction)" "$page index"
 
 # --- they stay, and go with their file -------------------------------------------------------------------------------
 must_unmount
