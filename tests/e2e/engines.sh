@@ -171,6 +171,16 @@ full() # ENGINE: of a disk that was full, what is deleted can be written again, 
     umount "$small"
 }
 
+kills() # ENGINE: its daemon killed under load, again and again, as for trees by itself
+{
+    [ "$1" != lsm ] || return 0
+    if KILL_ROUNDS=12 E2E_OPTIONS=engine=$1 "$ROOT/tests/e2e/kill.sh" >"$WORK/kills" 2>&1; then
+        pass
+    else
+        fail "$1: $(cat "$WORK/kills")"
+    fi
+}
+
 for engine in $(engines); do
     STORE=$WORK/store-$engine
     must_mount "create,engine=$engine"
@@ -194,4 +204,5 @@ for engine in $(engines); do
     must_unmount
     rm -rf "$STORE"
     full "$engine"
+    kills "$engine"
 done
