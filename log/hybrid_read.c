@@ -175,7 +175,8 @@ plsm_status hybrid_get(struct hybrid *db, const struct hybrid_snapshot *snapshot
     struct found found;
     uint64_t hash = key_hash(key.data, key.size);
     epoch_enter(db->epoch);
-    plsm_status status = find_from(db, moment_of(db, snapshot), index_find(&db->index, hash), key, &found);
+    struct moment moment = moment_of(db, snapshot); /* before the index, which leads to what counts from there on */
+    plsm_status status = find_from(db, moment, index_find(&db->index, hash), key, &found);
     if (__builtin_expect(status != PLSM_OK, 0))
         status = empty(status, out);
     else if (no_value || !found.record || !hand_out_plain(found.record, out))
