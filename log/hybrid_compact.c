@@ -182,6 +182,24 @@ static void drain_dead(struct hybrid *db)
     give_writers_way(db);
 }
 
+/* What is due of a store that is written to. */
+static void tend(struct hybrid *db)
+{
+    flush_ahead(db);
+    if (maintenance_is_due(db))
+        (void)do_maintenance(db); /* it is tried again, or the store is broken and says why */
+    else
+        forget_unused(db);
+    drain_dead(db);
+    if (atomic_load(&db->snapshot_gone)) {
+        atomic_store(&db->snapshot_gone, false);
+        mutex_lock(&db->checkpoint_lock);
+        remove_pending(db);
+        remove_leftovers(db);
+        mutex_unlock(&db->checkpoint_lock);
+    }
+}
+
 static void run(void *arg)
 {
     struct hybrid *db = arg;
@@ -191,18 +209,13 @@ static void run(void *arg)
             condition_wait_ns(&db->work, &db->work_lock, IDLE_NS);
         mutex_unlock(&db->work_lock);
         atomic_store(&db->woken, false);
-        flush_ahead(db);
-        if (maintenance_is_due(db))
-            (void)do_maintenance(db); /* it is tried again, or the store is broken and says why */
-        else
+        if (db->options.read_only)
             forget_unused(db);
-        drain_dead(db);
-        if (atomic_load(&db->snapshot_gone)) {
-            atomic_store(&db->snapshot_gone, false);
-            mutex_lock(&db->checkpoint_lock);
-            remove_pending(db);
-            remove_leftovers(db);
-            mutex_unlock(&db->checkpoint_lock);
+        else
+            tend(db);
+        if (return_is_due(db)) {
+            return_page(db);
+            atomic_store(&db->woken, true); /* there may be more, one at a time */
         }
         mutex_lock(&db->work_lock);
     }

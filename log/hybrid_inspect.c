@@ -256,6 +256,7 @@ void hybrid_statistics(struct hybrid *db, each_statistic *each, void *arg)
     const struct hybrid_counters *c = &db->counters;
     tell_log(db, &t);
     tell_memory(db, &t);
+    tell(&t, "hybrid.returned_pages", counted(&c->returned_pages));
     tell(&t, "io.reads", counted(&c->reads));
     tell(&t, "io.read_bytes", counted(&c->read_bytes));
     tell(&t, "io.writes", counted(&c->writes));

@@ -146,7 +146,7 @@ plsm_status flush_until(struct hybrid *db, uint64_t address)
 
 /* --- letting go --------------------------------------------------------------------------------------------------- */
 
-static void frame_free(struct epoch_node *node)
+void frame_free(struct epoch_node *node)
 {
     struct page_frame *frame = (struct page_frame *)(void *)node;
     mem_free(frame->bytes);
@@ -169,20 +169,21 @@ uint64_t other_memory(const struct hybrid *db)
 
 void share_memory(struct hybrid *db)
 {
-    uint64_t all = db->options.memory, pages = db->pages_end - address_of(&db->head);
+    uint64_t all = db->options.memory;
+    uint64_t pages = db->pages_end - address_of(&db->head) + (db->returning ? page_bytes(db) : 0);
     uint64_t other = db->options.memory_of_all ? other_memory(db) : 0, least = all / CACHE_LEAST_PART;
-    atomic_store_explicit(&db->pages_most, hybrid_pages_most(all, other, db->page_bits), memory_order_relaxed);
+    uint64_t most = hybrid_pages_most(all, other, db->page_bits), bytes = most << db->page_bits;
+    atomic_store_explicit(&db->pages_most, most, memory_order_relaxed);
+    atomic_store_explicit(&db->head_least, db->pages_end > bytes ? db->pages_end - bytes : 0, memory_order_relaxed);
     record_cache_set_limit(&db->cache, other + pages + least < all ? all - other - pages : least);
 }
 
-/* Lets the oldest page go, which has been written out. Under flush_lock. */
+/* Lets the oldest page go, which has been written out. Under write_lock and flush_lock. */
 static void drop_page(struct hybrid *db)
 {
-    uint64_t head = address_of(&db->head), slot = (head >> db->page_bits) & (PAGES_TABLE - 1);
+    uint64_t head = address_of(&db->head);
     atomic_store_explicit(&db->head, head + page_bytes(db), memory_order_release);
-    struct page_frame *frame = db->frames[slot];
-    db->frames[slot] = NULL;
-    epoch_retire(db->epoch, &frame->node, frame_free);
+    epoch_retire(db->epoch, &frame_take(db, head)->node, frame_free);
 }
 
 void make_read_only(struct hybrid *db, uint64_t address)
@@ -209,19 +210,45 @@ static plsm_status make_room(struct hybrid *db)
     return status;
 }
 
-static plsm_status add_page(struct hybrid *db)
+struct page_frame *frame_create(const struct hybrid *db)
 {
-    uint64_t slot = (db->pages_end >> db->page_bits) & (PAGES_TABLE - 1);
     struct page_frame *frame = mem_zalloc(sizeof *frame);
     uint8_t *bytes = mem_alloc(page_bytes(db));
-    if (!frame || !bytes || db->frames[slot]) {
+    if (!frame || !bytes) {
         mem_free(frame);
         mem_free(bytes);
-        return fail(PLSM_NO_MEMORY, "%s: no memory for a page of the log", db->path);
+        return NULL;
     }
     frame->bytes = bytes;
+    return frame;
+}
+
+bool frame_place(struct hybrid *db, uint64_t address, struct page_frame *frame)
+{
+    uint64_t slot = (address >> db->page_bits) & (PAGES_TABLE - 1);
+    if (db->frames[slot])
+        return false;
     db->frames[slot] = frame;
-    atomic_store_explicit(&db->pages[slot], bytes, memory_order_release);
+    atomic_store_explicit(&db->pages[slot], frame->bytes, memory_order_release);
+    return true;
+}
+
+struct page_frame *frame_take(struct hybrid *db, uint64_t address)
+{
+    uint64_t slot = (address >> db->page_bits) & (PAGES_TABLE - 1);
+    struct page_frame *frame = db->frames[slot];
+    db->frames[slot] = NULL;
+    return frame;
+}
+
+static plsm_status add_page(struct hybrid *db)
+{
+    struct page_frame *frame = frame_create(db);
+    if (!frame || !frame_place(db, db->pages_end, frame)) {
+        if (frame)
+            frame_free(&frame->node);
+        return fail(PLSM_NO_MEMORY, "%s: no memory for a page of the log", db->path);
+    }
     db->pages_end += page_bytes(db);
     return PLSM_OK;
 }

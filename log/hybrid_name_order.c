@@ -6,8 +6,8 @@
  * While that is made writers add the names they make already. What lived before it began is added behind that, from a
  * snapshot; those of that which died meanwhile are noted by the writers, too, and go when no snapshot is left.
  *
- * It goes when the store looks for what is due; one that was opened read-only never does, and keeps it until it is
- * closed. */
+ * It goes when the store looks for what is due; one that was opened read-only without a thread of the background never
+ * does, and keeps it until it is closed. */
 #include "base/alloc.h"
 #include "log/hybrid_private.h"
 

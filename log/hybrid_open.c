@@ -390,7 +390,7 @@ static plsm_status open_writer(struct hybrid *db, const struct inventory *invent
     mutex_lock(&db->checkpoint_lock);
     remove_leftovers(db);
     mutex_unlock(&db->checkpoint_lock);
-    return db->options.background ? maintenance_start(db) : PLSM_OK;
+    return PLSM_OK;
 }
 
 /* *out is to be destroyed also when it fails. */
@@ -417,6 +417,8 @@ static plsm_status open_once(const char *path, const struct hybrid_options *opti
         status = read_store(db, &inventory);
     if (status == PLSM_OK && !options->read_only)
         status = open_writer(db, &inventory);
+    if (status == PLSM_OK && options->background)
+        status = maintenance_start(db);
     hybrid_inventory_free(&inventory);
     return status;
 }

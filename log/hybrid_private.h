@@ -3,9 +3,10 @@
  * Locks, each taken before those behind it:
  *   checkpoint_lock   recovery points, compaction, and whoever needs the files to stay: one of them at a time
  *   write_lock        writers: everything but what is said otherwise. Never held while waiting for a sync
- *   flush_lock        writing pages out and letting them go: flushed, head, and the segment that is written to
+ *   flush_lock        writing pages out and letting them go: flushed, and the segment that is written to
  *   redo.sync_lock, redo.lock   see hybrid_redo.h
- * Addresses are atomic: a reader sees each of them only grow. */
+ * Addresses are atomic: a reader sees each of them only grow, but head, which goes back where a page comes back into
+ * memory (hybrid_return.c). */
 #ifndef LOG_HYBRID_PRIVATE_H
 #define LOG_HYBRID_PRIVATE_H
 
@@ -55,6 +56,7 @@ struct hybrid_counters {
     _Atomic uint64_t deletions;
     _Atomic uint64_t recovery_points, recovery_point_ns, compacted_segments, copied_records, copied_bytes;
     _Atomic uint64_t sorted_listings, sorted_names;
+    _Atomic uint64_t returned_pages;
     _Atomic uint64_t write_wait_ns_max; /* that a writer waited for room in memory */
 };
 
@@ -105,6 +107,10 @@ struct hybrid {
     _Atomic uint64_t flushed;
     uint64_t memory_base;       /* where the log began when the store was opened */
     _Atomic uint64_t pages_most; /* that may be in memory */
+    _Atomic uint64_t head_least; /* so far it lets head go back */
+    _Atomic uint64_t returns_due; /* bytes of the log that are to come back, as reads have earned it */
+    _Atomic uint64_t return_ns;  /* after a failure: not before */
+    bool returning;              /* a page is coming back; under write_lock */
     uint64_t pages_end;         /* address up to which there is memory */
     struct page_frame **frames; /* as pages */
     _Atomic(struct hybrid_segments *) segments;
@@ -224,6 +230,12 @@ void make_read_only(struct hybrid *db, uint64_t address);
  * store is broken. */
 plsm_status flush_until(struct hybrid *db, uint64_t address);
 void pages_free(struct hybrid *db);
+struct page_frame *frame_create(const struct hybrid *db); /* with memory for a page; NULL: there is none */
+void frame_free(struct epoch_node *node);
+/* Puts one where the page at an address is looked for; false: that place is taken. Under write_lock. */
+bool frame_place(struct hybrid *db, uint64_t address, struct page_frame *frame);
+/* Takes it out of there; whoever looks for it finds that it is below head. Under write_lock. */
+struct page_frame *frame_take(struct hybrid *db, uint64_t address);
 /* Policy: how many pages of the log may be in memory, when so many bytes are for it and beside it `other` are taken. An
  * eighth of what is left is for the cache of records, and some pages there are always. Example: of 64 MiB, of which 20
  * are taken, the log gets 9 pages of 4 MiB; with 60 or 80 taken it gets 4. */
@@ -247,10 +259,22 @@ static inline const struct hybrid_record *memory_record(const struct hybrid *db,
 {
     const uint8_t *page = atomic_load_explicit(&db->pages[(address >> db->page_bits) & (PAGES_TABLE - 1)],
                                                memory_order_acquire);
-    /* Behind the load: a page's place is used again only after head has passed it. */
+    /* Behind the load: a page's place is used again only after head has passed it, and head goes back to a page only
+     * when all who may not have seen it in its place have left. */
     if (__builtin_expect(address < address_of(&db->head), 0))
         return NULL;
     return (const struct hybrid_record *)(const void *)(page + (address & (page_bytes(db) - 1)));
+}
+
+/* The same of an address that a record leads to, which a file may have told: what is no record there in memory is read
+ * from the file again, and so found out. */
+static inline const struct hybrid_record *memory_previous(const struct hybrid *db, uint64_t address)
+{
+    const struct hybrid_record *record = memory_record(db, address);
+    uint64_t left = page_bytes(db) - (address & (page_bytes(db) - 1)), whole;
+    if (record && (address % RECORD_ALIGN || !record_fits(record, left, &whole) || !record_sane(record)))
+        return NULL;
+    return record;
 }
 
 /* Has the first two lines of a record under way. */
@@ -266,6 +290,16 @@ static inline void record_prefetch_behind(const struct hybrid_record *record)
     __builtin_prefetch((const uint8_t *)record + CACHE_LINE);
     __builtin_prefetch((const uint8_t *)record + 2 * CACHE_LINE);
 }
+
+/* --- hybrid_return.c ---------------------------------------------------------------------------------------------- */
+
+/* A record at an address was read from the disk alone: counts what pages that come back would have been good for. */
+void return_count(struct hybrid *db, uint64_t address);
+/* Whether the newest page that is not in memory is to come back. */
+bool return_is_due(const struct hybrid *db);
+/* Brings it back; where that fails, readers go on as they did. Outside of locks: of the background, or, where there is
+ * none, of whoever writes. */
+void return_page(struct hybrid *db);
 
 /* --- hybrid_read.c ------------------------------------------------------------------------------------------------ */
 
@@ -367,6 +401,10 @@ void name_order_forget(struct hybrid *db, uint64_t unused_ns);
  * checked. The record is valid during the call. Ends at the first error, also of `each`. Not inside an epoch. */
 typedef plsm_status scan_each(void *arg, const struct hybrid_record *record, uint64_t address);
 plsm_status hybrid_scan(struct hybrid *db, uint64_t from, uint64_t to, scan_each *each, void *arg);
+/* Checks the records in a piece of a segment, from an address on, that was read into memory. It ends where a page or
+ * the segment does. */
+plsm_status hybrid_scan_check(struct hybrid *db, const struct hybrid_segment *segment, uint64_t address, uint8_t *bytes,
+                              uint64_t size);
 
 /* What is live in a part of the log, with a copy of what callers need of it. */
 struct live_entry {

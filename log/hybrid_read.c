@@ -25,6 +25,7 @@ static __attribute__((noinline)) plsm_status disk_record(struct hybrid *db, uint
     TRY(hybrid_segment_read_record(segment, address, &record));
     count_add(&db->counters.reads, 1);
     count_add(&db->counters.read_bytes, record->size);
+    return_count(db, address);
     *out = (const struct hybrid_record *)(const void *)record->bytes;
     record_cache_insert(&db->cache, record); /* valid until the end of this epoch at least */
     return PLSM_OK;
@@ -46,9 +47,9 @@ struct place {
 static inline __attribute__((always_inline)) plsm_status find_from(struct hybrid *db, struct moment moment,
                                                                    uint64_t address, plsm_slice key, struct found *out)
 {
+    const struct hybrid_record *record = memory_record(db, address);
     out->record = NULL;
     while (address >= moment.begin) {
-        const struct hybrid_record *record = memory_record(db, address);
         if (__builtin_expect(!record, 0))
             TRY(disk_record(db, address, &record));
         record_prefetch_behind(record);
@@ -60,6 +61,7 @@ static inline __attribute__((always_inline)) plsm_status find_from(struct hybrid
             return fail(PLSM_CORRUPT, "%s: the record at address %llu of the log follows a later one; run plsm check",
                         db->path, (unsigned long long)address);
         address = record->previous;
+        record = memory_previous(db, address);
     }
     return PLSM_OK;
 }

@@ -77,6 +77,22 @@ static plsm_status scan_chunk(struct scan *s, const struct hybrid_segment *segme
     return PLSM_OK;
 }
 
+static plsm_status pass_over(void *arg, const struct hybrid_record *record, uint64_t address)
+{
+    return PLSM_OK;
+}
+
+plsm_status hybrid_scan_check(struct hybrid *db, const struct hybrid_segment *segment, uint64_t address, uint8_t *bytes,
+                              uint64_t size)
+{
+    struct scan s = {.db = db, .at = address, .each = pass_over};
+    while (s.at < address + size) {
+        s.chunk = bytes + (s.at - address);
+        TRY(scan_chunk(&s, segment, address + size - s.at, true));
+    }
+    return PLSM_OK;
+}
+
 /* Where the log goes on behind a part that was never written. */
 static plsm_status skip_gap(struct scan *s, const struct hybrid_segments *list)
 {

@@ -570,6 +570,8 @@ static plsm_status end_write(struct hybrid *db, enum hybrid_durability durabilit
         else
             (void)do_maintenance(db); /* the write is made; what failed is told by the next one, or tried again */
     }
+    if (__builtin_expect(!db->thread && return_is_due(db), 0))
+        return_page(db);
     return PLSM_OK;
 }
 
@@ -593,14 +595,13 @@ static inline void approach(struct hybrid *db, uint64_t hash, plsm_slice key)
 {
     epoch_enter(db->epoch);
     uint64_t address = index_find(&db->index, hash);
-    for (unsigned i = 0; address > 0 && i < APPROACHED; i++) {
-        const struct hybrid_record *record = memory_record(db, address);
-        if (!record)
-            break;
+    const struct hybrid_record *record = memory_record(db, address);
+    for (unsigned i = 0; address > 0 && record && i < APPROACHED; i++) {
         record_prefetch_behind(record);
         if (slice_equal(record_key(record), key) || record->previous >= address)
             break;
         address = record->previous;
+        record = memory_previous(db, address);
     }
     epoch_exit(db->epoch);
 }

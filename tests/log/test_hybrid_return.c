@@ -1,0 +1,427 @@
+/* The hybrid log: what an opening left on the disk comes back into memory, and is what it was. */
+#include <unistd.h>
+
+#include "base/checksum.h"
+#include "base/random.h"
+#include "log/hybrid_index.h"
+#include "log/hybrid_record.h"
+#include "log/hybrid_segment.h"
+#include "tests/harness/pool.h"
+#include "tests/harness/temporary.h"
+#include "tests/log/hybrid_fixture.h"
+
+#include "base/banned.h"
+
+enum {
+    PAGE = 256 << 10, /* with the least memory, and what that is: */
+    MEMORY = 3 << 19,
+    READS_FOR_PAGE = 4,
+    SOME = 3000,     /* entries, which fit into the memory */
+    MANY = 30000,    /* and which do not */
+    EXTRA = 1000000, /* a key that is none of these */
+};
+
+static void put_some(unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++)
+        put_number(i, 0);
+}
+
+static void open_with(uint64_t memory, uint64_t file_size)
+{
+    struct hybrid_options options = options_of(env);
+    options.memory = memory;
+    options.file_size = file_size;
+    must(hybrid_open("/s", &options, &db));
+}
+
+/* Reads all, some of them from the disk alone, and writes, which is when pages come back without a thread. */
+static void read_some(unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        expect(NULL, i, 0);
+        if (i % READS_FOR_PAGE == 0)
+            put_number(EXTRA, i);
+    }
+}
+
+static uint64_t misses_of_reading(unsigned from, unsigned to)
+{
+    uint64_t before = statistic_of("cache.misses");
+    read_some(from, to);
+    return statistic_of("cache.misses") - before;
+}
+
+static unsigned count_entries(void)
+{
+    struct hybrid_iterator *it = NULL;
+    unsigned count = 0;
+    must(hybrid_iterator_create(db, NULL, slice(NULL, 0), slice(NULL, 0), false, &it));
+    for (const struct hybrid_entry *e = hybrid_iterator_first(it); e; e = hybrid_iterator_next(it))
+        count++;
+    must(hybrid_iterator_status(it));
+    hybrid_iterator_destroy(it);
+    return count;
+}
+
+/* One lookup takes no memory for pages; who reads on has all in memory soon, as if it had never been closed. */
+START_TEST(reads_bring_pages_back)
+{
+    start();
+    put_some(0, SOME);
+    reopen();
+    uint64_t log = statistic_of("hybrid.memory.log");
+    expect(NULL, 7, 0);
+    put_number(EXTRA, 0);
+    ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), 0);
+    ck_assert_uint_le(statistic_of("hybrid.memory.log"), log + PAGE);
+    struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
+    read_some(0, SOME);
+    ck_assert_uint_ge(statistic_of("hybrid.returned_pages"), 3);
+    ck_assert_uint_eq(misses_of_reading(0, SOME), 0);
+    for (unsigned i = 0; i < SOME; i++)
+        expect(snapshot, i, 0);
+    hybrid_snapshot_destroy(db, snapshot);
+    ck_assert_uint_eq(count_entries(), SOME + 1);
+    for (unsigned i = 0; i < SOME; i += 2)
+        delete_number(i);
+    for (unsigned i = 1; i < SOME; i += 2)
+        put_number(i, 1);
+    ck_assert_uint_eq(count_entries(), SOME / 2 + 1);
+    must(hybrid_compact(db));
+    for (unsigned i = 1; i < SOME; i += 2)
+        expect(NULL, i, 1);
+    expect_none(0);
+    stop();
+}
+END_TEST
+
+static void expect_in_budget(void)
+{
+    uint64_t log = statistic_of("hybrid.memory.log");
+    ck_assert_uint_le(log, MEMORY - MEMORY / 8);
+    ck_assert_uint_le(log + statistic_of("cache.bytes"), MEMORY);
+}
+
+/* Of a store that is larger than the memory the newest part comes back, no more than the memory is for. */
+START_TEST(memory_is_enough)
+{
+    struct random random;
+    start();
+    put_some(0, MANY);
+    reopen();
+    random_seed(&random, 1);
+    for (unsigned i = 0; i < MANY; i++) {
+        expect(NULL, (unsigned)random_below(&random, MANY), 0);
+        if (i % READS_FOR_PAGE == 0)
+            put_number(EXTRA, i);
+        if (i % 64 == 0)
+            expect_in_budget();
+    }
+    uint64_t returned = statistic_of("hybrid.returned_pages");
+    ck_assert_uint_ge(returned, 4);
+    ck_assert_uint_ge(statistic_of("hybrid.memory.log"), MEMORY - MEMORY / 8 - PAGE + 1);
+    read_some(0, MANY);
+    ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), returned); /* all that may */
+    for (unsigned i = 0; i < MANY; i++) {                               /* and they leave again */
+        put_number(i, 1);
+        if (i % 64 == 0)
+            expect_in_budget();
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        expect(NULL, i, 1);
+    stop();
+}
+END_TEST
+
+/* Reads of what could not be in memory bring nothing back. */
+START_TEST(old_reads_bring_nothing)
+{
+    start();
+    put_some(0, MANY);
+    reopen();
+    read_some(0, MANY / 4);
+    ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), 0);
+    stop();
+}
+END_TEST
+
+/* Pages of memory that hold several segments, with parts between them that were never written, and smaller pages. What
+ * may cross the border of a page stays where it is. */
+START_TEST(pages_of_other_sizes)
+{
+    enum { OPENINGS = 6, EACH = 700, LARGE = 64 << 20 };
+    env = env_memory_create(1);
+    for (unsigned i = 0; i < OPENINGS; i++) {
+        open_with(i % 2 ? 16 << 20 : MEMORY, 4 << 20);
+        put_some(i * EACH, (i + 1) * EACH);
+        must(hybrid_close(db));
+    }
+    open_with(LARGE, 4 << 20);
+    for (unsigned i = 0; i < 3; i++)
+        read_some(0, OPENINGS * EACH);
+    ck_assert_uint_ge(statistic_of("hybrid.returned_pages"), 1);
+    ck_assert_uint_eq(misses_of_reading(0, OPENINGS * EACH), 0);
+    ck_assert_uint_eq(count_entries(), OPENINGS * EACH + 1);
+    put_some(OPENINGS * EACH, 12 * EACH);
+    must(hybrid_compact(db));
+    must(hybrid_close(db));
+    open_with(MEMORY, 4 << 20);
+    read_some(0, 12 * EACH);
+    ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), 0);
+    ck_assert_uint_eq(count_entries(), 12 * EACH + 1);
+    stop();
+}
+END_TEST
+
+/* Where a text stands in the files of segments; *segment is that file's beginning. */
+static uint8_t *find_text(const char *text, uint8_t **segment)
+{
+    for (unsigned i = 1; i < 100; i++) {
+        char path[64];
+        size_t size;
+        snprintf(path, sizeof path, "/s/hybrid-segment-%06u", i);
+        if (env_memory_content(env, path, segment, &size) != PLSM_OK)
+            continue;
+        uint8_t *at = memmem(*segment, size, text, strlen(text));
+        if (at)
+            return at;
+    }
+    ck_abort_msg("%s is nowhere", text);
+}
+
+/* A damaged page does not come back, its other records are read one by one; when it is whole again it does. */
+START_TEST(damage_does_not_come_back)
+{
+    char text[40];
+    uint8_t *segment;
+    start();
+    put_some(0, SOME);
+    reopen();
+    unsigned damaged = SOME - 10;
+    snprintf(text, sizeof text, "dir%u/key%u", damaged % 7, damaged);
+    uint8_t *byte = find_text(text, &segment) + strlen(text) + 10, before = *byte;
+    *byte ^= 0x40;
+    for (unsigned i = 0; i < SOME; i++)
+        if (i != damaged) {
+            expect(NULL, i, 0);
+            put_number(EXTRA, i);
+        }
+    ck_assert_int_eq(hybrid_get(db, NULL, name_of(damaged, text), false, false, &value), PLSM_CORRUPT);
+    ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), 0);
+    *byte = before;
+    usleep(1100000);
+    read_some(0, SOME);
+    ck_assert_uint_ge(statistic_of("hybrid.returned_pages"), 1);
+    stop();
+}
+END_TEST
+
+/* Two keys that share an entry of the index. */
+static int compare_hashes(const void *left, const void *right)
+{
+    const uint64_t *a = left, *b = right;
+    return (*a > *b) - (*a < *b);
+}
+
+static void find_pair(unsigned *first, unsigned *second)
+{
+    enum { TRIED = 1 << 19, SHARED_BITS = INDEX_BITS_LEAST + INDEX_TAG_BITS, NUMBER_BITS = 64 - SHARED_BITS };
+    uint64_t *hashes = malloc(TRIED * sizeof *hashes);
+    char text[40];
+    for (unsigned i = 0; i < TRIED; i++) {
+        plsm_slice name = name_of(EXTRA + 1 + i, text);
+        hashes[i] = key_hash(name.data, name.size) << NUMBER_BITS | i;
+    }
+    qsort(hashes, TRIED, sizeof *hashes, compare_hashes);
+    unsigned i = 1;
+    while (i < TRIED && hashes[i] >> NUMBER_BITS != hashes[i - 1] >> NUMBER_BITS)
+        i++;
+    ck_assert_uint_lt(i, TRIED);
+    *first = EXTRA + 1 + (unsigned)(hashes[i - 1] & ((1 << NUMBER_BITS) - 1));
+    *second = EXTRA + 1 + (unsigned)(hashes[i] & ((1 << NUMBER_BITS) - 1));
+    free(hashes);
+}
+
+/* A value that looks like a record of a key, and one that leads out of its page. */
+static plsm_slice make_lie(plsm_slice key, uint8_t *bytes)
+{
+    struct hybrid_record *lie = (struct hybrid_record *)(void *)(bytes + 16);
+    memcpy(bytes, "here is the lie:", 16);
+    *lie = (struct hybrid_record){.room = HYBRID_VALUE_MAX};
+    atomic_init(&lie->sizes, sizes_pack((struct record_sizes){.value = HYBRID_VALUE_MAX, .key = (uint16_t)key.size}));
+    memcpy(lie->key, key.data, key.size);
+    return slice(bytes, 16 + RECORD_HEAD + key.size);
+}
+
+/* Has the record of a key lead to the lie, with a checksum that is right. */
+static void lead_to_lie(unsigned number)
+{
+    char text[40];
+    uint8_t *segment, *other;
+    snprintf(text, sizeof text, "dir%u/key%u", number % 7, number);
+    struct hybrid_record *record = (struct hybrid_record *)(void *)(find_text(text, &segment) - 1 - RECORD_HEAD);
+    uint8_t *lie = find_text("here is the lie:", &other) + 16;
+    ck_assert_ptr_eq(segment, other);
+    uint64_t start = get_u64(segment + 24), salt = get_u64(segment + 16);
+    uint64_t lie_at = start + (uint64_t)(lie - segment) - SEGMENT_HEAD;
+    ck_assert_uint_gt(lie_at % PAGE, PAGE / 2);
+    record->previous = lie_at;
+    record->checksum = record_checksum(record, start + (uint64_t)((uint8_t *)record - segment) - SEGMENT_HEAD, salt);
+}
+
+/* What a record leads to need be none: it is found out, also in memory. */
+START_TEST(links_are_not_trusted)
+{
+    _Alignas(8) uint8_t bytes[VALUE_MAX];
+    char text[40];
+    unsigned first, second;
+    find_pair(&first, &second);
+    start();
+    put_number(first, 0);
+    put_some(0, SOME / 4);
+    plsm_slice lie = make_lie(name_of(first, text), bytes);
+    put(slice("\1aeiou", 6), slice(bytes, 0)); /* with its meta the value begins at a multiple of 8: */
+    put(slice("\1lie", 4), lie);
+    put_number(second, 0);
+    must(hybrid_close(db));
+    lead_to_lie(second);
+    open_it();
+    read_some(0, SOME / 4);
+    expect(NULL, second, 0);
+    ck_assert_uint_ge(statistic_of("hybrid.returned_pages"), 1);
+    ck_assert_int_eq(hybrid_get(db, NULL, name_of(first, text), false, false, &value), PLSM_CORRUPT);
+    must(hybrid_close(db));
+    env_memory_destroy(env);
+}
+END_TEST
+
+/* --- threads ------------------------------------------------------------------------------------------------------ */
+
+static atomic_bool done;
+enum { COLD = 2000, HOT = 200 }; /* keys that nobody changes; behind them those that are changed */
+
+static void read_beside(void *arg)
+{
+    struct hybrid_value seen = {0};
+    struct random random;
+    random_seed(&random, (uintptr_t)arg);
+    while (!atomic_load(&done)) {
+        char text[40];
+        uint8_t bytes[VALUE_MAX];
+        unsigned number = (unsigned)random_below(&random, COLD + HOT);
+        must(hybrid_get(db, NULL, name_of(number, text), false, false, &seen));
+        ck_assert_uint_eq(get_u32(seen.value.data), number);
+        unsigned round = get_u32((const uint8_t *)seen.value.data + 4);
+        ck_assert(number >= COLD || round == 0);
+        ck_assert(slice_equal(seen.value, value_of(number, round, bytes)));
+    }
+    mem_free(seen.memory);
+}
+
+/* All of one moment: what is changed together, HOT keys in turns, has rounds that differ by one at most. */
+static void snapshot_beside(void *arg)
+{
+    struct hybrid_value seen = {0};
+    while (!atomic_load(&done)) {
+        struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
+        unsigned last = UINT32_MAX;
+        for (unsigned number = COLD; number < COLD + HOT; number++) {
+            char text[40];
+            must(hybrid_get(db, snapshot, name_of(number, text), false, false, &seen));
+            unsigned round = get_u32((const uint8_t *)seen.value.data + 4);
+            ck_assert_msg(last == UINT32_MAX || round == last || round + 1 == last, "%u behind %u", round, last);
+            last = round;
+        }
+        hybrid_snapshot_destroy(db, snapshot);
+    }
+    mem_free(seen.memory);
+}
+
+/* Writes, so that pages leave, and compacts, so that they are below the beginning of the log. */
+static void write_and_compact(unsigned *round)
+{
+    for (unsigned i = 0; i < 10; i++) {
+        ++*round;
+        for (unsigned number = COLD; number < COLD + HOT; number++)
+            put_number(number, *round);
+        if (i % 4 == 0)
+            must(hybrid_compact(db));
+    }
+}
+
+/* Pages come back and leave while others read, write, take snapshots and compact. */
+START_TEST(pages_come_and_go)
+{
+    enum { READERS = 2 };
+    struct env_thread *threads[READERS + 1];
+    char *directory = temporary_create(), path[4200];
+    unsigned round = 0;
+    uint64_t returned = 0;
+    snprintf(path, sizeof path, "%s/store", directory);
+    struct hybrid_options options = options_of(env_posix());
+    options.background = true;
+    must(hybrid_open(path, &options, &db));
+    put_some(0, COLD + HOT);
+    for (unsigned opening = 0; opening < thinned(8); opening++) {
+        must(hybrid_close(db));
+        must(hybrid_open(path, &options, &db));
+        atomic_store(&done, false);
+        for (uintptr_t i = 0; i < READERS; i++)
+            must(env_thread_start(env_posix(), read_beside, (void *)(opening * READERS + i), &threads[i]));
+        must(env_thread_start(env_posix(), snapshot_beside, NULL, &threads[READERS]));
+        for (unsigned i = 0; i < 100 && statistic_of("hybrid.returned_pages") == 0; i++)
+            usleep(1000);
+        write_and_compact(&round);
+        returned += statistic_of("hybrid.returned_pages");
+        atomic_store(&done, true);
+        for (unsigned i = 0; i <= READERS; i++)
+            env_thread_join(threads[i]);
+        for (unsigned i = 0; i < COLD; i++)
+            expect(NULL, i, 0);
+        must(hybrid_check(db, NULL, NULL, NULL));
+    }
+    ck_assert_uint_gt(returned, thinned(8) / 2);
+    must(hybrid_close(db));
+    mem_free(value.memory);
+    value = (struct hybrid_value){0};
+    temporary_destroy(directory);
+}
+END_TEST
+
+/* Who only reads has a thread for it too, which changes no file. */
+START_TEST(read_only_stores_have_pages)
+{
+    char *directory = temporary_create(), path[4200], command[8600];
+    snprintf(path, sizeof path, "%s/store", directory);
+    struct hybrid_options options = options_of(env_posix());
+    must(hybrid_open(path, &options, &db));
+    put_some(0, SOME);
+    must(hybrid_close(db));
+    snprintf(command, sizeof command, "cd %s && ls -l store > before", directory);
+    ck_assert_int_eq(system(command), 0);
+    options.read_only = options.background = true;
+    must(hybrid_open(path, &options, &db));
+    while (statistic_of("hybrid.returned_pages") < 3) {
+        for (unsigned i = 0; i < SOME; i++)
+            expect(NULL, i, 0);
+        struct hybrid_snapshot *snapshot = hybrid_snapshot_create(db);
+        expect(snapshot, 1, 0);
+        hybrid_snapshot_destroy(db, snapshot);
+    }
+    must(hybrid_close(db));
+    snprintf(command, sizeof command, "cd %s && ls -l store | cmp - before", directory);
+    ck_assert_int_eq(system(command), 0);
+    mem_free(value.memory);
+    value = (struct hybrid_value){0};
+    temporary_destroy(directory);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {reads_bring_pages_back, memory_is_enough,           old_reads_bring_nothing,
+                                  pages_of_other_sizes,   damage_does_not_come_back,  links_are_not_trusted,
+                                  pages_come_and_go,      read_only_stores_have_pages};
+    return run_tests("hybrid_return", tests, sizeof tests / sizeof tests[0]);
+}
