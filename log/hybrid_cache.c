@@ -2,13 +2,20 @@
 #include "log/hybrid_cache.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 
 #include "base/banned.h"
 
-enum { BYTES_PER_PLACE = 256, SETS_LEAST = 16 };
+enum { BYTES_PER_PLACE = 256, SETS_LEAST = 16, TAGS = 1 << CACHE_TAG_BITS };
+_Static_assert(_Alignof(max_align_t) >= TAGS, "the address of what was allocated has room for a tag");
+
+static struct cached_record *record_of(uintptr_t place)
+{
+    return (struct cached_record *)(place & ~(uintptr_t)(TAGS - 1));
+}
 
 plsm_status record_cache_create(struct hybrid_cache *cache, struct epoch *epoch, uint64_t bytes_most)
 {
@@ -28,27 +35,39 @@ void record_cache_destroy(struct hybrid_cache *cache)
         return;
     /* An empty one is not looked through: that would bring all its pages in. */
     for (uint64_t i = 0; atomic_load(&cache->bytes) > 0 && i < cache->sets * CACHE_WAYS; i++)
-        mem_free(atomic_load(&cache->places[i]));
+        mem_free(record_of(atomic_load(&cache->places[i])));
     mem_unmap(cache->places, cache->sets * CACHE_WAYS * sizeof cache->places[0]);
     mutex_destroy(&cache->lock);
     *cache = (struct hybrid_cache){0};
 }
 
-static _Atomic(struct cached_record *) *set_of(const struct hybrid_cache *cache, uint64_t address)
+static uint64_t hash_of(uint64_t address)
 {
-    return &cache->places[(address * UINT64_C(0x9e3779b97f4a7c15) >> 20 & (cache->sets - 1)) * CACHE_WAYS];
+    return address * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static _Atomic uintptr_t *set_of(const struct hybrid_cache *cache, uint64_t hash)
+{
+    return &cache->places[(hash >> 20 & (cache->sets - 1)) * CACHE_WAYS];
+}
+
+static uintptr_t tag_of(uint64_t hash)
+{
+    return hash >> (64 - CACHE_TAG_BITS);
 }
 
 const struct hybrid_record *record_cache_find(struct hybrid_cache *cache, uint64_t address)
 {
-    _Atomic(struct cached_record *) *set = set_of(cache, address);
+    uint64_t hash = hash_of(address);
+    _Atomic uintptr_t *set = set_of(cache, hash);
     for (unsigned i = 0; i < CACHE_WAYS; i++) {
-        struct cached_record *there = atomic_load_explicit(&set[i], memory_order_acquire);
-        if (there && there->address == address) {
-            if (!atomic_load_explicit(&there->asked_for, memory_order_relaxed))
-                atomic_store_explicit(&there->asked_for, true, memory_order_relaxed);
-            return (const struct hybrid_record *)(const void *)there->bytes;
-        }
+        uintptr_t place = atomic_load_explicit(&set[i], memory_order_acquire);
+        struct cached_record *there = record_of(place);
+        if (place % TAGS != tag_of(hash) || !there || there->address != address)
+            continue;
+        if (!atomic_load_explicit(&there->asked_for, memory_order_relaxed))
+            atomic_store_explicit(&there->asked_for, true, memory_order_relaxed);
+        return (const struct hybrid_record *)(const void *)there->bytes;
     }
     return NULL;
 }
@@ -68,12 +87,12 @@ static void record_free(struct epoch_node *node)
 _Static_assert(offsetof(struct cached_record, node) == 0, "freed by its node");
 
 /* Under the lock: empties a place. */
-static void take_out(struct hybrid_cache *cache, _Atomic(struct cached_record *) *place)
+static void take_out(struct hybrid_cache *cache, _Atomic uintptr_t *place)
 {
-    struct cached_record *there = atomic_load_explicit(place, memory_order_relaxed);
+    struct cached_record *there = record_of(atomic_load_explicit(place, memory_order_relaxed));
     if (!there)
         return;
-    atomic_store_explicit(place, NULL, memory_order_release);
+    atomic_store_explicit(place, 0, memory_order_release);
     atomic_fetch_sub_explicit(&cache->bytes, sizeof *there + there->size, memory_order_relaxed);
     epoch_retire(cache->epoch, &there->node, record_free);
 }
@@ -83,23 +102,23 @@ static void shrink(struct hybrid_cache *cache, uint64_t bytes)
 {
     uint64_t places = cache->sets * CACHE_WAYS;
     for (uint64_t i = 0; i < 2 * places && atomic_load_explicit(&cache->bytes, memory_order_relaxed) > bytes; i++) {
-        _Atomic(struct cached_record *) *place = &cache->places[cache->hand++ & (places - 1)];
-        struct cached_record *there = atomic_load_explicit(place, memory_order_relaxed);
+        _Atomic uintptr_t *place = &cache->places[cache->hand++ & (places - 1)];
+        struct cached_record *there = record_of(atomic_load_explicit(place, memory_order_relaxed));
         if (there && !atomic_exchange_explicit(&there->asked_for, false, memory_order_relaxed))
             take_out(cache, place);
     }
 }
 
 /* The place of a set for one more: a free one, or that of a record that nobody asked for again. */
-static _Atomic(struct cached_record *) *choose_place(_Atomic(struct cached_record *) *set, uint64_t address)
+static _Atomic uintptr_t *choose_place(_Atomic uintptr_t *set, uint64_t address)
 {
     for (unsigned i = 0; i < CACHE_WAYS; i++) {
-        struct cached_record *there = atomic_load_explicit(&set[i], memory_order_relaxed);
+        struct cached_record *there = record_of(atomic_load_explicit(&set[i], memory_order_relaxed));
         if (!there || there->address == address)
             return &set[i];
     }
     for (unsigned i = 0; i < CACHE_WAYS; i++)
-        if (!atomic_exchange_explicit(&atomic_load(&set[i])->asked_for, false, memory_order_relaxed))
+        if (!atomic_exchange_explicit(&record_of(atomic_load(&set[i]))->asked_for, false, memory_order_relaxed))
             return &set[i];
     return &set[address / RECORD_ALIGN % CACHE_WAYS];
 }
@@ -114,10 +133,11 @@ void record_cache_insert(struct hybrid_cache *cache, struct cached_record *recor
         epoch_retire(cache->epoch, &record->node, record_free);
         return;
     }
-    _Atomic(struct cached_record *) *place = choose_place(set_of(cache, record->address), record->address);
+    uint64_t hash = hash_of(record->address);
+    _Atomic uintptr_t *place = choose_place(set_of(cache, hash), record->address);
     take_out(cache, place);
     shrink(cache, limit - size);
-    atomic_store_explicit(place, record, memory_order_release);
+    atomic_store_explicit(place, (uintptr_t)record | tag_of(hash), memory_order_release);
     atomic_fetch_add_explicit(&cache->bytes, size, memory_order_relaxed);
     mutex_unlock(&cache->lock);
 }

@@ -1,7 +1,9 @@
 /* The cache of records that are on disk only. A record never changes at its address, and no address is used twice while
  * a store is open, so nothing in it is ever wrong.
  *
- * Sets of four places, chosen by the address. A record that was asked for again since it came gets a second chance. */
+ * Sets of four places, chosen by the address. A place is the address in memory of a record, whose lowest bits, zeros
+ * there, are a tag of the record's own: so of the four hardly ever another one is looked at than the one that is asked
+ * for. A record that was asked for again since it came gets a second chance. */
 #ifndef LOG_HYBRID_CACHE_H
 #define LOG_HYBRID_CACHE_H
 
@@ -12,7 +14,7 @@
 #include "base/sync.h"
 #include "log/hybrid_record.h"
 
-enum { CACHE_WAYS = 4 };
+enum { CACHE_WAYS = 4, CACHE_TAG_BITS = 4 };
 
 struct cached_record {
     struct epoch_node node;
@@ -23,8 +25,8 @@ struct cached_record {
 };
 
 struct hybrid_cache {
-    _Atomic(struct cached_record *) *places; /* NULL: there is no cache */
-    uint64_t sets;                           /* a power of two */
+    _Atomic uintptr_t *places; /* NULL: there is no cache. Of it, 0: nothing is there */
+    uint64_t sets;             /* a power of two */
     struct epoch *epoch;
     _Atomic uint64_t bytes, limit; /* what it holds; what it may hold */
     mutex lock;                    /* of whoever puts in or takes out */
