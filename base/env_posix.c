@@ -40,6 +40,7 @@ struct posix_file {
     int fd;               /* ENV_READ: written under table.lock while the state has neither bit nor valid pins */
     _Atomic uint64_t end; /* not ENV_READ: bytes appended */
     struct posix_map map; /* ENV_LOG; zero otherwise */
+    bool takes;           /* not ENV_READ: the space of large pieces, before they are written */
     atomic_bool synced;   /* since the last append */
     /* ENV_LOG_OVER: up to here stands what the file held before, where nothing was appended; 0: nowhere. And what is
      * synced of what was appended. */
@@ -224,6 +225,7 @@ static plsm_status open_to_append(struct posix_file *file)
     file->fd = open_retry(file->path, over ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
     if (file->fd < 0)
         return fail_errno(errno, file->path, over ? "cannot open to write over it" : "cannot create");
+    file->takes = posix_takes(file->fd);
     if (file->flags == ENV_APPEND)
         return PLSM_OK;
     file->flags = ENV_LOG;
@@ -363,6 +365,8 @@ static plsm_status posix_append(struct env_file *base, const void *data, size_t 
         return PLSM_OK;
     }
     ssize_t count = 0;
+    if (file->takes)
+        posix_take(&file->map, file->fd, end, size);
     do
         count = pwrite(file->fd, data, size, (off_t)end);
     while (count < 0 && errno == EINTR);
@@ -383,6 +387,8 @@ static plsm_status posix_append_pieces(struct env_file *base, const plsm_slice *
     }
     off_t end = (off_t)atomic_load_explicit(&file->end, memory_order_relaxed);
     ssize_t done = 0;
+    if (file->takes)
+        posix_take(&file->map, file->fd, (uint64_t)end, size);
     do
         done = pwritev(file->fd, vector, (int)count, end);
     while (done < 0 && errno == EINTR);

@@ -47,6 +47,12 @@ void posix_map_start(struct posix_map *map, int fd)
     map->on = status.f_type == EXT4_SUPER_MAGIC || status.f_type == TMPFS_MAGIC;
 }
 
+bool posix_takes(int fd)
+{
+    struct statfs status;
+    return fstatfs(fd, &status) == 0 && status.f_type == EXT4_SUPER_MAGIC;
+}
+
 bool posix_map_over(struct posix_map *map, uint64_t size)
 {
     map->over = map->taken = map->filled = size & ~(uint64_t)(PAGE - 1);
@@ -86,6 +92,21 @@ static bool take_space(struct posix_map *map, int fd, uint64_t from, uint64_t by
     while (failed && errno == EINTR);
     map->taken = failed ? map->taken : from + bytes;
     return !failed;
+}
+
+void posix_take(struct posix_map *map, int fd, uint64_t offset, size_t size)
+{
+    uint64_t page = offset & ~(uint64_t)(PAGE - 1), from = page > map->taken ? page : map->taken;
+    if (size < POSIX_TAKE_BYTES_MIN || (map->on && offset + size <= map->taken))
+        return;
+    if (!map->on) { /* no more than that: nobody would give the rest back; who writes will tell of a failure */
+        fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
+        return;
+    }
+    uint64_t ahead = within(offset, TAKEN_BYTES_MIN, TAKEN_BYTES_MAX);
+    uint64_t needed = (offset + size - from + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+    if (!take_space(map, fd, from, needed > ahead ? needed : ahead))
+        posix_map_stop(map);
 }
 
 static bool map_window(struct posix_map *map, int fd, uint64_t from)

@@ -1,11 +1,18 @@
 /* Logs (ENV_LOG): what every environment must do alike, and what a crash leaves behind their end. */
 #include <check.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -402,6 +409,58 @@ START_TEST(a_sync_writes_what_was_appended)
 }
 END_TEST
 
+/* Whether some of a file is only promised its space so far. */
+static bool awaits_space(const char *path)
+{
+    struct {
+        struct fiemap map;
+        struct fiemap_extent extents[64];
+    } answer = {.map = {.fm_length = FIEMAP_MAX_OFFSET, .fm_extent_count = 64}};
+    bool awaits = false;
+    int fd = open(path, O_RDONLY);
+    ck_assert_int_eq(ioctl(fd, FS_IOC_FIEMAP, &answer), 0);
+    for (uint32_t i = 0; i < answer.map.fm_mapped_extents; i++)
+        awaits |= answer.extents[i].fe_flags & FIEMAP_EXTENT_DELALLOC;
+    close(fd);
+    return awaits;
+}
+
+/* Large pieces have their space before they are written: of a log some more, of another file no more than they need. */
+START_TEST(large_pieces_take_their_space)
+{
+    enum { PIECE = 300000, PIECES = 5 };
+    static const enum env_open_flags flags[] = {ENV_APPEND, ENV_LOG, ENV_LOG};
+    struct ground ground;
+    struct statfs system;
+    struct stat seen;
+    ground_create(&ground, 0);
+    uint8_t *bytes = random_bytes(9);
+    bool ext4 = statfs(ground.directory, &system) == 0 && system.f_type == EXT4_SUPER_MAGIC;
+    for (unsigned way = 0; way < 3; way++) {
+        struct env_file *file = NULL;
+        ck_assert_int_eq(env_open(ground.env, ground.path, flags[way], &file), PLSM_OK);
+        for (size_t i = 0; i < PIECES; i++) {
+            plsm_slice halves[] = {slice(bytes + i * PIECE, PIECE / 2),
+                                   slice(bytes + i * PIECE + PIECE / 2, PIECE / 2)};
+            ck_assert_int_eq(way == 2 ? env_append_pieces(file, halves, 2) : env_append(file, bytes + i * PIECE, PIECE),
+                             PLSM_OK);
+        }
+        ck_assert(!ext4 || !awaits_space(ground.path));
+        ck_assert_int_eq(stat(ground.path, &seen), 0);
+        ck_assert(!ext4 || (seen.st_size > PIECES * PIECE) == (flags[way] == ENV_LOG));
+        ck_assert(flags[way] == ENV_LOG || seen.st_blocks * 512 < PIECES * PIECE + 8 * 4096);
+        check_reader(&ground, bytes, PIECES * PIECE);
+        ck_assert_int_eq(env_truncate(file, PIECE), PLSM_OK);
+        ck_assert_int_eq(stat(ground.path, &seen), 0);
+        ck_assert_int_eq(seen.st_size, PIECE);
+        ck_assert(seen.st_blocks * 512 < PIECE + 8 * 4096);
+        env_close(file);
+    }
+    free(bytes);
+    ground_destroy(&ground);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("env, logs");
@@ -415,6 +474,7 @@ int main(void)
     tcase_add_loop_test(tests, written_over, 0, 3);
     tcase_add_test(tests, written_over_and_lost);
     tcase_add_test(tests, a_sync_writes_what_was_appended);
+    tcase_add_test(tests, large_pieces_take_their_space);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
