@@ -33,13 +33,14 @@ struct exact_builder;
 struct exact_builder *exact_builder_create(double bits_per_key_max);
 void exact_builder_destroy(struct exact_builder *b); /* accepts NULL */
 
-/* Adds the next key; it is copied as far as needed. PLSM_OK also when the builder gave up, now or before: then it has
+/* Adds the next key; it is copied as far as needed. `shared`: so many bytes are known to be those of the key before, in
+ * the same places; 0: nothing is. PLSM_OK also when the builder gave up, now or before: then it has
  * freed what it kept, and each further call costs a branch. PLSM_INVALID when the key is empty or, as long as the
  * builder has not given up, not above the one before; PLSM_NO_MEMORY. Behind an error the builder has given up.
  *
  * While it has not, it keeps about 1,024 keys, and later up to about 8 bytes a key (next to none where keys are evenly
  * spaced). */
-plsm_status exact_builder_add(struct exact_builder *b, plsm_slice key);
+plsm_status exact_builder_add(struct exact_builder *b, plsm_slice key, size_t shared);
 
 /* False: it gave up, exact_builder_finish will build nothing. */
 bool exact_builder_alive(const struct exact_builder *b);

@@ -503,9 +503,25 @@ static plsm_status __attribute__((noinline)) give_up(struct exact_builder *b, pl
     return why == PLSM_UNSUPPORTED ? PLSM_OK : why;
 }
 
-plsm_status exact_builder_add(struct exact_builder *b, plsm_slice key)
+/* Adds a key that goes on with evenly spaced decimal numbers, of which only the last word is new. False: it is none,
+ * and nothing has happened. Nothing goes on before numbers are taken apart, or after that was given up. */
+static inline bool goes_on(struct exact_numbers *n, plsm_slice key, size_t shared)
 {
-    if (!b->alive)
+    uint64_t part = 0, front = n->form.width > 8 ? n->front_value * 100000000 : 0;
+    if (key.size != n->key_size || shared + 8 < key.size || n->repeat - 1 >= REPEAT_MAX - 1 ||
+        n->form.alphabet != EXACT_DECIMAL || n->form.width < 8 || n->form.suffix.size > 0 ||
+        !exact_read_decimal(get_u64((const uint8_t *)key.data + key.size - 8), &part) || front + part <= n->last ||
+        front + part - n->last != n->delta)
+        return false;
+    n->last += n->delta;
+    n->repeat++;
+    n->keys++;
+    return true;
+}
+
+plsm_status exact_builder_add(struct exact_builder *b, plsm_slice key, size_t shared)
+{
+    if (!b->alive || goes_on(&b->numbers, key, shared))
         return PLSM_OK;
     plsm_status status = key.size == 0 ? fail(PLSM_INVALID, "exact set: an empty key")
                          : b->sampling ? add_to_sample(b, key)

@@ -353,6 +353,22 @@ bool exact_group_holds_next(const struct exact *set, uint64_t group, uint64_t nu
     return segment_position(s, number, &position) && segment_holds(s, position, set->fast_select);
 }
 
+uint64_t exact_group_holds_even(const struct exact *set, uint64_t group, uint64_t number, uint64_t step, uint64_t count,
+                                struct exact_look *look)
+{
+    const struct exact_segment *s = &look->segment;
+    uint64_t position = 0;
+    if (!exact_group_holds_next(set, group, number, look) || s->data_size > 0)
+        return 0;
+    uint64_t most = (look->below - 1 - number) / step + 1;
+    count = count < most ? count : most;
+    /* Where both of the first two are in it, its step divides this one; the last one being in it then says that those
+     * between are, too. */
+    bool holds = count > 1 && segment_position(s, number + step, &position) &&
+                 segment_position(s, number + (count - 1) * step, &position);
+    return holds ? count : 0;
+}
+
 bool exact_find_group(const struct exact *set, plsm_slice rest, uint64_t *group)
 {
     return find_group(set, rest, group);

@@ -175,6 +175,10 @@ struct exact_look {
     uint64_t group, from, below; /* of which numbers in [from, below) lead to it */
 };
 bool exact_group_holds_next(const struct exact *set, uint64_t group, uint64_t number, struct exact_look *look);
+/* How many of `count` numbers (2 or more, `step` apart, from `number` on) it is known to have at once: those in one
+ * segment without gaps. 0: ask for each. */
+uint64_t exact_group_holds_even(const struct exact *set, uint64_t group, uint64_t number, uint64_t step, uint64_t count,
+                                struct exact_look *look);
 
 /* Whether exact_find.c may use instructions of this processor to find bits. */
 bool exact_fast_select(void);

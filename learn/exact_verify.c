@@ -7,11 +7,17 @@
 static uint64_t missing_of_run(const struct exact_numbers *n, const struct exact_run *run, const struct exact *set,
                                uint64_t group)
 {
+    enum { EVEN_MIN = 16 }; /* fewer are quickly asked for one by one */
     struct exact_cursor c = exact_cursor_at_start(n, run);
     struct exact_look look = {0};
-    uint64_t missing = 0;
-    for (; c.left > 0; exact_cursor_skip(&c, 1))
-        missing += !exact_group_holds_next(set, group, run->start + c.next * run->step, &look);
+    uint64_t missing = 0, held = 0;
+    for (; c.left > 0; exact_cursor_skip(&c, held ? held : 1)) {
+        uint64_t number = run->start + c.next * run->step;
+        held = c.in_token < EVEN_MIN
+                   ? 0
+                   : exact_group_holds_even(set, group, number, run->step * c.stride, c.in_token, &look);
+        missing += held == 0 && !exact_group_holds_next(set, group, number, &look);
+    }
     return missing;
 }
 

@@ -146,7 +146,7 @@ plsm_status membership_builder_add(struct membership_builder *b, plsm_slice key,
         uint8_t class = (uint8_t)classifier_class(&b->classifier, key);
         TRY(buf_append(&b->classes, &class, 1));
     }
-    return b->exact ? exact_builder_add(b->exact, key) : PLSM_OK;
+    return b->exact ? exact_builder_add(b->exact, key, shared) : PLSM_OK;
 }
 
 /* --- what is made of them --- */

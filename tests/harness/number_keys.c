@@ -146,13 +146,18 @@ void key_list_fill(struct key_list *keys, enum number_shape shape, size_t count,
     key_list_sort(keys);
 }
 
+size_t key_list_shared(const struct key_list *keys, size_t i)
+{
+    return i > 0 ? slice_common(key_list_at(keys, i - 1), key_list_at(keys, i)) : 0;
+}
+
 bool key_list_build(const struct key_list *keys, double bits_per_key, struct buf *out)
 {
     struct exact_builder *b = exact_builder_create(bits_per_key);
     struct buf bytes = {0};
     bool built = true;
     for (size_t i = 0; i < keys->count; i++)
-        INVARIANT(exact_builder_add(b, key_list_at(keys, i)) == PLSM_OK);
+        INVARIANT(exact_builder_add(b, key_list_at(keys, i), key_list_shared(keys, i)) == PLSM_OK);
     INVARIANT(exact_builder_finish(b, &bytes, &built) == PLSM_OK);
     INVARIANT(exact_builder_alive(b) || !built);
     INVARIANT(built == (bytes.size > 0));

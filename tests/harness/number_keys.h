@@ -16,6 +16,7 @@ struct key_list {
 };
 
 plsm_slice key_list_at(const struct key_list *keys, size_t i); /* valid until the next key_list_add */
+size_t key_list_shared(const struct key_list *keys, size_t i); /* bytes that begin it and the key before; 0: none is */
 void key_list_add(struct key_list *keys, plsm_slice key);
 /* Sorts, and keeps one of equal ones. */
 void key_list_sort(struct key_list *keys);

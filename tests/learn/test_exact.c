@@ -353,12 +353,12 @@ START_TEST(other_keys_are_given_up_on)
         bool built = true;
         size_t last = 0;
         for (size_t i = 0; i < set->count; i++) {
-            if (exact_builder_add(b, set->keys[i]) != PLSM_OK)
+            if (exact_builder_add(b, set->keys[i], i ? slice_common(set->keys[i - 1], set->keys[i]) : 0) != PLSM_OK)
                 ck_abort_msg("%s: %s", key_shape_name(shapes[s]), plsm_message());
             last = exact_builder_alive(b) ? i : last;
         }
         ck_assert_msg(last < 3000, "%s: alive for %zu keys", key_shape_name(shapes[s]), last);
-        ck_assert_int_eq(exact_builder_add(b, set->keys[0]), PLSM_OK); /* it does not look at keys any more */
+        ck_assert_int_eq(exact_builder_add(b, set->keys[0], 0), PLSM_OK); /* it does not look at keys any more */
         ck_assert_int_eq(exact_builder_finish(b, &out, &built), PLSM_OK);
         ck_assert(!built && out.size == 0);
         exact_builder_destroy(b);
@@ -531,6 +531,89 @@ START_TEST(the_same_keys_give_the_same_bytes)
 }
 END_TEST
 
+/* Evenly spaced numbers, then others: with holes, another step, another prefix, of more digits. */
+static void fill_even_and_odd(struct key_list *keys, uint64_t seed)
+{
+    struct random random;
+    uint64_t number = 99990000, step = 10;
+    random_seed(&random, seed);
+    for (unsigned i = 0; i < 30000; i++) {
+        char key[40];
+        unsigned chance = (unsigned)random_below(&random, 2000);
+        step = chance == 0 ? 1 + random_below(&random, 20) : step;
+        number += chance == 1 ? random_below(&random, 1000000000) : step;
+        int size = snprintf(key, sizeof key, "%s%016" PRIu64, i < 20000 ? "even" : "odd", number);
+        key_list_add(keys, slice(key, (size_t)size));
+    }
+    key_list_sort(keys);
+}
+
+/* What is said of keys beforehand makes no difference. */
+START_TEST(shared_bytes_save_time_only)
+{
+    for (uint64_t seed = SEED; seed < SEED + 10; seed++) {
+        struct key_list keys = {0};
+        struct buf told = {0}, untold = {0};
+        bool built = false;
+        fill_even_and_odd(&keys, seed);
+        ck_assert(key_list_build(&keys, KEY_LIST_ANY_SIZE, &told));
+        struct exact_builder *b = exact_builder_create(KEY_LIST_ANY_SIZE);
+        for (size_t i = 0; i < keys.count; i++)
+            ck_assert_int_eq(exact_builder_add(b, key_list_at(&keys, i), 0), PLSM_OK);
+        ck_assert_int_eq(exact_builder_finish(b, &untold, &built), PLSM_OK);
+        ck_assert(built && slice_equal(buf_slice(&told), buf_slice(&untold)));
+        exact_builder_destroy(b);
+        snprintf(at_hand, sizeof at_hand, "even and odd, seed %" PRIu64, seed);
+        ck_assert(check(&keys, 1, seed));
+        buf_free(&untold);
+        free(told.data);
+        key_list_free(&keys);
+    }
+}
+END_TEST
+
+static uint64_t last_16(plsm_slice key)
+{
+    char digits[17] = {0};
+    memcpy(digits, (const uint8_t *)key.data + key.size - 16, 16);
+    return strtoull(digits, NULL, 10);
+}
+
+/* Numbers that are found together are all there, one by one; of those without gaps most are found so. */
+START_TEST(even_numbers_are_found_together)
+{
+    struct key_list keys = {0};
+    struct buf bytes = {0};
+    struct exact set;
+    struct random random;
+    uint64_t together = 0, group = 0;
+    random_seed(&random, SEED);
+    fill_even_and_odd(&keys, SEED);
+    ck_assert(key_list_build(&keys, KEY_LIST_ANY_SIZE, &bytes));
+    ck_assert_int_eq(exact_open(buf_slice(&bytes), &set), PLSM_OK);
+    for (unsigned i = 0; i < 20000; i++) {
+        struct exact_look look = {0};
+        size_t at = random_below(&random, keys.count - 1);
+        plsm_slice key = key_list_at(&keys, at), next = key_list_at(&keys, at + 1);
+        size_t prefix = key.size - 16;
+        uint64_t number = last_16(key), step = random_below(&random, 30) + 1;
+        if (random_below(&random, 2) && last_16(next) > number)
+            step = last_16(next) - number;
+        plsm_slice rest = slice((const uint8_t *)key.data + set.common_size, prefix - set.common_size);
+        uint64_t count = random_below(&random, 3000) + 2;
+        ck_assert(exact_find_group(&set, rest, &group));
+        uint64_t held = exact_group_holds_even(&set, group, number, step, count, &look);
+        ck_assert_uint_le(held, count);
+        for (uint64_t k = 0; k < held; k++)
+            ck_assert(exact_group_holds(&set, group, number + k * step));
+        together += held;
+    }
+    ck_assert_uint_gt(together, 100000);
+    free(bytes.data);
+    key_list_free(&keys);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("exact");
@@ -547,6 +630,8 @@ int main(void)
     tcase_add_test(sizes, dense_numbers_are_cheap);
     tcase_add_test(sizes, the_limit_holds);
     tcase_add_test(answers, hints_are_checked);
+    tcase_add_test(answers, shared_bytes_save_time_only);
+    tcase_add_test(answers, even_numbers_are_found_together);
     tcase_add_test(sizes, other_keys_are_given_up_on);
     tcase_add_test(sizes, estimates_are_as_described);
     tcase_add_test(sizes, the_same_keys_give_the_same_bytes);

@@ -32,11 +32,12 @@ START_TEST(order_is_checked)
             char key[20];
             for (unsigned n = 0; n < 2000 && sampled; n++) {
                 snprintf(key, sizeof key, "A%04u", n);
-                if (exact_builder_add(b, slice_of(key)) != PLSM_OK)
+                if (exact_builder_add(b, slice_of(key), n > 0 ? 1 : 0) != PLSM_OK)
                     ck_abort_msg("%s", plsm_message());
             }
-            ck_assert_int_eq(exact_builder_add(b, slice_of(rows[i].before)), PLSM_OK);
-            plsm_status status = exact_builder_add(b, slice_of(rows[i].key));
+            ck_assert_int_eq(exact_builder_add(b, slice_of(rows[i].before), 0), PLSM_OK);
+            size_t shared = slice_common(slice_of(rows[i].before), slice_of(rows[i].key));
+            plsm_status status = exact_builder_add(b, slice_of(rows[i].key), shared);
             ck_assert_msg(status == rows[i].expected, "row %zu, %u: %s", i, sampled, plsm_status_name(status));
             ck_assert(status == PLSM_OK || !exact_builder_alive(b));
             exact_builder_destroy(b);
@@ -121,7 +122,7 @@ static plsm_status build_with_failure(const struct key_list *keys, uint64_t nth,
     mem_fail_at(nth);
     struct exact_builder *b = exact_builder_create(20);
     for (size_t i = 0; b && status == PLSM_OK && i < keys->count; i++)
-        status = exact_builder_add(b, key_list_at(keys, i));
+        status = exact_builder_add(b, key_list_at(keys, i), key_list_shared(keys, i));
     if (b && status == PLSM_OK)
         status = exact_builder_finish(b, out, &built);
     *done = mem_count() < nth;
