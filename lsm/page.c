@@ -316,7 +316,7 @@ static inline size_t prefix_with(const struct page_builder *b, size_t shared)
     return shared < b->prefix_size ? shared : b->prefix_size;
 }
 
-bool page_builder_fits(const struct page_builder *b, const struct entry *entry, size_t shared)
+bool page_builder_fits_exactly(const struct page_builder *b, const struct entry *entry, size_t shared)
 {
     if (b->count == 0)
         return true;
@@ -398,9 +398,15 @@ plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, 
     return PLSM_OK;
 }
 
-uint8_t *page_entry_write(uint8_t *to, const struct page_staged *staged, size_t shared)
+/* Kind and sizes of an entry; what is behind them is nothing but key and value where it is `plain`. */
+static inline uint8_t *write_head(uint8_t *to, const struct page_staged *staged, size_t key_size, bool plain)
 {
-    size_t key_size = staged->key_size - shared;
+    if (__builtin_expect(plain && (key_size | staged->value_size) < 128, 1)) {
+        to[0] = BATCH_PUT;
+        to[1] = (uint8_t)key_size;
+        to[2] = (uint8_t)staged->value_size;
+        return to + 3;
+    }
     *to++ = (uint8_t)(staged->kind | (staged->meta_size ? HAS_META : 0) | (staged->seq ? HAS_SEQ : 0) |
                       (staged->expires_s ? EXPIRES : 0) | (staged->separated ? SEPARATED : 0));
     to = put_varint(to, key_size);
@@ -412,6 +418,14 @@ uint8_t *page_entry_write(uint8_t *to, const struct page_staged *staged, size_t 
         to = put_varint(to, staged->seq);
     if (staged->expires_s)
         to = put_varint(to, staged->expires_s);
+    return to;
+}
+
+uint8_t *page_entry_write(uint8_t *to, const struct page_staged *staged, size_t shared)
+{
+    size_t key_size = staged->key_size - shared;
+    bool plain = (staged->kind | staged->meta_size | staged->seq | staged->expires_s | staged->separated) == 0;
+    to = write_head(to, staged, key_size, plain);
     copy_short(to, staged->key + shared, key_size);
     to += key_size;
     if (staged->meta_size)

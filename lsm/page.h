@@ -169,7 +169,15 @@ struct page_builder {
 void page_builder_free(struct page_builder *b);
 /* Whether the entry still fits into one page together with those that are there; always true for the first. `shared` is
  * slice_common of its key and the key before it; anything for the first. */
-bool page_builder_fits(const struct page_builder *b, const struct entry *entry, size_t shared);
+bool page_builder_fits_exactly(const struct page_builder *b, const struct entry *entry, size_t shared);
+static inline bool page_builder_fits(const struct page_builder *b, const struct entry *entry, size_t shared)
+{
+    enum { FIXED = 64, EACH = 8 }; /* more than a page and an entry can need beside keys, metas and values, and numbers */
+    size_t most = FIXED + b->key_bytes + b->other_bytes + EACH * (b->count + (size_t)1) + entry->key.size +
+                  entry->meta.size + entry->value.size + 3 * VARINT_SIZE_MAX;
+    bool surely = most <= PAGE_SIZE && b->layout == PAGE_PACKED; /* mostly, until the page is nearly full */
+    return surely || page_builder_fits_exactly(b, entry, shared);
+}
 /* Adds an entry; keys must come in order; `shared` as above. `stays`: its key, meta and value stay where they are until
  * the page is finished; otherwise they are copied. PLSM_NO_MEMORY. */
 plsm_status page_builder_add(struct page_builder *b, const struct entry *entry, uint64_t hash, size_t shared,
