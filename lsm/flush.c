@@ -106,9 +106,13 @@ static plsm_status flush_entry(void *arg, struct entry *entry, bool newest)
     if (entry->seq > f->seq_max)
         f->seq_max = entry->seq;
     f->newer_seq = entry->seq;
-    output_expire(f->db, f->now_s, entry);
-    const struct tombstone *range =
-        f->merge.list.count ? tombstones_next(&f->merge.list, &f->range_at, entry->key) : NULL;
+    if (__builtin_expect(entry->expires_s != 0, 0))
+        output_expire(f->db, f->now_s, entry);
+    if (__builtin_expect(f->merge.list.count == 0, 1)) {
+        entry->seq = entry->seq <= cutoff ? 0 : entry->seq; /* as tombstone_judge has it without a range */
+        return add_entry(f, entry);
+    }
+    const struct tombstone *range = tombstones_next(&f->merge.list, &f->range_at, entry->key);
     return tombstone_judge(range, cutoff, 0, entry) ? PLSM_OK : add_entry(f, entry);
 }
 

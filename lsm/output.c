@@ -165,8 +165,8 @@ void output_expire(struct lsm *db, uint64_t now_s, struct entry *entry)
     counter_add(&db->counters, COUNT_EXPIRED, 1);
 }
 
-plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
-                       struct run_writer *writer, struct entry *entry, struct edit *edit)
+plsm_status output_add_value(struct lsm *db, const struct version *version, struct output_values *values,
+                             struct run_writer *writer, struct entry *entry, struct edit *edit)
 {
     uint8_t pointer[VALUE_POINTER_BYTES_MAX];
     uint64_t above = db->options.separate_above;

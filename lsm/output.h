@@ -36,11 +36,18 @@ struct output_values {
 /* Makes a put whose time has come by `now_s` the deletion that it stands for, and counts it. A reference stays: what it
  * leads to is given back by whoever deletes it. */
 void output_expire(struct lsm *db, uint64_t now_s, struct entry *entry);
+/* The same as output_add for an entry whose value is in a value log or large enough for one. */
+plsm_status output_add_value(struct lsm *db, const struct version *version, struct output_values *values,
+                             struct run_writer *writer, struct entry *entry, struct edit *edit);
 /* Adds an entry to the run. Its value goes into a value log when it is large enough for that by the options; a value
  * that is in a value log of `version` (NULL: none is) that is collected is written anew. Value logs that
  * become full are added to the edit. Afterwards the value of *entry means nothing. */
-plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
-                       struct run_writer *writer, struct entry *entry, struct edit *edit);
+static inline plsm_status output_add(struct lsm *db, const struct version *version, struct output_values *values,
+                                     struct run_writer *writer, struct entry *entry, struct edit *edit)
+{
+    bool stays = !entry->separated && entry->value.size <= db->options.separate_above - 1; /* 0: none is too large */
+    return stays ? run_writer_add(writer, entry) : output_add_value(db, version, values, writer, entry, edit);
+}
 /* Behind the last entry: what is left of the values goes into the edit. */
 plsm_status output_values_finish(struct output_values *values, struct edit *edit);
 /* Frees what is held; after a failure no file of it stays for long. */
