@@ -129,6 +129,18 @@ static plsm_status grow_hashes(struct membership_builder *b)
     return buf_reserve(&b->hashes, (size_t)(more < most ? more : most) * sizeof(uint64_t));
 }
 
+/* Neighbours in order share most of their bytes: a call for the few that are left would take longer than a look. */
+static inline bool has_slash(const uint8_t *bytes, size_t size)
+{
+    enum { FEW = 4 };
+    if (size > FEW)
+        return memchr(bytes, '/', size) != NULL;
+    bool has = false;
+    for (size_t i = 0; i < size; i++)
+        has |= bytes[i] == '/';
+    return has;
+}
+
 plsm_status membership_builder_add(struct membership_builder *b, plsm_slice key, uint64_t hash, size_t shared,
                                    bool directories)
 {
@@ -140,7 +152,7 @@ plsm_status membership_builder_add(struct membership_builder *b, plsm_slice key,
         TRY(grow_hashes(b));
     put_u64(b->hashes.data + b->hashes.size, hash);
     b->hashes.size += sizeof hash;
-    if (directories && memchr((const uint8_t *)key.data + shared, '/', key.size - shared))
+    if (directories && has_slash((const uint8_t *)key.data + shared, key.size - shared))
         TRY(membership_directory_hashes(key, shared, 0, &b->directories));
     if (b->classified) {
         uint8_t class = (uint8_t)classifier_class(&b->classifier, key);
