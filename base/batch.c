@@ -13,16 +13,11 @@ _Static_assert(BATCH_PUT == 0 && BATCH_DELETE == 1 && BATCH_REFERENCE == 2 && BA
 static inline __attribute__((always_inline)) plsm_status add(struct batch *batch, struct batch_change *change,
                                                              uint8_t keyspace)
 {
-    bool has_value = change->kind != BATCH_DELETE;
-    size_t key_size = change->key.size, size = 1 + varint_size(key_size + 1) + 1 + key_size;
-    if (change->timed)
-        size += varint_size(change->expires_s);
-    if (has_value)
-        size += 1 + change->meta.size + varint_size(change->value.size) + change->value.size;
-    TRY(buf_reserve(&batch->bytes, size));
-    size_t encoded = batch_encode(batch->bytes.data + batch->bytes.size, keyspace, change);
-    INVARIANT(encoded == size);
-    batch->bytes.size += size;
+    struct buf *bytes = &batch->bytes;
+    size_t most = BATCH_CHANGE_BYTES + change->key.size + change->meta.size + change->value.size;
+    if (__builtin_expect(bytes->capacity - bytes->size < most, 0))
+        TRY(buf_reserve(bytes, most));
+    bytes->size += batch_encode(bytes->data + bytes->size, keyspace, change);
     batch->count++;
     batch->ranges += change->kind == BATCH_DELETE_RANGE;
     if (change->value.size > batch->value_max)
