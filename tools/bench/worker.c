@@ -70,13 +70,22 @@ static uint8_t *key_room(struct worker *worker)
     return worker->keys[worker->pending];
 }
 
+/* Who writes a value has mostly just made it, so it is in the cache, where little of the pool is in the end. Waiting for
+ * it in the copies that engines make took a tenth of what a put in a batch takes, of any of them. */
+static void fetch_value(plsm_slice value)
+{
+    enum { LINE = 64, MOST = 16 * LINE };
+    for (size_t at = 0; at < value.size && at < MOST; at += LINE)
+        __builtin_prefetch((const uint8_t *)value.data + at);
+}
+
 /* Adds a record whose key stands in key_room, or stays valid. */
 static void add_record(struct worker *worker, plsm_slice key, unsigned version, bool deletion)
 {
     struct adapter_record *record = &worker->records[worker->pending++];
     *record = (struct adapter_record){.key = key, .deletion = deletion};
     if (!deletion)
-        record->value = data_value(worker->data, key, version);
+        fetch_value(record->value = data_value(worker->data, key, version));
     worker->deleted += deletion;
     worker->given_bytes += key.size + record->value.size;
 }
