@@ -167,12 +167,12 @@ struct page_builder {
     size_t classic_bytes;  /* of all entries and restart points, in the classic layout */
 };
 void page_builder_free(struct page_builder *b);
+bool page_builder_fits_exactly(const struct page_builder *b, const struct entry *entry, size_t shared);
 /* Whether the entry still fits into one page together with those that are there; always true for the first. `shared` is
  * slice_common of its key and the key before it; anything for the first. */
-bool page_builder_fits_exactly(const struct page_builder *b, const struct entry *entry, size_t shared);
 static inline bool page_builder_fits(const struct page_builder *b, const struct entry *entry, size_t shared)
 {
-    enum { FIXED = 64, EACH = 8 }; /* more than a page and an entry can need beside keys, metas and values, and numbers */
+    enum { FIXED = 64, EACH = 8 }; /* more than page and entry can need beside keys, metas, values and numbers */
     size_t most = FIXED + b->key_bytes + b->other_bytes + EACH * (b->count + (size_t)1) + entry->key.size +
                   entry->meta.size + entry->value.size + 3 * VARINT_SIZE_MAX;
     bool surely = most <= PAGE_SIZE && b->layout == PAGE_PACKED; /* mostly, until the page is nearly full */

@@ -70,8 +70,8 @@ static uint8_t *key_room(struct worker *worker)
     return worker->keys[worker->pending];
 }
 
-/* Who writes a value has mostly just made it, so it is in the cache, where little of the pool is in the end. Waiting for
- * it in the copies that engines make took a tenth of what a put in a batch takes, of any of them. */
+/* Who writes a value has mostly just made it, so it is in the cache, where little of the pool is in the end. Waiting
+ * for it in the copies that engines make took a tenth of what a put in a batch takes, of any of them. */
 static void fetch_value(plsm_slice value)
 {
     enum { LINE = 64, MOST = 16 * LINE };
