@@ -96,21 +96,21 @@ static inline size_t slice_common(plsm_slice a, plsm_slice b)
 static inline void copy_short(uint8_t *to, const void *from, size_t size)
 {
     const uint8_t *bytes = (const uint8_t *)from;
-    if (size >= 16 && size <= 32) { /* two pieces that overlap */
+    if (size > 32) {
+        memcpy(to, bytes, size);
+    } else if (size >= 16) { /* two pieces that overlap */
         uint8_t last[16];
         memcpy(last, bytes + size - 16, 16);
         memcpy(to, bytes, 16);
         memcpy(to + size - 16, last, 16);
-    } else if (size >= 8 && size < 16) {
+    } else if (size >= 8) {
         uint64_t last = get_u64(bytes + size - 8);
         put_u64(to, get_u64(bytes));
         put_u64(to + size - 8, last);
-    } else if (size >= 4 && size < 8) {
+    } else if (size >= 4) {
         uint32_t last = get_u32(bytes + size - 4);
         put_u32(to, get_u32(bytes));
         put_u32(to + size - 4, last);
-    } else if (size > 32) {
-        memcpy(to, bytes, size);
     } else if (size) { /* up to 3: the first, the middle and the last one */
         uint8_t first = bytes[0], middle = bytes[size / 2], last = bytes[size - 1];
         to[0] = first;
