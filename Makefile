@@ -105,8 +105,8 @@ test-objects: $(TEST_BIN:%=%.o) $(HARNESS_OBJ)
 E2E       = $(filter-out tests/e2e/lib.sh,$(wildcard tests/e2e/*.sh))
 # Long, and one thread does the work: nothing for ThreadSanitizer to see.
 ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_alloc base/test_env_memory crash/test_crash crash/test_fault \
-             crash/test_corrupt learn/% tools/% fs/test_attr fs/test_escape log/test_append log/test_hostile \
-             log/test_hybrid log/test_hybrid_lookups log/test_room lsm/test_compression lsm/test_memtable \
+             crash/test_corrupt learn/% tools/% fs/test_attr fs/test_escape log/test_append log/test_append_lost \
+             log/test_hostile log/test_hybrid log/test_hybrid_lookups log/test_room lsm/test_compression lsm/test_memtable \
              lsm/test_memtable_lanes lsm/test_modes lsm/test_page_classic lsm/test_router lsm/test_simulated_costs \
              lsm/test_simulated_memory lsm/test_simulated_sides lsm/test_tiers lsm/test_tombstones lsm/test_tree \
              store/test_convert store/test_edit store/test_edit_crash store/test_edit_fault store/test_expiry \

@@ -72,10 +72,10 @@ plsm_status env_read_many(struct env *env, struct env_piece *pieces, size_t coun
     return first;
 }
 
-plsm_status env_map(struct env_file *file, uint64_t size, const void **out)
+plsm_status env_map(struct env_file *file, uint64_t size, atomic_bool *lost, const void **out)
 {
     *out = NULL;
-    return file->env->ops->map ? file->env->ops->map(file, size, out) : PLSM_UNSUPPORTED;
+    return file->env->ops->map ? file->env->ops->map(file, size, lost, out) : PLSM_UNSUPPORTED;
 }
 
 plsm_status env_append(struct env_file *file, const void *data, size_t size)

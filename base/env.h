@@ -11,6 +11,7 @@
 #ifndef BASE_ENV_H
 #define BASE_ENV_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,7 +62,7 @@ struct env_ops {
      * is to be read by itself. NULL: it never can. */
     void (*read_many)(struct env *env, struct env_piece *pieces, size_t count);
     /* Maps the first `size` bytes of an ENV_READ file; NULL: it never can. See env_map. */
-    plsm_status (*map)(struct env_file *file, uint64_t size, const void **out);
+    plsm_status (*map)(struct env_file *file, uint64_t size, atomic_bool *lost, const void **out);
     /* (*) Appends at most `size` bytes at the end; *put may be less than `size` (but not 0). */
     plsm_status (*append)(struct env_file *file, const void *data, size_t size, size_t *put);
     /* (*) The same of pieces, none of them empty, as if they stood behind each other. NULL: they are appended one by
@@ -130,6 +131,12 @@ struct env_thread {
 enum { ENV_DESCRIPTORS_MAX = 512 };
 struct env *env_posix(void);
 
+/* From now on a page of a mapped file that cannot be had is an error, as told with ENV_LOG and env_map, and not the end
+ * of the process. Handles SIGBUS for all the process; what is not about such a page goes to who handled it before. A
+ * thread that has the signal blocked gets no help. For who owns the process: the first call counts, others do nothing.
+ */
+void env_posix_catch_lost_pages(void);
+
 /* Files opened with ENV_LOG. Their size, for whoever opens them to read, also after a crash, may be more than what was
  * appended: the rest is zeros, space taken in advance; only a truncate takes it away (closing does not). The handle
  * that appends sees what was appended. All else is as with ENV_APPEND: an append that has returned survives the death
@@ -138,9 +145,9 @@ struct env *env_posix(void);
  * env_posix appends small pieces through a shared mapping of preallocated space, which the kernel writes back as it
  * does what was written; large ones (on ext4 into such space, too), and all where the file system is not known to serve
  * such a mapping without asking for space again, with pwrite. One thing differs: where the disk is gone or has turned
- * read-only the kernel cannot refuse a store to memory, and may end the process with SIGBUS. Nothing acknowledged is
- * lost by that which an error from write(2) would have saved; who wants to read on from memory then opens with
- * ENV_APPEND.
+ * read-only, or the file was cut short, the kernel cannot refuse a store to memory: it sends SIGBUS. Where that is caught
+ * the append fails with PLSM_IO, and so does from then on whatever would change or sync the file; otherwise the process
+ * ends, and nothing acknowledged is lost by that which an error from write(2) would have saved.
  *
  * After ENV_LOG_OVER what the file held before stands behind what was appended, instead of zeros, and after a power
  * loss in the place of any part of that which was not synced: who reads it must tell the two apart. A truncate takes
@@ -163,10 +170,23 @@ plsm_status env_read_some(struct env_file *file, uint64_t offset, void *data, si
 plsm_status env_read_many(struct env *env, struct env_piece *pieces, size_t count);
 /* Shows the first `size` bytes of an ENV_READ file as memory, until it is closed; once for each handle. `size` may be
  * more than the file has (a file that another handle appends to): what is behind its end must not be touched. What is
- * not in memory is read when it is touched, a page at a time, as fits reads here and there. Where the disk then fails
- * the kernel cannot return an error and may end the process with SIGBUS: who wants errors reads. PLSM_UNSUPPORTED,
- * without a message that counts: it cannot be mapped, so read it. */
-plsm_status env_map(struct env_file *file, uint64_t size, const void **out);
+ * not in memory is read when it is touched, a page at a time, as fits reads here and there. Where the disk then fails,
+ * or the file was cut short, the kernel cannot return an error: it sends SIGBUS. Where that is caught
+ * (env_posix_catch_lost_pages) *lost becomes true and the page zeros, otherwise the process ends. So who has read asks
+ * env_map_whole then, and reads with env_read if it is not. `lost` is the caller's, false before, and stays until the
+ * file is closed.
+ * PLSM_UNSUPPORTED, without a message that counts: it cannot be mapped, so read it. */
+plsm_status env_map(struct env_file *file, uint64_t size, atomic_bool *lost, const void **out);
+/* Whether all that this thread has read so far from a mapping was the file's. */
+static inline bool env_map_whole(const atomic_bool *lost)
+{
+#ifdef __SANITIZE_THREAD__ /* which knows no fences */
+    atomic_signal_fence(memory_order_seq_cst);
+#else
+    atomic_thread_fence(memory_order_acquire);
+#endif
+    return __builtin_expect(!atomic_load_explicit(lost, memory_order_relaxed), 1);
+}
 /* Appends all of it or fails; after a failure any part may have reached the file. */
 plsm_status env_append(struct env_file *file, const void *data, size_t size);
 /* The same of pieces behind each other, with one call where the system can. For large ones: nothing is copied through a

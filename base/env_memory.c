@@ -227,7 +227,7 @@ static plsm_status memory_read(struct env_file *base, uint64_t offset, void *dat
 }
 
 /* What is written once stays where it is as long as nothing is appended: not in a file that is ahead of its end. */
-static plsm_status memory_map(struct env_file *base, uint64_t size, const void **out)
+static plsm_status memory_map(struct env_file *base, uint64_t size, atomic_bool *lost, const void **out)
 {
     struct memory_file *file = (struct memory_file *)base;
     struct memory_env *env = memory_of(base->env);

@@ -49,9 +49,8 @@ struct posix_file {
     _Atomic uint64_t state; /* HAS_DESCRIPTOR | pins */
     atomic_bool referenced; /* read since the clock hand passed */
     unsigned place;         /* in table.open, under table.lock, while it has a descriptor */
-    void *view;             /* all of it, mapped, or NULL */
-    uint64_t view_size;
-    dev_t device; /* which file it is: a path that was given to another one must not be read as this one */
+    struct posix_view view; /* zero: none */
+    dev_t device;           /* which file it is: a path that was given to another one must not be read as this one */
     ino_t inode;
     char path[];
 };
@@ -281,23 +280,21 @@ static void posix_close(struct env_file *base)
             close(file->fd);
         }
         mutex_unlock(&table.lock);
-        if (file->view)
-            posix_view_unmap(file->view, file->view_size);
+        posix_view_unmap(&file->view);
     }
     mem_free(file);
 }
 
-static plsm_status posix_map(struct env_file *base, uint64_t size, const void **out)
+static plsm_status posix_map(struct env_file *base, uint64_t size, atomic_bool *lost, const void **out)
 {
     struct posix_file *file = (struct posix_file *)base;
-    if (file->flags != ENV_READ || file->view)
+    if (file->flags != ENV_READ || file->view.memory)
         return PLSM_UNSUPPORTED;
     TRY(descriptor_pin(file));
-    file->view = posix_view_map(file->fd, size);
-    file->view_size = size;
+    bool mapped = posix_view_map(&file->view, file->fd, size, lost);
     descriptor_unpin(file);
-    *out = file->view;
-    return file->view ? PLSM_OK : PLSM_UNSUPPORTED;
+    *out = file->view.memory;
+    return mapped ? PLSM_OK : PLSM_UNSUPPORTED;
 }
 
 static plsm_status posix_read(struct env_file *base, uint64_t offset, void *data, size_t size, size_t *got)
@@ -324,10 +321,16 @@ static plsm_status posix_read(struct env_file *base, uint64_t offset, void *data
     return PLSM_OK;
 }
 
+/* Once a page that was stored to is lost nobody knows what the file has, so nothing is done to it any more. */
 static plsm_status need_append(const struct posix_file *file, const char *what)
 {
-    return file->flags != ENV_READ ? PLSM_OK
-                                   : fail(PLSM_INVALID, "%s: cannot %s: it is open for reading only", file->path, what);
+    if (file->flags == ENV_READ)
+        return fail(PLSM_INVALID, "%s: cannot %s: it is open for reading only", file->path, what);
+    if (posix_map_lost(&file->map))
+        return fail(PLSM_IO,
+                    "%s: cannot %s: a page of it that is mapped was lost: the disk failed, or it was cut short",
+                    file->path, what);
+    return PLSM_OK;
 }
 
 /* What a call wrote at the end of the file: `count`, or -1 and errno. */
@@ -353,13 +356,14 @@ static plsm_status posix_append(struct env_file *base, const void *data, size_t 
         atomic_store_explicit(&file->synced, false, memory_order_relaxed);
         posix_map_synced(&file->map, end);
     }
-    if (posix_map_copy_there(&file->map, end, data, size)) {
+    if (posix_map_copy_there(&file->map, end, data, size) && !posix_map_lost(&file->map)) {
         atomic_store_explicit(&file->end, end + size, memory_order_release);
         *put = size;
         return PLSM_OK;
     }
     TRY(need_append(file, "append"));
     if (posix_map_copy(&file->map, file->fd, end, data, &size)) {
+        TRY(need_append(file, "append"));
         atomic_store_explicit(&file->end, end + size, memory_order_release);
         *put = size;
         return PLSM_OK;
@@ -431,7 +435,9 @@ static plsm_status posix_sync(struct env_file *base)
     while (failed && errno == EINTR);
     error = errno;
     descriptor_unpin(file);
-    return failed ? fail_errno(error, base->path, "cannot sync its bytes to the disk") : PLSM_OK;
+    if (failed)
+        return fail_errno(error, base->path, "cannot sync its bytes to the disk");
+    return file->flags == ENV_READ ? PLSM_OK : need_append(file, "sync its bytes to the disk");
 }
 
 static plsm_status posix_truncate(struct env_file *base, uint64_t size)
@@ -675,6 +681,7 @@ static plsm_status posix_thread_start(struct env *env, void (*run)(void *arg), v
     /* The program's main thread handles signals; a library's thread must not take them from it. */
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* of what this thread does itself */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&thread->thread, NULL, thread_main, thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

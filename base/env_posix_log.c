@@ -61,15 +61,17 @@ bool posix_map_over(struct posix_map *map, uint64_t size)
 
 static void unmap(struct posix_map *map)
 {
+    posix_watch_remove(map->watch);
     if (map->memory)
         munmap(map->memory, WINDOW_BYTES);
+    map->watch = NULL;
     map->memory = NULL;
 }
 
 void posix_map_stop(struct posix_map *map)
 {
     unmap(map);
-    *map = (struct posix_map){0};
+    *map = (struct posix_map){.lost = atomic_load_explicit(&map->lost, memory_order_relaxed)};
 }
 
 /* `bytes`, which is as much as there is already, within limits and in whole pages. */
@@ -114,8 +116,11 @@ static bool map_window(struct posix_map *map, int fd, uint64_t from)
     unmap(map);
     map->start = map->end = from;
     void *memory = mmap(NULL, WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)from);
-    map->memory = memory == MAP_FAILED ? NULL : memory;
-    return map->memory;
+    if (memory == MAP_FAILED)
+        return false;
+    map->memory = memory;
+    map->watch = posix_watch_add(memory, WINDOW_BYTES, &map->lost);
+    return map->watch;
 }
 
 /* Takes space behind `offset` if there is none left and has it in the window, which is moved where it is not. What lies
@@ -198,18 +203,26 @@ int posix_sync_part(int fd, uint64_t from, uint64_t to)
     return failed;
 }
 
-void *posix_view_map(int fd, uint64_t size)
+bool posix_view_map(struct posix_view *view, int fd, uint64_t size, atomic_bool *lost)
 {
     if (size == 0 || size > SIZE_MAX / 2)
-        return NULL;
-    void *view = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
-    if (view == MAP_FAILED)
-        return NULL;
-    madvise(view, (size_t)size, MADV_RANDOM); /* a page that is touched is read alone */
-    return view;
+        return false;
+    void *memory = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        return false;
+    *view = (struct posix_view){memory, size, posix_watch_add(memory, (size_t)size, lost)};
+    if (!view->watch) {
+        posix_view_unmap(view);
+        return false;
+    }
+    madvise(memory, (size_t)size, MADV_RANDOM); /* a page that is touched is read alone */
+    return true;
 }
 
-void posix_view_unmap(void *view, uint64_t size)
+void posix_view_unmap(struct posix_view *view)
 {
-    munmap(view, (size_t)size);
+    posix_watch_remove(view->watch);
+    if (view->memory)
+        munmap(view->memory, (size_t)view->size);
+    *view = (struct posix_view){0};
 }

@@ -2,6 +2,7 @@
 #ifndef BASE_ENV_POSIX_PRIVATE_H
 #define BASE_ENV_POSIX_PRIVATE_H
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/env.h"
@@ -10,11 +11,19 @@
 plsm_status posix_descriptor_pin(struct env_file *file, int *fd);
 void posix_descriptor_unpin(struct env_file *file);
 
+/* Watches a mapping of a file from before it is used until after: when a page of it is lost, *lost becomes true and the
+ * page zeros, instead of SIGBUS, if that is caught (env_posix_catch_lost_pages). NULL: no memory. */
+struct posix_watch;
+struct posix_watch *posix_watch_add(const void *start, size_t size, atomic_bool *lost);
+void posix_watch_remove(struct posix_watch *watch); /* accepts NULL */
+
 /* The mapping of a log: a window of the file, from a page border on, whose space is taken already. Zero: none. The
  * appending thread's. */
 struct posix_map {
     bool on;          /* appends may go through it */
+    atomic_bool lost; /* a page that was stored to; for good */
     uint8_t *memory;  /* of the window; NULL: none yet */
+    struct posix_watch *watch; /* of the window */
     uint64_t start;   /* of the window in the file */
     uint64_t end;     /* of what may be stored to in the window */
     uint64_t passed;  /* up to here the window was stored to, and is not any more */
@@ -44,6 +53,12 @@ static inline bool posix_map_copy_there(struct posix_map *map, uint64_t offset, 
     memcpy(map->memory + (offset - map->start), data, size);
     return true;
 }
+/* Whether what was copied may not be the file's, since a page of it was lost. Behind the copy. */
+static inline bool posix_map_lost(const struct posix_map *map)
+{
+    atomic_signal_fence(memory_order_seq_cst); /* this thread's own copy */
+    return __builtin_expect(atomic_load_explicit(&map->lost, memory_order_relaxed), 0);
+}
 /* Unmaps and switches it off. What was copied is the file's. */
 void posix_map_stop(struct posix_map *map);
 
@@ -57,9 +72,14 @@ void posix_take(struct posix_map *map, int fd, uint64_t offset, size_t size);
 /* As fdatasync, of a part of a file only: 0, or -1 and errno. */
 int posix_sync_part(int fd, uint64_t from, uint64_t to);
 
-/* The first `size` bytes of a file as memory, for reads here and there; NULL: it cannot be. */
-void *posix_view_map(int fd, uint64_t size);
-void posix_view_unmap(void *view, uint64_t size);
+/* The first `size` bytes of a file as memory, for reads here and there; false: it cannot be. */
+struct posix_view {
+    void *memory;
+    uint64_t size;
+    struct posix_watch *watch;
+};
+bool posix_view_map(struct posix_view *view, int fd, uint64_t size, atomic_bool *lost);
+void posix_view_unmap(struct posix_view *view); /* does nothing to a zero one */
 
 /* Reads pieces through io_uring where the kernel has it (env_ops.read_many). */
 void posix_read_many(struct env *env, struct env_piece *pieces, size_t count);

@@ -4,7 +4,8 @@
  * Design. A store is a row of segments, files of checksummed records (append_format.c). Writers queue up, and the first
  * appends the batches of those behind it as one record (append_write.c). Then the directory is changed: a key tree
  * (key_tree.h) from keys to places in segments (append_directory.c). A reader asks the directory, and reads one entry
- * where it stands: from memory that the segment is mapped to, or by one read. When a segment is large enough the next
+ * where it stands: from memory that the segment is mapped to, or by one read where it is not
+ * or a page of that was lost. When a segment is large enough the next
  * one, which was prepared before, takes its place without a wait for the disk (append_roll.c). It is sealed then:
  * synced, closed for ever, and given a hint, a file with its keys in order and where they are (append_hint.c), so that
  * opening merges hints and reads no values (append_recover.c, append_load.c). What is overwritten or deleted is dead;
@@ -115,6 +116,8 @@ struct append_pin {
 };
 plsm_status append_get_pinned(struct append *db, const struct append_snapshot *snapshot, plsm_slice key,
                               struct append_pin *out);
+/* Whether a page of the mapped segment was lost before all was read through the pin: then it may have shown zeros. */
+bool append_pin_lost(const struct append_pin *pin);
 void append_unpin(struct append *db, struct append_pin *pin);
 
 plsm_status append_has_prefix(struct append *db, const struct append_snapshot *snapshot, plsm_slice prefix, bool *out);

@@ -41,6 +41,7 @@ struct segment {
     struct env_file *file;          /* for reading */
     _Atomic(const uint8_t *) map;   /* of the file, or NULL */
     uint64_t map_size;              /* written before map */
+    atomic_bool lost;               /* a page of the map: from then on it is read with calls */
     enum segment_state state;       /* under lock */
     struct reclog_writer *writer;   /* NULL once it is sealed */
     uint64_t head_end;              /* offset behind its head record */
@@ -199,15 +200,28 @@ static inline struct segment *segment_at(const struct append *db, append_place p
     return atomic_load_explicit(&db->slots[append_place_slot(place)], memory_order_acquire);
 }
 
+/* Where the bytes of an entry are in memory; NULL: they are to be read. */
+static inline const uint8_t *segment_bytes(const struct segment *s, append_place place)
+{
+    const uint8_t *map = atomic_load_explicit(&s->map, memory_order_acquire);
+    uint64_t offset = append_place_offset(place);
+    return map && offset + append_place_size(place) <= s->map_size && env_map_whole(&s->lost) ? map + offset : NULL;
+}
+
 /* Reads the entry at a place, which must be of `key` unless that is empty. Where the segment is mapped, *out shows what
- * stands there, which is valid within the epoch; otherwise it is read into *memory, which grows by mem_realloc. With
- * `no_value` the value of a large entry may be left unread. PLSM_CORRUPT, PLSM_IO, PLSM_NO_MEMORY. */
+ * stands there, which is valid within the epoch, and as long as the segment's map is whole; otherwise it is read into
+ * *memory, which grows by mem_realloc. With `no_value` the value of a large entry may be left unread. PLSM_CORRUPT,
+ * PLSM_IO, PLSM_NO_MEMORY. */
 struct append_memory {
     void *bytes;
     size_t capacity;
 };
 plsm_status segment_read(struct append *db, append_place place, plsm_slice key, bool no_value,
                          struct append_memory *memory, struct append_entry *out, bool *in_memory);
+/* The same, but value and meta are copied to *memory wherever they stand, and the key is the caller's. With `no_value`
+ * there is no value but of a reference: those are never so large that they are left unread. */
+plsm_status segment_copy(struct append *db, append_place place, plsm_slice key, bool no_value,
+                         struct append_memory *memory, struct append_entry *out);
 
 /* --- append_directory.c ------------------------------------------------------------------------------------------- */
 

@@ -60,8 +60,17 @@ _Static_assert(offsetof(struct header, numbers_size) == 112 && offsetof(struct h
 void hint_free(struct hint *hint)
 {
     env_close(hint->file);
+    mem_free(hint->lost);
     mem_free(hint->memory);
     *hint = (struct hint){0};
+}
+
+plsm_status hint_whole(const struct hint *hint)
+{
+    if (!hint->lost || env_map_whole(hint->lost))
+        return PLSM_OK;
+    return fail(PLSM_IO, "%s: a page of the hint cannot be read: the disk failed, or it was cut short",
+                env_path(hint->file));
 }
 
 /* --- making ------------------------------------------------------------------------------------------------------- */
@@ -388,7 +397,8 @@ static plsm_status load(struct append *db, struct hint *out, uint64_t *size)
     TRY(env_size(out->file, size));
     if (*size > SIZE_MAX / 2 || *size < HEAD_SIZE)
         return fail(PLSM_CORRUPT, "%s: the hint has %" PRIu64 " bytes", env_path(out->file), *size);
-    if (db->options.mapped && env_map(out->file, *size, &map) == PLSM_OK) {
+    out->lost = db->options.mapped ? mem_zalloc(sizeof *out->lost) : NULL;
+    if (out->lost && env_map(out->file, *size, out->lost, &map) == PLSM_OK) {
         out->numbers = map;
         return PLSM_OK;
     }
@@ -409,6 +419,8 @@ plsm_status hint_read_any(struct append *db, uint64_t number, struct hint *out)
     plsm_status status = load(db, out, &size);
     if (status == PLSM_OK)
         status = parse(out, out->numbers, size, path);
+    if (hint_whole(out) != PLSM_OK) /* whatever was concluded */
+        status = PLSM_IO;
     if (status == PLSM_OK && out->facts.number != number)
         status = fail(PLSM_CONFLICT, "%s: is the hint of segment %" PRIu64, path, out->facts.number);
     if (status != PLSM_OK)

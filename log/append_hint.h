@@ -20,10 +20,13 @@ struct hint_facts {
 struct hint {
     struct hint_facts facts;
     struct env_file *file; /* mapped */
+    atomic_bool *lost;     /* a page of that */
     uint8_t *memory;       /* or read, or made */
     const uint8_t *numbers, *replaces, *ranges, *points, *end;
 };
 void hint_free(struct hint *hint);
+/* Whether what was read of it so far is what it holds. PLSM_IO: it is mapped, and a page of it was lost. */
+plsm_status hint_whole(const struct hint *hint);
 
 /* How reading a segment from its start ended. */
 struct segment_scan {

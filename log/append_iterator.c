@@ -122,7 +122,6 @@ static bool show(struct append_iterator *it)
     struct noted *noted = &it->noted[it->at];
     plsm_slice key = slice(it->keys.data + noted->key, noted->key_size);
     struct append_entry e = {0};
-    bool in_memory = false;
     epoch_enter(db->epoch);
     append_place place = noted->place;
     const struct segment *s = segment_at(db, place);
@@ -131,32 +130,12 @@ static bool show(struct append_iterator *it)
         place = node ? directory_place(db, node, it->seq) : 0;
     }
     if (place)
-        it->status = segment_read(db, place, key, it->no_value, &it->memory, &e, &in_memory);
+        it->status = segment_copy(db, place, key, it->no_value, &it->memory, &e);
     bool good = place && it->status == PLSM_OK && !(it->now_s && e.expires_s && e.expires_s <= it->now_s);
-    if (good) {
-        bool wanted = !it->no_value || e.kind == BATCH_REFERENCE;
-        plsm_slice value = wanted ? e.value : slice(NULL, 0), meta = e.meta;
-        size_t size = value.size + meta.size;
-        if (in_memory && size > it->memory.capacity) {
-            void *grown = mem_realloc(it->memory.bytes, size + 64);
-            if (grown)
-                it->memory = (struct append_memory){grown, size + 64};
-            else
-                it->status = fail(PLSM_NO_MEMORY, "no memory for an entry of %zu bytes", size);
-        }
-        if (in_memory && it->status == PLSM_OK && size) {
-            uint8_t *to = it->memory.bytes;
-            if (value.size)
-                memcpy(to, value.data, value.size);
-            if (meta.size)
-                memcpy(to + value.size, meta.data, meta.size);
-            value.data = to;
-            meta.data = to + value.size;
-        }
-        it->shown = (struct append_shown){key, meta, value, e.value_size, e.expires_s, e.kind};
-    }
+    if (good)
+        it->shown = (struct append_shown){key, e.meta, e.value, e.value_size, e.expires_s, e.kind};
     epoch_exit(db->epoch);
-    return good && it->status == PLSM_OK;
+    return good;
 }
 
 /* Shows the first noted entry that can be, noting more as long as there are any. */

@@ -223,6 +223,9 @@ plsm_status append_load(struct append *db, struct hint *hints)
         status = merge_keys(&l);
     if (status == PLSM_OK && !key_tree_builder_finish(l.builder))
         status = fail(PLSM_NO_MEMORY, "no memory for all keys of the store");
+    for (size_t i = 0; i < db->segment_count && status != PLSM_NO_MEMORY; i++)
+        if (hint_whole(&hints[i]) != PLSM_OK) /* whatever was concluded */
+            status = PLSM_IO;
     key_tree_builder_destroy(l.builder);
     for (size_t i = 0; i < l.source_count; i++)
         buf_free(&l.sources[i].cursor.key);

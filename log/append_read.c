@@ -28,28 +28,10 @@ static inline bool is_expired(const struct append *db, const struct append_entry
     return e->expires_s > 0 && !(flags & APPEND_EXPIRED) && e->expires_s <= append_now_s(db);
 }
 
-static __attribute__((noinline)) plsm_status grow(struct append_value *out, size_t size)
-{
-    void *grown = mem_realloc(out->memory, size + 64);
-    if (!grown)
-        return fail(PLSM_NO_MEMORY, "no memory for a value of %zu bytes", size);
-    out->memory = grown;
-    out->capacity = size + 64;
-    return PLSM_OK;
-}
-
-/* Where the bytes of an entry are in memory; NULL: they are not. */
-static inline const uint8_t *mapped_bytes(const struct segment *s, append_place place)
-{
-    const uint8_t *map = atomic_load_explicit(&s->map, memory_order_acquire);
-    uint64_t offset = append_place_offset(place);
-    return map && offset + append_place_size(place) <= s->map_size ? map + offset : NULL;
-}
-
 /* Has an entry in memory under way: it is read from its beginning to its end. */
 static inline void prefetch(const struct append *db, append_place place)
 {
-    const uint8_t *bytes = mapped_bytes(segment_at(db, place), place);
+    const uint8_t *bytes = segment_bytes(segment_at(db, place), place);
     size_t size = append_place_size(place);
     if (!bytes)
         return;
@@ -64,7 +46,7 @@ static inline void prefetch(const struct append *db, append_place place)
 static inline bool read_plain(struct append *db, append_place place, plsm_slice key, struct append_value *out)
 {
     const struct segment *s = segment_at(db, place);
-    const uint8_t *bytes = mapped_bytes(s, place);
+    const uint8_t *bytes = segment_bytes(s, place);
     plsm_slice value;
     if (!bytes ||
         !append_entry_plain(slice(bytes, append_place_size(place)), s->salt, append_place_offset(place), key, &value) ||
@@ -72,6 +54,8 @@ static inline bool read_plain(struct append *db, append_place place, plsm_slice 
         return false;
     if (value.size)
         memcpy(out->memory, value.data, value.size);
+    if (!env_map_whole(&s->lost))
+        return false;
     out->value = slice(out->memory, value.size);
     out->meta = slice(out->memory, 0);
     out->value_size = value.size;
@@ -85,31 +69,17 @@ static plsm_status read_node(struct append *db, append_place place, plsm_slice k
                              struct append_value *out)
 {
     struct append_entry e;
-    bool in_memory;
     if (__builtin_expect(!(flags & APPEND_NO_VALUE), 1) && read_plain(db, place, key, out))
         return PLSM_OK;
     struct append_memory memory = {out->memory, out->capacity};
-    plsm_status status = segment_read(db, place, key, flags & APPEND_NO_VALUE, &memory, &e, &in_memory);
+    plsm_status status = segment_copy(db, place, key, flags & APPEND_NO_VALUE, &memory, &e);
     out->memory = memory.bytes;
     out->capacity = memory.capacity;
     TRY(status);
     if (__builtin_expect(is_expired(db, &e, flags), 0))
         return PLSM_NOT_FOUND;
-    /* Of references the value is wanted always: they are never so large that they were left unread. */
-    bool wanted = !(flags & APPEND_NO_VALUE) || e.kind == BATCH_REFERENCE;
-    plsm_slice value = wanted ? e.value : slice(NULL, 0), meta = e.meta;
-    if (in_memory) {
-        if (__builtin_expect(value.size + meta.size > out->capacity, 0))
-            TRY(grow(out, value.size + meta.size));
-        uint8_t *to = out->memory;
-        if (value.size)
-            memcpy(to, value.data, value.size);
-        copy_short(to + value.size, meta.data, meta.size);
-        value.data = to;
-        meta.data = to + value.size;
-    }
-    out->value = value;
-    out->meta = meta;
+    out->value = e.value;
+    out->meta = e.meta;
     out->value_size = e.value_size;
     out->expires_s = e.expires_s;
     out->kind = e.kind;
@@ -243,6 +213,11 @@ plsm_status append_get_pinned(struct append *db, const struct append_snapshot *s
     if (__builtin_expect(status != PLSM_OK, 0))
         append_count(db, APPEND_GETS_MISSED, 1);
     return status;
+}
+
+bool append_pin_lost(const struct append_pin *pin)
+{
+    return pin->held == APPEND_PIN_SEGMENT && !env_map_whole(&((const struct segment *)pin->holder)->lost);
 }
 
 void append_unpin(struct append *db, struct append_pin *pin)

@@ -111,7 +111,7 @@ void segment_map(struct segment *s, uint64_t size)
     const void *map = NULL;
     if (!s->db->options.mapped || atomic_load_explicit(&s->map, memory_order_relaxed))
         return;
-    if (env_map(s->file, size, &map) != PLSM_OK)
+    if (env_map(s->file, size, &s->lost, &map) != PLSM_OK)
         return;
     s->map_size = size;
     atomic_store_explicit(&s->map, map, memory_order_release);
@@ -266,41 +266,76 @@ static plsm_status damaged(struct append *db, append_place place)
                 env_path(s->file), append_place_offset(place));
 }
 
+static plsm_status make_room(struct append_memory *memory, size_t size)
+{
+    if (size <= memory->capacity)
+        return PLSM_OK;
+    void *grown = mem_realloc(memory->bytes, size + 64);
+    if (!grown)
+        return fail(PLSM_NO_MEMORY, "no memory for an entry of %zu bytes", size);
+    *memory = (struct append_memory){grown, size + 64};
+    return PLSM_OK;
+}
+
 static plsm_status read_bytes(struct append *db, const struct segment *s, uint64_t offset, size_t size,
                               struct append_memory *memory)
 {
-    if (size > memory->capacity) {
-        void *grown = mem_realloc(memory->bytes, size + 64);
-        if (!grown)
-            return fail(PLSM_NO_MEMORY, "no memory for an entry of %zu bytes", size);
-        memory->bytes = grown;
-        memory->capacity = size + 64;
-    }
+    TRY(make_room(memory, size));
     append_count(db, APPEND_READS, 1);
     append_count(db, APPEND_READ_BYTES, size);
     return env_read(s->file, offset, memory->bytes, size);
+}
+
+/* Whether these bytes, of the entry at a place or its beginning, are right. */
+static bool is_entry(const struct segment *s, append_place place, plsm_slice bytes, plsm_slice key, bool no_value,
+                     struct append_entry *out)
+{
+    return append_entry_read(bytes, s->salt, append_place_offset(place), !no_value, out) &&
+           out->size == append_place_size(place) && (key.size == 0 || slice_equal(out->key, key));
 }
 
 plsm_status segment_read(struct append *db, append_place place, plsm_slice key, bool no_value,
                          struct append_memory *memory, struct append_entry *out, bool *in_memory)
 {
     const struct segment *s = segment_at(db, place);
-    uint64_t offset = append_place_offset(place);
-    size_t size = append_place_size(place), wanted = size;
-    const uint8_t *bytes = atomic_load_explicit(&s->map, memory_order_acquire);
-    if (bytes && offset + size <= s->map_size) {
-        bytes += offset;
-        *in_memory = true;
-    } else {
-        size_t head = APPEND_ENTRY_HEAD_MAX + key.size + UINT8_MAX;
+    size_t size = append_place_size(place), head = APPEND_ENTRY_HEAD_MAX + key.size + UINT8_MAX;
+    const uint8_t *bytes = segment_bytes(s, place);
+    bool good = bytes && is_entry(s, place, slice(bytes, size), key, no_value, out);
+    *in_memory = bytes && env_map_whole(&s->lost);
+    if (!*in_memory) {
         if (no_value && key.size && size > HEAD_READ_BYTES && size > head + APPEND_VALUE_APART + 8)
-            wanted = head; /* the value is so large that it has a checksum of its own */
-        TRY(read_bytes(db, s, offset, wanted, memory));
-        bytes = memory->bytes;
-        *in_memory = false;
+            size = head; /* the value is so large that it has a checksum of its own */
+        TRY(read_bytes(db, s, append_place_offset(place), size, memory));
+        good = is_entry(s, place, slice(memory->bytes, size), key, no_value, out);
     }
-    if (!append_entry_read(slice(bytes, wanted), s->salt, offset, !no_value, out) || out->size != size ||
-        (key.size && !slice_equal(out->key, key)))
-        return damaged(db, place);
+    return good ? PLSM_OK : damaged(db, place);
+}
+
+/* Value and meta of an entry that is shown in a mapping. */
+static plsm_status copy_out(struct append_memory *memory, struct append_entry *e)
+{
+    TRY(make_room(memory, e->value.size + e->meta.size));
+    uint8_t *to = memory->bytes;
+    if (e->value.size)
+        memcpy(to, e->value.data, e->value.size);
+    copy_short(to + e->value.size, e->meta.data, e->meta.size);
+    e->value.data = to;
+    e->meta.data = to + e->value.size;
+    return PLSM_OK;
+}
+
+plsm_status segment_copy(struct append *db, append_place place, plsm_slice key, bool no_value,
+                         struct append_memory *memory, struct append_entry *out)
+{
+    bool in_memory = false;
+    TRY(segment_read(db, place, key, no_value, memory, out, &in_memory));
+    if (no_value && out->kind != BATCH_REFERENCE)
+        out->value = slice(NULL, 0);
+    if (in_memory) {
+        TRY(copy_out(memory, out));
+        if (!env_map_whole(&segment_at(db, place)->lost))
+            return segment_copy(db, place, key, no_value, memory, out);
+    }
+    out->key = key;
     return PLSM_OK;
 }
