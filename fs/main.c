@@ -266,6 +266,7 @@ static int run(struct mount_options *options, int pipe_fd)
     mutex_init(&fs->sync_lock);
     condition_init(&fs->sync_wake);
     session_block_signals();
+    plsm_catch_lost_pages();
     openlog("plsmd", LOG_PID | (pipe_fd < 0 ? LOG_PERROR : 0), LOG_DAEMON);
     plsm_status status = start(fs, &store_path, &mount_path);
     if (status != PLSM_OK) {

@@ -139,7 +139,8 @@ struct engine {
      * error. */
     plsm_status (*get_pinned)(void *tree, const struct engine_snapshot *snapshot, plsm_slice key,
                               struct engine_pin *out);
-    void (*unpin)(void *tree, struct engine_pin *pin); /* only `held` to `frame` need be as they were */
+    void (*unpin)(void *tree, struct engine_pin *pin); /* only `held` to `holder` need be as they were */
+    bool (*pin_lost)(const struct engine_pin *pin);    /* as plsm_pin_lost, likewise; NULL: never */
     /* Up to ENGINE_MANY keys at one moment; statuses as `get` would have returned them. Returns the first that is
      * neither PLSM_OK nor PLSM_NOT_FOUND. */
     plsm_status (*multi_get)(void *tree, const struct engine_snapshot *snapshot, const plsm_slice *keys, size_t count,

@@ -130,6 +130,11 @@ static plsm_status log_get_pinned(void *tree, const struct engine_snapshot *snap
     return status;
 }
 
+static bool log_pin_lost(const struct engine_pin *pin)
+{
+    return append_pin_lost(&(struct append_pin){.held = pin->held, .holder = pin->holder});
+}
+
 static void log_unpin(void *tree, struct engine_pin *pin)
 {
     struct append_pin own = {.held = pin->held, .holder = pin->holder};
@@ -273,6 +278,7 @@ const struct engine engine_appendlog = {
     .get = log_get,
     .get_any = log_get_any,
     .get_pinned = log_get_pinned,
+    .pin_lost = log_pin_lost,
     .unpin = log_unpin,
     .multi_get = log_multi_get,
     .has_prefix = log_has_prefix,

@@ -107,6 +107,11 @@ plsm_status plsm_open(const char *path, plsm_open_flags flags, const char *optio
     return plsm_open_env(env_posix(), path, flags, options, out);
 }
 
+void plsm_catch_lost_pages(void)
+{
+    env_posix_catch_lost_pages();
+}
+
 plsm_status plsm_close(plsm *db)
 {
     if (!db)

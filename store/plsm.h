@@ -98,6 +98,14 @@ typedef enum plsm_open_flags {
  * PLSM_NO_MEMORY. */
 plsm_status plsm_open(const char *path, plsm_open_flags flags, const char *options, plsm **out);
 
+/* For who owns the process, at its start: where a page of a file that is mapped into memory cannot be had, since the
+ * disk failed or somebody cut the file short, the call that needs it returns an error from now on (PLSM_IO or
+ * PLSM_CORRUPT of a read; of a write PLSM_IO, and the store turns read-only). Otherwise the kernel ends the process
+ * with SIGBUS then; the option log=written maps nothing. It takes over that signal, for all of the process; one that is
+ * not about such a page goes to the handler that was there before. No thread that uses a store may have it blocked. The
+ * daemon and the command call it. Calls behind the first do nothing. */
+void plsm_catch_lost_pages(void);
+
 /* Writes everything out, syncs it and closes; accepts NULL. The handle is gone also when an error is returned. */
 plsm_status plsm_close(plsm *db);
 
@@ -155,7 +163,7 @@ plsm_status plsm_get(plsm *db, const plsm_read_options *options, plsm_slice key,
 /* As plsm_get, of a shared value by its identifier. PLSM_NOT_FOUND: no key has it any more. */
 plsm_status plsm_get_shared(plsm *db, const plsm_read_options *options, uint64_t shared, plsm_value *out);
 
-/* A value where it stands: in the page cache or in a memtable. Belongs to one thread at a time. */
+/* A value where it stands: in the page cache, a memtable or a mapped file. Belongs to one thread at a time. */
 typedef struct plsm_pin {
     plsm_slice value; /* empty when large; valid until plsm_pin_release */
     plsm_slice meta;  /* likewise */
@@ -171,6 +179,9 @@ typedef struct plsm_pin {
  * value log or has a page of its own, or the cache has no room) is there a copy, which the pin owns. A pin keeps a page
  * of the cache, or all of a memtable, in memory: release it soon, and before plsm_close. */
 plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_pin *out);
+/* Whether a page that the pin points into was lost before it was read (plsm_catch_lost_pages): then the slices may have
+ * shown zeros. Ask it once you have read them, where it matters; plsm_get copies, and never returns such. */
+bool plsm_pin_lost(const plsm *db, const plsm_pin *pin);
 /* Lets go; the slices are not valid any more. Does nothing to one that holds nothing. */
 void plsm_pin_release(plsm *db, plsm_pin *pin);
 

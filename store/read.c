@@ -158,6 +158,12 @@ plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_sli
     return PLSM_OK;
 }
 
+bool plsm_pin_lost(const plsm *db, const plsm_pin *pin)
+{
+    struct engine_pin held = {.held = pin->held, .frame = pin->frame, .holder = pin->holder};
+    return pin->held && db->engine->pin_lost && db->engine->pin_lost(&held);
+}
+
 void plsm_pin_release(plsm *db, plsm_pin *pin)
 {
     struct engine_pin held = {.held = pin->held, .frame = pin->frame, .holder = pin->holder};

@@ -116,6 +116,7 @@ int main(int argc, char **argv)
     sigaction(SIGPIPE, NULL, &before);
     if (before.sa_handler != SIG_IGN)
         sigaction(SIGPIPE, &ours, NULL);
+    plsm_catch_lost_pages();
     const char *name = argc > 1 ? argv[1] : "";
     static const struct command self = {.name = "--help"};
     struct tool tool = {.command = &self};
