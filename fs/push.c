@@ -30,7 +30,11 @@ void push_content(struct fs *fs, struct inode *inode)
     if (!pin.large && pin.size > 0 && pin.size <= PUSH_SIZE_MAX) {
         struct fuse_bufvec content = FUSE_BUFVEC_INIT(pin.value.size);
         content.buf[0].mem = (void *)(uintptr_t)pin.value.data; /* only read from */
-        if (fuse_lowlevel_notify_store(fs->session, (fuse_ino_t)(uintptr_t)inode->node, 0, &content, 0) == 0)
+        fuse_ino_t ino = (fuse_ino_t)(uintptr_t)inode->node;
+        bool stored = fuse_lowlevel_notify_store(fs->session, ino, 0, &content, 0) == 0;
+        if (plsm_pin_lost(fs->db, &pin)) /* the kernel asks for it then, and hears of the error */
+            fuse_lowlevel_notify_inval_inode(fs->session, ino, 0, 0);
+        else if (stored)
             atomic_fetch_or(&inode->node->flags, NODE_FILLED);
     }
     plsm_pin_release(fs->db, &pin);
