@@ -1,23 +1,25 @@
 /* The append log: an engine in which every change is appended to a file once, and an ordered directory in memory says
  * where the newest entry of each key is (after Bitcask, Sheehy and Smith 2010, whose directory has no order).
  *
- * Design. A store is a row of segments, files of checksummed records (append_format.c). Writers queue up, and the first
- * appends the batches of those behind it as one record (append_write.c). Then the directory is changed: a key tree
- * (key_tree.h) from keys to places in segments (append_directory.c). A reader asks the directory, and reads one entry
- * where it stands: from memory that the segment is mapped to, or by one read where it is not
- * or a page of that was lost. When a segment is large enough the next
- * one, which was prepared before, takes its place without a wait for the disk (append_roll.c). It is sealed then:
- * synced, closed for ever, and given a hint, a file with its keys in order and where they are (append_hint.c), so that
- * opening merges hints and reads no values (append_recover.c, append_load.c). What is overwritten or deleted is dead;
- * segments that are mostly dead are merged: what lives in them is copied to a new segment, which says whom it replaces
- * (append_merge.c), in the background and at hours that may be chosen.
+ * Design. A store is a row of segments, files of checksummed records (append_format.c). Writers queue up, and the
+ * first appends the batches of those behind it as one record (append_write.c). Then the directory is changed: a key
+ * tree (key_tree.h) from keys to places in segments (append_directory.c). A reader asks the directory, and reads one
+ * entry where it stands: from memory that the segment is mapped to, or by one read where it is not, or a page of that
+ * was lost (env_map in base/env.h: so nothing that was copied from there counts before it was asked whether the map is
+ * whole). When a segment is large enough the next one, which was prepared before, takes its place without a wait for
+ * the disk (append_roll.c). It is sealed then: synced, closed for ever, and given a hint, a file with its keys in
+ * order and where they are (append_hint.c), so that opening merges hints and reads no values (append_recover.c,
+ * append_load.c). What is overwritten or deleted is dead; segments that are mostly dead are merged: what lives in them
+ * is copied to a new segment, which says whom it replaces (append_merge.c), in the background and at hours that may be
+ * chosen.
  *
  * Changes are numbered. The highest number decides, so it does not matter in which order segments are read. Snapshots
  * and iterators see the entries up to a number: while there are any, what is overwritten stays in the directory as an
  * older version, and is alive.
  *
- * What it costs: all keys are in memory, with about 45 bytes beside each key. What it gives: a read is one read of the
- * disk at most, a write is one append, whatever the size of the store.
+ * What it costs: all keys are in memory, with about 45 bytes beside each key. What it gives: a get is one read at most,
+ * where segments are mapped one of each page that the entry lies on; a write is one append, whatever the size of the
+ * store.
  *
  * Keys here are whole internal keys, as for the LSM tree (lsm/lsm.h). Semantics are those of store/engine.h. */
 #ifndef LOG_APPEND_H
