@@ -1,7 +1,9 @@
 /* Values under a pin: they stay as they are while everything about them is overwritten, flushed, compacted and evicted,
  * and a budget takes the cache's memory away. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/random.h"
@@ -160,6 +162,42 @@ START_TEST(allocate_nothing)
 }
 END_TEST
 
+static void remove_one(void *directory, const char *name)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", (const char *)directory, name);
+    unlink(path);
+}
+
+/* The file that a pin points into is cut short. Public functions, on a real file system. */
+START_TEST(know_of_a_lost_page)
+{
+    char directory[] = "/tmp/plsm-pins-XXXXXX", path[64];
+    plsm *db = NULL;
+    plsm_pin pin;
+    plsm_value found = {0};
+    signal(SIGBUS, SIG_DFL); /* sanitizers handle it */
+    plsm_catch_lost_pages();
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    assert_ok(plsm_open(directory, PLSM_CREATE, "engine=appendlog", &db));
+    fixture_put(db, "key", "value");
+    assert_ok(plsm_get_pinned(db, NULL, slice_of("key"), &pin));
+    ck_assert(slice_equal(pin.value, slice_of("value")));
+    ck_assert(!plsm_pin_lost(db, &pin));
+    snprintf(path, sizeof path, "%s/segment-000001", directory);
+    ck_assert_int_eq(truncate(path, 0), 0);
+    ck_assert_int_eq(*(const volatile char *)pin.value.data, 0);
+    ck_assert(plsm_pin_lost(db, &pin));
+    plsm_pin_release(db, &pin);
+    ck_assert(!plsm_pin_lost(db, &pin));
+    assert_status(plsm_get(db, NULL, slice_of("key"), &found), PLSM_CORRUPT);
+    plsm_value_free(&found);
+    plsm_close(db);
+    env_list(env_posix(), directory, remove_one, directory);
+    ck_assert_int_eq(rmdir(directory), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pins");
@@ -168,6 +206,7 @@ int main(void)
     tcase_add_loop_test(tcase, stay_as_they_are, 0, (int)(sizeof sets / sizeof sets[0] + TEST_ENGINES) - 1);
     tcase_add_loop_test(tcase, as_get, 0, (int)TEST_ENGINES);
     tcase_add_test(tcase, allocate_nothing);
+    tcase_add_test(tcase, know_of_a_lost_page);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
