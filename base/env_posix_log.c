@@ -16,7 +16,7 @@
  * Space is taken with fallocate before it is mapped, so that no store can fail for want of it. That holds where a block
  * once given stays: not where files are copied on write (btrfs, zfs, xfs with shared extents, which cp makes), nor over
  * a network. So only file systems known to keep blocks in place are mapped. Whatever goes wrong here, the log goes on
- * with pwrite, which tells the error. */
+ * with pwrite, which tells the error; only when a page that was stored to is lost nothing goes on: env_posix_lost.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
