@@ -15,6 +15,12 @@ void expiry_expect(plsm *db, uint64_t expires_s);
 /* Deletes the large values whose time has come, if there are any. What fails is left to the next call. Outside of all
  * writes. */
 void expiry_reap(plsm *db);
+/* The same in front of a write: costs nothing where none expire. */
+static inline void expiry_reap_due(plsm *db)
+{
+    if (__builtin_expect(atomic_load_explicit(&db->next_expiry_s, memory_order_relaxed) != UINT64_MAX, 0))
+        expiry_reap(db);
+}
 /* Learns at a writable opening what there will be to do, and does what is due. What cannot be done now is tried again;
  * it is an error only of a store that turned read-only by it, or PLSM_NO_MEMORY. */
 plsm_status expiry_recover(plsm *db);

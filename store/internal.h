@@ -32,6 +32,8 @@ struct store_counters {
     uint64_t recovered_edits, recovered_orphans; /* at open */
 };
 
+struct sharing;
+
 struct plsm {
     uint32_t magic;
     bool read_only;
@@ -105,6 +107,12 @@ static inline const struct engine_snapshot *options_snapshot(const plsm_read_opt
 
 void engine_value_free(struct engine_value *value);
 
+/* --- read.c ----------------------------------------------------------------------------------------------------- */
+
+/* What the engine found, as callers see it; nothing where `status` is no PLSM_OK, which is returned. */
+plsm_status hand_out(plsm_status status, const struct engine_value *value, const struct sharing *sharing,
+                     plsm_value *out);
+
 /* --- write.c ---------------------------------------------------------------------------------------------------- */
 
 /* References whose extents are to be deleted after the write that removed them. */
@@ -137,6 +145,34 @@ static inline struct lifetime store_lifetime(const plsm *db, plsm_slice name)
 /* Called before the first reference is written: from here on all writers look at what they replace. */
 void store_expect_references(plsm *db);
 
-plsm_status refuse_writes(plsm *db); /* PLSM_READ_ONLY when it was opened with PLSM_READ, else PLSM_OK */
+/* PLSM_READ_ONLY when it was opened with PLSM_READ; PLSM_INVALID inside of the function of a plsm_update. */
+plsm_status refuse_writes(plsm *db);
+
+/* A batch of one small change of the names that is encoded on the stack, with room for the engine to make a record of
+ * its log around it. */
+enum { SMALL_BYTES = 1 << 10 };
+struct small_batch {
+    struct batch batch;
+    uint8_t room[BATCH_ROOM_BEFORE + SMALL_BYTES + BATCH_ROOM_BEHIND];
+};
+static inline bool small_batch_fits(const struct batch_change *change)
+{
+    return change->key.size + change->meta.size + change->value.size <= SMALL_BYTES - BATCH_CHANGE_BYTES;
+}
+/* The slices of *change then are those of the encoding. */
+static inline __attribute__((always_inline)) void small_batch_make(struct small_batch *small,
+                                                                   struct batch_change *change)
+{
+    small->batch = (struct batch){.bytes = {.data = small->room + BATCH_ROOM_BEFORE, .capacity = SMALL_BYTES},
+                                  .count = 1,
+                                  .value_max = change->value.size,
+                                  .roomy = true};
+    small->batch.bytes.size = batch_encode(small->batch.bytes.data, PLSM_NAMES, change);
+}
+
+/* --- update.c --------------------------------------------------------------------------------------------------- */
+
+/* The store in the function of whose plsm_update this thread is; NULL: in none. */
+extern _Thread_local const plsm *store_updating;
 
 #endif

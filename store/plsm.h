@@ -65,8 +65,8 @@ typedef enum plsm_durability {
  * A put may say when it expires, as a second since 1970; 0 is never. By the option ttl=SECONDS, puts of names that do
  * not say so (plsm_put, plsm_batch_put, plsm_bulk_put, commits of edits) expire so many seconds after they are written;
  * names that end in '/' (directories) do not. What the store keeps beside the names never expires, nor does a value
- * that several names share: sharing it (plsm_batch_share) ends its time. A move and a change of meta keep the time;
- * every other write of a key decides it anew.
+ * that several names share: sharing it (plsm_batch_share) ends its time. A move, a change of meta and an update keep the
+ * time; every other write of a key decides it anew.
  *
  * From that second on the entry is as if it had been deleted: no read, iterator, condition, move, change of meta or
  * edit finds it, and what the key held before stays hidden. The clock is the system's, as it is when the read is made:
@@ -219,6 +219,25 @@ plsm_status plsm_delete(plsm *db, plsm_slice key, plsm_durability durability);
  * names in the range are walked over first (without their values), so that the extents of large ones are given back: a
  * microsecond for each name, during which other writes wait. Errors as plsm_delete. */
 plsm_status plsm_delete_range(plsm *db, plsm_slice from, plsm_slice to, plsm_durability durability);
+
+/* Read, modify and write one key in one step: no other write of the store comes between what the function is shown and
+ * what it decides. It is called once by this thread, not at all where the write fails before. `old` is what the key
+ * holds, NULL when it is not there, and valid until the function returns; of a large value (old->large) the size alone
+ * is told. It sets *outcome, which is PLSM_KEEP, and with PLSM_REPLACE *value, which is copied as soon as it has
+ * returned, so that it may lie in what `arg` leads to, or in old->value. All other writers wait meanwhile: it should
+ * compute, and not wait for anything. It may read the store (plsm_get, plsm_read); writing to it, flushing, or anything
+ * else that would wait for this very write is PLSM_INVALID. */
+typedef enum plsm_outcome {
+    PLSM_KEEP = 0,    /* nothing is written; with PLSM_SYNC what is there survives power loss all the same */
+    PLSM_REPLACE = 1, /* the key gets *value */
+    PLSM_REMOVE = 2,  /* the key is deleted, if it is there */
+} plsm_outcome;
+typedef plsm_status plsm_update_fn(void *arg, const plsm_value *old, plsm_outcome *outcome, plsm_slice *value);
+/* The entry keeps its meta and the time at which it expires; a key that was not there has no meta and the time that the
+ * option ttl says. A value that several keys share is replaced for all of them; deleting takes this key from the others.
+ * Where the function returns another status than PLSM_OK the update fails with that one, and nothing has changed.
+ * PLSM_TOO_LARGE: the new value is above PLSM_INLINE_MAX; otherwise as plsm_get and plsm_put. */
+plsm_status plsm_update(plsm *db, plsm_slice key, plsm_update_fn *fn, void *arg, plsm_durability durability);
 
 /* Batches: changes and conditions, applied in order, all or nothing, also across a crash. Keys and values are copied
  * when added. Values in a batch are at most PLSM_INLINE_MAX. */

@@ -40,9 +40,8 @@ static inline void hand_out_plain(const struct engine_value *value, plsm_value *
     out->capacity = value->capacity;
 }
 
-/* What the engine found, as callers see it. */
-static plsm_status hand_out(plsm_status status, const struct engine_value *value, const struct sharing *sharing,
-                            plsm_value *out)
+plsm_status hand_out(plsm_status status, const struct engine_value *value, const struct sharing *sharing,
+                     plsm_value *out)
 {
     hand_out_nothing(value, out);
     out->names = sharing->id ? sharing->names : 1;

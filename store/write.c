@@ -29,7 +29,6 @@
 #include "base/banned.h"
 
 enum {
-    SMALL_BYTES = 1 << 10,
     SPARE_MAX = 256 << 10, /* a larger batch is not kept for reuse */
     DRAIN_STEP_NS = 20000,
 };
@@ -37,6 +36,9 @@ enum {
 plsm_status refuse_writes(plsm *db)
 {
     INVARIANT(db->magic == STORE_MAGIC);
+    if (__builtin_expect(store_updating == db, 0))
+        return fail(PLSM_INVALID,
+                    "the function of a plsm_update may read the store that it is called for, but not write");
     return db->read_only ? fail(PLSM_READ_ONLY, "the store was opened read-only") : PLSM_OK;
 }
 
@@ -95,13 +97,6 @@ void retire_finish(plsm *db, struct retired *retired)
     retired_free(retired);
 }
 
-/* Deletes large values whose time has come, where there are any that expire. */
-static inline void reap(plsm *db)
-{
-    if (__builtin_expect(atomic_load_explicit(&db->next_expiry_s, memory_order_relaxed) != UINT64_MAX, 0))
-        expiry_reap(db);
-}
-
 /* Between store_write_begin, which has returned `look`, and store_write_end. */
 static plsm_status write_begun(plsm *db, const plsm_batch *batch, bool look, plsm_durability durability)
 {
@@ -129,7 +124,7 @@ plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durab
 {
     if (batch->links)
         store_expect_references(db);
-    reap(db);
+    expiry_reap_due(db);
     bool look = store_write_begin(db);
     plsm_status status = write_begun(db, batch, look, durability);
     store_write_end(db, look);
@@ -167,21 +162,17 @@ static __attribute__((noinline)) plsm_status write_looking(plsm *db, const struc
 static inline __attribute__((always_inline)) plsm_status write_small(plsm *db, struct batch_change *change,
                                                                      plsm_durability durability)
 {
-    uint8_t room[BATCH_ROOM_BEFORE + SMALL_BYTES + BATCH_ROOM_BEHIND];
-    struct batch batch = {.bytes = {.data = room + BATCH_ROOM_BEFORE, .capacity = SMALL_BYTES},
-                          .count = 1,
-                          .value_max = change->value.size,
-                          .roomy = true};
-    batch.bytes.size = batch_encode(batch.bytes.data, PLSM_NAMES, change);
-    reap(db);
+    struct small_batch small;
+    small_batch_make(&small, change);
+    expiry_reap_due(db);
     bool look = store_write_begin(db);
     plsm_status status = PLSM_OK;
     if (__builtin_expect(look, 0))
-        status = write_looking(db, &batch, durability);
+        status = write_looking(db, &small.batch, durability);
     else if (db->engine->write_one)
-        status = db->engine->write_one(db->tree, &batch, change, durability);
+        status = db->engine->write_one(db->tree, &small.batch, change, durability);
     else
-        status = db->engine->write(db->tree, &batch, NULL, NULL, durability);
+        status = db->engine->write(db->tree, &small.batch, NULL, NULL, durability);
     store_write_end(db, look);
     return status;
 }
@@ -216,9 +207,7 @@ static __attribute__((noinline)) plsm_status write_not_small(plsm *db, const str
 static inline __attribute__((always_inline)) plsm_status write_one(plsm *db, struct batch_change *change,
                                                                    plsm_durability durability)
 {
-    return change->key.size + change->meta.size + change->value.size <= SMALL_BYTES - BATCH_CHANGE_BYTES
-               ? write_small(db, change, durability)
-               : write_not_small(db, change, durability);
+    return small_batch_fits(change) ? write_small(db, change, durability) : write_not_small(db, change, durability);
 }
 
 plsm_status store_put(plsm *db, plsm_slice key, plsm_slice meta, plsm_slice value, struct lifetime lifetime,

@@ -59,6 +59,8 @@ struct adapter {
     plsm_status (*write)(void *session, const struct adapter_record *records, uint32_t count);
     /* PLSM_NOT_FOUND when absent; *value is valid until the session's next call. */
     plsm_status (*get)(void *session, plsm_slice key, plsm_slice *value);
+    /* Reads a key as `get` does and gives it another value, in one step. NULL: `get`, then `write`. */
+    plsm_status (*modify)(void *session, plsm_slice key, plsm_slice value, plsm_slice *old);
     /* Starts a scan at the first key >= from (empty: at the first of all); step gives the entries, one a call, until it
      * returns false; scan_end tells whether all went well. */
     plsm_status (*seek)(void *session, plsm_slice from);

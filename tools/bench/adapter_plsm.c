@@ -156,6 +156,38 @@ static plsm_status get(void *handle, plsm_slice key, plsm_slice *value)
     return status;
 }
 
+struct modification {
+    struct plsm_session *session;
+    plsm_slice value;
+    bool found;
+};
+
+/* Copies the old value, as `get` does. */
+static plsm_status modify_value(void *arg, const plsm_value *old, plsm_outcome *outcome, plsm_slice *value)
+{
+    struct modification *m = arg;
+    struct buf *copy = &m->session->large;
+    m->found = old;
+    copy->size = 0;
+    if (!old)
+        return PLSM_OK;
+    *outcome = PLSM_REPLACE;
+    *value = m->value;
+    return buf_append(copy, old->value.data, old->value.size);
+}
+
+static plsm_status modify(void *handle, plsm_slice key, plsm_slice value, plsm_slice *old)
+{
+    struct modification m = {.session = handle, .value = value};
+    if (value.size > PLSM_INLINE_MAX) { /* updates are of values that are no larger */
+        TRY(get(handle, key, old));
+        return plsm_put(m.session->db->db, key, value, m.session->db->durability);
+    }
+    TRY(plsm_update(m.session->db->db, key, modify_value, &m, m.session->db->durability));
+    *old = buf_slice(&m.session->large);
+    return m.found ? PLSM_OK : PLSM_NOT_FOUND;
+}
+
 static plsm_status seek(void *handle, plsm_slice from)
 {
     struct plsm_session *session = handle;
@@ -210,7 +242,8 @@ static double syncs(void *handle)
 
 #define CALLS                                                                                                          \
     .own = true, .reads_by_calls = true, .close = close_store, .settle = settle, .session = session_start,             \
-    .session_end = session_end, .write = write_records, .get = get, .seek = seek, .step = step, .scan_end = scan_end
+    .session_end = session_end, .write = write_records, .get = get, .modify = modify, .seek = seek, .step = step,      \
+    .scan_end = scan_end
 
 const struct adapter adapter_lsm = {
     CALLS, .name = "lsm", .has_index = true, .lack = lack_lsm, .open = open_lsm, .syncs = syncs,

@@ -34,13 +34,19 @@ __attribute__((cold)) static plsm_status wrong(const char *what, plsm_slice key)
     return fail(PLSM_CORRUPT, "wrong answer: %s, key %s", what, text_quote(quoted, sizeof quoted, key));
 }
 
+/* What an engine told of a key that is there. */
+static plsm_status check_present(struct worker *worker, plsm_slice key, plsm_status status, plsm_slice value)
+{
+    if (__builtin_expect(status != PLSM_OK, 0))
+        return status == PLSM_NOT_FOUND ? wrong("a key that is there was not found", key) : status;
+    return data_version(worker->data, key, value) >= 0 ? PLSM_OK : wrong("a value is not what was written", key);
+}
+
 static plsm_status read_present(struct worker *worker, plsm_slice key)
 {
     plsm_slice value = {0};
     plsm_status status = worker->engine->get(worker->session, key, &value);
-    if (__builtin_expect(status != PLSM_OK, 0))
-        return status == PLSM_NOT_FOUND ? wrong("a key that is there was not found", key) : status;
-    return data_version(worker->data, key, value) >= 0 ? PLSM_OK : wrong("a value is not what was written", key);
+    return check_present(worker, key, status, value);
 }
 
 static plsm_status read_absent(struct worker *worker, plsm_slice key)
@@ -285,6 +291,20 @@ static plsm_status insert(struct worker *worker)
     return add_one(worker, data_key(worker->data, index, key_room(worker)), 0);
 }
 
+/* In one step where the engine has that and writes are not collected. `key` as below. */
+static plsm_status modify(struct worker *worker, plsm_slice key)
+{
+    plsm_slice old = {0}, value = {0};
+    if (!worker->engine->modify || worker->batch > 1) {
+        TRY(read_present(worker, key));
+        return add_one(worker, key, 1);
+    }
+    value = data_value(worker->data, key, 1);
+    worker->given_bytes += key.size + value.size;
+    plsm_status status = worker->engine->modify(worker->session, key, value, &old);
+    return check_present(worker, key, status, old);
+}
+
 /* `key` stands in key_room, or stays valid. */
 static plsm_status mix_operation(struct worker *worker, plsm_slice key, unsigned choice)
 {
@@ -295,10 +315,8 @@ static plsm_status mix_operation(struct worker *worker, plsm_slice key, unsigned
         return add_one(worker, key, 1);
     if ((choice -= mix->update) < mix->scan)
         return seek_and_read(worker, key, 1 + random_below(&worker->random, MIX_SCAN_MAX));
-    if ((choice -= mix->scan) < mix->read_modify_write) {
-        TRY(read_present(worker, key));
-        return add_one(worker, key, 1);
-    }
+    if ((choice -= mix->scan) < mix->read_modify_write)
+        return modify(worker, key);
     return insert(worker);
 }
 
