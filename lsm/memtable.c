@@ -60,6 +60,29 @@ uint64_t memtable_count(const struct memtable *m)
     return count;
 }
 
+struct memtable_keys memtable_keys(const struct memtable *m)
+{
+    uint64_t again = atomic_load_explicit(&m->tally.again, memory_order_relaxed);
+    uint64_t deleted = atomic_load_explicit(&m->tally.deleted, memory_order_relaxed);
+    for (unsigned i = 0; i < MEMTABLE_LANES; i++) {
+        again += atomic_load_explicit(&m->lanes[i].tally.again, memory_order_relaxed);
+        deleted += atomic_load_explicit(&m->lanes[i].tally.deleted, memory_order_relaxed);
+    }
+    uint64_t count = memtable_count(m), keys = count > again ? count - again : 0;
+    if ((int64_t)deleted < 0)
+        deleted = 0;
+    deleted = deleted < keys ? deleted : keys;
+    size_t fixed = count * (offsetof(struct art_version, bytes) + ART_LEAF_ALIGNMENT / 2) +
+                   keys * (offsetof(struct art_leaf, key) + ART_LEAF_ALIGNMENT / 2) +
+                   atomic_load_explicit(&m->node_bytes, memory_order_relaxed);
+    size_t bytes = memtable_bytes(m);
+    double share =
+        count > deleted ? (double)(keys - deleted) / (double)(count - deleted) : 0; /* of versions that put */
+    return (struct memtable_keys){.put = keys - deleted,
+                                  .deleted = deleted,
+                                  .bytes = bytes > fixed ? (uint64_t)(share * (double)(bytes - fixed)) : 0};
+}
+
 /* --- reserving ---------------------------------------------------------------------------------------------------- */
 
 static size_t least(size_t a, size_t b)
@@ -164,6 +187,7 @@ bool memtable_in_order(const struct memtable *m)
 static struct art_leaf *leaf_create(struct memtable *m, const struct entry *entry)
 {
     struct art_leaf *leaf = leaf_make(&m->arena, entry);
+    tally_first(&m->tally, entry);
     m->place.key = art_leaf_key(leaf);
     return leaf;
 }
@@ -174,6 +198,7 @@ static void leaf_add(struct memtable *m, struct art_leaf *leaf, const struct ent
     INVARIANT(entry->seq >= older->seq);
     struct art_version *version = arena_alloc(&m->arena, version_bytes(entry), ART_LEAF_ALIGNMENT);
     version_fill(version, older, entry);
+    tally_newest(&m->tally, entry, older);
     atomic_store_explicit(&leaf->newest, version, memory_order_release);
     m->place.key = art_leaf_key(leaf);
 }
@@ -192,7 +217,7 @@ uintptr_t memtable_parting(struct memtable *m, uintptr_t old, const uint8_t *oth
         atomic_init(&n->head.ended, (uintptr_t)leaf);
     else
         art_add(&m->arena, node, leaf->key[depth], art_child(leaf, ART_LEAF), &grown);
-    m->nodes[ART_4]++;
+    node_made(m, ART_4);
     return node;
 }
 
@@ -205,8 +230,7 @@ static void add_child(struct memtable *m, _Atomic uintptr_t *slot, uintptr_t nod
     uintptr_t grown = art_add(&m->arena, node, byte, leaf, &grown_from);
     if (!grown_from)
         return;
-    m->nodes[grown_from]--;
-    m->nodes[grown_from + 1]++;
+    node_made(m, grown_from + 1);
     publish(slot, grown);
 }
 
@@ -284,6 +308,7 @@ void memtable_add_range(struct memtable *m, plsm_slice from, plsm_slice to, uint
     from = tombstones_key(&m->arena, from);
     to = tombstones_key(&m->arena, to);
     INVARIANT(tombstones_add(m->draft, &m->arena, from, to, seq, 0, first) == PLSM_OK); /* room was reserved */
+    tally_add(&m->tally.again, 1);
     atomic_store_explicit(&m->count, count + 1, memory_order_relaxed);
 }
 

@@ -81,6 +81,13 @@ bool memtable_get(const struct memtable *m, plsm_slice key, uint64_t seq, struct
 /* Memory in use (bytes of the arena that were handed out); versions and deletions of ranges added. */
 size_t memtable_bytes(const struct memtable *m);
 uint64_t memtable_count(const struct memtable *m);
+/* Keys by what their newest versions are; what deletions of ranges hide is not looked at. Beside writers not of one
+ * moment, and never of more keys than there are versions. */
+struct memtable_keys {
+    uint64_t put, deleted;
+    uint64_t bytes; /* of the keys, metas and values of the former, about */
+};
+struct memtable_keys memtable_keys(const struct memtable *m);
 
 /* Calls `visit` for every version there is: keys in order, the versions of a key newest first, `newest` set for the
  * first of them; what the entry's slices point to stays as long as the memtable, and the entry itself is the visitor's

@@ -123,6 +123,7 @@ struct addition {
     struct memtable_lane *lane;
     const struct entry *entry;
     struct art_leaf *leaf; /* made for it; NULL: not yet */
+    bool again;            /* its key was there */
     /* Where the walk is: `slot` is in what `lock` locks, and keys below agree with the entry's up to `depth`. */
     _Atomic uintptr_t *lock, *slot;
     size_t depth;
@@ -147,6 +148,7 @@ static void insert_version(struct addition *a, struct art_leaf *leaf)
         version = arena_alloc(&a->lane->arena, version_bytes(a->entry), ART_LEAF_ALIGNMENT);
         version_fill(version, NULL, a->entry);
     }
+    a->again = true;
     _Atomic(const struct art_version *) *link = &leaf->newest;
     const struct art_version *next = atomic_load_explicit(link, memory_order_acquire);
     MEMTABLE_INTERLEAVE();
@@ -157,6 +159,10 @@ static void insert_version(struct addition *a, struct art_leaf *leaf)
         }
         atomic_store_explicit(&version->older, next, memory_order_relaxed);
     } while (!atomic_compare_exchange_weak_explicit(link, &next, version, memory_order_release, memory_order_acquire));
+    if (link == &leaf->newest)
+        tally_newest(&a->lane->tally, a->entry, next);
+    else
+        tally_add(&a->lane->tally.again, 1);
     a->lane->place.key = art_leaf_key(leaf);
 }
 
@@ -245,8 +251,7 @@ static enum outcome grow(struct addition *a, uintptr_t at, uint8_t byte)
     }
     mutex_lock(&m->nodes_lock);
     uintptr_t grown = art_add(&m->arena, at, byte, art_child(a->leaf, ART_LEAF), &grown_from);
-    m->nodes[grown_from]--;
-    m->nodes[grown_from + 1]++;
+    node_made(m, grown_from + 1);
     mutex_unlock(&m->nodes_lock);
     publish(a->slot, grown);
     unlock_as(&node->ended, (uintptr_t)art_ended(node) | ART_REPLACED);
@@ -324,6 +329,8 @@ void memtable_lane_add(struct memtable *m, unsigned number, const struct entry *
             a.depth = 0;
         }
     }
+    if (!a.again)
+        tally_first(&lane->tally, entry);
     if (a.leaf)
         place->key = art_leaf_key(a.leaf); /* also of a leaf that was not needed in the end: it is the same key */
     place->lock = a.lock;

@@ -27,12 +27,19 @@ struct memtable_place {
     plsm_slice key; /* of that addition, in an arena */
 };
 
+/* For telling how many keys there are; each changes with what is not a put of a new key alone. Its writer's. */
+struct memtable_tally {
+    _Atomic uint64_t again;   /* versions of keys that were there, and deletions of ranges */
+    _Atomic uint64_t deleted; /* keys that became deleted less those that ceased to be: may be below 0 for one writer */
+};
+
 /* What one of several writers at once has for itself. */
 struct memtable_lane {
     struct arena arena; /* of leaves and versions */
     struct memtable_place place;
     _Atomic size_t promised; /* entries that it may still add; 0: nobody uses it */
     _Atomic uint64_t added;  /* ever; only who uses it changes it */
+    struct memtable_tally tally;
     char apart[64];
 };
 
@@ -42,12 +49,14 @@ struct memtable {
     char apart[64];         /* what every lookup reads is not on the cache line that every addition writes */
     _Atomic uint64_t count; /* versions and deletions of ranges, but for what came through lanes */
     _Atomic unsigned references;
+    struct memtable_tally tally; /* likewise */
     /* Writer only. */
     struct arena arena;
     struct tombstones *draft; /* what is to be published as `ranges` next; NULL: nothing */
     size_t draft_ranges;      /* for how many there is room */
     struct memtable_place place;
     size_t nodes[ART_TYPE_COUNT]; /* in the tree, by type: bounds what the next additions can need */
+    _Atomic uint64_t node_bytes;  /* of all that were ever in it */
     /* Of several writers, memtable_lanes.c. */
     bool beside; /* lanes are in use, or were last: whoever was alone before did not mark what it replaced, and whoever
                     is alone next does not look at marks, so places of the one are none of the other */
@@ -82,6 +91,44 @@ static inline void version_entry(const struct art_leaf *leaf, const struct art_v
         if (version->kind & ART_VERSION_EXPIRES)
             out->expires_s = get_u64(version->bytes + version->meta_size + version->value_size);
     }
+}
+
+static inline void tally_add(_Atomic uint64_t *what, uint64_t more)
+{
+    atomic_store_explicit(what, atomic_load_explicit(what, memory_order_relaxed) + more, memory_order_relaxed);
+}
+
+/* A node of this type was made for the tree, as a part of it or in the place of one of the type before. */
+static inline void node_made(struct memtable *m, enum art_type type)
+{
+    static const uint16_t sizes[ART_TYPE_COUNT] = {[ART_4] = sizeof(struct art_node4),
+                                                   [ART_16] = sizeof(struct art_node16),
+                                                   [ART_48] = sizeof(struct art_node48),
+                                                   [ART_256] = sizeof(struct art_node256)};
+    m->nodes[type - 1] -= type > ART_4;
+    m->nodes[type]++;
+    tally_add(&m->node_bytes, sizes[type] + ART_NODE_ALIGNMENT / 2); /* half of that is left unused in front of it */
+}
+
+static inline bool version_deletes(const struct art_version *version)
+{
+    return (version->kind & (ART_VERSION_EXPIRES - 1)) == BATCH_DELETE;
+}
+
+/* A key is there now that was not. */
+static inline void tally_first(struct memtable_tally *tally, const struct entry *entry)
+{
+    if (entry->kind == BATCH_DELETE)
+        tally_add(&tally->deleted, 1);
+}
+
+/* A version has come in front of `older`, which was the newest. */
+static inline void tally_newest(struct memtable_tally *tally, const struct entry *entry,
+                                const struct art_version *older)
+{
+    tally_add(&tally->again, 1);
+    if ((entry->kind == BATCH_DELETE) != version_deletes(older))
+        tally_add(&tally->deleted, entry->kind == BATCH_DELETE ? 1 : (uint64_t)-1);
 }
 
 /* --- adding ------------------------------------------------------------------------------------------------------- */

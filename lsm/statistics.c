@@ -1,5 +1,14 @@
-/* Statistics: what the tree is and what it did, under the names of the project. All are measured; keys and live bytes
- * are estimates where versions of a key may lie in several runs, and exact after a full compaction. */
+/* Statistics: what the tree is and what it did, under the names of the project. All are measured but for two, which are
+ * estimated from what is counted of runs and memtables, as nothing is read for them: keys, and live bytes.
+ *
+ * The keys. From the oldest to the newest, what a memtable, a run of level 0 or a level adds to the keys below it: each
+ * of its deletions takes one of them away, as long as there are any, and each of its puts is a key more. So two things
+ * are counted wrong: a put of a key that is there below counts once more, and the deletion of one that is not takes
+ * another one away; a deletion of a range takes none. Both are right again once the levels in question are merged, and
+ * the estimate is exact where there is one sorted run without them, or one memtable alone. Pieces of large values are
+ * entries as all others are.
+ *
+ * Live bytes are those of all puts, by the share of keys among these. */
 #include "lsm/db.h"
 
 #include <stdio.h>
@@ -32,7 +41,7 @@ static uint64_t count(const struct telling *t, enum counter which)
 
 /* Sums over all runs. */
 struct totals {
-    uint64_t files, bytes, entries, deletions, expiring, ranges, data_bytes, filter_keys, filter_bytes;
+    uint64_t files, bytes, entries, expiring, ranges, filter_keys, filter_bytes;
     uint64_t index_bytes, index_entries, run_metadata_max, router_max, routers;
     uint64_t loaded, with_model;
     uint64_t largest_bytes; /* of the largest sorted run: what the others take is over and above */
@@ -50,10 +59,8 @@ static void add_run(struct totals *sum, const struct run *run)
     sum->files++;
     sum->bytes += f->file_size;
     sum->entries += f->entries;
-    sum->deletions += f->deletions;
     sum->expiring += f->expiring;
     sum->ranges += f->ranges;
-    sum->data_bytes += f->key_bytes + f->value_bytes;
     if (!body)
         return;
     struct run_model *model = atomic_load_explicit(&body->model, memory_order_acquire);
@@ -120,21 +127,66 @@ static void tell_levels(const struct telling *t)
     }
 }
 
+struct estimate {
+    uint64_t keys, puts, bytes; /* so far; all puts, and their bytes */
+};
+
+static void estimate_add(struct estimate *e, uint64_t puts, uint64_t deletions)
+{
+    e->keys = (e->keys > deletions ? e->keys - deletions : 0) + puts;
+    e->puts += puts;
+}
+
+/* Adds the runs [first, end) of a level, no two of which have a key in common. */
+static void estimate_add_runs(struct estimate *e, const struct level *level, size_t first, size_t end)
+{
+    uint64_t puts = 0, deletions = 0;
+    for (size_t i = first; i < end; i++) {
+        const struct run_facts *f = &level->runs[i]->facts;
+        puts += f->entries - f->deletions;
+        deletions += f->deletions;
+        e->bytes += f->value_bytes;
+        if (f->entries > 0)
+            e->bytes += (uint64_t)((double)f->key_bytes * (double)(f->entries - f->deletions) / (double)f->entries);
+    }
+    estimate_add(e, puts, deletions);
+}
+
+static void estimate_add_table(struct estimate *e, const struct memtable *table)
+{
+    struct memtable_keys keys = memtable_keys(table);
+    estimate_add(e, keys.put, keys.deleted);
+    e->bytes += keys.bytes;
+}
+
+static struct estimate estimate_keys(const struct view *view)
+{
+    struct estimate e = {0};
+    const struct level *young = &view->version->levels[0];
+    for (unsigned level = LSM_LEVELS - 1; level > 0; level--)
+        estimate_add_runs(&e, &view->version->levels[level], 0, view->version->levels[level].count);
+    for (size_t end = young->count, first = end; end > 0; end = first) { /* parts of one flush together */
+        for (first = end - 1;
+             first > 0 && young->runs[first - 1]->facts.seq_max == young->runs[end - 1]->facts.seq_max;)
+            first--;
+        estimate_add_runs(&e, young, first, end);
+    }
+    for (unsigned i = view->table_count; i-- > 0;)
+        estimate_add_table(&e, view->tables[i]);
+    return e;
+}
+
 static void tell_store(const struct telling *t, const struct totals *sum)
 {
-    uint64_t tables = 0, buffered = 0, buffered_keys = 0;
-    for (unsigned i = 0; i < t->view->table_count; i++) {
+    struct estimate e = estimate_keys(t->view);
+    uint64_t buffered = 0;
+    for (unsigned i = 0; i < t->view->table_count; i++)
         buffered += memtable_bytes(t->view->tables[i]);
-        buffered_keys += memtable_count(t->view->tables[i]);
-        tables++;
-    }
-    /* A deletion hides at most one other entry. */
-    uint64_t hidden = 2 * sum->deletions, entries = sum->entries + buffered_keys;
-    tell(t, "store.keys", entries > hidden ? entries - hidden : 0);
-    tell(t, "store.bytes_live", sum->data_bytes);
+    tell(t, "store.keys", e.keys);
+    tell(t, "store.bytes_live", e.puts ? (uint64_t)((double)e.bytes * (double)e.keys / (double)e.puts) : 0);
     tell(t, "store.bytes_disk", sum->bytes + sum->values_bytes);
     tell(t, "store.files", sum->files);
-    tell(t, "lsm.memtables", tables);
+    tell(t, "lsm.memtables", t->view->table_count);
     tell(t, "lsm.memtable_bytes", buffered);
 }
 
