@@ -513,10 +513,19 @@ static bool lead_single(struct lsm *db, struct writer *me)
     return true;
 }
 
+/* The only change of a batch, if it is no deletion of a range; NULL: it holds others, or none. */
+static const struct batch_change *only_change(const struct batch *batch, struct batch_change *change)
+{
+    const uint8_t *at = batch ? batch->bytes.data : NULL;
+    bool one = batch && batch->count == 1 && batch->ranges == 0;
+    return one && batch_next(&at, at + batch->bytes.size, change) ? change : NULL;
+}
+
 /* Serves the first writer and those who join it, and lets the next one lead. */
 static void lead(struct lsm *db, struct writer *me)
 {
     struct group g; /* large, so not zeroed */
+    struct batch_change change;
     bool beside = false;
     g.count = 1;
     g.sync = false;
@@ -533,6 +542,7 @@ static void lead(struct lsm *db, struct writer *me)
         uint64_t first = newest_seq(db) + 1;
         if (me->prepare) {
             status = me->prepare(me->arg, db, &g.batches[0]);
+            g.change = status == PLSM_OK ? only_change(g.batches[0], &change) : NULL;
             first = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1; /* it may have loaded in bulk */
         }
         write_group_begin(&g.write, db->active.table, lane, first);
