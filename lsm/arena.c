@@ -179,6 +179,27 @@ void *arena_alloc(struct arena *arena, size_t size, size_t alignment)
     return piece;
 }
 
+void arena_trim(struct arena *arena)
+{
+    struct arena_chunk *chunk = arena->chunks;
+    if (arena->spare && arena->spare->size > CHUNK_BYTES_MAX) {
+        chunk_destroy(arena, arena->spare);
+        arena->spare = NULL;
+    }
+    if (!chunk || chunk->size <= CHUNK_BYTES_MAX)
+        return;
+    size_t used = (size_t)(arena->at - (uint8_t *)chunk);
+    size_t kept = (used + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    if (kept >= chunk->size)
+        return;
+    struct mem_account *before = mem_account_use(arena->account);
+    mem_unmap((uint8_t *)chunk + kept, chunk->size - kept);
+    mem_account_use(before);
+    arena->chunk_bytes -= chunk->size - kept;
+    chunk->size = kept;
+    arena->end = (uint8_t *)chunk + kept;
+}
+
 void arena_free(struct arena *arena)
 {
     for (struct arena_chunk *chunk = arena->chunks, *next; chunk; chunk = next) {

@@ -46,6 +46,10 @@ plsm_status arena_reserve(struct arena *arena, size_t bytes);
  * been reserved. Valid until arena_free. */
 void *arena_alloc(struct arena *arena, size_t size, size_t alignment);
 
+/* Gives back what is left of chunks that were made larger than the common ones for a reservation. What was reserved
+ * and not handed out yet is so no more. */
+void arena_trim(struct arena *arena);
+
 static inline size_t arena_bytes(const struct arena *arena)
 {
     return atomic_load_explicit(&arena->bytes, memory_order_relaxed);

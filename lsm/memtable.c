@@ -132,6 +132,11 @@ plsm_status memtable_reserve_one(struct memtable *m, size_t bytes)
                                                                                    : memtable_reserve(m, 1, bytes);
 }
 
+void memtable_trim(struct memtable *m)
+{
+    arena_trim(&m->arena);
+}
+
 /* --- prefetching -------------------------------------------------------------------------------------------------- */
 
 /* Asks for what a walk will need next from a node or leaf whose first cache line has not arrived yet. `byte` is

@@ -36,6 +36,9 @@ void memtable_unref(struct memtable *m); /* frees at the last one; accepts NULL 
 plsm_status memtable_reserve(struct memtable *m, size_t entries, size_t bytes);
 /* The same for one entry. */
 plsm_status memtable_reserve_one(struct memtable *m, size_t bytes);
+/* Gives back what was reserved for many entries and not taken: by the worst case, several times what they take. Writer
+ * only. */
+void memtable_trim(struct memtable *m);
 /* Adds a version; its bytes are copied. Room must have been reserved. entry->seq must not be below that of any version
  * already there. Readers at a lower sequence number do not see it. Writer only. */
 void memtable_add(struct memtable *m, const struct entry *entry);

@@ -44,6 +44,7 @@ enum {
     COMPANY_PAUSE = 8,           /* groups that do not wait after waiting was in vain */
     CROWD_GROUPS = 64,           /* groups that go beside others after writers met */
     BESIDE_BYTES_MAX = 16 << 10, /* of a group of such batches, but for its first */
+    LARGE_SHARE = 8,             /* of a memtable, from which on a group is a large one */
     LOOK_SHARE = 8,              /* of the room in the memtable, after which it is looked at again */
     ENTRY_BYTES = 128,           /* that an entry takes there beside its own, about, with its share of nodes */
 };
@@ -268,10 +269,16 @@ static bool can_fly(const struct writer *w)
     return w->batch && w->batch->ranges == 0 && w->batch->count > 0 && !w->prepare && !w->sync;
 }
 
+static bool is_large(const struct lsm *db, size_t bytes)
+{
+    return bytes >= db->options.buffer_size / LARGE_SHARE;
+}
+
 /* Whether a leader's group goes beside others. */
 static bool goes_beside(const struct lsm *db, const struct writer *leader)
 {
-    return db->crowd > 0 && can_fly(leader) && leader->batch->bytes.size > TURNS_SHORT_BYTES && !db->space_low;
+    return db->crowd > 0 && can_fly(leader) && leader->batch->bytes.size > TURNS_SHORT_BYTES &&
+           !is_large(db, leader->batch->bytes.size) && !db->space_low;
 }
 
 /* Who joins the first writer: those behind it, as long as none has to look at the state first. */
@@ -513,6 +520,16 @@ static bool lead_single(struct lsm *db, struct writer *me)
     return true;
 }
 
+/* Behind a large group that was written: it may have filled the memtable many times over, and that is not to wait in
+ * memory until somebody writes again. What fails is left to the next write, which tries once more. */
+static void end_large(struct lsm *db)
+{
+    memtable_trim(db->active.table);
+    mutex_lock(&db->lock);
+    (void)make_room(db);
+    mutex_unlock(&db->lock);
+}
+
 /* The only change of a batch, if it is no deletion of a range; NULL: it holds others, or none. */
 static const struct batch_change *only_change(const struct batch *batch, struct batch_change *change)
 {
@@ -555,6 +572,8 @@ static void lead(struct lsm *db, struct writer *me)
     }
     if (status != PLSM_OK)
         note_failed_append(db, status);
+    else if (__builtin_expect(is_large(db, db->group_bytes), 0))
+        end_large(db);
     if (g.sync)
         db->company = queued(me);
     struct turn *next = leave_queue(db, g.last, false);

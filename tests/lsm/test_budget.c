@@ -157,6 +157,43 @@ START_TEST(keeps_to_it)
 }
 END_TEST
 
+/* A batch that fills the memtable many times over is flushed without a further write; and while it is in memory, what is
+ * charged is what it takes, not what it might have taken. */
+START_TEST(large_batch)
+{
+    enum { ENTRIES = 200000, BUDGET = 16 * MIB };
+    char *path = temporary_create();
+    struct lsm_options options;
+    struct lsm *db = NULL;
+    struct batch batch = {0};
+    uint8_t key[17];
+    lsm_options_default(&options);
+    options.env = env_posix();
+    options.create = true;
+    options.memory = options.cache_size = BUDGET;
+    options.buffer_size = 0;
+    options.background = _i;
+    ck_assert_int_eq(lsm_open(path, &options, &db), PLSM_OK);
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        key_of(i, key);
+        ck_assert_int_eq(batch_add(&batch, BATCH_PUT, key[0], slice(key + 1, sizeof key - 1), (plsm_slice){0},
+                                   slice(key, sizeof key)),
+                         PLSM_OK);
+    }
+    ck_assert_int_eq(lsm_write(db, &batch, NULL, NULL, false), PLSM_OK);
+    uint64_t charged = budget_used(&db->budget, BUDGET_MEMTABLES); /* the flush may be under way */
+    ck_assert_uint_le(charged, 128 * (uint64_t)ENTRIES + 4 * MIB);
+    batch_free(&batch);
+    for (int i = 0; i < 3000; i++, env_sleep_ns(env_posix(), 10000000)) /* nobody writes */
+        if (statistic(db, "lsm.flushes") > 0 && statistic(db, "mem.bytes") <= BUDGET)
+            break;
+    ck_assert_double_ge(statistic(db, "lsm.flushes"), 1);
+    ck_assert_double_le(statistic(db, "mem.bytes"), BUDGET + BUDGET / 20);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    temporary_destroy(path);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("budget");
@@ -164,6 +201,7 @@ int main(void)
     tcase_set_timeout(tcase, 600);
     tcase_add_test(tcase, shares);
     tcase_add_loop_test(tcase, keeps_to_it, 0, 2);
+    tcase_add_loop_test(tcase, large_batch, 0, 2);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
