@@ -23,7 +23,8 @@
            "bytes for everything that is kept in memory; the cache has what the rest leaves; 0: no such limit")        \
     NUMBER(cache_size, 0, UINT64_C(1) << 40, "256M", "bytes of the page cache; 0: none")                               \
     NUMBER(size_ratio, 2, 64, "10", "how many times larger each level is than the one above")                          \
-    NUMBER(file_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes of a run, or of a segment of the appendlog (to 1G)")  \
+    NUMBER(file_size, 64 << 10, UINT64_C(4) << 30, "64M",                                                              \
+           "bytes of a run, or of a segment of both logs (appendlog: to 1G)")                                          \
     WORD(policy, "leveled|tiered|lazy|auto|", "leveled",                                                               \
          "sorted runs a level may hold: leveled (one), tiered (size_ratio - 1), lazy (so many, but one on the "        \
          "last); auto: follows what is asked of the store")                                                            \

@@ -497,7 +497,7 @@ typedef struct plsm_convert_options {
     const char *options; /* of the new store, as for plsm_open; may be NULL */
     const char *target;  /* where the new store is made; NULL: it takes the place of the old one */
     bool remove_old;     /* once the new store is in its place; otherwise the old one stays as PATH.old */
-    /* May be NULL. Entries, each counted twice; `all` 0: not known. */
+    /* May be NULL. Entries, each counted twice; `all` is an estimate, 0: not known. */
     void (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
 } plsm_convert_options;
@@ -558,7 +558,10 @@ plsm_status plsm_find(plsm *db, plsm_slice key, plsm_found *out);
 plsm_status plsm_check(plsm *db, void (*report)(void *arg, const char *line),
                        void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg);
 
-/* Statistics: calls `each` with every name and value in a stable order. Values are exact integers when `is_integer`. */
+/* Statistics: calls `each` with every name and value in a stable order. Values are exact integers when `is_integer`.
+ * Nothing is read for them, so "store.keys" and "store.bytes_live" are estimates of the engine lsm: what is overwritten
+ * counts until it is compacted, and the deletion of a key that was not there takes another one away until then. Pieces
+ * of large values (128 KiB each) count as keys, and so does what the store keeps for itself. */
 typedef struct plsm_statistic {
     const char *name; /* "lsm.level.1.bytes": dotted, stable */
     bool is_integer, is_text;

@@ -539,6 +539,9 @@ expect 2 "$PLSM" bench fillrandom --state=cold
 expect 2 "$PLSM" bench readrandom --state=hot
 expect 2 "$PLSM" bench deleterandom --keys=10 --ops=11
 expect 2 "$PLSM" bench readrandom --engine=frob
+expect 2 "$PLSM" bench readrandom --engine=plsm,frob
+expect 0 "$PLSM" bench readrandom --engine=plsm,appendlog --keys=500 --ops=500 --json --dir=scratch
+says out '"engine":"hybridlog"'
 expect 2 "$PLSM" bench readrandom --index=frob
 expect 2 "$PLSM" bench readrandom --keys=0
 expect 2 "$PLSM" bench readrandom --batch=x

@@ -174,8 +174,12 @@ static int read_options(struct tool *tool, int argc, char **argv, struct given *
 
 /* --- what the rows are of: engines ------------------------------------------------------------------------------- */
 
+/* Once, also where it was asked for by itself and as one of a group. */
 static void add_variant(struct bench_plan *plan, const struct adapter *engine, const char *index)
 {
+    for (size_t i = 0; i < plan->variant_count; i++)
+        if (plan->variants[i].engine == engine && plan->variants[i].index == index)
+            return;
     if (plan->variant_count == BENCH_VARIANTS_MAX)
         return;
     plan->variants[plan->variant_count].engine = engine;
@@ -207,10 +211,10 @@ static const struct engine_group {
     {"rivals", true, false, true},
 };
 
-static const struct engine_group *group_of(const char *name)
+static const struct engine_group *group_of(const char *name, size_t size)
 {
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
-        if (strcmp(groups[i].name, name) == 0)
+        if (slice_equal(slice(groups[i].name, strlen(groups[i].name)), slice(name, size)))
             return &groups[i];
     return NULL;
 }
@@ -235,44 +239,45 @@ static void add_group(const struct tool *tool, struct bench_plan *plan, const st
 }
 
 /* An engine asked for by name must be usable. */
-static bool add_named(const struct tool *tool, struct bench_plan *plan, const char *index)
+static bool add_named(const struct tool *tool, struct bench_plan *plan, const char *name, size_t size,
+                      const char *index)
 {
-    for (const char *at = plan->engines;; at++) {
-        size_t size = strcspn(at, ",");
-        const struct adapter *engine = adapter_find(at, size);
-        if (!engine) {
-            tool_usage(tool,
-                       "--engine %.*s: not one of lsm, appendlog, hybridlog, rocksdb, leveldb, lmdb, wiredtiger, nor "
-                       "all, plsm or rivals",
-                       (int)size, at);
-            return false;
-        }
-        const char *lack = engine->lack();
-        if (lack) {
-            tool_usage(tool, "--engine %s: %s", engine->name, lack);
-            return false;
-        }
-        add_engine(plan, engine, index);
-        at += size;
-        if (!*at)
-            return true;
+    const struct adapter *engine = adapter_find(name, size);
+    if (!engine) {
+        tool_usage(tool,
+                   "--engine %.*s: not one of lsm, appendlog, hybridlog, rocksdb, leveldb, lmdb, wiredtiger, nor "
+                   "all, plsm or rivals",
+                   (int)size, name);
+        return false;
     }
+    const char *lack = engine->lack();
+    if (lack)
+        tool_usage(tool, "--engine %s: %s", engine->name, lack);
+    else
+        add_engine(plan, engine, index);
+    return !lack;
 }
 
-/* The modes of plsm are variants of their own, as if they were two engines. Fills the variants from "lsm,rocksdb" or
- * the name of a group, in which an engine that is missing is named and left out. */
+/* The modes of plsm are variants of their own, as if they were two engines. Fills the variants from "lsm,rocksdb"; a
+ * name may be that of a group, of which an engine that is missing is named and left out. */
 static bool choose_variants(const struct tool *tool, struct bench_plan *plan, const char *index)
 {
-    const struct engine_group *group = group_of(plan->engines);
     if (strcmp(index, "learned") != 0 && strcmp(index, "traditional") != 0 && strcmp(index, "classic") != 0 &&
         strcmp(index, "both") != 0 && strcmp(index, "all3") != 0) {
         tool_usage(tool, "--index %s: not one of learned, traditional, classic, both, all3", index);
         return false;
     }
-    if (!group)
-        return add_named(tool, plan, index);
-    add_group(tool, plan, group, index);
-    return true;
+    for (const char *at = plan->engines;; at++) {
+        size_t size = strcspn(at, ",");
+        const struct engine_group *group = group_of(at, size);
+        if (group)
+            add_group(tool, plan, group, index);
+        else if (!add_named(tool, plan, at, size, index))
+            return false;
+        at += size;
+        if (!*at)
+            return true;
+    }
 }
 
 /* --- keys -------------------------------------------------------------------------------------------------------- */
