@@ -65,8 +65,8 @@ typedef enum plsm_durability {
  * A put may say when it expires, as a second since 1970; 0 is never. By the option ttl=SECONDS, puts of names that do
  * not say so (plsm_put, plsm_batch_put, plsm_bulk_put, commits of edits) expire so many seconds after they are written;
  * names that end in '/' (directories) do not. What the store keeps beside the names never expires, nor does a value
- * that several names share: sharing it (plsm_batch_share) ends its time. A move, a change of meta and an update keep the
- * time; every other write of a key decides it anew.
+ * that several names share: sharing it (plsm_batch_share) ends its time. A move, a change of meta and an update keep
+ * the time; every other write of a key decides it anew.
  *
  * From that second on the entry is as if it had been deleted: no read, iterator, condition, move, change of meta or
  * edit finds it, and what the key held before stays hidden. The clock is the system's, as it is when the read is made:
@@ -234,8 +234,8 @@ typedef enum plsm_outcome {
 } plsm_outcome;
 typedef plsm_status plsm_update_fn(void *arg, const plsm_value *old, plsm_outcome *outcome, plsm_slice *value);
 /* The entry keeps its meta and the time at which it expires; a key that was not there has no meta and the time that the
- * option ttl says. A value that several keys share is replaced for all of them; deleting takes this key from the others.
- * Where the function returns another status than PLSM_OK the update fails with that one, and nothing has changed.
+ * option ttl says. A value that several keys share is replaced for all of them; deleting takes this key from the
+ * others. Where the function returns another status than PLSM_OK the update fails with that one, and nothing has changed.
  * PLSM_TOO_LARGE: the new value is above PLSM_INLINE_MAX; otherwise as plsm_get and plsm_put. */
 plsm_status plsm_update(plsm *db, plsm_slice key, plsm_update_fn *fn, void *arg, plsm_durability durability);
 

@@ -157,8 +157,8 @@ START_TEST(keeps_to_it)
 }
 END_TEST
 
-/* A batch that fills the memtable many times over is flushed without a further write; and while it is in memory, what is
- * charged is what it takes, not what it might have taken. */
+/* A batch that fills the memtable many times over is flushed without a further write; and while it is in memory, what
+ * is charged is what it takes, not what it might have taken. */
 START_TEST(large_batch)
 {
     enum { ENTRIES = 200000, BUDGET = 16 * MIB };
