@@ -294,8 +294,10 @@ void control_open(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
     }
     mutex_init(&handle->lock);
     handle->users = 1;
-    handle_add(fs, &handle->handle, free_handle);
     handle->kind = control_kind(control, node);
+    if (handle->kind == CONTROL_BATCH || handle->kind == CONTROL_CTL)
+        handle->opener = control_process_of(fuse_req_ctx(req)->pid);
+    handle_add(fs, &handle->handle, free_handle);
     plsm_status status = open_kind(control, node, handle, (fi->flags & O_ACCMODE) != O_WRONLY);
     fi->fh = (uintptr_t)handle;
     fi->direct_io = 1; /* what is in it is of this handle alone: nothing to cache */
@@ -375,6 +377,8 @@ void control_write(fuse_req_t req, plsm_slice data, struct fuse_file_info *fi)
     }
     atomic_fetch_add(&handle->users, 1);
     mutex_lock(&handle->lock);
+    handle->writer = fuse_req_ctx(req)->pid;
+    handle->killed = handle->closed = false;
     if (handle->kind == CONTROL_CTL)
         control_command_write(control, handle, req, data);
     else if (handle->kind == CONTROL_BATCH)
@@ -385,37 +389,81 @@ void control_write(fuse_req_t req, plsm_slice data, struct fuse_file_info *fi)
     put_handle(control, handle);
 }
 
-static void finish_written(fuse_req_t req, struct fuse_file_info *fi, plsm_durability durability)
+unsigned control_opened_beside(struct control *control, const struct control_handle *handle)
+{
+    struct fs *fs = control->fs;
+    unsigned count = 0;
+    mutex_lock(&fs->nodes.lock);
+    for (const struct handle *at = fs->handles; at; at = at->next) {
+        const struct control_handle *other = (const struct control_handle *)at;
+        count += at->destroy == free_handle && other != handle && other->kind == handle->kind &&
+                 other->opener == handle->opener && !other->closed;
+    }
+    mutex_unlock(&fs->nodes.lock);
+    return count;
+}
+
+/* What a process has written that a signal ended. */
+static void drop_written(struct control *control, struct control_handle *handle)
+{
+    control_batch_kill(control, handle);
+    control_command_drop(handle);
+}
+
+/* With `last` nobody hears of a failure any more. */
+static void finish_written(fuse_req_t req, struct control_handle *handle, plsm_durability durability, bool last)
 {
     struct control *control = fs_of(req)->control;
-    struct control_handle *handle = handle_of(fi);
-    atomic_fetch_add(&handle->users, 1);
-    mutex_lock(&handle->lock);
     if (handle->kind == CONTROL_CTL)
         control_command_flush(control, handle, req);
     else if (handle->kind == CONTROL_BATCH)
-        control_batch_commit(control, handle, req, durability);
+        control_batch_commit(control, handle, req, durability, last);
+    else
+        fuse_reply_err(req, 0);
+}
+
+void control_flush(fuse_req_t req, struct fuse_file_info *fi)
+{
+    struct control *control = fs_of(req)->control;
+    struct control_handle *handle = handle_of(fi);
+    enum closing closing = CLOSING;
+    atomic_fetch_add(&handle->users, 1);
+    mutex_lock(&handle->lock);
+    if (handle->kind == CONTROL_BATCH || handle->kind == CONTROL_CTL)
+        closing = control_closing(control, handle, fuse_req_ctx(req)->pid);
+    if (closing == CLOSING_KILLED && control_has_ended(handle->writer))
+        drop_written(control, handle);
+    handle->killed = handle->killed || closing == CLOSING_KILLED;
+    handle->closed = handle->closed || closing == CLOSING;
+    if (closing == CLOSING)
+        finish_written(req, handle, PLSM_NONE, false);
     else
         fuse_reply_err(req, 0);
     mutex_unlock(&handle->lock);
     put_handle(control, handle);
 }
 
-void control_flush(fuse_req_t req, struct fuse_file_info *fi)
-{
-    finish_written(req, fi, PLSM_NONE);
-}
-
 void control_fsync(fuse_req_t req, struct fuse_file_info *fi)
 {
-    finish_written(req, fi, PLSM_SYNC);
+    struct control *control = fs_of(req)->control;
+    struct control_handle *handle = handle_of(fi);
+    atomic_fetch_add(&handle->users, 1);
+    mutex_lock(&handle->lock);
+    finish_written(req, handle, PLSM_SYNC, false);
+    mutex_unlock(&handle->lock);
+    put_handle(control, handle);
 }
 
+/* What is left by then: the processes that closed it had, or seemed to have, copies of it. */
 void control_release(fuse_req_t req, struct fuse_file_info *fi)
 {
     struct control *control = fs_of(req)->control;
     struct control_handle *handle = handle_of(fi);
-    finish_written(req, fi, PLSM_NONE); /* with publish=write the kernel sends no flush */
+    mutex_lock(&handle->lock);
+    if (handle->killed)
+        drop_written(control, handle);
+    finish_written(req, handle, PLSM_NONE, true);
+    mutex_unlock(&handle->lock);
     put_handle(control, handle);
 }
 

@@ -5,7 +5,10 @@
  *   .plsm/metrics        the same in the text format of OpenMetrics
  *   .plsm/ctl            commands, one per line: flush, compact [FROM [TO]], retrain [all], reset, checkpoint DIRECTORY
  *                        [NAME]. The write returns when they are done. Reading it lists them and how the last ones went
- *   .plsm/batch          changes (base/changes.h), committed together by each close; reading it tells the format
+ *   .plsm/batch          changes (base/changes.h), committed together when the process that opened it closes it, with
+ *                        the last of its copies; those of other processes do not count, but for the last one of all,
+ *                        of which failures are logged. What a process wrote that a signal ended is refused
+ *                        (control_close.c). fsync commits too. Reading it tells the format
  *   .plsm/batch.error    why the last batch was refused; empty: it was not
  *   .plsm/levels/        what the analyzers see: levels and each run, as text and JSON
  *   .plsm/range/A..B/    the keys in [A, B), each a read-only file; an empty bound is open

@@ -1,8 +1,8 @@
 /* .plsm/batch: changes as lines of text, committed together. Each write is parsed when it comes, so that a wrong line
- * is
- * told at once and again at close; the commit is one batch of the store, all or nothing. */
+ * is told at once and again at close; the commit is one batch of the store, all or nothing. */
 #include <errno.h>
 #include <stdio.h>
+#include <syslog.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -113,8 +113,17 @@ static plsm_status finish(struct control *control, struct control_batch *batch, 
     return PLSM_OK;
 }
 
+void control_batch_kill(struct control *control, struct control_handle *handle)
+{
+    struct control_batch *batch = handle->batch;
+    if (!batch || batch->failed != PLSM_OK)
+        return;
+    batch->failed = fail(PLSM_CONFLICT, "a signal ended a process that wrote to it: nothing of it is done");
+    refuse(control);
+}
+
 void control_batch_commit(struct control *control, struct control_handle *handle, fuse_req_t req,
-                          plsm_durability durability)
+                          plsm_durability durability, bool last)
 {
     struct control_batch *batch = handle->batch;
     plsm_status status = PLSM_OK;
@@ -131,6 +140,9 @@ void control_batch_commit(struct control *control, struct control_handle *handle
         task->req = deferred ? req : NULL;
         status = finish(control, batch, durability, &task->notices);
         task->error = batch_errno(control->fs, status);
+        if (last && status != PLSM_OK)
+            syslog(LOG_WARNING, "a batch is not done, and whoever wrote it is not told: %s",
+                   batch->failed != PLSM_OK ? "it was refused before" : plsm_message());
     }
     control_batch_free(control, batch);
     if (!task) {

@@ -404,3 +404,8 @@ void control_command_flush(struct control *control, struct control_handle *handl
     else
         fuse_reply_err(req, 0);
 }
+
+void control_command_drop(struct control_handle *handle)
+{
+    buf_free(&handle->line);
+}

@@ -3,6 +3,7 @@
 #define FS_CONTROL_PRIVATE_H
 
 #include <fuse_lowlevel.h>
+#include <sys/types.h>
 
 #include "base/bytes.h"
 #include "base/changes.h"
@@ -83,7 +84,11 @@ struct control_handle {
     struct handle handle;
     enum control_kind kind;
     _Atomic unsigned users; /* the open file, and requests on it: one that is answered may not have let go yet */
+    pid_t opener;                /* of batch and ctl: the process that opened it; 0: not known */
+    _Atomic bool closed;         /* which has no copy of it any more, as far as its closes tell */
     mutex lock;
+    pid_t writer;                /* the thread that wrote to it last */
+    bool killed;                 /* since then a signal has ended a process that had it open */
     struct control_text *text;   /* what is read from it */
     struct buf line;             /* of ctl: a line without its end yet */
     struct control_batch *batch; /* of batch, once something was written */
@@ -139,13 +144,34 @@ void control_run_kernel(void *arg);
 /* Gives a task to a thread, which owns it then; false: it has ended, or too much waits. */
 bool queue_add(struct queue *queue, struct task *task);
 
+/* Forgets a line without an end. */
+void control_command_drop(struct control_handle *handle);
+
 /* --- control_batch.c ---------------------------------------------------------------------------------------------- */
 
-/* Each answers the request. Mutex of the handle held. */
+/* Each answers the request. Mutex of the handle held. `last`: nobody hears of a failure any more, so it is logged. */
 void control_batch_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data);
 void control_batch_commit(struct control *control, struct control_handle *handle, fuse_req_t req,
-                          plsm_durability durability);
+                          plsm_durability durability, bool last);
+/* Refuses what was written so far and what comes until it is to be committed: a signal has ended who wrote it. */
+void control_batch_kill(struct control *control, struct control_handle *handle);
 void control_batch_free(struct control *control, struct control_batch *batch); /* accepts NULL */
+
+/* --- control_close.c ---------------------------------------------------------------------------------------------- */
+
+enum closing {
+    CLOSING,        /* what was written is complete */
+    CLOSING_COPY,   /* there are other copies, of the process that opened it or of others */
+    CLOSING_KILLED, /* a signal has ended the process */
+};
+/* What it means that a thread closes a descriptor of batch or ctl. */
+enum closing control_closing(struct control *control, const struct control_handle *handle, pid_t pid);
+/* The process that a thread is of; 0: not known. */
+pid_t control_process_of(pid_t pid);
+/* Whether a thread is gone, or about to go. */
+bool control_has_ended(pid_t pid);
+/* How many other handles of the same file its process has opened and not closed (control.c). */
+unsigned control_opened_beside(struct control *control, const struct control_handle *handle);
 
 /* --- control_range.c ---------------------------------------------------------------------------------------------- */
 

@@ -15,7 +15,8 @@
 static const uint64_t young_ns = 1000000000;
 
 const char control_batch_help[] =
-    "Changes written to one open file are committed together by each close of it: all or none.\n"
+    "Changes written to one open file are committed together, all or none, when the process that opened it closes it,\n"
+    "whichever of its children have written to it too. A signal that ends one of those that wrote: none.\n"
     "One change a line, in the order in which they are made:\n"
     "  KEY<tab>VALUE     put\n"
     "  \\-KEY             delete\n"

@@ -214,7 +214,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     }
     fi->fh = (uintptr_t)inode;
     fi->keep_cache = 1;
-    fi->noflush = !writes;
+    fi->noflush = !writes || fs->options.publish_write; /* writes have told all */
     if (fuse_reply_create(req, &reply, fi) != 0) {
         close_handle(fs, inode, writes, false);
         inode_forget(fs, node_of(fs, reply.ino), 1);

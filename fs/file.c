@@ -168,7 +168,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     fi->fh = (uintptr_t)inode;
-    fi->noflush = !writes;
+    fi->noflush = !writes || fs->options.publish_write; /* writes have told all */
     /* The kernel has seen every change, so its pages are right, unless content was lost. */
     fi->keep_cache = !(atomic_fetch_and(&node->flags, (uint8_t)~NODE_STALE) & NODE_STALE);
     if (fuse_reply_open(req, fi) != 0)
@@ -244,10 +244,6 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
     plsm_status status = PLSM_OK;
-    if (fs->options.publish_write) {
-        fuse_reply_err(req, ENOSYS); /* writes have told all: the kernel does not ask again */
-        return;
-    }
     struct inode *inode = inode_of(fi);
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);

@@ -258,15 +258,18 @@ is "$(cat "$C/snapshots/one/tree/more")" more
 ok rmdir "$C/snapshots/one" "$C/snapshots/two"
 
 # --- calls that make no sense here -----------------------------------------------------------------------------------
-calls()
+calls() # SCRIPT
 {
-    timeout 100 python3 "$ROOT/tests/e2e/control_calls.py" "$DIR" >"$WORK/calls" 2>&1
+    timeout 200 python3 "$ROOT/tests/e2e/$1" "$DIR" >"$WORK/calls" 2>&1
     tail -1 "$WORK/calls" | grep -q '^[0-9]* passed, 0 failed' && pass || fail "$(tail -20 "$WORK/calls")"
     rm -rf "$DIR/calls"
 }
-calls
+calls control_calls.py
+calls control_batch.py
+remount create,xattr,publish=write
+calls control_calls.py
+calls control_batch.py
 remount create,xattr
-calls
 
 # --- levels ----------------------------------------------------------------------------------------------------------
 printf 'flush\ncompact\n' >"$C/ctl" # then no run goes while it is looked at
