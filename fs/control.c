@@ -31,6 +31,7 @@ enum { TOP_FILES = sizeof top_files / sizeof *top_files };
 /* Inode numbers of what is not in the store: below 2^16, where no identifier is (plsm_new_id). */
 enum { INO_FIRST = 2 };
 enum { COMMANDS_WAITING_MAX = 64 };
+static const uint64_t young_ns = 1000000000; /* as of texts */
 
 /* --- what a node is ----------------------------------------------------------------------------------------------- */
 
@@ -87,6 +88,12 @@ static bool is_directory(enum control_kind kind)
            kind == CONTROL_SNAPSHOTS;
 }
 
+static void set_times(struct attr *attr, uint64_t wall_ns)
+{
+    attr->mtime = (struct timespec){(time_t)(wall_ns / 1000000000), (long)(wall_ns % 1000000000)};
+    attr->ctime = attr->atime = attr->mtime;
+}
+
 void control_fixed_attr(struct control *control, enum control_kind kind, plsm_slice name, struct attr *attr)
 {
     mode_t mode = kind == CONTROL_TOP ? S_IFDIR | 0700 : kind == CONTROL_RANGE ? S_IFDIR | 0500 : S_IFREG | 0400;
@@ -99,9 +106,32 @@ void control_fixed_attr(struct control *control, enum control_kind kind, plsm_sl
     if (kind == CONTROL_LEVEL || kind == CONTROL_RANGE || kind == CONTROL_TSV)
         ino = key_hash(name.data, name.size) >> 2 | UINT64_C(1) << 62;
     *attr = (struct attr){.ino = ino, .mode = mode, .uid = control->fs->owner, .gid = control->fs->owner_group};
-    uint64_t wall_ns = env_wall_ns(env_posix());
-    attr->mtime = (struct timespec){(time_t)(wall_ns / 1000000000), (long)(wall_ns % 1000000000)};
-    attr->ctime = attr->atime = attr->mtime;
+    set_times(attr, control->start_wall_ns);
+}
+
+/* Size and times of a .tsv: what changes its content changes them, and nothing else does, so that rsync and tar know it
+ * for the same. With `fresh` it is counted anew, as when the last count is old. */
+static plsm_status stat_tsv(struct control *control, plsm_slice name, bool fresh, struct attr *attr, uint64_t *size)
+{
+    struct counted_range now = {.name_hash = key_hash(name.data, name.size)};
+    struct counted_range *slot = &control->counted[now.name_hash % COUNTED_RANGES];
+    mutex_lock(&control->lock);
+    struct counted_range last = *slot;
+    mutex_unlock(&control->lock);
+    bool known = last.made_ns && last.name_hash == now.name_hash;
+    if (fresh || !known || env_now_ns(env_posix()) - last.made_ns >= young_ns) {
+        TRY(control_stream_count(control, name, &now.size, &now.hash));
+        bool same = known && last.size == now.size && last.hash == now.hash;
+        now.changed_wall_ns = same ? last.changed_wall_ns : env_wall_ns(env_posix());
+        now.made_ns = env_now_ns(env_posix());
+        last = now;
+        mutex_lock(&control->lock);
+        *slot = now;
+        mutex_unlock(&control->lock);
+    }
+    *size = last.size;
+    set_times(attr, last.changed_wall_ns);
+    return PLSM_OK;
 }
 
 /* Attributes and size of a node of this kind and name; `parent` is its directory's name. With `fresh` a text is made
@@ -115,13 +145,13 @@ static plsm_status stat_kind(struct control *control, enum control_kind kind, pl
     control_fixed_attr(control, kind, name, attr);
     if (kind == CONTROL_ENTRY)
         return range_find(control, parent, name, &key, attr, size);
+    if (kind == CONTROL_TSV)
+        return stat_tsv(control, name, fresh, attr, size);
     if (!is_text(kind))
         return kind == CONTROL_NONE ? PLSM_NOT_FOUND : PLSM_OK;
     TRY(control_text_take(control, kind, name, fresh, &text));
     *size = text->text.size;
-    attr->mtime =
-        (struct timespec){(time_t)(text->taken_wall_ns / 1000000000), (long)(text->taken_wall_ns % 1000000000)};
-    attr->ctime = attr->atime = attr->mtime;
+    set_times(attr, text->taken_wall_ns);
     control_text_put(control, text);
     return PLSM_OK;
 }
@@ -274,8 +304,10 @@ static plsm_status open_kind(struct control *control, const struct node *node, s
     uint64_t size = 0;
     if (is_text(handle->kind) && reads)
         return control_text_take(control, handle->kind, control_name(node), false, &handle->text);
-    if (handle->kind == CONTROL_TSV)
+    if (handle->kind == CONTROL_TSV) {
+        control->count_ranges++;
         return control_stream_open(control, control_name(node), &handle->stream);
+    }
     if (handle->kind == CONTROL_ENTRY) {
         TRY(range_find(control, control_name(node->parent), control_name(node), &key, &attr, &size));
         return plsm_edit_open(control->fs->db, path_slice(&key), 0, &handle->edit);
@@ -503,6 +535,7 @@ plsm_status control_create(struct fs *fs)
         return status;
     }
     control->fs = fs;
+    control->start_wall_ns = env_wall_ns(env_posix());
     mutex_init(&control->lock);
     queue_init(&control->commands);
     control->commands.waiting_max = COMMANDS_WAITING_MAX;

@@ -21,9 +21,9 @@
  * them, also with allow_other.
  *
  * Texts are made at lookup, so that stat tells the exact size of what a following open reads (tar and rsync rely on
- * it);
- * an open takes over that text while it is younger than a second. What reads from them bypasses the kernel's cache.
- * The size of a .tsv is not known in advance: it shows as 0, and is read to its end.
+ * it); an open takes over that text while it is younger than a second. What reads from them bypasses the kernel's
+ * cache. The size of a .tsv is counted, which takes as long as reading it: at lookup, and when it is asked for and over
+ * a second old. Its times change with its content; those of directories are of the mount.
  *
  * Names in range/ are escaped: in the name of an entry "/" is %2F, "%" is %25, NUL is %00, "." and ".." as a whole are
  * %2E and %2E%2E. What is then over 255 bytes is cut, and ends in %~ and 16 hexadecimal digits, a hash of the key.

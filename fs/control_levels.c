@@ -21,7 +21,7 @@ struct level_text {
 };
 struct level_texts {
     struct buf list; /* of struct level_text */
-    uint64_t made_ns;
+    uint64_t made_ns, made_wall_ns;
     plsm_status status; /* while they are made */
 };
 
@@ -263,6 +263,7 @@ static plsm_status make_texts(struct control *control, struct level_texts **out)
         return status;
     }
     texts->made_ns = env_now_ns(env_posix());
+    texts->made_wall_ns = env_wall_ns(env_posix());
     *out = texts;
     return PLSM_OK;
 }
@@ -288,6 +289,7 @@ static plsm_status refresh(struct control *control)
 plsm_status control_level_text(struct control *control, plsm_slice name, bool fresh, struct control_text **out)
 {
     struct buf copy = {0};
+    uint64_t made_wall_ns = 0;
     plsm_status status = PLSM_NOT_FOUND;
     if (fresh) /* what follows a lookup shows what the lookup has measured */
         TRY(refresh(control));
@@ -296,6 +298,7 @@ plsm_status control_level_text(struct control *control, plsm_slice name, bool fr
         const struct level_text *text = (const struct level_text *)(const void *)control->levels->list.data + i;
         if (slice_equal(name, slice_of(text->name))) {
             status = buf_append(&copy, text->text.data, text->text.size);
+            made_wall_ns = control->levels->made_wall_ns;
             break;
         }
     }
@@ -303,7 +306,10 @@ plsm_status control_level_text(struct control *control, plsm_slice name, bool fr
     if (status != PLSM_OK)
         return status;
     *out = control_text_of(&copy);
-    return *out ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for a text");
+    if (!*out)
+        return fail(PLSM_NO_MEMORY, "no memory for a text");
+    (*out)->taken_wall_ns = made_wall_ns;
+    return PLSM_OK;
 }
 
 plsm_status control_levels_list(struct control *control, void (*each)(void *arg, const char *name), void *arg)

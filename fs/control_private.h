@@ -61,14 +61,24 @@ struct queue {
 
 enum { RESULTS = 16, BATCH_ERROR_SIZE = 1024 };
 
+/* A .tsv, as it was when it was looked at last. */
+struct counted_range {
+    uint64_t name_hash, made_ns; /* made_ns 0: none */
+    uint64_t size, hash;
+    uint64_t changed_wall_ns; /* when it was first seen like this */
+};
+enum { COUNTED_RANGES = 16 };
+
 struct control {
     struct fs *fs;
+    uint64_t start_wall_ns; /* the times of what has none */
     struct node_table nodes; /* its root is .plsm; the piece of each node is its name; that of .stats is "/" */
     struct queue commands, kernel;
 
     mutex lock;
     struct control_text *newest[CONTROL_KINDS]; /* lock */
     struct level_texts *levels;                 /* lock; control_levels.c */
+    struct counted_range counted[COUNTED_RANGES]; /* lock; by the hash of the name */
     struct view *views;                         /* lock; control_snapshot.c */
     uint64_t views_taken;                       /* lock */
     char *results[RESULTS];                     /* lock; of commands, lines; owned */
@@ -191,6 +201,8 @@ plsm_status range_find(struct control *control, plsm_slice range_name, plsm_slic
 /* Fills attributes of an entry with this key and meta. */
 void range_attr(struct control *control, plsm_slice key, plsm_slice meta, struct attr *attr);
 plsm_status control_stream_open(struct control *control, plsm_slice name, struct control_stream **out);
+/* How many bytes it has to its end, and a hash of them. Takes as long as reading it. */
+plsm_status control_stream_count(struct control *control, plsm_slice name, uint64_t *size, uint64_t *hash);
 /* Up to `size` bytes at `offset`; fewer only at the end. */
 plsm_status control_stream_read(struct control_stream *stream, uint64_t offset, uint8_t *data, size_t size,
                                 size_t *got);

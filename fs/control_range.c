@@ -248,9 +248,25 @@ plsm_status control_stream_open(struct control *control, plsm_slice name, struct
         control_stream_close(stream);
         return status;
     }
-    control->count_ranges++;
     *out = stream;
     return PLSM_OK;
+}
+
+plsm_status control_stream_count(struct control *control, plsm_slice name, uint64_t *size, uint64_t *hash)
+{
+    struct control_stream *stream = NULL;
+    *size = *hash = 0;
+    plsm_status status = control_stream_open(control, name, &stream);
+    while (status == PLSM_OK && !stream->end) {
+        status = make_more(stream);
+        if (stream->made.size < WINDOW_SIZE && !stream->end)
+            continue;
+        *hash = checksum(stream->made.data, stream->made.size, *hash);
+        *size += stream->made.size;
+        stream->made.size = 0;
+    }
+    control_stream_close(stream);
+    return status;
 }
 
 plsm_status control_stream_read(struct control_stream *stream, uint64_t offset, uint8_t *data, size_t size, size_t *got)

@@ -217,6 +217,19 @@ for _ in range(30):
     at, size = random.randrange(len(data) + 100), random.randrange(1, 300000)
     assert os.pread(f, size, at) == data[at:at + size], (at, size)
 PY
+# Sizes and times are what tar and rsync want: exact, and the same as long as the content is.
+ok python3 -c "$exact" "$C/range/r..s.tsv" "$C/range/q..r.tsv" "$C/range/L..M.tsv" "$C/range/zz..zzz.tsv"
+is "$(stat -c %s "$C/range/...tsv")" "$(wc -c <"$WORK/all.tsv")"
+ok rsync -a "$C/range/...tsv" "$WORK/synced.tsv"
+ok cmp "$WORK/all.tsv" "$WORK/synced.tsv"
+ok tar cf "$WORK/range.tar" -C "$C" levels "range/r%2Fa..r%2Fe" "range/r..s.tsv" ctl
+is "$(tar xOf "$WORK/range.tar" "range/r..s.tsv" | cksum)" "$(cksum <"$C/range/r..s.tsv")"
+before=$(stat -c '%s %y %z' "$C/range/r..s.tsv" "$C/range" "$C/range/r..s" "$C/levels")
+sleep 1.1
+is "$(stat -c '%s %y %z' "$C/range/r..s.tsv" "$C/range" "$C/range/r..s" "$C/levels")" "$before"
+printf 'r/e\t6\n' | batch
+not test "$(stat -c %y "$C/range/r..s.tsv")" = "$(head -1 <<<"$before" | cut -d ' ' -f 2-4)" # of the same size
+printf 'r/e\t5\n' | batch
 says 'Permission denied' setpriv --reuid 4321 --clear-groups cat "$C/range/...tsv"
 says 'Permission denied' setpriv --reuid 4321 --clear-groups ls "$C"
 
