@@ -61,7 +61,8 @@ static plsm_status new_attr(struct fs *fs, fuse_req_t req, struct node *parent, 
         if (S_ISDIR(mode))
             attr->mode |= S_ISGID;
     }
-    return plsm_new_id(fs->db, &attr->ino);
+    plsm_status status = plsm_new_id(fs->db, &attr->ino);
+    return status == PLSM_NOT_FOUND ? PLSM_IO : status; /* a file of the store is not there: no name of the caller's */
 }
 
 plsm_status if_nothing_there(plsm_batch *batch, plsm_slice file)

@@ -478,4 +478,11 @@ is "$(cat "$DIR/still")" still
 grep -q '^fs.error_last .*values-.*checksum' "$DIR/.stats" && pass || fail "$(grep error_last "$DIR/.stats")"
 ok cp "$WORK/large" "$DIR/$bad"
 ok cmp "$DIR/$bad" "$WORK/large"
+remount
+# --- a store that is moved away while it is mounted ------------------------------------------------------------------
+mv "$STORE" "$WORK/moved"
+says 'Input/output error' touch "$DIR/made"
+says 'Input/output error' mkdir "$DIR/made"
+mv "$WORK/moved" "$STORE"
+ok test -e "$DIR/still"
 must_unmount
