@@ -464,6 +464,7 @@ void inode_ticker(void *arg)
         publish_due(fs, env_now_ns(env_posix()), interval_ns, TIMES_DELAY_NS);
         if (!fs->options.read_only)
             plsm_reclaim(fs->db); /* what fails here fails a write, too, and is told there */
+        node_trim(&fs->nodes);
         mutex_lock(&fs->ticker_lock);
     }
     mutex_unlock(&fs->ticker_lock);

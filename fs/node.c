@@ -1,12 +1,18 @@
 #include "fs/node.h"
 
+#include <malloc.h>
+
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/banned.h"
 
-enum { BUCKETS_MIN = 1024, NODE_BYTES = offsetof(struct node, flags) + 1 };
+enum {
+    TRIM_NODES = 16384, /* about 1.5 MiB */
+    BUCKETS_MIN = 1024,
+    NODE_BYTES = offsetof(struct node, flags) + 1
+};
 
 /* --- the tree lock: many readers, writers first ------------------------------------------------------------------- */
 
@@ -160,10 +166,9 @@ static struct node *find(struct node_table *table, const struct node *parent, pl
     return node;
 }
 
-/* Doubles the table when chains get long; without memory it stays as it is and is only slower. */
-static void grow(struct node_table *table)
+/* Without memory the table stays as it is. */
+static void resize(struct node_table *table, size_t count)
 {
-    size_t count = table->bucket_count * 2;
     struct node **buckets = count <= UINT32_MAX ? mem_zalloc(count * sizeof *buckets) : NULL, **old = table->buckets;
     if (!buckets)
         return;
@@ -183,8 +188,8 @@ static void grow(struct node_table *table)
 
 static void link_node(struct node_table *table, struct node *node)
 {
-    if (++table->count > table->bucket_count)
-        grow(table);
+    if (++table->count > table->bucket_count) /* chains get long */
+        resize(table, table->bucket_count * 2);
     node->hash_next = *bucket_of(table, node->hash);
     *bucket_of(table, node->hash) = node;
 }
@@ -265,6 +270,7 @@ void node_release_locked(struct node_table *table, struct node *node)
         if (!(node->flags & NODE_GONE))
             unlink_node(table, node);
         node_free(node);
+        table->freed++;
         parent->children--;
         node = parent;
     }
@@ -285,6 +291,21 @@ void node_forget(struct node_table *table, struct node *node, uint64_t lookups)
     node->lookups -= (uint32_t)lookups;
     node_release_locked(table, node);
     mutex_unlock(&table->lock);
+}
+
+void node_trim(struct node_table *table)
+{
+    mutex_lock(&table->lock);
+    bool many = table->freed >= TRIM_NODES;
+    table->freed = many ? 0 : table->freed;
+    size_t fitting = BUCKETS_MIN;
+    while (fitting < table->count)
+        fitting *= 2;
+    if (many && fitting < table->bucket_count / 2)
+        resize(table, fitting);
+    mutex_unlock(&table->lock);
+    if (many)
+        malloc_trim(0);
 }
 
 plsm_status node_path(const struct node *node, struct path *path)

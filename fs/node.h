@@ -70,6 +70,7 @@ struct node_table {
     mutex lock;
     struct node **buckets;
     size_t bucket_count, count;
+    size_t freed; /* table lock; since node_trim has given memory back */
     struct node root;
     struct node shared; /* the parent of the nodes of shared values (fs/link.h); no directory, and never shown */
 };
@@ -100,6 +101,9 @@ struct node *node_hold(struct node_table *table, struct node *parent, plsm_slice
 /* How many there are, without those that are gone. */
 size_t node_count(struct node_table *table);
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
+/* Gives the system back the memory of nodes that were freed, when those are many. Takes milliseconds, in which other
+ * threads that allocate may wait. */
+void node_trim(struct node_table *table);
 /* Frees a node that is in no table and that nothing holds. */
 void node_free(struct node *node);
 /* For inode.c, with the table lock held: frees the node, and ancestors, when nothing holds them any more. */

@@ -342,6 +342,41 @@ START_TEST(test_tree_lock)
 }
 END_TEST
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which have allocators of their own */
+static long resident_pages(void)
+{
+    long all = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    ck_assert(file && fscanf(file, "%ld %ld", &all, &resident) == 2);
+    fclose(file);
+    return resident;
+}
+
+/* Also where a node that stays lies behind those that go. */
+START_TEST(test_memory_comes_back)
+{
+    enum { NODES = 200000 };
+    static struct node *nodes[NODES + 1];
+    struct node_table table;
+    char piece[16];
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    for (int i = 0; i <= NODES; i++) {
+        snprintf(piece, sizeof piece, "%08d", i);
+        nodes[i] = node_enter(&table, &table.root, slice_of(piece), 0);
+        ck_assert_ptr_nonnull(nodes[i]);
+    }
+    long before = resident_pages();
+    for (int i = 0; i < NODES; i++)
+        node_forget(&table, nodes[i], 1);
+    node_trim(&table);
+    long back = (before - resident_pages()) * 4096 / NODES;
+    ck_assert_msg(back > 60, "%ld bytes for each node came back", back);
+    ck_assert_ptr_eq(node_hold(&table, &table.root, slice_of(piece), 0), nodes[NODES]);
+    node_table_destroy(&table);
+}
+END_TEST
+#endif
+
 int main(void)
 {
     Suite *suite = suite_create("node");
@@ -353,6 +388,9 @@ int main(void)
     tcase_add_test(tests, test_random);
     tcase_add_test(tests, test_threads);
     tcase_add_test(tests, test_tree_lock);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    tcase_add_test(tests, test_memory_comes_back);
+#endif
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
