@@ -1,4 +1,5 @@
-"""Who closes .plsm/batch, and when that commits: control_batch.py DIRECTORY. The last line is "N passed, M failed"."""
+"""Who closes .plsm/batch, and when that commits; who is interrupted in .plsm/ctl: control_batch.py DIRECTORY. The last
+line is "N passed, M failed"."""
 import errno
 import os
 import signal
@@ -180,12 +181,49 @@ def killed():
     same(open(".plsm/ctl").read().count("flush: done") - before, 1, "ctl in pieces")
 
 
+def interrupted():
+    """A signal to whoever waits for commands ends the waiting, and not the commands."""
+    class Interrupted(Exception):
+        pass
+
+    def on_alarm(*_):
+        raise Interrupted
+
+    if "fs.transport uring\n" in open(".stats").read():
+        return  # there nobody waits
+    f = os.open(BATCH, os.O_WRONLY)
+    os.write(f, b"".join(b"interrupted/%06d\tvalue\n" % i for i in range(20000)))
+    os.close(f)
+    lines = 200
+    signal.signal(signal.SIGALRM, on_alarm)
+    f = os.open(".plsm/ctl", os.O_WRONLY)
+    begin, waited = time.monotonic(), 0
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        os.write(f, b"retrain all\n" * (lines - 1) + b"flush\n")
+        same("it ended before the signal", "interrupted")
+    except Interrupted:
+        waited = time.monotonic() - begin
+    os.close(f)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    before = statistic("fs.control.commands")
+    with open(".plsm/ctl", "w") as f:
+        f.write("flush\n")  # waits for those before it
+    same(time.monotonic() - begin > 2 * waited, True, "a signal ended the waiting after", waited)
+    time.sleep(1.1)
+    same(statistic("fs.control.commands") - before >= lines // 2, True, "the commands went on")
+    f = os.open(BATCH, os.O_WRONLY)
+    os.write(f, b"\\~interrupted/\tinterrupted0\n")
+    os.close(f)
+
+
 def main():
     os.chdir(sys.argv[1])
     whole()
     two()
     threads()
     killed()
+    interrupted()
     clear()
     print(f"{passed} passed, {failed} failed")
 

@@ -21,7 +21,7 @@ kill_mount()
     fusermount3 -uz "$DIR" 2>/dev/null
 }
 
-# --- a listing that knows no nodes: memory does not grow with the names ----------------------------------------------
+# --- a listing: little memory for each name --------------------------------------------------------------------------
 ok load 100000 100 many/
 must_mount
 : "$(stat "$DIR/many")"
@@ -101,3 +101,15 @@ for delay in 0.02 0.1 0.3; do
     must_unmount
 done
 check_store
+
+# --- attributes of large values: no value is read --------------------------------------------------------------------
+rm -rf "$STORE"
+ok load 200 200000 large/
+must_mount
+read_bytes() { awk '$1 == "io.read_bytes" { print $2 }' "$DIR/.stats"; }
+before=$(read_bytes)
+is "$(ls -l "$DIR/large" | awk '$5 == 200000' | wc -l)" 200
+ok sh -c "find '$DIR' -size +1k | wc -l && du -sb '$DIR'"
+grown=$(($(read_bytes) - before))
+[ $grown -lt 1000000 ] && pass || fail "$grown bytes were read"
+must_unmount
