@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Directories that hold much: listings in bounded memory, and renames in one step, also of more than a batch holds and
-# with the daemon killed in the middle.
+# with the daemon killed in the middle; how little is written and read where attributes change or are looked at.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
 
@@ -113,3 +113,20 @@ ok sh -c "find '$DIR' -size +1k | wc -l && du -sb '$DIR'"
 grown=$(($(read_bytes) - before))
 [ $grown -lt 1000000 ] && pass || fail "$grown bytes were read"
 must_unmount
+
+# --- attributes that follow content: one record for both, behind that of the new name --------------------------------
+must_mount rw
+writes() { awk '$1 == "io.writes" { print $2 }' "$DIR/.stats"; }
+mkdir "$WORK/small"
+for ((i = 0; i < 100; i++)); do echo "content $i" >"$WORK/small/$i"; done
+chmod 640 "$WORK"/small/* && touch -d '2001-02-03 04:05:06Z' "$WORK"/small/*
+tar cf "$WORK/small.tar" -C "$WORK" small
+for command in "tar xf '$WORK/small.tar' -C '$DIR'" "cp -a '$WORK/small' '$DIR/copy'"; do
+    before=$(writes)
+    ok sh -c "$command"
+    grown=$(($(writes) - before))
+    [ $grown -le 220 ] && pass || fail "$grown records for 100 files: $command"
+done
+is "$(stat -c '%a %Y' "$DIR/small/7" "$DIR/copy/7" | sort -u)" "640 $(stat -c %Y "$WORK/small/7")"
+must_unmount
+check_store
