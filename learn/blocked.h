@@ -28,7 +28,7 @@ struct blocked {
 };
 
 /* The bits per key of a run that would get a fuse filter with that many fingerprint bits: half as many more, so that it
- * is a fourth larger than that one (1.18 bits each) and seldom errs more than twice as often; a run that nothing
+ * is a third larger than that one (1.13 bits each) and seldom errs more than twice as often; a run that nothing
  * overlaps may be moved to a deeper level as it is, and stay. Worked example: 8 gives 12 (0.54 % false positives beside
  * 0.39 %), 11 gives 16 (0.13 % beside 0.05 %), 16 gives 24. Pure. */
 unsigned blocked_bits_for(unsigned fingerprint_bits);

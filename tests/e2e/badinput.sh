@@ -413,7 +413,8 @@ fi
 
 # --- damage -----------------------------------------------------------------------------------------------------------
 must_mount rw,buffer_size=64K
-[ "$(statistic store.engine)" = lsm ] || exit 0 # what follows damages runs and value logs
+read_engine
+[ "$ENGINE" = lsm ] || exit 0 # what follows damages runs and value logs
 seq -f 'line %09.0f of a text that compresses to nothing here' 200000 >"$WORK/text"
 mkdir "$DIR/parts" "$WORK/parts"
 split -l 1000 "$WORK/text" "$WORK/parts/"

@@ -271,14 +271,14 @@ PY
 # --- the control file ------------------------------------------------------------------------------------------------
 exact='import os, sys; f = os.open(sys.argv[1], 0); sys.exit(os.fstat(f).st_size != len(os.read(f, 1 << 20)))'
 ok python3 -c "$exact" "$DIR/.stats"
-engine=$(statistic store.engine)
+read_engine
 declare -A of_engine=([hybridlog]=cache.hit_rate [appendlog]=log.segments
     [lsm]='cache.hit_rate lsm.level.0.files lsm.write_amplification learn.level.accuracy filter.false_negatives')
-for name in store.keys store.bytes_live store.bytes_disk mem.bytes ${of_engine[$engine]} io.reads fs.lookup.count \
+for name in store.keys store.bytes_live store.bytes_disk mem.bytes ${of_engine[$ENGINE]} io.reads fs.lookup.count \
     fs.write.p99_us; do
     ok grep -qE "^$name [0-9.e+-]+$" "$DIR/.stats"
 done
-[ "$engine" != lsm ] || is "$(statistic filter.false_negatives)" 0
+[ "$ENGINE" != lsm ] || is "$(statistic filter.false_negatives)" 0
 is "$(statistic fs.errors)" 0
 [ "$(statistic fs.write.count)" -gt 0 ] && pass || fail "no write was counted"
 says 'Invalid argument' sh -c "env echo nonsense > '$DIR/.stats'"
@@ -417,7 +417,7 @@ drop_caches
 ok cp "$DIR/large" "$WORK/large2"
 ok cmp "$WORK/large" "$WORK/large2"
 memory=VmHWM
-[ "$engine" != appendlog ] || memory=RssAnon # its segments are mapped: what is resident of them is the system's cache
+[ "$ENGINE" != appendlog ] || memory=RssAnon # its segments are mapped: what is resident of them is the system's cache
 memory_kb=$(awk -v name="$memory:" '$1 == name { print $2 }' "/proc/$pid/status")
 echo "$memory of the daemon after a file of $size_mb MiB: $memory_kb KiB"
 if grep -qE '__(asan|tsan)_init' "$PLSMD"; then

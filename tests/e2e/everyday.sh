@@ -37,7 +37,8 @@ must_mount "create,$options"
 mkdir "$DIR/here" "$WORK/reference"
 touch "$DIR/link-from"
 ln "$DIR/link-from" "$DIR/link-to" 2>/dev/null && hard_links=yes || hard_links=no
-[ "$(statistic store.engine)" != hybridlog ] && counted=yes || counted=no
+read_engine
+[ "$ENGINE" != hybridlog ] && counted=yes || counted=no
 declare -A missing=()
 number=0 skipped=0
 while IFS= read -r line; do

@@ -114,7 +114,8 @@ check_store
 timeout 60 "$PLSM" put --ttl 3 "$STORE" links/passing/too by || fail "put --ttl"
 timeout 60 "$PLSM" put "$STORE" links/staying/too here || fail "put"
 must_mount rw
-[ "$(statistic store.engine)" = hybridlog ] && counts='1 1' || counts='4 3'
+read_engine
+[ "$ENGINE" = hybridlog ] && counts='1 1' || counts='4 3'
 is "$(stat -c %h "$DIR/links")" "${counts% *}"
 sleep 4
 chmod 700 "$DIR/links"

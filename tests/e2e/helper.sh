@@ -5,7 +5,6 @@ set -u
 cd "$(dirname "$0")/../.." || exit 3
 . tests/e2e/lib.sh
 
-
 # --- what the mount table says, and the same directory or store again ------------------------------------------------
 must_mount create,noatime
 is "$(awk -v dir="$DIR" '$2 == dir { print $1, $3 }' /proc/mounts)" "$STORE fuse.plsm"

@@ -76,7 +76,8 @@ except OSError as error:
     sys.exit(error.errno != errno.ENAMETOOLONG and str(error))
 PY
 is "$(find "$DIR/new" -type f | wc -l)" 805
-[ "$(statistic store.engine)" != lsm ] || not grep '^lsm.bulk_loads 0$' "$DIR/.stats" # it went by the prefix
+read_engine
+[ "$ENGINE" != lsm ] || is "$(grep -c '^lsm.bulk_loads 0$' "$DIR/.stats")" 0 # it went by the prefix
 must_unmount
 check_store
 

@@ -102,6 +102,16 @@ engines()
 
 statistic() { awk -v name="$1" '$1 == name { print $2 }' "${2:-$DIR}/.stats"; } # NAME [DIRECTORY]
 
+# ENGINE becomes the engine of what is mounted; a check.
+read_engine()
+{
+    ENGINE=$(statistic store.engine)
+    case $ENGINE in
+    lsm | appendlog | hybridlog) pass ;;
+    *) fail "store.engine is '$ENGINE'" ;;
+    esac
+}
+
 # The daemon that serves a directory: the process that has the store's path and this one among its arguments.
 daemon_of()
 {

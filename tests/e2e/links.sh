@@ -21,7 +21,8 @@ groups()
 }
 
 must_mount create
-[ "$(statistic store.engine)" != hybridlog ] || export UNCOUNTED=1
+read_engine
+[ "$ENGINE" != hybridlog ] || export UNCOUNTED=1
 run_links links.py "$DIR"
 must_unmount
 check_store

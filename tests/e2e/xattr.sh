@@ -177,7 +177,8 @@ is "$(attributes "$DIR/tar")" 'user.dir="d"' "tar, the directory"
 
 # --- what plsm tells of a file ---------------------------------------------------------------------------------------
 virtual() { getfattr --only-values -n "user.plsm.$2" --absolute-names "$1" 2>/dev/null; }
-placed=$([ "$(statistic store.engine)" != lsm ] || echo yes) # other engines tell no place
+read_engine
+placed=$([ "$ENGINE" != lsm ] || echo yes) # other engines tell no place
 [ -z "$placed" ] || is "$(virtual "$DIR/from/1" level)" memory
 not getfattr -n user.plsm.page "$DIR/from/1"
 not getfattr -n user.plsm.nonsense "$DIR/from/1"
