@@ -338,19 +338,25 @@ static uint64_t hint_end(const struct exact *set, uint64_t number)
     return end < UINT64_MAX ? (uint64_t)end : UINT64_MAX;
 }
 
+/* Finds the segment of `number`, where it is not the one at hand. */
+static inline void look_for(const struct exact *set, uint64_t group, uint64_t number, struct exact_look *look)
+{
+    if (number >= look->from && number < look->below && look->group == group)
+        return;
+    uint64_t index = find_segment(set, group, number), end = group_first(set, group + 1);
+    uint64_t hint = hint_end(set, number), next = index + 1 < end ? segment_start(set, index + 1) : UINT64_MAX;
+    look->segment = load_segment(set, index);
+    look->group = group;
+    look->from = number;
+    look->below = hint < next ? hint : next;
+}
+
 bool exact_group_holds_next(const struct exact *set, uint64_t group, uint64_t number, struct exact_look *look)
 {
-    const struct exact_segment *s = &look->segment;
     uint64_t position = 0;
-    if (number < look->from || number >= look->below || look->group != group) {
-        uint64_t index = find_segment(set, group, number), end = group_first(set, group + 1);
-        uint64_t hint = hint_end(set, number), next = index + 1 < end ? segment_start(set, index + 1) : UINT64_MAX;
-        look->segment = load_segment(set, index);
-        look->group = group;
-        look->from = number;
-        look->below = hint < next ? hint : next;
-    }
-    return segment_position(s, number, &position) && segment_holds(s, position, set->fast_select);
+    look_for(set, group, number, look);
+    return segment_position(&look->segment, number, &position) &&
+           segment_holds(&look->segment, position, set->fast_select);
 }
 
 uint64_t exact_group_holds_even(const struct exact *set, uint64_t group, uint64_t number, uint64_t step, uint64_t count,
@@ -358,7 +364,8 @@ uint64_t exact_group_holds_even(const struct exact *set, uint64_t group, uint64_
 {
     const struct exact_segment *s = &look->segment;
     uint64_t position = 0;
-    if (!exact_group_holds_next(set, group, number, look) || s->data_size > 0)
+    look_for(set, group, number, look);
+    if (s->data_size > 0 || !segment_position(s, number, &position))
         return 0;
     uint64_t most = (look->below - 1 - number) / step + 1;
     count = count < most ? count : most;

@@ -13,7 +13,9 @@ static uint64_t missing_of_run(const struct exact_numbers *n, const struct exact
     uint64_t missing = 0, held = 0;
     for (; c.left > 0; exact_cursor_skip(&c, held ? held : 1)) {
         uint64_t number = run->start + c.next * run->step;
-        held = c.in_token < EVEN_MIN
+        /* Of a segment with gaps none are known at once. */
+        bool gaps = number < look.below && look.segment.data_size > 0;
+        held = gaps || c.in_token < EVEN_MIN
                    ? 0
                    : exact_group_holds_even(set, group, number, run->step * c.stride, c.in_token, &look);
         missing += held == 0 && !exact_group_holds_next(set, group, number, &look);
