@@ -272,14 +272,14 @@ START_TEST(dense_numbers_are_cheap)
 }
 END_TEST
 
-/* One key below or above what the set costs decides. */
-/* What a check of all numbers in order finds is what lookups do: also where a hint that is wrong misleads some of them
- * in the middle of a segment. */
+/* What a check of all numbers in order finds, one by one or together, is what lookups do: also where a hint that is
+ * wrong misleads some of them in the middle of a segment. */
 START_TEST(hints_are_checked)
 {
     enum { RUNS = 40, NUMBERS = 400, ROUNDS = 150 };
     struct random random;
     unsigned misled = 0;
+    uint64_t together = 0;
     random_seed(&random, SEED + (uint64_t)_i);
     for (unsigned round = 0; round < ROUNDS; round++) {
         struct key_list keys = {0};
@@ -300,7 +300,14 @@ START_TEST(hints_are_checked)
             if (right == get_u32(hint + 4))
                 continue;
             put_u32(hint, right + 1);
-            struct exact_look look = {0};
+            struct exact_look look = {0}, even = {0};
+            for (uint64_t n = from, held = 0; n < number; n += held ? held : 1) {
+                held = exact_group_holds_even(&set, 0, n, 1, 2 + random_below(&random, NUMBERS), &even);
+                for (uint64_t k = 0; k < held; k++)
+                    if (!exact_group_holds(&set, 0, n + k))
+                        ck_abort_msg("bucket %u, number %" PRIu64 ": said to be there", i, n + k);
+                together += held;
+            }
             for (uint64_t n = from; n < number; n++) {
                 bool holds = exact_group_holds(&set, 0, n);
                 put_u32(hint, right);
@@ -315,9 +322,11 @@ START_TEST(hints_are_checked)
         key_list_free(&keys);
     }
     ck_assert_uint_gt(misled, 0);
+    ck_assert_uint_gt(together, 0);
 }
 END_TEST
 
+/* One key below or above what the set costs decides. */
 START_TEST(the_limit_holds)
 {
     struct key_list keys = {0};
