@@ -56,7 +56,8 @@ struct batch_change {
 };
 
 /* Appends one change. The key is given in two parts so that callers need not join the keyspace byte and the user's key.
- * Limits are the caller's to check. PLSM_NO_MEMORY leaves the batch as it was. */
+ * Limits are the caller's to check. PLSM_NO_MEMORY leaves the batch as it was. Where it has room for BATCH_CHANGE_BYTES
+ * and the bytes of key, meta and value its bytes are not moved, so that these may lie in it. */
 plsm_status batch_add(struct batch *batch, enum batch_kind kind, uint8_t keyspace, plsm_slice key, plsm_slice meta,
                       plsm_slice value);
 /* The same for a put or a reference that expires at a second since 1970 (0: never, whatever the store does with puts

@@ -173,7 +173,7 @@ static plsm_status emit(struct resolve *r, enum batch_kind kind, plsm_slice key,
  * r->out. */
 static plsm_status emit_state(struct resolve *r, plsm_slice key, const plsm_slice *meta, struct state *state)
 {
-    TRY(buf_reserve(&r->out.bytes, key.size + PLSM_META_MAX + state->value.size + 3 * VARINT_SIZE_MAX + 4));
+    TRY(buf_reserve(&r->out.bytes, BATCH_CHANGE_BYTES + key.size + PLSM_META_MAX + state->value.size));
     if (state->place)
         state_of_change(r, state->place, state);           /* out may have moved; now it will not */
     bool named = *(const uint8_t *)key.data == PLSM_NAMES; /* what becomes a shared value does not expire any more */

@@ -143,6 +143,27 @@ START_TEST(plain_puts_of_noise)
 }
 END_TEST
 
+/* With just the room that the header asks for a batch stays where it is, so that a value may come from it. */
+START_TEST(what_has_room_is_not_moved)
+{
+    struct batch batch = {0};
+    struct batch_change change = {0};
+    plsm_slice key = slice("k", 1), none = {0};
+    ck_assert_int_eq(buf_reserve(&batch.bytes, 8000), PLSM_OK);
+    ck_assert_int_eq(batch_add(&batch, BATCH_PUT, 'n', key, none, slice(bytes, batch.bytes.capacity / 2)), PLSM_OK);
+    const uint8_t *data = batch.bytes.data, *at = data;
+    size_t capacity = batch.bytes.capacity, room = capacity - batch.bytes.size;
+    ck_assert(batch_next(&at, data + batch.bytes.size, &change));
+    plsm_slice value = slice(change.value.data, room - BATCH_CHANGE_BYTES - key.size);
+    ck_assert_int_eq(batch_add(&batch, BATCH_PUT, 'n', key, none, value), PLSM_OK);
+    ck_assert_ptr_eq(batch.bytes.data, data);
+    ck_assert_uint_eq(batch.bytes.capacity, capacity); /* else it may have been moved, and was not by chance */
+    ck_assert(batch_next(&at, data + batch.bytes.size, &change));
+    ck_assert(slice_equal(change.value, value));
+    batch_free(&batch);
+}
+END_TEST
+
 int main(void)
 {
     struct random r;
@@ -154,6 +175,7 @@ int main(void)
     tcase_add_test(tests, what_goes_in_comes_out);
     tcase_add_test(tests, one_by_itself);
     tcase_add_test(tests, plain_puts_of_noise);
+    tcase_add_test(tests, what_has_room_is_not_moved);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
