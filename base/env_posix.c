@@ -224,11 +224,12 @@ static plsm_status open_to_append(struct posix_file *file)
     file->fd = open_retry(file->path, over ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
     if (file->fd < 0)
         return fail_errno(errno, file->path, over ? "cannot open to write over it" : "cannot create");
-    file->takes = posix_takes(file->fd);
+    bool maps = false;
+    posix_ask_system(file->fd, &file->takes, &maps);
     if (file->flags == ENV_APPEND)
         return PLSM_OK;
     file->flags = ENV_LOG;
-    posix_map_start(&file->map, file->fd);
+    file->map.on = maps;
     plsm_status status = over ? may_be_over(file) : PLSM_OK;
     if (status != PLSM_OK)
         close(file->fd);
@@ -370,7 +371,7 @@ static plsm_status posix_append(struct env_file *base, const void *data, size_t 
     }
     ssize_t count = 0;
     if (file->takes)
-        posix_take(&file->map, file->fd, end, size);
+        file->takes = posix_take(&file->map, file->fd, end, size);
     do
         count = pwrite(file->fd, data, size, (off_t)end);
     while (count < 0 && errno == EINTR);
@@ -392,7 +393,7 @@ static plsm_status posix_append_pieces(struct env_file *base, const plsm_slice *
     off_t end = (off_t)atomic_load_explicit(&file->end, memory_order_relaxed);
     ssize_t done = 0;
     if (file->takes)
-        posix_take(&file->map, file->fd, (uint64_t)end, size);
+        file->takes = posix_take(&file->map, file->fd, (uint64_t)end, size);
     do
         done = pwritev(file->fd, vector, (int)count, end);
     while (done < 0 && errno == EINTR);

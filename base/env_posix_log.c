@@ -39,18 +39,14 @@ enum {
     WINDOW_BYTES = 64 << 20,      /* addresses that are mapped at once */
 };
 
-void posix_map_start(struct posix_map *map, int fd)
+void posix_ask_system(int fd, bool *takes, bool *maps)
 {
     struct statfs status;
+    *takes = *maps = false;
     if (fstatfs(fd, &status) != 0)
         return;
-    map->on = status.f_type == EXT4_SUPER_MAGIC || status.f_type == TMPFS_MAGIC;
-}
-
-bool posix_takes(int fd)
-{
-    struct statfs status;
-    return fstatfs(fd, &status) == 0 && status.f_type == EXT4_SUPER_MAGIC;
+    *takes = status.f_type == EXT4_SUPER_MAGIC;
+    *maps = *takes || status.f_type == TMPFS_MAGIC;
 }
 
 bool posix_map_over(struct posix_map *map, uint64_t size)
@@ -81,14 +77,18 @@ static uint64_t within(uint64_t bytes, uint64_t least, uint64_t most)
     return bytes < least ? least : bytes < most ? bytes : most;
 }
 
-/* Takes `bytes` of space from `from` on, unless too little is free: the last of a file system must not be held by what
- * is yet to be written. */
-static bool take_space(struct posix_map *map, int fd, uint64_t from, uint64_t bytes)
+/* Whether so much is free that `bytes` may be taken in advance: the last of a file system must not be held by what is
+ * yet to be written. */
+static bool is_plenty(int fd, uint64_t bytes)
 {
     struct statfs status;
+    return fstatfs(fd, &status) == 0 && (uint64_t)status.f_bavail * (uint64_t)status.f_bsize >= bytes * TAKEN_PARTS;
+}
+
+/* Takes `bytes` of space from `from` on. */
+static bool take_space(struct posix_map *map, int fd, uint64_t from, uint64_t bytes)
+{
     int failed = 0;
-    if (fstatfs(fd, &status) != 0 || (uint64_t)status.f_bavail * (uint64_t)status.f_bsize < bytes * TAKEN_PARTS)
-        return false;
     do
         failed = fallocate(fd, 0, (off_t)from, (off_t)bytes);
     while (failed && errno == EINTR);
@@ -96,19 +96,23 @@ static bool take_space(struct posix_map *map, int fd, uint64_t from, uint64_t by
     return !failed;
 }
 
-void posix_take(struct posix_map *map, int fd, uint64_t offset, size_t size)
+bool posix_take(struct posix_map *map, int fd, uint64_t offset, size_t size)
 {
     uint64_t page = offset & ~(uint64_t)(PAGE - 1), from = page > map->taken ? page : map->taken;
     if (size < POSIX_TAKE_BYTES_MIN || (map->on && offset + size <= map->taken))
-        return;
-    if (!map->on) { /* no more than that: nobody would give the rest back; who writes will tell of a failure */
-        fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
-        return;
-    }
+        return true;
     uint64_t ahead = within(offset, TAKEN_BYTES_MIN, TAKEN_BYTES_MAX);
     uint64_t needed = (offset + size - from + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-    if (!take_space(map, fd, from, needed > ahead ? needed : ahead))
+    uint64_t bytes = needed > ahead ? needed : ahead;
+    if (map->on && is_plenty(fd, bytes)) {
+        if (take_space(map, fd, from, bytes))
+            return true;
+        int error = errno;
         posix_map_stop(map);
+        return error != EOPNOTSUPP;
+    }
+    /* No more than that: nobody would give the rest back, or little is free. Who writes will tell of a failure. */
+    return fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) == 0 || errno != EOPNOTSUPP;
 }
 
 static bool map_window(struct posix_map *map, int fd, uint64_t from)
@@ -128,7 +132,8 @@ static bool map_window(struct posix_map *map, int fd, uint64_t from)
 static bool reach(struct posix_map *map, int fd, uint64_t offset)
 {
     uint64_t from = offset & ~(uint64_t)(PAGE - 1);
-    if (offset >= map->taken && !take_space(map, fd, from, within(offset, TAKEN_BYTES_MIN, TAKEN_BYTES_MAX)))
+    uint64_t bytes = within(offset, TAKEN_BYTES_MIN, TAKEN_BYTES_MAX);
+    if (offset >= map->taken && (!is_plenty(fd, bytes) || !take_space(map, fd, from, bytes)))
         return false;
     uint64_t end = map->taken - from < TAKEN_BYTES_MAX ? map->taken : from + TAKEN_BYTES_MAX;
     if ((!map->memory || end > map->start + WINDOW_BYTES) && !map_window(map, fd, from))

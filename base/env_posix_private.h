@@ -20,7 +20,7 @@ void posix_watch_remove(struct posix_watch *watch); /* accepts NULL */
 /* The mapping of a log: a window of the file, from a page border on, whose space is taken already. Zero: none. The
  * appending thread's. */
 struct posix_map {
-    bool on;          /* appends may go through it */
+    bool on;          /* appends may go through it: the file system serves them, and nothing went wrong so far */
     atomic_bool lost; /* a page that was stored to; for good */
     uint8_t *memory;  /* of the window; NULL: none yet */
     struct posix_watch *watch; /* of the window */
@@ -33,8 +33,6 @@ struct posix_map {
     uint64_t synced;  /* where the file ended at the first append after the last sync; 0: none yet */
     uint64_t apart;   /* up to here pages may be kept together with those from before: not to be copied to */
 };
-/* Switches it on where the file system is one that serves stores to preallocated space without fail. */
-void posix_map_start(struct posix_map *map, int fd);
 /* The file has `size` bytes in pages that are there and are to be used again. False: it is off. */
 bool posix_map_over(struct posix_map *map, uint64_t size);
 /* Copies up to *size bytes to `offset`, where the file ends, and sets *size to how many. False: nothing was done, and
@@ -62,12 +60,14 @@ static inline bool posix_map_lost(const struct posix_map *map)
 /* Unmaps and switches it off. What was copied is the file's. */
 void posix_map_stop(struct posix_map *map);
 
-/* Whether writing costs less where space was taken before: on ext4, which otherwise promises it to each block apart and
- * finds it when the block is written out. 256 KiB took 40 us without and 27 with it. */
-bool posix_takes(int fd);
-/* Takes the space of a large piece that is about to be written at `offset`, where the file ends; for a log, of more. */
+/* Asks what the file system of a file is. *takes: writing costs less where space was taken before: on ext4, which
+ * otherwise promises it to each block apart and finds it when the block is written out (256 KiB took 40 us without and
+ * 27 with it). *maps: it serves stores to preallocated space without fail. */
+void posix_ask_system(int fd, bool *takes, bool *maps);
+/* Takes the space of a large piece that is about to be written at `offset`, where the file ends; for a log, of more,
+ * while much is free. False: the file system has no way to, so do not ask again (ext2 and ext3 look like ext4). */
 enum { POSIX_TAKE_BYTES_MIN = 64 << 10 };
-void posix_take(struct posix_map *map, int fd, uint64_t offset, size_t size);
+bool posix_take(struct posix_map *map, int fd, uint64_t offset, size_t size);
 
 /* As fdatasync, of a part of a file only: 0, or -1 and errno. */
 int posix_sync_part(int fd, uint64_t from, uint64_t to);
