@@ -143,11 +143,12 @@ void env_posix_catch_lost_pages(void);
  * of the process, and a sync makes it survive power loss. Without it any part of what was appended may be lost, and
  * reads as zeros then: also a part in front of others that are there.
  * env_posix appends small pieces through a shared mapping of preallocated space, which the kernel writes back as it
- * does what was written; large ones (on ext4 into such space, too), and all where the file system is not known to serve
- * such a mapping without asking for space again, with pwrite. One thing differs: where the disk is gone or has turned
- * read-only, or the file was cut short, the kernel cannot refuse a store to memory: it sends SIGBUS. Where that is
- * caught the append fails with PLSM_IO, and so does from then on whatever would change or sync the file; otherwise the
- * process ends, and nothing acknowledged is lost by that which an error from write(2) would have saved.
+ * does what was written; large ones, and all where the file system is not known to serve such a mapping without asking
+ * for space again, with pwrite (those of 64 KiB and more on ext4 to preallocated space, too, as with ENV_APPEND). One
+ * thing differs: where the disk is gone or has turned read-only, or the file was cut short, the kernel cannot refuse a
+ * store to memory: it sends SIGBUS. Where that is caught the append fails with PLSM_IO, and so does from then on
+ * whatever would change or sync the file; otherwise the process ends, and nothing acknowledged is lost by that which an
+ * error from write(2) would have saved.
  *
  * After ENV_LOG_OVER what the file held before stands behind what was appended, instead of zeros, and after a power
  * loss in the place of any part of that which was not synced: who reads it must tell the two apart. A truncate takes
