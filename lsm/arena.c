@@ -154,7 +154,7 @@ static uint8_t *place(struct arena *arena, size_t size, size_t alignment)
 static inline void fetch_ahead(const uint8_t *piece, size_t size)
 {
     for (size_t at = 0; at < size && at < FETCHED_MOST; at += CACHE_LINE)
-        __builtin_prefetch(piece + FETCHED_AHEAD + at, 1);
+        __builtin_prefetch((const void *)((uintptr_t)piece + FETCHED_AHEAD + at), 1);
 }
 
 void *arena_alloc(struct arena *arena, size_t size, size_t alignment)
