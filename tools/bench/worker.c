@@ -77,7 +77,7 @@ static uint8_t *key_room(struct worker *worker)
 }
 
 /* Who writes a value has mostly just made it, so it is in the cache, where little of the pool is in the end. Waiting
- * for it in the copies that engines make took a tenth of what a put in a batch takes, of any of them. */
+ * for it in the copies that engines make took plsm 5 to 8 % of a put in a batch, and LMDB and LevelDB at least that. */
 static void fetch_value(plsm_slice value)
 {
     enum { LINE = 64, MOST = 16 * LINE };
@@ -299,7 +299,7 @@ static plsm_status modify(struct worker *worker, plsm_slice key)
         TRY(read_present(worker, key));
         return add_one(worker, key, 1);
     }
-    value = data_value(worker->data, key, 1);
+    fetch_value(value = data_value(worker->data, key, 1));
     worker->given_bytes += key.size + value.size;
     plsm_status status = worker->engine->modify(worker->session, key, value, &old);
     return check_present(worker, key, status, old);
