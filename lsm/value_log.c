@@ -34,7 +34,9 @@
 
 enum {
     VALUE_LOG_STRUCT_MAGIC = 0x76616c31,
-    WRITE_BYTES = 256 << 10, /* records are appended in pieces of about this size */
+    /* Records are appended in pieces of about this size, as those of runs (run_writer.c): 64 MiB of 1 KiB each took
+     * 13.7 ms of processor time to write and sync in pieces of 256 KiB, and 11 so. */
+    WRITE_BYTES = 512 << 10,
 };
 
 /* --- pointers ----------------------------------------------------------------------------------------------------- */
