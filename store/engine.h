@@ -198,7 +198,8 @@ struct engine {
 
 extern const struct engine engine_lsm, engine_appendlog, engine_hybridlog;
 
-/* The engine of the store in a directory, by its files; NULL: there is none. PLSM_IO, PLSM_PERMISSION. */
+/* The engine of the store in a directory, by its files; NULL: there is none. PLSM_NO_STORE: it is no directory,
+ * but something else; PLSM_IO, PLSM_PERMISSION. */
 plsm_status engine_of_store(struct env *env, const char *path, const struct engine **out);
 /* PLSM_INVALID, with the names that there are. */
 plsm_status engine_by_name(const char *name, const struct engine **out);

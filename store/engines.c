@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "store/engine.h"
 #include "store/options.h"
+#include "store/place.h"
 
 #include "base/banned.h"
 
@@ -27,9 +28,15 @@ static void note_engine(void *arg, const char *name)
 
 plsm_status engine_of_store(struct env *env, const char *path, const struct engine **out)
 {
+    char place[PLACE_PATH];
+    bool taken = false;
     *out = NULL;
     plsm_status status = env_list(env, path, note_engine, out);
-    return status == PLSM_NOT_FOUND ? PLSM_OK : status;
+    if (status != PLSM_NOT_FOUND)
+        return status;
+    if (place_of(path, place) == PLSM_OK)
+        TRY(place_is_taken(env, place, &taken));
+    return taken ? fail(PLSM_NO_STORE, "%s: is no directory, so no store", path) : PLSM_OK;
 }
 
 plsm_status engine_by_name(const char *name, const struct engine **out)

@@ -29,6 +29,16 @@ plsm_status place_beside(const char *place, const char *suffix, char out[PLACE_P
     return PLSM_OK;
 }
 
+static void parent_of(const char *place, char out[PLACE_PATH])
+{
+    const char *slash = strrchr(place, '/');
+    size_t size = slash ? (size_t)(slash - place) : 0;
+    if (size > 0)
+        snprintf(out, PLACE_PATH, "%.*s", (int)size, place);
+    else
+        snprintf(out, PLACE_PATH, "%s", slash ? "/" : ".");
+}
+
 static void note_name(void *arg, const char *name)
 {
     *(bool *)arg = true;
@@ -45,18 +55,32 @@ plsm_status place_check_empty(struct env *env, const char *place)
     return any ? fail(PLSM_EXISTS, "%s: there is something already: a store is made at a new place", place) : PLSM_OK;
 }
 
+struct wanted {
+    const char *name;
+    bool found;
+};
+
+static void look_for(void *arg, const char *name)
+{
+    struct wanted *wanted = arg;
+    wanted->found |= strcmp(name, wanted->name) == 0;
+}
+
+/* What is no directory is looked for by its name alone: opening a fifo would wait for its other end. */
 plsm_status place_is_taken(struct env *env, const char *place, bool *out)
 {
     bool any = false;
-    struct env_file *file = NULL;
+    char parent[PLACE_PATH];
+    const char *slash = strrchr(place, '/');
+    struct wanted wanted = {.name = slash ? slash + 1 : place};
     plsm_status status = env_list(env, place, note_name, &any);
     *out = status == PLSM_OK;
     if (status != PLSM_NOT_FOUND)
         return status;
-    status = env_open(env, place, ENV_READ, &file);
-    env_close(file);
-    *out = status == PLSM_OK;
-    return status == PLSM_NOT_FOUND ? PLSM_OK : status;
+    parent_of(place, parent);
+    (void)env_list(env, parent, look_for, &wanted); /* what cannot be listed tells when something is made in it */
+    *out = wanted.found;
+    return PLSM_OK;
 }
 
 plsm_status place_check_outside(struct env *env, const char *place, const char *store)
@@ -66,11 +90,7 @@ plsm_status place_check_outside(struct env *env, const char *place, const char *
     size_t size = strlen(store);
     if (strncmp(place, store, size) == 0 && place[size] == '/')
         return fail(PLSM_INVALID, "%s: is inside of the store %s: choose a place beside it", place, store);
-    const char *slash = strrchr(place, '/');
-    size = slash ? (size_t)(slash - place) : 0;
-    snprintf(parent, sizeof parent, "%.*s", (int)size, place);
-    if (size == 0)
-        snprintf(parent, sizeof parent, "%s", slash ? "/" : ".");
+    parent_of(place, parent);
     if (engine_of_store(env, parent, &engine) == PLSM_OK && engine)
         return fail(PLSM_INVALID, "%s: would be inside of a store: %s is one; choose a place beside it", place, parent);
     return PLSM_OK; /* what cannot be listed tells when something is made in it */

@@ -398,6 +398,13 @@ says err 'as old as that'
 expect 2 "$PLSM" restore --at=yesterday checkpoints never
 expect 3 "$PLSM" restore checkpoints newest
 says err 'something already'
+mkfifo fifo
+expect 3 timeout 20 "$PLSM" restore checkpoints fifo
+says err 'something already'
+for command in create scan; do
+    expect 3 timeout 20 "$PLSM" $command fifo
+    says err 'fifo: is no directory, so no store'
+done
 expect 0 "$PLSM" checkpoint --remove=first checkpoints
 expect 3 "$PLSM" restore --name=first checkpoints never
 for file in checkpoints/files/*; do break; done
