@@ -280,10 +280,12 @@ static plsm_status sync_parent(struct lsm *db)
     return status == PLSM_PERMISSION ? PLSM_OK : status;
 }
 
-/* Whether a directory holds nothing of a store. */
+/* Whether a directory holds nothing of a store: what is called like it does not count beside other things, where there
+ * is no MANIFEST. */
 static bool is_empty(const struct inventory *inventory)
 {
-    return inventory->manifests.count + inventory->runs.count + inventory->values.count + inventory->logs.count == 0;
+    bool any = inventory->runs.count + inventory->values.count + inventory->logs.count > 0;
+    return inventory->manifests.count == 0 && (inventory->foreign || !any);
 }
 
 /* Whether a store may be made in a directory that holds none. */

@@ -42,21 +42,30 @@ static bool is_temporary(const char *name)
     return false;
 }
 
+/* The number of a file called PREFIX and that number, as stores write it; 0: it is something else. */
+static uint64_t own_number(const char *name, const char *prefix)
+{
+    char digits[24];
+    const char *rest = "";
+    uint64_t number = env_file_number(name, prefix, &rest);
+    snprintf(digits, sizeof digits, "%08llu", (unsigned long long)number);
+    return number && strcmp(name + strlen(prefix), digits) == 0 ? number : 0;
+}
+
 static void note_file(void *arg, const char *name)
 {
     struct inventory *inventory = arg;
-    const char *rest = "";
     uint64_t number = 0;
     bool ok = true;
-    if ((number = env_file_number(name, "run-", &rest)) && !*rest)
+    if ((number = own_number(name, "run-")))
         ok = add_number(&inventory->runs, number);
-    else if ((number = env_file_number(name, "values-", &rest)) && !*rest)
+    else if ((number = own_number(name, "values-")))
         ok = add_number(&inventory->values, number);
-    else if ((number = env_file_number(name, "log-", &rest)) && !*rest)
+    else if ((number = own_number(name, "log-")))
         ok = add_number(&inventory->logs, number);
-    else if ((number = env_file_number(name, "manifest-", &rest)) && !*rest)
+    else if ((number = own_number(name, "manifest-")))
         ok = add_number(&inventory->manifests, number);
-    else if ((number = env_file_number(name, "model-", &rest)) && !*rest)
+    else if ((number = own_number(name, "model-")))
         ok = add_number(&inventory->models, number);
     else if (is_temporary(name))
         ok = add_name(&inventory->temporary, name);
