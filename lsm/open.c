@@ -298,13 +298,28 @@ static plsm_status may_create(const struct lsm *db, const struct inventory *inve
     return PLSM_OK;
 }
 
+/* A directory in which there was no MANIFEST when it was listed. A reader beside who makes the store may have seen logs
+ * of the finished one since: then it is listed anew. */
+static plsm_status check_unborn(struct lsm *db, struct inventory *inventory)
+{
+    plsm_status status = is_empty(inventory) ? PLSM_OK : inventory_check_unborn(db, inventory);
+    if (status == PLSM_CORRUPT && db->options.read_only) {
+        inventory_free(inventory);
+        TRY(inventory_read(db, inventory));
+        if (inventory->manifests.count > 0)
+            return PLSM_OK;
+        status = inventory_check_unborn(db, inventory);
+    }
+    return status == PLSM_OK ? may_create(db, inventory) : status;
+}
+
 /* What is there: the newest MANIFEST, or an empty state for a store to be made. */
 static plsm_status read_state(struct lsm *db, struct inventory *inventory, struct manifest_state *state)
 {
     TRY(inventory_read(db, inventory));
+    if (inventory->manifests.count == 0)
+        TRY(check_unborn(db, inventory));
     if (inventory->manifests.count == 0) {
-        TRY(inventory_check_unborn(db, inventory));
-        TRY(may_create(db, inventory));
         TRY(sync_parent(db));
         const struct number_list *logs = &inventory->logs;
         *state = (struct manifest_state){
