@@ -517,15 +517,20 @@ static plsm_status start_anew(struct lsm *db, const struct inventory *inventory,
 }
 
 /* Takes the new log away again, which holds nothing, so that a failure leaves as much room as there was; keeps the
- * message. */
+ * message. Where a reader pins the store, who may have seen it, it stays. */
 static void forget_log(struct lsm *db, uint64_t number)
 {
     char path[4096], message[512];
+    struct env_lock *pin = NULL;
     snprintf(message, sizeof message, "%s", plsm_message());
     memlog_close(&db->active);
     db->active = (struct memlog){0};
-    log_path(db, number, path, sizeof path);
-    env_remove(db->env, path);
+    snprintf(path, sizeof path, "%s/LOCK", db->path);
+    if (env_lock(db->env, path, LOCK_PIN, true, &pin) == PLSM_OK) {
+        log_path(db, number, path, sizeof path);
+        env_remove(db->env, path);
+    }
+    env_unlock(pin);
     fail(PLSM_OK, "%s", message);
 }
 
