@@ -521,12 +521,14 @@ static bool lead_single(struct lsm *db, struct writer *me)
 }
 
 /* Behind a large group that was written: it may have filled the memtable many times over, and that is not to wait in
- * memory until somebody writes again. What fails is left to the next write, which tries once more. */
+ * memory until somebody writes again. What fails is left to the next write, which tries once more; it is not held back
+ * for the group a second time. */
 static void end_large(struct lsm *db)
 {
     memtable_trim(db->active.table);
     mutex_lock(&db->lock);
     (void)make_room(db);
+    db->group_bytes = 0;
     mutex_unlock(&db->lock);
 }
 
