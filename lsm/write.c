@@ -167,22 +167,18 @@ static plsm_status check_space(const struct lsm *db, const struct group *g)
     return PLSM_OK;
 }
 
-/* Whether an append failed because a flush takes all the room there is, or took it and gave up. */
-static bool is_flush_in_the_way(struct lsm *db, plsm_status status)
+/* Whether an append failed only for want of room. That may be there by now: a flush that took all of it gives its log
+ * back, or what it has written; a merge does, and the spare log has some. */
+static bool is_worth_another(const struct lsm *db, plsm_status status)
 {
-    if (!space_is_lacking(status) || reclog_broken(db->active.log))
-        return false;
-    mutex_lock(&db->lock);
-    bool is = db->flushing || space_is_lacking(db->background_status);
-    mutex_unlock(&db->lock);
-    return is;
+    return space_is_lacking(status) && !reclog_broken(db->active.log);
 }
 
-/* The same beside such a flush: once more behind its end. */
+/* The same, once more where there may be room by now. */
 static plsm_status append_in_room(struct lsm *db, struct group *g, size_t changes, size_t ranges, size_t bytes)
 {
     plsm_status status = append_parts(db, g, changes, ranges, bytes);
-    if (!is_flush_in_the_way(db, status))
+    if (!is_worth_another(db, status))
         return status;
     log_drop_spare(db);
     TRY(space_look(db));
@@ -484,7 +480,7 @@ static void note_failed_append(struct lsm *db, plsm_status status)
 }
 
 /* Writes one change of a writer that has no company, while nothing else is to be done: what lead does, without a group.
- * False: that is not so, or a flush has the room for it, and nothing was done. */
+ * False: that is not so, or it lacked room, and nothing was done. */
 static bool lead_single(struct lsm *db, struct writer *me)
 {
     const struct batch *batch = me->batch;
@@ -510,7 +506,7 @@ static bool lead_single(struct lsm *db, struct writer *me)
         atomic_store_explicit(&db->seq, entry.seq, memory_order_release);
         count_record(db, 1, bytes, reclog_size(log) - size_before);
         db->group_bytes = bytes;
-    } else if (is_flush_in_the_way(db, status)) {
+    } else if (is_worth_another(db, status)) {
         return false;
     } else {
         note_failed_append(db, status);

@@ -131,7 +131,7 @@ START_TEST(cut_back_append)
     struct lsm *db = open_tree(faults, false);
     for (unsigned i = 0; i < 3; i++)
         ck_assert_int_eq(put(db, i, true, 10), PLSM_OK);
-    env_fault_arm(faults, ENV_CALL_APPEND, 1, full, false);
+    env_fault_arm(faults, ENV_CALL_APPEND, 1, full, true);
     ck_assert_int_eq(put(db, 50, false, 3000), status);
     env_fault_arm(faults, ENV_CALL_OPEN, 2, full, true);
     ck_assert_int_eq(lsm_flush(db), status); /* has started a new log */

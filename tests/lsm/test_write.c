@@ -444,7 +444,7 @@ static plsm_status refuse(void *arg, struct lsm *db, const struct batch **batch)
         came = atomic_load(&db->turns.last) != me;
     }
     ck_assert(came);
-    env_fault_arm(two->env, ENV_CALL_APPEND, 1, ENV_FAULT_NO_SPACE, false);
+    env_fault_arm(two->env, ENV_CALL_APPEND, 1, ENV_FAULT_NO_SPACE, true);
     return fail(PLSM_INVALID, "refused by its own look");
 }
 
@@ -457,6 +457,7 @@ START_TEST(own_message)
     ck_assert_int_eq(lsm_write(db, NULL, refuse, &two, false), PLSM_INVALID);
     ck_assert_str_eq(plsm_message(), "refused by its own look");
     pthread_join(two.other, NULL);
+    env_fault_disarm(env);
     ck_assert_int_eq(two.status, PLSM_NO_SPACE);
     put_range(db, 0, 2, false);
     check_range(db, 0, 2);

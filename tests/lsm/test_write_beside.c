@@ -408,7 +408,9 @@ static void *make_fail(void *arg)
     random_seed(&r, all.seed);
     while (!atomic_load(&all.stop)) {
         if (random_below(&r, 2))
-            env_fault_arm(env, ENV_CALL_APPEND, 1 + random_below(&r, 20), ENV_FAULT_NO_SPACE, false);
+            env_fault_arm(env, ENV_CALL_APPEND, 1 + random_below(&r, 20), ENV_FAULT_NO_SPACE, true);
+        else
+            env_fault_disarm(env);
         env_sleep_ns(env, 300 * 1000);
     }
     env_fault_disarm(env);
