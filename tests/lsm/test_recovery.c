@@ -363,6 +363,136 @@ START_TEST(manifest_gone)
 }
 END_TEST
 
+static const struct env_ops *plain;
+static unsigned hidden_lists, removed_logs;
+
+static void (*tell_name)(void *arg, const char *name);
+
+static void tell_no_manifest(void *arg, const char *name)
+{
+    if (strncmp(name, "manifest-", 9) != 0)
+        tell_name(arg, name);
+}
+
+/* The first lists are from before the MANIFEST was made. */
+static plsm_status list_as_it_was(struct env *env, const char *path, void (*each)(void *arg, const char *name),
+                                  void *arg)
+{
+    tell_name = each;
+    return plain->list(env, path, hidden_lists > 0 && hidden_lists-- ? tell_no_manifest : each, arg);
+}
+
+static plsm_status note_removal(struct env *env, const char *path)
+{
+    removed_logs += strncmp(path, "/s/log-", 7) == 0;
+    return plain->remove(env, path);
+}
+
+/* A reader lists a directory before a store in it is finished, and reads its log behind that. */
+START_TEST(read_beside_creation)
+{
+    struct lsm *db = open_tree(disk, false);
+    struct lsm_options o = options(disk, false);
+    ck_assert_int_eq(put(db, 0, false, 10), PLSM_OK);
+    o.create = false;
+    o.read_only = true;
+    plain = disk->ops;
+    struct env_ops ops = *plain;
+    ops.list = list_as_it_was;
+    disk->ops = &ops;
+    hidden_lists = 2;
+    struct lsm *reader = NULL;
+    ck_assert_msg(lsm_open("/s", &o, &reader) == PLSM_OK, "%s", plsm_message());
+    check_range(reader, 0, 1);
+    ck_assert_int_eq(lsm_close(reader), PLSM_OK);
+    hidden_lists = UINT32_MAX;
+    ck_assert_int_eq(lsm_open("/s", &o, &reader), PLSM_CORRUPT);
+    disk->ops = plain;
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+}
+END_TEST
+
+/* Opening for writing fails at one call after the other: while a reader has the store no log goes, and without one all
+ * that was made does. */
+START_TEST(failed_opening_beside_reader)
+{
+    bool pinned = _i == 0;
+    struct lsm_options o = options(disk, false);
+    struct lsm *db = open_tree(disk, false), *reader = NULL;
+    ck_assert_int_eq(put(db, 0, false, 10), PLSM_OK);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    o.create = false;
+    o.read_only = true;
+    if (pinned)
+        ck_assert_int_eq(lsm_open("/s", &o, &reader), PLSM_OK);
+    plain = disk->ops;
+    struct env_ops ops = *plain;
+    ops.remove = note_removal;
+    disk->ops = &ops;
+    removed_logs = 0;
+    o = options(faults, false);
+    plsm_status status = PLSM_NO_SPACE;
+    unsigned failures = 0;
+    for (unsigned nth = 1; status == PLSM_NO_SPACE; nth++) {
+        env_fault_arm(faults, ENV_CALL_OPEN, nth, ENV_FAULT_NO_SPACE, true);
+        status = lsm_open("/s", &o, &db);
+        failures += status == PLSM_NO_SPACE;
+    }
+    env_fault_disarm(faults);
+    ck_assert_msg(status == PLSM_OK, "%s", plsm_message());
+    ck_assert_uint_gt(failures, 1);
+    ck_assert_int_eq(removed_logs > 0, !pinned);
+    check_range(db, 0, 1);
+    disk->ops = plain;
+    ck_assert_int_eq(lsm_close(reader), PLSM_OK);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+}
+END_TEST
+
+/* Somebody else's directory, in which things are called like those of a store: no store is told there, and nothing is
+ * left in it. */
+START_TEST(names_like_ours)
+{
+    static const char *const names[][2] = {
+        {"log-1", "notes"}, {"run-3", NULL}, {"values-2", NULL}, {"log-20261128", "notes"}, {"run-00000003", "notes"}};
+    const plsm_status statuses[] = {PLSM_INVALID, PLSM_NO_STORE, PLSM_NO_STORE};
+    char path[64];
+    struct env_file *file = NULL;
+    ck_assert_int_eq(env_make_dir(disk, "/s"), PLSM_OK);
+    for (unsigned i = 0; i < 2 && names[_i][i]; i++) {
+        snprintf(path, sizeof path, "/s/%s", names[_i][i]);
+        ck_assert_int_eq(env_open(disk, path, ENV_APPEND, &file), PLSM_OK);
+        env_close(file);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        struct lsm_options o = options(disk, false);
+        struct lsm *db = NULL;
+        o.create = i == 0;
+        o.read_only = i == 2;
+        ck_assert_msg(lsm_open("/s", &o, &db) == statuses[i], "%s: %s", names[_i][0], plsm_message());
+        ck_assert_int_eq(env_open(disk, "/s/LOCK", ENV_READ, &file), PLSM_NOT_FOUND);
+    }
+}
+END_TEST
+
+/* An append finds no room, and there is some right behind: nobody hears of it, whatever the room was taken by. */
+START_TEST(append_lacks_room_once)
+{
+    struct lsm *db = open_tree(faults, _i & 1);
+    for (unsigned i = 0; i < 10; i++) {
+        env_fault_arm(faults, ENV_CALL_APPEND, 1, _i & 2 ? ENV_FAULT_QUOTA : ENV_FAULT_NO_SPACE, false);
+        ck_assert_msg(put(db, i, i & 1, 100) == PLSM_OK, "%s", plsm_message());
+        ck_assert(env_fault_fired(faults));
+    }
+    env_fault_disarm(faults);
+    check_range(db, 0, 10);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    db = open_tree(faults, false);
+    check_range(db, 0, 10);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("recovery");
@@ -376,6 +506,10 @@ int main(void)
     tcase_add_test(tcase, creation_twice);
     tcase_add_loop_test(tcase, manifest_gone, 0, 2);
     tcase_add_test(tcase, unnamed_files);
+    tcase_add_test(tcase, read_beside_creation);
+    tcase_add_loop_test(tcase, failed_opening_beside_reader, 0, 2);
+    tcase_add_loop_test(tcase, names_like_ours, 0, 5);
+    tcase_add_loop_test(tcase, append_lacks_room_once, 0, 4);
     tcase_add_test(tcase, sync_without_room);
     tcase_add_test(tcase, prefix_over_the_limit);
     tcase_add_test(tcase, cache_with_idle_pins);
