@@ -2,8 +2,8 @@
  *
  * Locks, in the order in which they are taken:
  *   edit_lock   one edit at a time: flush and compaction install their results one after another. Held over I/O.
+ *   collect_lock   of removing files: held over I/O.
  *   lock        everything in struct lsm that is not said to belong to somebody else. Never held over I/O.
- *   collect_lock   of removing files: held over I/O, in front of lock.
  *   garbage_lock, snapshot_lock, those of the cache and of runs: leaves.
  * The leader of the write queue (write.c) owns the active memtable and the logs without a lock: there is one leader at
  * a time, and only it appends, rotates and syncs. It adds entries to the memtable, and those who led before it and have
