@@ -224,18 +224,18 @@ static void tell_log(const struct hybrid *db, const struct telling *t)
     tell_ratio(t, "hybrid.space_amplification", all, live);
 }
 
-static void tell_memory(const struct hybrid *db, const struct telling *t)
+static void tell_memory(struct hybrid *db, const struct telling *t)
 {
     uint64_t hits = counted(&db->counters.cache_hits), misses = counted(&db->counters.cache_misses);
     uint64_t cached = counted(&db->cache.bytes), directories, others, names;
-    mutex_lock(&((struct hybrid *)(uintptr_t)db)->write_lock); /* the writer's own */
+    write_lock_enter(db); /* the writer's own */
     uint64_t log = db->pages_end - address_of(&db->head), index = index_bytes(&db->index), used = db->index.used;
     directories = prefixes_bytes(&db->prefixes);
     others = key_order_bytes(&db->others);
     names = key_order_bytes(&db->name_order.keys);
-    mutex_unlock(&((struct hybrid *)(uintptr_t)db)->write_lock);
+    write_lock_exit(db);
     tell(t, "mem.budget", db->options.memory_of_all ? db->options.memory : 0);
-    uint64_t listings = listings_bytes((struct hybrid *)(uintptr_t)db);
+    uint64_t listings = listings_bytes(db);
     tell(t, "mem.bytes", log + index + cached + directories + others + names + listings);
     tell(t, "hybrid.memory.log", log);
     tell(t, "hybrid.memory.index", index);

@@ -9,12 +9,19 @@
 
 #include "base/banned.h"
 
-/* The store in whose hybrid_prepare this thread is: it holds the write_lock already. */
-static _Thread_local const struct hybrid *preparing;
+/* The stores in whose hybrid_prepare this thread is, the innermost first: it holds their write_lock already. */
+struct preparing {
+    const struct hybrid *db;
+    const struct preparing *outer;
+};
+static _Thread_local const struct preparing *preparing;
 
 bool is_preparing(const struct hybrid *db)
 {
-    return preparing == db;
+    const struct preparing *at = preparing;
+    while (at && at->db != db)
+        at = at->outer;
+    return at;
 }
 
 void write_lock_enter(struct hybrid *db)
@@ -498,14 +505,15 @@ static plsm_status prepare_batch(struct hybrid *db, const struct batch **batch, 
                                  hybrid_prepare *prepare, void *arg)
 {
     plsm_status status = PLSM_OK;
-    preparing = db;
+    const struct preparing here = {db, preparing};
+    preparing = &here;
     if (prepare)
         status = prepare(arg, batch);
     if (status == PLSM_OK && *batch && (*batch)->ranges > 0) {
         status = hybrid_expand_ranges(db, *batch, expanded);
         *batch = expanded;
     }
-    preparing = NULL;
+    preparing = here.outer;
     return status;
 }
 

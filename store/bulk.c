@@ -141,6 +141,7 @@ static plsm_status find_replaced(void *arg, const struct batch **also)
 plsm_status plsm_bulk_finish(plsm_bulk *bulk)
 {
     INVARIANT(bulk->magic == BULK_MAGIC);
+    TRY(refuse_writes(bulk->db));
     bool look = store_write_begin(bulk->db);
     plsm_status status = bulk->db->engine->bulk_finish(bulk->tree, look ? find_replaced : NULL, bulk);
     if (status == PLSM_OK)

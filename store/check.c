@@ -250,7 +250,7 @@ static plsm_status check_large_values(struct check *c)
 plsm_status plsm_check(plsm *db, void (*report)(void *arg, const char *line),
                        void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
 {
-    INVARIANT(db->magic == STORE_MAGIC);
+    TRY(refuse_updating(db)); /* an engine may have to stop its writers for a moment */
     struct check c = {.db = db, .report = report, .arg = arg};
     plsm_status status = db->engine->check(db->tree, report, progress, arg);
     if (status && status != PLSM_CORRUPT)

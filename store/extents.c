@@ -418,9 +418,12 @@ struct deletion {
     struct batch batch;
 };
 
+/* Refused where the function of an update closes an edit: the markers are left to the next open. */
 static plsm_status deletion_write(struct deletion *d)
 {
-    plsm_status status = d->db->engine->write(d->db->tree, &d->batch, NULL, NULL, PLSM_NONE);
+    plsm_status status = refuse_writes(d->db);
+    if (status == PLSM_OK)
+        status = d->db->engine->write(d->db->tree, &d->batch, NULL, NULL, PLSM_NONE);
     batch_clear(&d->batch);
     return status;
 }

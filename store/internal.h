@@ -145,7 +145,9 @@ static inline struct lifetime store_lifetime(const plsm *db, plsm_slice name)
 /* Called before the first reference is written: from here on all writers look at what they replace. */
 void store_expect_references(plsm *db);
 
-/* PLSM_READ_ONLY when it was opened with PLSM_READ; PLSM_INVALID inside of the function of a plsm_update. */
+/* PLSM_INVALID inside of the function of a plsm_update of this store: for what would wait for that very write. */
+plsm_status refuse_updating(const plsm *db);
+/* The same; PLSM_READ_ONLY when it was opened with PLSM_READ. */
 plsm_status refuse_writes(plsm *db);
 
 /* A batch of one small change of the names that is encoded on the stack, with room for the engine to make a record of
@@ -172,7 +174,11 @@ static inline __attribute__((always_inline)) void small_batch_make(struct small_
 
 /* --- update.c --------------------------------------------------------------------------------------------------- */
 
-/* The store in the function of whose plsm_update this thread is; NULL: in none. */
-extern _Thread_local const plsm *store_updating;
+/* The stores in the functions of whose plsm_updates this thread is, the innermost first; NULL: in none. */
+struct updating {
+    const plsm *db;
+    const struct updating *outer;
+};
+extern _Thread_local const struct updating *store_updating;
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "base/banned.h"
 
-_Thread_local const plsm *store_updating;
+_Thread_local const struct updating *store_updating;
 
 struct update {
     plsm *db;
@@ -47,9 +47,10 @@ static plsm_status ask(struct update *u, plsm_outcome *outcome, plsm_slice *valu
     plsm_value old;
     if (u->exists)
         TRY(hand_out(PLSM_OK, &u->found, &u->sharing, &old));
-    store_updating = u->db;
+    const struct updating here = {u->db, store_updating};
+    store_updating = &here;
     plsm_status status = u->fn(u->arg, u->exists ? &old : NULL, outcome, value);
-    store_updating = NULL;
+    store_updating = here.outer;
     if (status != PLSM_OK)
         return fail(status, "the update of \"%.*s\" was given up by the function that makes it: %s",
                     (int)(u->name.size < 200 ? u->name.size : 200), (const char *)u->name.data,

@@ -33,12 +33,19 @@ enum {
     DRAIN_STEP_NS = 20000,
 };
 
-plsm_status refuse_writes(plsm *db)
+plsm_status refuse_updating(const plsm *db)
 {
     INVARIANT(db->magic == STORE_MAGIC);
-    if (__builtin_expect(store_updating == db, 0))
-        return fail(PLSM_INVALID,
-                    "the function of a plsm_update may read the store that it is called for, but not write");
+    for (const struct updating *at = store_updating; __builtin_expect(at != NULL, 0); at = at->outer)
+        if (at->db == db)
+            return fail(PLSM_INVALID,
+                        "the function of a plsm_update may read the store that it is called for, but not write");
+    return PLSM_OK;
+}
+
+plsm_status refuse_writes(plsm *db)
+{
+    TRY(refuse_updating(db));
     return db->read_only ? fail(PLSM_READ_ONLY, "the store was opened read-only") : PLSM_OK;
 }
 

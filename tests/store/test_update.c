@@ -312,6 +312,124 @@ START_TEST(in_place)
 }
 END_TEST
 
+/* --- in the function ---------------------------------------------------------------------------------------------- */
+
+static plsm *inner;     /* a second store; db is the outer one */
+static plsm_bulk *load; /* that db has begun, of an engine with such; else NULL */
+
+static void count_statistics(void *arg, const plsm_statistic *statistic)
+{
+    (void)statistic;
+    ++*(unsigned *)arg;
+}
+
+/* Of db, in the function of an update of it: what may be done is done, and nothing waits for this very write. */
+static void try_all(void)
+{
+    plsm_value value = {0};
+    plsm_bulk *bulk = NULL;
+    struct plan plan = {0};
+    unsigned told = 0;
+    uint64_t id = 0;
+    plsm_statistics(db, count_statistics, &told);
+    ck_assert_uint_gt(told, 0);
+    assert_ok(plsm_get(db, NULL, slice_of("linked"), &value));
+    ck_assert(slice_equal(value.value, slice_of("shared")));
+    plsm_value_free(&value);
+    assert_status(plsm_put(db, slice_of("other"), slice_of("x"), PLSM_NONE), PLSM_INVALID);
+    assert_status(update("other", &plan, PLSM_NONE), PLSM_INVALID);
+    assert_status(plsm_new_id(db, &id), PLSM_INVALID);
+    assert_status(plsm_sync(db), PLSM_INVALID);
+    assert_status(plsm_check(db, NULL, NULL, NULL), PLSM_INVALID);
+    assert_status(plsm_bulk_create(db, &bulk), PLSM_INVALID);
+    if (load)
+        assert_status(plsm_bulk_finish(load), PLSM_INVALID);
+    ck_assert_uint_eq(plan.calls, 0);
+}
+
+static plsm_status in_the_inner(void *arg, const plsm_value *old, plsm_outcome *outcome, plsm_slice *value)
+{
+    (void)arg;
+    (void)old;
+    try_all();
+    assert_status(plsm_put(inner, slice_of("k"), slice_of("x"), PLSM_NONE), PLSM_INVALID);
+    *outcome = PLSM_REPLACE;
+    *value = slice_of("of the inner");
+    return PLSM_OK;
+}
+
+static plsm_status in_the_outer(void *arg, const plsm_value *old, plsm_outcome *outcome, plsm_slice *value)
+{
+    (void)arg;
+    (void)old;
+    try_all();
+    assert_ok(plsm_put(inner, slice_of("before"), slice_of("x"), PLSM_NONE));
+    assert_ok(plsm_update(inner, slice_of("k"), in_the_inner, NULL, PLSM_NONE));
+    assert_ok(plsm_put(inner, slice_of("behind"), slice_of("x"), PLSM_NONE));
+    try_all();
+    *outcome = PLSM_REPLACE;
+    *value = slice_of("of the outer");
+    return PLSM_OK;
+}
+
+START_TEST(updates_of_two_stores)
+{
+    uint64_t shared = 0;
+    struct env *other = env_memory_create(2);
+    start(NULL);
+    inner = fixture_open(other, PLSM_CREATE, fixture_options(NULL));
+    fixture_put(db, "linked", "shared");
+    link_to("linked", "second", &shared);
+    load = NULL;
+    if (fixture_is_tree())
+        assert_ok(plsm_bulk_create(db, &load));
+    assert_ok(plsm_update(db, slice_of("k"), in_the_outer, NULL, PLSM_NONE));
+    plsm_bulk_destroy(load);
+    fixture_expect(db, "k", "of the outer");
+    fixture_expect(inner, "k", "of the inner");
+    fixture_put(db, "other", "is written again");
+    fixture_check(inner);
+    assert_ok(plsm_close(inner));
+    env_memory_destroy(other);
+    stop();
+}
+END_TEST
+
+static plsm_status close_edits(void *arg, const plsm_value *old, plsm_outcome *outcome, plsm_slice *value)
+{
+    plsm_edit **edits = arg;
+    (void)old;
+    (void)value;
+    for (unsigned i = 0; i < 2; i++)
+        plsm_edit_close(edits[i]);
+    *outcome = PLSM_KEEP;
+    return PLSM_OK;
+}
+
+/* What an edit had staged, and what it had open when it was deleted, is left to the next open. */
+START_TEST(edits_are_closed_inside)
+{
+    plsm_edit *edits[2] = {NULL, NULL};
+    uint8_t *bytes = mem_zalloc(LARGE);
+    start(NULL);
+    put_large("deleted", 0);
+    assert_ok(plsm_edit_open(db, slice_of("new"), PLSM_EDIT_NEW, &edits[0]));
+    assert_ok(plsm_edit_open(db, slice_of("deleted"), 0, &edits[1]));
+    for (unsigned i = 0; i < 2; i++)
+        assert_ok(plsm_edit_write(edits[i], 0, bytes, LARGE));
+    mem_free(bytes);
+    assert_ok(plsm_delete(db, slice_of("deleted"), PLSM_NONE));
+    ck_assert_uint_gt(fixture_markers(db), 2);
+    assert_ok(plsm_update(db, slice_of("key"), close_edits, edits, PLSM_NONE));
+    ck_assert_uint_gt(fixture_markers(db), 2);
+    assert_ok(plsm_close(db));
+    db = fixture_open(env, 0, NULL);
+    ck_assert_uint_eq(fixture_count(db, PLSM_EXTENTS), 0);
+    ck_assert_uint_eq(fixture_markers(db), 0);
+    stop();
+}
+END_TEST
+
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
 static plsm_status add(void *arg, const plsm_value *old, plsm_outcome *outcome, plsm_slice *value)
@@ -376,7 +494,15 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {what_is_shown_and_done, sizes,         refusals, meta_and_time_stay,
-                                  large_values,           shared_values, in_place, no_increment_is_lost};
+    const TTest *const tests[] = {what_is_shown_and_done,
+                                  sizes,
+                                  refusals,
+                                  meta_and_time_stay,
+                                  large_values,
+                                  shared_values,
+                                  in_place,
+                                  updates_of_two_stores,
+                                  edits_are_closed_inside,
+                                  no_increment_is_lost};
     return fixture_run_engines("update", tests, sizeof tests / sizeof tests[0]);
 }
