@@ -12,6 +12,7 @@
 enum { MESSAGE_SIZE = 1024 };
 
 static _Thread_local char message[MESSAGE_SIZE];
+static _Thread_local unsigned messages;
 
 static const char *const status_names[] = {
     [PLSM_OK] = "ok",
@@ -53,7 +54,13 @@ plsm_status fail(plsm_status status, const char *format, ...)
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     memcpy(message, text, sizeof message);
+    messages++;
     return status;
+}
+
+unsigned fail_count(void)
+{
+    return messages;
 }
 
 static plsm_status status_of_errno(int error)

@@ -18,6 +18,9 @@ plsm_status fail_errno(int error, const char *path, const char *what) __attribut
 /* Replaces this thread's message by "PREFIX: old message", for a caller that knows more; returns `status`. */
 plsm_status fail_context(plsm_status status, const char *prefix) __attribute__((cold));
 
+/* How many messages this thread has set so far: who has it before and after a call knows whether that set one. */
+unsigned fail_count(void);
+
 /* Returns `status` out of the enclosing function when an expression is not PLSM_OK. */
 #define TRY(expression)                                  \
     do {                                                 \

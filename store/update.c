@@ -48,13 +48,15 @@ static plsm_status ask(struct update *u, plsm_outcome *outcome, plsm_slice *valu
     if (u->exists)
         TRY(hand_out(PLSM_OK, &u->found, &u->sharing, &old));
     const struct updating here = {u->db, store_updating};
+    unsigned messages = fail_count();
     store_updating = &here;
     plsm_status status = u->fn(u->arg, u->exists ? &old : NULL, outcome, value);
     store_updating = here.outer;
     if (status != PLSM_OK)
-        return fail(status, "the update of \"%.*s\" was given up by the function that makes it: %s",
+        return fail(status, "the update of \"%.*s\" was given up by the function that makes it: %s%s%s",
                     (int)(u->name.size < 200 ? u->name.size : 200), (const char *)u->name.data,
-                    plsm_status_name(status));
+                    plsm_status_name(status), fail_count() != messages ? ": " : "",
+                    fail_count() != messages ? plsm_message() : "");
     if ((unsigned)*outcome > PLSM_REMOVE)
         return fail(PLSM_INVALID, "there is no outcome %d of an update", (int)*outcome);
     return *outcome == PLSM_REPLACE ? batch_check_entry(slice(NULL, 0), *value) : PLSM_OK;

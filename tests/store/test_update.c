@@ -155,6 +155,15 @@ static plsm_status write_inside(void *arg, const plsm_value *old, plsm_outcome *
     return PLSM_OK;
 }
 
+static plsm_status fail_inside(void *arg, const plsm_value *old, plsm_outcome *outcome, plsm_slice *value)
+{
+    (void)arg;
+    (void)old;
+    (void)outcome;
+    (void)value;
+    return plsm_delete(db, slice_of(""), PLSM_NONE);
+}
+
 START_TEST(refusals)
 {
     char text[64];
@@ -165,6 +174,10 @@ START_TEST(refusals)
     struct plan odd = {.outcome = (plsm_outcome)7}, unseen = {.outcome = PLSM_REMOVE};
     assert_status(update("key", &fails, PLSM_NONE), PLSM_CONFLICT);
     ck_assert_msg(strstr(plsm_message(), "\"key\"") != NULL, "%s", plsm_message());
+    ck_assert_str_eq(strrchr(plsm_message(), ':'), ": conflict");
+    assert_status(plsm_update(db, slice_of("key"), fail_inside, NULL, PLSM_NONE), PLSM_INVALID);
+    ck_assert_msg(strstr(plsm_message(), "\"key\"") && strstr(plsm_message(), "invalid: the function of a plsm_update"),
+                  "%s", plsm_message());
     assert_status(update("key", &odd, PLSM_NONE), PLSM_INVALID);
     assert_status(update("", &unseen, PLSM_NONE), PLSM_INVALID);
     assert_status(update("key", &unseen, (plsm_durability)9), PLSM_INVALID);
