@@ -130,6 +130,11 @@ void retire_finish(plsm *db, struct retired *retired);
 /* Brackets a write of names. Returns whether it must look at what it replaces. */
 bool store_write_begin(plsm *db);
 void store_write_end(plsm *db, bool look);
+/* The engine's write with a `prepare`, between these two; a durable one syncs behind it (why: write.c). Retires what
+ * `resolve` has, and frees it. `special`: references or shared values may be met. */
+struct resolve;
+plsm_status store_write_prepared(plsm *db, const struct batch *changes, engine_prepare *prepare, void *arg,
+                                 struct resolve *resolve, bool special, plsm_durability durability);
 /* Writes a batch, resolving what must be; retires what it replaces. */
 plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability);
 /* Puts one key with a meta; the limits have been checked. */

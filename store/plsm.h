@@ -238,7 +238,8 @@ typedef plsm_status plsm_update_fn(void *arg, const plsm_value *old, plsm_outcom
 /* The entry keeps its meta and the time at which it expires; a key that was not there has no meta and the time that the
  * option ttl says. A value that several keys share is replaced for all of them; deleting takes this key from the
  * others. Where the function returns another status than PLSM_OK the update fails with that one, and nothing has
- * changed. PLSM_TOO_LARGE: the new value is above PLSM_INLINE_MAX; otherwise as plsm_get and plsm_put. */
+ * changed; the message has that of a call in it that failed. PLSM_TOO_LARGE: the new value is above PLSM_INLINE_MAX;
+ * otherwise as plsm_get and plsm_put. */
 plsm_status plsm_update(plsm *db, plsm_slice key, plsm_update_fn *fn, void *arg, plsm_durability durability);
 
 /* Batches: changes and conditions, applied in order, all or nothing, also across a crash. Keys and values are copied

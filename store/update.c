@@ -147,16 +147,9 @@ plsm_status plsm_update(plsm *db, plsm_slice key, plsm_update_fn *fn, void *arg,
     u.stands = u.exists = false;
     u.resolve = (struct resolve){.db = db};
     expiry_reap_due(db);
-    bool may_meet = store_write_begin(db), sync = durability == PLSM_SYNC;
-    if (sync || (durability == PLSM_VOLATILE && may_meet)) /* why: write_begun in write.c, and the head of that file */
-        durability = PLSM_NONE;
-    plsm_status status = db->engine->write(db->tree, NULL, prepare, &u, durability);
+    bool may_meet = store_write_begin(db);
+    plsm_status status = store_write_prepared(db, NULL, prepare, &u, &u.resolve, may_meet, durability);
     store_write_end(db, may_meet);
-    if (status == PLSM_OK) {
-        status = sync ? db->engine->sync(db->tree) : PLSM_OK;
-        retire_finish(db, &u.resolve.retired);
-    }
-    resolve_free(&u.resolve);
     engine_value_free(&u.found);
     return status;
 }

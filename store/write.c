@@ -104,27 +104,35 @@ void retire_finish(plsm *db, struct retired *retired)
     retired_free(retired);
 }
 
+/* What is known of references and shared values (`special`) is followed by writes that survive, such as the deletion of
+ * extents: it must not be lost in front of them. */
+static plsm_durability durability_of(plsm_durability durability, bool special)
+{
+    return durability == PLSM_VOLATILE && special ? PLSM_NONE : durability;
+}
+
+plsm_status store_write_prepared(plsm *db, const struct batch *changes, engine_prepare *prepare, void *arg,
+                                 struct resolve *resolve, bool special, plsm_durability durability)
+{
+    bool sync = durability == PLSM_SYNC;
+    durability = sync ? PLSM_NONE : durability_of(durability, special);
+    plsm_status status = db->engine->write(db->tree, changes, prepare, arg, durability);
+    if (status == PLSM_OK) {
+        status = sync ? db->engine->sync(db->tree) : PLSM_OK;
+        retire_finish(db, &resolve->retired);
+    }
+    resolve_free(resolve);
+    return status;
+}
+
 /* Between store_write_begin, which has returned `look`, and store_write_end. */
 static plsm_status write_begun(plsm *db, const plsm_batch *batch, bool look, plsm_durability durability)
 {
-    bool sync = durability == PLSM_SYNC;
-    /* What is known of references and shared values is followed by writes that survive, such as the deletion of
-     * extents: it must not be lost in front of them. */
-    if (durability == PLSM_VOLATILE && (look || batch_special_count(batch) > 0))
-        durability = PLSM_NONE;
-    plsm_status status = PLSM_OK;
-    if (!resolve_is_needed(batch, look)) {
-        status = db->engine->write(db->tree, &batch->changes, NULL, NULL, durability);
-    } else {
-        struct resolve resolve = {.db = db, .in = batch, .look = look};
-        status = db->engine->write(db->tree, &batch->changes, resolve_prepare, &resolve, sync ? PLSM_NONE : durability);
-        if (status == PLSM_OK) {
-            status = sync ? db->engine->sync(db->tree) : PLSM_OK;
-            retire_finish(db, &resolve.retired);
-        }
-        resolve_free(&resolve);
-    }
-    return status;
+    bool special = look || batch_special_count(batch) > 0;
+    if (!resolve_is_needed(batch, look))
+        return db->engine->write(db->tree, &batch->changes, NULL, NULL, durability_of(durability, special));
+    struct resolve resolve = {.db = db, .in = batch, .look = look};
+    return store_write_prepared(db, &batch->changes, resolve_prepare, &resolve, &resolve, special, durability);
 }
 
 plsm_status store_write(plsm *db, const plsm_batch *batch, plsm_durability durability)
