@@ -117,6 +117,13 @@ static bool put_zeros(uintptr_t address)
     return mmap(page, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
+/* A thread asked for a page that cannot be had. Otherwise there is damage in memory that nobody may ever ask for; who
+ * does gets a signal of its own. */
+static bool is_asked_for(const siginfo_t *info)
+{
+    return info->si_code == BUS_ADRERR || info->si_code == BUS_MCEERR_AR;
+}
+
 /* Without a handler before, the store or load that is done again ends the process as it would have. */
 static void pass_on(int number, siginfo_t *info, void *context)
 {
@@ -126,7 +133,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
         before.sa_sigaction(number, info, context);
     } else if (!none) {
         before.sa_handler(number);
-    } else if (!sent || before.sa_handler == SIG_DFL) {
+    } else if (info->si_code != BUS_MCEERR_AO && (!sent || before.sa_handler == SIG_DFL)) {
         sigaction(number, &before, NULL);
         if (sent)
             raise(number);
@@ -136,7 +143,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     int error = errno;
-    if (info->si_code <= 0 || !put_zeros((uintptr_t)info->si_addr))
+    if (!is_asked_for(info) || !put_zeros((uintptr_t)info->si_addr))
         pass_on(number, info, context);
     errno = error;
 }
