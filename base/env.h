@@ -148,7 +148,8 @@ void env_posix_catch_lost_pages(void);
  * thing differs: where the disk is gone or has turned read-only, or the file was cut short, the kernel cannot refuse a
  * store to memory: it sends SIGBUS. Where that is caught the append fails with PLSM_IO, and so does from then on
  * whatever would change or sync the file; otherwise the process ends, and nothing acknowledged is lost by that which an
- * error from write(2) would have saved.
+ * error from write(2) would have saved. A file that was cut within the page that is appended to brings no signal: the
+ * next sync, or append that needs a new page, tells of it.
  *
  * After ENV_LOG_OVER what the file held before stands behind what was appended, instead of zeros, and after a power
  * loss in the place of any part of that which was not synced: who reads it must tell the two apart. A truncate takes

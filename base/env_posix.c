@@ -42,6 +42,7 @@ struct posix_file {
     struct posix_map map; /* ENV_LOG; zero otherwise */
     bool takes;           /* not ENV_READ: the space of large pieces, before they are written */
     atomic_bool synced;   /* since the last append */
+    atomic_bool copied;   /* through the map, since the last cut */
     /* ENV_LOG_OVER: up to here stands what the file held before, where nothing was appended; 0: nowhere. And what is
      * synced of what was appended. */
     _Atomic uint64_t over, synced_end;
@@ -365,10 +366,12 @@ static plsm_status posix_append(struct env_file *base, const void *data, size_t 
     TRY(need_append(file, "append"));
     if (posix_map_copy(&file->map, file->fd, end, data, &size)) {
         TRY(need_append(file, "append"));
+        atomic_store_explicit(&file->copied, true, memory_order_relaxed);
         atomic_store_explicit(&file->end, end + size, memory_order_release);
         *put = size;
         return PLSM_OK;
     }
+    TRY(need_append(file, "append"));
     ssize_t count = 0;
     if (file->takes)
         file->takes = posix_take(&file->map, file->fd, end, size);
@@ -435,6 +438,8 @@ static plsm_status posix_sync(struct env_file *base)
         failed = part ? sync_appended(file, end) : fdatasync(file->fd);
     while (failed && errno == EINTR);
     error = errno;
+    if (file->flags == ENV_LOG && posix_is_cut(file->fd, end) && atomic_load(&file->copied))
+        atomic_store(&file->map.lost, true);
     descriptor_unpin(file);
     if (failed)
         return fail_errno(error, base->path, "cannot sync its bytes to the disk");
@@ -450,6 +455,7 @@ static plsm_status posix_truncate(struct env_file *base, uint64_t size)
         return fail(PLSM_INVALID, "%s: cannot truncate %" PRIu64 " bytes to %" PRIu64, base->path, end, size);
     posix_map_stop(&file->map); /* a store behind the new end would be a SIGBUS */
     atomic_store_explicit(&file->over, 0, memory_order_relaxed);
+    atomic_store(&file->copied, false); /* a sync beside takes the new end for no loss */
     int failed = 0;
     do
         failed = ftruncate(file->fd, (off_t)size);

@@ -22,6 +22,7 @@
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -67,7 +68,8 @@ static void unmap(struct posix_map *map)
 void posix_map_stop(struct posix_map *map)
 {
     unmap(map);
-    *map = (struct posix_map){.lost = atomic_load_explicit(&map->lost, memory_order_relaxed)};
+    map->on = false; /* `lost` stays, and is read beside by who syncs */
+    map->start = map->end = map->passed = map->taken = map->filled = map->over = map->synced = map->apart = 0;
 }
 
 /* `bytes`, which is as much as there is already, within limits and in whole pages. */
@@ -175,10 +177,20 @@ void posix_map_synced(struct posix_map *map, uint64_t offset)
     }
 }
 
+bool posix_is_cut(int fd, uint64_t end)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && (uint64_t)status.st_size < end;
+}
+
 bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size)
 {
     if (!map->on || *size > POSIX_COPY_BYTES_MAX || offset < map->apart)
         return false;
+    if (map->memory && posix_is_cut(fd, offset)) { /* what is made below would hide it */
+        atomic_store(&map->lost, true);
+        return false;
+    }
     if ((!map->memory || offset >= map->end) && !reach(map, fd, offset)) {
         posix_map_stop(map);
         return false;

@@ -36,8 +36,8 @@ struct posix_map {
 /* The file has `size` bytes in pages that are there and are to be used again. False: it is off. */
 bool posix_map_over(struct posix_map *map, uint64_t size);
 /* Copies up to *size bytes to `offset`, where the file ends, and sets *size to how many. False: nothing was done, and
- * the bytes are to be written: the map is off, there is no space to take, it is too much to copy, or it would cost the
- * next sync too much. */
+ * the bytes are to be written: the map is off, there is no space to take, it is too much to copy, it would cost the
+ * next sync too much, or the file was cut, which then is a loss. */
 bool posix_map_copy(struct posix_map *map, int fd, uint64_t offset, const void *data, size_t *size);
 /* The file was synced, and ends at `offset`. */
 void posix_map_synced(struct posix_map *map, uint64_t offset);
@@ -57,6 +57,9 @@ static inline bool posix_map_lost(const struct posix_map *map)
     atomic_signal_fence(memory_order_seq_cst); /* this thread's own copy */
     return __builtin_expect(atomic_load_explicit(&map->lost, memory_order_relaxed), 0);
 }
+/* Whether a file has fewer bytes than `end`: somebody cut it. Within its last page that is no SIGBUS for a store behind
+ * its new end, which is lost all the same. */
+bool posix_is_cut(int fd, uint64_t end);
 /* Unmaps and switches it off. What was copied is the file's. */
 void posix_map_stop(struct posix_map *map);
 

@@ -180,7 +180,8 @@ typedef struct plsm_pin {
  * of the cache, or all of a memtable, in memory: release it soon, and before plsm_close. */
 plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_pin *out);
 /* Whether a page that the pin points into was lost before it was read (plsm_catch_lost_pages): then the slices may have
- * shown zeros. Ask it once you have read them, where it matters; plsm_get copies, and never returns such. */
+ * shown zeros. Ask it once you have read them, where it matters; plsm_get copies, and never returns such. A file that is
+ * cut within a page shows zeros in the rest of that, and nothing tells of it here. */
 bool plsm_pin_lost(const plsm *db, const plsm_pin *pin);
 /* Lets go; the slices are not valid any more. Does nothing to one that holds nothing. */
 void plsm_pin_release(plsm *db, plsm_pin *pin);

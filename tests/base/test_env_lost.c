@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -138,16 +139,51 @@ START_TEST(each_of_many_mappings_has_its_own_note)
 }
 END_TEST
 
+/* Sends this thread what the kernel does for a page of memory that is damaged. */
+static void damage(int code, const volatile void *address)
+{
+    siginfo_t info = {.si_signo = SIGBUS, .si_code = code};
+    info.si_addr = (void *)(uintptr_t)address;
+    ck_assert_int_eq(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &info), 0);
+}
+
+/* Of a page that nobody asked for nothing is lost yet; that one is asked for is another signal. */
+START_TEST(damage_that_is_told_ahead_loses_nothing)
+{
+    atomic_bool lost = false;
+    const volatile uint8_t *map = NULL;
+    env_posix_catch_lost_pages();
+    write_pages();
+    struct env_file *file = map_pages(&lost, &map);
+    damage(BUS_MCEERR_AO, map + PAGE);
+    damage(BUS_MCEERR_AO, path); /* in no mapping */
+    ck_assert(env_map_whole(&lost));
+    ck_assert_int_eq(map[PAGE], 'x');
+    damage(BUS_MCEERR_AR, map + PAGE);
+    ck_assert(!env_map_whole(&lost));
+    ck_assert_int_eq(map[PAGE], 0);
+    ck_assert_int_eq(map[2 * PAGE], 'x');
+    ck_assert_int_eq(truncate(path, 0), 0);
+    ck_assert_int_eq(map[2 * PAGE], 0); /* is caught still */
+    env_close(file);
+}
+END_TEST
+
+static bool logs_are_mapped(void)
+{
+    struct statfs kind;
+    ck_assert_int_eq(statfs(directory, &kind), 0);
+    return kind.f_type == EXT4_SUPER_MAGIC || kind.f_type == TMPFS_MAGIC;
+}
+
 /* Appends at first, then to a page that is no more; `over`: to a file that is written over. */
 START_TEST(nothing_is_done_to_a_log_that_lost_a_page)
 {
     bool over = _i;
-    struct statfs kind;
     struct env_file *file = NULL;
     uint8_t bytes[3000] = {1, 2, 3};
     env_posix_catch_lost_pages();
-    ck_assert_int_eq(statfs(directory, &kind), 0);
-    if (kind.f_type != EXT4_SUPER_MAGIC && kind.f_type != TMPFS_MAGIC) /* logs are not mapped here */
+    if (!logs_are_mapped())
         return;
     if (over)
         write_pages();
@@ -165,6 +201,55 @@ START_TEST(nothing_is_done_to_a_log_that_lost_a_page)
     env_close(file);
     must(env_open(env_posix(), path, ENV_LOG, &file)); /* the next handle knows nothing of it */
     must(env_append(file, bytes, 100));
+    must(env_sync(file));
+    env_close(file);
+}
+END_TEST
+
+/* A store behind the end of a file within its last page is no SIGBUS: neither is it acknowledged. */
+START_TEST(a_log_that_is_cut_within_a_page_is_not_synced)
+{
+    struct env_file *file = NULL;
+    uint8_t bytes[100] = {1, 2, 3};
+    plsm_status status = PLSM_OK;
+    if (!logs_are_mapped())
+        return;
+    must(env_open(env_posix(), path, ENV_LOG, &file));
+    must(env_append(file, bytes, sizeof bytes));
+    ck_assert_int_eq(truncate(path, 50), 0);
+    for (unsigned i = 0; i < 2 * PAGE / sizeof bytes && status == PLSM_OK; i++) {
+        status = env_append(file, bytes, sizeof bytes);
+        if (_i == 0)
+            status = env_sync(file);
+    }
+    ck_assert_int_eq(status, PLSM_IO);
+    ck_assert_msg(strstr(plsm_message(), path) && strstr(plsm_message(), "lost"), "%s", plsm_message());
+    ck_assert_int_eq(env_append(file, bytes, sizeof bytes), PLSM_IO);
+    ck_assert_int_eq(env_sync(file), PLSM_IO);
+    env_close(file);
+}
+END_TEST
+
+static void sync_often(void *arg)
+{
+    for (unsigned i = 0; i < 100; i++)
+        must(env_sync(arg));
+}
+
+/* Of the handle itself a cut is no loss, also where another thread syncs beside. */
+START_TEST(cuts_of_its_own_lose_nothing)
+{
+    struct env_file *file = NULL;
+    struct env_thread *thread = NULL;
+    uint8_t bytes[100] = {1, 2, 3};
+    must(env_open(env_posix(), path, ENV_LOG, &file));
+    must(env_append(file, bytes, sizeof bytes));
+    must(env_thread_start(env_posix(), sync_often, file, &thread));
+    for (unsigned i = 0; i < 100; i++) {
+        must(env_truncate(file, 50));
+        must(env_append(file, bytes, sizeof bytes));
+    }
+    env_thread_join(thread);
     must(env_sync(file));
     env_close(file);
 }
@@ -251,6 +336,9 @@ int main(void)
     tcase_add_test(tests, threads_of_the_environment_are_told);
     tcase_add_test(tests, each_of_many_mappings_has_its_own_note);
     tcase_add_loop_test(tests, nothing_is_done_to_a_log_that_lost_a_page, 0, 2);
+    tcase_add_test(tests, damage_that_is_told_ahead_loses_nothing);
+    tcase_add_loop_test(tests, a_log_that_is_cut_within_a_page_is_not_synced, 0, 2);
+    tcase_add_test(tests, cuts_of_its_own_lose_nothing);
     tcase_add_loop_test(tests, other_pages_go_to_the_handler_before, 0, 2);
     tcase_add_test(tests, without_a_handler_before_the_process_ends);
     suite_add_tcase(suite, tests);
