@@ -188,6 +188,14 @@ static plsm_status take_segments(struct append *db, struct found *found, size_t 
     return PLSM_OK;
 }
 
+/* Whether all was there that was concluded so far from hints, also from those of segments that do not count. */
+static plsm_status check_hints(const struct found *found, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        TRY(hint_whole(&found[i].hint));
+    return PLSM_OK;
+}
+
 struct looking {
     struct found *found; /* by number */
     size_t count, capacity;
@@ -295,6 +303,8 @@ plsm_status append_recover(struct append *db, struct inventory *inventory)
         status = found_check_merged(l.found, l.count, &replaced);
     if (status == PLSM_OK)
         found_mark_unsure(l.found, l.count, inventory);
+    if (status != PLSM_NO_MEMORY && check_hints(l.found, l.count) != PLSM_OK) /* whatever was concluded */
+        status = PLSM_IO;
     if (status == PLSM_OK)
         status = take_segments(db, l.found, l.count, &replaced, hints);
     if (status == PLSM_OK)

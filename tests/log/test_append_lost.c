@@ -228,8 +228,7 @@ END_TEST
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-static unsigned cut_after; /* mapping the hint with this number that before it is cut */
-static bool cut_itself;
+static unsigned cut_after, cut_hint; /* mapping the hint with the first number the other one is cut */
 
 static plsm_status cutting_map(struct env_file *file, uint64_t size, atomic_bool *lost, const void **out)
 {
@@ -237,14 +236,13 @@ static plsm_status cutting_map(struct env_file *file, uint64_t size, atomic_bool
     const char *rest = "";
     uint64_t number = env_file_number(strrchr(env_path(file), '/') + 1, "hint-", &rest);
     if (number == cut_after && cut_after)
-        cut("hint", (unsigned)number - !cut_itself, 0);
+        cut("hint", cut_hint, 0);
     return status;
 }
 
-static plsm_status open_again(void)
+static plsm_status open_closed(void)
 {
     struct append_options o;
-    must(append_close(db));
     hooked.map = cutting_map;
     append_options_default(&o);
     o.env = &env;
@@ -254,10 +252,15 @@ static plsm_status open_again(void)
     return append_open(directory, &o, &db);
 }
 
+static plsm_status open_again(void)
+{
+    must(append_close(db));
+    return open_closed();
+}
+
 START_TEST(a_hint_that_is_lost_is_made_again)
 {
-    cut_after = 2;
-    cut_itself = true;
+    cut_after = cut_hint = 2;
     must(open_again());
     ck_assert_uint_eq(db->hints_damaged, 1);
     for (unsigned i = 0; i < KEYS; i++)
@@ -269,12 +272,58 @@ END_TEST
 START_TEST(a_hint_that_is_lost_late_opens_nothing)
 {
     cut_after = 2;
-    cut_itself = false;
+    cut_hint = 1;
     ck_assert_int_eq(open_again(), PLSM_IO);
     says("hint-000001");
     cut_after = 0;
     open_log(&env, directory, true); /* the next time it is found damaged */
     ck_assert_uint_eq(db->hints_damaged, 1);
+    for (unsigned i = 0; i < KEYS; i++)
+        must(get(i, 0));
+}
+END_TEST
+
+/* Merges all; the number of a segment that this made. */
+static unsigned merge_all(void)
+{
+    uint64_t newest = 0;
+    must(put_some(0, KEYS));
+    must(append_flush(db));
+    must(append_compact(db));
+    for (size_t i = 0; i < db->segment_count; i++)
+        if (db->segments[i]->state == SEGMENT_SEALED && db->segments[i]->number > newest)
+            newest = db->segments[i]->number;
+    return (unsigned)newest;
+}
+
+/* Gives the files of a segment a second name, or their first one back. */
+static void keep(unsigned number, bool back)
+{
+    static const char *const kinds[] = {"segment", "hint"};
+    for (unsigned i = 0; i < 2; i++) {
+        char path[96], kept[96];
+        snprintf(path, sizeof path, "%s/%s-%06u", directory, kinds[i], number);
+        snprintf(kept, sizeof kept, "%s.%s", directory, kinds[i]);
+        ck_assert_int_eq(back ? rename(kept, path) : link(path, kept), 0);
+    }
+}
+
+/* Of a segment that is replaced, and had replaced others: which ones is read again behind the checksum. */
+START_TEST(a_hint_that_is_lost_late_of_what_was_replaced)
+{
+    unsigned first = merge_all();
+    keep(first, false);
+    cut_after = merge_all();
+    cut_hint = first;
+    ck_assert_uint_gt(cut_after, first);
+    must(append_close(db));
+    keep(first, true);
+    ck_assert_int_eq(open_closed(), PLSM_IO);
+    char name[32];
+    snprintf(name, sizeof name, "hint-%06u", first);
+    says(name);
+    cut_after = 0;
+    open_log(&env, directory, true);
     for (unsigned i = 0; i < KEYS; i++)
         must(get(i, 0));
 }
@@ -352,6 +401,7 @@ int main(void)
     tcase_add_test(tests, merges_leave_what_they_cannot_read);
     tcase_add_test(tests, a_hint_that_is_lost_is_made_again);
     tcase_add_test(tests, a_hint_that_is_lost_late_opens_nothing);
+    tcase_add_test(tests, a_hint_that_is_lost_late_of_what_was_replaced);
     tcase_add_loop_test(tests, a_write_to_a_lost_page_turns_it_read_only, 0, 2);
     tcase_add_test(tests, a_get_is_one_read_of_the_disk);
     suite_add_tcase(suite, tests);
