@@ -180,8 +180,8 @@ typedef struct plsm_pin {
  * of the cache, or all of a memtable, in memory: release it soon, and before plsm_close. */
 plsm_status plsm_get_pinned(plsm *db, const plsm_read_options *options, plsm_slice key, plsm_pin *out);
 /* Whether a page that the pin points into was lost before it was read (plsm_catch_lost_pages): then the slices may have
- * shown zeros. Ask it once you have read them, where it matters; plsm_get copies, and never returns such. A file that is
- * cut within a page shows zeros in the rest of that, and nothing tells of it here. */
+ * shown zeros. Ask it once you have read them, where it matters; plsm_get copies, and never returns such. A file
+ * that is cut within a page shows zeros in the rest of that, and nothing tells of it here. */
 bool plsm_pin_lost(const plsm *db, const plsm_pin *pin);
 /* Lets go; the slices are not valid any more. Does nothing to one that holds nothing. */
 void plsm_pin_release(plsm *db, plsm_pin *pin);
@@ -226,10 +226,10 @@ plsm_status plsm_delete_range(plsm *db, plsm_slice from, plsm_slice to, plsm_dur
  * holds, NULL when it is not there, and valid until the function returns; of a large value (old->large) the size alone
  * is told. It sets *outcome, which is PLSM_KEEP, and with PLSM_REPLACE *value, which is copied as soon as it has
  * returned, so that it may lie in what `arg` leads to, or in old->value. All other writers wait meanwhile: it should
- * compute, and not wait for anything. It may read the store (plsm_get, plsm_read); writing to it, flushing, checking it,
- * or anything else that would wait for this very write is PLSM_INVALID, also from the function of an update of another
- * store inside of it; what an edit that it closes had staged is deleted by the next open. It must return: no longjmp,
- * and no exception, may leave it. */
+ * compute, and not wait for anything. It may read the store (plsm_get, plsm_read); writing to it, flushing, checking, or
+ * anything else that would wait for this very write is PLSM_INVALID, also from the function of an update of another
+ * store inside of it; what an edit that it closes had staged is deleted by the next open. It must return: no longjmp
+ * and no exception may leave it. */
 typedef enum plsm_outcome {
     PLSM_KEEP = 0,    /* nothing is written; with PLSM_SYNC what is there survives power loss all the same */
     PLSM_REPLACE = 1, /* the key gets *value */
