@@ -226,8 +226,8 @@ plsm_status plsm_delete_range(plsm *db, plsm_slice from, plsm_slice to, plsm_dur
  * holds, NULL when it is not there, and valid until the function returns; of a large value (old->large) the size alone
  * is told. It sets *outcome, which is PLSM_KEEP, and with PLSM_REPLACE *value, which is copied as soon as it has
  * returned, so that it may lie in what `arg` leads to, or in old->value. All other writers wait meanwhile: it should
- * compute, and not wait for anything. It may read the store (plsm_get, plsm_read); writing to it, flushing, checking, or
- * anything else that would wait for this very write is PLSM_INVALID, also from the function of an update of another
+ * compute, and not wait for anything. It may read the store (plsm_get, plsm_read); writing to it, flushing, checking
+ * or anything else that would wait for this very write is PLSM_INVALID, also from the function of an update of another
  * store inside of it; what an edit that it closes had staged is deleted by the next open. It must return: no longjmp
  * and no exception may leave it. */
 typedef enum plsm_outcome {

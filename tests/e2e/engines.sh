@@ -174,7 +174,8 @@ full() # ENGINE: of a disk that was full, what is deleted can be written again, 
 kills() # ENGINE: its daemon killed under load, again and again, as for trees by itself
 {
     [ "$1" != lsm ] || return 0
-    if KILL_ROUNDS=12 E2E_OPTIONS=engine=$1${E2E_OPTIONS:+,$E2E_OPTIONS} "$ROOT/tests/e2e/kill.sh" >"$WORK/kills" 2>&1; then
+    if KILL_ROUNDS=12 E2E_OPTIONS=engine=$1${E2E_OPTIONS:+,$E2E_OPTIONS} \
+        "$ROOT/tests/e2e/kill.sh" >"$WORK/kills" 2>&1; then
         pass
     else
         fail "$1: $(cat "$WORK/kills")"
