@@ -417,8 +417,11 @@ static plsm_status open_once(const char *path, const struct hybrid_options *opti
         status = read_store(db, &inventory);
     if (status == PLSM_OK && !options->read_only)
         status = open_writer(db, &inventory);
-    if (status == PLSM_OK && options->background)
+    if (status == PLSM_OK && options->background) {
         status = maintenance_start(db);
+        if (options->read_only)
+            status = PLSM_OK; /* all it lacks without is pages that come back into memory */
+    }
     hybrid_inventory_free(&inventory);
     return status;
 }

@@ -296,6 +296,34 @@ START_TEST(links_are_not_trusted)
 }
 END_TEST
 
+static plsm_status no_thread(struct env *where, void (*run)(void *arg), void *arg, struct env_thread **out)
+{
+    return PLSM_NO_MEMORY;
+}
+
+/* Who writes needs one. */
+START_TEST(read_only_needs_no_thread)
+{
+    start();
+    put_some(0, SOME);
+    must(hybrid_close(db));
+    const struct env_ops *whole = env->ops;
+    struct env_ops lacking = *whole;
+    lacking.thread_start = no_thread;
+    env->ops = &lacking;
+    struct hybrid_options options = options_of(env);
+    options.background = true;
+    ck_assert_int_eq(hybrid_open("/s", &options, &db), PLSM_NO_MEMORY);
+    options.read_only = true;
+    must(hybrid_open("/s", &options, &db));
+    for (unsigned i = 0; i < SOME; i++)
+        expect(NULL, i, 0);
+    must(hybrid_close(db));
+    env->ops = whole;
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
 static atomic_bool done;
@@ -420,8 +448,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {reads_bring_pages_back, memory_is_enough,           old_reads_bring_nothing,
-                                  pages_of_other_sizes,   damage_does_not_come_back,  links_are_not_trusted,
-                                  pages_come_and_go,      read_only_stores_have_pages};
+    const TTest *const tests[] = {
+        reads_bring_pages_back,    memory_is_enough,      old_reads_bring_nothing, pages_of_other_sizes,
+        damage_does_not_come_back, links_are_not_trusted, pages_come_and_go,       read_only_stores_have_pages,
+        read_only_needs_no_thread};
     return run_tests("hybrid_return", tests, sizeof tests / sizeof tests[0]);
 }
