@@ -198,6 +198,7 @@ static void tend(struct hybrid *db)
         remove_leftovers(db);
         mutex_unlock(&db->checkpoint_lock);
     }
+    epoch_reclaim(db->epoch); /* the page that left last */
 }
 
 static void run(void *arg)

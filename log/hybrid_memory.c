@@ -206,7 +206,9 @@ static plsm_status make_room(struct hybrid *db)
     if (status == PLSM_OK)
         drop_page(db);
     mutex_unlock(&db->flush_lock);
-    epoch_reclaim(db->epoch); /* pages are large: those that left are not to wait for many others */
+    /* Pages are large: those that left are not to wait for many others. This one is freed by the next call, as whoever
+     * writes is inside an epoch. */
+    epoch_reclaim(db->epoch);
     return status;
 }
 
