@@ -12,8 +12,9 @@
  * From read-only on a record is updated where it stands if the new value fits; below, a new record is appended. From
  * head on the log is in memory (hybrid_memory.c: pages, which are written to segment files, hybrid_segment.h, before
  * they are let go); below, a record is read from its segment, or from the cache of such records (hybrid_cache.h). An
- * opening leaves nothing in memory; then head goes back as reads ask for what is below (hybrid_return.c). From begin on
- * the log counts; what is below waits for snapshots that may still need it, and is then removed with its segment.
+ * opening leaves nothing in memory; then head goes back as reads ask for what is below, in the background or with the
+ * next write (hybrid_return.c). From begin on the log counts; what is below waits for snapshots that may still need it,
+ * and is then removed with its segment.
  *
  * Index. A hash table of cache lines (hybrid_index.h) leads to the newest record of a key or of one of the few keys
  * that share its entry; each record names the one before it. A lookup in memory so touches one line of the index and

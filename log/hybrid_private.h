@@ -108,8 +108,10 @@ struct hybrid {
     uint64_t memory_base;       /* where the log began when the store was opened */
     _Atomic uint64_t pages_most; /* that may be in memory */
     _Atomic uint64_t head_least; /* so far it lets head go back */
-    _Atomic uint64_t returns_due; /* bytes of the log that are to come back, as reads have earned it */
+    _Atomic uint64_t return_least; /* the same of the segments below, whose pages are larger */
+    _Atomic uint64_t returns_due; /* bytes of the log that are to come back, as reads have earned it: about a page */
     _Atomic uint64_t return_ns;  /* after a failure: not before */
+    uint64_t return_wait_ns;     /* so long was waited for that; under write_lock */
     bool returning;              /* a page is coming back; under write_lock */
     uint64_t pages_end;         /* address up to which there is memory */
     struct page_frame **frames; /* as pages */
@@ -266,8 +268,8 @@ static inline const struct hybrid_record *memory_record(const struct hybrid *db,
     return (const struct hybrid_record *)(const void *)(page + (address & (page_bytes(db) - 1)));
 }
 
-/* The same of an address that a record leads to, which a file may have told: what is no record there in memory is read
- * from the file again, and so found out. */
+/* The same of an address that a record leads to, which a file may have told: what is not well formed there in memory is
+ * read from the file again, and so found out; what only looks like a record is not. */
 static inline const struct hybrid_record *memory_previous(const struct hybrid *db, uint64_t address)
 {
     const struct hybrid_record *record = memory_record(db, address);
@@ -298,7 +300,7 @@ void return_count(struct hybrid *db, uint64_t address);
 /* Whether the newest page that is not in memory is to come back. */
 bool return_is_due(const struct hybrid *db);
 /* Brings it back; where that fails, readers go on as they did. Outside of locks: of the background, or, where there is
- * none, of whoever writes. */
+ * none, of whoever writes; so a store that is read only without a background gets none back. */
 void return_page(struct hybrid *db);
 
 /* --- hybrid_read.c ------------------------------------------------------------------------------------------------ */

@@ -3,9 +3,7 @@
 
 #include "base/checksum.h"
 #include "base/random.h"
-#include "log/hybrid_index.h"
-#include "log/hybrid_record.h"
-#include "log/hybrid_segment.h"
+#include "log/hybrid_private.h"
 #include "tests/harness/pool.h"
 #include "tests/harness/temporary.h"
 #include "tests/log/hybrid_fixture.h"
@@ -15,6 +13,7 @@
 enum {
     PAGE = 256 << 10, /* with the least memory, and what that is: */
     MEMORY = 3 << 19,
+    MEMORY_PAGES = 5, /* of the log */
     READS_FOR_PAGE = 4,
     SOME = 3000,     /* entries, which fit into the memory */
     MANY = 30000,    /* and which do not */
@@ -35,6 +34,25 @@ static void open_with(uint64_t memory, uint64_t file_size)
     must(hybrid_open("/s", &options, &db));
 }
 
+/* Of a store that takes no recovery point and does not compact, which waits for readers, too. */
+static void open_quiet(bool background)
+{
+    struct hybrid_options options = options_of(env);
+    options.background = background;
+    options.buffer_size = 64 << 20;
+    options.garbage_ppm = 1000000;
+    must(hybrid_open("/s", &options, &db));
+}
+
+static void start_quiet(bool background)
+{
+    env = env_memory_create(1);
+    open_quiet(background);
+    put_some(0, SOME);
+    must(hybrid_close(db));
+    open_quiet(background);
+}
+
 /* Reads all, some of them from the disk alone, and writes, which is when pages come back without a thread. */
 static void read_some(unsigned from, unsigned to)
 {
@@ -50,6 +68,22 @@ static uint64_t misses_of_reading(unsigned from, unsigned to)
     uint64_t before = statistic_of("cache.misses");
     read_some(from, to);
     return statistic_of("cache.misses") - before;
+}
+
+/* Reads of files that were not of a record. */
+static uint64_t page_reads(void)
+{
+    return statistic_of("io.reads") - statistic_of("cache.misses");
+}
+
+/* Until a page comes back that did not for some time, though reads had asked for it. */
+static void read_until_returned(void)
+{
+    for (unsigned i = 0; statistic_of("hybrid.returned_pages") == 0; i++) {
+        ck_assert_uint_lt(i, 100);
+        usleep(100000);
+        read_some(0, SOME);
+    }
 }
 
 static unsigned count_entries(void)
@@ -123,7 +157,8 @@ START_TEST(memory_is_enough)
     ck_assert_uint_ge(statistic_of("hybrid.memory.log"), MEMORY - MEMORY / 8 - PAGE + 1);
     read_some(0, MANY);
     ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), returned); /* all that may */
-    for (unsigned i = 0; i < MANY; i++) {                               /* and they leave again */
+    ck_assert_uint_lt(counted(&db->returns_due), PAGE);
+    for (unsigned i = 0; i < MANY; i++) { /* and they leave again */
         put_number(i, 1);
         if (i % 64 == 0)
             expect_in_budget();
@@ -167,8 +202,11 @@ START_TEST(pages_of_other_sizes)
     must(hybrid_compact(db));
     must(hybrid_close(db));
     open_with(MEMORY, 4 << 20);
+    uint64_t before = page_reads();
     read_some(0, 12 * EACH);
     ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), 0);
+    ck_assert_uint_eq(page_reads(), before);
+    ck_assert_uint_gt(counted(&db->return_least), 0); /* nor is it tried again */
     ck_assert_uint_eq(count_entries(), 12 * EACH + 1);
     stop();
 }
@@ -210,9 +248,7 @@ START_TEST(damage_does_not_come_back)
     ck_assert_int_eq(hybrid_get(db, NULL, name_of(damaged, text), false, false, &value), PLSM_CORRUPT);
     ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), 0);
     *byte = before;
-    usleep(1100000);
-    read_some(0, SOME);
-    ck_assert_uint_ge(statistic_of("hybrid.returned_pages"), 1);
+    read_until_returned();
     stop();
 }
 END_TEST
@@ -296,6 +332,46 @@ START_TEST(links_are_not_trusted)
 }
 END_TEST
 
+/* A segment without a byte behind the others, which only a crafted recovery point names. */
+static void add_empty_segment(void)
+{
+    struct hybrid_state state = {0};
+    struct state_segment segments[64];
+    struct hybrid_segment *segment = NULL;
+    bool renamed;
+    uint64_t number = 1;
+    while (state_read(env, "/s", number, &state) != PLSM_OK)
+        ck_assert_uint_lt(++number, 100);
+    ck_assert_uint_lt(state.count, 64);
+    memcpy(segments, state.segments, state.count * sizeof segments[0]);
+    must(hybrid_segment_create(env, "/s", state.store, state.next_segment, state.tail, PAGE_BITS_MIN, &segment));
+    segments[state.count] = (struct state_segment){state.next_segment, state.tail, state.tail, segment->salt};
+    struct hybrid_state crafted = state;
+    crafted.segments = segments;
+    crafted.count++;
+    crafted.next_segment++;
+    crafted.number++;
+    must(state_write(env, "/s", &crafted, &renamed));
+    hybrid_segment_free(segment);
+    state_free(&state);
+}
+
+/* It takes no part in its page, which comes back. */
+START_TEST(empty_segments_are_passed)
+{
+    start();
+    put_some(0, SOME);
+    must(hybrid_close(db));
+    add_empty_segment();
+    open_quiet(false);
+    read_some(0, SOME);
+    ck_assert_uint_ge(statistic_of("hybrid.returned_pages"), 3);
+    ck_assert_uint_eq(misses_of_reading(0, SOME), 0);
+    must(hybrid_close(db));
+    env_memory_destroy(env);
+}
+END_TEST
+
 static plsm_status no_thread(struct env *where, void (*run)(void *arg), void *arg, struct env_thread **out)
 {
     return PLSM_NO_MEMORY;
@@ -324,8 +400,120 @@ START_TEST(read_only_needs_no_thread)
 }
 END_TEST
 
+/* --- who looks at the place of a page meanwhile ---------------------------------------------------------------- */
+
+/* Without a background nobody waits for readers, and what is in vain is not tried often: it reads a page. */
+START_TEST(readers_are_not_waited_for)
+{
+    start_quiet(false);
+    uint64_t before = page_reads();
+    epoch_enter(db->epoch);
+    read_some(0, SOME);
+    epoch_exit(db->epoch);
+    ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), 0);
+    ck_assert_uint_le(page_reads(), before + 8);
+    ck_assert_uint_eq(counted(&db->returns_due), PAGE);
+    read_until_returned();
+    stop();
+}
+END_TEST
+
+static bool has_frame(uint64_t address)
+{
+    return db->frames[(address >> db->page_bits) & (PAGES_TABLE - 1)] != NULL;
+}
+
+static bool is_placed(uint64_t address)
+{
+    mutex_lock(&db->write_lock);
+    bool placed = has_frame(address);
+    mutex_unlock(&db->write_lock);
+    return placed;
+}
+
+static uint64_t pages_in_memory(void)
+{
+    return (db->pages_end - address_of(&db->head)) / PAGE;
+}
+
+/* Of a store whose memory holds so many pages the newest below them is about to come back: it waits for this thread,
+ * which is in an epoch. *extra: entries behind EXTRA. */
+static void begin_return(unsigned pages, unsigned *extra)
+{
+    start_quiet(true);
+    epoch_enter(db->epoch);
+    for (*extra = 0; pages_in_memory() < pages; ++*extra)
+        put_number(EXTRA + *extra, 0);
+    for (unsigned i = 0; !is_placed(address_of(&db->head) - PAGE); i++) {
+        ck_assert_uint_lt(i, 10000);
+        expect(NULL, SOME - 1 - i % SOME, 0);
+        usleep(1000);
+    }
+}
+
+/* When none is coming back, the pages from head on are in their places, and no others. */
+static void expect_frames(void)
+{
+    bool returning = true;
+    for (unsigned i = 0; returning; i++) {
+        ck_assert_uint_lt(i, 10000);
+        usleep(1000);
+        mutex_lock(&db->write_lock);
+        returning = db->returning;
+        unsigned frames = 0;
+        for (uint64_t page = 0; page < PAGES_TABLE; page++)
+            frames += db->frames[page] != NULL;
+        bool all = frames == pages_in_memory();
+        for (uint64_t at = address_of(&db->head); at < db->pages_end; at += PAGE)
+            all = all && has_frame(at);
+        mutex_unlock(&db->write_lock);
+        ck_assert(all || returning);
+    }
+}
+
+/* The page that came back in vain is not there; what it holds, and all else, is read as before. */
+static void end_return(unsigned extra)
+{
+    epoch_exit(db->epoch);
+    expect_frames();
+    ck_assert_uint_eq(statistic_of("hybrid.returned_pages"), 0);
+    for (unsigned i = 0; i < SOME; i++)
+        expect(NULL, i, 0);
+    for (unsigned i = 0; i < extra; i++)
+        expect(NULL, EXTRA + i, 0);
+    expect_frames();
+    stop();
+}
+
+/* The page behind it has left meanwhile, although there is memory for more again. */
+START_TEST(pages_are_passed_by_head)
+{
+    unsigned extra;
+    begin_return(0, &extra);
+    for (uint64_t head = address_of(&db->head); address_of(&db->head) == head; extra++)
+        put_number(EXTRA + extra, 0);
+    mutex_lock(&db->write_lock);
+    db->options.memory *= 2;
+    share_memory(db);
+    mutex_unlock(&db->write_lock);
+    end_return(extra);
+}
+END_TEST
+
+/* A page of writers has taken the memory meanwhile. */
+START_TEST(pages_of_writers_come_first)
+{
+    unsigned extra;
+    begin_return(MEMORY_PAGES - 1, &extra);
+    for (; pages_in_memory() < MEMORY_PAGES; extra++)
+        put_number(EXTRA + extra, 0);
+    end_return(extra);
+}
+END_TEST
+
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
+/* A failed check ends the test program only in the thread that runs it; in others it is an INVARIANT that does. */
 static atomic_bool done;
 enum { COLD = 2000, HOT = 200 }; /* keys that nobody changes; behind them those that are changed */
 
@@ -338,11 +526,11 @@ static void read_beside(void *arg)
         char text[40];
         uint8_t bytes[VALUE_MAX];
         unsigned number = (unsigned)random_below(&random, COLD + HOT);
-        must(hybrid_get(db, NULL, name_of(number, text), false, false, &seen));
-        ck_assert_uint_eq(get_u32(seen.value.data), number);
+        INVARIANT(hybrid_get(db, NULL, name_of(number, text), false, false, &seen) == PLSM_OK);
+        INVARIANT(get_u32(seen.value.data) == number);
         unsigned round = get_u32((const uint8_t *)seen.value.data + 4);
-        ck_assert(number >= COLD || round == 0);
-        ck_assert(slice_equal(seen.value, value_of(number, round, bytes)));
+        INVARIANT(number >= COLD || round == 0);
+        INVARIANT(slice_equal(seen.value, value_of(number, round, bytes)));
     }
     mem_free(seen.memory);
 }
@@ -356,9 +544,9 @@ static void snapshot_beside(void *arg)
         unsigned last = UINT32_MAX;
         for (unsigned number = COLD; number < COLD + HOT; number++) {
             char text[40];
-            must(hybrid_get(db, snapshot, name_of(number, text), false, false, &seen));
+            INVARIANT(hybrid_get(db, snapshot, name_of(number, text), false, false, &seen) == PLSM_OK);
             unsigned round = get_u32((const uint8_t *)seen.value.data + 4);
-            ck_assert_msg(last == UINT32_MAX || round == last || round + 1 == last, "%u behind %u", round, last);
+            INVARIANT(last == UINT32_MAX || round == last || round + 1 == last);
             last = round;
         }
         hybrid_snapshot_destroy(db, snapshot);
@@ -449,8 +637,9 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        reads_bring_pages_back,    memory_is_enough,      old_reads_bring_nothing, pages_of_other_sizes,
-        damage_does_not_come_back, links_are_not_trusted, pages_come_and_go,       read_only_stores_have_pages,
-        read_only_needs_no_thread};
+        reads_bring_pages_back,     memory_is_enough,         old_reads_bring_nothing,     pages_of_other_sizes,
+        damage_does_not_come_back,  links_are_not_trusted,    empty_segments_are_passed,   read_only_needs_no_thread,
+        readers_are_not_waited_for, pages_are_passed_by_head, pages_of_writers_come_first, pages_come_and_go,
+        read_only_stores_have_pages};
     return run_tests("hybrid_return", tests, sizeof tests / sizeof tests[0]);
 }
