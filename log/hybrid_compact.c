@@ -118,7 +118,8 @@ static bool compaction_is_due(const struct hybrid *db)
     uint64_t written =
         address_of(&db->flushed) - address_of(&db->begin); /* of more than one segment, the first is full */
     return written > 2 * db->options.file_size && db->options.garbage_ppm < 1000000 &&
-           garbage_bytes(db) > all / 1000000 * db->options.garbage_ppm;
+           garbage_bytes(db) >
+               all / 1000000 * db->options.garbage_ppm + all % 1000000 * db->options.garbage_ppm / 1000000;
 }
 
 /* --- what is due -------------------------------------------------------------------------------------------------- */
