@@ -284,6 +284,7 @@ static void free_handle(struct fs *fs, struct handle *base)
     control_stream_close(handle->stream);
     plsm_edit_close(handle->edit);
     buf_free(&handle->line);
+    buf_free(&handle->writers);
     mutex_destroy(&handle->lock);
     mem_free(handle);
 }
@@ -394,6 +395,30 @@ void control_reset(struct control *control)
     reset_statistics(control->fs);
 }
 
+/* Whoever writes may be ended by a signal later, when others have written too. */
+static plsm_status note_writer(struct control_handle *handle, pid_t thread)
+{
+    if (!handle->batch && handle->line.size == 0)
+        handle->writer = 0;
+    if (thread == handle->writer)
+        return PLSM_OK;
+    if (!handle->writer)
+        handle->writers.size = 0;
+    pid_t process = control_process_of(thread);
+    TRY(buf_append(&handle->writers, &process, sizeof process));
+    handle->writer = thread;
+    return PLSM_OK;
+}
+
+static bool has_written(const struct control_handle *handle, pid_t process)
+{
+    const pid_t *writers = (const pid_t *)(const void *)handle->writers.data;
+    for (size_t i = 0; i < handle->writers.size / sizeof *writers; i++)
+        if (writers[i] == process)
+            return true;
+    return false;
+}
+
 void control_write(fuse_req_t req, plsm_slice data, struct fuse_file_info *fi)
 {
     struct control *control = fs_of(req)->control;
@@ -409,14 +434,15 @@ void control_write(fuse_req_t req, plsm_slice data, struct fuse_file_info *fi)
     }
     atomic_fetch_add(&handle->users, 1);
     mutex_lock(&handle->lock);
-    handle->writer = fuse_req_ctx(req)->pid;
-    handle->killed = handle->closed = false;
-    if (handle->kind == CONTROL_CTL)
-        control_command_write(control, handle, req, data);
-    else if (handle->kind == CONTROL_BATCH)
-        control_batch_write(control, handle, req, data);
-    else
+    handle->closed = false;
+    if (handle->kind != CONTROL_CTL && handle->kind != CONTROL_BATCH)
         fuse_reply_err(req, EBADF);
+    else if (note_writer(handle, fuse_req_ctx(req)->pid) != PLSM_OK)
+        fuse_reply_err(req, ENOMEM);
+    else if (handle->kind == CONTROL_CTL)
+        control_command_write(control, handle, req, data);
+    else
+        control_batch_write(control, handle, req, data);
     mutex_unlock(&handle->lock);
     put_handle(control, handle);
 }
@@ -459,13 +485,13 @@ void control_flush(fuse_req_t req, struct fuse_file_info *fi)
     struct control *control = fs_of(req)->control;
     struct control_handle *handle = handle_of(fi);
     enum closing closing = CLOSING;
+    pid_t process = 0;
     atomic_fetch_add(&handle->users, 1);
     mutex_lock(&handle->lock);
     if (handle->kind == CONTROL_BATCH || handle->kind == CONTROL_CTL)
-        closing = control_closing(control, handle, fuse_req_ctx(req)->pid);
-    if (closing == CLOSING_KILLED && control_has_ended(handle->writer))
+        closing = control_closing(control, handle, fuse_req_ctx(req)->pid, &process);
+    if (closing == CLOSING_KILLED && has_written(handle, process))
         drop_written(control, handle);
-    handle->killed = handle->killed || closing == CLOSING_KILLED;
     handle->closed = handle->closed || closing == CLOSING;
     if (closing == CLOSING)
         finish_written(req, handle, PLSM_NONE, false);
@@ -492,8 +518,6 @@ void control_release(fuse_req_t req, struct fuse_file_info *fi)
     struct control *control = fs_of(req)->control;
     struct control_handle *handle = handle_of(fi);
     mutex_lock(&handle->lock);
-    if (handle->killed)
-        drop_written(control, handle);
     finish_written(req, handle, PLSM_NONE, true);
     mutex_unlock(&handle->lock);
     put_handle(control, handle);

@@ -6,7 +6,7 @@
  *
  * is one batch, so only that close counts with which the process that opened the file has no copy any more, as far as
  * it has one thread (with more, each of its closes), and the last one of all. And a process that a signal ended may
- * have written half a line.
+ * have written half of what it would; that of one that has not written, as "yes | head" ends yes, says nothing.
  *
  * Known from /proc; where that tells nothing (another PID namespace, not permitted) each close counts. A process that
  * executes a program waits for the answer to what that closes, and holds a lock meanwhile that most files of its /proc
@@ -15,6 +15,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "fs/control_private.h"
@@ -72,18 +74,28 @@ static int read_signal(pid_t pid)
     return field ? (int)strtol(field, NULL, 10) & SIGNAL_MASK : 0;
 }
 
-/* How many descriptors of a process are of a file with such an end of its path. */
-static unsigned count_open(pid_t pid, plsm_slice end)
+/* Whether what a link in /proc/PID/fd leads to is this file of this mount; where nobody knows, it is. The kernel answers
+ * by what it has: what it would have to ask for, it would ask this daemon. */
+static bool is_file(int directory, const char *name, dev_t device, uint64_t ino)
+{
+    struct statx about;
+    return !device || statx(directory, name, AT_STATX_DONT_SYNC, STATX_INO, &about) != 0 ||
+           (makedev(about.stx_dev_major, about.stx_dev_minor) == device && about.stx_ino == ino);
+}
+
+/* How many descriptors of a process are of a file of the mount with such an end of its path; -1: nobody tells. */
+static long count_open(pid_t pid, plsm_slice end, dev_t device, uint64_t ino)
 {
     char path[64], target[4096];
-    unsigned count = 0;
+    long count = 0;
     snprintf(path, sizeof path, "/proc/%ld/fd", (long)pid);
     DIR *directory = opendir(path);
     if (!directory)
-        return 0;
+        return -1;
     for (struct dirent *entry = NULL; (entry = readdir(directory));) {
         ssize_t size = readlinkat(dirfd(directory), entry->d_name, target, sizeof target);
-        if (size >= (ssize_t)end.size && memcmp(target + size - end.size, end.data, end.size) == 0)
+        if (size >= (ssize_t)end.size && memcmp(target + size - end.size, end.data, end.size) == 0 &&
+            is_file(dirfd(directory), entry->d_name, device, ino))
             count++;
     }
     closedir(directory);
@@ -96,23 +108,27 @@ pid_t control_process_of(pid_t pid)
     return read_process(pid, &process) ? process.group : 0;
 }
 
-bool control_has_ended(pid_t pid)
-{
-    struct process process;
-    return !read_process(pid, &process) || process.exiting;
-}
-
-enum closing control_closing(struct control *control, const struct control_handle *handle, pid_t pid)
+/* Whether the process that opened a file, and has one thread, has a copy of what it closes. */
+static bool has_copy(struct control *control, const struct control_handle *handle)
 {
     static const char batch[] = "/" CONTROL_DIRECTORY "/batch", ctl[] = "/" CONTROL_DIRECTORY "/ctl";
+    plsm_slice end = slice_of(handle->kind == CONTROL_BATCH ? batch : ctl);
+    struct attr attr;
+    control_fixed_attr(control, handle->kind, slice(NULL, 0), &attr);
+    long open = count_open(handle->opener, end, control->fs->device, attr.ino);
+    return open >= 0 && open > (long)control_opened_beside(control, handle);
+}
+
+enum closing control_closing(struct control *control, const struct control_handle *handle, pid_t pid, pid_t *group)
+{
     struct process process;
+    *group = 0;
     if (!handle->opener || !read_process(pid, &process))
         return CLOSING;
+    *group = process.group;
     if (process.exiting)
         return read_signal(pid) ? CLOSING_KILLED : process.group == handle->opener ? CLOSING : CLOSING_COPY;
     if (process.group != handle->opener)
         return CLOSING_COPY;
-    plsm_slice end = slice_of(handle->kind == CONTROL_BATCH ? batch : ctl);
-    bool copies = process.alone && !process.executes && count_open(pid, end) > control_opened_beside(control, handle);
-    return copies || process.executes ? CLOSING_COPY : CLOSING;
+    return process.executes || (process.alone && has_copy(control, handle)) ? CLOSING_COPY : CLOSING;
 }

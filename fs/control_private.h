@@ -97,8 +97,8 @@ struct control_handle {
     pid_t opener;                /* of batch and ctl: the process that opened it; 0: not known */
     _Atomic bool closed;         /* which has no copy of it any more, as far as its closes tell */
     mutex lock;
-    pid_t writer;                /* the thread that wrote to it last */
-    bool killed;                 /* since then a signal has ended a process that had it open */
+    pid_t writer;                /* the thread that wrote to it last; 0: there is nothing that waits for a close */
+    struct buf writers;          /* of pid_t: the processes that wrote what waits, some more than once */
     struct control_text *text;   /* what is read from it */
     struct buf line;             /* of ctl: a line without its end yet */
     struct control_batch *batch; /* of batch, once something was written */
@@ -172,14 +172,12 @@ void control_batch_free(struct control *control, struct control_batch *batch); /
 enum closing {
     CLOSING,        /* what was written is complete */
     CLOSING_COPY,   /* there are other copies, of the process that opened it or of others */
-    CLOSING_KILLED, /* a signal has ended the process */
+    CLOSING_KILLED, /* a signal has ended the process, whether or not it wrote */
 };
-/* What it means that a thread closes a descriptor of batch or ctl. */
-enum closing control_closing(struct control *control, const struct control_handle *handle, pid_t pid);
+/* What it means that a thread closes a descriptor of batch or ctl, and the process that it is of; 0: not known. */
+enum closing control_closing(struct control *control, const struct control_handle *handle, pid_t pid, pid_t *group);
 /* The process that a thread is of; 0: not known. */
 pid_t control_process_of(pid_t pid);
-/* Whether a thread is gone, or about to go. */
-bool control_has_ended(pid_t pid);
 /* How many other handles of the same file its process has opened and not closed (control.c). */
 unsigned control_opened_beside(struct control *control, const struct control_handle *handle);
 

@@ -1,10 +1,11 @@
 """Who closes .plsm/batch, and when that commits; who is interrupted in .plsm/ctl: control_batch.py DIRECTORY. The last
 line is "N passed, M failed"."""
-import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -62,6 +63,12 @@ WHOLE = {
     "a script's end": r"exec 3>$0; for i in 1 2 3; do env printf 'p/%s\t%s\n' $i $i >&3; done",
     "readers meanwhile": r"{ printf 'p/1\t1\n'; cat $0 >/dev/null; (exit 3); env printf 'p/2\t2\n'; printf 'p/3\t3\n'; } >$0",
     "a child that a signal ends": r"{ printf 'p/1\t1\n'; timeout -s KILL 0.1 sleep 9; printf 'p/2\t2\np/3\t3\n'; } >$0",
+    "a signal behind one who wrote": r"{ env printf 'p/1\t1\n'; timeout -s KILL 0.1 sleep 9; "
+                                     r"env printf 'p/2\t2\np/3\t3\n'; } >$0",
+    "a signal behind all who wrote": r"exec 3>$0; env printf 'p/1\t1\np/2\t2\np/3\t3\n' >&3; yes | head -1 >/dev/null; "
+                                     r"exec 3>&-",
+    "a signal behind many who wrote": r"exec 3>$0; for i in $(seq 40); do env printf 'p/1\t1\np/2\t2\np/3\t3\n' >&3; done; "
+                                      r"timeout -s KILL 0.1 sleep 9; exec 3>&-",
     "shells one after the other": r"""true >$0; echo >/dev/null
         { printf 'p/1\t1\n'; env printf 'p/2\t2\n'; printf 'p/3\t3\n'; } >$0""",
 }
@@ -88,8 +95,6 @@ def whole():
             same(there(), {}, "a child") if not early else None
         sees({"1": "1", "2": "2", "3": "3"}, "a child")
         same(batches() - before, 1, "a child")
-
-
     clear()
     script = f"import os; f = os.open('{BATCH}', os.O_WRONLY); os.write(f, b'p/1\\t1\\n'); os.execlp('true', 'true')"
     same(subprocess.run(["python3", "-c", script], timeout=30).returncode, 0, "exec")
@@ -105,6 +110,21 @@ def two():
     for i, f in enumerate(files):
         os.close(f)
         sees({str(number): "x" for number in range(i + 1)}, "two")
+    # So it is when the other is a file of that name elsewhere.
+    for place in "p", tempfile.mkdtemp():
+        os.makedirs(place + "/.plsm", exist_ok=True)
+        other = os.open(place + "/.plsm/batch", os.O_CREAT | os.O_WRONLY)
+        f = os.open(BATCH, os.O_WRONLY)
+        os.write(f, b"\\!p/0\n")
+        try:
+            os.close(f)
+            same("closed", "FileExistsError", place)
+        except FileExistsError:
+            same("FileExistsError", "FileExistsError")
+        os.close(other)
+        shutil.rmtree(place + "/.plsm")
+        if place != "p":
+            os.rmdir(place)
 
 
 def threads():
@@ -139,6 +159,15 @@ KILLED = {
 }
 
 
+# One of those that write is ended by a signal while another goes on.
+HALVES = {
+    "one in the background": r"""{ bash -c "printf 'p/1\t1\np/2\t2\np/3\tha'; sleep .4; kill -9 \$\$" & sleep .1
+        printf 'lf\np/4\t4\n'; wait; printf 'p/5\t5\n'; } >$0""",
+    "the one that opened it": r"""bash -c 'exec 3>$0; printf "p/1\t1\n" >&3
+        { printf "p/2\t2\n"; sleep .3; printf "p/3\t3\n"; } >&3 & sleep .1; kill -9 $$' $0; sleep .4""",
+}
+
+
 def killed():
     for what, text in KILLED.items():
         for number in signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV:
@@ -159,6 +188,14 @@ def killed():
     same(subprocess.run(["python3", "-c", script], timeout=30).returncode, -9, "a thread")
     time.sleep(0.1)
     sees({}, "a thread")
+    # Of several, whoever writes behind it and whoever has written last: nothing of the batch is done.
+    for what, script in HALVES.items():
+        clear()
+        before = batches()
+        subprocess.run(["bash", "-c", script, BATCH], timeout=30, stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+        sees({}, what)
+        same(batches() - before, 0, what)
     # In a group the others hear of it, and nothing of the batch is done.
     clear()
     script = r"""{ printf 'p/1\t1\n'; bash -c 'printf "p/2\t2"; kill -9 $$'; printf '3\n' || exit 3; } >$0"""
