@@ -31,7 +31,6 @@ enum { TOP_FILES = sizeof top_files / sizeof *top_files };
 /* Inode numbers of what is not in the store: below 2^16, where no identifier is (plsm_new_id). */
 enum { INO_FIRST = 2 };
 enum { COMMANDS_WAITING_MAX = 64 };
-static const uint64_t young_ns = 1000000000; /* as of texts */
 
 /* --- what a node is ----------------------------------------------------------------------------------------------- */
 
@@ -109,24 +108,37 @@ void control_fixed_attr(struct control *control, enum control_kind kind, plsm_sl
     set_times(attr, control->start_wall_ns);
 }
 
+/* Where a range is kept; else the place of the one that was counted longest ago. Lock held. */
+static struct counted_range *find_counted(struct control *control, uint64_t name_hash)
+{
+    struct counted_range *oldest = control->counted;
+    for (int i = 0; i < COUNTED_RANGES; i++) {
+        struct counted_range *at = &control->counted[i];
+        if (at->made_ns && at->name_hash == name_hash)
+            return at;
+        if (at->made_ns < oldest->made_ns)
+            oldest = at;
+    }
+    return oldest;
+}
+
 /* Size and times of a .tsv: what changes its content changes them, and nothing else does, so that rsync and tar know it
  * for the same. With `fresh` it is counted anew, as when the last count is old. */
 static plsm_status stat_tsv(struct control *control, plsm_slice name, bool fresh, struct attr *attr, uint64_t *size)
 {
     struct counted_range now = {.name_hash = key_hash(name.data, name.size)};
-    struct counted_range *slot = &control->counted[now.name_hash % COUNTED_RANGES];
     mutex_lock(&control->lock);
-    struct counted_range last = *slot;
+    struct counted_range last = *find_counted(control, now.name_hash);
     mutex_unlock(&control->lock);
     bool known = last.made_ns && last.name_hash == now.name_hash;
-    if (fresh || !known || env_now_ns(env_posix()) - last.made_ns >= young_ns) {
+    if (fresh || !known || env_now_ns(env_posix()) - last.made_ns >= YOUNG_NS) {
         TRY(control_stream_count(control, name, &now.size, &now.hash));
         bool same = known && last.size == now.size && last.hash == now.hash;
         now.changed_wall_ns = same ? last.changed_wall_ns : env_wall_ns(env_posix());
         now.made_ns = env_now_ns(env_posix());
         last = now;
         mutex_lock(&control->lock);
-        *slot = now;
+        *find_counted(control, now.name_hash) = now;
         mutex_unlock(&control->lock);
     }
     *size = last.size;

@@ -12,7 +12,6 @@
 #include "fs/control_private.h"
 #include "base/banned.h"
 
-static const uint64_t young_ns = 1000000000;
 enum { SAMPLED_KEYS = 1000 };
 
 struct level_text {
@@ -273,7 +272,7 @@ static plsm_status refresh(struct control *control)
 {
     struct level_texts *texts = NULL;
     mutex_lock(&control->lock);
-    bool young = control->levels && env_now_ns(env_posix()) - control->levels->made_ns < young_ns;
+    bool young = control->levels && env_now_ns(env_posix()) - control->levels->made_ns < YOUNG_NS;
     mutex_unlock(&control->lock);
     if (young)
         return PLSM_OK;

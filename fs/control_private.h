@@ -32,6 +32,9 @@ enum control_kind {
     CONTROL_KINDS
 };
 
+/* What was made or counted so long ago is made anew when it is asked for. */
+enum { YOUNG_NS = 1000000000 };
+
 /* A text that does not change any more. */
 struct control_text {
     struct buf text;
@@ -42,13 +45,13 @@ struct control_text {
 /* One thing that a thread of its own does, and the request that it answers. */
 struct task {
     struct task *next;
-    fuse_req_t req;                 /* NULL: it is answered already */
+    fuse_req_t req; /* NULL: it is answered already */
     struct transport_ticket ticket; /* for the answer */
     int error;
-    size_t written;          /* what the write that gave the commands is answered with; 0: it is a flush */
-    struct notices notices;  /* of those for the kernel */
-    struct buf commands;     /* of those for ctl: whole lines */
-    bool answered;           /* lock of the queue: it was interrupted */
+    size_t written;         /* what the write that gave the commands is answered with; 0: it is a flush */
+    struct notices notices; /* of those for the kernel */
+    struct buf commands;    /* of those for ctl: whole lines */
+    bool answered;          /* lock of the queue: it was interrupted */
 };
 struct queue {
     mutex lock;
@@ -67,18 +70,18 @@ struct counted_range {
     uint64_t size, hash;
     uint64_t changed_wall_ns; /* when it was first seen like this */
 };
-enum { COUNTED_RANGES = 16 };
+enum { COUNTED_RANGES = 64 };
 
 struct control {
     struct fs *fs;
-    uint64_t start_wall_ns; /* the times of what has none */
+    uint64_t start_wall_ns;  /* the times of what has none */
     struct node_table nodes; /* its root is .plsm; the piece of each node is its name; that of .stats is "/" */
     struct queue commands, kernel;
 
     mutex lock;
     struct control_text *newest[CONTROL_KINDS]; /* lock */
     struct level_texts *levels;                 /* lock; control_levels.c */
-    struct counted_range counted[COUNTED_RANGES]; /* lock; by the hash of the name */
+    struct counted_range counted[COUNTED_RANGES]; /* lock */
     struct view *views;                         /* lock; control_snapshot.c */
     uint64_t views_taken;                       /* lock */
     char *results[RESULTS];                     /* lock; of commands, lines; owned */
@@ -93,7 +96,7 @@ struct control {
 struct control_handle {
     struct handle handle;
     enum control_kind kind;
-    _Atomic unsigned users; /* the open file, and requests on it: one that is answered may not have let go yet */
+    _Atomic unsigned users;      /* the open file, and requests on it: one that is answered may not have let go yet */
     pid_t opener;                /* of batch and ctl: the process that opened it; 0: not known */
     _Atomic bool closed;         /* which has no copy of it any more, as far as its closes tell */
     mutex lock;
@@ -103,7 +106,7 @@ struct control_handle {
     struct buf line;             /* of ctl: a line without its end yet */
     struct control_batch *batch; /* of batch, once something was written */
     struct control_stream *stream;
-    plsm_edit *edit; /* of an entry of a range */
+    plsm_edit *edit;             /* of an entry of a range */
 };
 
 /* What a node is, and its name. Kinds follow from names alone. */
@@ -116,8 +119,7 @@ static inline plsm_slice control_name(const struct node *node)
 /* --- control_text.c: texts ---------------------------------------------------------------------------------------- */
 
 /* Makes the text of a file, for a node of kind CONTROL_LEVEL of that name. PLSM_NOT_FOUND: there is none. Gives a use
- * of
- * it, for control_text_put. With `fresh` always a new one, otherwise the newest when it is young. */
+ * of it, for control_text_put. With `fresh` always a new one, otherwise the newest when it is young. */
 plsm_status control_text_take(struct control *control, enum control_kind kind, plsm_slice name, bool fresh,
                               struct control_text **out);
 void control_text_put(struct control *control, struct control_text *text); /* accepts NULL */

@@ -12,8 +12,6 @@
 #include "fs/transport.h"
 #include "base/banned.h"
 
-static const uint64_t young_ns = 1000000000;
-
 const char control_batch_help[] =
     "Changes written to one open file are committed together, all or none, when the process that opened it closes it,\n"
     "whichever of its children have written to it too. A signal that ends one of those that wrote: none.\n"
@@ -345,7 +343,7 @@ plsm_status control_text_take(struct control *control, enum control_kind kind, p
         return control_level_text(control, name, fresh, out);
     mutex_lock(&control->lock);
     struct control_text *text = control->newest[kind];
-    bool young = text && env_now_ns(env_posix()) - text->taken_ns < young_ns;
+    bool young = text && env_now_ns(env_posix()) - text->taken_ns < YOUNG_NS;
     if (!fresh && young)
         text->users++;
     mutex_unlock(&control->lock);

@@ -101,8 +101,8 @@ struct node *node_hold(struct node_table *table, struct node *parent, plsm_slice
 /* How many there are, without those that are gone. */
 size_t node_count(struct node_table *table);
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
-/* Gives the system back the memory of nodes that were freed, when those are many. Takes milliseconds, in which other
- * threads that allocate may wait. */
+/* Gives the system back the memory of nodes that were freed, when those are many. Takes about 20 ns for each
+ * free piece of memory (0.1 s for 5 million), in which other threads that allocate may wait. */
 void node_trim(struct node_table *table);
 /* Frees a node that is in no table and that nothing holds. */
 void node_free(struct node *node);

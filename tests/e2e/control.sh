@@ -227,6 +227,11 @@ is "$(tar xOf "$WORK/range.tar" "range/r..s.tsv" | cksum)" "$(cksum <"$C/range/r
 before=$(stat -c '%s %y %z' "$C/range/r..s.tsv" "$C/range" "$C/range/r..s" "$C/levels")
 sleep 1.1
 is "$(stat -c '%s %y %z' "$C/range/r..s.tsv" "$C/range" "$C/range/r..s" "$C/levels")" "$before"
+times() { for i in {1..8}; do stat -c '%n %s %y %z' "$C/range/r..s$i.tsv"; done; }
+times >"$WORK/times"
+sleep 1.1
+ok cmp <(times) "$WORK/times" # of each of several
+is "$(cut -d ' ' -f 3,4 "$WORK/times" | sort -u | wc -l)" 8
 printf 'r/e\t6\n' | batch
 not test "$(stat -c %y "$C/range/r..s.tsv")" = "$(head -1 <<<"$before" | cut -d ' ' -f 2-4)" # of the same size
 printf 'r/e\t5\n' | batch
