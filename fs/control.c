@@ -123,8 +123,9 @@ static struct counted_range *find_counted(struct control *control, uint64_t name
 }
 
 /* Size and times of a .tsv: what changes its content changes them, and nothing else does, so that rsync and tar know it
- * for the same. With `fresh` it is counted anew, as when the last count is old. */
-static plsm_status stat_tsv(struct control *control, plsm_slice name, bool fresh, struct attr *attr, uint64_t *size)
+ * for the same. With `fresh` it is counted anew, as when the last count is old. PLSM_INVALID: `req` was interrupted. */
+static plsm_status stat_tsv(struct control *control, fuse_req_t req, plsm_slice name, bool fresh, struct attr *attr,
+                            uint64_t *size)
 {
     struct counted_range now = {.name_hash = key_hash(name.data, name.size)};
     mutex_lock(&control->lock);
@@ -132,7 +133,7 @@ static plsm_status stat_tsv(struct control *control, plsm_slice name, bool fresh
     mutex_unlock(&control->lock);
     bool known = last.made_ns && last.name_hash == now.name_hash;
     if (fresh || !known || env_now_ns(env_posix()) - last.made_ns >= YOUNG_NS) {
-        TRY(control_stream_count(control, name, &now.size, &now.hash));
+        TRY(control_stream_count(control, req, name, &now.size, &now.hash));
         bool same = known && last.size == now.size && last.hash == now.hash;
         now.changed_wall_ns = same ? last.changed_wall_ns : env_wall_ns(env_posix());
         now.made_ns = env_now_ns(env_posix());
@@ -148,8 +149,8 @@ static plsm_status stat_tsv(struct control *control, plsm_slice name, bool fresh
 
 /* Attributes and size of a node of this kind and name; `parent` is its directory's name. With `fresh` a text is made
  * anew. */
-static plsm_status stat_kind(struct control *control, enum control_kind kind, plsm_slice parent, plsm_slice name,
-                             bool fresh, struct attr *attr, uint64_t *size)
+static plsm_status stat_kind(struct control *control, fuse_req_t req, enum control_kind kind, plsm_slice parent,
+                             plsm_slice name, bool fresh, struct attr *attr, uint64_t *size)
 {
     struct control_text *text = NULL;
     struct path key;
@@ -158,7 +159,7 @@ static plsm_status stat_kind(struct control *control, enum control_kind kind, pl
     if (kind == CONTROL_ENTRY)
         return range_find(control, parent, name, &key, attr, size);
     if (kind == CONTROL_TSV)
-        return stat_tsv(control, name, fresh, attr, size);
+        return stat_tsv(control, req, name, fresh, attr, size);
     if (!is_text(kind))
         return kind == CONTROL_NONE ? PLSM_NOT_FOUND : PLSM_OK;
     TRY(control_text_take(control, kind, name, fresh, &text));
@@ -168,32 +169,93 @@ static plsm_status stat_kind(struct control *control, enum control_kind kind, pl
     return PLSM_OK;
 }
 
-static plsm_status stat_node(struct control *control, const struct node *node, struct attr *attr, uint64_t *size)
+static plsm_status stat_node(struct control *control, fuse_req_t req, const struct node *node, bool fresh,
+                             struct attr *attr, uint64_t *size)
 {
     plsm_slice parent = node->parent ? control_name(node->parent) : slice(NULL, 0);
-    return stat_kind(control, control_kind(control, node), parent, control_name(node), false, attr, size);
+    return stat_kind(control, req, control_kind(control, node), parent, control_name(node), fresh, attr, size);
 }
 
 plsm_status control_stat(struct fs *fs, const char *name, struct attr *attr, uint64_t *size)
 {
     enum control_kind kind = strcmp(name, CONTROL_STATS) == 0 ? CONTROL_STATS_TEXT : CONTROL_TOP;
-    return stat_kind(fs->control, kind, slice(NULL, 0), slice(NULL, 0), false, attr, size);
+    return stat_kind(fs->control, NULL, kind, slice(NULL, 0), slice(NULL, 0), false, attr, size);
 }
 
 /* --- names and attributes ----------------------------------------------------------------------------------------- */
 
 static void reply_error(fuse_req_t req, struct fs *fs, plsm_status status)
 {
-    fuse_reply_err(req, fs_errno(fs, status));
+    fuse_reply_err(req, status == PLSM_INVALID && fuse_req_interrupted(req) ? EINTR : fs_errno(fs, status));
+}
+
+static void reply_entry(fuse_req_t req, struct node *node)
+{
+    struct fs *fs = fs_of(req);
+    struct fuse_entry_param entry = {.ino = (fuse_ino_t)((uintptr_t)node | TAG_CONTROL)};
+    struct attr attr;
+    uint64_t size = 0;
+    plsm_status status = stat_node(fs->control, req, node, true, &attr, &size);
+    if (status == PLSM_OK) {
+        /* No timeouts for files: each lookup makes a new text, of another size. */
+        bool directory = is_directory(control_kind(fs->control, node));
+        entry.entry_timeout = entry.attr_timeout = directory ? CACHE_SECONDS : 0;
+        attr_to_stat(&attr, size, &entry.attr);
+        if (fuse_reply_entry(req, &entry) == 0)
+            return;
+    } else {
+        reply_error(req, fs, status);
+    }
+    control_forget(fs, node, 1);
+}
+
+static void reply_attr(fuse_req_t req, struct node *node)
+{
+    struct fs *fs = fs_of(req);
+    struct attr attr;
+    uint64_t size = 0;
+    struct stat st;
+    plsm_status status = stat_node(fs->control, req, node, false, &attr, &size);
+    if (status != PLSM_OK) {
+        reply_error(req, fs, status);
+        return;
+    }
+    attr_to_stat(&attr, size, &st);
+    fuse_reply_attr(req, &st, is_directory(control_kind(fs->control, node)) ? CACHE_SECONDS : 0);
+}
+
+void control_run_counts(void *arg)
+{
+    struct control *control = arg;
+    struct task *task = NULL;
+    while ((task = queue_next(&control->counts))) {
+        transport_resume(&task->ticket);
+        (task->entered ? reply_entry : reply_attr)(task->req, task->node);
+        mem_free(task);
+    }
+}
+
+/* Answers a lookup, with what it `entered`, or a getattr. What takes long does not keep a thread of the transport, where
+ * the answer can wait: those hear of interrupts too. */
+static void reply_look(fuse_req_t req, struct node *node, bool entered)
+{
+    struct control *control = fs_of(req)->control;
+    struct task *task = control_kind(control, node) == CONTROL_TSV ? mem_zalloc(sizeof *task) : NULL;
+    if (task) {
+        *task = (struct task){.req = req, .node = node, .entered = entered};
+        bool deferred = transport_defer(&task->ticket);
+        if (deferred && queue_add(&control->counts, task))
+            return;
+        if (deferred)
+            transport_resume(&task->ticket);
+        mem_free(task);
+    }
+    (entered ? reply_entry : reply_attr)(req, node);
 }
 
 void control_lookup(fuse_req_t req, struct node *parent, const char *name)
 {
-    struct fs *fs = fs_of(req);
-    struct control *control = fs->control;
-    struct fuse_entry_param entry = {0};
-    struct attr attr;
-    uint64_t size = 0;
+    struct control *control = fs_of(req)->control;
     struct node *node = NULL;
     if (!parent) { /* in the root: .plsm, or .stats */
         bool top = strcmp(name, CONTROL_DIRECTORY) == 0;
@@ -207,24 +269,10 @@ void control_lookup(fuse_req_t req, struct node *parent, const char *name)
         fuse_reply_err(req, strlen(name) > NAME_SIZE_MAX ? ENAMETOOLONG : ENOENT);
         return;
     }
-    if (!node) {
+    if (node)
+        reply_look(req, node, true);
+    else
         fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    enum control_kind kind = control_kind(control, node);
-    plsm_slice above = parent ? control_name(parent) : slice(NULL, 0);
-    plsm_status status = stat_kind(control, kind, above, control_name(node), true, &attr, &size);
-    if (status == PLSM_OK) {
-        entry.ino = (fuse_ino_t)((uintptr_t)node | TAG_CONTROL);
-        /* No timeouts for files: each lookup makes a new text, of another size. */
-        entry.entry_timeout = entry.attr_timeout = is_directory(kind) ? CACHE_SECONDS : 0;
-        attr_to_stat(&attr, size, &entry.attr);
-        if (fuse_reply_entry(req, &entry) == 0)
-            return;
-    } else {
-        reply_error(req, fs, status);
-    }
-    control_forget(fs, node, 1);
 }
 
 void control_forget(struct fs *fs, struct node *node, uint64_t lookups)
@@ -233,24 +281,9 @@ void control_forget(struct fs *fs, struct node *node, uint64_t lookups)
         node_forget(&fs->control->nodes, node, lookups);
 }
 
-static void reply_attr(fuse_req_t req, struct node *node)
-{
-    struct fs *fs = fs_of(req);
-    struct attr attr;
-    uint64_t size = 0;
-    struct stat st;
-    plsm_status status = stat_node(fs->control, node, &attr, &size);
-    if (status != PLSM_OK) {
-        reply_error(req, fs, status);
-        return;
-    }
-    attr_to_stat(&attr, size, &st);
-    fuse_reply_attr(req, &st, is_directory(control_kind(fs->control, node)) ? CACHE_SECONDS : 0);
-}
-
 void control_getattr(fuse_req_t req, struct node *node)
 {
-    reply_attr(req, node);
+    reply_look(req, node, false);
 }
 
 void control_setattr(fuse_req_t req, struct node *node, int to_set)
@@ -576,6 +609,7 @@ plsm_status control_create(struct fs *fs)
     queue_init(&control->commands);
     control->commands.waiting_max = COMMANDS_WAITING_MAX;
     queue_init(&control->kernel);
+    queue_init(&control->counts);
     fs->control = control;
     return PLSM_OK;
 }
@@ -584,11 +618,13 @@ plsm_status control_start(struct fs *fs)
 {
     struct control *control = fs->control;
     TRY(env_thread_start(env_posix(), control_run_kernel, control, &control->kernel.thread));
+    TRY(env_thread_start(env_posix(), control_run_counts, control, &control->counts.thread));
     return env_thread_start(env_posix(), control_run_commands, control, &control->commands.thread);
 }
 
 void control_stop(struct fs *fs)
 {
+    queue_stop(&fs->control->counts);
     queue_stop(&fs->control->commands);
     queue_stop(&fs->control->kernel);
 }
@@ -606,6 +642,7 @@ void control_destroy(struct fs *fs)
     node_table_destroy(&control->nodes);
     queue_destroy(&control->commands);
     queue_destroy(&control->kernel);
+    queue_destroy(&control->counts);
     mutex_destroy(&control->lock);
     mem_free(control);
     fs->control = NULL;

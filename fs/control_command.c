@@ -248,8 +248,7 @@ bool queue_add(struct queue *queue, struct task *task)
     return room;
 }
 
-/* The next task, or NULL when the queue has ended and nothing waits. */
-static struct task *queue_next(struct queue *queue)
+struct task *queue_next(struct queue *queue)
 {
     mutex_lock(&queue->lock);
     while (!queue->first && !queue->stop)

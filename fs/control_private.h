@@ -52,13 +52,15 @@ struct task {
     struct notices notices; /* of those for the kernel */
     struct buf commands;    /* of those for ctl: whole lines */
     bool answered;          /* lock of the queue: it was interrupted */
+    struct node *node;      /* of those that count: what is looked at */
+    bool entered;           /* by a lookup */
 };
 struct queue {
     mutex lock;
     condition wake;
     struct task *first, **last;
     unsigned waiting, waiting_max; /* 0: no limit, as each is a process that waits */
-    bool stop;
+    _Atomic bool stop; /* changed under the lock */
     struct env_thread *thread;
 };
 
@@ -76,7 +78,7 @@ struct control {
     struct fs *fs;
     uint64_t start_wall_ns;  /* the times of what has none */
     struct node_table nodes; /* its root is .plsm; the piece of each node is its name; that of .stats is "/" */
-    struct queue commands, kernel;
+    struct queue commands, kernel, counts;
 
     mutex lock;
     struct control_text *newest[CONTROL_KINDS]; /* lock */
@@ -150,11 +152,14 @@ void control_command_write(struct control *control, struct control_handle *handl
 void control_command_flush(struct control *control, struct control_handle *handle, fuse_req_t req);
 /* Adds a line to what reading ctl shows. */
 void control_result(struct control *control, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The loops of the threads; `arg` is the control. */
+/* The loops of the threads; `arg` is the control. The last one is in control.c. */
 void control_run_commands(void *arg);
 void control_run_kernel(void *arg);
+void control_run_counts(void *arg);
 /* Gives a task to a thread, which owns it then; false: it has ended, or too much waits. */
 bool queue_add(struct queue *queue, struct task *task);
+/* The next task, or NULL when the queue has ended and nothing waits. */
+struct task *queue_next(struct queue *queue);
 
 /* Forgets a line without an end. */
 void control_command_drop(struct control_handle *handle);
@@ -201,8 +206,10 @@ plsm_status range_find(struct control *control, plsm_slice range_name, plsm_slic
 /* Fills attributes of an entry with this key and meta. */
 void range_attr(struct control *control, plsm_slice key, plsm_slice meta, struct attr *attr);
 plsm_status control_stream_open(struct control *control, plsm_slice name, struct control_stream **out);
-/* How many bytes it has to its end, and a hash of them. Takes as long as reading it. */
-plsm_status control_stream_count(struct control *control, plsm_slice name, uint64_t *size, uint64_t *hash);
+/* How many bytes it has to its end, and a hash of them. Takes as long as reading it. PLSM_INVALID: the request that asks
+ * was interrupted. */
+plsm_status control_stream_count(struct control *control, fuse_req_t req, plsm_slice name, uint64_t *size,
+                                 uint64_t *hash);
 /* Up to `size` bytes at `offset`; fewer only at the end. */
 plsm_status control_stream_read(struct control_stream *stream, uint64_t offset, uint8_t *data, size_t size,
                                 size_t *got);

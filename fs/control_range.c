@@ -252,7 +252,8 @@ plsm_status control_stream_open(struct control *control, plsm_slice name, struct
     return PLSM_OK;
 }
 
-plsm_status control_stream_count(struct control *control, plsm_slice name, uint64_t *size, uint64_t *hash)
+plsm_status control_stream_count(struct control *control, fuse_req_t req, plsm_slice name, uint64_t *size,
+                                 uint64_t *hash)
 {
     struct control_stream *stream = NULL;
     *size = *hash = 0;
@@ -264,6 +265,8 @@ plsm_status control_stream_count(struct control *control, plsm_slice name, uint6
         *hash = checksum(stream->made.data, stream->made.size, *hash);
         *size += stream->made.size;
         stream->made.size = 0;
+        if (status == PLSM_OK && !stream->end && (fuse_req_interrupted(req) || control->counts.stop))
+            status = fail(PLSM_INVALID, "nobody waits for the size of a range any more");
     }
     control_stream_close(stream);
     return status;
