@@ -235,8 +235,8 @@ void control_run_counts(void *arg)
     }
 }
 
-/* Answers a lookup, with what it `entered`, or a getattr. What takes long does not keep a thread of the transport, where
- * the answer can wait: those hear of interrupts too. */
+/* Answers a lookup, with what it `entered`, or a getattr. What takes long does not keep a thread of the transport,
+ * where the answer can wait: those hear of interrupts too. */
 static void reply_look(fuse_req_t req, struct node *node, bool entered)
 {
     struct control *control = fs_of(req)->control;

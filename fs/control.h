@@ -23,7 +23,8 @@
  * Texts are made at lookup, so that stat tells the exact size of what a following open reads (tar and rsync rely on
  * it); an open takes over that text while it is younger than a second. What reads from them bypasses the kernel's
  * cache. The size of a .tsv is counted, which takes as long as reading it: at lookup, and when it is asked for and over
- * a second old. Its times change with its content; those of directories are of the mount.
+ * a second old. Its times change with its content, while it is among the last that were counted; those of directories
+ * are of the mount.
  *
  * Names in range/ are escaped: in the name of an entry "/" is %2F, "%" is %25, NUL is %00, "." and ".." as a whole are
  * %2E and %2E%2E. What is then over 255 bytes is cut, and ends in %~ and 16 hexadecimal digits, a hash of the key.
@@ -33,7 +34,7 @@
  *
  * Threads: anything here may be called by any thread of the loop. What takes long runs in threads of its own, which
  * answer the request when it is done: commands of ctl one after the other in one, messages to the kernel (fs/commit.h)
- * in another. */
+ * in another, sizes of ranges in a third. */
 #ifndef FS_CONTROL_H
 #define FS_CONTROL_H
 

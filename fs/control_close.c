@@ -74,8 +74,8 @@ static int read_signal(pid_t pid)
     return field ? (int)strtol(field, NULL, 10) & SIGNAL_MASK : 0;
 }
 
-/* Whether what a link in /proc/PID/fd leads to is this file of this mount; where nobody knows, it is. The kernel answers
- * by what it has: what it would have to ask for, it would ask this daemon. */
+/* Whether what a link in /proc/PID/fd leads to is this file of this mount; where nobody knows, it is. The kernel
+ * answers by what it has: what it would have to ask for, it would ask this daemon. */
 static bool is_file(int directory, const char *name, dev_t device, uint64_t ino)
 {
     struct statx about;

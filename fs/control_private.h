@@ -206,8 +206,8 @@ plsm_status range_find(struct control *control, plsm_slice range_name, plsm_slic
 /* Fills attributes of an entry with this key and meta. */
 void range_attr(struct control *control, plsm_slice key, plsm_slice meta, struct attr *attr);
 plsm_status control_stream_open(struct control *control, plsm_slice name, struct control_stream **out);
-/* How many bytes it has to its end, and a hash of them. Takes as long as reading it. PLSM_INVALID: the request that asks
- * was interrupted. */
+/* How many bytes it has to its end, and a hash of them. Takes as long as reading it. PLSM_INVALID: the request that
+ * asks was interrupted, or the mount ends. */
 plsm_status control_stream_count(struct control *control, fuse_req_t req, plsm_slice name, uint64_t *size,
                                  uint64_t *hash);
 /* Up to `size` bytes at `offset`; fewer only at the end. */
