@@ -186,7 +186,8 @@ plsm_status control_stat(struct fs *fs, const char *name, struct attr *attr, uin
 
 static void reply_error(fuse_req_t req, struct fs *fs, plsm_status status)
 {
-    fuse_reply_err(req, status == PLSM_INVALID && fuse_req_interrupted(req) ? EINTR : fs_errno(fs, status));
+    bool left = status == PLSM_INVALID && (fuse_req_interrupted(req) || fs->control->counts.stop);
+    fuse_reply_err(req, left ? EINTR : fs_errno(fs, status));
 }
 
 static void reply_entry(fuse_req_t req, struct node *node)
