@@ -57,7 +57,7 @@ static void tell_control(struct control *control, each_statistic *each, void *ar
     tell_integer(each, arg, "fs.control.batches_refused", control->count_refused);
     tell_integer(each, arg, "fs.control.batch_bytes_pending", control->fs->batch_bytes);
     uint64_t connections = 0, requests = 0;
-    server_counts(control->fs->server, &connections, &requests);
+    server_counts(atomic_load(&control->fs->server), &connections, &requests);
     tell_integer(each, arg, "fs.control.connections", connections);
     tell_integer(each, arg, "fs.control.requests", requests);
     tell_integer(each, arg, "fs.control.ranges", control->count_ranges);

@@ -65,7 +65,7 @@ struct fs {
 
     struct control *control; /* fs/control.h */
     struct absent *absent;   /* fs/commit.h */
-    struct server *server;   /* fs/server.h; NULL: none */
+    _Atomic(struct server *) server; /* fs/server.h; NULL: none */
     _Atomic uint64_t batch_bytes; /* of batches that are being put together from outside, all together */
 
     /* Of a view of a snapshot (fs/control_snapshot.c), which is a file system in this one; 0 and NULL otherwise. */

@@ -266,8 +266,10 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
     struct env_thread *ticker = NULL, *signals = NULL;
     struct xattr_sweep *sweep = NULL;
     plsm_status status = begin(fs, &ticker, &signals, &sweep);
-    if (status == PLSM_OK && !fs->options.read_only && server_start(fs, &fs->server) != PLSM_OK)
+    struct server *server = NULL;
+    if (status == PLSM_OK && !fs->options.read_only && server_start(fs, &server) != PLSM_OK)
         syslog(LOG_WARNING, "commands on the mounted store are not served: %s", plsm_message());
+    atomic_store(&fs->server, server);
     if (status == PLSM_OK) {
         fs->serving = true;
         ready(arg);
@@ -280,8 +282,8 @@ int fs_serve(struct fs *fs, void (*ready)(void *arg), void *arg)
         env_thread_join(signals);
     }
     xattr_sweep_end(sweep);
-    server_stop(fs->server);
-    fs->server = NULL;
+    atomic_store(&fs->server, NULL);
+    server_stop(server);
     control_stop(fs);
     mutex_lock(&fs->ticker_lock);
     fs->ticker_stop = true;
