@@ -412,16 +412,18 @@ END_TEST
 /* Whether some of a file is only promised its space so far. */
 static bool awaits_space(const char *path)
 {
-    struct {
-        struct fiemap map;
-        struct fiemap_extent extents[64];
-    } answer = {.map = {.fm_length = FIEMAP_MAX_OFFSET, .fm_extent_count = 64}};
+    enum { EXTENTS = 64 };
+    struct fiemap *map = calloc(1, sizeof *map + EXTENTS * sizeof map->fm_extents[0]);
     bool awaits = false;
     int fd = open(path, O_RDONLY);
-    ck_assert_int_eq(ioctl(fd, FS_IOC_FIEMAP, &answer), 0);
-    for (uint32_t i = 0; i < answer.map.fm_mapped_extents; i++)
-        awaits |= answer.extents[i].fe_flags & FIEMAP_EXTENT_DELALLOC;
+    ck_assert_ptr_nonnull(map);
+    map->fm_length = FIEMAP_MAX_OFFSET;
+    map->fm_extent_count = EXTENTS;
+    ck_assert_int_eq(ioctl(fd, FS_IOC_FIEMAP, map), 0);
+    for (uint32_t i = 0; i < map->fm_mapped_extents; i++)
+        awaits |= map->fm_extents[i].fe_flags & FIEMAP_EXTENT_DELALLOC;
     close(fd);
+    free(map);
     return awaits;
 }
 
