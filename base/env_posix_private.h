@@ -20,18 +20,18 @@ void posix_watch_remove(struct posix_watch *watch); /* accepts NULL */
 /* The mapping of a log: a window of the file, from a page border on, whose space is taken already. Zero: none. The
  * appending thread's. */
 struct posix_map {
-    bool on;          /* appends may go through it: the file system serves them, and nothing went wrong so far */
-    atomic_bool lost; /* a page that was stored to; for good */
-    uint8_t *memory;  /* of the window; NULL: none yet */
+    bool on;                   /* appends may go through it: it is served, and nothing went wrong so far */
+    atomic_bool lost;          /* a page that was stored to; for good */
+    uint8_t *memory;           /* of the window; NULL: none yet */
     struct posix_watch *watch; /* of the window */
-    uint64_t start;   /* of the window in the file */
-    uint64_t end;     /* of what may be stored to in the window */
-    uint64_t passed;  /* up to here the window was stored to, and is not any more */
-    uint64_t taken;   /* up to here space was taken in advance */
-    uint64_t filled;  /* up to here there are pages for it */
-    uint64_t over;    /* up to here they are there from the file that is written over */
-    uint64_t synced;  /* where the file ended at the first append after the last sync; 0: none yet */
-    uint64_t apart;   /* up to here pages may be kept together with those from before: not to be copied to */
+    uint64_t start;            /* of the window in the file */
+    uint64_t end;              /* of what may be stored to in the window */
+    uint64_t passed;           /* up to here the window was stored to, and is not any more */
+    uint64_t taken;            /* up to here space was taken in advance */
+    uint64_t filled;           /* up to here there are pages for it */
+    uint64_t over;             /* up to here they are there from the file that is written over */
+    uint64_t synced;           /* where the file ended at the first append after the last sync; 0: none yet */
+    uint64_t apart;            /* up to here pages may be kept together with those from before: not to be copied to */
 };
 /* The file has `size` bytes in pages that are there and are to be used again. False: it is off. */
 bool posix_map_over(struct posix_map *map, uint64_t size);

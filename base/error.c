@@ -9,9 +9,7 @@
 
 #include "base/banned.h"
 
-enum { MESSAGE_SIZE = 1024 };
-
-static _Thread_local char message[MESSAGE_SIZE];
+static _Thread_local char message[FAIL_MESSAGE_BYTES];
 static _Thread_local unsigned messages;
 
 static const char *const status_names[] = {
@@ -48,7 +46,7 @@ const char *plsm_message(void)
 plsm_status fail(plsm_status status, const char *format, ...)
 {
     /* Formatted aside first: an argument may be the old message itself. */
-    char text[MESSAGE_SIZE] = "";
+    char text[FAIL_MESSAGE_BYTES] = "";
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -56,6 +54,16 @@ plsm_status fail(plsm_status status, const char *format, ...)
     memcpy(message, text, sizeof message);
     messages++;
     return status;
+}
+
+void fail_keep(struct fail_kept *kept)
+{
+    memcpy(kept->message, message, sizeof message);
+}
+
+plsm_status fail_again(plsm_status status, const struct fail_kept *kept)
+{
+    return fail(status, "%s", kept->message);
 }
 
 unsigned fail_count(void)

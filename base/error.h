@@ -18,6 +18,15 @@ plsm_status fail_errno(int error, const char *path, const char *what) __attribut
 /* Replaces this thread's message by "PREFIX: old message", for a caller that knows more; returns `status`. */
 plsm_status fail_context(plsm_status status, const char *prefix) __attribute__((cold));
 
+/* This thread's message, kept over calls that may set another one, and set again behind them with `status`, which is
+ * returned: so that a failure is told and not what clearing up behind it met. */
+enum { FAIL_MESSAGE_BYTES = 1024 };
+struct fail_kept {
+    char message[FAIL_MESSAGE_BYTES];
+};
+void fail_keep(struct fail_kept *kept);
+plsm_status fail_again(plsm_status status, const struct fail_kept *kept) __attribute__((cold));
+
 /* How many messages this thread has set so far: who has it before and after a call knows whether that set one. */
 unsigned fail_count(void);
 

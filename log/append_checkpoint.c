@@ -127,10 +127,10 @@ plsm_status append_checkpoint(struct append *db, plsm_status (*each)(void *arg, 
         if (status == PLSM_OK && f.held[i]->hinted)
             status = tell(db, f.held[i], "hint", true, each, arg);
     }
-    char message[512];
-    snprintf(message, sizeof message, "%s", plsm_message());
+    struct fail_kept kept;
+    fail_keep(&kept);
     for (size_t i = 0; i < f.count; i++)
         segment_release(f.held[i]);
     mem_free(f.held);
-    return status == PLSM_OK ? PLSM_OK : fail(status, "%s", message);
+    return status == PLSM_OK ? PLSM_OK : fail_again(status, &kept);
 }

@@ -297,13 +297,14 @@ plsm_status merge_segments(struct append *db, struct segment **victims, size_t c
         publish(&m);
         atomic_fetch_add_explicit(&db->merges, 1, memory_order_relaxed);
     } else {
-        char path[APPEND_PATH_MAX], message[256];
-        snprintf(message, sizeof message, "%s", plsm_message());
+        char path[APPEND_PATH_MAX];
+        struct fail_kept kept;
+        fail_keep(&kept);
         segment_path(db, "segment", m.output->number, path);
         segment_retire(m.output, false);
         if (!written) /* else it may count already, and what it holds is right */
             env_remove(db->env, path);
-        fail(status, "%s", message);
+        fail_again(status, &kept);
     }
     buf_free(&m.payload);
     buf_free(&m.keys);

@@ -243,12 +243,12 @@ plsm_status append_open(const char *path, const struct append_options *options, 
         status = options->read_only ? open_reader(db, &inventory) : open_writer(db, &inventory);
     append_inventory_free(&inventory);
     if (status != PLSM_OK) {
-        char message[512];
-        snprintf(message, sizeof message, "%s", plsm_message());
+        struct fail_kept kept;
+        fail_keep(&kept);
         if (db && db->has_threads)
             work_stop(db);
         destroy(db);
-        fail(status, "%s", message);
+        fail_again(status, &kept);
         if (space_is_lacking(status))
             fail_context(status, "no room to open the store for writing; make some on its file system, or open it "
                                  "read-only");

@@ -134,7 +134,7 @@ static plsm_status activate(struct append *db, struct segment *fresh)
 
 plsm_status segment_create(struct append *db, enum segment_state state, struct segment **out)
 {
-    char message[256];
+    struct fail_kept kept;
     struct segment *fresh = NULL;
     *out = NULL;
     mutex_lock(&db->lock);
@@ -155,9 +155,9 @@ plsm_status segment_create(struct append *db, enum segment_state state, struct s
         *out = fresh;
         return PLSM_OK;
     }
-    snprintf(message, sizeof message, "%s", plsm_message());
+    fail_keep(&kept);
     segment_discard(fresh);
-    return fail(status, "%s", message);
+    return fail_again(status, &kept);
 }
 
 plsm_status append_roll(struct append *db)

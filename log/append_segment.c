@@ -204,12 +204,12 @@ plsm_status segment_prepare(struct append *db, struct segment **out)
         return PLSM_NO_MEMORY;
     plsm_status status = prepare(db, s);
     if (status != PLSM_OK) {
-        char message[256];
-        snprintf(message, sizeof message, "%s", plsm_message());
+        struct fail_kept kept;
+        fail_keep(&kept);
         segment_release(s);
         segment_path(db, "segment", number, path);
         env_remove(db->env, path); /* what is left otherwise has no changes, and the next opening removes it */
-        return fail(status, "%s", message);
+        return fail_again(status, &kept);
     }
     *out = s;
     return PLSM_OK;

@@ -104,10 +104,10 @@ static void collect(struct append *db)
 
 void append_garbage_collect(struct append *db)
 {
-    char message[512];
-    snprintf(message, sizeof message, "%s", plsm_message()); /* of a failure that left this to be removed */
+    struct fail_kept kept;
+    fail_keep(&kept); /* of a failure that left this to be removed */
     collect(db);
-    fail(PLSM_OK, "%s", message);
+    fail_again(PLSM_OK, &kept);
 }
 
 /* --- sealing ------------------------------------------------------------------------------------------------------ */

@@ -13,8 +13,7 @@
 enum {
     GROUP_WRITERS_MAX = 64,
     GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
-    MESSAGE_BYTES = 256,
-    PAYLOAD_KEEP = 4 << 20, /* a larger buffer is given back */
+    PAYLOAD_KEEP = 4 << 20,    /* a larger buffer is given back */
     OPS_KEEP = 64 << 10,
 };
 
@@ -146,11 +145,11 @@ static plsm_status write_group(struct append *db, const struct batch **batches, 
         break_now(db, status);
     }
     if (status != PLSM_OK) {
-        char message[MESSAGE_BYTES];
-        snprintf(message, sizeof message, "%s", plsm_message());
+        struct fail_kept kept;
+        fail_keep(&kept);
         directory_undo(db);
         db->seq = before;
-        return fail(status, "%s", message);
+        return fail_again(status, &kept);
     }
     count_group(db, db->seq - before, bytes);
     directory_install(db, db->seq);

@@ -365,10 +365,10 @@ static plsm_status begin_redo(struct hybrid *db)
  * new one, until the next one that is due: so something can be deleted. */
 static plsm_status go_on_without(struct hybrid *db, const struct inventory *inventory)
 {
-    char message[512];
-    snprintf(message, sizeof message, "%s", plsm_message());
+    struct fail_kept kept;
+    fail_keep(&kept);
     if (!db->replayed || db->replay_skipped || !db->options.redo)
-        return fail(PLSM_NO_SPACE, "%s", message);
+        return fail_again(PLSM_NO_SPACE, &kept);
     size_t below = skip_below(&inventory->redo, db->state.redo);
     TRY(redo_sync_files(db->env, db->path, inventory->redo.at + below, inventory->redo.count - below));
     return db->redo.current.writer ? PLSM_OK : begin_redo(db);

@@ -190,11 +190,11 @@ static void let_go(struct lsm *db)
 
 static plsm_status compact_values_instead(struct lsm *db, plsm_status lacking, bool *worked)
 {
-    char message[512];
-    snprintf(message, sizeof message, "%s", plsm_message());
+    struct fail_kept kept;
+    fail_keep(&kept);
     let_go(db);
     plsm_status status = compact_once(db, true, worked);
-    return status == PLSM_OK && !*worked ? fail(lacking, "%s", message) : status;
+    return status == PLSM_OK && !*worked ? fail_again(lacking, &kept) : status;
 }
 
 plsm_status compact_pending(struct lsm *db, bool once, bool *worked)

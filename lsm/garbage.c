@@ -53,7 +53,8 @@ static void remove_file(struct lsm *db, const struct garbage_file *file)
 /* Under collect_lock. */
 static void collect(struct lsm *db)
 {
-    char path[4096], message[512];
+    char path[4096];
+    struct fail_kept kept;
     struct env_lock *pin = NULL;
     struct garbage mine = {0};
     mutex_lock(&db->garbage_lock);
@@ -61,10 +62,10 @@ static void collect(struct lsm *db)
     mutex_unlock(&db->garbage_lock);
     if (!any)
         return;
-    snprintf(message, sizeof message, "%s", plsm_message()); /* of a failure that left this to be removed */
+    fail_keep(&kept); /* of a failure that left this to be removed */
     snprintf(path, sizeof path, "%s/LOCK", db->path);
     if (env_lock(db->env, path, LOCK_PIN, true, &pin) != PLSM_OK) {
-        fail(PLSM_OK, "%s", message);
+        fail_again(PLSM_OK, &kept);
         return;
     }
     mutex_lock(&db->garbage_lock);
@@ -75,7 +76,7 @@ static void collect(struct lsm *db)
         remove_file(db, &mine.files[i]);
     mem_free(mine.files);
     env_unlock(pin);
-    fail(PLSM_OK, "%s", message);
+    fail_again(PLSM_OK, &kept);
 }
 
 void garbage_collect(struct lsm *db)

@@ -70,14 +70,15 @@ void log_retire(struct lsm *db, uint64_t number)
 
 bool log_drop_spare(struct lsm *db)
 {
-    char spare[4100], message[512];
+    char spare[4100];
+    struct fail_kept kept;
     uint64_t number = take_spare(db);
     if (number == 0)
         return false;
-    snprintf(message, sizeof message, "%s", plsm_message()); /* of a failure that it is dropped for */
+    fail_keep(&kept); /* of a failure that it is dropped for */
     spare_path(db, number, spare, sizeof spare);
     env_remove(db->env, spare);
-    fail(PLSM_OK, "%s", message);
+    fail_again(PLSM_OK, &kept);
     return true;
 }
 

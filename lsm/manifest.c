@@ -346,10 +346,10 @@ plsm_status manifest_read(struct run_context *context, uint64_t number, struct m
 /* Removes what was to become a MANIFEST, so that a failure leaves as much room as there was; keeps the message. */
 static plsm_status remove_unnamed(struct env *env, const char *temporary, plsm_status status)
 {
-    char message[512];
-    snprintf(message, sizeof message, "%s", plsm_message());
+    struct fail_kept kept;
+    fail_keep(&kept);
     env_remove(env, temporary);
-    return fail(status, "%s", message);
+    return fail_again(status, &kept);
 }
 
 plsm_status manifest_create(const struct run_context *context, uint64_t number, const struct manifest_state *state,

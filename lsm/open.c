@@ -377,13 +377,13 @@ static void forget_replay(struct lsm *db, struct replay *replay)
  * memory, so that something can be deleted. Behind a loss that cannot be, since a log that follows would not count. */
 static plsm_status keep_logs(struct lsm *db, const struct inventory *inventory, uint64_t floor, struct replay *replay)
 {
-    char message[512];
-    snprintf(message, sizeof message, "%s", plsm_message());
+    struct fail_kept kept;
+    fail_keep(&kept);
     forget_replay(db, replay);
     replay->keep = true;
     TRY(take_logs(db, inventory, floor, replay));
     if (replay->lost && memtable_count(replay->table) > 0)
-        return fail(PLSM_NO_SPACE, "%s", message);
+        return fail_again(PLSM_NO_SPACE, &kept);
     return replay_sync_logs(db, inventory, floor);
 }
 
@@ -520,9 +520,10 @@ static plsm_status start_anew(struct lsm *db, const struct inventory *inventory,
  * message. Where a reader pins the store, who may have seen it, it stays. */
 static void forget_log(struct lsm *db, uint64_t number)
 {
-    char path[4096], message[512];
+    char path[4096];
+    struct fail_kept kept;
     struct env_lock *pin = NULL;
-    snprintf(message, sizeof message, "%s", plsm_message());
+    fail_keep(&kept);
     memlog_close(&db->active);
     db->active = (struct memlog){0};
     snprintf(path, sizeof path, "%s/LOCK", db->path);
@@ -531,7 +532,7 @@ static void forget_log(struct lsm *db, uint64_t number)
         env_remove(db->env, path);
     }
     env_unlock(pin);
-    fail(PLSM_OK, "%s", message);
+    fail_again(PLSM_OK, &kept);
 }
 
 static plsm_status start_or_forget(struct lsm *db, const struct inventory *inventory, struct replay *replay,
@@ -643,12 +644,12 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     replay_free(&replay);
     inventory_free(&inventory);
     if (status != PLSM_OK) {
-        char message[512];
-        snprintf(message, sizeof message, "%s", plsm_message());
+        struct fail_kept kept;
+        fail_keep(&kept);
         if (db && (db->flusher || db->compactor))
             background_stop(db);
         destroy(db);
-        fail(status, "%s", message);
+        fail_again(status, &kept);
         if (space_is_lacking(status))
             fail_context(status, "no room to open the store for writing; make some on its file system, or open it "
                                  "read-only");

@@ -81,10 +81,10 @@ static plsm_status restore(struct restoring *r, const plsm_restore_options *opti
     if (status == PLSM_OK)
         status = env_rename(env, r->beside, path);
     if (status != PLSM_OK) {
-        char message[512];
-        snprintf(message, sizeof message, "%s", plsm_message());
+        struct fail_kept kept;
+        fail_keep(&kept);
         take_back(r);
-        return fail(status, "%s", message);
+        return fail_again(status, &kept);
     }
     return env_sync_parent(env, path);
 }

@@ -1,7 +1,6 @@
 /* Pages of mapped files that are lost (env_posix_catch_lost_pages): files that are cut short under their mappings. */
 #include <check.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,12 +8,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/env.h"
 #include "base/error.h"
+#include "tests/harness/temporary.h"
 
 #include "base/banned.h"
 
@@ -169,13 +168,6 @@ START_TEST(damage_that_is_told_ahead_loses_nothing)
 }
 END_TEST
 
-static bool logs_are_mapped(void)
-{
-    struct statfs kind;
-    ck_assert_int_eq(statfs(directory, &kind), 0);
-    return kind.f_type == EXT4_SUPER_MAGIC || kind.f_type == TMPFS_MAGIC;
-}
-
 /* Appends at first, then to a page that is no more; `over`: to a file that is written over. */
 START_TEST(nothing_is_done_to_a_log_that_lost_a_page)
 {
@@ -183,7 +175,7 @@ START_TEST(nothing_is_done_to_a_log_that_lost_a_page)
     struct env_file *file = NULL;
     uint8_t bytes[3000] = {1, 2, 3};
     env_posix_catch_lost_pages();
-    if (!logs_are_mapped())
+    if (!temporary_maps_logs(directory))
         return;
     if (over)
         write_pages();
@@ -212,7 +204,7 @@ START_TEST(a_log_that_is_cut_within_a_page_is_not_synced)
     struct env_file *file = NULL;
     uint8_t bytes[100] = {1, 2, 3};
     plsm_status status = PLSM_OK;
-    if (!logs_are_mapped())
+    if (!temporary_maps_logs(directory))
         return;
     must(env_open(env_posix(), path, ENV_LOG, &file));
     must(env_append(file, bytes, sizeof bytes));

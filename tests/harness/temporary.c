@@ -1,8 +1,10 @@
 #include "tests/harness/temporary.h"
 
 #include <ftw.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/banned.h"
@@ -31,4 +33,14 @@ void temporary_destroy(char *path)
     if (path)
         nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(path);
+}
+
+bool temporary_maps_logs(const char *path)
+{
+    struct statfs kind;
+    if (statfs(path, &kind) != 0) {
+        perror(path);
+        abort();
+    }
+    return kind.f_type == EXT4_SUPER_MAGIC || kind.f_type == TMPFS_MAGIC;
 }

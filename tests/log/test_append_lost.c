@@ -1,17 +1,16 @@
 /* The append log on mapped files of which pages are lost: what reads and writes say then, and what goes on. Files are
  * cut short while they are mapped, on a real file system. And what a read costs where nothing is mapped. */
 #include <check.h>
-#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/env_fault.h"
 #include "base/env_memory.h"
 #include "base/error.h"
 #include "log/append_db.h"
+#include "tests/harness/temporary.h"
 
 #include "base/banned.h"
 
@@ -331,18 +330,11 @@ END_TEST
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-static bool logs_are_mapped(void)
-{
-    struct statfs kind;
-    ck_assert_int_eq(statfs(directory, &kind), 0);
-    return kind.f_type == EXT4_SUPER_MAGIC || kind.f_type == TMPFS_MAGIC;
-}
-
 START_TEST(a_write_to_a_lost_page_turns_it_read_only)
 {
     unsigned next = KEYS;
     plsm_status status = PLSM_OK;
-    if (!logs_are_mapped())
+    if (!temporary_maps_logs(directory))
         return;
     cut("segment", (unsigned)db->active->number, 0);
     while (status == PLSM_OK && next < KEYS + 100)
