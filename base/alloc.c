@@ -146,8 +146,8 @@ void *mem_realloc(void *old, size_t size)
     else if (size < LARGE_LEAST && !large)
         fresh = realloc(old, size);
     else if (!large || size > large || size < large / 2) {
-        fresh = allocate(size, false);
-        if (fresh) {
+        fresh = size > large ? large_grow(old, size) : NULL;
+        if (!fresh && (fresh = allocate(size, false)) != NULL) {
             memcpy(fresh, old, size < before ? size : before);
             release(old);
         }

@@ -52,6 +52,22 @@ static struct block **bucket_of(const void *memory)
     return &buckets[(uintptr_t)memory / HUGE_PAGE % BUCKETS];
 }
 
+/* Under lock, as what follows. */
+static void enter_bucket(struct block *block)
+{
+    struct block **bucket = bucket_of(block->memory);
+    block->next = *bucket;
+    *bucket = block;
+}
+
+static void leave_bucket(const struct block *block)
+{
+    struct block **link = bucket_of(block->memory);
+    while (*link != block)
+        link = &(*link)->next;
+    *link = block->next;
+}
+
 /* Under lock. */
 static struct block *find_block(const void *memory)
 {
@@ -84,9 +100,7 @@ static struct block *block_create(size_t size, bool shared)
     }
     block->size = size;
     block->shared = shared;
-    struct block **bucket = bucket_of(block->memory);
-    block->next = *bucket;
-    *bucket = block;
+    enter_bucket(block);
     if (shared) {
         block->sister = shared_blocks;
         shared_blocks = block;
@@ -99,11 +113,9 @@ static struct block *block_create(size_t size, bool shared)
 /* Under lock. */
 static void block_destroy(struct block *block)
 {
-    struct block **link = bucket_of(block->memory);
-    while (*link != block)
-        link = &(*link)->next;
-    *link = block->next;
-    for (link = &shared_blocks; block->shared && *link != block;)
+    struct block **link = &shared_blocks;
+    leave_bucket(block);
+    for (; block->shared && *link != block;)
         link = &(*link)->sister;
     if (block->shared) {
         *link = block->sister;
@@ -199,6 +211,32 @@ bool large_free(void *memory)
         block_destroy(block);
     mutex_unlock(&lock);
     return block != NULL;
+}
+
+void *large_grow(void *memory, size_t size)
+{
+    void *grown = NULL;
+    if ((uintptr_t)memory % SMALL_PAGE != 0 || size > SIZE_MAX / 2)
+        return NULL;
+    mutex_lock(&lock);
+    struct block *block = find_block(memory);
+    size_t wanted = own_size(size);
+    if (block && !block->shared && wanted > block->size) {
+        uint8_t *place = map_pages(wanted, HUGE_PAGE); /* so that whole huge pages move there */
+        grown = place ? mremap(memory, block->size, wanted, MREMAP_MAYMOVE | MREMAP_FIXED, place) : NULL;
+        if (grown == MAP_FAILED) {
+            munmap(place, wanted);
+            grown = NULL;
+        }
+    }
+    if (grown) {
+        leave_bucket(block);
+        block->memory = grown;
+        block->size = wanted;
+        enter_bucket(block);
+    }
+    mutex_unlock(&lock);
+    return grown;
 }
 
 size_t large_size(const void *memory)

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/random.h"
+#include "tests/harness/resident.h"
 
 #include "base/banned.h"
 
@@ -146,6 +147,34 @@ START_TEST(accounts_nest)
 }
 END_TEST
 
+/* Its pages move, nothing is copied: what nobody touched is not there behind it either. */
+START_TEST(growing)
+{
+    enum { STEPS = 6 };
+    struct mem_account account = {0};
+    size_t size = 3 * MIB;
+    mem_account_use(&account);
+    uint8_t *memory = mem_alloc(size);
+    memory[0] = 1;
+    memory[size - 1] = 2;
+    uint64_t before = resident_bytes();
+    for (unsigned i = 0; i < STEPS; i++) {
+        memory = mem_realloc(memory, 2 * size);
+        ck_assert_ptr_nonnull(memory);
+        ck_assert(memory[0] == 1 && memory[size - 1] == i + 2);
+        ck_assert(!HUGE_PAGES || (uintptr_t)memory % (2 * MIB) == 0);
+        size *= 2;
+        memory[size - 1] = (uint8_t)(i + 3);
+    }
+    ck_assert_int_ge(account.bytes, (int64_t)size);
+    if (HUGE_PAGES)
+        ck_assert_uint_lt(resident_bytes(), before + (STEPS + 2) * 2 * MIB);
+    mem_free(memory);
+    ck_assert_int_eq(account.bytes, 0);
+    mem_account_use(NULL);
+}
+END_TEST
+
 /* A realloc that fails leaves everything as it was. */
 START_TEST(failing)
 {
@@ -175,6 +204,7 @@ int main(void)
     tcase_add_test(tcase, all_sizes);
     tcase_add_test(tcase, alignment);
     tcase_add_test(tcase, accounts_nest);
+    tcase_add_test(tcase, growing);
     tcase_add_test(tcase, failing);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
