@@ -27,8 +27,8 @@ void *map_pages(size_t size, size_t alignment);
 void *large_alloc(size_t size, bool zeroed);
 /* Gives back what large_alloc gave; false: it is not from there. */
 bool large_free(void *memory);
-/* Makes a mapping of its own larger without copying it, mostly in another place; NULL: it is none, or there is no memory,
- * and all is as it was. */
+/* Makes a mapping of its own larger without copying it, mostly in another place; NULL: it is none, or there is no
+ * memory, and all is as it was. */
 void *large_grow(void *memory, size_t size);
 /* Bytes that are usable there; 0: not from large_alloc. */
 size_t large_size(const void *memory);

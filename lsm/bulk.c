@@ -15,7 +15,7 @@
  *
  * Durability. Later writes may be lost in a power loss that a load survives, never earlier ones: the logs are synced
  * first. */
-#include "lsm/db.h"
+#include "lsm/bulk.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -71,10 +71,13 @@ struct lsm_bulk {
     struct run_writer *writer; /* of the run being written; NULL: there is none */
     struct buf last_key;
     struct edit edit; /* the finished runs, in key order; their levels are chosen at the end */
+    size_t named;     /* so many of them have names that are durable */
     uint64_t bytes;   /* of their files */
     uint64_t user_bytes;
-    bool broken; /* by a failure that cannot be taken back */
-    bool ended;  /* installed, or failed at it */
+    const struct bulk_batch *batch; /* that is spilled; NULL: it is a load of lsm_bulk_* */
+    struct output_values values;    /* of that */
+    bool broken;                    /* by a failure that cannot be taken back */
+    bool ended;                     /* installed, or failed at it */
 };
 
 plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out)
@@ -92,6 +95,15 @@ plsm_status lsm_bulk_create(struct lsm *db, struct lsm_bulk **out)
     return PLSM_OK;
 }
 
+plsm_status bulk_create_of_batch(struct lsm *db, const struct bulk_batch *of, struct lsm_bulk **out)
+{
+    TRY(lsm_bulk_create(db, out));
+    (*out)->batch = of;
+    (*out)->output.bytes = of->bytes;
+    (*out)->output.flush = true; /* keys and values stay where they are */
+    return PLSM_OK;
+}
+
 void lsm_bulk_destroy(struct lsm_bulk *bulk)
 {
     if (!bulk)
@@ -99,6 +111,7 @@ void lsm_bulk_destroy(struct lsm_bulk *bulk)
     struct lsm *db = bulk->db;
     struct mem_account *before = budget_enter(&db->budget, BUDGET_COMPACTION);
     run_writer_destroy(bulk->writer);
+    output_values_end(&bulk->values);
     buf_free(&bulk->last_key);
     budget_leave(before);
     if (!bulk->ended)
@@ -128,12 +141,22 @@ static plsm_status finish_run(struct lsm_bulk *bulk)
     return status;
 }
 
+/* Where a batch would go: its keys may be anywhere. Under lock. */
+static unsigned batch_level(const struct lsm *db, const struct bulk_batch *batch)
+{
+    static const struct merging none;
+    bool above = batch->ranges->count > 0 || db->frozen_count > 0 || memtable_count(db->active.table) > 0;
+    unsigned deepest = bulk_level_for(db->version, &db->options, batch->bytes);
+    return above ? 0 : bulk_level(db->version, &none, deepest, batch->smallest, batch->largest);
+}
+
 /* Starts a run, for the level where it would go by what is known yet. */
 static plsm_status start_run(struct lsm_bulk *bulk)
 {
     struct lsm *db = bulk->db;
     mutex_lock(&db->lock);
-    unsigned level = bulk_level_for(db->version, &db->options, bulk->bytes + db->options.file_size);
+    unsigned level = bulk->batch ? batch_level(db, bulk->batch)
+                                 : bulk_level_for(db->version, &db->options, bulk->bytes + db->options.file_size);
     mutex_unlock(&db->lock);
     return output_start(db, level, &bulk->output, &bulk->writer);
 }
@@ -141,6 +164,10 @@ static plsm_status start_run(struct lsm_bulk *bulk)
 static plsm_status cut(struct lsm_bulk *bulk)
 {
     plsm_status status = finish_run(bulk);
+    struct mem_account *before = budget_enter(&bulk->db->budget, BUDGET_COMPACTION);
+    if (status == PLSM_OK)
+        status = output_values_finish(&bulk->values, &bulk->edit);
+    budget_leave(before);
     bulk->broken = status != PLSM_OK;
     return status;
 }
@@ -160,18 +187,27 @@ static plsm_status remember(struct lsm_bulk *bulk, plsm_slice key)
     return buf_append(&bulk->last_key, key.data, key.size);
 }
 
-static plsm_status add(struct lsm_bulk *bulk, const struct entry *entry)
+static plsm_status add(struct lsm_bulk *bulk, struct entry *entry)
 {
     if (bulk->writer && ends_before(bulk, entry->key))
         TRY(finish_run(bulk));
     struct mem_account *before = budget_enter(&bulk->db->budget, BUDGET_COMPACTION);
+    bulk->user_bytes += entry->key.size + entry->meta.size + entry->value.size;
     plsm_status status = remember(bulk, entry->key);
     if (status == PLSM_OK && !bulk->writer)
         status = start_run(bulk);
     if (status == PLSM_OK)
-        status = run_writer_add(bulk->writer, entry);
+        status = bulk->batch ? output_add(bulk->db, NULL, &bulk->values, bulk->writer, entry, &bulk->edit)
+                             : run_writer_add(bulk->writer, entry);
     budget_leave(before);
-    bulk->user_bytes += entry->key.size + entry->meta.size + entry->value.size;
+    return status;
+}
+
+plsm_status bulk_add(struct lsm_bulk *bulk, struct entry *entry)
+{
+    TRY(usable(bulk));
+    plsm_status status = add(bulk, entry);
+    bulk->broken = status != PLSM_OK;
     return status;
 }
 
@@ -291,25 +327,6 @@ static plsm_status flush_down_to(struct lsm *db, unsigned left)
     }
 }
 
-/* Writes the changes that belong to the load into runs of their own: they come in by the same edit, or not at all. */
-static plsm_status write_also(struct lsm_bulk *bulk, const struct batch *also, uint64_t seq)
-{
-    struct lsm *db = bulk->db;
-    struct write_group group;
-    struct memtable *table = db_memtable_create(db);
-    if (!table)
-        return fail(PLSM_NO_MEMORY, "no memory for a memtable");
-    write_group_begin(&group, table, WRITE_GROUP_ALONE, seq);
-    plsm_status status = memtable_reserve_ranges(table, also->count, also->bytes.size, also->ranges);
-    if (status == PLSM_OK) {
-        write_group_add(&group, buf_slice(&also->bytes));
-        write_group_end(&group);
-        status = flush_table(db, &(struct memlog){.table = table}, &bulk->edit);
-    }
-    memtable_unref(table);
-    return status;
-}
-
 static plsm_status sync_names(struct lsm *db)
 {
     plsm_status status = env_sync_dir(db->env, db->path);
@@ -321,67 +338,113 @@ static plsm_status sync_names(struct lsm *db)
     return status;
 }
 
+/* Writes the changes that belong to the load into runs of their own, from `seq` on: they come in by the same edit, or
+ * not at all. */
+static plsm_status write_also(struct lsm_bulk *bulk, const struct batch *also, uint64_t seq)
+{
+    struct lsm *db = bulk->db;
+    struct write_group group;
+    if (!also || also->count == 0)
+        return PLSM_OK;
+    struct memtable *table = db_memtable_create(db);
+    if (!table)
+        return fail(PLSM_NO_MEMORY, "no memory for a memtable");
+    write_group_begin(&group, table, WRITE_GROUP_ALONE, seq);
+    plsm_status status = memtable_reserve_ranges(table, also->count, also->bytes.size, also->ranges);
+    if (status == PLSM_OK) {
+        write_group_add(&group, buf_slice(&also->bytes));
+        write_group_end(&group);
+        status = flush_table(db, &(struct memlog){.table = table}, &bulk->edit);
+    }
+    memtable_unref(table);
+    return status == PLSM_OK ? sync_names(db) : status;
+}
+
 struct finishing {
     struct lsm_bulk *bulk;
     lsm_bulk_prepare *prepare;
     void *arg;
 };
 
+/* Nothing is in the load, nor does anything belong to it. */
+static bool is_empty(const struct lsm_bulk *bulk, const struct batch *also)
+{
+    return bulk->edit.added_count == 0 && (!also || also->count == 0) &&
+           (!bulk->batch || bulk->batch->ranges->count == 0);
+}
+
 /* The leader's part: no write is under way. */
 static plsm_status bring_in(void *arg, struct lsm *db, const struct batch **batch)
 {
     struct finishing *f = arg;
     struct lsm_bulk *bulk = f->bulk;
-    const struct batch *also = NULL;
-    size_t synced = bulk->edit.added_count;
+    const struct batch *also = NULL, *ranges = bulk->batch ? bulk->batch->ranges : NULL;
     *batch = NULL;
     if (f->prepare)
         TRY(f->prepare(f->arg, &also));
     TRY(cut(bulk));
-    size_t count = bulk->edit.added_count;
-    if (count == 0 && (!also || also->count == 0))
+    if (is_empty(bulk, also))
         return PLSM_OK;
-    if (count > synced)
+    size_t count = bulk->edit.added_count;
+    if (count > bulk->named)
         TRY(sync_names(db));
     TRY(leader_sync_logs(db));
     TRY(flush_down_to(db, FROZEN_MAX - 1));
     TRY(leader_rotate(db));
     TRY(flush_down_to(db, 0));
-    uint64_t seq = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1;
+    uint64_t seq = atomic_load_explicit(&db->seq, memory_order_relaxed);
+    bulk->edit.seq = seq;
+    TRY(write_also(bulk, ranges, seq + 1));
+    seq = bulk->edit.seq + 1;
     for (size_t i = 0; i < count; i++)
         bulk->edit.added[i].run->seq = bulk->edit.added[i].run->facts.seq_max = seq;
     bulk->edit.seq = seq;
-    if (also && also->count) { /* of a number of their own: they may lie between the runs */
-        TRY(write_also(bulk, also, seq + 1));
-        TRY(sync_names(db));
-    }
-    bulk->ended = true; /* whatever comes of it */
-    return install_bulk(db, &bulk->edit, count, bulk->bytes);
+    TRY(write_also(bulk, also, seq + 1)); /* of a number of their own: they may lie between the runs */
+    bulk->ended = true;                   /* whatever comes of it */
+    /* What deletes ranges that the runs may lie in stands on level 0, so they do, too. */
+    return install_bulk(db, &bulk->edit, ranges && ranges->count ? 0 : count, bulk->bytes);
 }
 
-plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, void *arg)
+/* The load is in, or failed for good. */
+static plsm_status settle(struct lsm_bulk *bulk, plsm_status status)
 {
     struct lsm *db = bulk->db;
     bool worked = false;
-    TRY(usable(bulk));
-    TRY(cut(bulk));
-    if (bulk->edit.added_count == 0 && !prepare)
-        return PLSM_OK;
-    struct finishing finishing = {bulk, prepare, arg};
-    plsm_status status = sync_names(db);
-    if (status == PLSM_OK) /* most of it here, where writers need not wait */
-        status = lsm_flush(db);
-    if (status == PLSM_OK)
-        status = lsm_write(db, NULL, bring_in, &finishing, false);
     bulk->broken = status != PLSM_OK;
     TRY(status);
-    counter_add(&db->counters, COUNT_LOADED_BYTES, bulk->user_bytes);
+    counter_add(&db->counters, COUNT_LOADED_BYTES, bulk->batch ? bulk->batch->bytes : bulk->user_bytes);
     counter_add(&db->counters, COUNT_BULK_BYTES, bulk->bytes);
-    counter_add(&db->counters, COUNT_BULK_LOADS, 1);
-    /* Where there are no threads for it. The load is in; a failure here is remembered, and told to the next writer. */
+    counter_add(&db->counters, bulk->batch ? COUNT_SPILLS : COUNT_BULK_LOADS, 1);
+    counter_add(&db->counters, COUNT_CHANGES, bulk->batch ? bulk->batch->changes : 0);
+    /* Where there are no threads for it. A failure here is remembered, and told to the next writer. */
     if (!db->options.background && flush_down_to(db, 0) == PLSM_OK)
         compact_pending(db, false, &worked);
     epoch_reclaim(db->epoch);
     garbage_collect(db);
     return PLSM_OK;
+}
+
+plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, void *arg)
+{
+    struct lsm *db = bulk->db;
+    TRY(usable(bulk));
+    TRY(cut(bulk));
+    if (is_empty(bulk, NULL) && !prepare)
+        return PLSM_OK;
+    struct finishing finishing = {bulk, prepare, arg};
+    plsm_status status = sync_names(db);
+    bulk->named = bulk->edit.added_count;
+    if (status == PLSM_OK) /* most of it here, where writers need not wait */
+        status = lsm_flush(db);
+    if (status == PLSM_OK)
+        status = lsm_write(db, NULL, bring_in, &finishing, false);
+    return settle(bulk, status);
+}
+
+plsm_status bulk_finish_leading(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, void *arg)
+{
+    struct finishing finishing = {bulk, prepare, arg};
+    const struct batch *nothing;
+    TRY(usable(bulk));
+    return settle(bulk, bring_in(&finishing, bulk->db, &nothing));
 }

@@ -46,14 +46,15 @@ enum counter {
     COUNT_LOG_WRITES, /* append calls of logs */
     COUNT_LOG_BYTES,  /* bytes of batches, so of keys, metas and values that callers wrote */
     COUNT_KEPT_BYTES, /* of values that stay in the log */
-    COUNT_LOADED_BYTES, /* the same of bulk loads */
+    COUNT_LOADED_BYTES, /* the same of bulk loads and batches that were spilled */
     COUNT_FLUSH_BYTES,
-    COUNT_BULK_BYTES, /* of runs that bulk loads brought in */
+    COUNT_BULK_BYTES, /* of runs that these brought in */
     COUNT_COMPACT_BYTES, /* written by compactions */
     COUNT_COMPACT_READ_BYTES,
     COUNT_REWRITTEN_BYTES, /* of values that compactions took out of value logs that were mostly garbage */
     COUNT_FLUSHES,
     COUNT_BULK_LOADS,
+    COUNT_SPILLS, /* batches that went into runs at once */
     COUNT_COMPACTIONS,
     COUNT_COMPACTIONS_BESIDE, /* of them: while a larger one was under way */
     COUNT_COMPACTION_PARTS, /* of them, each merged by itself */

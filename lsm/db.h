@@ -264,6 +264,8 @@ void log_drop_prepared(struct lsm *db);
 /* Makes sure that the active memtable may take more, and holds the leader back for what the last group wrote. Under
  * lock, which it gives up at times. */
 plsm_status make_room(struct lsm *db);
+/* Waits until level 0 may take more, as make_room does where the memtable is full. Outside of lock. */
+plsm_status leader_await_levels(struct lsm *db);
 /* Freezes the active memtable and starts a new one with a new log; there must be room for it, and no
  * group may be on its way there. Outside of lock. */
 plsm_status leader_rotate(struct lsm *db);

@@ -5,9 +5,9 @@
  * directories of keys (every prefix that ends in '/').
  *
  * The way of a write: lsm_write (write.c) -> log record (reclog) -> memtable -> [full] flush.c -> a run in level 0 ->
- * compact.c -> deeper levels. The way of a read: lsm_get (read.c) -> memtables -> runs by level (run.c: filter, model
- * or fences, page through cache.c). Which runs and memtables exist is a view (db.h), replaced as a whole and
- * published to readers without a lock. */
+ * compact.c -> deeper levels; a batch that a memtable would not hold goes into runs at once (spill.c). The way of a
+ * read: lsm_get (read.c) -> memtables -> runs by level (run.c: filter, model or fences, page through cache.c). Which
+ * runs and memtables exist is a view (db.h), replaced as a whole and published to readers without a lock. */
 #ifndef LSM_LSM_H
 #define LSM_LSM_H
 
@@ -66,6 +66,7 @@ struct lsm_options {
     bool create, exclusive, read_only;
     enum lsm_index index;
     uint64_t buffer_size; /* bytes of a memtable before it is flushed; at least 64 KiB (or 0: see `memory`) */
+    uint64_t spill_above; /* bytes of a batch that goes into runs at once; 0: by buffer_size (spill.h) */
     uint64_t cache_size;  /* bytes of the page cache; 0: none */
     uint64_t memory;      /* bytes for all that the tree keeps in memory (budget.h), of which the cache, up to
                              cache_size, has what the rest leaves; then buffer_size 0 is a share of it. 0: no budget */
@@ -120,10 +121,13 @@ bool lsm_is_read_only(struct lsm *db);
  * it. */
 typedef plsm_status lsm_prepare(void *arg, struct lsm *db, const struct batch **batch);
 
-/* Applies a batch atomically. `prepare` may be NULL. With `sync` it and everything before it survives power loss. */
+/* Applies a batch atomically. `prepare` may be NULL. With `sync` it and everything before it survives power loss; so it
+ * does without, where it is large enough to be spilled (spill.c). */
 plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *prepare, void *arg, bool sync);
 /* The same of a batch of one change, no deletion of a range, which *change tells, with slices into the batch. */
 plsm_status lsm_write_one(struct lsm *db, const struct batch *batch, const struct batch_change *change, bool sync);
+/* Batches of at least so many bytes are spilled, and take no memory in the tree. */
+uint64_t lsm_spills_above(const struct lsm *db);
 /* Makes everything acknowledged so far survive power loss. */
 plsm_status lsm_sync(struct lsm *db);
 /* Writes what is in memory to runs and waits. */

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "lsm/kept.h"
 #include "lsm/recover.h"
+#include "lsm/spill.h"
 #include "base/banned.h"
 
 enum {
@@ -627,8 +628,10 @@ plsm_status lsm_open(const char *path, const struct lsm_options *options, struct
     plsm_status status = prepare(path, options, &db);
     if (status == PLSM_OK && options->create && !options->read_only)
         status = make_directory(db);
-    if (status == PLSM_OK)
+    if (status == PLSM_OK) {
         space_fit_options(db);
+        db->options.spill_above = spill_above(&db->options);
+    }
     if (status == PLSM_OK) /* without a store nothing is left behind, not even LOCK */
         status = inventory_read(db, &inventory);
     if (status == PLSM_OK && is_empty(&inventory))

@@ -118,6 +118,30 @@ static plsm_status wait_for_progress(struct lsm *db)
     return PLSM_OK;
 }
 
+/* Whether writers must wait for level 0 to get smaller. Under lock. */
+static bool is_behind(struct lsm *db)
+{
+    bool behind = db->writers_depth >= db->options.l0_stop;
+    if (behind && db->compaction_lacks_space) { /* waiting would not help, deleting may */
+        db->space_low = true;
+        behind = false;
+    }
+    return behind;
+}
+
+plsm_status leader_await_levels(struct lsm *db)
+{
+    mutex_lock(&db->lock);
+    plsm_status status = db_writable(db);
+    while (status == PLSM_OK && is_behind(db)) {
+        status = db->options.background ? wait_for_progress(db) : work_inline(db);
+        if (status == PLSM_OK)
+            status = db_writable(db);
+    }
+    mutex_unlock(&db->lock);
+    return status;
+}
+
 plsm_status make_room(struct lsm *db)
 {
     pace(db);
@@ -135,11 +159,7 @@ plsm_status make_room(struct lsm *db)
         mutex_unlock(&db->lock);
         leader_await_landing(db);
         mutex_lock(&db->lock);
-        bool behind = db->writers_depth >= db->options.l0_stop;
-        if (behind && db->compaction_lacks_space) { /* waiting would not help, deleting may */
-            db->space_low = true;
-            behind = false;
-        }
+        bool behind = is_behind(db);
         bool full = db->frozen_count == FROZEN_MAX || behind;
         if (full) {
             TRY(db->options.background ? wait_for_progress(db) : work_inline(db));

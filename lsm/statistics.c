@@ -233,6 +233,7 @@ static void tell_work(const struct telling *t, const struct totals *sum)
     tell(t, "lsm.flush_bytes", count(t, COUNT_FLUSH_BYTES));
     tell(t, "lsm.bulk_loads", count(t, COUNT_BULK_LOADS));
     tell(t, "lsm.bulk_bytes", count(t, COUNT_BULK_BYTES));
+    tell(t, "lsm.spilled_batches", count(t, COUNT_SPILLS));
     tell(t, "lsm.compactions", count(t, COUNT_COMPACTIONS));
     tell(t, "lsm.compact_bytes", count(t, COUNT_COMPACT_BYTES));
     tell(t, "lsm.compact_read_bytes", count(t, COUNT_COMPACT_READ_BYTES));

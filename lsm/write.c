@@ -31,6 +31,7 @@
 
 #include "base/error.h"
 #include "lsm/kept.h"
+#include "lsm/spill.h"
 #include "lsm/write_group.h"
 #include "base/banned.h"
 
@@ -536,6 +537,19 @@ static const struct batch_change *only_change(const struct batch *batch, struct 
     return one && batch_next(&at, at + batch->bytes.size, change) ? change : NULL;
 }
 
+/* Makes a batch that depends on the state, and writes it where it is too large for the memtable: the group then has
+ * nothing left to do. */
+static plsm_status make_batch(struct lsm *db, struct writer *me, struct group *g, struct batch_change *change)
+{
+    TRY(me->prepare(me->arg, db, &g->batches[0]));
+    if (spill_is_due(db, g->batches[0])) {
+        TRY(spill_leading(db, g->batches[0]));
+        g->batches[0] = NULL;
+    }
+    g->change = only_change(g->batches[0], change);
+    return PLSM_OK;
+}
+
 /* Serves the first writer and those who join it, and lets the next one lead. */
 static void lead(struct lsm *db, struct writer *me)
 {
@@ -556,8 +570,7 @@ static void lead(struct lsm *db, struct writer *me)
         gather(db, me, beside, &g);
         uint64_t first = newest_seq(db) + 1;
         if (me->prepare) {
-            status = me->prepare(me->arg, db, &g.batches[0]);
-            g.change = status == PLSM_OK ? only_change(g.batches[0], &change) : NULL;
+            status = make_batch(db, me, &g, &change);
             first = atomic_load_explicit(&db->seq, memory_order_relaxed) + 1; /* it may have loaded in bulk */
         }
         write_group_begin(&g.write, db->active.table, lane, first);
@@ -616,12 +629,19 @@ static inline __attribute__((always_inline)) plsm_status write_queued(struct lsm
 
 plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *prepare, void *arg, bool sync)
 {
+    if (__builtin_expect(!prepare && spill_is_due(db, batch), 0))
+        return spill_write(db, batch);
     return write_queued(db, batch, NULL, prepare, arg, sync);
 }
 
 plsm_status lsm_write_one(struct lsm *db, const struct batch *batch, const struct batch_change *change, bool sync)
 {
     return write_queued(db, batch, change, NULL, NULL, sync);
+}
+
+uint64_t lsm_spills_above(const struct lsm *db)
+{
+    return db->options.spill_above;
 }
 
 plsm_status lsm_sync(struct lsm *db)

@@ -82,9 +82,10 @@ typedef plsm_status engine_each_file(void *arg, const struct engine_file *file);
 
 enum { ENGINE_MANY = 128 };
 
-/* Which functions may be NULL, for what an engine has nothing like: retrain, checkpoint, all of bulk_*, tune, locate
- * and find, simulated_device, all of inspect_*. The functions of plsm.h then return PLSM_UNSUPPORTED and name the
- * engine, or leave out what they would have told. All others must be there; flush and compact may have nothing to do.
+/* Which functions may be NULL, for what an engine has nothing like: retrain, checkpoint, spills_above, all of bulk_*,
+ * tune, locate and find, simulated_device, all of inspect_*. The functions of plsm.h then return PLSM_UNSUPPORTED and
+ * name the engine, or leave out what they would have told. All others must be there; flush and compact may have nothing
+ * to do.
  *
  * For writing an engine holds byte ENGINE_LOCK_WRITER of the file LOCK in the directory of the store, exclusively. */
 enum { ENGINE_LOCK_WRITER = 0 };
@@ -105,6 +106,8 @@ struct engine {
      * NULL: write serves. */
     plsm_status (*write_one)(void *tree, const struct batch *batch, const struct batch_change *change,
                              plsm_durability durability);
+    /* Batches of at least so many bytes go to files at once and take no memory. NULL: none do. */
+    uint64_t (*spills_above)(void *tree);
     plsm_status (*sync)(void *tree);
     plsm_status (*flush)(void *tree);
     plsm_status (*compact)(void *tree, plsm_slice from, plsm_slice to);

@@ -85,6 +85,7 @@ static plsm_status tree_open(struct env *env, const char *path, plsm_open_flags 
     bool budget = options->memory > 0; /* it stands above the defaults, not above what is asked for */
     lsm.memory = options->memory;
     lsm.buffer_size = budget && !options->buffer_size_given ? 0 : options->buffer_size;
+    lsm.spill_above = options->spill_above;
     lsm.cache_size = budget && !options->cache_size_given ? options->memory : options->cache_size;
     lsm.size_ratio = (uint32_t)options->size_ratio;
     lsm.file_size = options->file_size;
@@ -143,6 +144,11 @@ static plsm_status tree_write(void *tree, const struct batch *batch, engine_prep
     static const struct batch none;
     struct prepare_call call = {prepare, arg};
     return lsm_write(tree, batch ? batch : &none, call_prepare, &call, durability == PLSM_SYNC);
+}
+
+static uint64_t tree_spills_above(void *tree)
+{
+    return lsm_spills_above(tree);
 }
 
 static plsm_status tree_write_one(void *tree, const struct batch *batch, const struct batch_change *change,
@@ -517,6 +523,7 @@ const struct engine engine_lsm = {
     .is_read_only = tree_is_read_only,
     .write = tree_write,
     .write_one = tree_write_one,
+    .spills_above = tree_spills_above,
     .sync = tree_sync,
     .flush = tree_flush,
     .compact = tree_compact,

@@ -19,6 +19,8 @@
     WORD(index, "traditional|learned|classic|", "learned",                                                             \
          "how a page is found: traditional (fences) or learned (models); classic: the plain layout, for comparison")   \
     NUMBER(buffer_size, 64 << 10, UINT64_C(4) << 30, "64M", "bytes written to memory before they become a run")        \
+    NUMBER(spill_above, 0, UINT64_C(1) << 40, "0",                                                                     \
+           "bytes of a batch that goes into runs at once; 0: as buffer_size, but 1M at least")                         \
     NUMBER(memory, 0, UINT64_C(1) << 44, "0",                                                                          \
            "bytes for everything that is kept in memory; the cache has what the rest leaves; 0: no such limit")        \
     NUMBER(cache_size, 0, UINT64_C(1) << 40, "256M", "bytes of the page cache; 0: none")                               \

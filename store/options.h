@@ -21,7 +21,7 @@ enum { STORE_GROUPS = 3 };
 struct store_options {
     uint64_t engine; /* enum store_engine */
     uint64_t index;  /* enum store_index */
-    uint64_t memory, buffer_size, cache_size, size_ratio, file_size;
+    uint64_t memory, buffer_size, spill_above, cache_size, size_ratio, file_size;
     uint64_t buffer_size_given, cache_size_given; /* 1: by the user, not by default */
     uint64_t policy;                              /* enum lsm_policy */
     uint64_t runs_per_level, runs_last_level, deletions_compact, compact_age, ttl, compact_threads;

@@ -138,6 +138,7 @@ void plsm_get_abilities(plsm *db, plsm_abilities *out)
         .value_size_max = PLSM_VALUE_MAX,
         .read_only = db->read_only || db->engine->is_read_only(db->tree),
         .ttl_s = db->options.ttl,
+        .spills_above = db->engine->spills_above ? db->engine->spills_above(db->tree) : 0,
     };
 }
 

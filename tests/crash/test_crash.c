@@ -8,7 +8,8 @@
  * halves; the prefix holds every acknowledged write when only the process died, and every synced one after power loss.
  *
  * CRASH_SEED another workload; CRASH_STRIDE=n every n-th call only; CRASH_CALL=c and CRASH_KIND=k one crash alone;
- * CK_RUN_CASE=learned, traditional, classic, tiered, lazy, values, ttl, background or engines (TEST_ENGINE=name). */
+ * CK_RUN_CASE=learned, traditional, classic, tiered, lazy, values, ttl, spilled, background or engines
+ * (TEST_ENGINE=name). */
 #include <check.h>
 #include <stdlib.h>
 
@@ -51,6 +52,7 @@ struct recording {
     size_t count;                                /* operations */
     unsigned flushes, compactions, loads, moves; /* that did something */
     uint64_t split, sorted_runs; /* parts of merges beyond the first of each, and sorted runs, at most */
+    uint64_t spilled;            /* batches, since the last opening, at most */
 };
 
 /* --- recording ---------------------------------------------------------------------------------------------------- */
@@ -70,6 +72,8 @@ static void look_inside(struct recording *recording, plsm *db)
     struct lsm *tree = db->tree;
     uint64_t merges = (uint64_t)statistic(tree, "lsm.compactions"), runs = (uint64_t)statistic(tree, "lsm.sorted_runs");
     uint64_t split = (uint64_t)statistic(tree, "lsm.compaction_parts") - merges;
+    uint64_t spilled = (uint64_t)statistic(tree, "lsm.spilled_batches");
+    recording->spilled = spilled > recording->spilled ? spilled : recording->spilled;
     recording->split = split > recording->split ? split : recording->split;
     recording->sorted_runs = runs > recording->sorted_runs ? runs : recording->sorted_runs;
 }
@@ -115,12 +119,13 @@ static void record(struct recording *recording, const char *options, uint64_t se
         ck_assert_uint_gt(recording->split, 0);
         ck_assert_uint_ge(recording->loads, 2);
         ck_assert_uint_ge(recording->moves, 2);
+        ck_assert_uint_ge(recording->spilled, strstr(options, "spill_above") ? 5 : 0);
     }
     printf("crash: %zu operations, %lu writes, %lu storage calls, %u flushes, %u compactions asked for, %u bulk loads, "
-           "%u moved prefixes, %lu parts, %lu sorted runs, seed %lu, %s\n",
+           "%u moved prefixes, %lu spilled batches, %lu parts, %lu sorted runs, seed %lu, %s\n",
            recording->count, (unsigned long)mark.writes, (unsigned long)mark.calls, recording->flushes,
-           recording->compactions, recording->loads, recording->moves, (unsigned long)recording->split,
-           (unsigned long)recording->sorted_runs, (unsigned long)seed, recorded);
+           recording->compactions, recording->loads, recording->moves, (unsigned long)recording->spilled,
+           (unsigned long)recording->split, (unsigned long)recording->sorted_runs, (unsigned long)seed, recorded);
 }
 
 static void forget(struct recording *recording)
@@ -382,6 +387,13 @@ START_TEST(test_crash_ttl)
 }
 END_TEST
 
+/* Nearly all batches go into runs at once, whose values go into value logs. */
+START_TEST(test_crash_spilled)
+{
+    crash_everywhere("index=learned,spill_above=2K,separate_above=1000" COMMON, setting("CRASH_SEED", 57), 3, false);
+}
+END_TEST
+
 /* Flushes and compactions run beside the writes, so several logs are behind each other, synced or not. Each recording
  * is another one: here a seed alone does not repeat a failure. */
 START_TEST(test_crash_background)
@@ -425,6 +437,7 @@ int main(void)
     add_case(suite, "lazy", test_crash_lazy);
     add_case(suite, "values", test_crash_values);
     add_case(suite, "ttl", test_crash_ttl);
+    add_case(suite, "spilled", test_crash_spilled);
     add_case(suite, "background", test_crash_background);
     TCase *engines = tcase_create("engines");
     tcase_set_timeout(engines, 3600);

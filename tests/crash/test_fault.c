@@ -41,35 +41,16 @@ static const char *const trouble_names[TROUBLES] = {
 
 /* Much happens in few operations: values near the buffer's size, so that many puts flush and compact. */
 static const struct workload_profile profile = {
-    .weight = {[OP_PUT] = 60,
-               [OP_DELETE] = 12,
-               [OP_DELETE_RANGE] = 4,
-               [OP_BATCH_PUT] = 40,
-               [OP_BATCH_DELETE] = 10,
-               [OP_BATCH_DELETE_RANGE] = 4,
-               [OP_BATCH_MOVE] = 4,
-               [OP_BATCH_SET_META] = 4,
-               [OP_BATCH_LINK] = 6,
-               [OP_BATCH_WRITE] = 14,
-               [OP_BULK] = 3,
-               [OP_MOVE_PREFIX] = 3,
-               [OP_SYNC] = 3,
-               [OP_FLUSH] = 3,
-               [OP_COMPACT] = 3,
-               [OP_REOPEN] = 3,
-               [OP_GET] = 20,
-               [OP_READ] = 4,
-               [OP_HAS_PREFIX] = 4,
-               [OP_SNAPSHOT_OPEN] = 3,
-               [OP_SNAPSHOT_CLOSE] = 2,
-               [OP_ITERATOR_OPEN] = 5,
-               [OP_ITERATOR_FIRST] = 4,
-               [OP_ITERATOR_LAST] = 4,
-               [OP_ITERATOR_SEEK] = 4,
-               [OP_ITERATOR_NEXT] = 10,
-               [OP_ITERATOR_PREVIOUS] = 10,
-               [OP_SCAN] = 1,
-               [OP_ADVANCE] = 5},
+    .weight = {[OP_PUT] = 60,          [OP_DELETE] = 12,        [OP_DELETE_RANGE] = 4,
+               [OP_BATCH_PUT] = 40,    [OP_BATCH_DELETE] = 10,  [OP_BATCH_DELETE_RANGE] = 4,
+               [OP_BATCH_MOVE] = 4,    [OP_BATCH_SET_META] = 4, [OP_BATCH_LINK] = 6,
+               [OP_BATCH_WRITE] = 14,  [OP_BULK] = 3,           [OP_MOVE_PREFIX] = 3,
+               [OP_SYNC] = 3,          [OP_FLUSH] = 3,          [OP_COMPACT] = 3,
+               [OP_REOPEN] = 3,        [OP_GET] = 20,           [OP_READ] = 4,
+               [OP_HAS_PREFIX] = 4,    [OP_SNAPSHOT_OPEN] = 3,  [OP_SNAPSHOT_CLOSE] = 2,
+               [OP_ITERATOR_OPEN] = 5, [OP_ITERATOR_FIRST] = 4, [OP_ITERATOR_LAST] = 4,
+               [OP_ITERATOR_SEEK] = 4, [OP_ITERATOR_NEXT] = 10, [OP_ITERATOR_PREVIOUS] = 10,
+               [OP_SCAN] = 1,          [OP_ADVANCE] = 5},
     .keys = 120,
     .sync_percent = 15,
     .life_percent = 30,
@@ -355,6 +336,16 @@ START_TEST(test_values)
 }
 END_TEST
 
+/* Nearly all batches go into runs at once. */
+START_TEST(test_spilled)
+{
+#define SPILLED "index=learned,spill_above=200,separate_above=1000" OPTIONS
+    fail_everywhere(SPILLED, setting("FAULT_SEED", 90), 7, IO_ONCE, NO_SPACE_STICKY);
+    fail_everywhere(SPILLED, setting("FAULT_SEED", 91), 7, ALLOCATION, ALLOCATION);
+    fail_everywhere(SPILLED, setting("FAULT_SEED", 92), 17, SHORT, SHORT);
+}
+END_TEST
+
 /* Other engines: each kind of trouble, thinned. */
 START_TEST(test_engine)
 {
@@ -402,6 +393,10 @@ int main(void)
     tcase_add_test(tcase, test_classic);
     tcase_add_test(tcase, test_values);
     suite_add_tcase(suite, tcase);
+    TCase *spilled = tcase_create("spilled");
+    tcase_set_timeout(spilled, 3600);
+    tcase_add_test(spilled, test_spilled);
+    suite_add_tcase(suite, spilled);
     TCase *engines = tcase_create("engines");
     tcase_set_timeout(engines, 3600);
     tcase_add_loop_test(engines, test_engine, 1, (int)TEST_ENGINES);

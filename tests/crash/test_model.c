@@ -145,6 +145,11 @@ static void choose_options(struct run *run, uint64_t seed, unsigned long number,
         size_t used = strlen(run->options[0]);
         snprintf(run->options[0] + used, sizeof run->options[0] - used, ",ttl=%lu", PICK(&random, 1, 5, 20, 100));
     }
+    if (random_below(&random, 2)) {
+        size_t used = strlen(run->options[0]);
+        snprintf(run->options[0] + used, sizeof run->options[0] - used, ",spill_above=%lu",
+                 PICK(&random, 1, 300, 3000, 40000));
+    }
     bool simulate = random_below(&random, 2);
     run->equal_sides = simulate && way < MODES && way != LEARNED && !run->background;
     if (simulate) {

@@ -193,6 +193,7 @@ START_TEST(help_names_every_option)
         "engine=auto",
         "index=learned",
         "buffer_size=64M",
+        "spill_above=0",
         "cache_size=256M",
         "size_ratio=10",
         "file_size=64M",

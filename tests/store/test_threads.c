@@ -316,6 +316,15 @@ START_TEST(test_memory)
 }
 END_TEST
 
+/* The batches of a group go into runs at once, its deletions do not. */
+START_TEST(test_spilled)
+{
+    struct env *env = env_memory_create(3);
+    run_threads(env, "/store", OPTIONS "learned,spill_above=4K");
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* Other engines. */
 START_TEST(test_engine)
 {
@@ -345,6 +354,7 @@ int main(void)
     tcase_add_test(tcase, test_posix);
     tcase_add_loop_test(tcase, test_memory, 0, 2);
     tcase_add_test(tcase, test_simulated);
+    tcase_add_test(tcase, test_spilled);
     tcase_add_loop_test(tcase, test_engine, 1, (int)TEST_ENGINES);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
