@@ -20,7 +20,7 @@
 #define EXCHANGE_PREFIX "\0exchange\0"
 
 enum {
-    RENAME_BATCH_MAX = 64 << 20, /* bytes of names and values: what a memtable holds by default */
+    RENAME_BATCH_MAX = 64 << 20, /* bytes of names and values */
     STEP_BYTES = 1 << 20,        /* of the batches that give directories an entry before */
 };
 
@@ -104,11 +104,16 @@ static plsm_status carry_implied(struct renaming *r, plsm_slice key, size_t skip
     return PLSM_OK;
 }
 
-static bool may_be_large(const struct renaming *r)
+/* From how many bytes of names and values on what is moved is too much for a batch: as many as the store would not take
+ * into memory. */
+static uint64_t large_from(const struct renaming *r)
 {
     plsm_abilities abilities;
     plsm_get_abilities(r->fs->db, &abilities);
-    return abilities.bulk_loads && !r->exchange;
+    if (!abilities.bulk_loads || r->exchange)
+        return UINT64_MAX;
+    bool known = abilities.spills_above > 0 && abilities.spills_above < RENAME_BATCH_MAX;
+    return known ? abilities.spills_above : RENAME_BATCH_MAX;
 }
 
 /* Moves everything that starts with the key of a directory; with r->large the batch is of no use, as it is too much. */
@@ -116,6 +121,7 @@ static plsm_status carry_tree(struct renaming *r, plsm_slice prefix, plsm_slice 
 {
     uint8_t end[PLSM_KEY_MAX];
     plsm_iterator *it = NULL;
+    uint64_t large = large_from(r);
     plsm_read_options options = {.no_value = true};
     plsm_status status = plsm_iterator_create(r->fs->db, &options, prefix, prefix_end(prefix, end), &it);
     r->previous.size = 0;
@@ -130,7 +136,7 @@ static plsm_status carry_tree(struct renaming *r, plsm_slice prefix, plsm_slice 
         r->previous.size = key.size;
         r->content_bytes += plsm_iterator_large(it) ? 0 : plsm_iterator_size(it);
         uint64_t bytes = plsm_batch_bytes(r->batch) + r->content_bytes;
-        if (status == PLSM_OK && bytes > RENAME_BATCH_MAX && may_be_large(r)) {
+        if (status == PLSM_OK && bytes >= large) {
             r->large = true;
             break;
         }
