@@ -22,6 +22,7 @@ kill_mount()
 }
 
 # --- a listing: little memory for each name --------------------------------------------------------------------------
+ok load 20000 100 few/
 ok load 100000 100 many/
 must_mount
 : "$(stat "$DIR/many")"
@@ -31,10 +32,34 @@ grown=$(($(resident_kb) - before))
 [ $grown -lt 40000 ] && pass || fail "a listing of 100,000 names took $grown KB"
 
 # --- a rename that a batch holds -------------------------------------------------------------------------------------
+ok mv -T "$DIR/few" "$DIR/renamed"
+not test -e "$DIR/few"
+is "$(cut -c 1-5 "$DIR/renamed/00019999")" 19999
+is "$(find "$DIR/renamed" -type f | wc -l)" 20000
+read_engine
+[ "$ENGINE" != lsm ] || is "$(grep -c '^lsm.bulk_loads 0$' "$DIR/.stats")" 1
+must_unmount
+check_store
+
+# --- a rename, and a batch, of more than the store is to have in memory -----------------------------------------------
+rm -rf "$STORE"
+ok load 300000 100 many/
+must_mount memory=32M
+peak_kb() { awk '$1 == "VmHWM:" { print $2 }' "/proc/$(daemon_of)/status"; }
+echo 5 >"/proc/$(daemon_of)/clear_refs" # it begins anew
 ok mv -T "$DIR/many" "$DIR/renamed"
+[ "$ENGINE" != lsm ] || [ "$(peak_kb)" -lt 60000 ] && pass || fail "a rename of 300,000 names took $(peak_kb) KB"
 not test -e "$DIR/many"
-is "$(cut -c 1-5 "$DIR/renamed/00099999")" 99999
-is "$(find "$DIR/renamed" -type f | wc -l)" 100000
+is "$(cut -c 1-6 "$DIR/renamed/00299999")" 299999
+is "$(ls "$DIR/renamed" | wc -l)" 300000
+must_unmount
+check_store
+must_mount memory=32M
+echo 5 >"/proc/$(daemon_of)/clear_refs"
+awk 'BEGIN { for (i = 0; i < 300000; i++) printf "more/%08d\t%0100d\n", i * 7919 % 300000, i }' >"$WORK/batch"
+ok cp "$WORK/batch" "$DIR/.plsm/batch"
+[ "$ENGINE" != lsm ] || [ "$(peak_kb)" -lt 90000 ] && pass || fail "a batch of 37 MB took $(peak_kb) KB"
+is "$(ls "$DIR/more" | wc -l)" 300000
 must_unmount
 check_store
 
