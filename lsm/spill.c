@@ -15,7 +15,8 @@
  * out; for the rest these deletions go into runs of their own, older by their number than the entries. Both stand on
  * level 0, where the order of numbers is the order of the runs.
  *
- * Room: the files are given up where they would take what is kept for deletions (space.c). */
+ * Room: the files are given up, while they are written and when they are there, where they would take what is kept for
+ * deletions (space.c). */
 #include "lsm/spill.h"
 
 #include "base/error.h"
@@ -62,6 +63,9 @@ struct spill {
     struct tombstones *covers; /* the same; their numbers are the offsets in the batch. NULL: there are none */
     struct bulk_batch of;
     struct lsm_bulk *bulk;
+    uint64_t floor_bytes;    /* that are to stay free; 0: it deletes, and may take all */
+    uint64_t unlooked_bytes; /* of entries since the free space was looked at, */
+    uint64_t look_bytes;     /* and after how many it is to be */
 };
 
 static void end(struct spill *s)
@@ -106,9 +110,31 @@ static plsm_status begin(struct spill *s)
     budget_leave(before);
     TRY(status);
     s->of = (struct bulk_batch){.bytes = s->batch->bytes.size, .changes = s->batch->count, .ranges = &s->ranges};
+    struct merge_room room;
+    TRY(space_for_merge(s->db, &room));
+    s->floor_bytes = room.floor_bytes;
     if (s->order.count > 0)
         batch_order_bounds(&s->order, &s->of.smallest, &s->of.largest);
     return bulk_create_of_batch(s->db, &s->of, &s->bulk);
+}
+
+/* Gives the batch up where it would take room that is kept. */
+static plsm_status look_for_room(struct spill *s, const struct entry *entry)
+{
+    struct env_space space;
+    s->unlooked_bytes += entry->key.size + entry->meta.size + entry->value.size;
+    if (s->unlooked_bytes < s->look_bytes)
+        return PLSM_OK;
+    TRY(env_space(s->db->env, s->db->path, &space));
+    s->unlooked_bytes = 0;
+    s->look_bytes = space_look_every(space.bytes_total);
+    if (space.bytes_free >= s->floor_bytes)
+        return PLSM_OK;
+    if (!batch_frees_space(s->batch))
+        return fail(PLSM_NO_SPACE, "%s: a batch of %zu bytes does not fit beside what is kept for deleting",
+                    s->db->path, s->batch->bytes.size);
+    s->floor_bytes = 0;
+    return PLSM_OK;
 }
 
 /* Writes the runs. */
@@ -128,6 +154,7 @@ static plsm_status fill(struct spill *s)
             continue;
         if (entry.expires_s)
             output_expire(s->db, now_s, &entry);
+        TRY(look_for_room(s, &entry));
         TRY(bulk_add(s->bulk, &entry));
     }
     return PLSM_OK;

@@ -23,6 +23,8 @@
  * next write, so a leader that is about to sync waits for as many as there were lately, for a part of the time that a
  * sync takes (as PostgreSQL's commit_delay, but by what is measured).
  *
+ * A batch that is larger than a memtable goes another way (spill.c).
+ *
  * Nothing is visible that is not in the log, and what is synced is synced with everything before it: older logs first.
  */
 #include "lsm/db.h"
