@@ -229,7 +229,7 @@ static void meet(struct commit *commit, struct node *node)
     struct fs *fs = commit->fs;
     struct met met = {.node = node};
     mutex_lock(&fs->nodes.lock);
-    struct inode *inode = node->inode;
+    struct inode *inode = node_inode(&fs->nodes, node);
     bool writing = inode && inode->handles && (inode_content_dirty(inode) || inode->fresh);
     mutex_unlock(&fs->nodes.lock);
     if (writing) {
@@ -378,41 +378,51 @@ static void meet_shared_range(struct commit *commit, plsm_slice from, plsm_slice
     plsm_iterator_destroy(it);
 }
 
+/* What there is in a range. */
+struct finding {
+    plsm_slice from, to;
+    struct path *path;   /* room to work in */
+    struct node **found; /* held */
+    size_t count;
+};
+
+static void find_in_range(void *arg, struct node *node)
+{
+    struct finding *f = arg;
+    if (node_is_shared(node)) /* its path is no key */
+        return;
+    bool in = node_path(node, f->path) == PLSM_OK && slice_compare(path_slice(f->path), f->from) >= 0 &&
+              (f->to.size == 0 || slice_compare(path_slice(f->path), f->to) < 0);
+    if (!in && !(node->flags & (NODE_IMPLIED | NODE_SYNTHETIC)))
+        return;
+    node->lookups++;
+    f->found[f->count++] = node;
+}
+
 /* Every node whose key is in [from, to), and all directories that may have gone with what lay in them. */
 static void meet_range(struct commit *commit, plsm_slice from, plsm_slice to)
 {
     struct node_table *nodes = &commit->fs->nodes;
-    struct path *path = &commit->entry.key;
-    struct node **found = NULL;
-    size_t count = 0;
+    struct finding f = {.from = from, .to = to, .path = &commit->entry.key};
     mutex_lock(&nodes->lock);
-    found = mem_alloc((nodes->count + 1) * sizeof *found);
-    for (size_t i = 0; found && i < nodes->bucket_count; i++)
-        for (struct node *node = nodes->buckets[i]; node; node = node->hash_next) {
-            if (node_is_shared(node)) /* its path is no key */
-                continue;
-            bool in = node_path(node, path) == PLSM_OK && slice_compare(path_slice(path), from) >= 0 &&
-                      (to.size == 0 || slice_compare(path_slice(path), to) < 0);
-            if (!in && !(node->flags & (NODE_IMPLIED | NODE_SYNTHETIC)))
-                continue;
-            node->lookups++;
-            found[count++] = node;
-        }
+    f.found = mem_alloc((nodes->count + 1) * sizeof *f.found);
+    if (f.found)
+        node_each(nodes, find_in_range, &f);
     mutex_unlock(&nodes->lock);
-    if (!found)
+    if (!f.found)
         commit->status = fail(PLSM_NO_MEMORY, "no memory to note which files change");
-    for (size_t i = 0; i < count; i++) {
-        struct node *node = found[i];
-        plsm_slice piece = slice(node->piece, node->piece_size);
+    for (size_t i = 0; i < f.count; i++) {
+        struct node *node = f.found[i], *parent = node_parent(node);
+        plsm_slice piece = node_name(node);
         bool directory = node->flags & NODE_DIRECTORY, synthetic = node->flags & NODE_SYNTHETIC;
         bool value = node->flags & NODE_VALUE;
         if (value) { /* goes with its directory's entry, or stays with it */
-            add_notice(commit->notices, node_ino(commit->fs, node->parent), slice_of(NAME_OF_VALUE), false);
+            add_notice(commit->notices, node_ino(commit->fs, parent), slice_of(NAME_OF_VALUE), false);
         } else if (synthetic) {
             commit->notices->incomplete = true; /* its name depends on what is in it */
         } else {
             piece.size -= directory;
-            note_names(commit, node->parent, piece, directory, true);
+            note_names(commit, parent, piece, directory, true);
         }
         if (!directory) {
             meet(commit, node);
@@ -422,7 +432,7 @@ static void meet_range(struct commit *commit, plsm_slice from, plsm_slice to)
             meet_directory(commit, node, true);
         inode_forget(commit->fs, node, 1);
     }
-    mem_free(found);
+    mem_free(f.found);
     meet_shared_range(commit, from, to);
 }
 

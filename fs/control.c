@@ -48,7 +48,7 @@ enum control_kind control_kind(const struct control *control, const struct node 
     const struct control_file *file = NULL;
     if (node == &control->nodes.root)
         return CONTROL_TOP;
-    switch (control_kind(control, node->parent)) {
+    switch (control_kind(control, node_parent(node))) {
     case CONTROL_TOP:
         file = find_top(control_name(node));
         return file ? file->kind : CONTROL_NONE;
@@ -172,7 +172,7 @@ static plsm_status stat_kind(struct control *control, fuse_req_t req, enum contr
 static plsm_status stat_node(struct control *control, fuse_req_t req, const struct node *node, bool fresh,
                              struct attr *attr, uint64_t *size)
 {
-    plsm_slice parent = node->parent ? control_name(node->parent) : slice(NULL, 0);
+    plsm_slice parent = node->parent ? control_name(node_parent(node)) : slice(NULL, 0);
     return stat_kind(control, req, control_kind(control, node), parent, control_name(node), fresh, attr, size);
 }
 
@@ -254,18 +254,24 @@ static void reply_look(fuse_req_t req, struct node *node, bool entered)
     (entered ? reply_entry : reply_attr)(req, node);
 }
 
+/* Any of them may be a parent: what it is its name says. */
+static struct node *enter(struct control *control, struct node *parent, const char *name)
+{
+    return node_enter(&control->nodes, parent, slice_of(name), NODE_DIRECTORY);
+}
+
 void control_lookup(fuse_req_t req, struct node *parent, const char *name)
 {
     struct control *control = fs_of(req)->control;
     struct node *node = NULL;
     if (!parent) { /* in the root: .plsm, or .stats */
         bool top = strcmp(name, CONTROL_DIRECTORY) == 0;
-        node = top ? &control->nodes.root : node_enter(&control->nodes, &control->nodes.root, slice_of("/"), 0);
+        node = top ? &control->nodes.root : enter(control, &control->nodes.root, "/");
     } else if (control_kind(control, parent) == CONTROL_SNAPSHOTS) {
         snapshots_lookup(req, control, name);
         return;
     } else if (is_directory(control_kind(control, parent)) && strlen(name) <= NAME_SIZE_MAX && name[0] != '/') {
-        node = node_enter(&control->nodes, parent, slice_of(name), 0);
+        node = enter(control, parent, name);
     } else {
         fuse_reply_err(req, strlen(name) > NAME_SIZE_MAX ? ENAMETOOLONG : ENOENT);
         return;
@@ -356,7 +362,7 @@ static plsm_status open_kind(struct control *control, const struct node *node, s
         return control_stream_open(control, control_name(node), &handle->stream);
     }
     if (handle->kind == CONTROL_ENTRY) {
-        TRY(range_find(control, control_name(node->parent), control_name(node), &key, &attr, &size));
+        TRY(range_find(control, control_name(node_parent(node)), control_name(node), &key, &attr, &size));
         return plsm_edit_open(control->fs->db, path_slice(&key), 0, &handle->edit);
     }
     return PLSM_OK;

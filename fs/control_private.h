@@ -115,7 +115,7 @@ struct control_handle {
 enum control_kind control_kind(const struct control *control, const struct node *node);
 static inline plsm_slice control_name(const struct node *node)
 {
-    return (plsm_slice){node->piece, node->piece_size};
+    return node_name(node);
 }
 
 /* --- control_text.c: texts ---------------------------------------------------------------------------------------- */

@@ -31,7 +31,7 @@ struct view {
 static struct view *view_of(const struct node *node)
 {
     while (node->parent)
-        node = node->parent;
+        node = node_parent(node);
     bool shared = (node->flags & NODE_SHARED_PARENT) == NODE_SHARED_PARENT;
     size_t offset = shared ? offsetof(struct view, fs.nodes.shared) : offsetof(struct view, fs.nodes.root);
     return (struct view *)((char *)(uintptr_t)node - offset);

@@ -19,7 +19,7 @@ plsm_status keep_directory(struct fs *fs, struct node *parent, plsm_batch *batch
     uint8_t meta[ATTR_SIZE_MAX];
     /* A synthetic directory may vanish, but not the real one that it is in. */
     while (parent->flags & NODE_SYNTHETIC)
-        parent = parent->parent;
+        parent = node_parent(parent);
     if (!(parent->flags & NODE_IMPLIED))
         return PLSM_OK;
     TRY(node_path(parent, &path));
@@ -31,7 +31,7 @@ plsm_status keep_directory(struct fs *fs, struct node *parent, plsm_batch *batch
 void touch_directory(struct fs *fs, struct node *parent)
 {
     while (parent->flags & NODE_SYNTHETIC)
-        parent = parent->parent;
+        parent = node_parent(parent);
     struct inode *inode = inode_get(fs, parent);
     if (!inode)
         return; /* no memory: only its times are not right */

@@ -48,7 +48,6 @@ struct fs {
     uint64_t ttl_s;       /* the store's option: files expire so many seconds after they are published */
     _Atomic bool expires; /* some file does */
 
-    struct inode *inodes; /* list of all; table lock */
     struct inode *dirty;  /* list of those with something unpublished; table lock */
     struct handle *handles; /* fs/handles.h; table lock */
 

@@ -14,23 +14,44 @@ static const uint64_t ino_unassigned = UINT64_C(1) << 63;
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+/* Table lock. */
+static struct inode *make(struct node_table *table, struct node *node)
+{
+    if (table->inode_count == table->inode_capacity) {
+        uint32_t capacity = table->inode_capacity ? 2 * table->inode_capacity : 64;
+        struct inode **inodes = mem_realloc(table->inodes, capacity * sizeof *inodes);
+        if (!inodes)
+            return NULL;
+        table->inodes = inodes;
+        table->inode_capacity = capacity;
+    }
+    struct inode *inode = mem_zalloc(sizeof *inode);
+    if (!inode)
+        return NULL;
+    mutex_init(&inode->lock);
+    inode->node = node;
+    inode->place = table->inode_count;
+    table->inodes[table->inode_count++] = inode;
+    node->inode = table->inode_count;
+    return inode;
+}
+
+/* Takes it from its node. Table lock. */
+static void take(struct node_table *table, struct inode *inode)
+{
+    struct inode *last = table->inodes[--table->inode_count];
+    table->inodes[inode->place] = last;
+    last->place = inode->place;
+    last->node->inode = inode->place + 1;
+    inode->node->inode = 0; /* behind the line above: it may be the last */
+}
+
 struct inode *inode_get(struct fs *fs, struct node *node)
 {
     mutex_lock(&fs->nodes.lock);
-    struct inode *inode = node->inode;
-    if (!inode) {
-        inode = mem_zalloc(sizeof *inode);
-        if (inode) {
-            mutex_init(&inode->lock);
-            inode->node = node;
-            node->inode = inode;
-            inode->all_next = fs->inodes;
-            inode->all_link = &fs->inodes;
-            if (fs->inodes)
-                fs->inodes->all_link = &inode->all_next;
-            fs->inodes = inode;
-        }
-    }
+    struct inode *inode = node_inode(&fs->nodes, node);
+    if (!inode)
+        inode = make(&fs->nodes, node);
     if (inode)
         inode->users++;
     mutex_unlock(&fs->nodes.lock);
@@ -40,7 +61,7 @@ struct inode *inode_get(struct fs *fs, struct node *node)
 struct inode *inode_get_existing(struct fs *fs, struct node *node)
 {
     mutex_lock(&fs->nodes.lock);
-    struct inode *inode = node->inode;
+    struct inode *inode = node_inode(&fs->nodes, node);
     if (inode)
         inode->users++;
     mutex_unlock(&fs->nodes.lock);
@@ -61,10 +82,7 @@ void inode_put(struct fs *fs, struct inode *inode)
     bool last = --inode->users == 0;
     if (last) {
         INVARIANT(!inode->dirty_link);
-        *inode->all_link = inode->all_next;
-        if (inode->all_next)
-            inode->all_next->all_link = inode->all_link;
-        inode->node->inode = NULL;
+        take(&fs->nodes, inode);
         node_release_locked(&fs->nodes, inode->node);
     }
     mutex_unlock(&fs->nodes.lock);
@@ -88,7 +106,7 @@ void inode_forget(struct fs *fs, struct node *node, uint64_t lookups)
     mutex_lock(&fs->nodes.lock);
     if (node->lookups == lookups && node->flags & NODE_PINS) {
         node->flags &= (uint8_t)~NODE_PINS;
-        pinned = node->inode;
+        pinned = node_inode(&fs->nodes, node);
     }
     mutex_unlock(&fs->nodes.lock);
     node_forget(&fs->nodes, node, lookups); /* a pinned inode keeps the node until here */
@@ -98,15 +116,15 @@ void inode_forget(struct fs *fs, struct node *node, uint64_t lookups)
 
 void inode_destroy_all(struct fs *fs)
 {
-    for (struct inode *inode = fs->inodes, *next = NULL; inode; inode = next) {
-        next = inode->all_next;
-        inode->node->inode = NULL;
-        /* Nodes that are gone are in no table: this is the last way to them. */
+    while (fs->nodes.inode_count > 0) {
+        struct inode *inode = fs->nodes.inodes[fs->nodes.inode_count - 1];
+        take(&fs->nodes, inode);
+        /* Nodes that are gone are not in the table: this is the last way to them. */
         if (inode_gone(inode))
-            node_free(inode->node);
+            node_free(&fs->nodes, inode->node);
         destroy(inode);
     }
-    fs->inodes = fs->dirty = NULL;
+    fs->dirty = NULL;
 }
 
 /* --- attributes --------------------------------------------------------------------------------------------------- */
@@ -369,9 +387,10 @@ plsm_status inode_publish(struct fs *fs, struct inode *inode)
             status = publish_content(fs, inode, path_slice(&path), encoded);
         else
             status = publish_attributes(fs, inode, path_slice(&path), encoded);
-        if (inode->node->parent)
-            atomic_fetch_add(&inode->node->parent->publications, 1);
-        if (inode->node->parent && inode->node->parent->flags & NODE_IMPLIED)
+        struct node *parent = node_parent(inode->node);
+        if (parent)
+            atomic_fetch_add(&parent->publications, 1);
+        if (parent && parent->flags & NODE_IMPLIED)
             directories_changed(fs, NULL); /* directories that had gone from outside may be back */
     }
     if (status == PLSM_OK) {
@@ -401,7 +420,7 @@ plsm_status inode_write_xattrs(struct fs *fs, struct inode *inode, uint64_t xatt
     inode->attr_dirty = waits;
     inode_note(fs, inode);
     if (inode->node->parent)
-        atomic_fetch_add(&inode->node->parent->publications, 1);
+        atomic_fetch_add(&node_parent(inode->node)->publications, 1);
     return PLSM_OK;
 }
 

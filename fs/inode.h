@@ -39,7 +39,7 @@ struct inode {
     unsigned users;      /* table lock */
     unsigned handles;    /* table lock: opens not yet released */
     unsigned writers;    /* table lock: those of them that may write */
-    struct inode *all_next, **all_link;     /* table lock */
+    uint32_t place;                         /* table lock: in `inodes` of the table */
     struct inode *dirty_next, **dirty_link; /* table lock; dirty_link NULL: not in the list */
     uint64_t dirty_since_ns;                /* table lock; 0 when not in the list */
     struct attr attr;

@@ -331,7 +331,7 @@ static int add_dots(struct answer *answer, uint64_t *cookie, uint64_t dots, bool
     static const char *const names[] = {".", "..", CONTROL_STATS, CONTROL_DIRECTORY};
     for (; *cookie < dots && *room; *cookie += *room) {
         struct fuse_entry_param entry = {0}; /* no identifier: the kernel does not take these in */
-        struct node *node = *cookie == 1 && answer->node->parent ? answer->node->parent : answer->node;
+        struct node *node = *cookie == 1 && answer->node->parent ? node_parent(answer->node) : answer->node;
         struct attr attr;
         uint64_t size = 0;
         plsm_status status = *cookie >= 2 ? control_stat(answer->fs, names[*cookie], &attr, &size)

@@ -24,9 +24,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/slice.h"
 #include "base/sync.h"
+#include "fs/slots.h"
 #include "store/plsm.h"
 
 struct inode;
@@ -43,20 +45,27 @@ enum node_flags {
     NODE_SHARED_PARENT = NODE_DIRECTORY | NODE_VALUE, /* both, of `shared` in the table alone */
 };
 
+/* The kernel knows them by the million, so they are small: a file with a name of 60 bytes takes 80 bytes and its part
+ * of the table, 4 to 8. Other nodes are named by the numbers of their slots (fs/slots.h). The piece stands behind the
+ * node in its slot; one that does not fit there, after a move or as it is very long, in memory of its own. */
 struct node {
-    struct node *parent; /* NULL: the root */
-    struct node *hash_next;
-    struct inode *inode; /* table lock */
-    char *piece;         /* behind the node, in its own memory; owned, after a move */
-    uint32_t lookups;    /* table lock */
-    uint32_t children;   /* table lock; nodes whose parent this is */
-    uint32_t hash;
+    uint32_t parent;    /* 0: none, it is the root; NODE_ROOT, NODE_SHARED */
+    uint32_t hash_next; /* table lock */
+    uint32_t inode;     /* table lock; 1 more than its place in `inodes` of the table; 0: it has none */
+    uint32_t lookups;   /* table lock */
+    uint16_t piece_size : 15, piece_away : 1;
+    _Atomic bool expires;          /* a file whose entry expires: its name may be free without having been removed */
+    _Atomic uint8_t flags;
+    /* of directories alone: the piece of others begins here */
+    uint32_t children;             /* table lock; nodes whose parent this is */
     _Atomic uint32_t publications; /* of inodes in this directory; see fill_entry in fs/ops.h */
-    uint16_t piece_size;
-    _Atomic bool expires;  /* a file whose entry expires: its name may be free without having been removed */
-    _Atomic uint8_t flags; /* last: the piece begins behind it */
 };
-static_assert(offsetof(struct node, flags) < 52, "a million nodes with names of 19 bytes take less than 100 MB");
+enum {
+    NODE_ROOT = 1, /* as a parent: `root` of the table; slots have larger numbers */
+    NODE_SHARED = 2, /* `shared` of the table */
+    NODE_FILE_BYTES = offsetof(struct node, children),
+};
+static_assert(NODE_FILE_BYTES == 20 && sizeof(struct node) == 28, "a million nodes with names of 60 bytes take 80 MB");
 
 struct tree_lock {
     _Atomic unsigned state;    /* who has it and who waits (node.c) */
@@ -68,9 +77,13 @@ struct tree_lock {
 struct node_table {
     struct tree_lock tree;
     mutex lock;
-    struct node **buckets;
+    struct slots slots;
+    uint32_t *buckets; /* of nodes, by the hash of their name */
     size_t bucket_count, count;
-    size_t freed; /* table lock; since node_trim has given memory back */
+    size_t freed;      /* table lock; since node_trim has given memory back */
+    size_t away_bytes; /* table lock; of pieces in memory of their own */
+    struct inode **inodes; /* table lock; in no order, and without gaps */
+    uint32_t inode_count, inode_capacity;
     struct node root;
     struct node shared; /* the parent of the nodes of shared values (fs/link.h); no directory, and never shown */
 };
@@ -100,14 +113,44 @@ struct node *node_find(struct node_table *table, struct node *parent, plsm_slice
 struct node *node_hold(struct node_table *table, struct node *parent, plsm_slice piece, uint8_t flags);
 /* How many there are, without those that are gone. */
 size_t node_count(struct node_table *table);
+/* How much memory all of them take, and the table. */
+size_t node_bytes(struct node_table *table);
+/* Calls `each` for all that are in the table, with the table lock held. */
+void node_each(struct node_table *table, void (*each)(void *arg, struct node *node), void *arg);
 void node_forget(struct node_table *table, struct node *node, uint64_t lookups);
 /* Gives the system back the memory of nodes that were freed, when those are many. Takes about 20 ns for each
  * free piece of memory (0.1 s for 5 million), in which other threads that allocate may wait. */
 void node_trim(struct node_table *table);
-/* Frees a node that is in no table and that nothing holds. */
-void node_free(struct node *node);
+/* Frees a node that is not in the table and that nothing holds. Table lock. */
+void node_free(struct node_table *table, struct node *node);
 /* For inode.c, with the table lock held: frees the node, and ancestors, when nothing holds them any more. */
 void node_release_locked(struct node_table *table, struct node *node);
+
+/* The directory that a node is in; NULL: it is the root. Needs the tree lock, as node_name. */
+static inline struct node *node_parent(const struct node *node)
+{
+    if (node->parent == 0)
+        return NULL;
+    struct slots *slots = slot_region(node)->owner;
+    if (node->parent >= SLOT_NUMBERS)
+        return (struct node *)slot_at(slots, node->parent);
+    struct node_table *table = (struct node_table *)(void *)((char *)slots - offsetof(struct node_table, slots));
+    return node->parent == NODE_ROOT ? &table->root : &table->shared;
+}
+/* Its piece. */
+static inline plsm_slice node_name(const struct node *node)
+{
+    const uint8_t *at = (const uint8_t *)node + (node->flags & NODE_DIRECTORY ? sizeof *node : NODE_FILE_BYTES);
+    const uint8_t *piece = at;
+    if (node->piece_away)
+        memcpy(&piece, at, sizeof piece);
+    return (plsm_slice){piece, node->piece_size};
+}
+/* Table lock. */
+static inline struct inode *node_inode(const struct node_table *table, const struct node *node)
+{
+    return node->inode ? table->inodes[node->inode - 1] : NULL;
+}
 
 /* Puts the key together. PLSM_TOO_LARGE: longer than a key may be. Needs the tree lock. */
 plsm_status node_path(const struct node *node, struct path *path);
@@ -120,7 +163,7 @@ static inline plsm_slice path_slice(const struct path *path)
 void node_remove(struct node_table *table, struct node *node);
 /* Brings a node that was removed a moment ago back under another name, as node_move (which see). */
 void node_restore(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size);
-/* Gives a node another name; `piece` comes from node_piece and is owned by the node from here on. Exclusive tree lock;
+/* Gives a node another name; `piece` comes from node_piece and is taken over. Exclusive tree lock;
  * no other node may have that name. */
 void node_move(struct node_table *table, struct node *node, struct node *parent, char *piece, size_t piece_size);
 char *node_piece(plsm_slice piece); /* a copy for node_move; NULL: no memory */
@@ -128,7 +171,7 @@ char *node_piece(plsm_slice piece); /* a copy for node_move; NULL: no memory */
 /* Whether a node is a shared value, whatever its names are: then its piece is be64 of the identifier. */
 static inline bool node_is_shared(const struct node *node)
 {
-    return node->parent && (node->parent->flags & NODE_SHARED_PARENT) == NODE_SHARED_PARENT;
+    return node->parent == NODE_SHARED;
 }
 /* This identifier; 0: it is a name. The path of such a node is no key. */
 uint64_t node_shared(const struct node *node);
@@ -137,7 +180,7 @@ struct node *node_enter_shared(struct node_table *table, uint64_t shared);
 struct node *node_hold_shared(struct node_table *table, uint64_t shared);
 struct node *node_find_shared(struct node_table *table, uint64_t shared);
 /* The entry of a node has become shared: it is no longer found by its name. `piece` has NODE_SHARED_SIZE bytes of room
- * and is owned by the node from here on. Exclusive tree lock. */
+ * and is taken over. Exclusive tree lock. */
 enum { NODE_SHARED_SIZE = 8 };
 void node_share(struct node_table *table, struct node *node, uint64_t shared, char *piece);
 

@@ -21,7 +21,7 @@ int drop_expired(struct fs *fs, struct node *parent, const char *name);
 static inline void directory_kept(struct node *parent)
 {
     while (parent->flags & NODE_SYNTHETIC)
-        parent = parent->parent;
+        parent = node_parent(parent);
     atomic_fetch_and(&parent->flags, (uint8_t)~NODE_IMPLIED);
 }
 

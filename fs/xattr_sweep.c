@@ -30,8 +30,10 @@ static bool is_being_written(struct fs *fs, uint64_t id)
 {
     bool is = false;
     mutex_lock(&fs->nodes.lock);
-    for (const struct inode *inode = fs->inodes; inode && !is; inode = inode->all_next)
+    for (uint32_t i = 0; i < fs->nodes.inode_count && !is; i++) {
+        const struct inode *inode = fs->nodes.inodes[i];
         is = inode->attr.xattrs == id && inode->handles && (inode_content_dirty(inode) || inode->fresh);
+    }
     mutex_unlock(&fs->nodes.lock);
     return is;
 }

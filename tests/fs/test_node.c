@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/random.h"
@@ -104,6 +105,68 @@ START_TEST(test_long_path)
 }
 END_TEST
 
+/* Pieces that do not fit behind their node: of any size, and given by a move. */
+START_TEST(test_long_pieces)
+{
+    enum { SIZE = 8000 };
+    static char piece[SIZE];
+    struct node_table table;
+    memset(piece, 'y', SIZE);
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    for (int directory = 0; directory < 2; directory++)
+        for (size_t size = 0; size <= SIZE; size += size < 600 ? 1 : 1850) {
+            struct node *node = node_enter(&table, &table.root, slice(piece, size), directory ? NODE_DIRECTORY : 0);
+            for (size_t other = 0; other <= SIZE; other = 3 * other + 1) {
+                ck_assert(slice_equal(node_name(node), slice(piece, size)));
+                ck_assert_ptr_eq(node_find(&table, &table.root, slice(piece, size), 0), node);
+                if (other == size)
+                    continue;
+                tree_exclude(&table);
+                node_move(&table, node, &table.root, node_piece(slice(piece, other)), other);
+                ck_assert(slice_equal(node_name(node), slice(piece, other)));
+                ck_assert_ptr_null(node_find(&table, &table.root, slice(piece, size), 0));
+                ck_assert_ptr_eq(node_find(&table, &table.root, slice(piece, other), 0), node);
+                ck_assert(table.away_bytes == 0 || table.away_bytes == other);
+                node_move(&table, node, &table.root, node_piece(slice(piece, size)), size);
+                tree_unexclude(&table);
+            }
+            node_forget(&table, node, 1);
+            ck_assert_uint_eq(table.away_bytes, 0);
+        }
+    ck_assert_uint_eq(table.slots.used_count, 0);
+    node_table_destroy(&table);
+}
+END_TEST
+
+START_TEST(test_no_memory)
+{
+    static char piece[8000];
+    bool enough = false;
+    uint64_t nth = 1;
+    for (; !enough; nth++) {
+        struct node_table table;
+        mem_fail_at(nth);
+        plsm_status status = node_table_init(&table);
+        if (status != PLSM_OK) {
+            ck_assert_int_eq(status, PLSM_NO_MEMORY);
+            continue;
+        }
+        struct node *file = enter(&table, &table.root, "f");
+        struct node *other = node_enter(&table, &table.root, slice(piece, sizeof piece), 0);
+        mem_fail_at(0);
+        enough = file && other;
+        ck_assert_uint_eq(table.count, (file != NULL) + (other != NULL));
+        ck_assert_uint_eq(table.root.children, table.count);
+        file = enter(&table, &table.root, "f");
+        other = node_enter(&table, &table.root, slice(piece, sizeof piece), 0);
+        check_path(file, "f");
+        ck_assert(slice_equal(node_name(other), slice(piece, sizeof piece)));
+        node_table_destroy(&table);
+    }
+    ck_assert_uint_gt(nth, 4); /* the table, its regions, a region, the long piece */
+}
+END_TEST
+
 /* A tree of up to 3 levels, entered, moved, removed and forgotten at random. The model knows each live node's path. */
 enum { MODEL_NODES = 300 };
 struct model_node {
@@ -111,7 +174,7 @@ struct model_node {
     int parent; /* -1: the root */
     unsigned lookups;
     bool directory, gone;
-    char piece[16];
+    char piece[64];
 };
 
 static void model_path(const struct model_node *model, int at, char *out, size_t room)
@@ -164,9 +227,10 @@ START_TEST(test_random)
         bool parent_fits = parent < 0 || (parent != at && model[parent].node && model[parent].directory &&
                                           !model[parent].gone && model_depth(model, parent) < 3);
         struct node *parent_node = parent < 0 ? &table.root : model[parent].node;
-        char piece[16];
+        char piece[64];
         bool directory = random_below(&r, 2);
-        snprintf(piece, sizeof piece, "%d%s", (int)random_below(&r, 20), directory ? "/" : "");
+        int name = (int)random_below(&r, 20);
+        snprintf(piece, sizeof piece, "%0*d%s", 3 * name + 1, name, directory ? "/" : "");
         switch (random_below(&r, 5)) {
         case 0:
         case 1: /* look up */
@@ -342,6 +406,28 @@ START_TEST(test_tree_lock)
 }
 END_TEST
 
+/* A million files that were listed are to cost less than 100 MB, also where names are long. */
+START_TEST(test_small)
+{
+    enum { NODES = 100000 };
+    static const struct {
+        int name_size, most;
+    } cases[] = {{8, 40}, {20, 50}, {40, 70}, {60, 90}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct node_table table;
+        char piece[64];
+        ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+        for (int i = 0; i < NODES; i++) {
+            snprintf(piece, sizeof piece, "%0*d", cases[c].name_size, i);
+            ck_assert_ptr_nonnull(node_enter(&table, &table.root, slice_of(piece), 0));
+        }
+        ck_assert_uint_lt(node_bytes(&table) / NODES, cases[c].most);
+        ck_assert_uint_gt(node_bytes(&table) / NODES, cases[c].name_size + 20);
+        node_table_destroy(&table);
+    }
+}
+END_TEST
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which have allocators of their own */
 static long resident_pages(void)
 {
@@ -358,19 +444,21 @@ START_TEST(test_memory_comes_back)
     enum { NODES = 200000 };
     static struct node *nodes[NODES + 1];
     struct node_table table;
-    char piece[16];
+    char piece[64];
+    long first = resident_pages();
     ck_assert_int_eq(node_table_init(&table), PLSM_OK);
     for (int i = 0; i <= NODES; i++) {
-        snprintf(piece, sizeof piece, "%08d", i);
+        snprintf(piece, sizeof piece, "%060d", i);
         nodes[i] = node_enter(&table, &table.root, slice_of(piece), 0);
         ck_assert_ptr_nonnull(nodes[i]);
     }
-    long before = resident_pages();
+    long before = resident_pages(), took = (before - first) * 4096 / NODES;
+    ck_assert_msg(took < 108, "%ld bytes for each node, and 8 for its place in the array", took);
     for (int i = 0; i < NODES; i++)
         node_forget(&table, nodes[i], 1);
     node_trim(&table);
     long back = (before - resident_pages()) * 4096 / NODES;
-    ck_assert_msg(back > 60, "%ld bytes for each node came back", back);
+    ck_assert_msg(back > 75, "%ld bytes for each node came back", back);
     ck_assert_ptr_eq(node_hold(&table, &table.root, slice_of(piece), 0), nodes[NODES]);
     node_table_destroy(&table);
 }
@@ -385,9 +473,12 @@ int main(void)
     tcase_add_test(tests, test_paths);
     tcase_add_test(tests, test_synthetic);
     tcase_add_test(tests, test_long_path);
+    tcase_add_test(tests, test_long_pieces);
+    tcase_add_test(tests, test_no_memory);
     tcase_add_test(tests, test_random);
     tcase_add_test(tests, test_threads);
     tcase_add_test(tests, test_tree_lock);
+    tcase_add_test(tests, test_small);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     tcase_add_test(tests, test_memory_comes_back);
 #endif
