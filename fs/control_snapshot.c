@@ -112,6 +112,7 @@ static plsm_status take(struct control *control, const char *name, struct view *
     view->fs.default_file_mode = mount->default_file_mode;
     view->fs.default_directory_mode = mount->default_directory_mode;
     view->fs.options.read_only = true;
+    view->fs.listed_nodes_max = mount->listed_nodes_max;
     view->fs.tag = TAG_VIEW;
     view->fs.nodes.root.lookups = 1; /* that of the answer to mkdir */
     memcpy(view->name, name, strlen(name) + 1);

@@ -92,10 +92,30 @@ static void tell_mount(struct fs *fs, each_statistic *each, void *arg)
         each(arg, &last);
 }
 
+/* Those of the store, with what the mount has in memory beside it. */
+struct told {
+    each_statistic *each;
+    void *arg;
+    uint64_t nodes_bytes;
+};
+
+static void tell_of_store(void *arg, const plsm_statistic *statistic)
+{
+    const struct told *told = arg;
+    if (strcmp(statistic->name, "mem.bytes") != 0) {
+        told->each(told->arg, statistic);
+        return;
+    }
+    tell_integer(told->each, told->arg, statistic->name, statistic->integer + told->nodes_bytes);
+    tell_integer(told->each, told->arg, "mem.nodes", told->nodes_bytes);
+}
+
 static void tell_all(struct control *control, each_statistic *each, void *arg)
 {
-    plsm_statistics(control->fs->db, each, arg);
-    tell_mount(control->fs, each, arg);
+    struct fs *fs = control->fs;
+    struct told told = {each, arg, node_bytes(&fs->nodes) + node_bytes(&control->nodes)};
+    plsm_statistics(fs->db, tell_of_store, &told);
+    tell_mount(fs, each, arg);
 }
 
 /* --- as lines, and as JSON ---------------------------------------------------------------------------------------- */

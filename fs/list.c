@@ -10,7 +10,7 @@
  *
  * Each answer is a scan of the newest state. The kernel keeps changes of a directory and its listing apart, so
  * attributes told with the names are right when it takes them in. Memory is bounded whatever a directory holds: by the
- * marks, and by LISTED_NODES_MAX. */
+ * marks, and by listed_nodes_max. */
 #include <errno.h>
 
 #include "base/alloc.h"
@@ -25,9 +25,9 @@
 
 enum {
     MARKS_BYTES = 1 << 20,
-    /* While the kernel knows more nodes than these, listings only name what they list: each node that they hand out
-     * stays, with its inode in the kernel, until that is short of memory. 200 MB here, some 2 GB there. */
-    LISTED_NODES_MAX = 1 << 21,
+    LISTED_NODES_MAX = 1 << 21, /* 130 MB with names of 40 bytes, and some 2 GB in the kernel */
+    LISTED_NODE_BYTES = 128,    /* of the budget for each, where there is one: more than all but long names take */
+    LISTED_PART = 8,            /* of the budget that they may have */
 };
 
 struct mark {
@@ -379,13 +379,28 @@ static int fill_answer(struct answer *answer, struct listing *listing, uint64_t 
     return error ? error : fs_errno(answer->fs, status);
 }
 
+static void note_budget(void *arg, const plsm_statistic *statistic)
+{
+    uint64_t *budget = arg;
+    if (strcmp(statistic->name, "mem.budget") == 0)
+        *budget = statistic->integer;
+}
+
+size_t list_nodes_max(plsm *db)
+{
+    uint64_t budget = 0;
+    plsm_statistics(db, note_budget, &budget);
+    uint64_t most = budget / LISTED_PART / LISTED_NODE_BYTES;
+    return budget > 0 && most < LISTED_NODES_MAX ? most : LISTED_NODES_MAX;
+}
+
 void list_directory(struct fs *fs, fuse_req_t req, struct node *node, size_t size, off_t offset,
                     struct fuse_file_info *fi, bool plus)
 {
     struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
     struct answer answer = {
         .req = req, .fs = fs, .node = node, .plus = plus, .data = mem_alloc(size), .capacity = size};
-    answer.names_only = node_count(&fs->nodes) > LISTED_NODES_MAX;
+    answer.names_only = node_count(&fs->nodes) > fs->listed_nodes_max;
     struct scan *scan = mem_zalloc(sizeof *scan);
     int error = ENOMEM;
     if (answer.data && scan) {

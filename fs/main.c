@@ -66,6 +66,7 @@ static plsm_status open_store(struct fs *fs)
         plsm_get_abilities(fs->db, &abilities);
         fs->ttl_s = abilities.ttl_s;
         fs->expires = fs->ttl_s > 0;
+        fs->listed_nodes_max = list_nodes_max(fs->db);
     }
     if (status == PLSM_NO_STORE)
         return fail(status, "%s: no store there; create one with `plsm create %s` or mount with -o create",

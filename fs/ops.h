@@ -80,6 +80,8 @@ void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
 void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
+/* For fs->listed_nodes_max, by the store's option memory. */
+size_t list_nodes_max(plsm *db);
 /* As fs_opendir; false: it failed, so that no release follows. */
 bool open_listing(fuse_req_t req, struct fuse_file_info *fi);
 /* As fs_readdir and fs_readdirplus, of a directory of any view. */
