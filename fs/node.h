@@ -59,13 +59,14 @@ struct node {
     /* of directories alone: the piece of others begins here */
     uint32_t children;             /* table lock; nodes whose parent this is */
     _Atomic uint32_t publications; /* of inodes in this directory; see fill_entry in fs/ops.h */
+    uint32_t removed;              /* exclusive tree lock; names that went from what is below (fs/remove.c) */
 };
 enum {
     NODE_ROOT = 1, /* as a parent: `root` of the table; slots have larger numbers */
     NODE_SHARED = 2, /* `shared` of the table */
     NODE_FILE_BYTES = offsetof(struct node, children),
 };
-static_assert(NODE_FILE_BYTES == 20 && sizeof(struct node) == 28, "a million nodes with names of 60 bytes take 80 MB");
+static_assert(NODE_FILE_BYTES == 20 && sizeof(struct node) == 32, "a million nodes with names of 60 bytes take 80 MB");
 
 struct tree_lock {
     _Atomic unsigned state;    /* who has it and who waits (node.c) */

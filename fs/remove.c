@@ -1,4 +1,21 @@
-/* Names that go. Under the exclusive tree lock: nobody else has a path in hand. */
+/* Names that go. Under the exclusive tree lock: nobody else has a path in hand.
+ *
+ * Whole trees. "rm -r" removes name by name, so what it leaves in the store is a deletion for each, which every scan
+ * that passes there walks over until compaction has brought them to the last level. So where many names have gone
+ * from below a directory, its own removal is not the deletion of its key "d/" but that of the range ["d/", "d0"), of
+ * all keys that begin with "d/": readers pass at once over what runs and older memtables have in it, and the deletions
+ * in its own memtable go with the flush. (60,000 deletions in runs: "ls" of the directory above 0.4 ms, not 4.4.)
+ *
+ * That changes nothing else. Of the keys in the range none is there but "d/", with an empty value, as
+ * entry_empty_directory has just found, by the keys in the store, whatever names they show under. Since then no key can
+ * have come: all that writes names has the tree lock, shared (files that are made or published) or exclusive (what the
+ * library puts through the daemon, fs/commit.c), and this one has it alone from before the look until after the write.
+ * What is written later is newer than the deletion, and stays; so a file that has expired while somebody has it open
+ * can be published again. What is open but unlinked has its content in its edit, and lost its place in the store when
+ * its name went; a name of a shared value in the range would have been seen; extended attributes are in another
+ * keyspace, by number. Snapshots and iterators that are older do not see the deletion. Only entries that have expired
+ * may still be in the range: they go a little sooner, their large values too (plsm_delete_range), and do not show again
+ * where the clock is set back. */
 #include <errno.h>
 
 #include "base/bytes.h"
@@ -80,8 +97,36 @@ int drop_expired(struct fs *fs, struct node *parent, const char *name)
     return error && error != ENOENT ? error : fs_errno_of_change(fs, status);
 }
 
+/* From so many deletions below a directory on they are worth that of a range, which goes alone through the log and
+ * costs each scan and lookup in its memtable or run a search among those of ranges. A scan over as many takes 70 us. */
+enum { REMOVED_MANY = 1000 };
+
+void names_removed(struct node *parent, uint32_t count)
+{
+    while (parent->flags & NODE_SYNTHETIC)
+        parent = node_parent(parent);
+    parent->removed = parent->removed < UINT32_MAX - count ? parent->removed + count : UINT32_MAX;
+}
+
+/* Whether a directory, which is empty, goes with the range of all keys below it. */
+static bool goes_as_range(struct fs *fs, const struct node *node)
+{
+    plsm_abilities abilities;
+    plsm_get_abilities(fs->db, &abilities);
+    return node->removed >= REMOVED_MANY && abilities.range_deletions;
+}
+
+static plsm_status delete_key(plsm_batch *batch, plsm_slice key, bool as_range)
+{
+    uint8_t end[PLSM_KEY_MAX];
+    if (as_range)
+        return plsm_batch_delete_range(batch, PLSM_NAMES, key, prefix_end(key, end));
+    return plsm_batch_delete(batch, PLSM_NAMES, key);
+}
+
 /* Deletes an entry; the value of a directory's key instead is emptied. */
-static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct entry *entry, struct inode *inode)
+static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct entry *entry, struct inode *inode,
+                                bool as_range)
 {
     plsm_batch *batch = plsm_batch_create();
     plsm_slice key = path_slice(&entry->key);
@@ -98,7 +143,7 @@ static plsm_status delete_entry(struct fs *fs, struct node *parent, const struct
         if (status == PLSM_OK)
             status = plsm_batch_put(batch, PLSM_NAMES, key, slice(meta, attr_encode(&attr, meta)), slice(NULL, 0));
     } else if (status == PLSM_OK) {
-        status = plsm_batch_delete(batch, PLSM_NAMES, key);
+        status = delete_key(batch, key, as_range);
         if (status == PLSM_OK && entry->attr.other_names == 0)
             status = xattr_delete_all(fs, entry->attr.xattrs, batch);
     }
@@ -145,10 +190,13 @@ static int remove_name(struct fs *fs, struct node *parent, const char *name, boo
         status = prepare_gone(fs, entry_node(fs, parent, &entry), &entry, &inode);
     if (status != PLSM_OK)
         return fs_errno_of_change(fs, status);
-    status = delete_entry(fs, parent, &entry, inode);
+    uint32_t below = directory && inode ? inode->node->removed : 0;
+    bool as_range = directory && inode && goes_as_range(fs, inode->node);
+    status = delete_entry(fs, parent, &entry, inode, as_range);
     finish_gone(fs, inode, status == PLSM_OK);
     if (status == PLSM_OK) {
         directory_kept(parent);
+        names_removed(parent, as_range ? 1 : below + 1);
         if (directory)
             directories_changed(fs, parent);
         touch_directory(fs, parent);

@@ -17,6 +17,9 @@ plsm_status remove_expired(struct fs *fs, struct node *parent, const struct entr
 /* The same by name; takes the exclusive tree lock itself. Returns 0 or an errno value. */
 int drop_expired(struct fs *fs, struct node *parent, const char *name);
 
+/* So many deletions have been written of names in or below `parent`. */
+void names_removed(struct node *parent, uint32_t count);
+
 /* After the batch with keep_directory was written. */
 static inline void directory_kept(struct node *parent)
 {

@@ -450,6 +450,7 @@ static int run(struct renaming *r)
         directories_changed(r->fs, NULL); /* and all below it have other paths */
     touch_renamed(r, from);
     directory_kept(from->parent);
+    names_removed(from->parent, 1);
     touch_directory(r->fs, from->parent);
     if (r->exchange) {
         touch_renamed(r, to);

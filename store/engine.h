@@ -196,7 +196,7 @@ struct engine {
     plsm_status (*inspect_profile)(void *tree, const plsm_inspect_options *options, plsm_profile *out);
 
     /* What it can do: see struct plsm_abilities. */
-    bool ordered, snapshots, atomic_batches, volatile_writes;
+    bool ordered, snapshots, atomic_batches, volatile_writes, range_deletions;
 };
 
 extern const struct engine engine_lsm, engine_appendlog, engine_hybridlog;

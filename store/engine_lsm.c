@@ -571,4 +571,5 @@ const struct engine engine_lsm = {
     .ordered = true,
     .snapshots = true,
     .atomic_batches = true,
+    .range_deletions = true,
 };

@@ -134,6 +134,7 @@ void plsm_get_abilities(plsm *db, plsm_abilities *out)
         .atomic_batches = db->engine->atomic_batches,
         .bulk_loads = db->engine->bulk_create,
         .volatile_writes = db->engine->volatile_writes,
+        .range_deletions = db->engine->range_deletions,
         .key_size_max = PLSM_KEY_MAX,
         .value_size_max = PLSM_VALUE_MAX,
         .read_only = db->read_only || db->engine->is_read_only(db->tree),

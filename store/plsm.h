@@ -125,6 +125,7 @@ typedef struct plsm_abilities {
     bool ordered, snapshots, atomic_batches;
     bool bulk_loads; /* plsm_bulk_create and plsm_move_prefix */
     bool volatile_writes; /* PLSM_VOLATILE is less than PLSM_NONE, and cheaper */
+    bool range_deletions; /* plsm_delete_range is one deletion, not one for each key */
     uint32_t key_size_max;
     uint64_t value_size_max;
     bool read_only; /* opened with PLSM_READ, or turned read-only by a failed write */

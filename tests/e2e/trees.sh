@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Directories of many files: what the daemon remembers of each that is listed, and that listing more than it may
-# remember works.
+# Directories of many files: what the daemon remembers of each that is listed, that listing more than it may remember
+# works, and their removal, which takes the range of their keys.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/lib.sh
 
@@ -8,6 +8,7 @@ records() # COUNT DIRECTORY [SIZE]: names of so many bytes
 {
     awk -v n="$1" -v d="$2" -v size="${3:-8}" 'BEGIN { for (i = 0; i < n; i++) printf "%s/%0*d\t%d\n", d, size, i, i }'
 }
+batch() { dd of="$DIR/.plsm/batch" bs=1M iflag=fullblock status=none conv=notrunc; }
 at_most() { [ "$1" -le "$2" ] && pass || fail "$1, above $2: $3"; }
 # Lists until the kernel knows so many: others may have it forget all that it knows.
 until_known()
@@ -44,5 +45,63 @@ if [ "$ENGINE" != appendlog ]; then # which has no option memory
 fi
 is "$(cat "$DIR/long/$(printf %060d 29999)")" 29999 # one that was named alone
 is "$(ls -l "$DIR/long" | awk '{ n += $5 } END { print n }')" 138890
+must_unmount
+
+# --- rm -r of many names: no deletion is left for each ---------------------------------------------------------------
+must_mount rw
+entries() { echo flush >"$DIR/.plsm/ctl" && cat "$DIR/.plsm/ctl" >"$WORK/out" && statistic lsm.level.0.keys; }
+records 3000 tree | batch
+records 600 tree/a/b | batch
+records 600 tree/a/c | batch
+is "$(find "$DIR/tree" -type f | wc -l)" 4200
+mkdir "$DIR/beside" && ln "$DIR/tree/00000001" "$DIR/beside/link"
+[ "$ENGINE" != lsm ] || mkdir "$DIR/.plsm/snapshots/before"
+exec 7<"$DIR/tree/a/b/00000002"
+[ "$ENGINE" != lsm ] || { echo compact >"$DIR/.plsm/ctl" && cat "$DIR/.plsm/ctl" >"$WORK/out"; }
+ok rm -r "$DIR/tree"
+not test -e "$DIR/tree"
+is "$(cat <&7)" 2 "of a file that is open"
+exec 7<&-
+is "$(cat "$DIR/beside/link") $(stat -c %h "$DIR/beside/link")" "1 1" "the other name of a file"
+if [ "$ENGINE" = lsm ]; then
+    is "$(find "$DIR/.plsm/snapshots/before/tree" -type f | wc -l)" 4200
+    ok rmdir "$DIR/.plsm/snapshots/before"
+    at_most "$(entries)" 100 "entries of level 0 are left, deletions most of them"
+fi
+is "$("$PLSM" scan "$STORE" tree/ tree0 | wc -l)" 0
+
+# --- the names come back at once -------------------------------------------------------------------------------------
+for _ in 1 2; do
+    mkdir "$DIR/tree" && records 1500 tree | batch
+    echo new >"$DIR/tree/own"
+    is "$(ls "$DIR/tree" | wc -l)" 1501
+    is "$(cat "$DIR/tree/00000003" "$DIR/tree/own")" 3new
+    [ "$ENGINE" != lsm ] || entries >/dev/null
+    is "$(ls "$DIR/tree" | wc -l)" 1501
+    ok rm -r "$DIR/tree"
+    not test -e "$DIR/tree/own"
+done
+
+# --- what the library puts while a directory is removed stays, or the directory does ---------------------------------
+for round in {1..12}; do
+    mkdir "$DIR/race" 2>/dev/null
+    records 1100 race | batch
+    find "$DIR/race" -type f -delete
+    "$PLSM" put "$STORE" race/late $round 2>"$WORK/err" &
+    rmdir "$DIR/race" 2>/dev/null
+    wait $! || fail "put: $(cat "$WORK/err")"
+    is "$("$PLSM" get "$STORE" race/late) $(cat "$DIR/race/late")" "$round $round"
+    rm -r "$DIR/race"
+done
+
+# --- killed behind the removal: it stands ----------------------------------------------------------------------------
+mkdir "$DIR/gone" "$DIR/stays" && records 1200 gone | batch
+records 1200 stays/x | batch
+rm -r "$DIR/gone" "$DIR/stays/x"
+kill_daemon
+fusermount3 -uz "$DIR" 2>/dev/null
+must_mount rw
+not test -e "$DIR/gone"
+is "$(ls -A "$DIR/stays")" "" "a directory that is empty"
 must_unmount
 check_store
