@@ -8,6 +8,8 @@
 
 enum {
     DESIGN_PERCENT = 86,
+    PARTS = 6,           /* and their doubles: what a table of some size can be divided by */
+    PARTS_LEAST = 16,    /* pieces in each */
     PREFETCH_AHEAD = 16, /* as many cache misses as a processor has in flight (shared facts, section 1) */
 };
 
@@ -32,18 +34,32 @@ static size_t size_of(uint64_t bucket_count)
     return sizeof(struct young) + bucket_count * sizeof(struct bucket);
 }
 
-struct young *young_create(uint64_t entries)
+static const uint64_t per_group = (uint64_t)GROUP * LANES * DESIGN_PERCENT; /* hundredths of entries */
+
+static uint64_t groups_for(uint64_t entries)
 {
-    static const uint64_t per_group = (uint64_t)GROUP * LANES * DESIGN_PERCENT; /* hundredths of entries */
-    if (entries > UINT32_MAX / GROUP * per_group / 100)
-        return NULL; /* more buckets than have numbers */
-    uint64_t groups = entries ? (entries * 100 + per_group - 1) / per_group : 1;
+    return entries ? (entries * 100 + per_group - 1) / per_group : 1;
+}
+
+static struct young *create(uint64_t groups)
+{
     struct young *young = mem_map(size_of(groups * GROUP)); /* zeroed: empty */
     if (!young)
         return NULL;
     young->bucket_count = (uint32_t)(groups * GROUP);
     young->vectors = have_vectors();
     return young;
+}
+
+struct young *young_create(uint64_t entries)
+{
+    uint64_t parts = PARTS;
+    if (entries > UINT32_MAX / GROUP / (PARTS_LEAST + 1) * PARTS_LEAST * per_group / 100)
+        return NULL; /* more buckets than have numbers */
+    uint64_t groups = groups_for(entries);
+    while (groups >= 2 * parts * PARTS_LEAST)
+        parts *= 2;
+    return create(groups < parts * PARTS_LEAST ? groups : (groups + parts - 1) / parts * parts);
 }
 
 void young_destroy(struct young *young)
@@ -57,11 +73,15 @@ static uint64_t capacity(const struct young *young)
     return (uint64_t)young->bucket_count * LANES;
 }
 
+uint64_t young_size(const struct young *young)
+{
+    return capacity(young) * DESIGN_PERCENT / 100;
+}
+
 uint64_t young_room(const struct young *young)
 {
-    uint64_t entries = atomic_load_explicit(&young->entries, memory_order_relaxed);
-    uint64_t design = capacity(young) * DESIGN_PERCENT / 100;
-    return entries < design ? design - entries : 0;
+    uint64_t entries = atomic_load_explicit(&young->entries, memory_order_relaxed), size = young_size(young);
+    return entries < size ? size - entries : 0;
 }
 
 uint64_t young_memory(const struct young *young)
@@ -203,23 +223,22 @@ static __attribute__((noinline)) bool enter_by_moving(struct young *young, const
     return false;
 }
 
-/* Enters one hash; *entered counts new entries. False: no room. */
-static bool enter(struct young *young, unsigned slot, uint64_t hash, uint64_t *entered)
+/* Enters what has that path; *entered counts new entries. False: no room. */
+static bool enter(struct young *young, unsigned slot, const struct path *path, uint64_t *entered)
 {
-    struct path path = path_of(young, hash);
     for (unsigned step = 0; step < STEPS; step++) {
-        struct bucket *bucket = &young->buckets[bucket_number(&path, step)];
-        for (uint32_t lanes = lanes_equal(young, bucket, path.fingerprint); lanes; lanes &= lanes - 1)
+        struct bucket *bucket = &young->buckets[bucket_number(path, step)];
+        for (uint32_t lanes = lanes_equal(young, bucket, path->fingerprint); lanes; lanes &= lanes - 1)
             if (tag_at(bucket, first_lane(lanes)) == tag_of(slot, step))
                 return true;
         uint32_t empty = lanes_equal(young, bucket, 0);
         if (empty) {
-            put(young, &path, bucket, first_lane(empty), slot, step);
+            put(young, path, bucket, first_lane(empty), slot, step);
             ++*entered;
             return true;
         }
     }
-    bool room = enter_by_moving(young, &path, slot);
+    bool room = enter_by_moving(young, path, slot);
     *entered += room;
     return room;
 }
@@ -243,7 +262,8 @@ bool young_insert(struct young *young, unsigned slot, const uint64_t *hashes, si
             __builtin_prefetch(&young->buckets[path_of(young, hashes[i + 2 * PREFETCH_AHEAD]).home], 1);
         if (i + PREFETCH_AHEAD < count)
             __builtin_prefetch(second_place(young, hashes[i + PREFETCH_AHEAD]), 1);
-        room = enter(young, slot, hashes[i], &entered);
+        struct path path = path_of(young, hashes[i]);
+        room = enter(young, slot, &path, &entered);
     }
     uint64_t entries = atomic_load_explicit(&young->entries, memory_order_relaxed);
     atomic_store_explicit(&young->entries, entries + entered, memory_order_relaxed);
@@ -252,4 +272,45 @@ bool young_insert(struct young *young, unsigned slot, const uint64_t *hashes, si
     if (!room)
         young_remove(young, UINT64_C(1) << slot);
     return room;
+}
+
+/* --- giving everything to a smaller table --- */
+
+/* Home is a share of the bucket count that the high bits of the hash say, rounded down. So where one table has `parts`
+ * times as many buckets as the other, homes in the smaller are those in the larger divided by `parts`. */
+static bool enter_bucket(struct young *smaller, const struct young *young, uint32_t number, uint32_t parts)
+{
+    const struct bucket *bucket = &young->buckets[number];
+    for (uint32_t lanes = ~lanes_equal(young, bucket, 0) & ALL_LANES; lanes; lanes &= lanes - 1) {
+        uint32_t fingerprint = fingerprint_at(bucket, first_lane(lanes)), tag = tag_at(bucket, first_lane(lanes));
+        struct path path = {.spread = spread_of(fingerprint), .fingerprint = fingerprint};
+        path.home = (number ^ distance(path.spread, tag >> STEP_SHIFT)) / parts;
+        if (!enter(smaller, tag & SLOT_MASK, &path, &smaller->slot_entries[tag & SLOT_MASK]))
+            return false;
+    }
+    return true;
+}
+
+struct young *young_shrink(const struct young *young, uint64_t entries)
+{
+    uint32_t groups = young->bucket_count / GROUP;
+    uint64_t least = groups_for(entries), sum = 0;
+    uint32_t parts = least < groups ? (uint32_t)(groups / least) : 1;
+    while (groups % parts)
+        parts--;
+    struct young *smaller = parts > 1 ? create(groups / parts) : NULL;
+    if (!smaller)
+        return NULL;
+    smaller->vectors = young->vectors;
+    for (uint32_t number = 0; number < young->bucket_count; number++)
+        if (!enter_bucket(smaller, young, number, parts)) {
+            young_destroy(smaller);
+            return NULL;
+        }
+    for (unsigned slot = 0; slot < YOUNG_SLOTS; slot++)
+        sum += smaller->slot_entries[slot];
+    atomic_init(&smaller->entries, sum);
+    atomic_init(&smaller->slots, atomic_load_explicit(&young->slots, memory_order_relaxed));
+    atomic_init(&smaller->probes_further, atomic_load_explicit(&young->probes_further, memory_order_relaxed));
+    return smaller;
 }

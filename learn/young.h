@@ -1,6 +1,7 @@
 /* Which young runs may hold a key? One structure over all runs but those of the last level answers for all of them in
  * one probe of, nearly always, one cache line: a table of 16-bit fingerprints with a run slot beside each. It changes
- * with every flush and compaction and is never rebuilt.
+ * with every flush and compaction and is never rebuilt from keys; one that has become too large gives its entries to a
+ * smaller one.
  *
  * The idea is Chucky's (Dayan and Twitto, "Chucky: A Succinct Cuckoo Filter for LSM-Tree", SIGMOD 2021) and SlimDB's
  * (Ren et al., VLDB 2017); the overflow bits that keep negative answers to one bucket are those of the Morton filter
@@ -28,8 +29,8 @@ enum { YOUNG_SLOTS = 64 };
 struct young;
 
 /* An empty table that holds `entries` entries at its design load of 86 %: 29.8 bits for each. It comes in pieces of
- * 64 KiB (17,612 entries), and at least one. Memory is resident only once touched. NULL: no memory (or more than
- * 7 * 10^10 entries). */
+ * 64 KiB (17,612 entries), and at least one; from 6 MiB on so many, a sixteenth more at most, that young_shrink has
+ * parts to choose from. Memory is resident only once touched. NULL: no memory (or more than 6 * 10^10 entries). */
 struct young *young_create(uint64_t entries);
 void young_destroy(struct young *young); /* accepts NULL; no reader may be left */
 
@@ -43,6 +44,12 @@ bool young_insert(struct young *young, unsigned slot, const uint64_t *hashes, si
  * use do not matter. Goes through the whole table once: better all runs of a compaction in one call than one by one. */
 void young_remove(struct young *young, uint64_t slots);
 
+/* Writer. The smallest table that holds `entries` entries at the design load among those that are the 2nd, 3rd, ...
+ * part of `young`, with all that is in it now: the same runs in the same slots. NULL: none of these is large enough, or
+ * there is no memory. Readers may go on with `young`, which stays as it is; those who come to know of another slot must
+ * use the new one by then. Goes through the whole table once (0.4 ns per byte of it, 15 ns per entry). */
+struct young *young_shrink(const struct young *young, uint64_t entries);
+
 /* Bit s set: the run in slot s may hold the key. Bit s clear: it does not, if the slot is one that this reader may ask
  * for (see above). For a key that is in none of the runs some bit is set with probability 0.026 % at the design load,
  * in proportion to the load below it. */
@@ -54,6 +61,7 @@ void young_prefetch(const struct young *young, uint64_t hash);
  * most keys are in 8 runs or more. Beyond the design load inserts succeed too (up to 97 % where most keys are in one
  * run, 92 % where they are in 4), but get slow, and more probes have to look further. */
 uint64_t young_room(const struct young *young);
+uint64_t young_size(const struct young *young);   /* how many fit into an empty one */
 uint64_t young_memory(const struct young *young); /* bytes */
 
 struct young_counts {

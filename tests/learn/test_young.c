@@ -270,14 +270,15 @@ END_TEST
 
 START_TEST(room_for_all_that_was_asked_for)
 {
-    static const uint64_t asked[] = {0, 1, 17612, 17613, 50000, 123456, 1000000};
+    static const uint64_t asked[] = {0, 1, 17612, 17613, 50000, 123456, 1000000, 1700001};
     struct random r;
     random_seed(&r, SEED);
     for (unsigned i = 0; i < sizeof asked / sizeof *asked; i++) {
         struct young *young = young_create(asked[i]);
         ck_assert(young);
         ck_assert_uint_ge(young_room(young), asked[i]);
-        ck_assert_uint_lt(young_room(young), asked[i] + PIECE);
+        ck_assert_uint_lt(young_room(young), asked[i] + asked[i] / 16 + PIECE);
+        ck_assert_uint_eq(young_room(young), young_size(young));
         uint64_t *hashes = random_hashes(&r, young_room(young));
         ck_assert(young_insert(young, (unsigned)i, hashes, young_room(young)));
         /* All of it, but for hashes with equal homes and fingerprints: about 128 pairs of a million. */
@@ -482,6 +483,75 @@ START_TEST(no_memory)
 }
 END_TEST
 
+/* --- smaller tables ------------------------------------------------------------------------------------------------*/
+
+/* What was in a table is in each smaller one, in the same slots, and can be taken out and entered there as before. */
+static void check_smaller(struct model *m, struct young *smaller, struct random *r)
+{
+    struct young_counts before, after;
+    struct model s = *m;
+    young_count(m->young, &before);
+    young_count(smaller, &after);
+    ck_assert_uint_eq(after.slots, before.slots);
+    ck_assert_uint_le(after.entries, before.entries);
+    ck_assert_uint_ge(after.entries, before.entries - 20 - before.entries / 5000); /* homes that have become equal */
+    check_inside(smaller, true);
+    for (unsigned slot = 0; slot < YOUNG_SLOTS; slot++)
+        for (size_t i = 0; s.slots >> slot & 1 && i < s.counts[slot]; i++)
+            CHECK(young_find(smaller, s.hashes[slot][i]) >> slot & 1);
+    uint64_t positives = 0;
+    enum { PROBES = 100000 };
+    for (int i = 0; i < PROBES; i++)
+        positives += young_find(smaller, random_next(r)) != 0;
+    ck_assert_uint_lt(positives, PROBES * 4 / 10000); /* 0.026 % at the design load */
+    unsigned gone = (unsigned)__builtin_ctzll(s.slots), kept = 63 - (unsigned)__builtin_clzll(s.slots);
+    young_remove(smaller, UINT64_C(1) << gone);
+    ck_assert(young_insert(smaller, gone, s.hashes[kept], s.counts[kept]));
+    for (size_t i = 0; i < s.counts[kept]; i++)
+        CHECK((young_find(smaller, s.hashes[kept][i]) >> gone & young_find(smaller, s.hashes[kept][i]) >> kept) & 1);
+    check_inside(smaller, false);
+}
+
+START_TEST(smaller_tables)
+{
+    enum { ENTRIES = 2000000, RUNS = 5, EACH = 40000 };
+    /* The table has 114 pieces, 6 * 19 of 17612.8 entries: what it can be divided by is 2, 3, 6, 19 and more. */
+    static const struct {
+        uint64_t entries, pieces;
+    } cases[] = {{1000000, 57}, {660000, 38}, {400000, 38}, {334000, 19}, {200000, 19}, {0, 0}};
+    struct random r;
+    struct model m;
+    random_seed(&r, SEED);
+    model_create(&m, ENTRIES);
+    for (unsigned run = 0; run < RUNS; run++) {
+        uint64_t *hashes = random_hashes(&r, EACH);
+        ck_assert(model_insert(&m, run * 7, hashes, EACH));
+    }
+    ck_assert_uint_eq(m.young->bucket_count, 114 * GROUP);
+    ck_assert_ptr_null(young_shrink(m.young, young_size(m.young)));
+    ck_assert_ptr_null(young_shrink(m.young, young_size(m.young) / 2 + 1));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int portable = 0; portable < 2; portable++) {
+            struct young *smaller = young_shrink(portable ? m.portable : m.young, cases[i].entries);
+            if (cases[i].pieces == 0) { /* there must be room for what is in it */
+                ck_assert_ptr_null(smaller);
+                continue;
+            }
+            ck_assert_ptr_nonnull(smaller);
+            ck_assert_uint_eq(smaller->bucket_count, cases[i].pieces * GROUP);
+            ck_assert_uint_ge(young_size(smaller), cases[i].entries);
+            check_smaller(&m, smaller, &r);
+            young_destroy(smaller);
+        }
+    }
+    mem_fail_at(1);
+    ck_assert_ptr_null(young_shrink(m.young, 334000));
+    mem_fail_at(0);
+    model_check(&m, false);
+    model_destroy(&m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("young");
@@ -499,6 +569,7 @@ int main(void)
     tcase_add_test(rest, slots_are_used_again);
     tcase_add_test(rest, borders);
     tcase_add_test(rest, no_memory);
+    tcase_add_test(rest, smaller_tables);
     suite_add_tcase(suite, answers);
     suite_add_tcase(suite, figures);
     suite_add_tcase(suite, rest);
