@@ -47,7 +47,7 @@ void young_remove(struct young *young, uint64_t slots);
 /* Writer. The smallest table that holds `entries` entries at the design load among those that are the 2nd, 3rd, ...
  * part of `young`, with all that is in it now: the same runs in the same slots. NULL: none of these is large enough, or
  * there is no memory. Readers may go on with `young`, which stays as it is; those who come to know of another slot must
- * use the new one by then. Goes through the whole table once (0.4 ns per byte of it, 15 ns per entry). */
+ * use the new one by then. Goes through the whole table once: 50 ms for one of 54 MB with 4 M entries. */
 struct young *young_shrink(const struct young *young, uint64_t entries);
 
 /* Bit s set: the run in slot s may hold the key. Bit s clear: it does not, if the slot is one that this reader may ask

@@ -110,18 +110,30 @@ static void adopt(struct lsm *db, struct run *run, uint64_t expected)
         run_membership_retire(run, body); /* those who still see an older version load it again */
 }
 
+bool fit_young(struct lsm *db)
+{
+    if (!db->young)
+        return false;
+    mutex_lock(&db->lock);
+    uint64_t expected = db->version->young_keys;
+    mutex_unlock(&db->lock);
+    return young_runs_fit(db->young, expected, env_now_ns(db->env));
+}
+
 enum adoption adopt_pending(struct lsm *db)
 {
     bool belongs = false;
     if (!db->young)
         return ADOPTION_NONE;
+    epoch_reclaim(db->epoch); /* a table that fit_young put another in the place of when it was here last */
+    bool again = fit_young(db);
     uint64_t room = young_runs_room(db->young);
     mutex_lock(&db->edit_lock);
     struct run *run = find_candidate(db->version, room);
     uint64_t expected = db->version->young_keys;
     mutex_unlock(&db->edit_lock);
     if (!run)
-        return ADOPTION_NONE;
+        return again ? ADOPTION_LATER : ADOPTION_NONE;
     enum adoption outcome = ADOPTION_DONE;
     uint64_t lookups = counter_read(&db->counters, COUNT_GETS);
     if (lookups < db->adopted_keys) /* the statistics were reset */

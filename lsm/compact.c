@@ -186,6 +186,7 @@ static void let_go(struct lsm *db)
 {
     epoch_reclaim(db->epoch);
     garbage_collect(db);
+    fit_young(db);
 }
 
 static plsm_status compact_values_instead(struct lsm *db, plsm_status lacking, bool *worked)

@@ -313,9 +313,12 @@ enum adoption {
     ADOPTION_LATER, /* there are none */
     ADOPTION_DONE,  /* one was looked at; there may be more */
 };
-/* Enters one run that should be in the table over young runs and is not, when it is worth it. A failure costs speed and
- * nothing else. One thread at a time, outside of all locks. */
+/* Enters one run that should be in the table over young runs and is not, when it is worth it; calls fit_young as well.
+ * A failure costs speed and nothing else. One thread at a time, outside of all locks. */
 enum adoption adopt_pending(struct lsm *db);
+/* Looks after the size of that table: young_runs_fit, which tells what is returned. After compactions; outside of all
+ * locks. */
+bool fit_young(struct lsm *db);
 /* When to look again after ADOPTION_SOON and ADOPTION_LATER: what waits costs each lookup, and looking costs little. */
 enum { ADOPT_SOON_NS = 100 * 1000 * 1000, ADOPT_LATER_NS = 1000 * 1000 * 1000 };
 /* Does so as long as there is something to do: the thread of a store that is open for reading alone. */

@@ -147,7 +147,9 @@ static void ask_filters(struct asking *a, plsm_slice key, enum kind kind)
         count_answer(&a->out->filter, kind, filter_may_contain(&a->parts.filter, hash));
     if (a->parts.place != YOUNG_PLACE_NONE) {
         struct young_places found;
+        epoch_enter(a->db->epoch);
         young_runs_find(a->version->young, &a->version->in_table, hash, &found);
+        epoch_exit(a->db->epoch);
         count_answer(&a->out->young, kind, young_places_has(&found, a->parts.place));
     }
 }

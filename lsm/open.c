@@ -132,8 +132,10 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     budget_leave(before);
     if (young)
         db->young = young_runs_create();
-    if (db->young)
+    if (db->young) {
         db->young->account = &db->budget.users[BUDGET_FILTERS].account;
+        db->young->epoch = db->epoch;
+    }
     db->kept_above = options->read_only ? SIZE_MAX : kept_above(&db->options);
     db->kept = mem_zalloc(sizeof *db->kept);
     db->kept_share = SPACE_KEPT_SHARE_MAX;

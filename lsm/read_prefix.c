@@ -43,8 +43,11 @@ static plsm_status may_have_directory(struct lsm *db, plsm_slice prefix, bool *o
             status = fail(PLSM_NO_MEMORY, "no memory for an iterator");
         memtable_iterator_destroy(&it);
     }
-    if (version->young)
+    if (version->young) {
+        epoch_enter(db->epoch);
         young_runs_find(version->young, &version->in_table, hash ^ MEMBERSHIP_DIRECTORY_SALT, &found);
+        epoch_exit(db->epoch);
+    }
     for (unsigned level = 0; level < LSM_LEVELS && !*out && status == PLSM_OK; level++)
         status = level_may_have_directory(&version->levels[level], prefix, hash, &found, out);
     view_release(view);

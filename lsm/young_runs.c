@@ -5,7 +5,9 @@
 #include "base/banned.h"
 
 enum {
-    ENTRIES_MIN = 1 << 14, /* of a table: the least that one takes */
+    ENTRIES_MIN = 1 << 14,  /* of a table: the least that one takes */
+    SPARSE_PARTS = 4,       /* a table with a smaller part of the entries it was made for is sparse */
+    SPARSE_LEAST = 1 << 20, /* bytes: smaller tables stay in the processor's cache however sparse they are */
     /* Times what the tables and the run at hand hold is the size of a new table, between: */
     GROWTH_LEAST = 2,
     GROWTH_MOST = 8,
@@ -40,7 +42,7 @@ void young_runs_destroy(struct young_runs *y)
     if (!y)
         return;
     for (unsigned t = 0; t < YOUNG_TABLES; t++)
-        table_destroy(y, y->tables[t].table);
+        table_destroy(y, young_runs_table(y, t));
     mutex_destroy(&y->lock);
     mem_free(y);
 }
@@ -59,6 +61,17 @@ void young_runs_release(struct young_runs *y, uint8_t place)
         atomic_fetch_or_explicit(&t->idle, UINT64_C(1) << slot, memory_order_acq_rel);
 }
 
+/* Readers come to see what is entered from now on. */
+static void table_set(struct young_table *t, struct young *table)
+{
+    atomic_store_explicit(&t->table, table, memory_order_release);
+}
+
+static struct young *table_of(const struct young_table *t)
+{
+    return atomic_load_explicit(&t->table, memory_order_relaxed);
+}
+
 /* Under lock. */
 static void sweep(struct young_runs *y)
 {
@@ -67,19 +80,21 @@ static void sweep(struct young_runs *y)
         struct young_table *t = &y->tables[i];
         uint64_t idle = atomic_exchange_explicit(&t->idle, 0, memory_order_acq_rel);
         all_idle |= idle;
-        largest = t->table && t->size > largest ? t->size : largest;
+        uint64_t size = table_of(t) ? young_size(table_of(t)) : 0;
+        largest = size > largest ? size : largest;
         if (!idle)
             continue;
         t->used &= ~idle;
         if (t->used)
-            young_remove(t->table, idle);
+            young_remove(table_of(t), idle);
     }
     for (unsigned i = 0; i < YOUNG_TABLES && all_idle; i++) {
         struct young_table *t = &y->tables[i];
-        if (t->table && !t->used) {
-            bool keep = t->size == largest; /* for the next run; the others only cost memory */
-            table_destroy(y, t->table);
-            t->table = keep ? table_create(y, t->size) : NULL; /* emptied, and given back until it is used */
+        struct young *table = table_of(t);
+        if (table && !t->used) {
+            uint64_t size = young_size(table); /* the largest stays for the next run; the others only cost memory */
+            table_destroy(y, table);           /* emptied, and given back until it is used */
+            table_set(t, size == largest ? table_create(y, size) : NULL);
         }
     }
 }
@@ -94,7 +109,7 @@ void young_runs_sweep(struct young_runs *y)
 /* Under lock. */
 static uint64_t room_in(const struct young_table *t)
 {
-    return t->table && t->used != UINT64_MAX ? young_room(t->table) : 0;
+    return table_of(t) && t->used != UINT64_MAX ? young_room(table_of(t)) : 0;
 }
 
 uint64_t young_runs_room(struct young_runs *y)
@@ -103,7 +118,7 @@ uint64_t young_runs_room(struct young_runs *y)
     mutex_lock(&y->lock);
     sweep(y);
     for (unsigned i = 0; i < YOUNG_TABLES; i++) {
-        uint64_t room = y->tables[i].table ? room_in(&y->tables[i]) : ROOM_MOST;
+        uint64_t room = table_of(&y->tables[i]) ? room_in(&y->tables[i]) : ROOM_MOST;
         most = room > most ? room : most;
     }
     mutex_unlock(&y->lock);
@@ -118,6 +133,14 @@ uint64_t young_runs_table_size(uint64_t present, uint64_t count, uint64_t expect
     return size < GROWTH_MOST * entries ? size : GROWTH_MOST * entries;
 }
 
+/* Under lock. */
+static uint64_t entries_in(const struct young_table *t)
+{
+    struct young_counts counts;
+    young_count(table_of(t), &counts);
+    return counts.entries;
+}
+
 /* A table with room, or a new one; NULL: neither. Under lock. */
 static struct young_table *choose_table(struct young_runs *y, size_t count, uint64_t expected)
 {
@@ -125,23 +148,31 @@ static struct young_table *choose_table(struct young_runs *y, size_t count, uint
     uint64_t present = 0;
     for (unsigned i = 0; i < YOUNG_TABLES; i++) {
         struct young_table *t = &y->tables[i];
-        if (!t->table) {
+        if (!table_of(t)) {
             empty = empty ? empty : t;
             continue;
         }
-        struct young_counts counts;
-        young_count(t->table, &counts);
-        present += counts.entries;
-        if (t->used != UINT64_MAX && room_in(t) >= count && (!best || t->size > best->size))
+        present += entries_in(t);
+        if (room_in(t) >= count && t->used != UINT64_MAX &&
+            (!best || young_size(table_of(t)) > young_size(table_of(best))))
             best = t;
     }
     if (best || !empty)
         return best;
     uint64_t size = young_runs_table_size(present, count, expected);
-    empty->size = size > ENTRIES_MIN ? size : ENTRIES_MIN;
-    empty->used = 0;
-    empty->table = table_create(y, empty->size);
-    return empty->table ? empty : NULL;
+    empty->used = empty->sparse_ns = 0;
+    table_set(empty, table_create(y, size > ENTRIES_MIN ? size : ENTRIES_MIN));
+    return table_of(empty) ? empty : NULL;
+}
+
+/* Under lock. */
+static bool is_sparse(const struct young_table *t, uint64_t expected)
+{
+    const struct young *table = table_of(t);
+    if (!table || young_memory(table) < SPARSE_LEAST)
+        return false;
+    uint64_t most = young_size(table) / SPARSE_PARTS;
+    return entries_in(t) < most && expected < most;
 }
 
 uint8_t young_runs_enter(struct young_runs *y, const uint64_t *hashes, size_t count, uint64_t expected)
@@ -152,9 +183,10 @@ uint8_t young_runs_enter(struct young_runs *y, const uint64_t *hashes, size_t co
     struct young_table *t = choose_table(y, count, expected);
     if (t) {
         unsigned slot = (unsigned)__builtin_ctzll(~t->used);
-        if (young_insert(t->table, slot, hashes, count)) {
+        if (young_insert(table_of(t), slot, hashes, count)) {
             t->used |= UINT64_C(1) << slot;
             atomic_store_explicit(&t->needed[slot], 1, memory_order_relaxed);
+            t->sparse_ns = is_sparse(t, expected) ? t->sparse_ns : 0;
             place = (uint8_t)((t - y->tables) * YOUNG_SLOTS + slot);
         }
     }
@@ -162,19 +194,81 @@ uint8_t young_runs_enter(struct young_runs *y, const uint64_t *hashes, size_t co
     return place;
 }
 
+/* --- tables that have become too large --- */
+
+struct retired {
+    struct epoch_node node; /* the first */
+    struct young_runs *y;
+    struct young *table;
+};
+
+static void retire_end(struct epoch_node *node)
+{
+    struct retired *r = (struct retired *)(void *)node;
+    struct mem_account *before = mem_account_use(r->y->account);
+    young_destroy(r->table);
+    mem_free(r);
+    mem_account_use(before);
+}
+
+/* Puts a smaller table in the place of a sparse one. False: there was no memory. Under lock. */
+static bool shrink(struct young_runs *y, struct young_table *t, uint64_t expected)
+{
+    struct young *table = table_of(t), *smaller = NULL;
+    uint64_t present = entries_in(t), wanted = present + present / 2;
+    if (t->used == 0) { /* nobody can ask it */
+        table_destroy(y, table);
+        table_set(t, NULL);
+        return true;
+    }
+    struct mem_account *before = mem_account_use(y->account);
+    struct retired *r = mem_alloc(sizeof *r);
+    if (r)
+        smaller = young_shrink(table, wanted > expected ? wanted : expected);
+    if (!smaller)
+        mem_free(r);
+    mem_account_use(before);
+    if (!smaller)
+        return false;
+    *r = (struct retired){.y = y, .table = table};
+    table_set(t, smaller);
+    epoch_retire(y->epoch, &r->node, retire_end);
+    return true;
+}
+
+bool young_runs_fit(struct young_runs *y, uint64_t expected, uint64_t now_ns)
+{
+    bool again = false;
+    mutex_lock(&y->lock);
+    sweep(y);
+    for (unsigned i = 0; i < YOUNG_TABLES; i++) {
+        struct young_table *t = &y->tables[i];
+        if (!is_sparse(t, expected)) {
+            t->sparse_ns = 0;
+            continue;
+        }
+        if (!t->sparse_ns)
+            t->sparse_ns = now_ns;
+        again |= now_ns - t->sparse_ns < YOUNG_SPARSE_NS || shrink(y, t, expected);
+    }
+    mutex_unlock(&y->lock);
+    return again;
+}
+
 void young_runs_get_info(struct young_runs *y, struct young_runs_info *out)
 {
     *out = (struct young_runs_info){0};
     mutex_lock(&y->lock);
     for (unsigned i = 0; i < YOUNG_TABLES; i++) {
+        const struct young *table = table_of(&y->tables[i]);
         struct young_counts counts;
-        if (!y->tables[i].table)
+        if (!table)
             continue;
-        young_count(y->tables[i].table, &counts);
+        young_count(table, &counts);
         out->tables++;
         out->runs += (uint64_t)__builtin_popcountll(counts.slots);
         out->entries += counts.entries;
-        out->bytes += young_memory(y->tables[i].table);
+        out->bytes += young_memory(table);
         out->probes_further += counts.probes_further;
     }
     mutex_unlock(&y->lock);

@@ -1,9 +1,14 @@
 /* The table over young runs in a tree: places follow runs through flushes, compactions, moves and openings; whatever is
  * read, the answer is that of a list of keys. */
 #include <check.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/env_memory.h"
 #include "base/error.h"
 #include "base/random.h"
@@ -354,6 +359,243 @@ START_TEST(sizes_of_tables)
 }
 END_TEST
 
+/* --- tables that have become too large -----------------------------------------------------------------------------*/
+
+enum { LARGE = 850000 }; /* hashes: tables that can be divided by 6 */
+
+static uint64_t *random_hashes(struct random *random, size_t count)
+{
+    uint64_t *hashes = malloc(count * sizeof *hashes);
+    ck_assert_ptr_nonnull(hashes);
+    for (size_t i = 0; i < count; i++)
+        hashes[i] = random_next(random);
+    return hashes;
+}
+
+static uint64_t bytes_of(struct young_runs *y)
+{
+    struct young_runs_info info;
+    young_runs_get_info(y, &info);
+    return info.bytes;
+}
+
+static struct young_runs *create_charged(struct mem_account *account, struct epoch *epoch)
+{
+    struct young_runs *y = young_runs_create();
+    ck_assert_ptr_nonnull(y);
+    y->account = account;
+    y->epoch = epoch;
+    return y;
+}
+
+static void is_found(const struct young_runs *y, uint8_t place, const uint64_t *hashes, size_t count)
+{
+    struct young_places of = {0}, found;
+    of.slots[place / YOUNG_SLOTS] = UINT64_C(1) << place % YOUNG_SLOTS;
+    size_t denied = 0;
+    for (size_t i = 0; i < count; i++) {
+        young_runs_find(y, &of, hashes[i], &found);
+        denied += !young_places_has(&found, place);
+    }
+    ck_assert_uint_eq(denied, 0);
+}
+
+/* A table that has become too large becomes small again: once it has been for a while, when no more is expected, and
+ * not while a reader can be at the old one, which is charged for until then. */
+START_TEST(a_sparse_table_shrinks)
+{
+    enum { SMALL = LARGE / 10 };
+    const uint64_t second = 1000 * 1000 * 1000;
+    struct mem_account account = {0};
+    struct random random;
+    random_seed(&random, 11);
+    struct epoch *epoch = epoch_create();
+    struct young_runs *y = create_charged(&account, epoch);
+    uint64_t *large = random_hashes(&random, LARGE), *small = random_hashes(&random, SMALL);
+    uint8_t many = young_runs_enter(y, large, LARGE, LARGE), few = young_runs_enter(y, small, SMALL, LARGE);
+    uint64_t before = bytes_of(y);
+    ck_assert(!young_runs_fit(y, 0, second));
+    young_runs_release(y, many);
+    ck_assert(young_runs_fit(y, 0, 10 * second));
+    ck_assert(young_runs_fit(y, 0, 12 * second - 1));
+    ck_assert(!young_runs_fit(y, LARGE, 13 * second)); /* so much will come */
+    ck_assert(young_runs_fit(y, 0, 14 * second));
+    young_runs_enter(y, large, LARGE / 2, 0); /* and so much has come */
+    ck_assert(!young_runs_fit(y, 0, 17 * second));
+    young_runs_release(y, many); /* the same place */
+    ck_assert(young_runs_fit(y, SMALL, 20 * second));
+    ck_assert_uint_eq(bytes_of(y), before);
+    epoch_enter(epoch);
+    ck_assert(young_runs_fit(y, SMALL, 22 * second));
+    uint64_t after = bytes_of(y);
+    printf("young: %" PRIu64 " bytes became %" PRIu64 "\n", before, after);
+    ck_assert_uint_lt(after, before / 4);
+    epoch_reclaim(epoch);
+    ck_assert_int_ge(atomic_load(&account.bytes), (int64_t)(before + after));
+    is_found(y, few, small, SMALL);
+    epoch_exit(epoch);
+    epoch_reclaim(epoch);
+    ck_assert_int_lt(atomic_load(&account.bytes), (int64_t)(after + (64 << 10)));
+    ck_assert(!young_runs_fit(y, SMALL, 30 * second));
+    is_found(y, few, small, SMALL);
+    uint8_t next = young_runs_enter(y, large, SMALL, SMALL); /* there is room for as much again */
+    is_found(y, next, large, SMALL);
+    ck_assert_uint_eq(bytes_of(y), after);
+    young_runs_destroy(y);
+    epoch_destroy(epoch);
+    ck_assert_int_eq(atomic_load(&account.bytes), 0);
+    free(large);
+    free(small);
+}
+END_TEST
+
+/* One that is empty goes; where there is no memory everything stays, and it is not tried again at once. */
+START_TEST(an_empty_table_goes)
+{
+    struct mem_account account = {0};
+    struct random random;
+    random_seed(&random, 12);
+    struct epoch *epoch = epoch_create();
+    struct young_runs *y = create_charged(&account, epoch);
+    uint64_t *hashes = random_hashes(&random, LARGE);
+    uint8_t many = young_runs_enter(y, hashes, LARGE, 0), few = young_runs_enter(y, hashes, 1000, 0);
+    young_runs_release(y, many);
+    ck_assert(young_runs_fit(y, 0, 1));
+    uint64_t before = bytes_of(y);
+    for (uint64_t nth = 1; nth <= 2; nth++) {
+        mem_fail_at(nth);
+        ck_assert(!young_runs_fit(y, 0, 1 + YOUNG_SPARSE_NS));
+        mem_fail_at(0);
+        ck_assert_uint_eq(bytes_of(y), before);
+        is_found(y, few, hashes, 1000);
+    }
+    young_runs_release(y, few);
+    ck_assert(young_runs_fit(y, 0, 1 + YOUNG_SPARSE_NS));
+    ck_assert_uint_eq(bytes_of(y), 0);
+    ck_assert_int_eq(atomic_load(&account.bytes), 0);
+    ck_assert_uint_ne(young_runs_enter(y, hashes, 1000, 0), YOUNG_PLACE_NONE);
+    young_runs_destroy(y);
+    epoch_destroy(epoch);
+    free(hashes);
+}
+END_TEST
+
+/* A tree looks after that by itself, with threads also when nothing is written any more. */
+START_TEST(a_tree_shrinks_its_table)
+{
+    static struct keys keys;
+    struct random random;
+    bool background = _i;
+    env = env_memory_create(13);
+    struct lsm_options o = options(background);
+    memset(&keys, 0, sizeof keys);
+    keys.seed = 13;
+    random_seed(&random, 13);
+    struct lsm *db = open_tree(&o);
+    uint64_t *hashes = random_hashes(&random, LARGE);
+    young_runs_release(db->young, young_runs_enter(db->young, hashes, LARGE, 0));
+    free(hashes);
+    uint64_t before = bytes_of(db->young);
+    write_some(db, &keys, &random, 6000);
+    for (int waited_ms = 0; waited_ms < WAIT_MS && bytes_of(db->young) == before; waited_ms += 100) {
+        env_sleep_ns(env, 100 * 1000 * 1000);
+        if (!background)
+            write_some(db, &keys, &random, 300);
+    }
+    ck_assert_uint_lt(bytes_of(db->young), before / 4);
+    check_all(db, &keys, &random);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
+/* Tables grow and shrink all the time beside readers, flushes and compactions. (The tree looks after them by a clock of
+ * its own, so that some shrink at once.) */
+static struct {
+    struct lsm *db;
+    const struct keys *stay; /* nobody changes these any more */
+    atomic_bool done;
+    uint64_t seed;
+    _Atomic uint64_t read, shrunk;
+} churn;
+
+static void *churn_read(void *arg)
+{
+    struct random random;
+    struct lsm_value value = {0};
+    uint8_t bytes[KEY_SIZE];
+    random_seed(&random, churn.seed + (uint64_t)(uintptr_t)arg);
+    while (!atomic_load_explicit(&churn.done, memory_order_relaxed)) {
+        unsigned number = (unsigned)random_below(&random, KEYS);
+        uint32_t expected = churn.stay->values[number];
+        plsm_status status = lsm_get(churn.db, NULL, key_of(churn.stay->seed, number, bytes), false, &value);
+        INVARIANT(status == (expected ? PLSM_OK : PLSM_NOT_FOUND));
+        INVARIANT(!expected || get_u32(value.value.data) == expected);
+        atomic_fetch_add_explicit(&churn.read, 1, memory_order_relaxed);
+    }
+    lsm_value_free(&value);
+    return NULL;
+}
+
+static void *churn_sizes(void *arg)
+{
+    struct random random;
+    random_seed(&random, churn.seed);
+    uint64_t *hashes = random_hashes(&random, LARGE), now_ns = 1;
+    while (!atomic_load_explicit(&churn.done, memory_order_relaxed)) {
+        uint8_t place = young_runs_enter(churn.db->young, hashes, LARGE, 0);
+        if (place != YOUNG_PLACE_NONE)
+            young_runs_release(churn.db->young, place);
+        uint64_t before = bytes_of(churn.db->young);
+        for (int i = 0; i < 2; i++)
+            young_runs_fit(churn.db->young, 0, now_ns += YOUNG_SPARSE_NS);
+        churn.shrunk += bytes_of(churn.db->young) < before;
+        epoch_reclaim(churn.db->epoch);
+        sched_yield();
+    }
+    free(hashes);
+    return NULL;
+}
+
+START_TEST(shrinks_beside_readers_and_flushes)
+{
+    enum { CHANGES = 4, SHRINKS_LEAST = 5 };
+    static struct keys keys, moving; /* of other names */
+    struct random random;
+    pthread_t threads[3];
+    memset(&keys, 0, sizeof keys);
+    memset(&moving, 0, sizeof moving);
+    churn.seed = keys.seed = 500 + (uint64_t)_i;
+    random_seed(&random, keys.seed);
+    env = env_memory_create(keys.seed);
+    struct lsm_options o = options(true);
+    o.env = env;
+    churn.db = open_tree(&o);
+    churn.stay = &keys;
+    atomic_store(&churn.done, false);
+    atomic_store(&churn.read, 0);
+    atomic_store(&churn.shrunk, 0);
+    write_some(churn.db, &keys, &random, KEYS);
+    moving.seed = keys.seed + 1000000;
+    for (uintptr_t i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, i ? churn_read : churn_sizes, (void *)i), 0);
+    for (unsigned round = 0; round < CHANGES; round++)
+        write_some(churn.db, &moving, &random, 4000);
+    for (int waited_ms = 0; waited_ms < WAIT_MS && atomic_load(&churn.shrunk) < SHRINKS_LEAST; waited_ms += 10)
+        env_sleep_ns(env, 10 * 1000 * 1000);
+    atomic_store(&churn.done, true);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    printf("young: churn seed %" PRIu64 ": %" PRIu64 " reads, %" PRIu64 " tables shrank\n", churn.seed,
+           atomic_load(&churn.read), atomic_load(&churn.shrunk));
+    ck_assert_uint_ge(atomic_load(&churn.shrunk), SHRINKS_LEAST);
+    check_all(churn.db, &keys, &random);
+    check_all(churn.db, &moving, &random);
+    ck_assert_int_eq(lsm_close(churn.db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* Runs that find no room at first are adopted once there is some. */
 START_TEST(room_comes_back)
 {
@@ -478,6 +720,10 @@ int main(void)
     tcase_add_test(tests, places_run_out);
     tcase_add_test(tests, as_many_as_expected);
     tcase_add_test(tests, sizes_of_tables);
+    tcase_add_test(tests, a_sparse_table_shrinks);
+    tcase_add_test(tests, an_empty_table_goes);
+    tcase_add_loop_test(tests, a_tree_shrinks_its_table, 0, 2);
+    tcase_add_loop_test(tests, shrinks_beside_readers_and_flushes, 0, 2);
     tcase_add_test(tests, room_comes_back);
     tcase_add_test(tests, one_table_for_keys_and_directories);
     tcase_add_test(tests, bounds_of_the_table);
