@@ -47,6 +47,7 @@ struct adapter {
     bool has_index; /* has the modes that --index chooses from */
     bool unordered; /* sorts its keys for each scan */
     bool reads_by_calls; /* reads files with read calls, so that the kernel counts its pages; false: maps them */
+    const char *calls_with; /* an option with which one that maps files reads them by calls, or NULL */
     /* Why it cannot be used here, or NULL: static text. */
     const char *(*lack)(void);
     plsm_status (*open)(const char *path, const struct adapter_options *options, void **db);
@@ -66,7 +67,6 @@ struct adapter {
     plsm_status (*seek)(void *session, plsm_slice from);
     bool (*step)(void *session, plsm_slice *key, plsm_slice *value);
     plsm_status (*scan_end)(void *session);
-    double (*syncs)(void *db); /* of its log so far; NULL: it does not tell */
 };
 
 extern const struct adapter adapter_lsm, adapter_appendlog, adapter_hybridlog, adapter_rocksdb, adapter_leveldb,

@@ -226,29 +226,21 @@ static plsm_status scan_end(void *handle)
     return session->status == PLSM_OK ? status : session->status;
 }
 
-static void take_syncs(void *arg, const plsm_statistic *statistic)
-{
-    if (strcmp(statistic->name, "lsm.log_syncs") == 0)
-        *(double *)arg = (double)statistic->integer;
-}
-
-static double syncs(void *handle)
-{
-    struct plsm_db *db = handle;
-    double count = 0;
-    plsm_statistics(db->db, take_syncs, &count);
-    return count;
-}
-
 #define CALLS                                                                                                          \
-    .own = true, .reads_by_calls = true, .close = close_store, .settle = settle, .session = session_start,             \
-    .session_end = session_end, .write = write_records, .get = get, .modify = modify, .seek = seek, .step = step,      \
-    .scan_end = scan_end
+    .own = true, .close = close_store, .settle = settle, .session = session_start, .session_end = session_end,         \
+    .write = write_records, .get = get, .modify = modify, .seek = seek, .step = step, .scan_end = scan_end
 
 const struct adapter adapter_lsm = {
-    CALLS, .name = "lsm", .has_index = true, .lack = lack_lsm, .open = open_lsm, .syncs = syncs,
+    CALLS, .name = "lsm", .reads_by_calls = true, .has_index = true, .lack = lack_lsm, .open = open_lsm,
 };
-const struct adapter adapter_appendlog = {CALLS, .name = "appendlog", .lack = lack_appendlog, .open = open_appendlog};
+const struct adapter adapter_appendlog = {
+    CALLS, .name = "appendlog", .calls_with = "log=written", .lack = lack_appendlog, .open = open_appendlog,
+};
 const struct adapter adapter_hybridlog = {
-    CALLS, .name = "hybridlog", .unordered = true, .lack = lack_hybridlog, .open = open_hybridlog,
+    CALLS,
+    .name = "hybridlog",
+    .reads_by_calls = true,
+    .unordered = true,
+    .lack = lack_hybridlog,
+    .open = open_hybridlog,
 };

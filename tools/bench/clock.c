@@ -93,6 +93,11 @@ uint64_t clock_read_calls(void)
     return proc_number("/proc/self/io", "syscr");
 }
 
+uint64_t clock_disk_bytes(void)
+{
+    return proc_number("/proc/self/io", "read_bytes");
+}
+
 uint64_t clock_written_bytes(void)
 {
     uint64_t calls = proc_number("/proc/self/io", "wchar"), dirty = proc_number("/proc/self/io", "write_bytes");

@@ -21,6 +21,9 @@ void clock_hold_end(struct clock_hold *hold);
 uint64_t clock_read_bytes(void);
 /* Read calls that it made so far, likewise. */
 uint64_t clock_read_calls(void);
+/* Bytes that were read from devices for it so far, because of calls or because of pages that are mapped, readahead
+ * included; 0 where the kernel does not count them. */
+uint64_t clock_disk_bytes(void);
 /* Bytes that this process wrote to files so far: what write calls were given, or, where that is more, the pages that it
  * made dirty, as the kernel counts them for the device. The latter has what is written through maps in it, counts a
  * page that is written often between two write-backs once, and is 0 in file systems without a device. */

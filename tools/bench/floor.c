@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/checksum.h"
 #include "base/env.h"
 #include "base/error.h"
@@ -194,6 +195,21 @@ static plsm_status append(int file, const void *data, size_t size)
     return write(file, data, size) == (ssize_t)size ? PLSM_OK : fail_errno(errno ? errno : EIO, "a file", "write");
 }
 
+static plsm_status measure_syncs(int file, uint64_t effort_ns, double *per_s)
+{
+    uint8_t record[RECORD] = {0};
+    uint64_t begun = now(), ended = begun, count = 0;
+    do {
+        TRY(append(file, record, sizeof record));
+        if (fdatasync(file) != 0)
+            return fail_errno(errno, "a file", "sync");
+        count++;
+        ended = now();
+    } while (ended - begun < effort_ns);
+    *per_s = 1e9 * (double)count / (double)(ended - begun);
+    return PLSM_OK;
+}
+
 static plsm_status measure_writes(int file, uint64_t effort_ns, struct floors *out)
 {
     uint8_t record[RECORD] = {0};
@@ -205,17 +221,7 @@ static plsm_status measure_writes(int file, uint64_t effort_ns, struct floors *o
         ended = used();
     } while (ended - begun < effort_ns);
     out->values[FLOOR_WRITE] = (double)(ended - begun) / (double)count;
-    count = 0;
-    begun = now();
-    do {
-        TRY(append(file, record, sizeof record));
-        if (fdatasync(file) != 0)
-            return fail_errno(errno, "a file", "sync");
-        count++;
-        ended = now();
-    } while (ended - begun < 4 * effort_ns);
-    out->values[FLOOR_SYNC] = 1e9 * (double)count / (double)(ended - begun);
-    return PLSM_OK;
+    return measure_syncs(file, 4 * effort_ns, &out->values[FLOOR_SYNC]);
 }
 
 static plsm_status measure_map(int file, struct floors *out)
@@ -236,12 +242,12 @@ static plsm_status measure_map(int file, struct floors *out)
     return PLSM_OK;
 }
 
-static plsm_status measure_reads(int file, void *page, uint64_t pages, uint64_t effort_ns, uint64_t (*clock)(void),
-                                 double *ns)
+static plsm_status measure_reads(int file, void *page, uint64_t pages, uint64_t seed, uint64_t effort_ns,
+                                 uint64_t (*clock)(void), double *ns)
 {
     struct random random;
     uint64_t begun = clock(), ended = begun, count = 0;
-    random_seed(&random, 1);
+    random_seed(&random, seed);
     do {
         for (int i = 0; i < 16; i++)
             if (pread(file, page, PAGE, (off_t)(random_below(&random, pages) * PAGE)) != PAGE)
@@ -254,11 +260,11 @@ static plsm_status measure_reads(int file, void *page, uint64_t pages, uint64_t 
 }
 
 /* A file system that has no direct reads refuses to open, or to read. */
-static void measure_direct(const char *path, void *page, uint64_t pages, uint64_t effort_ns, double *ns)
+static void measure_direct(const char *path, void *page, uint64_t pages, uint64_t seed, uint64_t effort_ns, double *ns)
 {
     int file = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
     *ns = -1;
-    if (file >= 0 && measure_reads(file, page, pages, effort_ns, now, ns) != PLSM_OK)
+    if (file >= 0 && measure_reads(file, page, pages, seed, effort_ns, now, ns) != PLSM_OK)
         *ns = -1;
     if (file >= 0)
         close(file);
@@ -287,9 +293,9 @@ static plsm_status measure_files(const char *directory, uint64_t bytes, uint64_t
     if (status == PLSM_OK)
         status = fill(file, page, bytes / PAGE);
     if (status == PLSM_OK)
-        status = measure_reads(file, page, bytes / PAGE, effort_ns, used, &out->values[FLOOR_READ]);
+        status = measure_reads(file, page, bytes / PAGE, 1, effort_ns, used, &out->values[FLOOR_READ]);
     if (status == PLSM_OK)
-        measure_direct(path, page, bytes / PAGE, effort_ns, &out->values[FLOOR_READ_DIRECT]);
+        measure_direct(path, page, bytes / PAGE, 1, effort_ns, &out->values[FLOOR_READ_DIRECT]);
     if (file >= 0)
         close(file);
     if (page)
@@ -309,6 +315,99 @@ plsm_status floor_measure(const char *directory, uint64_t bytes, uint64_t effort
     TRY(measure_copy(bytes, effort_ns, &v[FLOOR_COPY]));
     measure_processor(effort_ns, out);
     return measure_files(directory, bytes, effort_ns, out);
+}
+
+/* --- a device ----------------------------------------------------------------------------------------------------- */
+
+static const uint64_t DEVICE_EFFORT_NS = 300000000;
+
+struct reader {
+    const char *path;
+    uint64_t pages, seed;
+    struct env_thread *thread;
+    double ns;
+};
+
+static void reader_main(void *arg)
+{
+    struct reader *reader = arg;
+    void *page = map_memory(PAGE, MADV_NORMAL);
+    reader->ns = -1;
+    if (!page)
+        return;
+    measure_direct(reader->path, page, reader->pages, reader->seed, DEVICE_EFFORT_NS, &reader->ns);
+    munmap(page, PAGE);
+}
+
+/* Every page another one, of which no device can make less. */
+static plsm_status fill_with_noise(int file, uint64_t bytes)
+{
+    enum { PIECE = 1 << 20 };
+    uint64_t *piece = map_memory(PIECE, MADV_NORMAL), state = bytes;
+    plsm_status status = piece ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to write a file");
+    for (uint64_t done = 0; done < bytes && status == PLSM_OK; done += PIECE) {
+        for (size_t i = 0; i < PIECE / sizeof *piece; i++)
+            piece[i] = splitmix64(&state);
+        status = append(file, piece, PIECE);
+    }
+    if (piece)
+        munmap(piece, PIECE);
+    if (status == PLSM_OK && fdatasync(file) != 0)
+        status = fail_errno(errno, "a file", "sync");
+    return status;
+}
+
+static plsm_status read_at_once(const char *path, uint64_t pages, uint32_t threads, double *ns)
+{
+    struct reader *readers = mem_zalloc(threads * sizeof *readers);
+    plsm_status status = readers ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for %u threads", threads);
+    uint32_t started = 0;
+    for (; started < threads && status == PLSM_OK; started++) {
+        readers[started] = (struct reader){.path = path, .pages = pages, .seed = started + 1};
+        status = env_thread_start(env_posix(), reader_main, &readers[started], &readers[started].thread);
+    }
+    double sum = 0;
+    bool known = true;
+    for (uint32_t t = 0; t < started; t++) {
+        env_thread_join(readers[t].thread);
+        known = known && readers[t].ns > 0;
+        sum += readers[t].ns;
+    }
+    *ns = known ? sum / threads : -1;
+    mem_free(readers);
+    return status;
+}
+
+static int make_file(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+}
+
+plsm_status floor_device_read(const char *path, uint64_t bytes, uint32_t threads, double *ns)
+{
+    const uint64_t least = UINT64_C(1) << 20, most = UINT64_C(4) << 30;
+    uint64_t size = (bytes < least ? least : bytes > most ? most : bytes) / least * least;
+    int file = make_file(path);
+    plsm_status status = file >= 0 ? fill_with_noise(file, size) : fail_errno(errno, path, "make a file");
+    if (file >= 0)
+        close(file);
+    if (status == PLSM_OK)
+        status = read_at_once(path, size / PAGE, threads, ns);
+    unlink(path);
+    return status;
+}
+
+plsm_status floor_device_sync(const char *path, double *ns)
+{
+    double syncs_per_s = 0;
+    int file = make_file(path);
+    plsm_status status =
+        file >= 0 ? measure_syncs(file, DEVICE_EFFORT_NS, &syncs_per_s) : fail_errno(errno, path, "make a file");
+    *ns = status == PLSM_OK ? 1e9 / syncs_per_s : -1;
+    if (file >= 0)
+        close(file);
+    unlink(path);
+    return status;
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */

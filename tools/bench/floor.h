@@ -49,6 +49,14 @@ void floor_make_chain(void *memory, size_t bytes, uint64_t seed);
  * The floor of a read that touches one thing which is not in a cache. */
 plsm_status floor_dram_miss(double *ns);
 
+/* What the device takes, in ns by the clock, for 4 KiB read at random past the page cache from a new file of `bytes`
+ * bytes, but at least 1 MiB and at most 4 GiB, by each of `threads` threads at once: the floor of reading a page that
+ * is nowhere in memory. -1: the file system has no direct reads. The file is removed again. PLSM_IO, PLSM_NO_SPACE,
+ * PLSM_NO_MEMORY. */
+plsm_status floor_device_read(const char *path, uint64_t bytes, uint32_t threads, double *ns);
+/* The same for 128 bytes at the end of a new file and fdatasync, one after the other: the floor of a synced write. */
+plsm_status floor_device_sync(const char *path, double *ns);
+
 /* `plsm bench floor`. */
 enum tool_exit bench_floor(const struct tool *tool, const struct bench_plan *plan);
 

@@ -21,7 +21,7 @@ static void put_line(const char *line, int size)
     tool_flush(); /* rows take long: show each when it is there */
 }
 
-static const char *cache_state(const struct row_options *options)
+const char *report_state(const struct row_options *options)
 {
     return options->workload->kind == WORKLOAD_FILL ? "new" : cache_state_names[options->state];
 }
@@ -54,7 +54,7 @@ void report_json(const struct row_options *options, const struct row_result *res
                         "\"state\":\"%s\",\"entries_per_op\":%d,\"latency_every\":%u",
                         options->workload->name, options->engine->name, index, (unsigned long long)options->keys,
                         options->value_bytes, options->batch, options->threads, options->sync ? "true" : "false",
-                        options->shape, (unsigned long long)options->cache_bytes, cache_state(options),
+                        options->shape, (unsigned long long)options->cache_bytes, report_state(options),
                         entries_per_op(options), latency_every(options->workload->kind));
     for (int i = 0; i < ROW_FIGURES; i++) {
         char figure[REPORT_FIGURE_SIZE];
@@ -78,7 +78,7 @@ void report_csv_row(FILE *out, const char *title, const struct row_options *opti
     fprintf(out, "\n\"%s\",%s,%s,%s,%llu,%u,%u,%u,%d,%s,%llu,%s", title, options->workload->name, options->engine->name,
             options->index ? options->index : "", (unsigned long long)options->keys, options->value_bytes,
             options->batch, options->threads, options->sync, options->shape, (unsigned long long)options->cache_bytes,
-            cache_state(options));
+            report_state(options));
     for (int i = 0; i < ROW_FIGURES; i++) {
         char figure[REPORT_FIGURE_SIZE];
         report_figure(figure, row_figure_names[i], row_figures(&copy)[i]);
@@ -100,12 +100,13 @@ void report_table_head(void)
 {
     char line[256];
     put_line(line,
-             snprintf(line, sizeof line, "%-12s %-18s %7s %7s %4s %-8s %11s %10s %9s %9s %10s %10s %8s %7s %7s %9s\n",
-                      "workload", "engine", "batch", "threads", "sync", "cache", "ops/s", "CPU ns/op", "p50 ns",
-                      "p99 ns", "p99.99 ns", "max ns", "pages/op", "write x", "space x", "resident"));
+             snprintf(line, sizeof line,
+                      "%-12s %-18s %7s %7s %4s %-8s %11s %10s %9s %9s %10s %10s %8s %8s %8s %7s %7s %9s\n", "workload",
+                      "engine", "batch", "threads", "sync", "cache", "ops/s", "CPU ns/op", "p50 ns", "p99 ns",
+                      "p99.99 ns", "max ns", "pages/op", "disk/op", "device x", "write x", "space x", "resident"));
 }
 
-static void ratio_text(char out[REPORT_FIGURE_SIZE], const char *otherwise, double value)
+void report_ratio(char out[REPORT_FIGURE_SIZE], const char *otherwise, double value)
 {
     if (value < 0)
         snprintf(out, REPORT_FIGURE_SIZE, "%s", otherwise);
@@ -116,16 +117,19 @@ static void ratio_text(char out[REPORT_FIGURE_SIZE], const char *otherwise, doub
 void report_table_row(const struct row_options *options, const struct row_result *result)
 {
     char line[512], memory[TEXT_NUMBER_SIZE], pages[REPORT_FIGURE_SIZE], write[REPORT_FIGURE_SIZE],
-        space[REPORT_FIGURE_SIZE];
-    ratio_text(pages, "mapped", result->pages_per_op);
-    ratio_text(write, "-", result->write_amplification);
-    ratio_text(space, "-", result->space_amplification);
-    put_line(line, snprintf(line, sizeof line,
-                            "%-12s %-18s %7u %7u %4s %-8s %11.0f %10.1f %9.0f %9.0f %10.0f %10.0f %8s %7s %7s %9s\n",
-                            options->workload->name, report_engine(options), options->batch, options->threads,
-                            options->sync ? "on" : "off", cache_state(options), result->ops_per_s,
-                            result->cpu_ns_per_op, result->p50_ns, result->p99_ns, result->p9999_ns, result->max_ns,
-                            pages, write, space, text_bytes(memory, (uint64_t)result->resident_bytes)));
+        space[REPORT_FIGURE_SIZE], device[REPORT_FIGURE_SIZE];
+    report_ratio(pages, "mapped", result->pages_per_op);
+    report_ratio(write, "-", result->write_amplification);
+    report_ratio(space, "-", result->space_amplification);
+    report_ratio(device, "-", row_device_times(options, result));
+    put_line(
+        line,
+        snprintf(line, sizeof line,
+                 "%-12s %-18s %7u %7u %4s %-8s %11.0f %10.1f %9.0f %9.0f %10.0f %10.0f %8s %8.2f %8s %7s %7s %9s\n",
+                 options->workload->name, report_engine(options), options->batch, options->threads,
+                 options->sync ? "on" : "off", report_state(options), result->ops_per_s, result->cpu_ns_per_op,
+                 result->p50_ns, result->p99_ns, result->p9999_ns, result->max_ns, pages, result->disk_pages_per_op,
+                 device, write, space, text_bytes(memory, (uint64_t)result->resident_bytes)));
 }
 
 /* The value of the first line of a /proc file that starts with `name`, behind its colon. */

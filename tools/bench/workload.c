@@ -20,6 +20,8 @@
 #include "tools/bench/clock.h"
 #include "tools/bench/data.h"
 #include "tools/bench/files.h"
+#include "tools/bench/floor.h"
+#include "tools/bench/syncs.h"
 #include "tools/bench/worker.h"
 
 #include "base/banned.h"
@@ -35,12 +37,14 @@ const char *const row_figure_names[ROW_FIGURES] = {
     "p9999_ns",
     "max_ns",
     "pages_per_op",
+    "disk_pages_per_op",
     "write_amplification",
     "space_amplification",
     "files_bytes",
     "resident_bytes",
     "anonymous_bytes",
     "syncs_per_op",
+    "device_ns",
 };
 
 const struct workload workloads[] = {
@@ -87,8 +91,7 @@ struct run {
     struct histogram latency; /* ns */
     uint64_t present;         /* keys in the store */
     /* Of the workload that was run last. */
-    uint64_t cpu_ns, wall_ns, read_bytes, written_bytes, given_bytes;
-    double syncs;
+    uint64_t cpu_ns, wall_ns, read_bytes, disk_bytes, written_bytes, given_bytes, syncs;
 };
 
 static plsm_status settle(struct run *run)
@@ -155,7 +158,9 @@ static plsm_status reopen(struct run *run)
     if (run->options->state == STATE_COLD)
         TRY(files_forget(run->path));
     TRY(open_store(run));
-    return settle(run);
+    TRY(settle(run));
+    /* What an opening reads or writes, of logs above all, shall not be in memory either. */
+    return run->options->state == STATE_COLD ? files_forget(run->path) : PLSM_OK;
 }
 
 /* Every engine is opened anew behind the load: none may answer from what it happened to have in memory. Scans do not
@@ -242,11 +247,6 @@ static plsm_status end_threads(struct run *run, struct crew *crew)
     return status;
 }
 
-static double syncs_of(const struct run *run)
-{
-    return run->options->engine->syncs ? run->options->engine->syncs(run->db) : -1;
-}
-
 /* Runs the operations and measures. */
 static plsm_status run_threads(struct run *run, const struct workload *workload, uint64_t ops)
 {
@@ -257,8 +257,8 @@ static plsm_status run_threads(struct run *run, const struct workload *workload,
         return fail(PLSM_NO_MEMORY, "no memory for %u threads", options->threads);
     histogram_reset(&run->latency);
     plsm_status status = start_threads(run, &crew);
-    double syncs = syncs_of(run);
-    uint64_t read_bytes = clock_read_bytes(), written_bytes = clock_written_bytes();
+    uint64_t read_bytes = clock_read_bytes(), written_bytes = clock_written_bytes(), disk_bytes = clock_disk_bytes();
+    uint64_t syncs = syncs_count();
     uint64_t wall = env_now_ns(env_posix()), cpu = clock_process_cpu_ns();
     run->given_bytes = 0;
     atomic_store(&crew.go, 1);
@@ -266,7 +266,8 @@ static plsm_status run_threads(struct run *run, const struct workload *workload,
     status = status == PLSM_OK ? ended : status;
     run->wall_ns = env_now_ns(env_posix()) - wall;
     run->read_bytes = clock_read_bytes() - read_bytes;
-    run->syncs = syncs < 0 ? -1 : syncs_of(run) - syncs;
+    run->disk_bytes = clock_disk_bytes() - disk_bytes;
+    run->syncs = syncs_count() - syncs;
     for (uint32_t t = 0; t < options->threads; t++)
         options->engine->session_end(crew.threads[t].worker.session);
     if (status == PLSM_OK && workload->writes)
@@ -288,6 +289,12 @@ static double entry_bytes(const struct data *data)
     return (double)bytes / (double)count + data->value_bytes;
 }
 
+static bool reads_by_calls(const struct row_options *options)
+{
+    const char *with = options->engine->calls_with;
+    return options->engine->reads_by_calls || (with && options->options && strstr(options->options, with));
+}
+
 static void tell(struct run *run, uint64_t ops, struct row_result *result)
 {
     const struct row_options *options = run->options;
@@ -301,14 +308,35 @@ static void tell(struct run *run, uint64_t ops, struct row_result *result)
         .p99_ns = (double)histogram_quantile(&run->latency, 0.99),
         .p9999_ns = (double)histogram_quantile(&run->latency, 0.9999),
         .max_ns = (double)histogram_quantile(&run->latency, 1),
-        .pages_per_op = options->engine->reads_by_calls ? (double)run->read_bytes / PAGE_SIZE / (double)ops : -1,
+        .pages_per_op = reads_by_calls(options) ? (double)run->read_bytes / PAGE_SIZE / (double)ops : -1,
+        .disk_pages_per_op = (double)run->disk_bytes / PAGE_SIZE / (double)ops,
         .write_amplification = run->given_bytes ? (double)run->written_bytes / (double)run->given_bytes : -1,
         .space_amplification = present_bytes > 0 ? files / present_bytes : -1,
         .files_bytes = files,
         .resident_bytes = (double)memory.resident_bytes,
         .anonymous_bytes = (double)memory.anonymous_bytes,
-        .syncs_per_op = run->syncs < 0 ? -1 : run->syncs / (double)ops,
+        .syncs_per_op = (double)run->syncs / (double)ops,
+        .device_ns = -1,
     };
+}
+
+double row_device_times(const struct row_options *options, const struct row_result *result)
+{
+    double call_ns = 1e9 * options->threads / result->ops_per_s * (options->workload->writes ? options->batch : 1);
+    return result->device_ns > 0 ? call_ns / result->device_ns : -1;
+}
+
+/* A cold row's files were synced before it, so the device has nothing else to do. */
+static plsm_status measure_device(const struct run *run, const struct workload *workload, struct row_result *result)
+{
+    char path[PATH_MAX + 8];
+    const struct row_options *options = run->options;
+    snprintf(path, sizeof path, "%s.device", run->path);
+    if (workload->writes)
+        return options->sync ? floor_device_sync(path, &result->device_ns) : PLSM_OK;
+    if (options->state != STATE_COLD)
+        return PLSM_OK;
+    return floor_device_read(path, (uint64_t)result->files_bytes, options->threads, &result->device_ns);
 }
 
 uint64_t workload_ops(const struct row_options *options, const struct workload *workload)
@@ -332,6 +360,7 @@ static plsm_status measure(struct run *run, const struct workload *workload, str
     if (fill)
         run->present = options->keys;
     tell(run, ops, result);
+    TRY(measure_device(run, workload, result));
     return workload->writes ? check_all(run) : PLSM_OK;
 }
 

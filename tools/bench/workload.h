@@ -39,7 +39,7 @@ static inline unsigned latency_every(enum workload_kind kind)
 enum cache_state {
     STATE_WARM,     /* opened anew, then all of it scanned, and read at random as many times as there are keys */
     STATE_REOPENED, /* opened anew; the page cache of the kernel has what it has */
-    STATE_COLD,     /* opened anew after the page cache of the kernel has dropped the store's files */
+    STATE_COLD,     /* the same, and the page cache of the kernel has dropped the store's files */
     STATE_COUNT     /* not a state: how many there are */
 };
 extern const char *const cache_state_names[STATE_COUNT];
@@ -75,11 +75,16 @@ struct row_result {
     double cpu_ns_per_op; /* of the whole process, until the work left in the background was done too */
     double p50_ns, p99_ns, p9999_ns, max_ns; /* of one call: for writes in batches, of a batch; see latency_every */
     double pages_per_op;        /* 4 KiB read from files by calls; negative: the engine maps its files */
+    double disk_pages_per_op;   /* 4 KiB that came from a device, for calls or for maps; see clock_disk_bytes */
     double write_amplification; /* bytes written to files, until settled, over bytes of keys and values given to the
                                  * engine; negative: nothing was given */
     double space_amplification; /* bytes of the files at the end over bytes of keys and values there; negative: empty */
     double files_bytes, resident_bytes, anonymous_bytes; /* at the end; see clock_memory */
-    double syncs_per_op;        /* of the log, where the engine counts them (plsm does); negative: not known */
+    double syncs_per_op;        /* calls that sync files, while the threads of the workload ran; see syncs.h */
+    double device_ns;           /* what the device itself takes for what a row waits for, measured behind it: of a cold
+                                 * one that only reads, a random 4 KiB of a file as large as the store, read past the
+                                 * page cache by as many threads; of one with sync, a small append and fdatasync, by one
+                                 * thread; negative: of another row, or it cannot be measured */
 };
 enum { ROW_FIGURES = sizeof(struct row_result) / sizeof(double) };
 
@@ -89,6 +94,9 @@ static inline double *row_figures(struct row_result *result)
 {
     return &result->ops;
 }
+
+/* What an operation, or a batch, took its thread over what the device itself takes; negative: that is not known. */
+double row_device_times(const struct row_options *options, const struct row_result *result);
 
 /* How many operations a workload has: those that are asked for, or as many as keys; deletions not more than keys. An
  * engine without order sorts all names for each seek or scan: so many that 20 million names are sorted, 10 at least. */
