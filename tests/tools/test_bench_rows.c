@@ -1,4 +1,4 @@
-/* Rows of benchmarks: how they are written, what their workloads do, and the figures of the machine. */
+/* Rows of benchmarks: what their workloads do, and the figures of the machine. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,94 +17,8 @@
 #include "tools/bench/growth.h"
 #include "tools/bench/report.h"
 #include "tools/bench/row.h"
-#include "tools/bench/row_spec.h"
 #include "tools/bench/worker.h"
 #include "base/banned.h"
-
-/* --- rows as text ------------------------------------------------------------------------------------------------- */
-
-START_TEST(rows_are_read_with_their_settings)
-{
-    struct row_spec rows[ROW_SPECS_MAX];
-    uint32_t count = 0;
-    struct row_options options = {.batch = 1, .threads = 2, .value_bytes = 100, .ops = 7, .shape = "random"};
-    ck_assert_int_eq(row_specs_parse("readrandom,fillseq:batch=1k:value-bytes=2k,"
-                                     "overwrite:sync:threads=8:ops=20k:state=cold,fillrandom:value-bytes=0",
-                                     rows, &count),
-                     PLSM_OK);
-    ck_assert_uint_eq(count, 4);
-    row_spec_apply(&rows[0], &options);
-    ck_assert_ptr_eq(options.workload, workload_find("readrandom"));
-    ck_assert_uint_eq(options.batch, 1);
-    ck_assert_uint_eq(options.threads, 2);
-    ck_assert_uint_eq(options.ops, 7);
-    ck_assert(!options.sync && options.state == STATE_WARM);
-    row_spec_apply(&rows[1], &options);
-    ck_assert_str_eq(rows[1].title, "fillseq:batch=1k:value-bytes=2k");
-    ck_assert_str_eq(options.shape, "decimal");
-    ck_assert_uint_eq(options.batch, 1000);
-    ck_assert_uint_eq(options.value_bytes, 2048);
-    row_spec_apply(&rows[2], &options);
-    ck_assert(options.sync && options.state == STATE_COLD);
-    ck_assert_uint_eq(options.threads, 8);
-    ck_assert_uint_eq(options.ops, 20000);
-    row_spec_apply(&rows[3], &options);
-    ck_assert_uint_eq(options.value_bytes, 0);
-}
-END_TEST
-
-#define SETTINGS ":batch=1:batch=1:batch=1:batch=1"
-#define LONG_ROW "readrandom" SETTINGS SETTINGS SETTINGS
-
-START_TEST(wrong_rows_are_refused)
-{
-    static const char *const wrong[] = {"",
-                                        "frob",
-                                        "readrandom,",
-                                        ",readrandom",
-                                        "readrandom:",
-                                        "readrandom:frob",
-                                        "readrandom:batch",
-                                        "readrandom:batch=",
-                                        "readrandom:batch=0",
-                                        "readrandom:batch=x",
-                                        "readrandom:batch=2m",
-                                        "readrandom:threads=257",
-                                        "readrandom:state=hot",
-                                        "readrandom:sync=1",
-                                        "readrandom:value-bytes=2m",
-                                        ":batch=1",
-                                        LONG_ROW};
-    struct row_spec rows[ROW_SPECS_MAX];
-    uint32_t count = 0;
-    char many[ROW_SPECS_MAX * 8 + 16] = "";
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        ck_assert_msg(row_specs_parse(wrong[i], rows, &count) == PLSM_INVALID, "\"%s\" was taken", wrong[i]);
-    for (int i = 0; i <= ROW_SPECS_MAX; i++)
-        snprintf(many + strlen(many), sizeof many - strlen(many), "%smixed", i ? "," : "");
-    ck_assert_int_eq(row_specs_parse(many, rows, &count), PLSM_INVALID);
-    ck_assert_int_eq(row_specs_parse(bench_first_rows, rows, &count), PLSM_OK);
-    ck_assert_uint_eq(count, 6);
-    ck_assert_int_eq(row_specs_parse(bench_contest_rows, rows, &count), PLSM_OK);
-}
-END_TEST
-
-START_TEST(rows_beyond_the_limits_are_refused)
-{
-    struct row_options options = {.workload = workload_find("deleterandom"), .keys = 10, .ops = 10, .batch = 1000};
-    options.value_bytes = PLSM_INLINE_MAX;
-    ck_assert_int_eq(row_options_check(&options), PLSM_OK);
-    options.batch = 10000;
-    ck_assert_int_eq(row_options_check(&options), PLSM_INVALID);
-    options.value_bytes = PLSM_INLINE_MAX + 1;
-    options.batch = 2;
-    ck_assert_int_eq(row_options_check(&options), PLSM_INVALID);
-    options.batch = 1;
-    ck_assert_int_eq(row_options_check(&options), PLSM_OK);
-    options.ops = 11;
-    ck_assert_int_eq(row_options_check(&options), PLSM_INVALID);
-}
-END_TEST
 
 /* --- an engine that counts ---------------------------------------------------------------------------------------- */
 
@@ -559,6 +473,8 @@ START_TEST(a_series_is_measured_on_one_store)
         ck_assert_double_gt(results[i].space_amplification, 0.9);
         ck_assert_double_gt(results[i].resident_bytes, 1 << 20);
     }
+    ck_assert(_i || results[0].device_ns < 0); /* of a cold row, where there are direct reads */
+    ck_assert_double_eq(results[1].device_ns, -1);
     ck_assert_double_lt(results[0].write_amplification, 0);
     ck_assert_double_ge(results[1].write_amplification, 1);                              /* the log at least */
     ck_assert_double_gt(results[2].space_amplification, results[1].space_amplification); /* a quarter of the keys */
@@ -711,10 +627,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("tools/bench");
-    TCase *texts = tcase_create("rows"), *work = tcase_create("work"), *figures = tcase_create("figures");
-    tcase_add_test(texts, rows_are_read_with_their_settings);
-    tcase_add_test(texts, wrong_rows_are_refused);
-    tcase_add_test(texts, rows_beyond_the_limits_are_refused);
+    TCase *work = tcase_create("work"), *figures = tcase_create("figures");
     tcase_add_checked_fixture(work, set_up, tear_down);
     tcase_add_loop_test(work, mixes_are_those_of_ycsb, 0, 7);
     tcase_add_loop_test(work, a_wrong_entry_of_a_scan_is_told, 0, FAULT_COUNT);
@@ -735,7 +648,6 @@ int main(void)
     tcase_add_test(figures, files_are_measured_and_forgotten);
     tcase_set_timeout(work, 120);
     tcase_set_timeout(figures, 240);
-    suite_add_tcase(suite, texts);
     suite_add_tcase(suite, work);
     suite_add_tcase(suite, figures);
     SRunner *runner = srunner_create(suite);

@@ -17,10 +17,7 @@
 #include "base/banned.h"
 
 const char bench_first_rows[] = "fillseq:batch=1000,fillrandom:batch=1000,fillrandom,readrandom,readabsent,readseq";
-const char bench_contest_rows[] =
-    "fillseq:batch=1000,fillrandom:batch=1000,fillrandom,overwrite:batch=1000,deleterandom:batch=1000,readrandom,"
-    "readrandom:state=cold:ops=20k,readhot,readzipf,readabsent,readseq,seekrandom,mixed,ycsb-a,ycsb-b,ycsb-c,ycsb-d,"
-    "ycsb-e:ops=100k,ycsb-f,overwrite:sync:ops=2k,overwrite:sync:threads=8:ops=8k";
+const char bench_contest_rows[] = "writes,batches,reads,states,mixes,sync,threads,values";
 
 struct table {
     const struct bench_plan *plan;
@@ -87,28 +84,27 @@ static plsm_status run_rows(struct table *table)
 
 /* --- telling ------------------------------------------------------------------------------------------------------ */
 
-static bool is_point_read(const struct row_options *options)
-{
-    enum workload_kind kind = options->workload->kind;
-    return kind == WORKLOAD_READ || kind == WORKLOAD_HOT || kind == WORKLOAD_ZIPF || kind == WORKLOAD_ABSENT;
-}
+/* What a line begins with: what its figures are of. */
+#define TABLE_CONDITIONS "%-12s %-17s %6s %7u %6u %3u %-4s %-8s"
+#define TABLE_TITLES "%-12s %-17s %6s %7s %6s %3s %-4s %-8s"
 
 static void print_line(const struct table *table, uint32_t row, uint32_t v, const struct row_result *median,
                        const struct row_result *ours)
 {
     struct row_options options = options_of(table, row, v);
-    char ratio[32] = "", floors[32] = "", memory[TEXT_NUMBER_SIZE], write[32] = "", space[32] = "";
+    char ratio[32] = "", memory[TEXT_NUMBER_SIZE], keys[TEXT_NUMBER_SIZE], write[REPORT_FIGURE_SIZE],
+         space[REPORT_FIGURE_SIZE], device[REPORT_FIGURE_SIZE];
     if (ours && median != ours)
         snprintf(ratio, sizeof ratio, "%.2fx", median->cpu_ns_per_op / ours->cpu_ns_per_op);
-    if (is_point_read(&options))
-        snprintf(floors, sizeof floors, "%.1f", median->cpu_ns_per_op / table->dram_ns);
-    if (median->write_amplification >= 0)
-        snprintf(write, sizeof write, "%.2f", median->write_amplification);
-    if (median->space_amplification >= 0)
-        snprintf(space, sizeof space, "%.2f", median->space_amplification);
-    tool_print("%-34s %-17s %11.0f %11.0f %10.0f %11.0f %7s %6s %6s %9s %8s\n", v == 0 ? table->rows[row].title : "",
-               report_engine(&options), median->cpu_ns_per_op, median->ops_per_s, median->p99_ns, median->p9999_ns,
-               floors, write, space, text_bytes(memory, (uint64_t)median->resident_bytes), ratio);
+    report_ratio(device, "", row_device_times(&options, median));
+    report_ratio(write, "", median->write_amplification);
+    report_ratio(space, "", median->space_amplification);
+    tool_print(TABLE_CONDITIONS " %11.0f %11.0f %10.0f %11.0f %8.1f %7.2f %7s %6s %6s %9s %8s\n",
+               options.workload->name, report_engine(&options), text_count(keys, (double)options.keys),
+               options.value_bytes, options.batch, options.threads, options.sync ? "on" : "off", report_state(&options),
+               median->cpu_ns_per_op, median->ops_per_s, median->p99_ns, median->p9999_ns,
+               median->cpu_ns_per_op / table->dram_ns, median->disk_pages_per_op, device, write, space,
+               text_bytes(memory, (uint64_t)median->resident_bytes), ratio);
 }
 
 static void tell_row(const struct table *table, uint32_t row, FILE *csv)
@@ -127,10 +123,9 @@ static void tell_row(const struct table *table, uint32_t row, FILE *csv)
         if (!csv)
             continue;
         report_csv_row(csv, table->rows[row].title, &options, &medians[v]);
-        if (is_point_read(&options))
-            fprintf(csv, ",%.2f", medians[v].cpu_ns_per_op / table->dram_ns);
-        else
-            fputc(',', csv);
+        fprintf(csv, ",%.2f,", medians[v].cpu_ns_per_op / table->dram_ns);
+        if (row_device_times(&options, &medians[v]) >= 0)
+            fprintf(csv, "%.3f", row_device_times(&options, &medians[v]));
         if (learned >= 0)
             fprintf(csv, ",%.3f", medians[v].cpu_ns_per_op / medians[learned].cpu_ns_per_op);
         else
@@ -141,11 +136,12 @@ static void tell_row(const struct table *table, uint32_t row, FILE *csv)
 static void tell(const struct table *table, FILE *csv)
 {
     if (!table->plan->json)
-        tool_print("%-34s %-17s %11s %11s %10s %11s %7s %6s %6s %9s %8s\n", "row", "engine", "CPU ns/op", "ops/s",
-                   "p99 ns", "p99.99 ns", "floors", "write", "space", "resident", "/learned");
+        tool_print(TABLE_TITLES " %11s %11s %10s %11s %8s %7s %7s %6s %6s %9s %8s\n", "workload", "engine", "keys",
+                   "value", "batch", "thr", "sync", "cache", "CPU ns/op", "ops/s", "p99 ns", "p99.99 ns", "floors",
+                   "disk/op", "device", "write", "space", "resident", "/learned");
     if (csv) {
         report_csv_head(csv);
-        fputs(",floors,cpu_over_learned", csv);
+        fputs(",floors,device_times,cpu_over_learned", csv);
     }
     for (uint32_t row = 0; row < table->row_count; row++)
         tell_row(table, row, csv);
@@ -173,7 +169,8 @@ static plsm_status make_script(const struct table *table, struct buf *script)
         }
     }
     return buf_printf(script,
-                      "\nEOD\nset title 'processor time per operation, %llu keys'\nset ylabel 'ns (logarithmic)'\n"
+                      "\nEOD\nset title 'processor time per operation, at most %llu keys'\n"
+                      "set ylabel 'ns (logarithmic)'\n"
                       "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 0.8\n"
                       "set logscale y\nset grid y\nset xtics rotate by -35\nset key outside\n"
                       "plot for [i=2:%u] $data using i:xtic(1) title columnheader(i)\n",
@@ -183,7 +180,10 @@ static plsm_status make_script(const struct table *table, struct buf *script)
 static enum tool_exit draw(const struct tool *tool, const struct table *table)
 {
     struct buf script = {0};
-    return gnuplot_draw_made(tool, table->plan->plot, 1600, 800, make_script(table, &script), &script);
+    const unsigned least = 1600, row = 20, bar = 6;
+    unsigned width = table->row_count * (row + bar * table->plan->variant_count);
+    return gnuplot_draw_made(tool, table->plan->plot, width > least ? width : least, 800, make_script(table, &script),
+                             &script);
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */
@@ -209,7 +209,11 @@ static enum tool_exit measure(const struct tool *tool, struct table *table, FILE
         status = floor_dram_miss(&table->dram_ns);
     if (status == PLSM_OK && !plan->json) {
         print_conditions(plan);
-        tool_print("floors: processor time over that of a dependent cache miss, %.0f ns\n\n", table->dram_ns);
+        tool_print("floors: processor time over that of a dependent cache miss, %.0f ns; disk/op: 4 KiB that came from "
+                   "the disk;\n  device: time over that of the device alone, for as many reads of 4 KiB at random at "
+                   "once (cold rows), or for\n  one append and fdatasync after the other (sync); write, space: bytes "
+                   "written, on disk, over those of keys and values\n\n",
+                   table->dram_ns);
     }
     if (status == PLSM_OK)
         status = run_rows(table);

@@ -10,6 +10,29 @@
 
 #include "base/banned.h"
 
+/* Values of each size with keys for 128 MiB, so that no size takes longer than another. */
+#define OF_SIZE(bytes, batch)                                                                                          \
+    "fillrandom:value-bytes=" bytes batch ":bytes=128m,overwrite:value-bytes=" bytes batch ":bytes=128m,"              \
+    "readrandom:value-bytes=" bytes ":bytes=128m,readseq:value-bytes=" bytes ":bytes=128m"
+
+const struct row_group row_groups[] = {
+    {"writes", "fillseq:batch=1000,fillrandom:batch=1000,fillrandom,overwrite:batch=1000,deleterandom:batch=1000"},
+    {"batches", "fillseq,fillseq:batch=100,fillrandom:batch=100,overwrite,overwrite:batch=100,deleterandom,"
+                "deleterandom:batch=100"},
+    {"reads", "readrandom,readhot,readzipf,readabsent,readseq,seekrandom"},
+    {"states", "readrandom:state=reopened:ops=100k,readrandom:state=cold:ops=2k,readabsent:state=cold:ops=2k,"
+               "readseq:state=cold,seekrandom:state=cold:ops=1k"},
+    {"mixes", "mixed,ycsb-a,ycsb-b,ycsb-c,ycsb-d,ycsb-e:ops=100k,ycsb-f"},
+    {"sync", "overwrite:sync:ops=2k,overwrite:sync:batch=100:ops=20k,overwrite:sync:threads=2:ops=4k,"
+             "overwrite:sync:threads=8:ops=8k"},
+    {"threads",
+     "fillrandom:threads=2,fillrandom:batch=1000:threads=2,readrandom:threads=2,readseq:threads=2,mixed:threads=2,"
+     "ycsb-a:threads=2"},
+    {"values",
+     OF_SIZE("10", ":batch=100") "," OF_SIZE("1k", ":batch=100") "," OF_SIZE("64k", "") "," OF_SIZE("1m", "")},
+    {0},
+};
+
 static bool take_number(const char *text, const char *name, uint64_t base, uint64_t most, uint64_t *out, bool *has)
 {
     size_t size = strlen(name);
@@ -48,7 +71,9 @@ static bool take_setting(const char *text, struct row_spec *row)
         row->value_bytes = (uint32_t)number;
         return true;
     }
-    return take_number(text, "ops", 1000, UINT64_C(1) << 40, &row->ops, &row->has_ops) || take_state(text, row);
+    return take_number(text, "ops", 1000, UINT64_C(1) << 40, &row->ops, &row->has_ops) ||
+           take_number(text, "keys", 1000, SHAPE_KEYS_MAX, &row->keys, &row->has_keys) ||
+           take_number(text, "bytes", 1024, UINT64_C(1) << 40, &row->bytes, &row->has_bytes) || take_state(text, row);
 }
 
 static plsm_status parse_row(const char *text, size_t size, struct row_spec *row)
@@ -68,26 +93,59 @@ static plsm_status parse_row(const char *text, size_t size, struct row_spec *row
             if (!row->workload)
                 return fail(PLSM_INVALID, "--rows: %s: no such workload", piece);
         } else if (!take_setting(piece, row)) {
-            return fail(PLSM_INVALID, "--rows: %s: not one of batch=N, threads=N, value-bytes=N, ops=N, state=S, sync",
-                        piece);
+            return fail(
+                PLSM_INVALID,
+                "--rows: %s: not one of batch=N, threads=N, value-bytes=N, ops=N, keys=N, bytes=N, state=S, sync",
+                piece);
         }
         at += length + (at[length] == ':');
     }
     return row->workload ? PLSM_OK : fail(PLSM_INVALID, "--rows: a row is empty");
 }
 
-plsm_status row_specs_parse(const char *text, struct row_spec rows[ROW_SPECS_MAX], uint32_t *count)
+static const struct row_group *group_of(const char *text, size_t size)
 {
-    for (*count = 0;; text++) {
+    for (const struct row_group *group = row_groups; group->name; group++)
+        if (strlen(group->name) == size && memcmp(group->name, text, size) == 0)
+            return group;
+    return NULL;
+}
+
+static plsm_status add_row(const char *text, size_t size, struct row_spec rows[ROW_SPECS_MAX], uint32_t *count)
+{
+    if (*count == ROW_SPECS_MAX)
+        return fail(PLSM_INVALID, "--rows: more than %d rows", ROW_SPECS_MAX);
+    return parse_row(text, size, &rows[(*count)++]);
+}
+
+/* Groups have rows alone, no further groups. */
+static plsm_status add_group(const struct row_group *group, struct row_spec rows[ROW_SPECS_MAX], uint32_t *count)
+{
+    for (const char *text = group->rows;; text++) {
         size_t size = strcspn(text, ",");
-        if (*count == ROW_SPECS_MAX)
-            return fail(PLSM_INVALID, "--rows: more than %d rows", ROW_SPECS_MAX);
-        TRY(parse_row(text, size, &rows[*count]));
-        ++*count;
+        TRY(add_row(text, size, rows, count));
         text += size;
         if (!*text)
             return PLSM_OK;
     }
+}
+
+plsm_status row_specs_parse(const char *text, struct row_spec rows[ROW_SPECS_MAX], uint32_t *count)
+{
+    for (*count = 0;; text++) {
+        size_t size = strcspn(text, ",");
+        const struct row_group *group = group_of(text, size);
+        TRY(group ? add_group(group, rows, count) : add_row(text, size, rows, count));
+        text += size;
+        if (!*text)
+            return PLSM_OK;
+    }
+}
+
+static uint64_t keys_within(const struct row_options *options, uint64_t bytes)
+{
+    const uint64_t key_bytes = 16, keys = bytes / (key_bytes + options->value_bytes);
+    return keys >= options->keys ? options->keys : keys > 0 ? keys : 1;
 }
 
 void row_spec_apply(const struct row_spec *row, struct row_options *options)
@@ -97,6 +155,9 @@ void row_spec_apply(const struct row_spec *row, struct row_options *options)
     options->threads = row->has_threads ? row->threads : options->threads;
     options->value_bytes = row->has_value_bytes ? row->value_bytes : options->value_bytes;
     options->ops = row->has_ops ? row->ops : options->ops;
+    options->keys = row->has_keys ? row->keys : options->keys;
+    if (row->has_bytes)
+        options->keys = keys_within(options, row->bytes);
     options->state = row->has_state ? row->state : options->state;
     options->sync = row->has_sync || options->sync;
     if (row->workload->ordered && !shape_find(options->shape)->ordered)
