@@ -1,12 +1,17 @@
-/* How long it takes until a store answers again: after a clean close, after kill -9, and after kill -9 when most of it
- * had been flushed before. What wrote the store was another process; then every key is looked up. */
+/* How long it takes until a store answers again: after a clean close, after kill -9, after kill -9 when most of it had
+ * been flushed before, and the same when the files that only save time are gone (the append log has such, its hints).
+ * What wrote the store was another process; then every key is looked up. */
+#include <errno.h>
+#include <ftw.h>
+#include <unistd.h>
+
 #include "base/error.h"
 #include "tools/bench/subject.h"
 #include "tools/bench/victim.h"
 
 #include "base/banned.h"
 
-enum { CLOSE, CLOSED, KILLED, FLUSHED, FIGURES };
+enum { CLOSE, CLOSED, KILLED, FLUSHED, HINTLESS, FIGURES };
 enum { REST_OF = 10 };
 
 static const struct suite_figure figures[FIGURES] = {
@@ -14,8 +19,9 @@ static const struct suite_figure figures[FIGURES] = {
     [CLOSED] = {"open, first get: closed", "ms", BETTER_LESS, WORK_OPEN},
     [KILLED] = {"open, first get: killed", "ms", BETTER_LESS, WORK_OPEN},
     [FLUSHED] = {"open, first get: flushed, 10 % more, killed", "ms", BETTER_LESS, WORK_OPEN},
+    [HINTLESS] = {"open, first get: the same without hints", "ms", BETTER_NEITHER, WORK_NONE},
 };
-static const char *const names[FIGURES] = {"", "closed", "killed", "flushed"};
+static const char *const names[FIGURES] = {"", "closed", "killed", "flushed", "hintless"};
 
 struct history {
     const struct errand *errand;
@@ -39,7 +45,7 @@ static plsm_status live(const void *arg, double *close_ms)
     struct stopwatch watch;
     TRY(open_subject(history, &subject));
     TRY(subject_load(&subject, history->data, false));
-    if (history->figure == FLUSHED) {
+    if (history->figure >= FLUSHED) {
         TRY(plsm_flush(subject.db));
         TRY(subject_overwrite(&subject, history->data, history->data->keys / REST_OF, 1));
     }
@@ -51,6 +57,19 @@ static plsm_status live(const void *arg, double *close_ms)
     return status;
 }
 
+static int remove_hint(const char *path, const struct stat *info, int type, struct FTW *walk)
+{
+    (void)info;
+    return type == FTW_F && strncmp(path + walk->base, "hint-", 5) == 0 ? unlink(path) : 0;
+}
+
+static plsm_status remove_hints(const struct history *history)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", history->directory, names[history->figure]);
+    return nftw(path, remove_hint, 16, FTW_PHYS) == 0 ? PLSM_OK : fail_errno(errno, path, "remove hints");
+}
+
 static plsm_status recover(const struct history *history, double *out)
 {
     struct subject subject = {0};
@@ -59,6 +78,8 @@ static plsm_status recover(const struct history *history, double *out)
     TRY(victim_run(live, history, &close_ms));
     if (history->figure == CLOSED)
         out[CLOSE] = close_ms;
+    if (history->figure == HINTLESS)
+        TRY(remove_hints(history));
     stopwatch_start(&watch);
     plsm_status status = open_subject(history, &subject);
     if (status == PLSM_OK)
@@ -76,7 +97,8 @@ static plsm_status run(const struct errand *errand, const char *directory, doubl
     const struct row_options *row = &errand->suite->plan->row;
     struct data data = {0};
     plsm_status status = data_init(&data, row->shape, errand->job->keys, 0, row->value_bytes, row->seed);
-    for (int figure = CLOSED; figure < FIGURES && status == PLSM_OK; figure++)
+    int end = strcmp(errand->contender->engine, "appendlog") == 0 ? FIGURES : HINTLESS;
+    for (int figure = CLOSED; figure < end && status == PLSM_OK; figure++)
         status =
             recover(&(struct history){.errand = errand, .directory = directory, .data = &data, .figure = figure}, out);
     data_free(&data);

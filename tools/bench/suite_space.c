@@ -1,18 +1,20 @@
-/* What keys take in memory and on disk, before and after they were overwritten and compacted, and what compaction does
- * for reads. */
+/* What keys take in memory and on disk, before and after they were overwritten and compacted, what compaction does for
+ * reads, and what a get takes from the disk. */
 #include "base/error.h"
 #include "tools/bench/clock.h"
+#include "tools/bench/files.h"
 #include "tools/bench/subject.h"
 #include "tools/bench/victim.h"
 
 #include "base/banned.h"
 
-enum { MEMORY, READS, LOADED, OVERWRITTEN, COMPACTED, COMPACTION, GET_BEFORE, GET_AFTER, FIGURES };
-enum { OPS_MAX = 1000000, SMALL_CACHE_BYTES = 8 << 20 };
+enum { MEMORY, READS, DISK_READS, LOADED, OVERWRITTEN, COMPACTED, COMPACTION, GET_BEFORE, GET_AFTER, FIGURES };
+enum { OPS_MAX = 1000000, COLD_OPS_MAX = 20000, SMALL_CACHE_BYTES = 8 << 20, PAGE = 4096 };
 
 static const struct suite_figure figures[FIGURES] = {
     [MEMORY] = {"memory per key, cache of 8 MiB", "B", BETTER_LESS, WORK_MEMORY},
     [READS] = {"read calls per get, cache of 8 MiB", "", BETTER_NEITHER, WORK_NONE},
+    [DISK_READS] = {"4 KiB from the disk per get, cold", "", BETTER_NEITHER, WORK_NONE},
     [LOADED] = {"disk per key, written once", "B", BETTER_LESS, WORK_SPACE},
     [OVERWRITTEN] = {"disk per key, overwritten", "B", BETTER_LESS, WORK_SPACE},
     [COMPACTED] = {"disk per key, compacted", "B", BETTER_LESS, WORK_SPACE},
@@ -50,6 +52,25 @@ static plsm_status measure_memory(const struct scene *scene, double *out)
     out[READS] = (double)(clock_read_calls() - calls) / keys;
     out[MEMORY] = ((double)clock_memory().anonymous_bytes - before) / keys;
     out[LOADED] = subject_files(&subject) / keys;
+    plsm_status closed = subject_close(&subject);
+    return status == PLSM_OK ? closed : status;
+}
+
+/* Of so few keys that hardly a page is read again; whether calls or maps read it. */
+static plsm_status measure_cold(const struct scene *scene, double *out)
+{
+    struct subject subject = {0};
+    uint64_t ops = scene->data->keys < COLD_OPS_MAX ? scene->data->keys : COLD_OPS_MAX, bytes = 0;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/store", scene->directory);
+    TRY(files_forget(path));
+    plsm_status status = subject_open(&subject, scene->errand, scene->directory, "store", SMALL_CACHE_BYTES);
+    if (status == PLSM_OK)
+        status = subject_read_one(&subject, scene->data, 0);
+    bytes = clock_disk_bytes();
+    if (status == PLSM_OK)
+        status = subject_read(&subject, scene->data, ops, 4);
+    *out = (double)(clock_disk_bytes() - bytes) / PAGE / (double)ops;
     plsm_status closed = subject_close(&subject);
     return status == PLSM_OK ? closed : status;
 }
@@ -96,6 +117,8 @@ static plsm_status run(const struct errand *errand, const char *directory, doubl
     if (status == PLSM_OK)
         status = measure_memory(&scene, out);
     if (status == PLSM_OK)
+        status = measure_cold(&scene, &out[DISK_READS]);
+    if (status == PLSM_OK)
         status = subject_open(&subject, errand, directory, "store", row->cache_bytes);
     if (status == PLSM_OK)
         status = measure_space(&subject, &data, out);
@@ -110,7 +133,8 @@ void suite_add_space(struct suite *suite)
         suite,
         &(struct suite_job){.part = "space",
                             .about = "memory: what is no file's, of a process that has opened the store and read "
-                                     "all of it, over what it had before;\ndisk: blocks of the store's files, "
+                                     "all of it, over what it had before;\ncold: behind an opening, the page cache "
+                                     "dropped, up to 20,000 random keys;\ndisk: blocks of the store's files, "
                                      "after each key was written once, after as many puts of random keys, after\n"
                                      "plsm_compact of everything; wall time",
                             .figures = figures,
