@@ -62,14 +62,14 @@ static void tell(const struct growth *growth, uint32_t size, uint32_t variant, F
     struct row_options row = options_of(growth, size, variant);
     const struct row_result *results = growth->results[size][variant];
     if (!growth->plan->json && size == 0 && variant == 0)
-        tool_print("%-12s %-18s %11s %11s %11s %11s %9s %9s  (CPU ns per operation)\n", "keys", "engine", titles[0],
-                   titles[1], "scan", titles[3], "space x", "resident");
+        tool_print("%-12s %-18s %11s %11s %11s %11s %9s %9s %9s  (CPU ns per operation)\n", "keys", "engine", titles[0],
+                   titles[1], "scan", titles[3], "write x", "space x", "resident");
     if (!growth->plan->json) {
         char memory[TEXT_NUMBER_SIZE];
         tool_print("%-12llu %-18s", (unsigned long long)row.keys, report_engine(&row));
         for (int w = 0; w < WORKLOADS; w++)
             tool_print(" %11.1f", results[w].cpu_ns_per_op);
-        tool_print(" %9.2f %9s\n", results[0].space_amplification,
+        tool_print(" %9.2f %9.2f %9s\n", results[WORKLOADS - 1].write_amplification, results[0].space_amplification,
                    text_bytes(memory, (uint64_t)results[0].resident_bytes));
         tool_flush();
     }
@@ -127,7 +127,8 @@ static void tell_conditions(const struct growth *growth)
         "conditions: keys of the shape %s, values of %u bytes, loaded in random order; then up to %llu operations "
         "of each kind on\n  one store, by %u thread%s, in the order of the columns (before them all keys were read "
         "at random); caches of %s, or as\n  large as the data, up to half of the memory; log on, sync off, no "
-        "compression; CPU of the whole process, of puts until the\n  background is done; space x: bytes of files "
+        "compression; CPU of the whole process, of puts until the\n  background is done; write x: bytes written for "
+        "each one put; space x: bytes of files "
         "over bytes of keys and values, after the gets\n\n",
         row->shape, row->value_bytes, (unsigned long long)(row->ops ? row->ops : OPS_MAX), row->threads,
         row->threads > 1 ? "s" : "", text_bytes(cache, row->cache_bytes));
