@@ -171,14 +171,18 @@ conformance: all
 	$(Q)PJDFSTEST="$(PJDFSTEST)" FSX="$(FSX)" tests/conformance.sh
 
 # The machine's floors; plsm and, where their headers were there at build time, RocksDB, LevelDB, LMDB and WiredTiger side
-# by side; then plsm's own engines. The figures as CSV and pictures in build/bench. BENCH: further options of both, such
-# as --keys=100k or --repeat=1.
+# by side, and with more and more keys, up to MAX_KEYS (100m: an hour more); then plsm's own engines. The figures as CSV
+# and pictures in build/bench. ROWS: groups of rows of the first table, such as threads,values. BENCH: further options of
+# both tables, such as --keys=100k or --repeat=1.
 GNUPLOT = $(shell command -v gnuplot)
+MAX_KEYS ?= 1m
 bench: $(BUILD)/plsm
 	$(Q)mkdir -p $(BUILD)/bench
 	$(BUILD)/plsm bench floor
 	$(BUILD)/plsm bench contest --csv=$(BUILD)/bench/contest.csv \
-	    $(if $(GNUPLOT),--plot=$(BUILD)/bench/contest.png) $(BENCH)
+	    $(if $(GNUPLOT),--plot=$(BUILD)/bench/contest.png) $(if $(ROWS),--rows=$(ROWS)) $(BENCH)
+	$(BUILD)/plsm bench growth --max-keys=$(MAX_KEYS) --csv=$(BUILD)/bench/growth.csv \
+	    $(if $(GNUPLOT),--plot=$(BUILD)/bench/growth.png)
 	$(BUILD)/plsm bench engines --csv=$(BUILD)/bench/engines.csv \
 	    $(if $(GNUPLOT),--plot=$(BUILD)/bench/engines) $(BENCH)
 

@@ -521,7 +521,7 @@ for workload in fillseq fillrandom overwrite deleterandom readrandom readseq rea
     expect 0 "$PLSM" bench $workload --index=both --keys=3k --batch=7 --threads=2 --json --dir=scratch
     is "$(wc -l <out)" 2
     for name in workload engine keys value_bytes batch threads sync state ops_per_s cpu_ns_per_op p50_ns p99_ns \
-        p9999_ns max_ns pages_per_op write_amplification space_amplification resident_bytes; do
+        p9999_ns max_ns pages_per_op disk_pages_per_op write_amplification space_amplification resident_bytes; do
         [ "$(grep -c "\"$name\":" out)" -eq 2 ] || fail "$workload: no $name"
     done
 done
@@ -541,6 +541,7 @@ for state in warm reopened cold; do
     says out "\"state\":\"$state\""
 done
 expect 0 "$PLSM" bench overwrite --keys=5 --value-bytes=1m --json --dir=scratch
+expect 0 "$PLSM" bench overwrite --keys=50 --value-bytes=0 --json --dir=scratch
 expect 2 "$PLSM" bench overwrite --value-bytes=1m --batch=2
 expect 2 "$PLSM" bench fillrandom --state=cold
 expect 2 "$PLSM" bench readrandom --state=hot
@@ -581,6 +582,7 @@ expect 0 "$PLSM" bench contest --engine=lsm --index=both --keys=2k --repeat=2 --
     --rows=fillrandom:batch=100,readrandom:threads=2,readabsent:state=cold:ops=100,overwrite:sync:ops=20
 says out 'fillrandom:batch=100'
 says out 'plsm traditional'
+is "$(grep -cE '^overwrite +plsm (learned|traditional) +2.0 k +100 +1 +1 on +warm ' out)" 2
 python3 - rows.csv <<'END' && pass || fail "columns of a contest"
 import csv, sys
 rows = list(csv.DictReader(open(sys.argv[1])))
@@ -589,13 +591,17 @@ assert [row["row"] for row in rows][::2] == ["fillrandom:batch=100", "readrandom
 for row in rows:
     assert None not in row and None not in row.values(), row
     assert float(row["cpu_ns_per_op"]) > 0 and float(row["resident_bytes"]) > 0
-    assert (row["floors"] != "") == row["workload"].startswith("read")
+    assert float(row["floors"]) > 0 and float(row["disk_pages_per_op"]) >= 0
+    assert row["device_times"] == "" or row["sync"] == "1" or row["state"] == "cold", row
+    assert row["sync"] == "0" or float(row["device_times"]) > 0, row
     assert (float(row["cpu_over_learned"]) == 1) == (row["index"] == "learned")
 assert {row["state"] for row in rows} == {"new", "warm", "cold"} and rows[7]["sync"] == "1"
 END
 expect 0 "$PLSM" bench stalls --engine=lsm --seconds=2 --keys=2k --threads=2 --csv=stalls.csv --dir=scratch
 is "$(wc -l <stalls.csv)" 3
-is "$(grep -cE '^lsm,learned,[12],[0-9]+,[0-9]+,[0-9]+,[0-9]+,[0-9]+$' stalls.csv)" 2
+is "$(grep -cE '^lsm,learned,[12],[0-9]+,[0-9]+,[0-9]+,[0-9]+,[0-9]+,2000,100,1,2,0,[0-9.]+,[0-9.]+,[0-9.]+,[0-9]+$' \
+    stalls.csv)" 2
+says out 'at most 50 ms: met'
 expect 0 "$PLSM" bench growth --engine=lsm --max-keys=3k --ops=500 --json --csv=growth.csv --dir=scratch
 is "$(wc -l <out)" 4
 is "$(wc -l <growth.csv)" 5
@@ -606,7 +612,10 @@ expect 3 "$PLSM" bench growth --value-bytes=1m --max-keys=1g --dir=scratch
 says err 'free'
 expect 0 "$PLSM" bench targets --engine=lsm --keys=1k --ops=400 --dir=scratch
 says out 'no rocksdb here'
-says out 'of 1 met'
+for about in '>= 5.0 M/s' '<= 50 ms' 'in reads of the device alone' 'pages of an absent read' 'plsm bench stalls'; do
+    says out "$about"
+done
+is "$(grep -cE '^point read .*\(seed 004\).* (met|not met) ' out)" 1
 if command -v gnuplot >/dev/null; then
     expect 0 "$PLSM" bench contest --engine=lsm --keys=1k --repeat=1 --rows=readrandom --plot="it's.png" --dir=scratch
     is "$(head -c 4 "it's.png" | tail -c 3)" PNG
@@ -639,13 +648,15 @@ parts = ["table", "integers", "scaling", "threads", "listing", "flush", "space",
 assert list(dict.fromkeys(row["part"] for row in rows)) == parts, rows
 for row in rows:
     assert None not in row and None not in row.values(), row
-    assert row["engine"] != "lsm" or row["median"] or "flush every" in row["figure"], row
+    assert row["engine"] != "lsm" or row["median"] or "flush every" in row["figure"] or "hints" in row["figure"], row
     assert not row["median"] or float(row["least"]) <= float(row["median"]) <= float(row["most"]), row
     assert not row["ratio"] or row["part"] == "table", row
 assert {row["writes"] for row in rows if row["part"] == "recovery"} == {"each"}
 assert {row["writes"] for row in rows if row["part"] == "table" and row["engine"] == "lsm"} == {"each", "batch"}
 volatile = {row["engine"] for row in rows if row["writes"] == "volatile"}
 assert volatile == {"hybridlog"} & {row["engine"] for row in rows}, volatile
+hintless = {row["engine"]: row["median"] for row in rows if row["figure"].endswith("the same without hints")}
+assert hintless["lsm"] == "" and float(hintless.get("appendlog", 1)) > 0, hintless
 unchanged = [row for row in rows if row["figure"] == "new files, nothing changed" and row["engine"] == "lsm"]
 assert [float(row["median"]) for row in unchanged] == [0], unchanged
 END
