@@ -1,5 +1,4 @@
-/* How often files were synced by anyone in this process: by plsm, and by the libraries of its rivals, which tell nothing
- * about it. */
+/* How often anyone in this process synced files: plsm, or the library of a rival, which does not tell. */
 #ifndef TOOLS_BENCH_SYNCS_H
 #define TOOLS_BENCH_SYNCS_H
 

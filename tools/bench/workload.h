@@ -39,7 +39,7 @@ static inline unsigned latency_every(enum workload_kind kind)
 enum cache_state {
     STATE_WARM,     /* opened anew, then all of it scanned, and read at random as many times as there are keys */
     STATE_REOPENED, /* opened anew; the page cache of the kernel has what it has */
-    STATE_COLD,     /* the same, and the page cache of the kernel has dropped the store's files */
+    STATE_COLD,     /* the same, and the page cache has dropped the store's files, but for what some reads needed */
     STATE_COUNT     /* not a state: how many there are */
 };
 extern const char *const cache_state_names[STATE_COUNT];
