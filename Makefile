@@ -171,7 +171,7 @@ conformance: all
 	$(Q)PJDFSTEST="$(PJDFSTEST)" FSX="$(FSX)" tests/conformance.sh
 
 # The machine's floors; plsm and, where their headers were there at build time, RocksDB, LevelDB, LMDB and WiredTiger side
-# by side, and with more and more keys, up to MAX_KEYS (100m: an hour more); then plsm's own engines. The figures as CSV
+# by side, and with more and more keys, up to MAX_KEYS (100m: hours more); then plsm's own engines. The figures as CSV
 # and pictures in build/bench. ROWS: groups of rows of the first table, such as threads,values. BENCH: further options of
 # both tables, such as --keys=100k or --repeat=1.
 GNUPLOT = $(shell command -v gnuplot)

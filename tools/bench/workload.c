@@ -2,7 +2,7 @@
  *
  * Workloads that need keys load them first, in random order in batches of 1,000, untimed; the store is settled, closed,
  * opened again, settled, scanned and read at random, so that each engine reads from what it wrote to files and its
- * caches are warm (or is not read from, where another state of the caches is asked for). Then the threads run their
+ * caches are warm (or hardly read from, where another state of the caches is asked for). Then the threads run their
  * operations. Work that writes is settled again, and its processor time counts: what an engine defers it still has to
  * do. Everything read is checked, and after writing the whole store is. */
 #include "tools/bench/workload.h"
