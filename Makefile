@@ -113,7 +113,8 @@ ONE_THREAD = $(addprefix $(BUILD)/tests/,base/test_alloc base/test_env_memory cr
              store/test_full_disk store/test_ingest store/test_inspect store/test_iterator_steps \
              store/test_links_crash store/test_links_fault store/test_pins store/test_ranges store/test_relocate)
 # Of benchmarks: long, and what they call is tested elsewhere.
-NO_ASAN   = $(addprefix $(BUILD)/tests/tools/,test_bench_data test_bench_rows test_compare test_shapes test_suite)
+NO_ASAN   = $(addprefix $(BUILD)/tests/tools/,test_bench_data test_bench_disk test_bench_rows test_compare \
+            test_shapes test_suite)
 # What sanitizers slow down by 5 to 20 times is thinned out by as much: every 13th crash point, and so on.
 # Also without them crashes and faults are too many for each time (make check-unit has them all).
 THIN      = CRASH_STRIDE=3 FAULT_STRIDE=3 CORRUPT_STRIDE=3 MODEL_SETS=80
