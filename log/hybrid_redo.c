@@ -26,6 +26,7 @@ void redo_init(struct redo *redo, struct env *env, const char *directory, bool m
     *redo = (struct redo){.env = env, .directory = directory, .mapped = mapped};
     mutex_init(&redo->lock);
     mutex_init(&redo->sync_lock);
+    condition_init(&redo->sync_ended);
 }
 
 void redo_destroy(struct redo *redo)
@@ -38,6 +39,7 @@ void redo_destroy(struct redo *redo)
     mem_free(redo->old);
     mutex_destroy(&redo->lock);
     mutex_destroy(&redo->sync_lock);
+    condition_destroy(&redo->sync_ended);
     *redo = (struct redo){0};
 }
 
@@ -119,7 +121,7 @@ plsm_status redo_append(struct redo *redo, const struct batch *batch)
     return PLSM_OK;
 }
 
-/* Under sync_lock: the old logs first. */
+/* While `syncing` is set: the old logs first. */
 static plsm_status sync_all(struct redo *redo)
 {
     for (size_t i = 0;; i++) {
@@ -134,26 +136,39 @@ static plsm_status sync_all(struct redo *redo)
     }
 }
 
+/* Ends what set `syncing`. */
+static plsm_status sync_for_all(struct redo *redo)
+{
+    uint64_t appended = atomic_load_explicit(&redo->appended, memory_order_acquire);
+    plsm_status status = sync_all(redo);
+    mutex_lock(&redo->sync_lock);
+    if (status == PLSM_OK)
+        atomic_store_explicit(&redo->synced, appended, memory_order_release);
+    redo->syncing = false;
+    condition_broadcast(&redo->sync_ended);
+    mutex_unlock(&redo->sync_lock);
+    return status;
+}
+
 plsm_status redo_sync(struct redo *redo)
 {
     uint64_t wanted = atomic_load_explicit(&redo->appended, memory_order_acquire);
     if (atomic_load_explicit(&redo->synced, memory_order_acquire) >= wanted)
         return PLSM_OK;
     mutex_lock(&redo->sync_lock);
-    plsm_status status = PLSM_OK;
-    if (atomic_load_explicit(&redo->synced, memory_order_acquire) < wanted) {
-        uint64_t appended = atomic_load_explicit(&redo->appended, memory_order_acquire);
-        status = sync_all(redo);
-        if (status == PLSM_OK)
-            atomic_store_explicit(&redo->synced, appended, memory_order_release);
-    }
+    while (redo->syncing && atomic_load_explicit(&redo->synced, memory_order_acquire) < wanted)
+        condition_wait(&redo->sync_ended, &redo->sync_lock);
+    bool mine = atomic_load_explicit(&redo->synced, memory_order_acquire) < wanted;
+    redo->syncing = redo->syncing || mine;
     mutex_unlock(&redo->sync_lock);
-    return status;
+    return mine ? sync_for_all(redo) : PLSM_OK;
 }
 
 void redo_drop_old(struct redo *redo, uint64_t appended)
 {
-    mutex_lock(&redo->sync_lock); /* nobody is syncing one of them */
+    mutex_lock(&redo->sync_lock);
+    while (redo->syncing) /* one of them, maybe */
+        condition_wait(&redo->sync_ended, &redo->sync_lock);
     mutex_lock(&redo->lock);
     size_t count = redo->old_count;
     redo->old_count = 0;

@@ -28,13 +28,17 @@ struct redo_log {
 };
 
 /* Appending is under the write_lock of the store, and so is what takes `lock`: `current` and `old` change under both.
- * sync_lock: one sync at a time, whose result serves all who wait; never taken while holding `lock`. */
+ * sync_lock, never taken while holding `lock`: of `syncing`, which is set during a sync: there is one at a time, whose
+ * result serves all who wait for sync_ended. They leave together: with a lock for the time of a sync the next one would
+ * begin before the second of them has seen that the last one was his. */
 struct redo {
     struct env *env;
     const char *directory;
     bool mapped;
     uint64_t store; /* set before the first redo_switch */
     mutex lock, sync_lock;
+    condition sync_ended;
+    bool syncing;
     struct redo_log current; /* writer NULL: there is no redo log */
     struct redo_log *old;    /* behind the last recovery point, oldest first */
     size_t old_count, old_capacity;
