@@ -60,6 +60,10 @@ struct adapter {
     plsm_status (*write)(void *session, const struct adapter_record *records, uint32_t count);
     /* PLSM_NOT_FOUND when absent; *value is valid until the session's next call. */
     plsm_status (*get)(void *session, plsm_slice key, plsm_slice *value);
+    /* The same of `count` keys, each with a status of its own, in one call of the engine; returns the first that is
+     * neither PLSM_OK nor PLSM_NOT_FOUND. NULL: `get` of one after another. */
+    plsm_status (*get_many)(void *session, const plsm_slice *keys, uint32_t count, plsm_slice *values,
+                            plsm_status *statuses);
     /* Reads a key as `get` does and gives it another value, in one step. NULL: `get`, then `write`. */
     plsm_status (*modify)(void *session, plsm_slice key, plsm_slice value, plsm_slice *old);
     /* Starts a scan at the first key >= from (empty: at the first of all); step gives the entries, one a call, until it

@@ -17,6 +17,8 @@ struct plsm_session {
     struct plsm_db *db;
     plsm_batch *batch;
     plsm_value value;
+    plsm_value *values; /* of get_many, so many */
+    uint32_t value_count;
     struct buf large; /* a value above PLSM_INLINE_MAX, as read */
     plsm_iterator *it;
     bool fresh;         /* the iterator stands on an entry that step has not given yet */
@@ -100,6 +102,9 @@ static void session_end(void *handle)
         return;
     plsm_iterator_destroy(session->it);
     plsm_value_free(&session->value);
+    for (uint32_t i = 0; i < session->value_count; i++)
+        plsm_value_free(&session->values[i]);
+    mem_free(session->values);
     buf_free(&session->large);
     plsm_batch_destroy(session->batch);
     mem_free(session);
@@ -153,6 +158,24 @@ static plsm_status get(void *handle, plsm_slice key, plsm_slice *value)
     if (status == PLSM_OK && session->value.large)
         return read_large(session, key, session->value.size, value);
     *value = session->value.value;
+    return status;
+}
+
+static plsm_status get_many(void *handle, const plsm_slice *keys, uint32_t count, plsm_slice *values,
+                            plsm_status *statuses)
+{
+    struct plsm_session *session = handle;
+    if (session->value_count < count) {
+        plsm_value *more = mem_realloc(session->values, count * sizeof *more);
+        if (!more)
+            return fail(PLSM_NO_MEMORY, "no memory for %u values", count);
+        memset(more + session->value_count, 0, (count - session->value_count) * sizeof *more);
+        session->values = more;
+        session->value_count = count;
+    }
+    plsm_status status = plsm_multi_get(session->db->db, NULL, keys, count, session->values, statuses);
+    for (uint32_t i = 0; i < count; i++)
+        values[i] = session->values[i].value;
     return status;
 }
 
@@ -228,7 +251,8 @@ static plsm_status scan_end(void *handle)
 
 #define CALLS                                                                                                          \
     .own = true, .close = close_store, .settle = settle, .session = session_start, .session_end = session_end,         \
-    .write = write_records, .get = get, .modify = modify, .seek = seek, .step = step, .scan_end = scan_end
+    .write = write_records, .get = get, .get_many = get_many, .modify = modify, .seek = seek, .step = step,            \
+    .scan_end = scan_end
 
 const struct adapter adapter_lsm = {
     CALLS, .name = "lsm", .reads_by_calls = true, .has_index = true, .lack = lack_lsm, .open = open_lsm,

@@ -49,13 +49,18 @@ static plsm_status read_present(struct worker *worker, plsm_slice key)
     return check_present(worker, key, status, value);
 }
 
-static plsm_status read_absent(struct worker *worker, plsm_slice key)
+/* And of one that is not. */
+static plsm_status check_absent(plsm_slice key, plsm_status status)
 {
-    plsm_slice value = {0};
-    plsm_status status = worker->engine->get(worker->session, key, &value);
     if (__builtin_expect(status == PLSM_NOT_FOUND, 1))
         return PLSM_OK;
     return status == PLSM_OK ? wrong("a key that is not there was found", key) : status;
+}
+
+static plsm_status read_absent(struct worker *worker, plsm_slice key)
+{
+    plsm_slice value = {0};
+    return check_absent(key, worker->engine->get(worker->session, key, &value));
 }
 
 /* Writes what is pending. */
@@ -221,6 +226,52 @@ static plsm_status run_reads(struct worker *worker)
     return status;
 }
 
+/* What a call for many keys takes and gives: room for `batch` of each. */
+struct many {
+    plsm_slice *keys, *values;
+    plsm_status *statuses;
+    uint8_t *bytes; /* of the keys, one behind the other, as a program has them that read them somewhere */
+};
+
+static plsm_status read_many(struct worker *worker, const struct many *many, uint32_t count)
+{
+    bool absent = worker->workload->kind == WORKLOAD_ABSENT;
+    uint8_t *room = many->bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t index = worker_next_index(worker);
+        many->keys[i] = absent ? data_absent_key(worker->data, index, room) : data_key(worker->data, index, room);
+        room += many->keys[i].size;
+    }
+    uint64_t begun = sample_begin(worker, count >= SAMPLE_BATCH ? 1 : latency_every(WORKLOAD_READ));
+    TRY(worker->engine->get_many(worker->session, many->keys, count, many->values, many->statuses));
+    sample_end(worker, begun);
+    for (uint32_t i = 0; i < count; i++)
+        TRY(absent ? check_absent(many->keys[i], many->statuses[i])
+                   : check_present(worker, many->keys[i], many->statuses[i], many->values[i]));
+    return PLSM_OK;
+}
+
+static plsm_status run_many_reads(struct worker *worker)
+{
+    struct many many = {.keys = mem_alloc(worker->batch * sizeof *many.keys),
+                        .values = mem_alloc(worker->batch * sizeof *many.values),
+                        .statuses = mem_alloc(worker->batch * sizeof *many.statuses),
+                        .bytes = mem_alloc((size_t)worker->batch * SHAPE_KEY_MAX)};
+    plsm_status status = many.keys && many.values && many.statuses && many.bytes
+                             ? PLSM_OK
+                             : fail(PLSM_NO_MEMORY, "no memory for %u keys", worker->batch);
+    for (uint64_t left = worker->ops; left > 0 && status == PLSM_OK;) {
+        uint32_t some = left < worker->batch ? (uint32_t)left : worker->batch;
+        status = read_many(worker, &many, some);
+        left -= some;
+    }
+    mem_free(many.keys);
+    mem_free(many.values);
+    mem_free(many.statuses);
+    mem_free(many.bytes);
+    return status;
+}
+
 static plsm_status run_scan(struct worker *worker)
 {
     for (uint64_t done = 0; done < worker->ops;) {
@@ -348,7 +399,7 @@ static plsm_status run_kind(struct worker *worker)
     case WORKLOAD_MIX:
         return run_mix(worker);
     default:
-        return run_reads(worker);
+        return worker->batch > 1 && worker->engine->get_many ? run_many_reads(worker) : run_reads(worker);
     }
 }
 

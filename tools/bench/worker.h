@@ -15,7 +15,7 @@ struct worker {
     const struct data *data;
     struct histogram *latency; /* shared; NULL: not wanted */
     uint64_t first, ops;       /* its part of all operations */
-    uint32_t batch;            /* records of one write */
+    uint32_t batch;            /* records of one write, keys of one read where the engine has such */
     uint32_t number, workers;  /* which of how many */
     struct random random;
     struct zipf zipf;

@@ -137,11 +137,11 @@ static uint32_t load_batch(const struct row_options *options)
 }
 
 /* Runs `ops` operations of a workload, untimed. */
-static plsm_status run_untimed(struct run *run, const char *workload, uint64_t ops)
+static plsm_status run_untimed(struct run *run, const char *workload, uint32_t batch, uint64_t ops)
 {
     struct worker worker = {.engine = run->options->engine,
                             .data = &run->data,
-                            .batch = load_batch(run->options),
+                            .batch = batch,
                             .ops = ops,
                             .workload = workload_find(workload)};
     random_seed(&worker.random, run->data.seed + 1);
@@ -156,8 +156,8 @@ static plsm_status run_untimed(struct run *run, const char *workload, uint64_t o
 static plsm_status make_cold(struct run *run)
 {
     const uint64_t first = 100;
-    TRY(run_untimed(run, "readrandom", first));
-    TRY(run_untimed(run, "readabsent", first));
+    TRY(run_untimed(run, "readrandom", 1, first));
+    TRY(run_untimed(run, "readabsent", 1, first));
     return files_forget(run->path);
 }
 
@@ -176,13 +176,13 @@ static plsm_status reopen(struct run *run)
  * fill every engine's cache, so as many random reads as there are keys do. */
 static plsm_status load(struct run *run)
 {
-    TRY(run_untimed(run, "fillrandom", run->data.keys));
+    TRY(run_untimed(run, "fillrandom", load_batch(run->options), run->data.keys));
     run->present = run->data.keys;
     TRY(reopen(run));
     if (run->options->state != STATE_WARM)
         return PLSM_OK;
     TRY(check_all(run));
-    return run_untimed(run, "readrandom", run->data.keys);
+    return run_untimed(run, "readrandom", 1, run->data.keys);
 }
 
 /* --- the threads ------------------------------------------------------------------------------------------------ */
