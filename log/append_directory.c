@@ -71,20 +71,25 @@ bool directory_has_place(const struct append *db, plsm_slice key, append_place p
 
 /* --- what lives --------------------------------------------------------------------------------------------------- */
 
+/* Changed under `directory` alone once the store is open. */
+static void count_live(struct append *db, append_place place, uint64_t bytes)
+{
+    _Atomic uint64_t *live = &segment_at(db, place)->live;
+    atomic_store_explicit(live, atomic_load_explicit(live, memory_order_relaxed) + bytes, memory_order_relaxed);
+    live = &db->live_bytes;
+    atomic_store_explicit(live, atomic_load_explicit(live, memory_order_relaxed) + bytes, memory_order_relaxed);
+}
+
 static void lives(struct append *db, append_place place)
 {
-    if (!place)
-        return;
-    atomic_fetch_add_explicit(&segment_at(db, place)->live, append_place_size(place), memory_order_relaxed);
-    atomic_fetch_add_explicit(&db->live_bytes, append_place_size(place), memory_order_relaxed);
+    if (place)
+        count_live(db, place, append_place_size(place));
 }
 
 static void dies(struct append *db, append_place place)
 {
-    if (!place)
-        return;
-    atomic_fetch_sub_explicit(&segment_at(db, place)->live, append_place_size(place), memory_order_relaxed);
-    atomic_fetch_sub_explicit(&db->live_bytes, append_place_size(place), memory_order_relaxed);
+    if (place)
+        count_live(db, place, -(uint64_t)append_place_size(place));
 }
 
 /* Lets all versions from `word` on go; no new reader reaches them. */
@@ -160,12 +165,13 @@ static plsm_status add_range(struct append *db, plsm_slice from, plsm_slice to, 
     return PLSM_OK;
 }
 
-plsm_status directory_add(struct append *db, const struct batch_change *change, uint64_t seq, append_place place)
+plsm_status directory_add(struct append *db, const struct batch_change *change, uint64_t hash, uint64_t seq,
+                          append_place place)
 {
     if (change->kind == BATCH_DELETE_RANGE)
         return slice_compare(change->key, change->value) < 0 ? add_range(db, change->key, change->value, seq) : PLSM_OK;
     bool deletes = change->kind == BATCH_DELETE;
-    struct key_node *node = key_tree_find(db->tree, change->key);
+    struct key_node *node = key_tree_find_hashed(db->tree, change->key, hash);
     if (!node && deletes)
         return PLSM_OK;
     struct append_op *op = op_add(db);

@@ -15,6 +15,7 @@ enum {
     GROUP_BYTES_MAX = 1 << 20, /* a small write should not wait for many large ones */
     PAYLOAD_KEEP = 4 << 20,    /* a larger buffer is given back */
     OPS_KEEP = 64 << 10,
+    AHEAD = 8, /* changes whose bucket, or node, of the directory is under way */
 };
 
 struct writer {
@@ -85,22 +86,43 @@ plsm_status append_sync_logs(struct append *db)
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */
 
-/* Codes a batch behind what the payload has, and finds what it changes in the directory, whose lock is held. */
-static plsm_status take_batch(struct append *db, const struct batch *batch, uint64_t first_seq)
+/* Codes a change behind what the payload has, and finds what it changes in the directory. */
+static inline plsm_status take_change(struct append *db, const struct batch_change *change, uint64_t hash,
+                                      uint64_t first_seq)
 {
     struct segment *s = db->active;
-    uint64_t base = atomic_load_explicit(&s->size, memory_order_relaxed) + APPEND_RECORD_HEAD;
+    size_t before = db->payload.size;
+    uint64_t base = atomic_load_explicit(&s->size, memory_order_relaxed) + APPEND_RECORD_HEAD, seq = ++db->seq;
+    TRY(append_entry_add(&db->payload, change, seq - first_seq, s->salt, base + before));
+    size_t size = db->payload.size - before;
+    if (size > APPEND_ENTRY_MAX)
+        return fail(PLSM_TOO_LARGE, "an entry of %zu bytes", size);
+    bool timed = change->timed && change->expires_s > 0;
+    return directory_add(db, change, hash, seq, append_place_of(s->slot, base + before, size, timed));
+}
+
+/* All changes of a batch, while the lock of the directory is held; in a pipeline, as get_some in append_read.c has it,
+ * so that what they wait for overlaps. */
+static plsm_status take_batch(struct append *db, const struct batch *batch, uint64_t first_seq)
+{
     const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
-    struct batch_change change;
-    while (batch_next(&at, end, &change)) {
-        size_t before = db->payload.size;
-        uint64_t seq = ++db->seq;
-        TRY(append_entry_add(&db->payload, &change, seq - first_seq, s->salt, base + before));
-        size_t size = db->payload.size - before;
-        if (size > APPEND_ENTRY_MAX)
-            return fail(PLSM_TOO_LARGE, "an entry of %zu bytes", size);
-        bool timed = change.timed && change.expires_s > 0;
-        TRY(directory_add(db, &change, seq, append_place_of(s->slot, base + before, size, timed)));
+    struct {
+        struct batch_change change;
+        uint64_t hash;
+    } ring[2 * AHEAD + 1];
+    size_t taken = 0, room = sizeof ring / sizeof *ring, ahead = batch->count < AHEAD ? batch->count : AHEAD;
+    for (size_t step = 0; step < taken + 2 * ahead + 1; step++) {
+        size_t i = step;
+        if (i == taken && batch_next(&at, end, &ring[i % room].change)) {
+            ring[i % room].hash = key_tree_hash(db->tree, ring[i % room].change.key);
+            taken++;
+        }
+        i = step - ahead; /* below 0 is above all */
+        if (i < taken)
+            key_tree_prefetch_to_add(db->tree, ring[i % room].change.key, ring[i % room].hash);
+        i = step - 2 * ahead;
+        if (i < taken)
+            TRY(take_change(db, &ring[i % room].change, ring[i % room].hash, first_seq));
     }
     INVARIANT(at == end);
     return PLSM_OK;

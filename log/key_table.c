@@ -73,7 +73,7 @@ void key_table_prefetch(const struct key_table *table, uint64_t hash)
     __builtin_prefetch((const void *)(region->words + (size_t)bucket_of(region, hash) * SLOTS));
 }
 
-void key_table_prefetch_node(const struct key_table *table, uint64_t hash)
+bool key_table_prefetch_node(const struct key_table *table, uint64_t hash)
 {
     const struct key_region *region = region_of(table, hash);
     const _Atomic uint64_t *words = region->words + (size_t)bucket_of(region, hash) * SLOTS;
@@ -82,9 +82,10 @@ void key_table_prefetch_node(const struct key_table *table, uint64_t hash)
         uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
         if ((word & ~ADDRESS_MASK) == tag && word > DEAD) {
             __builtin_prefetch(node_of(word));
-            return;
+            return true;
         }
     }
+    return false;
 }
 
 struct key_node *key_table_find(const struct key_table *table, plsm_slice key, uint64_t hash)

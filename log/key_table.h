@@ -23,9 +23,10 @@ struct key_table {
 bool key_table_init(struct key_table *table, struct epoch *epoch, struct mem_account *account); /* false: no memory */
 void key_table_destroy(struct key_table *table); /* accepts a zeroed one */
 
-/* Fetches the bucket of a hash into the cache; and then, from there, the node that is likely to be of the key. */
+/* Fetches the bucket of a hash into the cache; and then, from there, the node that is likely to be of the key, if there
+ * is one. */
 void key_table_prefetch(const struct key_table *table, uint64_t hash);
-void key_table_prefetch_node(const struct key_table *table, uint64_t hash);
+bool key_table_prefetch_node(const struct key_table *table, uint64_t hash);
 struct key_node *key_table_find(const struct key_table *table, plsm_slice key, uint64_t hash);
 
 /* False: no memory, nothing changed. */

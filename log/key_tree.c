@@ -129,7 +129,22 @@ uint64_t key_tree_hash(const struct key_tree *tree, plsm_slice key)
 
 void key_tree_prefetch(const struct key_tree *tree, uint64_t hash)
 {
-    key_table_prefetch_node(&tree->table, hash);
+    (void)key_table_prefetch_node(&tree->table, hash);
+}
+
+void key_tree_prefetch_to_add(const struct key_tree *tree, plsm_slice key, uint64_t hash)
+{
+    enum { LINE = 64, LEAF_BYTES = LEAF_MOST * (sizeof(struct key_node *) + sizeof(uint32_t)) };
+    const struct page *page = atomic_load_explicit(&tree->root, memory_order_acquire);
+    if (key_table_prefetch_node(&tree->table, hash) || page->level == 0)
+        return;
+    for (bool is_leaf = false; !is_leaf;) { /* whose parent tells: it itself is not looked at */
+        const struct inner *inner = (const struct inner *)page;
+        is_leaf = page->level == 1;
+        page = atomic_load_explicit(&inner->children[inner_rank(inner, key, true)], memory_order_acquire);
+    }
+    for (size_t at = 0; at < LEAF_BYTES; at += LINE)
+        __builtin_prefetch((const uint8_t *)page + at);
 }
 
 struct key_node *key_tree_find_hashed(const struct key_tree *tree, plsm_slice key, uint64_t hash)

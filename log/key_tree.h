@@ -49,6 +49,8 @@ struct key_node *key_tree_find(const struct key_tree *tree, plsm_slice key);
  * second may be left out. */
 uint64_t key_tree_hash(const struct key_tree *tree, plsm_slice key);
 void key_tree_prefetch(const struct key_tree *tree, uint64_t hash);
+/* In place of key_tree_prefetch, by the thread that changes the tree and will add the key if it is not there. */
+void key_tree_prefetch_to_add(const struct key_tree *tree, plsm_slice key, uint64_t hash);
 struct key_node *key_tree_find_hashed(const struct key_tree *tree, plsm_slice key, uint64_t hash);
 /* Fills `out` with up to `most` (at least 1) nodes in ascending order, from the first whose key is at least `key` (or,
  * with `above`, is above it); an empty key: from the first of all. Returns how many: some, but not always as many as

@@ -654,6 +654,38 @@ START_TEST(keys_of_hints_out_of_order)
 }
 END_TEST
 
+/* Keys are looked up while changes in front of them are not made yet: each must find what those have made. */
+START_TEST(changes_of_a_batch_are_made_in_order)
+{
+    enum { FEW = 8, MOST = 60, ROUNDS = 400 };
+    static const enum batch_kind kinds[] = {BATCH_PUT, BATCH_PUT, BATCH_DELETE, BATCH_DELETE_RANGE};
+    struct append *db = open_log();
+    struct random random;
+    char values[FEW][16] = {{0}}; /* "": it is absent */
+    random_seed(&random, 7);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct batch batch = {0};
+        for (uint64_t left = 1 + random_below(&random, MOST); left > 0; left--) {
+            enum batch_kind kind = kinds[random_below(&random, 4)];
+            unsigned from = (unsigned)random_below(&random, FEW), to = from + 1 + (unsigned)random_below(&random, 2);
+            char key[16], end[16], value[16] = "";
+            key_of(from, key);
+            if (kind == BATCH_PUT)
+                snprintf(value, sizeof value, "%u of %u", (unsigned)left, round);
+            for (unsigned i = from; i < FEW && i < (kind == BATCH_DELETE_RANGE ? to : from + 1); i++)
+                memcpy(values[i], value, sizeof value);
+            must(batch_add(&batch, kind, 1, slice_of(key + 1), slice(NULL, 0),
+                           kind == BATCH_DELETE_RANGE ? key_of(to, end) : slice_of(value)));
+        }
+        must(append_write(db, &batch, NULL, NULL, false));
+        batch_free(&batch);
+        for (unsigned i = 0; i < FEW; i++)
+            expect(db, i, values[i][0] ? values[i] : NULL);
+    }
+    must(append_close(db));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("append");
@@ -671,6 +703,7 @@ int main(void)
     tcase_add_test(all, places_stay_for_who_has_them);
     tcase_add_test(all, old_versions_that_were_copied_stay_hidden);
     tcase_add_test(all, what_has_expired_goes_and_hides_what_was_before);
+    tcase_add_test(all, changes_of_a_batch_are_made_in_order);
     tcase_add_test(all, any_bytes_are_an_entry_or_none);
     tcase_add_test(all, any_bytes_are_a_hint_or_none);
     tcase_add_test(all, keys_of_hints_out_of_order);
