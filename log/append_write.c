@@ -93,17 +93,28 @@ static inline plsm_status take_change(struct append *db, const struct batch_chan
     struct segment *s = db->active;
     size_t before = db->payload.size;
     uint64_t base = atomic_load_explicit(&s->size, memory_order_relaxed) + APPEND_RECORD_HEAD, seq = ++db->seq;
-    TRY(append_entry_add(&db->payload, change, seq - first_seq, s->salt, base + before));
+    uint64_t offset = base + before - RECLOG_ROOM_BEFORE;
+    TRY(append_entry_add(&db->payload, change, seq - first_seq, s->salt, offset));
     size_t size = db->payload.size - before;
     if (size > APPEND_ENTRY_MAX)
         return fail(PLSM_TOO_LARGE, "an entry of %zu bytes", size);
     bool timed = change->timed && change->expires_s > 0;
-    return directory_add(db, change, hash, seq, append_place_of(s->slot, base + before, size, timed));
+    return directory_add(db, change, hash, seq, append_place_of(s->slot, offset, size, timed));
 }
 
-/* All changes of a batch, while the lock of the directory is held; in a pipeline, as get_some in append_read.c has it,
- * so that what they wait for overlaps. */
-static plsm_status take_batch(struct append *db, const struct batch *batch, uint64_t first_seq)
+/* The one change of a batch: its coding overlaps with what it waits for. */
+static plsm_status take_one(struct append *db, const struct batch *batch, uint64_t first_seq)
+{
+    const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
+    struct batch_change change;
+    while (batch_next(&at, end, &change))
+        TRY(take_change(db, &change, key_tree_hash(db->tree, change.key), first_seq));
+    INVARIANT(at == end);
+    return PLSM_OK;
+}
+
+/* All changes of a batch in a pipeline, as get_some in append_read.c has it, so that what they wait for overlaps. */
+static plsm_status take_many(struct append *db, const struct batch *batch, uint64_t first_seq)
 {
     const uint8_t *at = batch->bytes.data, *end = at + batch->bytes.size;
     struct {
@@ -128,9 +139,17 @@ static plsm_status take_batch(struct append *db, const struct batch *batch, uint
     return PLSM_OK;
 }
 
+/* Under the lock of the directory. */
+static plsm_status take_batch(struct append *db, const struct batch *batch, uint64_t first_seq)
+{
+    return batch->count > 1 ? take_many(db, batch, first_seq) : take_one(db, batch, first_seq);
+}
+
 static plsm_status begin(struct append *db, const struct batch **batches, unsigned count, uint64_t first_seq)
 {
     db->payload.size = 0;
+    TRY(buf_reserve(&db->payload, RECLOG_ROOM_BEFORE));
+    db->payload.size = RECLOG_ROOM_BEFORE;
     mutex_lock(&db->directory);
     plsm_status status = directory_begin(db);
     for (unsigned i = 0; i < count && status == PLSM_OK; i++)
@@ -138,16 +157,33 @@ static plsm_status begin(struct append *db, const struct batch **batches, unsign
             status = take_batch(db, batches[i], first_seq);
     if (status == PLSM_OK)
         status = directory_ready(db);
+    if (status == PLSM_OK)
+        status = buf_reserve(&db->payload, RECLOG_ROOM_BEHIND);
     mutex_unlock(&db->directory);
     return status;
 }
 
-static void count_group(struct append *db, uint64_t changes, uint64_t bytes)
+/* For what only the leader counts; a reset meanwhile may be lost. */
+static void count(_Atomic uint64_t *counter, uint64_t amount)
 {
-    atomic_fetch_add_explicit(&db->puts, changes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&db->user_bytes, bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&db->write_calls, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&db->write_bytes, db->payload.size, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount, memory_order_relaxed);
+}
+
+static void count_group(struct append *db, uint64_t changes, uint64_t bytes, uint64_t written)
+{
+    count(&db->puts, changes);
+    count(&db->user_bytes, bytes);
+    atomic_fetch_add_explicit(&db->write_calls, 1, memory_order_relaxed); /* merges count here, too */
+    atomic_fetch_add_explicit(&db->write_bytes, written, memory_order_relaxed);
+}
+
+/* The changes that were coded, as a record that is made around them. */
+static plsm_status append_record(struct segment *s, uint64_t first_seq, struct buf *payload)
+{
+    size_t size = payload->size - RECLOG_ROOM_BEFORE;
+    if (size > RECLOG_PAYLOAD_MAX)
+        return fail(PLSM_TOO_LARGE, "changes of %zu bytes as they are coded", size);
+    return reclog_append_in_place(s->writer, first_seq, payload->data + RECLOG_ROOM_BEFORE, size);
 }
 
 static plsm_status write_group(struct append *db, const struct batch **batches, unsigned count, uint64_t bytes,
@@ -156,9 +192,8 @@ static plsm_status write_group(struct append *db, const struct batch **batches, 
     struct segment *s = db->active;
     uint64_t before = db->seq;
     plsm_status status = begin(db, batches, count, before + 1);
-    plsm_slice payload = buf_slice(&db->payload);
     if (status == PLSM_OK)
-        status = reclog_append(s->writer, before + 1, &payload, 1);
+        status = append_record(s, before + 1, &db->payload);
     if (status == PLSM_OK) {
         atomic_store_explicit(&s->size, reclog_size(s->writer), memory_order_release);
         if (sync)
@@ -173,9 +208,10 @@ static plsm_status write_group(struct append *db, const struct batch **batches, 
         db->seq = before;
         return fail_again(status, &kept);
     }
-    count_group(db, db->seq - before, bytes);
+    uint64_t written = db->payload.size - RECLOG_ROOM_BEFORE;
+    count_group(db, db->seq - before, bytes, written);
     directory_install(db, db->seq);
-    append_rest(db, payload.size);
+    append_rest(db, written);
     return PLSM_OK;
 }
 
