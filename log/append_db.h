@@ -237,8 +237,8 @@ struct append_op {
 /* The place that a node has for readers at `seq` (UINT64_MAX: now). Within the epoch. 0: nothing. */
 append_place directory_place(const struct append *db, const struct key_node *node, uint64_t seq);
 /* Finds or makes the nodes for the changes of an encoded batch whose payload begins at `base` of the active segment,
- * and what else is needed so that nothing can fail later. PLSM_NO_MEMORY; then directory_undo. `hash`: by key_tree_hash,
- * of the change's key. */
+ * and what else is needed so that nothing can fail later. PLSM_NO_MEMORY; then directory_undo. `hash`: that of the key
+ * of the change, by key_tree_hash. */
 plsm_status directory_begin(struct append *db);
 plsm_status directory_add(struct append *db, const struct batch_change *change, uint64_t hash, uint64_t seq,
                           append_place place);
