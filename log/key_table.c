@@ -21,7 +21,8 @@ enum {
     FILL_PERCENT = 70, /* at most, in a prepared table */
     AHEAD = 16,        /* nodes that are fetched at a time */
     ADDRESS_BITS = 48,
-    DEAD = 1, /* a word that was a key's; no address */
+    NODE_MOSTLY = 32, /* bytes of a node, at most, for most keys */
+    DEAD = 1,         /* a word that was a key's; no address */
 };
 #define ADDRESS_MASK ((UINT64_C(1) << ADDRESS_BITS) - 1)
 
@@ -82,6 +83,7 @@ bool key_table_prefetch_node(const struct key_table *table, uint64_t hash)
         uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
         if ((word & ~ADDRESS_MASK) == tag && word > DEAD) {
             __builtin_prefetch(node_of(word));
+            __builtin_prefetch((const uint8_t *)node_of(word) + NODE_MOSTLY - 1); /* many cross a line */
             return true;
         }
     }
