@@ -141,7 +141,10 @@ struct lsm {
     uint64_t adopted_keys;              /* adopt.c: lookups that have been used up */
     uint64_t adopt_lookups;             /* likewise: that there were when it looked last */
     bool training_due;        /* what they left out is to be trained */
-    atomic_bool syncing;      /* the leader is at the logs: they must not be closed */
+    mutex sync_turn;          /* who syncs the logs has it; before the lock */
+    uint64_t synced_log, synced_size; /* all up to there is synced; sync turn */
+    atomic_bool syncing;      /* somebody is at the logs: they must not be closed */
+    atomic_bool leader_syncs; /* writers wait for that */
     unsigned manual_waiting;  /* manual compactions that want to be next */
     condition work, progress; /* for the threads; for whoever waits for them */
     struct env_thread *flusher, *compactor;

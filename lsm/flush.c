@@ -186,7 +186,7 @@ static void adopt(struct lsm *db, struct edit *edit, struct version *next, struc
     version_settle(next);
     version_tell_runs(next, false);
     if (flushed) {
-        while (db->syncing) /* the leader may be at this log */
+        while (db->syncing) /* somebody may be at this log */
             condition_wait(&db->progress, &db->lock);
         gone = db->frozen[0];
         db->frozen_count--;

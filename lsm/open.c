@@ -108,6 +108,7 @@ static plsm_status prepare(const char *path, const struct lsm_options *options, 
     db->env = options->env;
     mutex_init(&db->edit_lock);
     mutex_init(&db->lock);
+    mutex_init(&db->sync_turn);
     turns_init(&db->turns, &db->lock);
     mutex_init(&db->snapshot_lock);
     mutex_init(&db->collect_lock);
@@ -221,6 +222,7 @@ static void destroy(struct lsm *db)
     budget_destroy(&db->budget);
     mutex_destroy(&db->edit_lock);
     mutex_destroy(&db->lock);
+    mutex_destroy(&db->sync_turn);
     mutex_destroy(&db->snapshot_lock);
     mutex_destroy(&db->collect_lock);
     mutex_destroy(&db->garbage_lock);

@@ -65,8 +65,8 @@ struct writer {
 
 /* --- a group ------------------------------------------------------------------------------------------------------ */
 
-/* A failure is final: nobody knows what reached the disk. */
-plsm_status leader_sync_logs(struct lsm *db)
+/* By whose turn it is. A failure is final: nobody knows what reached the disk. */
+static plsm_status sync_in_turn(struct lsm *db)
 {
     plsm_status status = PLSM_OK;
     struct reclog_writer *logs[FROZEN_MAX + 1];
@@ -76,21 +76,48 @@ plsm_status leader_sync_logs(struct lsm *db)
         if (db->frozen[i].log)
             logs[count++] = db->frozen[i].log;
     logs[count++] = db->active.log;
+    uint64_t number = db->active.log_last, size = reclog_size(db->active.log);
     db->syncing = true;
     mutex_unlock(&db->lock);
-    uint64_t start_ns = env_now_ns(db->env);
     for (unsigned i = 0; i < count && status == PLSM_OK; i++)
         if (reclog_synced(logs[i]) < reclog_size(logs[i])) {
             counter_add(&db->counters, COUNT_SYNCS, 1);
             status = reclog_sync(logs[i]);
         }
     mutex_lock(&db->lock);
-    if (status != PLSM_OK) /* here, before a flush may take the broken log away */
+    if (status != PLSM_OK) { /* here, before a flush may take the broken log away */
         db_break(db, status);
+    } else {
+        db->synced_log = number;
+        db->synced_size = size;
+    }
     db->syncing = false;
-    db->sync_ns = env_now_ns(db->env) - start_ns;
     condition_broadcast(&db->progress);
     mutex_unlock(&db->lock);
+    return status;
+}
+
+/* Syncs all that has been appended by now. Who comes while another one is at it waits for that, and finds mostly that
+ * a third one, who waited too, has then synced for all of them. */
+static plsm_status sync_logs(struct lsm *db)
+{
+    mutex_lock(&db->lock);
+    uint64_t number = db->active.log_last, size = reclog_size(db->active.log);
+    mutex_unlock(&db->lock);
+    mutex_lock(&db->sync_turn);
+    bool done = db->synced_log > number || (db->synced_log == number && db->synced_size >= size);
+    plsm_status status = done ? PLSM_OK : sync_in_turn(db);
+    mutex_unlock(&db->sync_turn);
+    return status;
+}
+
+plsm_status leader_sync_logs(struct lsm *db)
+{
+    uint64_t start_ns = env_now_ns(db->env);
+    db->leader_syncs = true;
+    plsm_status status = sync_logs(db);
+    db->leader_syncs = false;
+    db->sync_ns = env_now_ns(db->env) - start_ns;
     return status;
 }
 
@@ -255,13 +282,6 @@ static unsigned queued(const struct writer *first)
     return count;
 }
 
-/* A writer that only wants what is there to be synced. It must not fail for want of memory or space: what it stands for
- * is visible already. So such writers make groups of their own, for which nothing is allocated. */
-static bool only_syncs(const struct writer *w)
-{
-    return !w->batch && !w->prepare;
-}
-
 /* Whether what a writer wants changes nothing but the memtable. */
 static bool can_fly(const struct writer *w)
 {
@@ -289,8 +309,7 @@ static void gather(struct lsm *db, struct writer *first, bool beside, struct gro
     g->change = NULL;
     for (struct writer *w = first; w && g->count < GROUP_WRITERS_MAX; w = behind(w)) {
         size_t size = w->batch ? w->batch->bytes.size : 0;
-        if (g->count > 0 &&
-            (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX || only_syncs(w) != only_syncs(first)))
+        if (g->count > 0 && (w->prepare || db->space_low || bytes + size > GROUP_BYTES_MAX))
             break;
         if (g->count > 0 && beside && (bytes + size > BESIDE_BYTES_MAX || !can_fly(w)))
             break;
@@ -456,16 +475,16 @@ static bool is_ready(struct lsm *db)
 }
 
 /* Makes sure that there is room for a write. */
-static plsm_status make_ready(struct lsm *db, const struct writer *leader)
+static plsm_status make_ready(struct lsm *db)
 {
     if (__builtin_expect(is_ready(db), 1))
         return PLSM_OK;
     mutex_lock(&db->lock);
     plsm_status status = db_writable(db);
-    if (status == PLSM_OK && !only_syncs(leader))
+    if (status == PLSM_OK)
         status = make_room(db);
     mutex_unlock(&db->lock);
-    return status == PLSM_OK && !only_syncs(leader) && space_is_unknown(db) ? space_look(db) : status;
+    return status == PLSM_OK && space_is_unknown(db) ? space_look(db) : status;
 }
 
 /* After a failure: if a log cannot be written any more, nothing can; if it is room that lacks, there may be some. */
@@ -561,7 +580,7 @@ static void lead(struct lsm *db, struct writer *me)
     g.count = 1;
     g.sync = false;
     g.last = me;
-    plsm_status status = make_ready(db, me);
+    plsm_status status = make_ready(db);
     if (status == PLSM_OK) {
         beside = goes_beside(db, me);
         unsigned lane = beside ? await_lane(db) : WRITE_GROUP_ALONE;
@@ -598,11 +617,11 @@ static void lead(struct lsm *db, struct writer *me)
 static enum turn_state wait_for_turn(struct lsm *db, struct writer *me)
 {
     bool is_short = me->prepare || (me->batch && me->batch->bytes.size <= TURNS_SHORT_BYTES), second;
-    if ((is_short && !me->sync && !db->syncing && turns_hover(&db->turns, &me->turn)) ||
+    if ((is_short && !me->sync && !db->leader_syncs && turns_hover(&db->turns, &me->turn)) ||
         turns_queue(&db->turns, &me->turn, &second))
         return TURN_LEADS;
     tell_arrival(db);
-    return turns_await(&db->turns, &me->turn, second && !me->sync && !db->syncing);
+    return turns_await(&db->turns, &me->turn, second && !me->sync && !db->leader_syncs);
 }
 
 static inline __attribute__((always_inline)) plsm_status write_queued(struct lsm *db, const struct batch *batch,
@@ -646,9 +665,16 @@ uint64_t lsm_spills_above(const struct lsm *db)
     return db->options.spill_above;
 }
 
+/* Beside the queue: writers go on meanwhile. */
 plsm_status lsm_sync(struct lsm *db)
 {
-    return lsm_write(db, NULL, NULL, NULL, true);
+    INVARIANT(db->magic == LSM_STRUCT_MAGIC);
+    if (db->options.read_only)
+        return fail(PLSM_READ_ONLY, "%s: opened read-only", db->path);
+    mutex_lock(&db->lock);
+    plsm_status status = db_writable(db);
+    mutex_unlock(&db->lock);
+    return status == PLSM_OK ? sync_logs(db) : status;
 }
 
 /* Freezes the active memtable as part of the queue, so that no other leader is at it. */

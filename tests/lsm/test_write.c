@@ -386,6 +386,72 @@ static unsigned share_syncs(struct lsm *db, unsigned from)
     return syncs;
 }
 
+/* A sync that is held where it reaches the log. */
+static struct {
+    struct env_ops ops;
+    const struct env_ops *own;
+    atomic_bool holds;
+    _Atomic unsigned syncs; /* of logs */
+} held;
+
+static plsm_status sync_held(struct env_file *file)
+{
+    if (!strstr(env_path(file), "/log-"))
+        return held.own->sync(file);
+    atomic_fetch_add(&held.syncs, 1);
+    for (unsigned i = 0; held.holds && i < POLLS; i++)
+        env_sleep_ns(file->env, POLL_NS);
+    return held.own->sync(file);
+}
+
+static void *sync_all(void *arg)
+{
+    if (lsm_sync(arg) != PLSM_OK)
+        abort();
+    return NULL;
+}
+
+/* Writes go on while all is synced, and those that ask for a sync meanwhile share one. */
+START_TEST(writes_go_on_beside_a_sync)
+{
+    struct env *env = env_memory_create(1);
+    pthread_t threads[WRITERS];
+    held.own = env->ops;
+    held.ops = *env->ops;
+    held.ops.sync = sync_held;
+    env->ops = &held.ops;
+    struct lsm *db = open_tree(env, true);
+    put_range(db, 0, 5, false);
+    held.holds = true;
+    held.syncs = 0;
+    for (unsigned i = 0; i < WRITERS; i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, sync_all, db), 0);
+        for (unsigned j = 0; held.syncs == 0; j++) {
+            ck_assert(j < POLLS);
+            env_sleep_ns(env, POLL_NS);
+        }
+    }
+    put_range(db, 5, 10, false);
+    ck_assert(held.holds);
+    ck_assert_uint_eq(held.syncs, 1);
+    env_sleep_ns(env, 20 * POLL_NS); /* all of them have asked by then */
+    held.holds = false;
+    for (unsigned i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_le(held.syncs, 2);
+    ck_assert_int_eq(lsm_sync(db), PLSM_OK);
+    struct env *after = env_memory_crash(env, env_memory_calls(env), ENV_CRASH_DROP, 1);
+    struct lsm *again = open_tree(after, false);
+    check_range(again, 0, 10);
+    ck_assert_int_eq(lsm_close(again), PLSM_OK);
+    env_memory_destroy(after);
+    ck_assert_int_eq(lsm_flush(db), PLSM_OK);
+    ck_assert_int_eq(lsm_close(db), PLSM_OK);
+    env->ops = held.own;
+    env_memory_destroy(env);
+}
+END_TEST
+
 /* Writers that come back in time share each sync, all of them: one sync per eight writes is the ideal, and nearly two
  * are what it takes when nobody waits for those who were served by the last one. On a machine that is busy with other
  * things they do not come back in time: then it is tried again. What they wrote is durable. */
@@ -479,6 +545,7 @@ int main(void)
     tcase_add_test(tests, logs_grow_beside_a_reader);
     tcase_add_test(tests, lost_ends_are_read);
     tcase_add_test(tests, syncs_are_shared);
+    tcase_add_test(tests, writes_go_on_beside_a_sync);
     tcase_add_test(tests, own_message);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
