@@ -34,7 +34,7 @@ const char mount_usage[] =
     "  show_control          list .stats and .plsm in the root (they are there in any case)\n"
     "  transport=auto        how requests come: uring (FUSE over io_uring), dev (/dev/fuse), auto (the former where\n"
     "                        the kernel offers it); uring turns the kernel's switch on where root mounts\n"
-    "  threads=N             N threads answer the kernel (default: one per processor, two with uring)\n"
+    "  threads=N             N threads answer the kernel (default: one per processor; with uring 3 to 10)\n"
     "  allow_other           let other users in too (root's mounts do so anyway)\n"
     "  default_permissions   always the case; accepted\n"
     "  dev nodev suid nosuid exec noexec noatime relatime user nofail ...   as mount(8) says\n"

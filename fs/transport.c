@@ -28,11 +28,7 @@ enum {
     HEADER_ROOM = 4096,       /* for what stands in front of the payload, as libfuse reckons it */
     PAYLOAD_MAX = 256 * 4096, /* the most that libfuse 3.14 negotiates */
     PAGES_UNSAID = 32,        /* of a message, where the reply to INIT does not say how many */
-    /* Threads with rings: while one works on a request, the next from the same processor goes to the other. Measured on
-     * 2 processors with the thinnest file system, one client: reads of cached files 42 us, with one thread each 64;
-     * creation 127 and 154 (all on a busy machine); three are no better than two. Two clients: the same. */
-    URING_PER_PROCESSOR = 2,
-    KICK_NS = 20000000, /* between two signals to threads that are to end */
+    KICK_NS = 20000000,       /* between two signals to threads that are to end */
 };
 
 /* --- replies ------------------------------------------------------------------------------------------------------ */
@@ -70,6 +66,50 @@ void *transport_reply_memory(size_t size)
     return in_hand && in_hand->unique && size <= in_hand->memory_size ? in_hand->memory : NULL;
 }
 
+/* --- later replies ------------------------------------------------------------------------------------------------ */
+
+struct late_channel {
+    struct channel channel; /* first, so that a channel is one of these */
+    struct transport_ticket ticket;
+};
+
+static ssize_t reply_late(struct channel *channel, const struct iovec *parts, int count)
+{
+    const struct transport_ticket *ticket = &((struct late_channel *)channel)->ticket;
+    if (!ticket->waits)
+        return writev(ticket->fd, parts, count);
+    ssize_t written = ticket->waits->reply(ticket->waits, parts, count);
+    ring_answered(ticket->waits);
+    return written;
+}
+
+bool transport_defer(struct transport_ticket *ticket)
+{
+    struct channel *channel = in_hand;
+    if (!channel || channel->unique == 0 || !channel->defer)
+        return false;
+    *ticket = (struct transport_ticket){.unique = channel->unique};
+    if (!channel->defer(channel, ticket))
+        return false;
+    channel->unique = 0;
+    return true;
+}
+
+bool transport_stay(void)
+{
+    return in_hand && in_hand->stay && (in_hand->stay(in_hand), true);
+}
+
+void transport_resume(const struct transport_ticket *ticket)
+{
+    static _Thread_local struct late_channel resumed;
+    resumed = (struct late_channel){
+        .channel = {.unique = ticket->unique, .reply = reply_late},
+        .ticket = *ticket,
+    };
+    in_hand = &resumed.channel;
+}
+
 /* --- /dev/fuse ---------------------------------------------------------------------------------------------------- */
 
 struct device_channel {
@@ -82,25 +122,10 @@ static ssize_t reply_to_device(struct channel *channel, const struct iovec *part
     return writev(((struct device_channel *)channel)->fd, parts, count);
 }
 
-bool transport_defer(struct transport_ticket *ticket)
+static bool defer_of_device(struct channel *channel, struct transport_ticket *ticket)
 {
-    struct channel *channel = in_hand;
-    if (!channel || channel->unique == 0 || channel->reply != reply_to_device)
-        return false;
-    *ticket =
-        (struct transport_ticket){.unique = channel->unique, .fd = ((struct device_channel *)(void *)channel)->fd};
-    channel->unique = 0;
+    ticket->fd = ((struct device_channel *)channel)->fd;
     return true;
-}
-
-void transport_resume(const struct transport_ticket *ticket)
-{
-    static _Thread_local struct device_channel resumed;
-    resumed = (struct device_channel){
-        .channel = {.unique = ticket->unique, .reply = reply_to_device},
-        .fd = ticket->fd,
-    };
-    in_hand = &resumed.channel;
 }
 
 static bool is_answered(uint32_t opcode)
@@ -114,7 +139,10 @@ static void run_device(struct worker *worker)
 {
     struct transport *transport = worker->transport;
     size_t size = HEADER_ROOM + transport->payload_bytes;
-    struct device_channel channel = {.channel.reply = reply_to_device, .fd = worker->fd};
+    struct device_channel channel = {
+        .channel = {.reply = reply_to_device, .defer = defer_of_device},
+        .fd = worker->fd,
+    };
     uint8_t *message = mem_map(size);
     if (!message) {
         syslog(LOG_ERR, "no memory for a thread's requests");
@@ -248,13 +276,13 @@ static struct fuse_init_in read_offer(const void *message, size_t size)
     return init;
 }
 
-/* That this process may run on, as far as there can be threads for them. */
-static unsigned processors(void)
+/* So many for each processor that this process may run on. */
+static unsigned threads_for(unsigned per_processor)
 {
     cpu_set_t allowed;
     int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
-    unsigned most = (unsigned)TRANSPORT_THREADS_MAX / URING_PER_PROCESSOR;
-    return count <= 0 ? 1 : (unsigned)count < most ? (unsigned)count : most;
+    unsigned threads = (count > 0 ? (unsigned)count : 1) * per_processor;
+    return threads < TRANSPORT_THREADS_MAX ? threads : TRANSPORT_THREADS_MAX;
 }
 
 static plsm_status answer_init(struct transport *transport, int fd, void *message, size_t size)
@@ -280,7 +308,7 @@ static plsm_status answer_init(struct transport *transport, int fd, void *messag
     transport_handle(transport, &init.channel, message, (size_t)got);
     transport->uring = init.take_uring;
     if (transport->uring && transport->options.threads == 0)
-        transport->threads = processors() * URING_PER_PROCESSOR;
+        transport->threads = threads_for(URING_PER_PROCESSOR);
     return init.error == 0
                ? PLSM_OK
                : fail(PLSM_IO, "the kernel and libfuse do not understand each other: %s", strerror(init.error));
@@ -295,9 +323,10 @@ plsm_status transport_create(struct fuse_session *session, const struct transpor
         return fail(PLSM_NO_MEMORY, "no memory for the transport");
     transport->session = session;
     transport->options = *options;
-    transport->threads = options->threads ? options->threads : processors();
+    transport->threads = options->threads ? options->threads : threads_for(1);
     transport->switch_fd = -1;
     mutex_init(&transport->lock);
+    mutex_init(&transport->spare_lock);
     condition_init(&transport->change);
     plsm_status status = options->kind == TRANSPORT_URING ? turn_on(transport) : PLSM_OK;
     if (status != PLSM_OK) {
@@ -350,27 +379,60 @@ static void run_worker(void *arg)
     mutex_unlock(&transport->lock);
 }
 
+static void drop_worker(struct worker *worker)
+{
+    ring_destroy(worker->ring);
+    if (worker->fd != fuse_session_fd(worker->transport->session))
+        close(worker->fd);
+    condition_destroy(&worker->wake);
+    mutex_destroy(&worker->lock);
+}
+
+/* By one thread at a time. */
 static plsm_status start_worker(struct transport *transport, unsigned index, void (*run)(struct worker *worker))
 {
-    struct worker *worker = &transport->workers[transport->worker_count++];
+    struct worker *worker = &transport->workers[transport->worker_count];
     *worker = (struct worker){.transport = transport, .run = run, .index = index};
+    mutex_init(&worker->lock);
+    condition_init(&worker->wake);
     worker->fd = fuse_session_fd(transport->session);
     if (index > 0 && !transport->uring) {
         int clone = clone_device(worker->fd);
         worker->fd = clone >= 0 ? clone : worker->fd; /* sharing one serves as well, if slower */
     }
-    if (run == ring_run)
-        TRY(ring_create(worker));
-    mutex_lock(&transport->lock);
-    transport->running++;
-    mutex_unlock(&transport->lock);
-    plsm_status status = env_thread_start(env_posix(), run_worker, worker, &worker->thread);
-    if (status != PLSM_OK) {
+    plsm_status status = run == ring_run ? ring_create(worker) : PLSM_OK;
+    if (status == PLSM_OK) {
+        mutex_lock(&transport->lock);
+        transport->running++;
+        transport->worker_count++;
+        mutex_unlock(&transport->lock);
+        status = env_thread_start(env_posix(), run_worker, worker, &worker->thread);
+        if (status == PLSM_OK)
+            return PLSM_OK;
         mutex_lock(&transport->lock);
         transport->running--;
+        transport->worker_count--;
         mutex_unlock(&transport->lock);
     }
+    drop_worker(worker);
     return status;
+}
+
+void transport_add_worker(const struct worker *like)
+{
+    struct transport *transport = like->transport;
+    mutex_lock(&transport->spare_lock);
+    mutex_lock(&transport->lock);
+    unsigned reports = transport->reports;
+    bool room = !transport->stop && transport->worker_count < transport->workers_max;
+    mutex_unlock(&transport->lock);
+    if (room && start_worker(transport, like->index, ring_run) == PLSM_OK) {
+        mutex_lock(&transport->lock);
+        while (transport->reports == reports)
+            condition_wait(&transport->change, &transport->lock);
+        mutex_unlock(&transport->lock);
+    }
+    mutex_unlock(&transport->spare_lock);
 }
 
 /* Waits until no thread runs. When one has ended, for whatever reason, the others are told to. */
@@ -381,9 +443,11 @@ static void end_workers(struct transport *transport, bool now)
         if (now || transport->stop || transport->running < transport->worker_count) {
             transport->stop = true;
             /* Again and again: one may have looked at `stop` before, and go to sleep after the signal. */
-            for (unsigned i = 0; i < transport->worker_count; i++)
+            for (unsigned i = 0; i < transport->worker_count; i++) {
                 if (transport->workers[i].tid)
                     tgkill(getpid(), transport->workers[i].tid, SIGUSR2);
+                condition_signal(&transport->workers[i].wake);
+            }
             condition_wait_ns(&transport->change, &transport->lock, KICK_NS);
         } else {
             condition_wait(&transport->change, &transport->lock);
@@ -394,14 +458,10 @@ static void end_workers(struct transport *transport, bool now)
 
 static void drop_workers(struct transport *transport)
 {
-    int fd = fuse_session_fd(transport->session);
-    for (unsigned i = 0; i < transport->worker_count; i++) {
-        struct worker *worker = &transport->workers[i];
-        env_thread_join(worker->thread);
-        ring_destroy(worker->ring);
-        if (worker->fd != fd)
-            close(worker->fd);
-    }
+    for (unsigned i = 0; i < transport->worker_count; i++)
+        env_thread_join(transport->workers[i].thread);
+    for (unsigned i = 0; i < transport->worker_count; i++)
+        drop_worker(&transport->workers[i]);
     transport->worker_count = 0;
 }
 
@@ -410,8 +470,8 @@ static plsm_status start_rings(struct transport *transport, bool *served)
 {
     unsigned queues = ring_queues();
     *served = true;
-    transport->queue_served = mem_zalloc(queues);
-    if (!transport->queue_served)
+    transport->queues = mem_zalloc(queues * sizeof transport->queues[0]);
+    if (!transport->queues)
         return fail(PLSM_NO_MEMORY, "no memory for the transport");
     for (unsigned i = 0; i < transport->threads; i++)
         TRY(start_worker(transport, i, ring_run));
@@ -419,7 +479,7 @@ static plsm_status start_rings(struct transport *transport, bool *served)
     while (transport->reports < transport->threads)
         condition_wait(&transport->change, &transport->lock);
     for (unsigned i = 0; i < queues; i++)
-        *served = *served && transport->queue_served[i];
+        *served = *served && transport->queues[i].threads > 0;
     bool stopped = transport->stop;
     mutex_unlock(&transport->lock);
     return stopped ? fail(PLSM_IO, "io_uring takes no commands; see the system's log") : PLSM_OK;
@@ -429,7 +489,10 @@ plsm_status transport_start(struct transport *transport)
 {
     struct sigaction kick = {.sa_handler = on_kick};
     sigaction(SIGUSR2, &kick, NULL);
-    transport->workers = mem_zalloc((transport->threads + 1) * sizeof transport->workers[0]);
+    transport->workers_max = transport->threads + 1;
+    if (transport->uring && transport->options.threads == 0)
+        transport->workers_max += URING_SPARE;
+    transport->workers = mem_zalloc(transport->workers_max * sizeof transport->workers[0]);
     if (!transport->workers)
         return fail(PLSM_NO_MEMORY, "no memory for the threads");
     if (transport->uring) {
@@ -471,8 +534,9 @@ void transport_destroy(struct transport *transport)
     drop_workers(transport);
     turn_back(transport);
     mem_free(transport->workers);
-    mem_free(transport->queue_served);
+    mem_free(transport->queues);
     condition_destroy(&transport->change);
+    mutex_destroy(&transport->spare_lock);
     mutex_destroy(&transport->lock);
     mem_free(transport);
 }
@@ -484,5 +548,5 @@ const char *transport_name(const struct transport *transport)
 
 unsigned transport_threads(const struct transport *transport)
 {
-    return transport->threads;
+    return transport->worker_count - transport->uring; /* one reads /dev/fuse */
 }

@@ -12,9 +12,12 @@
  *
  * Over io_uring each thread has a ring with an entry of the queue of each processor it serves, and is pinned to one of
  * them, so that a reply wakes its caller on the processor where both are. A processor has as many entries as threads,
- * and the kernel takes the one used last: a thread that waits for a disk keeps nobody waiting while another is free,
- * and none is woken without need. One thread more reads /dev/fuse, for FORGET and INTERRUPT. Over /dev/fuse each thread
- * reads a clone of the device (FUSE_DEV_IOC_CLONE), so that they do not share a queue of replies.
+ * and the kernel takes the one used last: a thread that waits for a disk keeps nobody waiting while another is free.
+ * Only the thread that took a request from its ring can hand the reply over, and fetches the next one with it: so a
+ * thread keeps its request to the end, also where another one answers it. There are three of a processor, and where
+ * more wait for long, others are added, so that two go on. (Several entries for each thread would tie requests to one
+ * that waits.) One thread more reads /dev/fuse, for FORGET and INTERRUPT. Over /dev/fuse each thread reads a clone of
+ * the device (FUSE_DEV_IOC_CLONE), so that they do not share a queue of replies.
  *
  * One rule for the file system: a request is answered by the thread that it is handed to, before its function returns,
  * unless transport_defer allowed otherwise. Notifications (fuse_lowlevel_notify_*) may be sent by any thread. SIGUSR2
@@ -28,6 +31,7 @@
 
 #include "base/status.h"
 
+struct channel;
 struct fuse_session;
 struct transport;
 
@@ -39,7 +43,8 @@ enum transport_kind {
 
 struct transport_options {
     enum transport_kind kind;
-    unsigned threads; /* 0: one for each processor that the process may run on, over io_uring two */
+    /* 0: one for each processor that the process may run on; over io_uring three, and more where they wait */
+    unsigned threads;
     /* Flags (FUSE_* of linux/fuse.h) added to the reply to INIT where the kernel offers them: libfuse 3.14 takes
      * FUSE_CAP_PARALLEL_DIROPS and FUSE_CAP_HANDLE_KILLPRIV for wishes and does not pass them on. */
     uint32_t init_flags;
@@ -65,20 +70,26 @@ void transport_stop(struct transport *transport);
 /* Ends what still runs. Accepts NULL. */
 void transport_destroy(struct transport *transport);
 
-/* What was chosen, from transport_open on: "uring" or "dev"; threads: those that serve requests. */
+/* What was chosen, from transport_open on: "uring" or "dev"; threads: those that serve requests, from transport_start
+ * on. */
 const char *transport_name(const struct transport *transport);
 unsigned transport_threads(const struct transport *transport);
 
 /* A request that is answered later. */
 struct transport_ticket {
     uint64_t unique;
-    int fd;
+    int fd;                /* over /dev/fuse */
+    struct channel *waits; /* over io_uring: whose thread waits for the answer */
 };
 /* Takes the request that the calling thread has in hand away from it: any thread may answer it later, before
- * transport_destroy, after it has called transport_resume with this ticket. False: it must be answered at once, as over
- * io_uring, where the reply is the thread's next wait for a request. */
+ * transport_destroy, after it has called transport_resume with this ticket. The function that got the request returns
+ * soon all the same. False: the calling thread must answer it. So it is over io_uring where fewer than two threads of
+ * the processor would be left, or one was added just now: should the answer depend on what others ask, two go on. */
 bool transport_defer(struct transport_ticket *ticket);
-/* The next reply of the calling thread is to that request. */
+/* Whether the calling thread had better wait itself than defer, as over io_uring, where it waits with its request all
+ * the same: for nothing that depends on what others ask. Other threads then go on meanwhile. */
+bool transport_stay(void);
+/* The next reply of the calling thread is to that request. What it has in hand itself must be answered before. */
 void transport_resume(const struct transport_ticket *ticket);
 
 /* Memory for a reply of at most `size` bytes to the request that the calling thread has in hand, valid until it is

@@ -51,6 +51,7 @@ enum {
  * put together for libfuse right in front of its payload, in the rest of that page, so that the payload stays. */
 struct entry {
     struct channel channel; /* first, so that a channel is an entry */
+    struct worker *worker;
     struct ring_header *header;
     uint8_t *payload;
     size_t payload_bytes;
@@ -58,6 +59,9 @@ struct entry {
     uint16_t queue;
     uint32_t operation; /* what was asked of the kernel last */
     uint64_t commit_id;
+    bool stays;    /* the thread may wait for long with the request in it */
+    bool deferred; /* which is answered by another thread */
+    bool answered; /* it is; lock of the worker */
 };
 static_assert(sizeof(struct ring_header) + sizeof(struct fuse_in_header) + RING_HEADER_BYTES <= PAGE,
               "the header and a request's beginning fit into a page");
@@ -109,6 +113,67 @@ static ssize_t reply_in_entry(struct channel *channel, const struct iovec *parts
     return (ssize_t)out.len;
 }
 
+/* Sees to it that two threads go on while this one waits. */
+static void stay_in_entry(struct channel *channel)
+{
+    struct entry *entry = (struct entry *)channel;
+    struct ring_queue *queue = &entry->worker->transport->queues[entry->queue];
+    if (entry->stays)
+        return;
+    entry->stays = true;
+    unsigned waiting = atomic_fetch_add(&queue->waiting, 1) + 1;
+    if (waiting + URING_WORKING > queue->threads && waiting <= URING_WAITING)
+        transport_add_worker(entry->worker);
+}
+
+/* The thread waits once the function that got the request has returned: where two others are there that fetch whatever
+ * comes, and nothing is kept back from them. */
+static bool defer_in_entry(struct channel *channel, struct transport_ticket *ticket)
+{
+    struct entry *entry = (struct entry *)channel;
+    struct ring_queue *queue = &entry->worker->transport->queues[entry->queue];
+    stay_in_entry(channel);
+    ticket->waits = channel;
+    entry->deferred = queue->waiting + URING_WORKING <= queue->threads && queue->settled == queue->added;
+    return entry->deferred;
+}
+
+void ring_answered(struct channel *channel)
+{
+    struct entry *entry = (struct entry *)channel;
+    struct worker *worker = entry->worker;
+    mutex_lock(&worker->lock);
+    entry->answered = true;
+    mutex_unlock(&worker->lock);
+    condition_signal(&worker->wake);
+}
+
+/* Waits until the request in the entry is answered. Who waits at the end is not waited for before transport_destroy:
+ * what answers may be ended between. */
+static void await_answer(struct worker *worker, struct entry *entry)
+{
+    struct transport *transport = worker->transport;
+    bool at_end = false;
+    mutex_lock(&worker->lock);
+    while (!entry->answered) {
+        if (transport->stop && !at_end) {
+            at_end = true;
+            mutex_lock(&transport->lock);
+            transport->running--;
+            condition_broadcast(&transport->change);
+            mutex_unlock(&transport->lock);
+        }
+        condition_wait(&worker->wake, &worker->lock);
+    }
+    entry->deferred = entry->answered = false;
+    mutex_unlock(&worker->lock);
+    if (at_end) {
+        mutex_lock(&transport->lock);
+        transport->running++;
+        mutex_unlock(&transport->lock);
+    }
+}
+
 plsm_status ring_create(struct worker *worker)
 {
     const struct transport *transport = worker->transport;
@@ -133,12 +198,14 @@ plsm_status ring_create(struct worker *worker)
         for (unsigned i = 0; i < ENTRIES_PER_QUEUE; i++) {
             struct entry *entry = &ring->entries[ring->count];
             uint8_t *memory = ring->memory + ring->count * stride;
-            *entry = (struct entry){.channel.reply = reply_in_entry,
-                                    .header = (struct ring_header *)memory,
-                                    .payload = memory + PAGE,
-                                    .payload_bytes = transport->payload_bytes,
-                                    .queue = (uint16_t)queue,
-                                    .operation = RING_REGISTER};
+            *entry =
+                (struct entry){.channel = {.reply = reply_in_entry, .defer = defer_in_entry, .stay = stay_in_entry},
+                               .worker = worker,
+                               .header = (struct ring_header *)memory,
+                               .payload = memory + PAGE,
+                               .payload_bytes = transport->payload_bytes,
+                               .queue = (uint16_t)queue,
+                               .operation = RING_REGISTER};
             entry->vectors[0] = (struct iovec){entry->header, sizeof *entry->header};
             entry->vectors[1] = (struct iovec){entry->payload, entry->payload_bytes};
             ring->count++;
@@ -199,17 +266,20 @@ static void serve(struct worker *worker, struct entry *entry)
         entry->channel.memory = payload ? NULL : entry->payload;
         entry->channel.memory_size = payload ? 0 : entry->payload_bytes;
         transport_handle(worker->transport, &entry->channel, message, in.len);
+        if (entry->deferred)
+            await_answer(worker, entry);
+        worker->transport->queues[entry->queue].waiting -= entry->stays;
+        entry->stays = false;
         INVARIANT(entry->channel.unique == 0); /* answered: the rule of fs/transport.h */
     }
     queue_operation(worker, entry);
 }
 
-/* Takes what has completed. Returns whether an entry that was to be registered is not. */
-static bool take(struct worker *worker)
+/* Takes what has completed. */
+static void take(struct worker *worker)
 {
     struct ring *ring = worker->ring;
     struct io_uring_cqe *cqe = NULL;
-    bool refused = false;
     while (io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
         struct entry *entry = io_uring_cqe_get_data(cqe);
         int result = cqe->res;
@@ -220,12 +290,35 @@ static bool take(struct worker *worker)
             queue_operation(worker, entry);
         } else { /* ENOTCONN: unmounted */
             ring->alive--;
-            refused = refused || entry->operation == RING_REGISTER;
             if (result != -ENOTCONN && result != -ECONNABORTED && result != -ECANCELED)
                 syslog(LOG_ERR, "FUSE over io_uring, processor %u: %s", entry->queue, strerror(-result));
         }
     }
+}
+
+/* Whether an entry that was to be registered is not: a refusal is there at once. */
+static bool is_refused(struct ring *ring)
+{
+    struct io_uring_cqe *cqe = NULL;
+    unsigned head = 0;
+    bool refused = false;
+    io_uring_for_each_cqe(&ring->uring, head, cqe)
+    {
+        refused = refused || (cqe->res < 0 && cqe->res != -EAGAIN && cqe->res != -EINTR);
+    }
     return refused;
+}
+
+/* Where entries were added: hands the reply over, and sees whether it fetches a request that was kept back. */
+static void settle(struct worker *worker)
+{
+    struct ring *ring = worker->ring;
+    struct ring_queue *queue = &worker->transport->queues[ring->entries[0].queue];
+    struct io_uring_cqe *cqe = NULL;
+    unsigned added = queue->added;
+    if (ring->count == 1 && queue->settled != added && ring->entries[0].operation == RING_COMMIT_AND_FETCH &&
+        io_uring_submit(&ring->uring) == 1 && io_uring_peek_cqe(&ring->uring, &cqe) != 0)
+        queue->settled = added;
 }
 
 /* Pins the thread to the first of its processors that it may run on, where there are as many threads as processors: a
@@ -264,15 +357,18 @@ static void register_entries(struct worker *worker)
         submitted += now > 0 ? (unsigned)now : 0;
     }
     ring->alive = submitted;
-    /* A refusal is there at once. Requests that have come already are served by this too. */
-    bool refused = take(worker);
+    bool refused = is_refused(ring);
     mutex_lock(&transport->lock);
     transport->stop = transport->stop || broken;
-    for (unsigned i = 0; i < ring->count && !refused; i++)
-        transport->queue_served[ring->entries[i].queue] = true;
+    for (unsigned i = 0; i < ring->count && !refused; i++) {
+        struct ring_queue *queue = &transport->queues[ring->entries[i].queue];
+        queue->added += transport->reports >= transport->threads;
+        queue->threads++;
+    }
     transport->reports++;
     condition_broadcast(&transport->change);
     mutex_unlock(&transport->lock);
+    take(worker); /* requests that have come already */
 }
 
 void ring_run(struct worker *worker)
@@ -281,6 +377,7 @@ void ring_run(struct worker *worker)
     pin(worker);
     register_entries(worker);
     while (ring->alive > 0 && !worker->transport->stop) {
+        settle(worker);
         int result = io_uring_submit_and_wait(&ring->uring, 1);
         if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY) {
             syslog(LOG_ERR, "io_uring: %s", strerror(-result));
@@ -306,5 +403,7 @@ plsm_status ring_create(struct worker *worker)
 void ring_destroy(struct ring *ring) {}
 
 void ring_run(struct worker *worker) {}
+
+void ring_answered(struct channel *channel) {}
 
 #endif

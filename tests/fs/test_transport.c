@@ -1,5 +1,6 @@
 /* Both transports under a file system without anything behind it, in a process of its own: what its files hold follows
- * from the offset, and what is written to them must be that. Interruptions, kills and unmounts must let callers go.
+ * from the offset, and what is written to them must be that. Interruptions, kills and unmounts must let callers go,
+ * also of requests that are answered later.
  * Where nothing can be mounted, or the kernel has no FUSE over io_uring, that is said and left out. */
 #include <check.h>
 #include <errno.h>
@@ -26,7 +27,17 @@
 #include "fs/transport.h"
 #include "base/banned.h"
 
-enum { PATTERN = 2, WAITING, SLOW, LINKS, PATTERN_BYTES = 4 << 20, REQUEST_BYTES = 1 << 20, SLOW_MS = 300 };
+enum {
+    PATTERN = 2,
+    WAITING,
+    SLOW,
+    LATER,
+    LINKS,
+    PATTERN_BYTES = 4 << 20,
+    REQUEST_BYTES = 1 << 20,
+    SLOW_MS = 300,
+    CROWD = 12
+};
 
 static uint8_t pattern[PATTERN_BYTES];
 
@@ -38,7 +49,8 @@ static bool is_pattern(const uint8_t *data, size_t size, uint64_t offset)
 /* --- the file system ---------------------------------------------------------------------------------------------- */
 
 /* pattern: reads and writes bypass the kernel's cache. waiting: a read waits until its caller is interrupted. slow: a
- * read takes its time. Other names are symbolic links to themselves. */
+ * read takes its time. later: a read is answered when somebody asks for the attribute user.answered, or the server
+ * ends. Other names are symbolic links to themselves. */
 static _Atomic size_t largest_read, largest_write;
 static mutex wait_lock;
 static condition wait_change;
@@ -52,7 +64,8 @@ static struct stat stat_of(fuse_ino_t ino)
 
 static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    static const char *const names[] = {[PATTERN] = "pattern", [WAITING] = "waiting", [SLOW] = "slow"};
+    static const char *const names[] = {
+        [PATTERN] = "pattern", [WAITING] = "waiting", [SLOW] = "slow", [LATER] = "later"};
     struct fuse_entry_param entry = {.ino = LINKS};
     for (fuse_ino_t ino = PATTERN; ino < LINKS; ino++)
         if (strcmp(name, names[ino]) == 0)
@@ -121,10 +134,79 @@ static void wait_for_interrupt(fuse_req_t req)
     fuse_reply_err(req, was ? EINTR : ETIMEDOUT);
 }
 
+/* A read that waits, where it may. */
+struct late {
+    struct late *next;
+    fuse_req_t req;
+    struct transport_ticket ticket;
+};
+static mutex late_lock;
+static struct late *late; /* late_lock */
+
+static void answer_late(struct late *self, int error)
+{
+    transport_resume(&self->ticket);
+    fuse_reply_err(self->req, error);
+    mem_free(self);
+}
+
+static struct late *take_late(void)
+{
+    mutex_lock(&late_lock);
+    struct late *all = late;
+    late = NULL;
+    mutex_unlock(&late_lock);
+    return all;
+}
+
+static void answer_all_late(struct late *all)
+{
+    for (struct late *next = NULL; all; all = next) {
+        next = all->next;
+        fuse_req_interrupt_func(all->req, NULL, NULL);
+        answer_late(all, EDOM);
+    }
+}
+
+static void on_late_interrupt(fuse_req_t req, void *data)
+{
+    struct late *self = data;
+    mutex_lock(&late_lock);
+    struct late **at = &late;
+    while (*at && *at != self)
+        at = &(*at)->next;
+    bool found = *at;
+    if (found)
+        *at = self->next;
+    mutex_unlock(&late_lock);
+    if (found)
+        answer_late(self, EINTR);
+}
+
+static void read_later(fuse_req_t req)
+{
+    struct late *self = mem_zalloc(sizeof *self);
+    if (!transport_defer(&self->ticket)) {
+        mem_free(self);
+        fuse_reply_buf(req, "x", 1);
+        return;
+    }
+    self->req = req;
+    fuse_req_interrupt_func(req, on_late_interrupt, self);
+    mutex_lock(&late_lock);
+    self->next = late;
+    late = self;
+    mutex_unlock(&late_lock);
+}
+
 static void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     if (ino == WAITING) {
         wait_for_interrupt(req);
+        return;
+    }
+    if (ino == LATER) {
+        read_later(req);
         return;
     }
     if (ino == SLOW)
@@ -162,33 +244,17 @@ static void do_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 static void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
     char text[32];
-    snprintf(text, sizeof text, "%zu", strcmp(name, "user.largest_read") == 0 ? largest_read : largest_write);
+    bool answers = strcmp(name, "user.answered") == 0;
+    struct late *answered = answers ? take_late() : NULL;
+    size_t value = strcmp(name, "user.largest_read") == 0 ? largest_read : answers ? 0 : largest_write;
+    for (const struct late *each = answered; each; each = each->next)
+        value++;
+    snprintf(text, sizeof text, "%zu", value);
     if (size == 0)
         fuse_reply_xattr(req, strlen(text) + 1);
     else
         fuse_reply_buf(req, text, strlen(text) + 1);
-}
-
-/* A sync waits until another one comes, which answers both: with one thread that works only where it may wait. */
-static mutex late_lock;
-static fuse_req_t late;
-static struct transport_ticket late_ticket;
-
-static void do_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
-{
-    struct transport_ticket ticket;
-    mutex_lock(&late_lock);
-    fuse_req_t other = late;
-    ticket = late_ticket;
-    late = !other && transport_defer(&late_ticket) ? req : NULL;
-    bool waits = late != NULL;
-    mutex_unlock(&late_lock);
-    if (!waits)
-        fuse_reply_err(req, 0);
-    if (other) {
-        transport_resume(&ticket);
-        fuse_reply_err(other, EDOM);
-    }
+    answer_all_late(answered); /* after its own answer */
 }
 
 static const struct fuse_lowlevel_ops operations = {.lookup = do_lookup,
@@ -198,7 +264,6 @@ static const struct fuse_lowlevel_ops operations = {.lookup = do_lookup,
                                                     .open = do_open,
                                                     .read = do_read,
                                                     .write = do_write,
-                                                    .fsync = do_fsync,
                                                     .setxattr = do_setxattr,
                                                     .getxattr = do_getxattr};
 
@@ -253,6 +318,7 @@ static int serve(const char *directory, const struct transport_options *options,
     ssize_t written = write(pipe_fd, &report, sizeof report);
     if (report.message[0] == 0) {
         transport_wait(transport);
+        answer_all_late(take_late());
         kill(getpid(), SIGTERM);
         pthread_join(thread, NULL);
     }
@@ -401,7 +467,7 @@ static void check_parallel(void)
 static void on_signal(int number) {}
 
 /* A process that reads `name` once; its exit code is the errno of that. */
-static pid_t start_reader(const char *name)
+static pid_t fork_reader(const char *name)
 {
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
@@ -412,7 +478,18 @@ static pid_t start_reader(const char *name)
         int fd = open(path_of(name), O_RDONLY);
         _exit(fd < 0 ? errno : (errno = 0, read(fd, &byte, 1) == 1) ? 0 : errno);
     }
-    env_sleep_ns(env_posix(), 200000000); /* it is in the read by then */
+    return pid;
+}
+
+static void sleep_until_they_read(void)
+{
+    env_sleep_ns(env_posix(), 200000000);
+}
+
+static pid_t start_reader(const char *name)
+{
+    pid_t pid = fork_reader(name);
+    sleep_until_they_read();
     return pid;
 }
 
@@ -445,26 +522,27 @@ static void check_others_go_on(void)
     ck_assert_int_eq(sched_setaffinity(0, sizeof allowed, &allowed), 0);
 }
 
-static void check_interrupts(bool others)
+static void check_interrupts(const char *name, bool others)
 {
-    pid_t pid = start_reader("waiting");
+    pid_t pid = start_reader(name);
     if (others)
         check_others_go_on();
     kill(pid, SIGUSR1);
     ck_assert_int_eq(end_reader(pid), EINTR);
-    pid = start_reader("waiting");
+    pid = start_reader(name);
     kill(pid, SIGKILL);
     ck_assert_int_eq(end_reader(pid), 1000 + SIGKILL);
 }
 
-static void check_ends(enum transport_kind kind, unsigned threads)
+/* `slow` and `waiting`: what is read meanwhile; answer: what the former is answered with. */
+static void check_ends(enum transport_kind kind, unsigned threads, const char *slow, const char *waiting, int answer)
 {
     /* unmounted */
     ck_assert_int_eq(umount2(directory, 0), 0);
     ck_assert_int_eq(wait_for_server(), 0);
     /* busy: refused; aborted: callers and the server go */
     ck_assert(mount_pattern(kind, threads));
-    pid_t pid = start_reader("slow");
+    pid_t pid = start_reader(slow);
     ck_assert_int_eq(umount2(directory, 0), -1);
     ck_assert_int_eq(errno, EBUSY);
     umount2(directory, MNT_FORCE);
@@ -475,17 +553,17 @@ static void check_ends(enum transport_kind kind, unsigned threads)
     /* told to end while a file is open and a request is under way, which is answered */
     ck_assert(mount_pattern(kind, threads));
     int fd = open(path_of("pattern"), O_RDONLY);
-    pid = start_reader("slow");
+    pid = start_reader(slow);
     kill(server, SIGTERM);
     ck_assert_int_eq(wait_for_server(), 0);
-    ck_assert_int_eq(end_reader(pid), 0);
+    ck_assert_int_eq(end_reader(pid), answer);
     uint8_t byte = 0;
     ck_assert_int_eq(pread(fd, &byte, 1, 0), -1);
     close(fd);
     umount2(directory, MNT_DETACH);
     /* killed */
     ck_assert(mount_pattern(kind, threads));
-    pid = start_reader("waiting");
+    pid = start_reader(waiting);
     kill(server, SIGKILL);
     ck_assert_int_eq(wait_for_server(), -2);
     error = end_reader(pid);
@@ -496,33 +574,55 @@ static void check_ends(enum transport_kind kind, unsigned threads)
     ck_assert_int_eq(umount2(directory, MNT_DETACH), 0);
 }
 
-struct sync_call {
-    const char *name; /* of a file each: the kernel lets nobody else sync the same one meanwhile */
-    int error;
-};
-
-static void *sync_client(void *arg)
+/* Many reads from one processor that are answered later: at least and at most so many of them, the others at once; and
+ * all else goes on meanwhile. */
+static void check_late(unsigned least, unsigned most)
 {
-    struct sync_call *call = arg;
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", directory, call->name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    call->error = fd >= 0 && fsync(fd) == 0 ? 0 : errno;
-    close(fd);
-    return NULL;
+    cpu_set_t allowed, one;
+    pid_t pids[CROWD];
+    char text[32] = "";
+    unsigned late_ones = 0;
+    int cpu = 0;
+    ck_assert_int_eq(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    while (!CPU_ISSET(cpu, &allowed))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+    for (size_t i = 0; i < CROWD; i++)
+        pids[i] = fork_reader("later");
+    ck_assert_int_eq(sched_setaffinity(0, sizeof allowed, &allowed), 0);
+    sleep_until_they_read();
+    check_others_go_on();
+    ck_assert_int_gt(getxattr(path_of("pattern"), "user.answered", text, sizeof text), 0);
+    unsigned waiting = (unsigned)atoi(text);
+    ck_assert_msg(waiting >= least && waiting <= most, "%u wait, not %u to %u", waiting, least, most);
+    for (size_t i = 0; i < CROWD; i++) {
+        int error = end_reader(pids[i]);
+        ck_assert_msg(error == 0 || error == EDOM, "errno %d", error);
+        late_ones += error == EDOM;
+    }
+    ck_assert_uint_eq(late_ones, waiting);
 }
 
-/* Two syncs: over /dev/fuse the first is answered by the thread of the second; elsewhere each at once. */
-static void check_late(enum transport_kind kind)
+/* Whether any may wait: over io_uring two threads of each processor never do. */
+static bool may_wait(enum transport_kind kind, unsigned threads)
 {
-    pthread_t thread;
-    struct sync_call first = {.name = "pattern"}, second = {.name = "slow"};
-    ck_assert_int_eq(pthread_create(&thread, NULL, sync_client, &first), 0);
-    env_sleep_ns(env_posix(), 20000000); /* they may come together as well */
-    sync_client(&second);
-    pthread_join(thread, NULL);
-    ck_assert_int_eq(first.error + second.error, kind == TRANSPORT_DEV ? EDOM : 0);
-    ck_assert(first.error == 0 || second.error == 0);
+    return kind == TRANSPORT_DEV || threads == 0 || threads > 2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static void check_waiting(enum transport_kind kind, unsigned threads)
+{
+    if (kind == TRANSPORT_DEV) {
+        check_late(CROWD, CROWD);
+    } else if (!may_wait(kind, threads)) {
+        check_late(0, 0);
+    } else {
+        check_late(1, CROWD - 1);
+        check_late(2, CROWD - 1); /* threads have been added */
+    }
+    if (may_wait(kind, threads))
+        check_interrupts("later", true);
 }
 
 static void check_transport(enum transport_kind kind, const char *name)
@@ -539,10 +639,14 @@ static void check_transport(enum transport_kind kind, const char *name)
         check_shapes();
         check_large();
         check_parallel();
-        check_late(kind);
+        check_waiting(kind, counts[i]);
         if (kind == TRANSPORT_URING || served.threads > 1) /* somebody must read the interruption */
-            check_interrupts(counts[i] == 0);
-        check_ends(kind, counts[i]);
+            check_interrupts("waiting", counts[i] == 0);
+        check_ends(kind, counts[i], "slow", "waiting", 0);
+        if (may_wait(kind, counts[i])) {
+            ck_assert(mount_pattern(kind, counts[i]));
+            check_ends(kind, counts[i], "later", "later", EDOM);
+        }
     }
 }
 
