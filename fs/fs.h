@@ -78,10 +78,13 @@ struct fs {
 
     /* the thread that syncs (fs/sync.h) */
     mutex sync_lock;
-    condition sync_wake;
+    condition sync_wake, sync_done; /* of that thread; of those that wait for it in their own */
     struct sync_waiter *sync_waiters; /* sync lock, as the rest */
     unsigned sync_waiting;            /* how many those are */
-    struct env_thread *sync_thread;   /* NULL until there was something to sync */
+    struct env_thread *sync_thread;
+    bool syncing;                     /* somebody is, that thread or another */
+    unsigned sync_company;            /* how many asked around the last one, */
+    uint64_t sync_ns;                 /* and what it took */
     bool sync_stop;
 
     mutex error_lock;

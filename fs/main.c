@@ -234,6 +234,7 @@ static void tear_down(struct fs *fs)
     mutex_destroy(&fs->counted_lock);
     mutex_destroy(&fs->sync_lock);
     condition_destroy(&fs->sync_wake);
+    condition_destroy(&fs->sync_done);
 }
 
 static void set_defaults(struct fs *fs, const struct mount_options *options)
@@ -266,6 +267,7 @@ static int run(struct mount_options *options, int pipe_fd)
     mutex_init_brief(&fs->counted_lock);
     mutex_init(&fs->sync_lock);
     condition_init(&fs->sync_wake);
+    condition_init(&fs->sync_done);
     session_block_signals();
     plsm_catch_lost_pages();
     openlog("plsmd", LOG_PID | (pipe_fd < 0 ? LOG_PERROR : 0), LOG_DAEMON);

@@ -255,6 +255,7 @@ static plsm_status begin(struct fs *fs, struct env_thread **ticker, struct env_t
     fs->device = mountpoint_device(fs->options.directory);
     TRY(env_thread_start(env_posix(), inode_ticker, fs, ticker));
     TRY(control_start(fs));
+    TRY(sync_start(fs));
     if (fs->options.xattr && !fs->options.read_only && xattr_sweep_start(fs, sweep) != PLSM_OK)
         syslog(LOG_WARNING, "extended attributes that no file has are not looked for: %s", plsm_message());
     TRY(env_thread_start(env_posix(), wait_for_signal, fs, signals));

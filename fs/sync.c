@@ -8,8 +8,10 @@
 
 struct sync_waiter {
     struct sync_waiter *next;
-    fuse_req_t req;
+    fuse_req_t req; /* NULL: its thread waits, and owns this */
     struct transport_ticket ticket;
+    bool done; /* sync lock; and how: */
+    int error;
 };
 
 /* What is waited at most for others who are about to ask, as a part of what a sync takes, and in all. */
@@ -17,21 +19,49 @@ enum { COMPANY_SHARE = 2, COMPANY_NS_MAX = 2000000 };
 
 /* Waits for as many as asked around the last sync: they are mostly back in a moment with their next file, and would
  * have to wait for a sync of their own. Under the sync lock, which is given up meanwhile. */
-static void await_company(struct fs *fs, unsigned company, uint64_t sync_ns)
+static void await_company(struct fs *fs)
 {
-    uint64_t ns = sync_ns / COMPANY_SHARE < COMPANY_NS_MAX ? sync_ns / COMPANY_SHARE : COMPANY_NS_MAX;
+    uint64_t ns = fs->sync_ns / COMPANY_SHARE < COMPANY_NS_MAX ? fs->sync_ns / COMPANY_SHARE : COMPANY_NS_MAX;
     uint64_t end_ns = env_now_ns(env_posix()) + ns, now_ns = 0;
-    while (fs->sync_waiting < company && !fs->sync_stop && (now_ns = env_now_ns(env_posix())) < end_ns)
+    while (fs->sync_waiting < fs->sync_company && !fs->sync_stop && (now_ns = env_now_ns(env_posix())) < end_ns)
         condition_wait_ns(&fs->sync_wake, &fs->sync_lock, end_ns - now_ns);
 }
 
-static void answer_all(struct sync_waiter *waiters, int error)
+/* Syncs for so many that asked. Under the sync lock, which is given up meanwhile. Returns 0 or an errno value. */
+static int sync_for(struct fs *fs, unsigned served)
 {
+    fs->syncing = true;
+    mutex_unlock(&fs->sync_lock);
+    uint64_t start_ns = env_now_ns(env_posix());
+    int error = fs_errno_of_change(fs, plsm_sync(fs->db));
+    uint64_t end_ns = env_now_ns(env_posix());
+    mutex_lock(&fs->sync_lock);
+    fs->syncing = false;
+    fs->sync_ns = end_ns - start_ns;
+    fs->sync_company = served + fs->sync_waiting;
+    return error;
+}
+
+static void answer_all(struct fs *fs, struct sync_waiter *waiters, int error)
+{
+    struct sync_waiter *deferred = NULL;
+    mutex_lock(&fs->sync_lock);
     for (struct sync_waiter *next = NULL; waiters; waiters = next) {
         next = waiters->next;
-        transport_resume(&waiters->ticket);
-        fuse_reply_err(waiters->req, error);
-        mem_free(waiters);
+        waiters->error = error;
+        waiters->done = true;
+        if (waiters->req) {
+            waiters->next = deferred;
+            deferred = waiters;
+        }
+    }
+    condition_broadcast(&fs->sync_done);
+    mutex_unlock(&fs->sync_lock);
+    for (struct sync_waiter *next = NULL; deferred; deferred = next) {
+        next = deferred->next;
+        transport_resume(&deferred->ticket);
+        fuse_reply_err(deferred->req, error);
+        mem_free(deferred);
     }
 }
 
@@ -39,52 +69,45 @@ static void answer_all(struct sync_waiter *waiters, int error)
 static void serve_waiters(void *arg)
 {
     struct fs *fs = arg;
-    unsigned company = 1;
-    uint64_t sync_ns = 0;
     mutex_lock(&fs->sync_lock);
     while (fs->sync_waiters || !fs->sync_stop) {
-        if (!fs->sync_waiters) {
+        if (!fs->sync_waiters || fs->syncing) {
             condition_wait(&fs->sync_wake, &fs->sync_lock);
             continue;
         }
-        await_company(fs, company, sync_ns);
+        await_company(fs);
         struct sync_waiter *waiters = fs->sync_waiters;
         unsigned served = fs->sync_waiting;
         fs->sync_waiters = NULL;
         fs->sync_waiting = 0;
+        int error = sync_for(fs, served);
         mutex_unlock(&fs->sync_lock);
-        uint64_t start_ns = env_now_ns(env_posix());
-        int error = fs_errno_of_change(fs, plsm_sync(fs->db));
-        sync_ns = env_now_ns(env_posix()) - start_ns;
-        mutex_lock(&fs->sync_lock);
-        company = served + fs->sync_waiting;
-        mutex_unlock(&fs->sync_lock);
-        answer_all(waiters, error);
+        answer_all(fs, waiters, error);
         mutex_lock(&fs->sync_lock);
     }
     mutex_unlock(&fs->sync_lock);
 }
 
-/* Whether there is a thread to serve those who wait. Under the sync lock. */
-static bool has_thread(struct fs *fs)
+/* Under the sync lock. */
+static void enqueue(struct fs *fs, struct sync_waiter *waiter)
 {
-    return fs->sync_thread || env_thread_start(env_posix(), serve_waiters, fs, &fs->sync_thread) == PLSM_OK;
+    waiter->next = fs->sync_waiters;
+    fs->sync_waiters = waiter;
+    fs->sync_waiting++;
+    condition_signal(&fs->sync_wake);
 }
 
-/* Whether the request waits now; false: no memory, no thread, or the transport wants its answer at once. */
-static bool enqueue(struct fs *fs, fuse_req_t req)
+/* Leaves the request to that thread; false: no memory, or the transport wants it answered by this one. */
+static bool leave(struct fs *fs, fuse_req_t req)
 {
-    struct sync_waiter *waiter = mem_alloc(sizeof *waiter);
+    struct sync_waiter *waiter = mem_zalloc(sizeof *waiter);
     if (!waiter)
         return false;
     mutex_lock(&fs->sync_lock);
-    bool waits = has_thread(fs) && transport_defer(&waiter->ticket);
+    bool waits = transport_defer(&waiter->ticket);
     if (waits) {
         waiter->req = req;
-        waiter->next = fs->sync_waiters;
-        fs->sync_waiters = waiter;
-        fs->sync_waiting++;
-        condition_signal(&fs->sync_wake);
+        enqueue(fs, waiter);
     }
     mutex_unlock(&fs->sync_lock);
     if (!waits)
@@ -92,12 +115,36 @@ static bool enqueue(struct fs *fs, fuse_req_t req)
     return waits;
 }
 
+/* Syncs, or waits for a sync with others where somebody is at it, and returns how that ended: who asks alone is served
+ * without a hop to another thread and back. */
+static int sync_here(struct fs *fs)
+{
+    struct sync_waiter waiter = {0};
+    mutex_lock(&fs->sync_lock);
+    if (fs->syncing || fs->sync_waiters) {
+        enqueue(fs, &waiter);
+        while (!waiter.done)
+            condition_wait(&fs->sync_done, &fs->sync_lock);
+    } else {
+        waiter.error = sync_for(fs, 1);
+        if (fs->sync_waiters)
+            condition_signal(&fs->sync_wake);
+    }
+    mutex_unlock(&fs->sync_lock);
+    return waiter.error;
+}
+
 void sync_and_reply(struct fs *fs, fuse_req_t req)
 {
     if (fs->options.read_only)
         fuse_reply_err(req, 0);
-    else if (!enqueue(fs, req))
-        fuse_reply_err(req, fs_errno_of_change(fs, plsm_sync(fs->db)));
+    else if (transport_stay() || !leave(fs, req))
+        fuse_reply_err(req, sync_here(fs));
+}
+
+plsm_status sync_start(struct fs *fs)
+{
+    return env_thread_start(env_posix(), serve_waiters, fs, &fs->sync_thread);
 }
 
 void sync_end(struct fs *fs)

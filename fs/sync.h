@@ -1,6 +1,7 @@
 /* fsync: a thread of its own syncs the store and answers all that asked meanwhile at once. So as many writers as there
- * are share one sync, not as many as threads answer the kernel, and these go on answering others. Where the transport
- * wants its answer at once (transport_defer) the thread that has the request syncs. */
+ * are share one sync, not as many as threads answer the kernel, and these go on answering others. Where the thread
+ * that has the request had better wait itself (transport_stay), it syncs where nobody is at it, and waits for that
+ * other thread where somebody is. */
 #ifndef FS_SYNC_H
 #define FS_SYNC_H
 
@@ -8,7 +9,10 @@
 
 #include "fs/fs.h"
 
-/* Answers an fsync once everything published so far survives power loss. Needs no lock; returns at once. */
+/* At the beginning: starts the thread. PLSM_NO_MEMORY, PLSM_IO. */
+plsm_status sync_start(struct fs *fs);
+
+/* Answers an fsync once everything published so far survives power loss. Needs no lock. */
 void sync_and_reply(struct fs *fs, fuse_req_t req);
 
 /* At the end, when no requests come any more: answers what waits, ends the thread. */

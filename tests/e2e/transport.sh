@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Both ways to the kernel under a store: contents, large requests, many clients, busy unmounts, signals, kills; and that
-# the kernel's switch is left as it was. FUSE over io_uring is left out, with a message, where it cannot be had.
+# Both ways to the kernel under a store: contents, large requests, many clients, busy unmounts, signals, kills, also
+# while many wait for syncs; and that the kernel's switch is left as it was. FUSE over io_uring is left out, with a
+# message, where it cannot be had.
 set -u
 cd "$(dirname "$0")/../.." || exit 3
 . tests/e2e/lib.sh
@@ -95,6 +96,80 @@ check_ends() # OPTIONS
     is "$(cat "$DIR/kept")" kept "$1: after a kill"
 }
 
+# Syncs of the daemon take a second while $WORK/slow is there.
+slow_syncs()
+{
+    cat >"$WORK/slow.c" <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define CALL(name)                                          \
+    int name(int fd)                                        \
+    {                                                       \
+        int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, #name); \
+        if (access(getenv("SLOW"), F_OK) == 0)              \
+            usleep(1000000);                                \
+        return real(fd);                                    \
+    }
+CALL(fdatasync)
+CALL(fsync)
+END
+    ok cc -shared -fPIC -o "$WORK/slow.so" "$WORK/slow.c" -ldl
+}
+
+hold() # those that wait for syncs
+{
+    local line
+    rm "$SLOW"
+    exec 6< <(exec timeout 60 python3 tests/e2e/waiting.py "$DIR" "$SLOW" hold 2>&1)
+    read -r line <&6
+    is "$line" waiting
+}
+held() # PATTERN: how their syncs ended
+{
+    local line
+    read -r line <&6
+    exec 6<&-
+    # shellcheck disable=SC2254
+    case $line in
+    $1) pass ;;
+    *) fail "syncs that waited ended with '$line', not '$1'" ;;
+    esac
+}
+
+check_waiting() # OPTIONS
+{
+    local pid
+    export SLOW=$WORK/slow
+    LD_PRELOAD=$WORK/slow.so must_mount "$1"
+    ok timeout 60 python3 tests/e2e/waiting.py "$DIR" "$SLOW" share
+    hold
+    says busy umount "$DIR"
+    held 'done'
+    hold # told to end
+    pid=$(daemon_of)
+    kill "$pid"
+    held 'done'
+    ok gone "$pid"
+    umount -l "$DIR" 2>/dev/null
+    LD_PRELOAD=$WORK/slow.so must_mount "$1"
+    hold # aborted
+    pid=$(daemon_of)
+    umount -f "$DIR" 2>/dev/null
+    held 'E*CONN*'
+    umount -l "$DIR" 2>/dev/null
+    ok gone "$pid"
+    LD_PRELOAD=$WORK/slow.so must_mount "$1"
+    hold # killed
+    kill -9 "$(daemon_of)"
+    held 'E*CONN*'
+    rm "$SLOW"
+    must_mount "$1"
+}
+
+! command -v cc >/dev/null || slow_syncs
 for kind in dev uring; do
     before=$(switch)
     options=create,transport=$kind
@@ -106,11 +181,17 @@ for kind in dev uring; do
     is "$(switch)" "$before" "the kernel's switch is as it was"
     [ "$(daemon_of)" ] || { fail "no daemon"; exit 1; }
     is "$(statistic fs.transport)" $kind
-    is "$(statistic fs.threads)" $(($(nproc) * ($([ $kind = dev ] && echo 1 || echo 2))))
+    is "$(statistic fs.threads)" $(($(nproc) * ($([ $kind = dev ] && echo 1 || echo 3))))
     echo kept >"$DIR/kept"
     check_use "$options"
     check_ends "$options"
     is "$(statistic fs.transport)" $kind
+    if command -v cc >/dev/null; then
+        must_unmount
+        check_waiting "$options"
+    else
+        echo "skipped: syncs that take long (needs cc)"
+    fi
     for threads in 1 5; do
         must_unmount
         must_mount "$options,threads=$threads"
