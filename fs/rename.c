@@ -421,6 +421,9 @@ static int run(struct renaming *r)
     struct side *from = &r->from, *to = &r->to;
     if (!to->error && from->entry.shared && from->entry.shared == to->entry.shared)
         return 0; /* two names of one file: POSIX wants both to stay */
+    /* One name. The kernel sees to it, but not when a batch has the name looked up again between its two looks. */
+    if (!to->error && slice_equal(path_slice(&from->entry.key), path_slice(&to->entry.key)))
+        return 0;
     from->node = entry_node(r->fs, from->parent, &from->entry);
     if (!to->error)
         to->node = entry_node(r->fs, to->parent, &to->entry);
