@@ -224,10 +224,10 @@ void *large_grow(void *memory, size_t size)
     if (block && !block->shared && wanted > block->size) {
         uint8_t *place = map_pages(wanted, HUGE_PAGE); /* so that whole huge pages move there */
         grown = place ? mremap(memory, block->size, wanted, MREMAP_MAYMOVE | MREMAP_FIXED, place) : NULL;
-        if (grown == MAP_FAILED) {
-            munmap(place, wanted);
+        /* Even so `place` may be unmapped by now, and be another thread's: it is left alone. Where it is still there
+         * that costs addresses only, for nobody has touched it. */
+        if (grown == MAP_FAILED)
             grown = NULL;
-        }
     }
     if (grown) {
         leave_bucket(block);
