@@ -63,6 +63,12 @@ unsigned bulk_level(const struct version *version, const struct merging *merging
     return amid ? level - 1 : level;
 }
 
+unsigned bulk_deepest(const struct version *version, unsigned deepest, const struct run_facts *facts)
+{
+    unsigned last = version_last_level(version), above = last > 0 ? last - 1 : 0;
+    return facts->deletions > 0 && deepest > above ? above : deepest;
+}
+
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
 struct lsm_bulk {

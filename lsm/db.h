@@ -308,6 +308,10 @@ unsigned bulk_level_for(const struct version *version, const struct lsm_options 
  * level 1. One of level 1 does: level 0, where runs may overlap. */
 unsigned bulk_level(const struct version *version, const struct merging *merging, unsigned deepest, plsm_slice smallest,
                     plsm_slice largest);
+/* At most on which level a run may stand that is to go no deeper than `deepest`: above the last one where it deletes,
+ * since only a merge from above takes deletions away. Example: the last level is 2: on 1, or `deepest` if it deletes
+ * nothing. */
+unsigned bulk_deepest(const struct version *version, unsigned deepest, const struct run_facts *facts);
 
 /* --- adopt.c --- */
 enum adoption {

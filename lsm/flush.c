@@ -290,7 +290,8 @@ plsm_status install_bulk(struct lsm *db, struct edit *edit, size_t count, uint64
     unsigned deepest = bulk_level_for(db->version, &db->options, bytes);
     for (size_t i = 0; i < count; i++) {
         const struct run_facts *facts = &edit->added[i].run->facts;
-        edit->added[i].level = bulk_level(db->version, &db->merging, deepest, facts->smallest, facts->largest);
+        unsigned most = bulk_deepest(db->version, deepest, facts);
+        edit->added[i].level = bulk_level(db->version, &db->merging, most, facts->smallest, facts->largest);
     }
     plsm_status status = install(db, edit, false);
     mutex_unlock(&db->edit_lock);

@@ -379,6 +379,11 @@ START_TEST(loading)
             bulk_level(version, &merging, table[i].deepest, slice_of(table[i].smallest), slice_of(table[i].largest));
         ck_assert_msg(level == table[i].level, "line %zu: %u", i, level);
     }
+    const struct run_facts deletes = {.entries = 9, .deletions = 1}, puts = {.entries = 9};
+    ck_assert_uint_eq(bulk_deepest(version, 3, &puts), 3);
+    ck_assert_uint_eq(bulk_deepest(version, 3, &deletes), 1);
+    ck_assert_uint_eq(bulk_deepest(version, 0, &deletes), 0);
+    ck_assert_uint_eq(bulk_deepest(empty, 1, &deletes), 0);
     version_unref(version);
     version_unref(empty);
 }

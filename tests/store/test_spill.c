@@ -205,6 +205,41 @@ START_TEST(ranges_are_deleted_in_their_place)
 }
 END_TEST
 
+static uint64_t deletions(void)
+{
+    const struct version *version = ((const struct lsm *)db->tree)->version;
+    uint64_t count = 0;
+    for (unsigned level = 0; level < LSM_LEVELS; level++)
+        for (size_t i = 0; i < version->levels[level].count; i++)
+            count += version->levels[level].runs[i]->facts.deletions;
+    return count;
+}
+
+/* On the last level nothing would ever take them away: neither in an empty store nor where nothing is in the way. */
+START_TEST(deletions_go_in_a_merge)
+{
+    static const char *const bounds[][2] = {{"b", "d"}, {"n", "p"}, {"r", "t"}};
+    start(SPILLED);
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) {
+        put(bounds[i][0], "there");
+        drop("c");
+        assert_ok(plsm_batch_put_expiring(batch, slice_of("o"), slice(NULL, 0), slice_of("expired"), NOW));
+        put(bounds[i][1], "there");
+        write_batch(PLSM_NONE);
+        ck_assert_uint_ge(deletions(), 1);
+        assert_ok(plsm_compact(db, slice(NULL, 0), slice(NULL, 0)));
+        ck_assert_uint_eq(deletions(), 0);
+    }
+    drop("z");
+    write_batch(PLSM_NONE);
+    ck_assert_uint_eq(deletions(), 1);
+    assert_ok(plsm_compact(db, slice(NULL, 0), slice(NULL, 0)));
+    ck_assert_uint_eq(deletions(), 0);
+    ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 6);
+    stop();
+}
+END_TEST
+
 static void put_of_size(const char *key, size_t size, uint64_t seed)
 {
     uint8_t *data = mem_alloc(size);
@@ -377,6 +412,7 @@ int main(void)
                                   in_its_place,
                                   the_last_change_of_a_key_counts,
                                   ranges_are_deleted_in_their_place,
+                                  deletions_go_in_a_merge,
                                   values_of_all_kinds,
                                   by_who_leads,
                                   without_room,
