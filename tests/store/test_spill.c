@@ -369,12 +369,14 @@ static uint64_t resident_most(void)
     return (uint64_t)kib << 10;
 }
 
-static void resident_again(void)
+/* False: this kernel, or who confines the process, does not let it. */
+static bool resident_again(void)
 {
     FILE *file = fopen("/proc/self/clear_refs", "w");
-    ck_assert_ptr_nonnull(file);
-    fputs("5", file);
-    ck_assert_int_eq(fclose(file), 0);
+    if (!file)
+        return false;
+    bool written = fputs("5", file) >= 0;
+    return fclose(file) == 0 && written;
 }
 
 /* Beside its own bytes and 16 for each change a large batch takes no more than the budget. */
@@ -391,13 +393,14 @@ START_TEST(takes_little_memory)
         fixture_fill(value, sizeof value, i);
         assert_ok(plsm_batch_put(batch, PLSM_NAMES, slice_of(key), slice(NULL, 0), slice(value, sizeof value)));
     }
-    resident_again();
+    bool seen = resident_again();
     uint64_t before = resident_most();
     write_batch(PLSM_NONE);
     uint64_t most = resident_most() - before, bytes = plsm_batch_bytes(batch);
-    printf("a batch of %d changes took %lu KiB\n", MANY, (unsigned long)(most >> 10));
+    printf("a batch of %d changes took %lu KiB%s\n", MANY, (unsigned long)(most >> 10),
+           seen ? "" : ", or what came before it did: /proc/self/clear_refs cannot be written, so no limit is tested");
     ck_assert_uint_eq(bytes, 0);
-    if (!SANITIZED)
+    if (!SANITIZED && seen)
         ck_assert_uint_le(most, BUDGET + 16 * MANY + SLACK);
     ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), MANY);
     plsm_batch_destroy(batch);
