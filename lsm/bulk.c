@@ -419,7 +419,7 @@ static plsm_status settle(struct lsm_bulk *bulk, plsm_status status)
     bulk->broken = status != PLSM_OK;
     TRY(status);
     counter_add(&db->counters, COUNT_LOADED_BYTES, bulk->batch ? bulk->batch->bytes : bulk->user_bytes);
-    counter_add(&db->counters, COUNT_BULK_BYTES, bulk->bytes);
+    counter_add(&db->counters, COUNT_BULK_BYTES, bulk->bytes + bulk->values.bytes);
     counter_add(&db->counters, bulk->batch ? COUNT_SPILLS : COUNT_BULK_LOADS, 1);
     counter_add(&db->counters, COUNT_CHANGES, bulk->batch ? bulk->batch->changes : 0);
     /* Where there are no threads for it. A failure here is remembered, and told to the next writer. */

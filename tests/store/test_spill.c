@@ -298,6 +298,20 @@ START_TEST(values_of_all_kinds)
 }
 END_TEST
 
+START_TEST(bytes_of_value_logs_count)
+{
+    char key[32];
+    start(SPILLED);
+    for (unsigned i = 0; i < 8; i++) {
+        snprintf(key, sizeof key, "large %u", i);
+        put_of_size(key, LARGE, i);
+    }
+    write_batch(PLSM_NONE);
+    ck_assert_uint_ge((unsigned)statistic(db->tree, "lsm.bulk_bytes"), 8 * LARGE);
+    stop();
+}
+END_TEST
+
 /* What depends on the present state is large only once it is known: moves of what holds much. */
 START_TEST(by_who_leads)
 {
@@ -417,6 +431,7 @@ int main(void)
                                   ranges_are_deleted_in_their_place,
                                   deletions_go_in_a_merge,
                                   values_of_all_kinds,
+                                  bytes_of_value_logs_count,
                                   by_who_leads,
                                   without_room,
                                   takes_little_memory};
