@@ -392,6 +392,7 @@ static plsm_status bring_in(void *arg, struct lsm *db, const struct batch **batc
     if (is_empty(bulk, also))
         return PLSM_OK;
     size_t count = bulk->edit.added_count;
+    db->space_unseen_bytes += bulk->bytes + bulk->values.bytes;
     if (count > bulk->named)
         TRY(sync_names(db));
     TRY(leader_sync_logs(db));
@@ -447,9 +448,9 @@ plsm_status lsm_bulk_finish(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, vo
     return settle(bulk, status);
 }
 
-plsm_status bulk_finish_leading(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, void *arg)
+plsm_status bulk_finish_leading(struct lsm_bulk *bulk)
 {
-    struct finishing finishing = {bulk, prepare, arg};
+    struct finishing finishing = {.bulk = bulk};
     const struct batch *nothing;
     TRY(usable(bulk));
     return settle(bulk, bring_in(&finishing, bulk->db, &nothing));

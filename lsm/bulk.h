@@ -16,6 +16,6 @@ plsm_status bulk_create_of_batch(struct lsm *db, const struct bulk_batch *of, st
  * into a value log at once; *entry means nothing afterwards. Errors as lsm_bulk_put. */
 plsm_status bulk_add(struct lsm_bulk *bulk, struct entry *entry);
 /* lsm_bulk_finish by the leader, while no write is under way. */
-plsm_status bulk_finish_leading(struct lsm_bulk *bulk, lsm_bulk_prepare *prepare, void *arg);
+plsm_status bulk_finish_leading(struct lsm_bulk *bulk);
 
 #endif

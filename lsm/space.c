@@ -126,6 +126,17 @@ plsm_status space_check(const struct lsm *db, const struct batch *batch)
     return space_check_batch(db->space_low, db->space_spare_bytes, db->path, batch);
 }
 
+plsm_status space_has_for(struct lsm *db, uint64_t bytes, bool *out)
+{
+    struct env_space space;
+    TRY(env_space(db->env, db->path, &space));
+    mutex_lock(&db->lock);
+    struct space_kept kept = kept_now(db, space.bytes_total);
+    mutex_unlock(&db->lock);
+    *out = space.bytes_free >= kept.writing && space.bytes_free - kept.writing >= bytes;
+    return PLSM_OK;
+}
+
 /* --- merges ------------------------------------------------------------------------------------------------------- */
 
 plsm_status space_for_merge(struct lsm *db, struct merge_room *out)

@@ -38,6 +38,9 @@ plsm_status space_look(struct lsm *db);
 /* What space_check_batch says of a batch now. */
 plsm_status space_check(const struct lsm *db, const struct batch *batch);
 
+/* Whether what is kept for writing stays free when `bytes` more are written. Outside of lock. Errors as env_space. */
+plsm_status space_has_for(struct lsm *db, uint64_t bytes, bool *out);
+
 /* What a merge may take now (space_merge_floor). */
 struct merge_room {
     uint64_t bytes;

@@ -15,8 +15,9 @@
  * out; for the rest these deletions go into runs of their own, older by their number than the entries. Both stand on
  * level 0, where the order of numbers is the order of the runs.
  *
- * Room: the files are given up, while they are written and when they are there, where they would take what is kept for
- * deletions (space.c). */
+ * Room: as any write, a batch leaves free what is kept for writing (space.c), unless it frees space. Where nothing is
+ * packed it is known before how much that takes, and a batch that does not fit is refused before anything is written;
+ * else its files are given up once they take more. What has been written comes in, whoever took the room meanwhile. */
 #include "lsm/spill.h"
 
 #include "base/error.h"
@@ -27,6 +28,8 @@
 #include "base/banned.h"
 
 #define SPILL_LEAST (UINT64_C(1) << 20)
+
+enum { ADDED_SHARE = 16 }; /* of a batch: what indexes, filters and ends of pages add */
 
 uint64_t spill_above(const struct lsm_options *options)
 {
@@ -63,9 +66,8 @@ struct spill {
     struct tombstones *covers; /* the same; their numbers are the offsets in the batch. NULL: there are none */
     struct bulk_batch of;
     struct lsm_bulk *bulk;
-    uint64_t floor_bytes;    /* that are to stay free; 0: it deletes, and may take all */
     uint64_t unlooked_bytes; /* of entries since the free space was looked at, */
-    uint64_t look_bytes;     /* and after how many it is to be */
+    uint64_t look_bytes;     /* and after how many it is to be; UINT64_MAX: never, for the batch frees space */
 };
 
 static void end(struct spill *s)
@@ -110,31 +112,43 @@ static plsm_status begin(struct spill *s)
     budget_leave(before);
     TRY(status);
     s->of = (struct bulk_batch){.bytes = s->batch->bytes.size, .changes = s->batch->count, .ranges = &s->ranges};
-    struct merge_room room;
-    TRY(space_for_merge(s->db, &room));
-    s->floor_bytes = room.floor_bytes;
     if (s->order.count > 0)
         batch_order_bounds(&s->order, &s->of.smallest, &s->of.largest);
     return bulk_create_of_batch(s->db, &s->of, &s->bulk);
 }
 
-/* Gives the batch up where it would take room that is kept. */
-static plsm_status look_for_room(struct spill *s, const struct entry *entry)
+/* Gives the batch up where `bytes` more would take room that is kept. */
+static plsm_status look_for_room(struct spill *s, uint64_t bytes)
 {
-    struct env_space space;
+    bool there = false;
+    TRY(space_has_for(s->db, bytes, &there));
+    if (there)
+        return PLSM_OK;
+    if (batch_frees_space(s->batch)) {
+        s->look_bytes = UINT64_MAX;
+        return PLSM_OK;
+    }
+    return fail(PLSM_NO_SPACE, "%s: a batch of %zu bytes does not fit beside what is kept for deleting and merging",
+                s->db->path, s->batch->bytes.size);
+}
+
+/* About how many bytes the runs will take at most; 0: nobody knows, since they are packed. */
+static uint64_t bytes_expected(const struct spill *s)
+{
+    for (unsigned group = 0; group < LSM_GROUPS; group++)
+        if (s->db->options.groups[group].codec != CODEC_NONE)
+            return 0;
+    return s->batch->bytes.size + s->batch->bytes.size / ADDED_SHARE;
+}
+
+static plsm_status add(struct spill *s, struct entry *entry)
+{
     s->unlooked_bytes += entry->key.size + entry->meta.size + entry->value.size;
-    if (s->unlooked_bytes < s->look_bytes)
-        return PLSM_OK;
-    TRY(env_space(s->db->env, s->db->path, &space));
-    s->unlooked_bytes = 0;
-    s->look_bytes = space_look_every(space.bytes_total);
-    if (space.bytes_free >= s->floor_bytes)
-        return PLSM_OK;
-    if (!batch_frees_space(s->batch))
-        return fail(PLSM_NO_SPACE, "%s: a batch of %zu bytes does not fit beside what is kept for deleting",
-                    s->db->path, s->batch->bytes.size);
-    s->floor_bytes = 0;
-    return PLSM_OK;
+    if (s->unlooked_bytes >= s->look_bytes) {
+        TRY(look_for_room(s, 0));
+        s->unlooked_bytes = 0;
+    }
+    return bulk_add(s->bulk, entry);
 }
 
 /* Writes the runs. */
@@ -154,8 +168,7 @@ static plsm_status fill(struct spill *s)
             continue;
         if (entry.expires_s)
             output_expire(s->db, now_s, &entry);
-        TRY(look_for_room(s, &entry));
-        TRY(bulk_add(s->bulk, &entry));
+        TRY(add(s, &entry));
     }
     return PLSM_OK;
 }
@@ -165,7 +178,9 @@ static plsm_status check_room(struct spill *s)
 {
     TRY(leader_await_levels(s->db));
     TRY(space_look(s->db));
-    return space_check(s->db, s->batch);
+    TRY(space_check(s->db, s->batch));
+    s->look_bytes = s->db->space_every_bytes;
+    return look_for_room(s, bytes_expected(s));
 }
 
 /* Is an lsm_prepare. */
@@ -176,15 +191,6 @@ static plsm_status may_begin(void *arg, struct lsm *db, const struct batch **bat
     return check_room(arg);
 }
 
-/* The files are there; deletions may have taken what was kept for them. Is an lsm_bulk_prepare. */
-static plsm_status may_come_in(void *arg, const struct batch **also)
-{
-    struct spill *s = arg;
-    *also = NULL;
-    TRY(space_look(s->db));
-    return s->db->space_low && batch_frees_space(s->batch) ? PLSM_OK : space_check(s->db, s->batch);
-}
-
 plsm_status spill_write(struct lsm *db, const struct batch *batch)
 {
     struct spill s = {.db = db, .batch = batch};
@@ -192,7 +198,7 @@ plsm_status spill_write(struct lsm *db, const struct batch *batch)
     if (status == PLSM_OK)
         status = fill(&s);
     if (status == PLSM_OK)
-        status = lsm_bulk_finish(s.bulk, may_come_in, &s);
+        status = lsm_bulk_finish(s.bulk, NULL, NULL);
     end(&s);
     return status;
 }
@@ -204,7 +210,7 @@ plsm_status spill_leading(struct lsm *db, const struct batch *batch)
     if (status == PLSM_OK)
         status = fill(&s);
     if (status == PLSM_OK)
-        status = bulk_finish_leading(s.bulk, may_come_in, &s);
+        status = bulk_finish_leading(s.bulk);
     end(&s);
     return status;
 }

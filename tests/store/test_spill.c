@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/codec.h"
 #include "lsm/spill.h"
 #include "tests/harness/resident.h"
 #include "tests/harness/statistic.h"
@@ -370,6 +371,54 @@ START_TEST(without_room)
 }
 END_TEST
 
+/* Writes a batch of `bytes` beside what a disk of 16 MiB holds; whether it was taken. */
+static bool fits(const char *options, size_t bytes, bool same)
+{
+    char key[32];
+    uint8_t value[VALUE] = {0};
+    start(options);
+    fixture_put(db, "0", "kept");
+    assert_ok(plsm_close(db));
+    env_memory_set_capacity(env, 16 << 20);
+    db = fixture_open(env, 0, options);
+    struct lsm *tree = db->tree;
+    for (unsigned i = 0; plsm_batch_bytes(batch) < bytes; i++) {
+        snprintf(key, sizeof key, "%016u", i);
+        if (!same)
+            fixture_fill(value, sizeof value, i);
+        assert_ok(plsm_batch_put(batch, PLSM_NAMES, slice_of(key), slice(NULL, 0), slice(value, sizeof value)));
+    }
+    uint64_t number = tree->next_number;
+    plsm_status status = plsm_write(db, batch, PLSM_NONE);
+    ck_assert_msg(status == PLSM_OK || status == PLSM_NO_SPACE, "%s", plsm_status_name(status));
+    ck_assert_uint_eq(spilled(), status == PLSM_OK);
+    if (status == PLSM_NO_SPACE && !strstr(options, "compression"))
+        ck_assert_uint_eq(tree->next_number, number); /* no run was begun */
+    if (status == PLSM_NO_SPACE)
+        fixture_put(db, "1", "more");
+    stop();
+    return status == PLSM_OK;
+}
+
+/* A batch that is not taken is refused before anything is written, and others can write meanwhile; but where it is
+ * packed nobody knows whether it will fit. */
+START_TEST(refused_before)
+{
+    const size_t step = 256 << 10;
+    size_t size = step;
+    while (size < 32 << 20 && fits(FIXTURE_OPTIONS ",spill_above=1", size, false))
+        size += step;
+    printf("up to %zu KiB fit\n", (size - step) >> 10);
+    ck_assert(size > 4 << 20 && size < 16 << 20);
+    for (; size < 32 << 20; size += 4 * step)
+        ck_assert(!fits(FIXTURE_OPTIONS ",spill_above=1", size, false));
+    if (codec_available(CODEC_LZ4) != PLSM_OK)
+        return;
+    ck_assert(!fits(FIXTURE_OPTIONS ",spill_above=1,compression=lz4", size, false));
+    ck_assert(fits(FIXTURE_OPTIONS ",spill_above=1,compression=lz4", size, true));
+}
+END_TEST
+
 /* The most that this process has had resident since resident_again. */
 static uint64_t resident_most(void)
 {
@@ -434,6 +483,7 @@ int main(void)
                                   bytes_of_value_logs_count,
                                   by_who_leads,
                                   without_room,
+                                  refused_before,
                                   takes_little_memory};
     return fixture_run("spill", tests, sizeof tests / sizeof *tests);
 }
