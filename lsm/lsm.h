@@ -121,12 +121,13 @@ bool lsm_is_read_only(struct lsm *db);
  * it. */
 typedef plsm_status lsm_prepare(void *arg, struct lsm *db, const struct batch **batch);
 
-/* Applies a batch atomically. `prepare` may be NULL. With `sync` it and everything before it survives power loss; so it
- * does without, where it is large enough to be spilled (spill.c). */
+/* Applies a batch atomically. `prepare` may be NULL. With `sync` it and everything before it survives power loss; so
+ * does one that is spilled (spill.c), which only the tree knows. */
 plsm_status lsm_write(struct lsm *db, const struct batch *batch, lsm_prepare *prepare, void *arg, bool sync);
 /* The same of a batch of one change, no deletion of a range, which *change tells, with slices into the batch. */
 plsm_status lsm_write_one(struct lsm *db, const struct batch *batch, const struct batch_change *change, bool sync);
-/* Batches of at least so many bytes are spilled, and take no memory in the tree. */
+/* Batches of at least so many bytes, without values that stay in the log (kept.h), are spilled: they take no memory in
+ * the tree. */
 uint64_t lsm_spills_above(const struct lsm *db);
 /* Makes everything acknowledged so far survive power loss. */
 plsm_status lsm_sync(struct lsm *db);

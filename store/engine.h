@@ -106,7 +106,8 @@ struct engine {
      * NULL: write serves. */
     plsm_status (*write_one)(void *tree, const struct batch *batch, const struct batch_change *change,
                              plsm_durability durability);
-    /* Batches of at least so many bytes go to files at once and take no memory. NULL: none do. */
+    /* Batches of at least so many bytes go to files at once and take no memory in the engine, where values that stay in
+     * its log do not count. NULL: none do. */
     uint64_t (*spills_above)(void *tree);
     plsm_status (*sync)(void *tree);
     plsm_status (*flush)(void *tree);

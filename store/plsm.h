@@ -130,8 +130,8 @@ typedef struct plsm_abilities {
     uint64_t value_size_max;
     bool read_only; /* opened with PLSM_READ, or turned read-only by a failed write */
     uint64_t ttl_s; /* the option ttl */
-    uint64_t spills_above; /* batches of at least so many bytes go to files at once: beside their own they take little
-                              memory, and are durable when they are written; 0: none do */
+    uint64_t spills_above; /* batches of at least so many bytes go to files at once and take little memory beside their
+                              own; values that stay in the log of the engine do not count; 0: none do */
 } plsm_abilities;
 void plsm_get_abilities(plsm *db, plsm_abilities *out);
 
@@ -285,7 +285,8 @@ plsm_status plsm_batch_set_meta_shared(plsm_batch *batch, uint64_t shared, plsm_
  * PLSM_CONFLICT and changes nothing when one does not hold. */
 plsm_status plsm_batch_if_absent(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key);
 plsm_status plsm_batch_if_equal(plsm_batch *batch, plsm_keyspace keyspace, plsm_slice key, plsm_slice value);
-/* Writes a batch. One of at least `spills_above` bytes (struct plsm_abilities) is durable in any case. */
+/* Writes a batch. What is to be durable must be written with PLSM_SYNC: of those of `spills_above` bytes (struct
+ * plsm_abilities) most are without, but not all. */
 plsm_status plsm_write(plsm *db, const plsm_batch *batch, plsm_durability durability);
 /* A change of a batch, for whoever must know what a write of it changes. */
 typedef struct plsm_change {
