@@ -9,7 +9,9 @@
  * keys come in order, beside what writing a run takes.
  *
  * The runs are written while others write, and only bringing them in is done at the head of the queue. But what depends
- * on the state (lsm_prepare) is known there alone: of that, all is done by the leader.
+ * on the state (lsm_prepare) is known there alone: of that, all is done by the leader, and everybody waits. This is so
+ * not only of conditions and moves: once a store holds values in extents, every batch of names must look at what it
+ * replaces (store/resolve.h).
  *
  * Of changes of one key the last one counts. What a deletion of a range in the batch hides of the batch itself is left
  * out; for the rest these deletions go into runs of their own, older by their number than the entries. Both stand on
