@@ -147,13 +147,13 @@ static plsm_status finish_run(struct lsm_bulk *bulk)
     return status;
 }
 
-/* Where a batch would go: its keys may be anywhere. Under lock. */
+/* Where a batch would go: its keys may be anywhere. What others have written since the memtables were flushed is not
+ * looked at. Under lock. */
 static unsigned batch_level(const struct lsm *db, const struct bulk_batch *batch)
 {
     static const struct merging none;
-    bool above = batch->ranges->count > 0 || db->frozen_count > 0 || memtable_count(db->active.table) > 0;
     unsigned deepest = bulk_level_for(db->version, &db->options, batch->bytes);
-    return above ? 0 : bulk_level(db->version, &none, deepest, batch->smallest, batch->largest);
+    return batch->ranges->count > 0 ? 0 : bulk_level(db->version, &none, deepest, batch->smallest, batch->largest);
 }
 
 /* Starts a run, for the level where it would go by what is known yet. */
@@ -333,6 +333,13 @@ static plsm_status flush_down_to(struct lsm *db, unsigned left)
     }
 }
 
+plsm_status bulk_flush_leading(struct lsm *db)
+{
+    TRY(flush_down_to(db, FROZEN_MAX - 1));
+    TRY(leader_rotate(db));
+    return flush_down_to(db, 0);
+}
+
 static plsm_status sync_names(struct lsm *db)
 {
     plsm_status status = env_sync_dir(db->env, db->path);
@@ -396,9 +403,7 @@ static plsm_status bring_in(void *arg, struct lsm *db, const struct batch **batc
     if (count > bulk->named)
         TRY(sync_names(db));
     TRY(leader_sync_logs(db));
-    TRY(flush_down_to(db, FROZEN_MAX - 1));
-    TRY(leader_rotate(db));
-    TRY(flush_down_to(db, 0));
+    TRY(bulk_flush_leading(db));
     uint64_t seq = atomic_load_explicit(&db->seq, memory_order_relaxed);
     bulk->edit.seq = seq;
     TRY(write_also(bulk, ranges, seq + 1));

@@ -15,6 +15,8 @@ plsm_status bulk_create_of_batch(struct lsm *db, const struct bulk_batch *of, st
 /* Adds an entry of any kind, whose sequence number means nothing; its key comes behind those before. A large value goes
  * into a value log at once; *entry means nothing afterwards. Errors as lsm_bulk_put. */
 plsm_status bulk_add(struct lsm_bulk *bulk, struct entry *entry);
+/* Writes what is in memory to runs, and replaces the active memtable. The leader's. */
+plsm_status bulk_flush_leading(struct lsm *db);
 /* lsm_bulk_finish by the leader, while no write is under way. */
 plsm_status bulk_finish_leading(struct lsm_bulk *bulk);
 

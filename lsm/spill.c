@@ -153,7 +153,7 @@ static plsm_status add(struct spill *s, struct entry *entry)
     return bulk_add(s->bulk, entry);
 }
 
-/* Writes the runs. */
+/* Writes the runs. The memtables were flushed, so that it is known for which level. */
 static plsm_status fill(struct spill *s)
 {
     struct batch_change change;
@@ -198,6 +198,8 @@ plsm_status spill_write(struct lsm *db, const struct batch *batch)
     struct spill s = {.db = db, .batch = batch};
     plsm_status status = lsm_write(db, NULL, may_begin, &s, false);
     if (status == PLSM_OK)
+        status = lsm_flush(db);
+    if (status == PLSM_OK)
         status = fill(&s);
     if (status == PLSM_OK)
         status = lsm_bulk_finish(s.bulk, NULL, NULL);
@@ -209,6 +211,8 @@ plsm_status spill_leading(struct lsm *db, const struct batch *batch)
 {
     struct spill s = {.db = db, .batch = batch};
     plsm_status status = check_room(&s);
+    if (status == PLSM_OK)
+        status = bulk_flush_leading(db);
     if (status == PLSM_OK)
         status = fill(&s);
     if (status == PLSM_OK)

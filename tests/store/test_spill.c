@@ -299,6 +299,25 @@ START_TEST(values_of_all_kinds)
 }
 END_TEST
 
+/* With the filters, models and compression of the level where they will stand, also where something is in memory. */
+START_TEST(made_for_their_level)
+{
+    for (unsigned leading = 0; leading < 2; leading++) {
+        start(SPILLED);
+        fixture_put(db, "z", "in memory");
+        put("a", "1");
+        put("b", "1");
+        if (leading)
+            assert_ok(plsm_batch_if_absent(batch, PLSM_NAMES, slice_of("a")));
+        write_batch(PLSM_NONE);
+        const struct level *level = &((const struct lsm *)db->tree)->version->levels[1];
+        ck_assert_uint_eq(level->count, 1);
+        ck_assert_int_eq(level->runs[0]->group, LSM_GROUP_LAST);
+        stop();
+    }
+}
+END_TEST
+
 START_TEST(bytes_of_value_logs_count)
 {
     char key[32];
@@ -480,6 +499,7 @@ int main(void)
                                   ranges_are_deleted_in_their_place,
                                   deletions_go_in_a_merge,
                                   values_of_all_kinds,
+                                  made_for_their_level,
                                   bytes_of_value_logs_count,
                                   by_who_leads,
                                   without_room,
