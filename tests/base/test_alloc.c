@@ -3,6 +3,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/random.h"
@@ -175,6 +178,27 @@ START_TEST(growing)
 }
 END_TEST
 
+/* Where the kernel does not move them they are copied, and nothing is lost. */
+START_TEST(not_moved)
+{
+    enum { SIZE = 4 * MIB };
+    const struct rlimit limit = {SIZE, SIZE};
+    uint8_t *memory = mem_alloc(SIZE);
+    memset(memory, 7, SIZE);
+    if (geteuid() == 0)
+        ck_assert_int_eq(setuid(65534), 0); /* whom the limit binds */
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || mlock(memory, SIZE) != 0)
+        return;
+    uint8_t *grown = mem_realloc(memory, 2 * SIZE);
+    ck_assert_ptr_nonnull(grown);
+    ck_assert(grown[0] == 7 && grown[SIZE - 1] == 7);
+    memset(grown, 8, 2 * SIZE);
+    grown = mem_realloc(grown, 4 * SIZE);
+    ck_assert(grown[0] == 8 && grown[2 * SIZE - 1] == 8);
+    mem_free(grown);
+}
+END_TEST
+
 /* A realloc that fails leaves everything as it was. */
 START_TEST(failing)
 {
@@ -205,6 +229,7 @@ int main(void)
     tcase_add_test(tcase, alignment);
     tcase_add_test(tcase, accounts_nest);
     tcase_add_test(tcase, growing);
+    tcase_add_test(tcase, not_moved);
     tcase_add_test(tcase, failing);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
