@@ -8,8 +8,7 @@
 
 enum {
     DESIGN_PERCENT = 86,
-    PARTS = 6,           /* and their doubles: what a table of some size can be divided by */
-    PARTS_LEAST = 16,    /* pieces in each */
+    ROUNDED_PART = 16,   /* of a table, the most that it becomes larger so that it can be divided */
     PREFETCH_AHEAD = 16, /* as many cache misses as a processor has in flight (shared facts, section 1) */
 };
 
@@ -51,15 +50,23 @@ static struct young *create(uint64_t groups)
     return young;
 }
 
+/* So many pieces, or a few more, that the number can be divided by 2 from 16 on, by 4 from 48, by 6 from 80, by 12 from
+ * 176, by 24 from 368 and so on. */
+static uint64_t divisible(uint64_t groups)
+{
+    uint64_t parts = 1, more = 2;
+    while ((more - 1) * ROUNDED_PART <= groups) {
+        parts = more;
+        more = parts < 6 ? parts + 2 : parts * 2;
+    }
+    return (groups + parts - 1) / parts * parts;
+}
+
 struct young *young_create(uint64_t entries)
 {
-    uint64_t parts = PARTS;
-    if (entries > UINT32_MAX / GROUP / (PARTS_LEAST + 1) * PARTS_LEAST * per_group / 100)
+    if (entries > UINT32_MAX / GROUP / (ROUNDED_PART + 1) * ROUNDED_PART * per_group / 100)
         return NULL; /* more buckets than have numbers */
-    uint64_t groups = groups_for(entries);
-    while (groups >= 2 * parts * PARTS_LEAST)
-        parts *= 2;
-    return create(groups < parts * PARTS_LEAST ? groups : (groups + parts - 1) / parts * parts);
+    return create(divisible(groups_for(entries)));
 }
 
 void young_destroy(struct young *young)

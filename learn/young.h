@@ -29,8 +29,9 @@ enum { YOUNG_SLOTS = 64 };
 struct young;
 
 /* An empty table that holds `entries` entries at its design load of 86 %: 29.8 bits for each. It comes in pieces of
- * 64 KiB (17,612 entries), and at least one; from 6 MiB on so many, a sixteenth more at most, that young_shrink has
- * parts to choose from. Memory is resident only once touched. NULL: no memory (or more than 6 * 10^10 entries). */
+ * 64 KiB (17,612 entries), and at least one; from 1 MiB on so many, a sixteenth more at most, that young_shrink has
+ * parts to choose from, two at least. Memory is resident only once touched. NULL: no memory (or more than 6 * 10^10
+ * entries). */
 struct young *young_create(uint64_t entries);
 void young_destroy(struct young *young); /* accepts NULL; no reader may be left */
 

@@ -7,7 +7,8 @@
 enum {
     ENTRIES_MIN = 1 << 14,  /* of a table: the least that one takes */
     SPARSE_PARTS = 4,       /* a table with a smaller part of the entries it was made for is sparse */
-    SPARSE_LEAST = 1 << 20, /* bytes: smaller tables stay in the processor's cache however sparse they are */
+    SPARSE_LEAST = 1 << 20, /* bytes: smaller tables stay in the processor's cache however sparse they are, and
+                               young_create does not see to it that they can be divided */
     /* Times what the tables and the run at hand hold is the size of a new table, between: */
     GROWTH_LEAST = 2,
     GROWTH_MOST = 8,
@@ -211,7 +212,8 @@ static void retire_end(struct epoch_node *node)
     mem_account_use(before);
 }
 
-/* Puts a smaller table in the place of a sparse one. False: there was no memory. Under lock. */
+/* Puts a smaller table in the place of a sparse one. False: there was no memory, or one that was put in the place of
+ * another before cannot be divided again while it holds so much. Under lock. */
 static bool shrink(struct young_runs *y, struct young_table *t, uint64_t expected)
 {
     struct young *table = table_of(t), *smaller = NULL;

@@ -552,6 +552,25 @@ START_TEST(smaller_tables)
 }
 END_TEST
 
+/* A table that is sparse can be divided from the size on from which that is asked for, 1 MiB, and is hardly larger for
+ * it. */
+START_TEST(all_sizes_can_be_divided)
+{
+    const uint64_t per_piece = GROUP * LANES * 86 / 100;
+    for (uint64_t pieces = 1; pieces < 400; pieces++) {
+        struct young *young = young_create(pieces * per_piece);
+        ck_assert_ptr_nonnull(young);
+        uint64_t made = young->bucket_count / GROUP;
+        ck_assert_uint_ge(made, pieces);
+        ck_assert_uint_le(made - pieces, pieces / 16);
+        struct young *smaller = pieces < 16 ? NULL : young_shrink(young, young_size(young) * 3 / 8);
+        ck_assert_msg(pieces < 16 || smaller, "%" PRIu64 " pieces cannot be divided", made);
+        young_destroy(smaller);
+        young_destroy(young);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("young");
@@ -570,6 +589,7 @@ int main(void)
     tcase_add_test(rest, borders);
     tcase_add_test(rest, no_memory);
     tcase_add_test(rest, smaller_tables);
+    tcase_add_test(rest, all_sizes_can_be_divided);
     suite_add_tcase(suite, answers);
     suite_add_tcase(suite, figures);
     suite_add_tcase(suite, rest);
