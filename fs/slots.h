@@ -36,7 +36,7 @@ struct slot_block {
     uint16_t units;          /* of a slot; 0: the block is free */
     uint16_t used;           /* slots */
     uint16_t begun;          /* slots that are or were used: the others follow them */
-    uint16_t freed;          /* where the first of them that is free begins, in units; 0: none is (see `first`) */
+    uint16_t freed;          /* where the first of them that is free begins, in units from 1; 0: none is */
 };
 
 struct slot_region {
