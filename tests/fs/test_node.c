@@ -406,6 +406,92 @@ START_TEST(test_tree_lock)
 }
 END_TEST
 
+/* Memory goes back to the system while threads enter nodes, in rounds of more than node_trim waits for, and forget
+ * them, but for some at the beginning: others in each block would keep all blocks. */
+enum { TRIM_ROUNDS = 12, ROUND_NODES = 20000, ROUND_KEEPS = 200, NAME_SIZE = 640 };
+struct trim_worker {
+    struct node_table *table;
+    int number;
+    struct node *nodes[ROUND_NODES];
+    struct env_thread *thread;
+};
+struct trimmer {
+    struct node_table *table;
+    _Atomic bool stop;
+    struct env_thread *thread;
+};
+
+/* Of lengths that lie in different blocks, and some too long for a slot. */
+static void trim_name(char name[NAME_SIZE], int worker, int round, int i)
+{
+    snprintf(name, NAME_SIZE, "%0*d.%d.%d", i % 1000 == 0 ? 600 : 5 + i % 40, i, worker, round);
+}
+
+static void enter_and_forget(void *arg)
+{
+    struct trim_worker *worker = arg;
+    struct path path;
+    char name[NAME_SIZE];
+    for (int round = 0; round < TRIM_ROUNDS; round++) {
+        for (int i = 0; i < ROUND_NODES; i++) {
+            trim_name(name, worker->number, round, i);
+            if (!(worker->nodes[i] = node_enter(worker->table, &worker->table->root, slice_of(name), 0)))
+                abort();
+        }
+        for (int i = 0; i < ROUND_NODES; i++) {
+            trim_name(name, worker->number, round, i);
+            if (node_path(worker->nodes[i], &path) != PLSM_OK || !slice_equal(path_slice(&path), slice_of(name)))
+                abort();
+            if (i >= ROUND_KEEPS)
+                node_forget(worker->table, worker->nodes[i], 1);
+        }
+    }
+}
+
+static void trim(void *arg)
+{
+    struct trimmer *trimmer = arg;
+    while (!atomic_load(&trimmer->stop))
+        node_trim(trimmer->table);
+}
+
+START_TEST(test_trim_beside)
+{
+    enum { WORKERS = 3 };
+    static struct trim_worker workers[WORKERS];
+    struct node_table table;
+    struct trimmer trimmer = {.table = &table};
+    char name[NAME_SIZE];
+    size_t kept = 0;
+    ck_assert_int_eq(node_table_init(&table), PLSM_OK);
+    ck_assert_int_eq(env_thread_start(env_posix(), trim, &trimmer, &trimmer.thread), PLSM_OK);
+    for (int w = 0; w < WORKERS; w++) {
+        workers[w].table = &table;
+        workers[w].number = w;
+        ck_assert_int_eq(env_thread_start(env_posix(), enter_and_forget, &workers[w], &workers[w].thread), PLSM_OK);
+    }
+    for (int w = 0; w < WORKERS; w++)
+        env_thread_join(workers[w].thread);
+    atomic_store(&trimmer.stop, true);
+    env_thread_join(trimmer.thread);
+    ck_assert_uint_lt(table.freed, ROUND_NODES * TRIM_ROUNDS); /* of three times as many: it did go back */
+    for (int w = 0; w < WORKERS; w++)
+        for (int round = 0; round < TRIM_ROUNDS; round++)
+            for (int i = 0; i < ROUND_NODES; i++) {
+                trim_name(name, w, round, i);
+                struct node *node = node_hold(&table, &table.root, slice_of(name), 0);
+                ck_assert_msg(!node == (i >= ROUND_KEEPS), "%s", name);
+                if (!node)
+                    continue;
+                check_path(node, name);
+                ck_assert_uint_eq(node->lookups, 2);
+                kept++;
+            }
+    ck_assert_uint_eq(node_count(&table), kept);
+    node_table_destroy(&table);
+}
+END_TEST
+
 /* A million files that were listed are to cost less than 100 MB, also where names are long. */
 START_TEST(test_small)
 {
@@ -478,6 +564,7 @@ int main(void)
     tcase_add_test(tests, test_random);
     tcase_add_test(tests, test_threads);
     tcase_add_test(tests, test_tree_lock);
+    tcase_add_test(tests, test_trim_beside);
     tcase_add_test(tests, test_small);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     tcase_add_test(tests, test_memory_comes_back);
