@@ -60,6 +60,12 @@ void control_destroy(struct fs *fs);
 /* Attributes and size of one of the two names, for listings. */
 plsm_status control_stat(struct fs *fs, const char *name, struct attr *attr, uint64_t *size);
 
+/* How many nodes there are beside those of the mount: of .plsm and of views of snapshots; and what they take. */
+size_t control_node_count(struct control *control);
+size_t control_node_bytes(struct control *control);
+/* As node_trim, of these. */
+void control_trim(struct control *control);
+
 /* The operations of a mount, with those on control nodes sent here, and all others to `inner`. One mount a process. */
 struct fuse_lowlevel_ops control_route(const struct fuse_lowlevel_ops *inner);
 

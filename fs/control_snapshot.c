@@ -112,7 +112,6 @@ static plsm_status take(struct control *control, const char *name, struct view *
     view->fs.default_file_mode = mount->default_file_mode;
     view->fs.default_directory_mode = mount->default_directory_mode;
     view->fs.options.read_only = true;
-    view->fs.listed_nodes_max = mount->listed_nodes_max;
     view->fs.tag = TAG_VIEW;
     view->fs.nodes.root.lookups = 1; /* that of the answer to mkdir */
     memcpy(view->name, name, strlen(name) + 1);
@@ -146,6 +145,44 @@ size_t snapshots_count(struct control *control)
         count += !view->dropped;
     mutex_unlock(&control->lock);
     return count;
+}
+
+/* Adds up what `measure` says of the nodes of .plsm and of all views, dropped ones too: the kernel knows them. */
+static size_t sum_nodes(struct control *control, size_t (*measure)(struct node_table *nodes))
+{
+    size_t sum = measure(&control->nodes);
+    mutex_lock(&control->lock);
+    for (struct view *view = control->views; view; view = view->next)
+        sum += measure(&view->fs.nodes);
+    mutex_unlock(&control->lock);
+    return sum;
+}
+
+size_t control_node_count(struct control *control)
+{
+    return sum_nodes(control, node_count);
+}
+
+size_t control_node_bytes(struct control *control)
+{
+    return sum_nodes(control, node_bytes);
+}
+
+/* Without the lock of the control: it may take long. A view stays meanwhile. */
+void control_trim(struct control *control)
+{
+    node_trim(&control->nodes);
+    mutex_lock(&control->lock);
+    for (struct view *view = control->views, *next = NULL; view; view = next) {
+        view->users++;
+        mutex_unlock(&control->lock);
+        node_trim(&view->fs.nodes);
+        mutex_lock(&control->lock);
+        next = view->next;
+        view->users--;
+        release_locked(control, view);
+    }
+    mutex_unlock(&control->lock);
 }
 
 /* --- in snapshots/ ------------------------------------------------------------------------------------------------ */

@@ -113,7 +113,7 @@ static void tell_of_store(void *arg, const plsm_statistic *statistic)
 static void tell_all(struct control *control, each_statistic *each, void *arg)
 {
     struct fs *fs = control->fs;
-    struct told told = {each, arg, node_bytes(&fs->nodes) + node_bytes(&control->nodes)};
+    struct told told = {each, arg, node_bytes(&fs->nodes) + control_node_bytes(control)};
     plsm_statistics(fs->db, tell_of_store, &told);
     tell_mount(fs, each, arg);
 }

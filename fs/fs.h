@@ -39,8 +39,9 @@ struct fs {
     struct transport *transport; /* how requests come (fs/transport.h) */
     dev_t device;                /* of the mount, as the kernel shows it; 0: not known */
     struct node_table nodes;
-    /* While the kernel knows more nodes than these, listings only name what they list: each node that they hand out
-     * stays, with its inode in the kernel, until that is short of memory. */
+    /* While the kernel knows more nodes than these, with those of .plsm and of snapshots, listings only name what they
+     * list: each node that they hand out stays, with its inode in the kernel, until that is short of memory. Of a
+     * mount; views go by that of theirs. */
     size_t listed_nodes_max;
     uid_t owner; /* who mounted it: owns what has no attributes, and the control file */
     gid_t owner_group;

@@ -7,6 +7,7 @@
 #include "base/checksum.h"
 #include "base/env.h"
 #include "base/error.h"
+#include "fs/control.h"
 #include "fs/link.h"
 #include "base/banned.h"
 
@@ -484,6 +485,7 @@ void inode_ticker(void *arg)
         if (!fs->options.read_only)
             plsm_reclaim(fs->db); /* what fails here fails a write, too, and is told there */
         node_trim(&fs->nodes);
+        control_trim(fs->control);
         mutex_lock(&fs->ticker_lock);
     }
     mutex_unlock(&fs->ticker_lock);

@@ -394,13 +394,19 @@ size_t list_nodes_max(plsm *db)
     return budget > 0 && most < LISTED_NODES_MAX ? most : LISTED_NODES_MAX;
 }
 
+/* Those of views count too: the kernel knows all in one. */
+static bool too_many_nodes(struct fs *mount)
+{
+    return node_count(&mount->nodes) + control_node_count(mount->control) > mount->listed_nodes_max;
+}
+
 void list_directory(struct fs *fs, fuse_req_t req, struct node *node, size_t size, off_t offset,
                     struct fuse_file_info *fi, bool plus)
 {
     struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
     struct answer answer = {
         .req = req, .fs = fs, .node = node, .plus = plus, .data = mem_alloc(size), .capacity = size};
-    answer.names_only = node_count(&fs->nodes) > fs->listed_nodes_max;
+    answer.names_only = too_many_nodes(fs->mount ? fs->mount : fs);
     struct scan *scan = mem_zalloc(sizeof *scan);
     int error = ENOMEM;
     if (answer.data && scan) {

@@ -36,12 +36,39 @@ at_most $(((after - before) / 30000)) 99 "bytes for each file with a name of 60 
 grep -q '"mem.nodes": ' "$DIR/.plsm/stats.json" && pass || fail "no mem.nodes in stats.json"
 must_unmount
 
+# --- and of views of snapshots, until the kernel forgets it ----------------------------------------------------------
+if [ "$ENGINE" = lsm ]; then
+    must_mount rw
+    before=$(statistic mem.nodes)
+    mkdir "$DIR/.plsm/snapshots/one"
+    is "$(ls -U "$DIR/.plsm/snapshots/one/long" | wc -l)" 30000
+    after=$(statistic mem.nodes)
+    at_most 60 $(((after - before) / 30000)) "bytes for each file of a snapshot"
+    if [ "$(id -u)" = 0 ] && timeout 20 mount -i -o remount "$DIR"; then # by which the kernel forgets
+        for _ in {1..100}; do
+            [ "$(statistic mem.nodes)" -gt $((before + 500000)) ] || break
+            sleep 0.1
+        done
+        at_most "$(statistic mem.nodes)" $((before + 500000)) "bytes of nodes, once the kernel has forgotten them"
+        is "$(ls "$DIR/.plsm/snapshots/one/long" | tail -n 1)" "$(printf %060d 29999)"
+    fi
+    must_unmount
+fi
+
 # --- a listing of more than that: with memory=16M 16,384 nodes -------------------------------------------------------
 must_mount rw,memory=16M
 is "$(ls -U "$DIR/long" | sort | md5sum)" "$(cut -f 1 "$WORK/records" | cut -d / -f 2 | md5sum)"
 if [ "$ENGINE" != appendlog ]; then # which has no option memory
     at_most "$(statistic fs.nodes)" 17000 "nodes by a listing"
     until_known 10000
+fi
+if [ "$ENGINE" = lsm ]; then # snapshots have their nodes of the same share
+    for name in one two; do
+        mkdir "$DIR/.plsm/snapshots/$name"
+        is "$(ls -U "$DIR/.plsm/snapshots/$name/long" | wc -l)" 30000
+    done
+    at_most "$(statistic mem.nodes)" $((17000 * 99)) "bytes of nodes by listings of the mount and two snapshots"
+    ok rmdir "$DIR/.plsm/snapshots/one" "$DIR/.plsm/snapshots/two"
 fi
 is "$(cat "$DIR/long/$(printf %060d 29999)")" 29999 # one that was named alone
 is "$(ls -l "$DIR/long" | awk '{ n += $5 } END { print n }')" 138890
