@@ -59,7 +59,7 @@ struct node {
     /* of directories alone: the piece of others begins here */
     uint32_t children;             /* table lock; nodes whose parent this is */
     _Atomic uint32_t publications; /* of inodes in this directory; see fill_entry in fs/ops.h */
-    uint32_t removed;              /* exclusive tree lock; names that went from what is below (fs/remove.c) */
+    uint32_t removed;              /* exclusive tree lock; deletions of names below (fs/remove.c) */
 };
 enum {
     NODE_ROOT = 1, /* as a parent: `root` of the table; slots have larger numbers */

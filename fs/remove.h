@@ -17,7 +17,8 @@ plsm_status remove_expired(struct fs *fs, struct node *parent, const struct entr
 /* The same by name; takes the exclusive tree lock itself. Returns 0 or an errno value. */
 int drop_expired(struct fs *fs, struct node *parent, const char *name);
 
-/* So many deletions have been written of names in or below `parent`. */
+/* Counts deletions in the store of names in or below `parent`: new ones, or those that a directory which has gone from
+ * there has counted until now. */
 void names_removed(struct node *parent, uint32_t count);
 
 /* After the batch with keep_directory was written. */

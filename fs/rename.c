@@ -31,6 +31,7 @@ struct side {
     struct entry entry;
     int error;         /* of entry_find: 0 or ENOENT */
     struct node *node; /* NULL: there is none, or the kernel does not know it */
+    uint32_t removed;  /* from below the node, before this */
     char *piece;       /* its new name, for node_move; owned until moved */
     size_t piece_size;
 };
@@ -42,6 +43,7 @@ struct renaming {
     bool large; /* too much for a batch: `large_target` is where the directory goes */
     struct path large_target;
     uint64_t content_bytes; /* of what the batch moves */
+    uint32_t moves;         /* of that batch: each leaves a deletion of the old name */
     struct timespec now;
     plsm_batch *batch;
     plsm_slice through;                   /* where entries wait, in the second half of an exchange; empty otherwise */
@@ -89,6 +91,7 @@ static plsm_status carry(struct renaming *r, plsm_slice key, size_t skip, plsm_s
             return plsm_batch_put(r->batch, PLSM_NAMES, path_slice(&r->target), meta, slice(NULL, 0));
         TRY(plsm_batch_set_meta(r->batch, key, meta));
     }
+    r->moves++;
     return plsm_batch_move(r->batch, key, path_slice(&r->target));
 }
 
@@ -273,6 +276,7 @@ static plsm_status fill_batch(struct renaming *r)
         return PLSM_OK;
     r->large_target.size = target.size;
     memcpy(r->large_target.bytes, target.bytes, target.size);
+    r->moves = 1; /* the range of the old names */
     plsm_batch_clear(r->batch);
     return keep_directory(r->fs, r->from.parent, r->batch);
 }
@@ -376,6 +380,28 @@ static void move_nodes(struct renaming *r)
     }
 }
 
+/* Deletions stay where they are in the store while directories move: those below the old place of one count above it
+ * from now on, and those below one that it replaces count below itself. */
+static void count_removed(struct renaming *r)
+{
+    struct side *from = &r->from, *to = &r->to;
+    bool known = from->node && is_directory(from);
+    if (r->exchange) { /* both names stay */
+        if (known && to->node && is_directory(to)) {
+            from->node->removed = to->removed;
+            to->node->removed = from->removed;
+        }
+        return;
+    }
+    names_removed(from->parent, r->moves);
+    if (!r->large) /* else the range takes them along */
+        names_removed(from->parent, from->removed);
+    if (known)
+        from->node->removed = to->removed;
+    else
+        names_removed(to->parent, to->removed);
+}
+
 /* The entry has its own key now, and a new ctime. Files have that in the store already. */
 static void touch_renamed(struct renaming *r, const struct side *side)
 {
@@ -414,6 +440,12 @@ static plsm_status publish_side(struct renaming *r, const struct side *side)
     return status;
 }
 
+static void find_node(struct renaming *r, struct side *side)
+{
+    side->node = entry_node(r->fs, side->parent, &side->entry);
+    side->removed = side->node && is_directory(side) ? side->node->removed : 0;
+}
+
 static int run(struct renaming *r)
 {
     struct inode *replaced = NULL;
@@ -424,9 +456,9 @@ static int run(struct renaming *r)
     /* One name. The kernel sees to it, but not when a batch has the name looked up again between its two looks. */
     if (!to->error && slice_equal(path_slice(&from->entry.key), path_slice(&to->entry.key)))
         return 0;
-    from->node = entry_node(r->fs, from->parent, &from->entry);
+    find_node(r, from);
     if (!to->error)
-        to->node = entry_node(r->fs, to->parent, &to->entry);
+        find_node(r, to);
     if (!to->error)
         status = publish_side(r, from);
     if (status == PLSM_OK && r->exchange)
@@ -449,11 +481,11 @@ static int run(struct renaming *r)
     if (status != PLSM_OK)
         return fs_errno_of_change(r->fs, status);
     move_nodes(r);
+    count_removed(r);
     if (is_directory(from) || (r->exchange && is_directory(to)))
         directories_changed(r->fs, NULL); /* and all below it have other paths */
     touch_renamed(r, from);
     directory_kept(from->parent);
-    names_removed(from->parent, 1);
     touch_directory(r->fs, from->parent);
     if (r->exchange) {
         touch_renamed(r, to);
@@ -470,6 +502,7 @@ static void begin(struct renaming *r, struct fs *fs, unsigned flags)
     r->exchange = flags & RENAME_EXCHANGE;
     r->name_too_long = r->large = false;
     r->content_bytes = 0;
+    r->moves = 0;
     r->now = inode_now();
     r->batch = plsm_batch_create();
     r->through = slice(NULL, 0);
@@ -481,6 +514,7 @@ static void begin_side(struct side *side, struct node *parent, const char *name)
     side->parent = parent;
     side->name = name;
     side->node = NULL;
+    side->removed = 0;
     side->piece = NULL;
 }
 

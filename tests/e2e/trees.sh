@@ -97,6 +97,23 @@ if [ "$ENGINE" = lsm ]; then
 fi
 is "$("$PLSM" scan "$STORE" tree/ tree0 | wc -l)" 0
 
+# --- directories that move: deletions count where they lie -----------------------------------------------------------
+if [ "$ENGINE" = lsm ]; then
+    records 3000 from/sub | batch
+    echo compact >"$DIR/.plsm/ctl" && cat "$DIR/.plsm/ctl" >"$WORK/out"
+    ok mv "$DIR/from/sub" "$DIR/moved"
+    ok rmdir "$DIR/from"
+    is "$(ls "$DIR/moved" | wc -l)" 3000
+    at_most "$(entries)" 3100 "entries of level 0 are left of 3,000 names that moved"
+    records 3000 other/sub | batch # of a directory that another one replaces
+    echo compact >"$DIR/.plsm/ctl" && cat "$DIR/.plsm/ctl" >"$WORK/out"
+    find "$DIR/other/sub" -type f -delete
+    mkdir "$DIR/new"
+    ok mv -T "$DIR/new" "$DIR/other/sub"
+    ok rm -r "$DIR/other"
+    at_most "$(entries)" 100 "entries of level 0 are left"
+fi
+
 # --- the names come back at once -------------------------------------------------------------------------------------
 for _ in 1 2; do
     mkdir "$DIR/tree" && records 1500 tree | batch
