@@ -97,6 +97,23 @@ if [ "$ENGINE" = lsm ]; then
 fi
 is "$("$PLSM" scan "$STORE" tree/ tree0 | wc -l)" 0
 
+# --- what lies beside the directory stays ----------------------------------------------------------------------------
+beside() { "$PLSM" scan "$STORE" tre trf | grep -v ^tree/; }
+mkdir "$DIR/tree00" "$DIR/tre"
+for name in tree0 tree- tree. tree.x treeX tree00/x tre/e; do echo "$name" >"$DIR/$name"; done
+ok "$PLSM" put "$STORE" tree "a key as the directory's without its slash"
+ok "$PLSM" put "$STORE" tree0/x "below a file"
+records 1200 tree | batch
+beside >"$WORK/beside"
+is "$(wc -l <"$WORK/beside")" 11
+ok rm -r "$DIR/tree%2F." # as it is shown beside that file
+is "$(beside | diff "$WORK/beside" -)" ""
+is "$("$PLSM" scan "$STORE" tree/ tree0 | wc -l)" 0
+is "$(cd "$DIR" && cat tree0 tree- tree. tree.x treeX tree00/x tre/e | tr '\n' ' ')" \
+    "tree0 tree- tree. tree.x treeX tree00/x tre/e "
+ok "$PLSM" delete "$STORE" tree
+ok "$PLSM" delete "$STORE" tree0/x
+
 # --- directories that move: deletions count where they lie -----------------------------------------------------------
 if [ "$ENGINE" = lsm ]; then
     records 3000 from/sub | batch
@@ -147,5 +164,25 @@ fusermount3 -uz "$DIR" 2>/dev/null
 must_mount rw
 not test -e "$DIR/gone"
 is "$(ls -A "$DIR/stays")" "" "a directory that is empty"
+must_unmount
+check_store
+
+# --- what expired in a directory goes with it, and its extended attributes -------------------------------------------
+STORE=$WORK/expiring
+must_mount create,ttl=4,xattr
+mkdir "$DIR/tree" && setfattr -n user.of -v directory "$DIR/tree" && records 1200 tree | batch
+find "$DIR/tree" -type f -delete
+head -c 300000 /dev/urandom >"$DIR/tree/large"
+echo small >"$DIR/tree/small"
+for _ in {1..200}; do
+    [ -e "$DIR/tree/large" ] || [ -e "$DIR/tree/small" ] || break
+    sleep 0.1
+done
+ok rmdir "$DIR/tree"
+not test -e "$DIR/tree"
+mkdir "$DIR/tree"
+is "$(ls -A "$DIR/tree")$(getfattr -d "$DIR/tree")" "" "the next directory of the name"
+cp "$WORK/records" "$DIR/tree/large"
+ok cmp "$WORK/records" "$DIR/tree/large"
 must_unmount
 check_store
