@@ -163,18 +163,18 @@ static plsm_status begin(struct append *db, const struct batch **batches, unsign
     return status;
 }
 
-/* For what only the leader counts; a reset meanwhile may be lost. */
+/* Others reset these meanwhile, and merges count writes, too. */
 static void count(_Atomic uint64_t *counter, uint64_t amount)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount, memory_order_relaxed);
+    atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
 }
 
 static void count_group(struct append *db, uint64_t changes, uint64_t bytes, uint64_t written)
 {
     count(&db->puts, changes);
     count(&db->user_bytes, bytes);
-    atomic_fetch_add_explicit(&db->write_calls, 1, memory_order_relaxed); /* merges count here, too */
-    atomic_fetch_add_explicit(&db->write_bytes, written, memory_order_relaxed);
+    count(&db->write_calls, 1);
+    count(&db->write_bytes, written);
 }
 
 /* The changes that were coded, as a record that is made around them. */

@@ -211,6 +211,57 @@ START_TEST(on_files)
 }
 END_TEST
 
+/* --- statistics --------------------------------------------------------------------------------------------------- */
+
+static _Atomic uint64_t begun, ended; /* writes */
+
+static void write_on(void *arg)
+{
+    struct random r;
+    random_seed(&r, 11);
+    while (!atomic_load(&shared.stop)) {
+        atomic_fetch_add(&begun, 1);
+        write_pair(&r, 1);
+        atomic_fetch_add(&ended, 1);
+    }
+}
+
+static void take_changes(void *arg, const char *name, bool is_real, uint64_t integer, double real)
+{
+    if (strcmp(name, "log.changes") == 0)
+        *(uint64_t *)arg = integer;
+}
+
+/* What was written before a reset is not told behind it, whatever is written meanwhile. */
+START_TEST(resets_beside_writes_are_not_lost)
+{
+    enum { CHANGES = 2 };
+    unsigned long resets = thinned(1000000);
+    struct env_thread *writer = NULL;
+    struct env *env = env_memory_create(4);
+    struct append_options o;
+    append_options_default(&o);
+    o.env = env;
+    o.create = true;
+    o.segment_size = 64 << 10;
+    o.background = false; /* which would have writers wait for merges */
+    memset(&shared, 0, sizeof shared);
+    ck_assert_int_eq(append_open("/s", &o, &shared.db), PLSM_OK);
+    ck_assert_int_eq(env_thread_start(env_posix(), write_on, NULL, &writer), PLSM_OK);
+    for (unsigned long i = 0; i < resets; i++) {
+        uint64_t told = UINT64_MAX, before = atomic_load(&ended);
+        append_statistics_reset(shared.db);
+        append_statistics(shared.db, take_changes, &told);
+        ck_assert_uint_le(told, CHANGES * (atomic_load(&begun) - before));
+    }
+    atomic_store(&shared.stop, true);
+    env_thread_join(writer);
+    ck_assert_uint_eq(shared.wrong, 0);
+    ck_assert_int_eq(append_close(shared.db), PLSM_OK);
+    env_memory_destroy(env);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("append_threads");
@@ -218,6 +269,7 @@ int main(void)
     tcase_set_timeout(all, 120);
     tcase_add_test(all, in_memory);
     tcase_add_test(all, on_files);
+    tcase_add_test(all, resets_beside_writes_are_not_lost);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
