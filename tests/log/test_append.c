@@ -654,34 +654,47 @@ START_TEST(keys_of_hints_out_of_order)
 }
 END_TEST
 
-/* Keys are looked up while changes in front of them are not made yet: each must find what those have made. */
+/* Keys are looked up while changes in front of them are not made yet: each must find what those have made. By turns the
+ * same few keys come again and again, and leaves (of 64 keys) are split and go. */
 START_TEST(changes_of_a_batch_are_made_in_order)
 {
-    enum { FEW = 8, MOST = 60, ROUNDS = 400 };
+    enum { FEW = 8, SOME = 1000, MOST = 200, ROUNDS = 400 };
     static const enum batch_kind kinds[] = {BATCH_PUT, BATCH_PUT, BATCH_DELETE, BATCH_DELETE_RANGE};
     struct append *db = open_log();
     struct random random;
-    char values[FEW][16] = {{0}}; /* "": it is absent */
+    char values[SOME][16] = {{0}}; /* "": it is absent */
     random_seed(&random, 7);
     for (unsigned round = 0; round < ROUNDS; round++) {
         struct batch batch = {0};
+        uint64_t among = round % 2 ? FEW : SOME;
         for (uint64_t left = 1 + random_below(&random, MOST); left > 0; left--) {
             enum batch_kind kind = kinds[random_below(&random, 4)];
-            unsigned from = (unsigned)random_below(&random, FEW), to = from + 1 + (unsigned)random_below(&random, 2);
+            unsigned from = (unsigned)random_below(&random, among), to = from + 1 + (unsigned)random_below(&random, 4);
             char key[16], end[16], value[16] = "";
             key_of(from, key);
             if (kind == BATCH_PUT)
                 snprintf(value, sizeof value, "%u of %u", (unsigned)left, round);
-            for (unsigned i = from; i < FEW && i < (kind == BATCH_DELETE_RANGE ? to : from + 1); i++)
+            for (unsigned i = from; i < SOME && i < (kind == BATCH_DELETE_RANGE ? to : from + 1); i++)
                 memcpy(values[i], value, sizeof value);
             must(batch_add(&batch, kind, 1, slice_of(key + 1), slice(NULL, 0),
                            kind == BATCH_DELETE_RANGE ? key_of(to, end) : slice_of(value)));
         }
         must(append_write(db, &batch, NULL, NULL, false));
         batch_free(&batch);
-        for (unsigned i = 0; i < FEW; i++)
+        for (unsigned i = 0; i < SOME; i++)
             expect(db, i, values[i][0] ? values[i] : NULL);
     }
+    uint64_t keys = 0, bytes_live = statistic_of(db, "store.bytes_live");
+    for (unsigned i = 0; i < SOME; i++)
+        keys += values[i][0] != 0;
+    ck_assert_uint_gt(keys, SOME / 4);
+    ck_assert_uint_eq(statistic_of(db, "store.keys"), keys);
+    must(append_close(db));
+    db = open_log(); /* counts all anew */
+    ck_assert_uint_eq(statistic_of(db, "store.keys"), keys);
+    ck_assert_uint_eq(statistic_of(db, "store.bytes_live"), bytes_live);
+    for (unsigned i = 0; i < SOME; i++)
+        expect(db, i, values[i][0] ? values[i] : NULL);
     must(append_close(db));
 }
 END_TEST
