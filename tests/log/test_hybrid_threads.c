@@ -148,40 +148,50 @@ START_TEST(sync_waits_for_volatile_writes)
 }
 END_TEST
 
-/* A disk whose syncs take their time. */
+/* A disk whose first sync of a round takes until all writers have written. */
+enum { SYNCERS = 8, ROUNDS = 25, WAITS_MAX = 20000 };
 static atomic_uint redo_syncs;
+static uint64_t keys_awaited;
+static atomic_bool waited_in_vain;
 
-static plsm_status count_and_sync(struct env_file *file)
+static plsm_status sync_when_all_have_written(struct env_file *file)
 {
-    atomic_fetch_add(&redo_syncs, strstr(file->path, "redo-") != NULL);
-    env_sleep_ns(env_posix(), 2 * 1000 * 1000);
+    if (strstr(file->path, "redo-") && atomic_fetch_add(&redo_syncs, 1) == 0) {
+        unsigned waits = 0;
+        while (statistic_of("store.keys") < keys_awaited && waits++ < WAITS_MAX)
+            env_sleep_ns(env_posix(), 1000 * 1000);
+        atomic_store(&waited_in_vain, waits > WAITS_MAX);
+    }
     return sync_before(file);
 }
 
-enum { SYNCERS = 8, SYNCED = 25 };
-
 static void put_synced(void *arg)
 {
-    for (unsigned i = 0; i < SYNCED; i++)
-        put_as((unsigned)(uintptr_t)arg * SYNCED + i, HYBRID_SYNC);
+    put_as((unsigned)(uintptr_t)arg, HYBRID_SYNC);
 }
 
-/* Who waits for a sync that has his change too leaves with it, not behind the next one, so that most share each. */
+/* Writers go on while another one's change is synced, and one sync more is for all of them: who waits for a sync that
+ * has his change too leaves with it, not behind the next one. */
 START_TEST(writers_share_syncs)
 {
     struct env_thread *threads[SYNCERS];
     start();
     stopping_ops = *env->ops;
     sync_before = stopping_ops.sync;
-    stopping_ops.sync = count_and_sync;
+    stopping_ops.sync = sync_when_all_have_written;
     env->ops = &stopping_ops;
-    for (uintptr_t t = 0; t < SYNCERS; t++)
-        must(env_thread_start(env_posix(), put_synced, (void *)t, &threads[t]));
-    for (unsigned t = 0; t < SYNCERS; t++)
-        env_thread_join(threads[t]);
-    ck_assert_uint_gt(atomic_load(&redo_syncs), 0);
-    ck_assert_uint_le(atomic_load(&redo_syncs), SYNCERS * SYNCED * 35 / 100);
-    for (unsigned number = 0; number < SYNCERS * SYNCED; number++)
+    for (uintptr_t round = 0; round < ROUNDS; round++) {
+        atomic_store(&redo_syncs, 0);
+        keys_awaited = (round + 1) * SYNCERS;
+        for (uintptr_t t = 0; t < SYNCERS; t++)
+            must(env_thread_start(env_posix(), put_synced, (void *)(round * SYNCERS + t), &threads[t]));
+        for (unsigned t = 0; t < SYNCERS; t++)
+            env_thread_join(threads[t]);
+        ck_assert(!atomic_load(&waited_in_vain));
+        ck_assert_uint_ge(atomic_load(&redo_syncs), 1);
+        ck_assert_uint_le(atomic_load(&redo_syncs), 2);
+    }
+    for (unsigned number = 0; number < ROUNDS * SYNCERS; number++)
         expect(NULL, number, 0);
     stop();
 }
