@@ -57,17 +57,26 @@ static plsm_status live(const void *arg, double *close_ms)
     return status;
 }
 
+static unsigned removed; /* hints; nftw hands no argument on */
+
 static int remove_hint(const char *path, const struct stat *info, int type, struct FTW *walk)
 {
     (void)info;
-    return type == FTW_F && strncmp(path + walk->base, "hint-", 5) == 0 ? unlink(path) : 0;
+    if (type != FTW_F || strncmp(path + walk->base, "hint-", 5) != 0)
+        return 0;
+    removed++;
+    return unlink(path);
 }
 
+/* Without any, the figure would be of a store that has its hints under another name. */
 static plsm_status remove_hints(const struct history *history)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", history->directory, names[history->figure]);
-    return nftw(path, remove_hint, 16, FTW_PHYS) == 0 ? PLSM_OK : fail_errno(errno, path, "remove hints");
+    removed = 0;
+    if (nftw(path, remove_hint, 16, FTW_PHYS) != 0)
+        return fail_errno(errno, path, "remove hints");
+    return removed > 0 ? PLSM_OK : fail(PLSM_NOT_FOUND, "%s: there are no hints to remove", path);
 }
 
 static plsm_status recover(const struct history *history, double *out)
