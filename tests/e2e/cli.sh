@@ -599,9 +599,12 @@ assert {row["state"] for row in rows} == {"new", "warm", "cold"} and rows[7]["sy
 END
 expect 0 "$PLSM" bench stalls --engine=lsm --seconds=2 --keys=2k --threads=2 --csv=stalls.csv --dir=scratch
 is "$(wc -l <stalls.csv)" 3
-is "$(grep -cE '^lsm,learned,[12],[0-9]+,[0-9]+,[0-9]+,[0-9]+,[0-9]+,2000,100,1,2,0,[0-9.]+,[0-9.]+,[0-9.]+,[0-9]+$' \
+is "$(grep -cE '^lsm,learned,[12],[0-9]+,[0-9]+,[0-9]+,[0-9]+,[0-9]+,2000,100,1,2,0,[0-9.]+,[0-9.]+,[0-9.]+,[0-9]+,1$' \
     stalls.csv)" 2
 says out 'at most 50 ms: met'
+expect 0 "$PLSM" bench stalls --engine=lsm,appendlog --seconds=1 --keys=2k --json --dir=scratch
+is "$(grep -oE '"p9999_ns_limit":.*' out)" '"p9999_ns_limit":50000000,"met":true}
+"p9999_ns_limit":50000000,"met":null}'
 expect 0 "$PLSM" bench growth --engine=lsm --max-keys=3k --ops=500 --json --csv=growth.csv --dir=scratch
 is "$(wc -l <out)" 4
 is "$(wc -l <growth.csv)" 5
