@@ -1,6 +1,10 @@
 /* What rows of benchmarks tell of the disk: pages that came from it, and what it takes by itself. */
 #include <check.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "tests/harness/temporary.h"
@@ -112,6 +116,64 @@ START_TEST(devices_are_measured_and_leave_nothing_behind)
 }
 END_TEST
 
+/* A file system in memory that only this process sees, which is a fork; false: not allowed. */
+static bool mount_memory(const char *directory, const char *options)
+{
+    return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", directory, "tmpfs", 0, options) == 0;
+}
+
+/* Those take direct reads since Linux 6.6, but there is no device. */
+START_TEST(memory_is_no_device)
+{
+    char *directory = temporary_create();
+    double sync = 0;
+    char path[512];
+    snprintf(path, sizeof path, "%s/device", directory);
+    if (mount_memory(directory, "size=3m")) {
+        ck_assert(!reads_directly(directory));
+        ck_assert_int_eq(floor_device_sync(path, &sync), PLSM_OK);
+        ck_assert_double_gt(sync, 0);
+        ck_assert_uint_eq(files_bytes(directory), 0);
+        ck_assert_int_eq(umount(directory), 0);
+    }
+    temporary_destroy(directory);
+}
+END_TEST
+
+START_TEST(a_device_without_space_cannot_be_measured)
+{
+    char *directory = temporary_create();
+    double sync = 0;
+    char path[512];
+    snprintf(path, sizeof path, "%s/device", directory);
+    if (mount_memory(directory, "size=64k")) {
+        ck_assert_int_eq(floor_device_sync(path, &sync), PLSM_OK);
+        ck_assert_double_eq(sync, -1);
+        ck_assert_uint_eq(files_bytes(directory), 0);
+        ck_assert_int_eq(umount(directory), 0);
+    }
+    temporary_destroy(directory);
+}
+END_TEST
+
+START_TEST(a_file_that_was_there_before_stays)
+{
+    char *directory = temporary_create();
+    double ns = 0;
+    char path[512];
+    snprintf(path, sizeof path, "%s/device", directory);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fclose(file);
+    ck_assert_int_eq(floor_device_read(path, 1, 1, &ns), PLSM_IO);
+    ck_assert_int_eq(floor_device_sync(path, &ns), PLSM_IO);
+    ck_assert_double_eq(ns, -1);
+    ck_assert_int_eq(access(path, F_OK), 0);
+    temporary_destroy(directory);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tools/bench disk");
@@ -120,6 +182,9 @@ int main(void)
     tcase_add_loop_test(disk, pages_of_maps_are_counted_where_they_come_from_the_disk, 0, 2);
     tcase_add_test(disk, synced_rows_tell_of_the_device);
     tcase_add_test(disk, devices_are_measured_and_leave_nothing_behind);
+    tcase_add_test(disk, memory_is_no_device);
+    tcase_add_test(disk, a_device_without_space_cannot_be_measured);
+    tcase_add_test(disk, a_file_that_was_there_before_stays);
     tcase_set_timeout(disk, 120);
     suite_add_tcase(suite, disk);
     SRunner *runner = srunner_create(suite);

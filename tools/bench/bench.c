@@ -161,7 +161,7 @@ const struct command command_bench = {
         "call in 16 (of each batch where there are batches). pages_per_op: 4 KiB got from files by read calls;\n"
         "disk/op: those that came from a device, for calls or for pages that are mapped. device x: the time of an\n"
         "operation over that of the device alone, measured behind the row: of cold reads, as many random reads of\n"
-        "4 KiB past the page cache at once; of synced writes, an append and fdatasync. write x: bytes written to\n"
+        "4 KiB past the page cache at once; of synced writes, writing over a few bytes and fdatasync. write x: bytes written to\n"
         "files over bytes given; space x: bytes of files over bytes of keys and values.\n\n"
         "Examples:\n"
         "  plsm bench readrandom --engine=all --index=both --keys=1m --json\n"

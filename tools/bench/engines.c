@@ -211,7 +211,8 @@ static enum tool_exit measure(const struct tool *tool, struct table *table, FILE
         print_conditions(plan);
         tool_print("floors: processor time over that of a dependent cache miss, %.0f ns; disk/op: 4 KiB that came from "
                    "the disk;\n  device: time over that of the device alone, for as many reads of 4 KiB at random at "
-                   "once (cold rows), or for\n  one append and fdatasync after the other (sync); write, space: bytes "
+                   "once (cold rows), or for\n  writing over a few bytes and fdatasync, again and again (sync); write, "
+                   "space: bytes "
                    "written, on disk, over those of keys and values\n\n",
                    table->dram_ns);
     }

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -30,7 +32,7 @@ const struct floor_line floor_lines[FLOOR_COUNT] = {
     [FLOOR_WRITE] = {"write_128_ns", "write call of 128 bytes"},
     [FLOOR_MAP_NEW] = {"map_append_128_ns", "128 bytes into a mapped file, new pages"},
     [FLOOR_MAP_AGAIN] = {"map_again_128_ns", "128 bytes into a mapped file, pages written before"},
-    [FLOOR_SYNC] = {"fdatasyncs_per_s", "128 bytes appended and fdatasync"},
+    [FLOOR_SYNC] = {"fdatasyncs_per_s", "128 bytes written over others and fdatasync"},
     [FLOOR_READ] = {"read_4k_ns", "read call of 4 KiB from the page cache, at random"},
     [FLOOR_READ_DIRECT] = {"read_4k_direct_ns", "read call of 4 KiB past the page cache, at random"},
     [FLOOR_CLOCK] = {"clock_ns", "reading the clock"},
@@ -42,6 +44,7 @@ enum {
     L2_BYTES = 256 << 10, /* far above the first-level cache, below the second-level one of any processor in use */
     L3_BYTES = 4 << 20,   /* above most second-level caches, below the third-level one */
     MAP_BYTES = 16 << 20,
+    SYNC_BYTES = 1 << 20, /* written over again and again */
     RECORD = 128,
     PAGE = 4096,
     HUGE = 2 << 20,
@@ -190,17 +193,29 @@ static void measure_processor(uint64_t effort_ns, struct floors *out)
 
 /* --- files -------------------------------------------------------------------------------------------------------- */
 
-static plsm_status append(int file, const void *data, size_t size)
+/* A write of `size` bytes that wrote `done`: what ends early met the end of the space. */
+static plsm_status written(ssize_t done, size_t size)
 {
-    return write(file, data, size) == (ssize_t)size ? PLSM_OK : fail_errno(errno ? errno : EIO, "a file", "write");
+    return done == (ssize_t)size ? PLSM_OK : fail_errno(done < 0 ? errno : ENOSPC, "a file", "write");
 }
 
-static plsm_status measure_syncs(int file, uint64_t effort_ns, double *per_s)
+static plsm_status append(int file, const void *data, size_t size)
+{
+    return written(write(file, data, size), size);
+}
+
+/* Over space that was written and synced before: neither blocks nor a size have to be made known with the bytes. */
+static plsm_status write_over(int file, uint64_t effort_ns, double *per_s)
 {
     uint8_t record[RECORD] = {0};
-    uint64_t begun = now(), ended = begun, count = 0;
+    uint64_t count = 0;
+    for (off_t at = 0; at < SYNC_BYTES; at += RECORD)
+        TRY(written(pwrite(file, record, RECORD, at), RECORD));
+    if (fsync(file) != 0)
+        return fail_errno(errno, "a file", "sync");
+    uint64_t begun = now(), ended = begun;
     do {
-        TRY(append(file, record, sizeof record));
+        TRY(written(pwrite(file, record, RECORD, (off_t)(count * RECORD % SYNC_BYTES)), RECORD));
         if (fdatasync(file) != 0)
             return fail_errno(errno, "a file", "sync");
         count++;
@@ -208,6 +223,16 @@ static plsm_status measure_syncs(int file, uint64_t effort_ns, double *per_s)
     } while (ended - begun < effort_ns);
     *per_s = 1e9 * (double)count / (double)(ended - begun);
     return PLSM_OK;
+}
+
+/* Of a file that is there, opened anew: what appends would append with an offset, too. */
+static plsm_status measure_syncs(const char *path, uint64_t effort_ns, double *per_s)
+{
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    plsm_status status = file >= 0 ? write_over(file, effort_ns, per_s) : fail_errno(errno, path, "open");
+    if (file >= 0)
+        close(file);
+    return status;
 }
 
 static plsm_status measure_writes(int file, uint64_t effort_ns, struct floors *out)
@@ -221,7 +246,7 @@ static plsm_status measure_writes(int file, uint64_t effort_ns, struct floors *o
         ended = used();
     } while (ended - begun < effort_ns);
     out->values[FLOOR_WRITE] = (double)(ended - begun) / (double)count;
-    return measure_syncs(file, 4 * effort_ns, &out->values[FLOOR_SYNC]);
+    return PLSM_OK;
 }
 
 static plsm_status measure_map(int file, struct floors *out)
@@ -259,12 +284,19 @@ static plsm_status measure_reads(int file, void *page, uint64_t pages, uint64_t 
     return PLSM_OK;
 }
 
+/* Whether a file is nowhere but in memory: such file systems take O_DIRECT as well (since Linux 6.6), and copy. */
+static bool is_in_memory(int file)
+{
+    struct statfs info;
+    return fstatfs(file, &info) == 0 && (info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC);
+}
+
 /* A file system that has no direct reads refuses to open, or to read. */
 static void measure_direct(const char *path, void *page, uint64_t pages, uint64_t seed, uint64_t effort_ns, double *ns)
 {
     int file = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
     *ns = -1;
-    if (file >= 0 && measure_reads(file, page, pages, seed, effort_ns, now, ns) != PLSM_OK)
+    if (file >= 0 && (is_in_memory(file) || measure_reads(file, page, pages, seed, effort_ns, now, ns) != PLSM_OK))
         *ns = -1;
     if (file >= 0)
         close(file);
@@ -286,6 +318,8 @@ static plsm_status measure_files(const char *directory, uint64_t bytes, uint64_t
     plsm_status status = page && file >= 0 ? PLSM_OK : fail_errno(errno, path, "make a file");
     if (status == PLSM_OK)
         status = measure_writes(file, effort_ns, out);
+    if (status == PLSM_OK)
+        status = measure_syncs(path, 4 * effort_ns, &out->values[FLOOR_SYNC]);
     if (status == PLSM_OK)
         status = measure_map(file, out);
     if (status == PLSM_OK && ftruncate(file, 0) != 0)
@@ -383,31 +417,42 @@ static int make_file(const char *path)
     return open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
 }
 
+/* What there is no space for cannot be measured, which is no error. */
+static plsm_status unless_full(plsm_status status, double *ns)
+{
+    if (status != PLSM_OK)
+        *ns = -1;
+    return status == PLSM_NO_SPACE || status == PLSM_QUOTA ? PLSM_OK : status;
+}
+
 plsm_status floor_device_read(const char *path, uint64_t bytes, uint32_t threads, double *ns)
 {
     const uint64_t least = UINT64_C(1) << 20, most = UINT64_C(4) << 30;
     uint64_t size = (bytes < least ? least : bytes > most ? most : bytes) / least * least;
     int file = make_file(path);
-    plsm_status status = file >= 0 ? fill_with_noise(file, size) : fail_errno(errno, path, "make a file");
-    if (file >= 0)
-        close(file);
-    if (status == PLSM_OK)
+    *ns = -1;
+    if (file < 0)
+        return unless_full(fail_errno(errno, path, "make a file"), ns);
+    bool known = !is_in_memory(file);
+    plsm_status status = known ? fill_with_noise(file, size) : PLSM_OK;
+    close(file);
+    if (status == PLSM_OK && known)
         status = read_at_once(path, size / PAGE, threads, ns);
     unlink(path);
-    return status;
+    return unless_full(status, ns);
 }
 
 plsm_status floor_device_sync(const char *path, double *ns)
 {
     double syncs_per_s = 0;
     int file = make_file(path);
-    plsm_status status =
-        file >= 0 ? measure_syncs(file, DEVICE_EFFORT_NS, &syncs_per_s) : fail_errno(errno, path, "make a file");
-    *ns = status == PLSM_OK ? 1e9 / syncs_per_s : -1;
-    if (file >= 0)
-        close(file);
+    if (file < 0)
+        return unless_full(fail_errno(errno, path, "make a file"), ns);
+    close(file);
+    plsm_status status = measure_syncs(path, DEVICE_EFFORT_NS, &syncs_per_s);
+    *ns = 1e9 / syncs_per_s;
     unlink(path);
-    return status;
+    return unless_full(status, ns);
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */

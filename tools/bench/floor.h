@@ -21,7 +21,7 @@ enum floor_kind {
     FLOOR_WRITE,        /* a write call of 128 bytes at the end of a file */
     FLOOR_MAP_NEW,      /* 128 bytes copied into a mapped file whose pages were never written */
     FLOOR_MAP_AGAIN,    /* whose pages were */
-    FLOOR_SYNC,         /* 128 bytes appended and fdatasync, one after the other */
+    FLOOR_SYNC,         /* 128 bytes written over others and fdatasync, one after the other */
     FLOOR_READ,         /* a read call of 4 KiB that the page cache has, at random */
     FLOOR_READ_DIRECT,  /* past the page cache (O_DIRECT), at random */
     FLOOR_CLOCK,        /* reading the monotonic clock */
@@ -51,10 +51,11 @@ plsm_status floor_dram_miss(double *ns);
 
 /* What the device takes, in ns by the clock, for 4 KiB read at random past the page cache from a new file of `bytes`
  * bytes, but at least 1 MiB and at most 4 GiB, by each of `threads` threads at once: the floor of reading a page that
- * is nowhere in memory. -1: the file system has no direct reads. The file is removed again. PLSM_IO, PLSM_NO_SPACE,
- * PLSM_NO_MEMORY. */
+ * is nowhere in memory. -1: the file system has no direct reads, is in memory itself, or has no space for the file. The
+ * file, which must not be there before, is removed again. PLSM_IO, PLSM_NO_MEMORY. */
 plsm_status floor_device_read(const char *path, uint64_t bytes, uint32_t threads, double *ns);
-/* The same for 128 bytes at the end of a new file and fdatasync, one after the other: the floor of a synced write. */
+/* The same for 128 bytes and fdatasync, one after the other, over space that was written and synced before, so that
+ * nothing else has to be written with them: the floor of a synced write. -1: there is no space for the file. */
 plsm_status floor_device_sync(const char *path, double *ns);
 
 /* `plsm bench floor`. */

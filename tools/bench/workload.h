@@ -83,8 +83,8 @@ struct row_result {
     double syncs_per_op;        /* calls that sync files, while the threads of the workload ran; see syncs.h */
     double device_ns;           /* what the device itself takes for what a row waits for, measured behind it: of a cold
                                  * one that only reads, a random 4 KiB of a file as large as the store, read past the
-                                 * page cache by as many threads; of one with sync, a small append and fdatasync, by one
-                                 * thread; negative: of another row, or it cannot be measured */
+                                 * page cache by as many threads; of one with sync, a small write over others and
+                                 * fdatasync, by one thread; negative: of another row, or it cannot be measured */
 };
 enum { ROW_FIGURES = sizeof(struct row_result) / sizeof(double) };
 
