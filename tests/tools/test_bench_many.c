@@ -91,6 +91,26 @@ START_TEST(reads_go_one_by_one_without_a_batch_or_a_call_for_many)
 }
 END_TEST
 
+/* A row says of how many records its calls are. */
+START_TEST(rows_tell_how_many_a_call_is_of)
+{
+    static const char *const reads[] = {"readrandom", "readabsent", "readhot", "readzipf"};
+    struct row_options row = {.engine = &single, .batch = BATCH};
+    for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) {
+        row.workload = workload_find(reads[i]);
+        row.engine = &single;
+        ck_assert_uint_eq(row_batch(&row), 1);
+        row.engine = &engine;
+        ck_assert_uint_eq(row_batch(&row), BATCH);
+    }
+    row.engine = &single;
+    row.workload = workload_find("overwrite");
+    ck_assert_uint_eq(row_batch(&row), BATCH);
+    row.workload = workload_find("mixed");
+    ck_assert_uint_eq(row_batch(&row), BATCH);
+}
+END_TEST
+
 START_TEST(a_wrong_answer_of_many_is_told)
 {
     static const uint64_t wrong[] = {1, BATCH, BATCH + 1, OPS};
@@ -112,7 +132,7 @@ START_TEST(engines_read_many)
     for (int e = 0; adapters[e]; e++) {
         void *db = NULL, *session = NULL;
         const struct adapter *adapter = adapters[e];
-        if (!adapter->get_many)
+        if (!adapter->get_many || adapter->lack())
             continue;
         snprintf(path, sizeof path, "%s/%s", directory, adapter->name);
         ck_assert_int_eq(adapter->open(path, &options, &db), PLSM_OK);
@@ -147,6 +167,7 @@ int main(void)
     tcase_add_checked_fixture(all, set_up, tear_down);
     tcase_add_loop_test(all, reads_go_by_as_many_keys_as_a_batch_has, 0, 4);
     tcase_add_test(all, reads_go_one_by_one_without_a_batch_or_a_call_for_many);
+    tcase_add_test(all, rows_tell_how_many_a_call_is_of);
     tcase_add_loop_test(all, a_wrong_answer_of_many_is_told, 0, 2);
     tcase_add_test(all, engines_read_many);
     tcase_set_timeout(all, 60);

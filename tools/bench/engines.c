@@ -88,21 +88,29 @@ static plsm_status run_rows(struct table *table)
 #define TABLE_CONDITIONS "%-12s %-17s %6s %7u %6u %3u %-4s %-8s"
 #define TABLE_TITLES "%-12s %-17s %6s %7s %6s %3s %-4s %-8s"
 
+/* Whether calls are of as many records as those of learned mode, so that a ratio says something. */
+static bool is_like_ours(const struct table *table, uint32_t row, uint32_t v)
+{
+    struct row_options theirs = options_of(table, row, v);
+    struct row_options ours = options_of(table, row, (uint32_t)bench_learned(table->plan));
+    return row_batch(&theirs) == row_batch(&ours);
+}
+
 static void print_line(const struct table *table, uint32_t row, uint32_t v, const struct row_result *median,
                        const struct row_result *ours)
 {
     struct row_options options = options_of(table, row, v);
     char ratio[32] = "", memory[TEXT_NUMBER_SIZE], keys[TEXT_NUMBER_SIZE], write[REPORT_FIGURE_SIZE],
          space[REPORT_FIGURE_SIZE], device[REPORT_FIGURE_SIZE];
-    if (ours && median != ours)
+    if (ours && median != ours && is_like_ours(table, row, v))
         snprintf(ratio, sizeof ratio, "%.2fx", median->cpu_ns_per_op / ours->cpu_ns_per_op);
     report_ratio(device, "", row_device_times(&options, median));
     report_ratio(write, "", median->write_amplification);
     report_ratio(space, "", median->space_amplification);
     tool_print(TABLE_CONDITIONS " %11.0f %11.0f %10.0f %11.0f %8.1f %7.2f %7s %6s %6s %9s %8s\n",
                options.workload->name, report_engine(&options), text_count(keys, (double)options.keys),
-               options.value_bytes, options.batch, options.threads, options.sync ? "on" : "off", report_state(&options),
-               median->cpu_ns_per_op, median->ops_per_s, median->p99_ns, median->p9999_ns,
+               options.value_bytes, row_batch(&options), options.threads, options.sync ? "on" : "off",
+               report_state(&options), median->cpu_ns_per_op, median->ops_per_s, median->p99_ns, median->p9999_ns,
                median->cpu_ns_per_op / table->dram_ns, median->disk_pages_per_op, device, write, space,
                text_bytes(memory, (uint64_t)median->resident_bytes), ratio);
 }
@@ -126,7 +134,7 @@ static void tell_row(const struct table *table, uint32_t row, FILE *csv)
         fprintf(csv, ",%.2f,", medians[v].cpu_ns_per_op / table->dram_ns);
         if (row_device_times(&options, &medians[v]) >= 0)
             fprintf(csv, "%.3f", row_device_times(&options, &medians[v]));
-        if (learned >= 0)
+        if (learned >= 0 && is_like_ours(table, row, v))
             fprintf(csv, ",%.3f", medians[v].cpu_ns_per_op / medians[learned].cpu_ns_per_op);
         else
             fputc(',', csv);
@@ -209,12 +217,12 @@ static enum tool_exit measure(const struct tool *tool, struct table *table, FILE
         status = floor_dram_miss(&table->dram_ns);
     if (status == PLSM_OK && !plan->json) {
         print_conditions(plan);
-        tool_print("floors: processor time over that of a dependent cache miss, %.0f ns; disk/op: 4 KiB that came from "
-                   "the disk;\n  device: time over that of the device alone, for as many reads of 4 KiB at random at "
-                   "once (cold rows), or for\n  writing over a few bytes and fdatasync, again and again (sync); write, "
-                   "space: bytes "
-                   "written, on disk, over those of keys and values\n\n",
-                   table->dram_ns);
+        tool_print(
+            "floors: processor time over that of a dependent cache miss, %.0f ns; disk/op: 4 KiB that came from "
+            "the disk;\n  device: time over that of the device alone, for as many reads of 4 KiB at random at "
+            "once (cold rows), or for\n  writing over a few bytes and fdatasync (sync); write, space: bytes written, "
+            "on disk, over those of keys and values\n\n",
+            table->dram_ns);
     }
     if (status == PLSM_OK)
         status = run_rows(table);

@@ -53,7 +53,7 @@ void report_json(const struct row_options *options, const struct row_result *res
                         "\"batch\":%u,\"threads\":%u,\"sync\":%s,\"key_type\":\"%s\",\"cache_bytes\":%llu,"
                         "\"state\":\"%s\",\"entries_per_op\":%d,\"latency_every\":%u",
                         options->workload->name, options->engine->name, index, (unsigned long long)options->keys,
-                        options->value_bytes, options->batch, options->threads, options->sync ? "true" : "false",
+                        options->value_bytes, row_batch(options), options->threads, options->sync ? "true" : "false",
                         options->shape, (unsigned long long)options->cache_bytes, report_state(options),
                         entries_per_op(options), latency_every(options->workload->kind));
     for (int i = 0; i < ROW_FIGURES; i++) {
@@ -77,8 +77,8 @@ void report_csv_row(FILE *out, const char *title, const struct row_options *opti
     struct row_result copy = *result;
     fprintf(out, "\n\"%s\",%s,%s,%s,%llu,%u,%u,%u,%d,%s,%llu,%s", title, options->workload->name, options->engine->name,
             options->index ? options->index : "", (unsigned long long)options->keys, options->value_bytes,
-            options->batch, options->threads, options->sync, options->shape, (unsigned long long)options->cache_bytes,
-            report_state(options));
+            row_batch(options), options->threads, options->sync, options->shape,
+            (unsigned long long)options->cache_bytes, report_state(options));
     for (int i = 0; i < ROW_FIGURES; i++) {
         char figure[REPORT_FIGURE_SIZE];
         report_figure(figure, row_figure_names[i], row_figures(&copy)[i]);
@@ -126,7 +126,7 @@ void report_table_row(const struct row_options *options, const struct row_result
         line,
         snprintf(line, sizeof line,
                  "%-12s %-18s %7u %7u %4s %-8s %11.0f %10.1f %9.0f %9.0f %10.0f %10.0f %8s %8.2f %8s %7s %7s %9s\n",
-                 options->workload->name, report_engine(options), options->batch, options->threads,
+                 options->workload->name, report_engine(options), row_batch(options), options->threads,
                  options->sync ? "on" : "off", report_state(options), result->ops_per_s, result->cpu_ns_per_op,
                  result->p50_ns, result->p99_ns, result->p9999_ns, result->max_ns, pages, result->disk_pages_per_op,
                  device, write, space, text_bytes(memory, (uint64_t)result->resident_bytes)));

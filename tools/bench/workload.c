@@ -329,6 +329,17 @@ static void tell(struct run *run, uint64_t ops, struct row_result *result)
     };
 }
 
+static bool reads_keys(const struct workload *workload)
+{
+    enum workload_kind kind = workload->kind;
+    return kind == WORKLOAD_READ || kind == WORKLOAD_ABSENT || kind == WORKLOAD_HOT || kind == WORKLOAD_ZIPF;
+}
+
+uint32_t row_batch(const struct row_options *options)
+{
+    return reads_keys(options->workload) && !options->engine->get_many ? 1 : options->batch;
+}
+
 double row_device_times(const struct row_options *options, const struct row_result *result)
 {
     double call_ns = 1e9 * options->threads / result->ops_per_s * (options->workload->writes ? options->batch : 1);

@@ -95,6 +95,10 @@ static inline double *row_figures(struct row_result *result)
     return &result->ops;
 }
 
+/* Records of one call: those of a batch, but 1 where all calls are reads and the engine is asked for one key after
+ * another. */
+uint32_t row_batch(const struct row_options *options);
+
 /* What an operation, or a batch, took its thread over what the device itself takes; negative: that is not known. */
 double row_device_times(const struct row_options *options, const struct row_result *result);
 
