@@ -614,11 +614,23 @@ python3 -c 'import json; b = json.load(open("out")); assert b["keys"] == 20000 a
 expect 3 "$PLSM" bench growth --value-bytes=1m --max-keys=1g --dir=scratch
 says err 'free'
 expect 0 "$PLSM" bench targets --engine=lsm --keys=1k --ops=400 --dir=scratch
-says out 'no rocksdb here'
-for about in '>= 5.0 M/s' '<= 50 ms' 'in reads of the device alone' 'pages of an absent read' 'plsm bench stalls'; do
+says out 'could not be measured: no rocksdb here'
+for about in '>= 5.0 M/s' '<= 50 ms' 'in reads of the device alone' 'cold point read without a cache, pages' \
+    'the same of absent keys, pages' 'plsm bench stalls'; do
     says out "$about"
 done
 is "$(grep -cE '^point read .*\(seed 004\).* (met|not met) ' out)" 1
+expect 0 "$PLSM" bench targets --engine=lsm --keys=1k --ops=400 --json --dir=scratch
+python3 - out <<'END' && pass || fail "targets that could not be measured"
+import json, sys
+targets = [json.loads(line) for line in open(sys.argv[1])]
+assert all((target["measured"] is None) == (target["met"] is None) for target in targets)
+assert all(target["measured"] is None for target in targets if "rocksdb" in target["limit"])
+cold = [target for target in targets if target["target"].startswith("the same, page cache cold")]
+pages = [target for target in targets if target["target"].startswith("cold point read")]
+assert len(cold) == 1 and "readrandom, 2 ops" in cold[0]["conditions"], cold # one of 500 keys
+assert len(pages) == 1 and 0.99 <= pages[0]["measured"] <= 1.1, pages
+END
 if command -v gnuplot >/dev/null; then
     expect 0 "$PLSM" bench contest --engine=lsm --keys=1k --repeat=1 --rows=readrandom --plot="it's.png" --dir=scratch
     is "$(head -c 4 "it's.png" | tail -c 3)" PNG

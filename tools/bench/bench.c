@@ -118,7 +118,7 @@ const struct command command_bench = {
         "      --value-bytes B    bytes of a value (100)\n"
         "      --batch B          records of one write (1; of compare: 1k; of engines: 100), keys of one "
         "plsm_multi_get\n"
-        "                         where all calls are reads; engines of others read one by one\n"
+        "                         or rocksdb_multi_get where all calls are reads; others read one by one\n"
         "      --threads T        (1; of engines: 2)\n"
         "      --sync             each write survives power loss; otherwise the death of the process\n"
         "      --state S          of the caches: warm (default), reopened, cold (the page cache dropped as well)\n"
