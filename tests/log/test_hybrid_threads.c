@@ -148,48 +148,64 @@ START_TEST(sync_waits_for_volatile_writes)
 }
 END_TEST
 
-/* A disk whose first sync of a round takes until all writers have written. */
-enum { SYNCERS = 8, ROUNDS = 25, WAITS_MAX = 20000 };
-static atomic_uint redo_syncs;
-static uint64_t keys_awaited;
+/* A disk each of whose three syncs of a round takes until what it waits for has happened: at the first, of one writer
+ * alone, begin those who are to share the second; in that begins one more, who is too late for it; the third, his own,
+ * takes until all others have returned. */
+enum { SHARING = 7, SYNCERS = SHARING + 2, ROUNDS = 25, WAITS_MAX = 20000 };
+static unsigned redo_syncs, put_round;
+static struct env_thread *syncers[SYNCERS];
+static atomic_uint returned;
 static atomic_bool waited_in_vain;
-
-static plsm_status sync_when_all_have_written(struct env_file *file)
-{
-    if (strstr(file->path, "redo-") && atomic_fetch_add(&redo_syncs, 1) == 0) {
-        unsigned waits = 0;
-        while (statistic_of("store.keys") < keys_awaited && waits++ < WAITS_MAX)
-            env_sleep_ns(env_posix(), 1000 * 1000);
-        atomic_store(&waited_in_vain, waits > WAITS_MAX);
-    }
-    return sync_before(file);
-}
 
 static void put_synced(void *arg)
 {
-    put_as((unsigned)(uintptr_t)arg, HYBRID_SYNC);
+    put_as(put_round * SYNCERS + (unsigned)(uintptr_t)arg, HYBRID_SYNC);
+    atomic_fetch_add(&returned, 1);
 }
 
-/* Writers go on while another one's change is synced, and one sync more is for all of them: who waits for a sync that
- * has his change too leaves with it, not behind the next one. */
+static void start_syncers(uintptr_t from, uintptr_t to)
+{
+    for (uintptr_t i = from; i < to; i++)
+        must(env_thread_start(env_posix(), put_synced, (void *)i, &syncers[i]));
+}
+
+static bool has_happened(unsigned sync)
+{
+    uint64_t written = statistic_of("store.keys") - put_round * SYNCERS;
+    return sync == 1 ? written == 1 + SHARING : sync == 2 ? written == SYNCERS : atomic_load(&returned) == 1 + SHARING;
+}
+
+static plsm_status sync_when_it_has_happened(struct env_file *file)
+{
+    unsigned waits = 0, sync = strstr(file->path, "redo-") ? ++redo_syncs : 0; /* one at a time */
+    if (sync == 1)
+        start_syncers(1, 1 + SHARING);
+    if (sync == 2)
+        start_syncers(1 + SHARING, SYNCERS);
+    while (sync > 0 && !has_happened(sync) && waits++ < WAITS_MAX)
+        env_sleep_ns(env_posix(), 1000 * 1000);
+    if (waits > WAITS_MAX)
+        atomic_store(&waited_in_vain, true);
+    return sync_before(file);
+}
+
+/* Writers go on while another one's change is synced, and share the next sync; who waits for a sync that has his change
+ * too leaves with it, not behind the next one. */
 START_TEST(writers_share_syncs)
 {
-    struct env_thread *threads[SYNCERS];
     start();
     stopping_ops = *env->ops;
     sync_before = stopping_ops.sync;
-    stopping_ops.sync = sync_when_all_have_written;
+    stopping_ops.sync = sync_when_it_has_happened;
     env->ops = &stopping_ops;
-    for (uintptr_t round = 0; round < ROUNDS; round++) {
-        atomic_store(&redo_syncs, 0);
-        keys_awaited = (round + 1) * SYNCERS;
-        for (uintptr_t t = 0; t < SYNCERS; t++)
-            must(env_thread_start(env_posix(), put_synced, (void *)(round * SYNCERS + t), &threads[t]));
-        for (unsigned t = 0; t < SYNCERS; t++)
-            env_thread_join(threads[t]);
+    for (put_round = 0; put_round < ROUNDS; put_round++) {
+        redo_syncs = 0;
+        atomic_store(&returned, 0);
+        start_syncers(0, 1);
+        for (unsigned i = 0; i < SYNCERS; i++) /* the syncs of those in front have begun them */
+            env_thread_join(syncers[i]);
         ck_assert(!atomic_load(&waited_in_vain));
-        ck_assert_uint_ge(atomic_load(&redo_syncs), 1);
-        ck_assert_uint_le(atomic_load(&redo_syncs), 2);
+        ck_assert_uint_eq(redo_syncs, 3);
     }
     for (unsigned number = 0; number < ROUNDS * SYNCERS; number++)
         expect(NULL, number, 0);
