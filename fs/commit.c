@@ -101,6 +101,11 @@ static void add_notice(struct notices *notices, fuse_ino_t ino, plsm_slice name,
         notices->incomplete = true;
 }
 
+void notices_add_name(struct notices *notices, uint64_t ino, plsm_slice name)
+{
+    add_notice(notices, ino, name, false);
+}
+
 /* Outdates all names of the mount at once. Only the kernel's header of the day may know the code. */
 static bool outdate_all_names(struct fs *fs)
 {
@@ -154,6 +159,10 @@ void notices_send(struct fs *fs, struct notices *notices)
 
 /* --- which nodes a change meets ----------------------------------------------------------------------------------- */
 
+/* Where nobody tells who has a file open (fs/file.h), so many that a batch changes keep their content for who has; who
+ * has another one open gets ESTALE for what the kernel has not kept. */
+enum { KEPT_MAX = 1000 };
+
 /* A node that stands for a key which changes. */
 struct met {
     struct node *node;   /* held */
@@ -165,6 +174,7 @@ struct commit {
     struct notices *notices;
     struct met *met;
     size_t count, capacity;
+    unsigned kept;          /* of KEPT_MAX */
     struct entry entry;     /* room to work in */
     struct node *directory; /* of the last key, held; NULL: the root */
     struct path directory_key;
@@ -202,6 +212,15 @@ static bool add_met(struct commit *commit, struct met met)
     return true;
 }
 
+/* The inode of a file that somebody has open, or may have; NULL: nobody has, or there is no memory. */
+static struct inode *inode_of_open(struct commit *commit, struct node *node)
+{
+    if (!commit->fs->no_open || commit->kept == KEPT_MAX)
+        return inode_get_existing(commit->fs, node);
+    commit->kept++;
+    return inode_get(commit->fs, node);
+}
+
 /* One of the names of a shared value goes. Whether it has others then the store tells, when it has been written. */
 static void meet_shared(struct commit *commit, struct node *node)
 {
@@ -210,13 +229,13 @@ static void meet_shared(struct commit *commit, struct node *node)
     add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0), false);
     if (!add_met(commit, (struct met){.node = node}))
         return;
-    struct inode *inode = inode_get_existing(fs, node);
+    struct inode *inode = inode_of_open(commit, node);
     if (!inode)
         return;
     commit->met[commit->count - 1].inode = inode;
     mutex_lock(&inode->lock);
     status = inode_load(fs, inode);
-    if (status == PLSM_OK && inode->handles && !inode->fresh)
+    if (status == PLSM_OK && (inode->handles || fs->no_open) && !inode->fresh)
         status = inode_open_content(fs, inode); /* who has it open goes on reading it */
     mutex_unlock(&inode->lock);
     if (status != PLSM_OK)
@@ -228,22 +247,22 @@ static void meet(struct commit *commit, struct node *node)
 {
     struct fs *fs = commit->fs;
     struct met met = {.node = node};
+    struct inode *inode = inode_of_open(commit, node);
     mutex_lock(&fs->nodes.lock);
-    struct inode *inode = node_inode(&fs->nodes, node);
     bool writing = inode && inode->handles && (inode_content_dirty(inode) || inode->fresh);
     mutex_unlock(&fs->nodes.lock);
-    if (writing) {
-        inode_forget(fs, node, 1);
-        return;
-    }
-    if (inode) {
+    if (inode && !writing) {
         plsm_status status = inode_stat(fs, node, &commit->entry.attr, &commit->entry.size);
         if (status == PLSM_OK)
             status = prepare_gone(fs, node, &commit->entry, &met.inode);
         if (status != PLSM_OK && status != PLSM_NOT_FOUND)
             commit->status = status;
     }
-    if (!add_met(commit, met) && met.inode)
+    if (inode)
+        inode_put(fs, inode);
+    if (writing)
+        inode_forget(fs, node, 1);
+    else if (!add_met(commit, met) && met.inode)
         inode_put(fs, met.inode);
 }
 

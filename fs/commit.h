@@ -4,8 +4,9 @@
  * A name whose key has changed is as if another file had been renamed over it: who has the old one open goes on reading
  * it, and whoever looks the name up finds the new one. Only a file with unpublished content stays as it is: its writer
  * publishes over the change when it closes the file. A file with several names, or that had them (fs/link.h), goes on
- * under the others, with what its writer publishes; with the last one it goes as if it had been unlinked. Changes are
- * written and the nodes mended under the exclusive tree lock; the kernel is told afterwards, without any lock.
+ * under the others, with what its writer publishes; with the last one it goes as if it had been unlinked. Where nobody
+ * tells who has a file open (fs/file.h), the first thousand of a batch are taken for open. Changes are written and the
+ * nodes mended under the exclusive tree lock; the kernel is told afterwards, without any lock.
  *
  * Telling it waits for requests that the kernel has under way in the same directory, for instance a lookup, and these
  * wait for a thread of the loop. So threads of the loop never do it (fs/control.h has one that does). Lookups that
@@ -52,6 +53,8 @@ plsm_status commit_batch(struct fs *fs, plsm_batch *batch, plsm_durability durab
 /* Commits an edit of `key`, likewise. */
 plsm_status commit_edit(struct fs *fs, plsm_edit *edit, plsm_slice key, plsm_durability durability,
                         struct notices *notices);
+/* Adds that a name in the directory `ino` is to be looked up again, and is dropped as soon as nobody has it open. */
+void notices_add_name(struct notices *notices, uint64_t ino, plsm_slice name);
 /* Tells the kernel, and frees them. Not from a thread of the loop, and without locks. */
 void notices_send(struct fs *fs, struct notices *notices);
 /* Frees them. */

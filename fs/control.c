@@ -30,7 +30,6 @@ enum { TOP_FILES = sizeof top_files / sizeof *top_files };
 
 /* Inode numbers of what is not in the store: below 2^16, where no identifier is (plsm_new_id). */
 enum { INO_FIRST = 2 };
-enum { COMMANDS_WAITING_MAX = 64 };
 
 /* --- what a node is ----------------------------------------------------------------------------------------------- */
 
@@ -123,17 +122,23 @@ static struct counted_range *find_counted(struct control *control, uint64_t name
 }
 
 /* Size and times of a .tsv: what changes its content changes them, and nothing else does, so that rsync and tar know it
- * for the same. With `fresh` it is counted anew, as when the last count is old. PLSM_INVALID: `req` was interrupted. */
-static plsm_status stat_tsv(struct control *control, fuse_req_t req, plsm_slice name, bool fresh, struct attr *attr,
-                            uint64_t *size)
+ * for the same. With `fresh` it is counted anew, as when the last count is old, and with `stream` those of that.
+ * PLSM_INVALID: `req` was interrupted. */
+static plsm_status stat_tsv(struct control *control, fuse_req_t req, plsm_slice name, bool fresh,
+                            struct control_stream *stream, struct attr *attr, uint64_t *size)
 {
     struct counted_range now = {.name_hash = key_hash(name.data, name.size)};
     mutex_lock(&control->lock);
     struct counted_range last = *find_counted(control, now.name_hash);
     mutex_unlock(&control->lock);
     bool known = last.made_ns && last.name_hash == now.name_hash;
-    if (fresh || !known || env_now_ns(env_posix()) - last.made_ns >= YOUNG_NS) {
-        TRY(control_stream_count(control, req, name, &now.size, &now.hash));
+    if (stream || fresh || !known || env_now_ns(env_posix()) - last.made_ns >= YOUNG_NS) {
+        struct control_stream *own = NULL;
+        plsm_status status = stream ? PLSM_OK : control_stream_open(control, name, &own);
+        if (status == PLSM_OK)
+            status = control_stream_count(stream ? stream : own, req, &now.size, &now.hash);
+        control_stream_close(own);
+        TRY(status);
         bool same = known && last.size == now.size && last.hash == now.hash;
         now.changed_wall_ns = same ? last.changed_wall_ns : env_wall_ns(env_posix());
         now.made_ns = env_now_ns(env_posix());
@@ -159,7 +164,7 @@ static plsm_status stat_kind(struct control *control, fuse_req_t req, enum contr
     if (kind == CONTROL_ENTRY)
         return range_find(control, parent, name, &key, attr, size);
     if (kind == CONTROL_TSV)
-        return stat_tsv(control, req, name, fresh, attr, size);
+        return stat_tsv(control, req, name, fresh, NULL, attr, size);
     if (!is_text(kind))
         return kind == CONTROL_NONE ? PLSM_NOT_FOUND : PLSM_OK;
     TRY(control_text_take(control, kind, name, fresh, &text));
@@ -182,6 +187,32 @@ plsm_status control_stat(struct fs *fs, const char *name, struct attr *attr, uin
     return stat_kind(fs->control, NULL, kind, slice(NULL, 0), slice(NULL, 0), false, attr, size);
 }
 
+/* --- handles ------------------------------------------------------------------------------------------------------ */
+
+static void free_handle(struct fs *fs, struct handle *base)
+{
+    struct control *control = fs->control;
+    struct control_handle *handle = (struct control_handle *)base;
+    control_text_put(control, handle->text);
+    control_batch_free(control, handle->batch);
+    control_stream_close(handle->stream);
+    plsm_edit_close(handle->edit);
+    buf_free(&handle->line);
+    buf_free(&handle->writers);
+    mutex_destroy(&handle->lock);
+    if (handle->node)
+        control_forget(fs, handle->node, 1);
+    mem_free(handle);
+}
+
+static void put_handle(struct control *control, struct control_handle *handle)
+{
+    if (atomic_fetch_sub(&handle->users, 1) > 1)
+        return;
+    handle_remove(control->fs, &handle->handle);
+    free_handle(control->fs, &handle->handle);
+}
+
 /* --- names and attributes ----------------------------------------------------------------------------------------- */
 
 static void reply_error(fuse_req_t req, struct fs *fs, plsm_status status)
@@ -190,9 +221,95 @@ static void reply_error(fuse_req_t req, struct fs *fs, plsm_status status)
     fuse_reply_err(req, left ? EINTR : fs_errno(fs, status));
 }
 
+static struct control_handle *create_handle(struct fs *fs, enum control_kind kind)
+{
+    struct control_handle *handle = mem_zalloc(sizeof *handle);
+    if (!handle)
+        return NULL;
+    mutex_init(&handle->lock);
+    handle->users = 1;
+    handle->kind = kind;
+    handle_add(fs, &handle->handle, free_handle);
+    return handle;
+}
+
+/* Fills the handle of a lookup: what is read from it, and attributes and size of that. */
+static plsm_status fill_found(struct control *control, fuse_req_t req, struct control_handle *handle)
+{
+    const struct node *node = handle->node;
+    plsm_slice name = control_name(node);
+    struct path key;
+    control_fixed_attr(control, handle->kind, name, &handle->attr);
+    if (handle->kind == CONTROL_TSV) {
+        TRY(control_stream_open(control, name, &handle->stream));
+        return stat_tsv(control, req, name, true, handle->stream, &handle->attr, &handle->size);
+    }
+    if (handle->kind == CONTROL_ENTRY) {
+        TRY(range_find(control, control_name(node->parent), name, &key, &handle->attr, &handle->size));
+        TRY(plsm_edit_open(control->fs->db, path_slice(&key), 0, &handle->edit));
+        handle->size = plsm_edit_size(handle->edit);
+        return PLSM_OK;
+    }
+    if (!is_text(handle->kind))
+        return PLSM_NOT_FOUND;
+    TRY(control_text_take(control, handle->kind, name, true, &handle->text));
+    handle->size = handle->text->text.size;
+    set_times(&handle->attr, handle->text->taken_wall_ns);
+    return PLSM_OK;
+}
+
+/* Has the kernel drop the name of what was found, so that it forgets it with the last close, or now when nobody opens
+ * it: a name that may not be kept it keeps all the same, until it is looked up again. */
+static struct task *drop_task(const struct control *control, const struct node *node)
+{
+    struct task *task = mem_zalloc(sizeof *task);
+    if (!task)
+        return NULL;
+    if (control_kind(control, node) == CONTROL_STATS_TEXT)
+        notices_add_name(&task->notices, FUSE_ROOT_ID, slice_of(CONTROL_STATS));
+    else
+        notices_add_name(&task->notices, (uintptr_t)node->parent | TAG_CONTROL, control_name(node));
+    return task;
+}
+
+/* Answers a lookup of a file where files are not opened. What is found does not change any more, but each lookup finds
+ * it anew. Takes over the lookup of the node. */
+static void reply_found(fuse_req_t req, struct node *node)
+{
+    struct fs *fs = fs_of(req);
+    struct control *control = fs->control;
+    struct fuse_entry_param entry = {.attr_timeout = CACHE_SECONDS};
+    struct control_handle *handle = create_handle(fs, control_kind(control, node));
+    struct task *drop = drop_task(control, node);
+    if (!handle || !drop) {
+        fuse_reply_err(req, ENOMEM);
+        control_forget(fs, node, 1);
+        if (handle)
+            put_handle(control, handle);
+    } else {
+        handle->node = node;
+        plsm_status status = fill_found(control, req, handle);
+        entry.ino = (fuse_ino_t)((uintptr_t)handle | TAG_FOUND);
+        attr_to_stat(&handle->attr, handle->size, &entry.attr);
+        if (status != PLSM_OK)
+            reply_error(req, fs, status);
+        if (status != PLSM_OK || fuse_reply_entry(req, &entry) != 0)
+            put_handle(control, handle);
+        else if (queue_add(&control->kernel, drop))
+            return;
+    }
+    if (drop)
+        notices_drop(&drop->notices);
+    mem_free(drop);
+}
+
 static void reply_entry(fuse_req_t req, struct node *node)
 {
     struct fs *fs = fs_of(req);
+    if (fs->no_open && !is_directory(control_kind(fs->control, node))) {
+        reply_found(req, node);
+        return;
+    }
     struct fuse_entry_param entry = {.ino = (fuse_ino_t)((uintptr_t)node | TAG_CONTROL)};
     struct attr attr;
     uint64_t size = 0;
@@ -282,6 +399,32 @@ void control_lookup(fuse_req_t req, struct node *parent, const char *name)
         fuse_reply_err(req, ENOMEM);
 }
 
+static struct control_handle *found_handle(uint64_t handle)
+{
+    return (struct control_handle *)(uintptr_t)handle;
+}
+
+void control_forget_found(struct fs *fs, uint64_t found)
+{
+    struct control_handle *handle = found_handle(found);
+    mutex_lock(&handle->lock);
+    control_batch_abandon(fs->control, handle);
+    mutex_unlock(&handle->lock);
+    put_handle(fs->control, handle);
+}
+
+static void reply_attr_found(fuse_req_t req, const struct control_handle *handle)
+{
+    struct stat st;
+    attr_to_stat(&handle->attr, handle->size, &st);
+    fuse_reply_attr(req, &st, CACHE_SECONDS);
+}
+
+void control_getattr_found(fuse_req_t req, uint64_t handle)
+{
+    reply_attr_found(req, found_handle(handle));
+}
+
 void control_forget(struct fs *fs, struct node *node, uint64_t lookups)
 {
     if (node->parent) /* .plsm itself stays */
@@ -293,10 +436,23 @@ void control_getattr(fuse_req_t req, struct node *node)
     reply_look(req, node, false);
 }
 
+/* "echo reset > .stats" truncates it, which means nothing. */
+static bool may_set(int to_set)
+{
+    return !(to_set & ~(FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_CTIME | FUSE_SET_ATTR_MTIME));
+}
+
+void control_setattr_found(fuse_req_t req, uint64_t handle, int to_set)
+{
+    if (may_set(to_set))
+        reply_attr_found(req, found_handle(handle));
+    else
+        fuse_reply_err(req, EPERM);
+}
+
 void control_setattr(fuse_req_t req, struct node *node, int to_set)
 {
-    /* "echo reset > .stats" truncates it, which means nothing. */
-    if (to_set & ~(FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_CTIME | FUSE_SET_ATTR_MTIME))
+    if (!may_set(to_set))
         fuse_reply_err(req, EPERM);
     else
         reply_attr(req, node);
@@ -327,28 +483,6 @@ static struct control_handle *handle_of(const struct fuse_file_info *fi)
     return (struct control_handle *)(uintptr_t)fi->fh;
 }
 
-static void free_handle(struct fs *fs, struct handle *base)
-{
-    struct control *control = fs->control;
-    struct control_handle *handle = (struct control_handle *)base;
-    control_text_put(control, handle->text);
-    control_batch_free(control, handle->batch);
-    control_stream_close(handle->stream);
-    plsm_edit_close(handle->edit);
-    buf_free(&handle->line);
-    buf_free(&handle->writers);
-    mutex_destroy(&handle->lock);
-    mem_free(handle);
-}
-
-static void put_handle(struct control *control, struct control_handle *handle)
-{
-    if (atomic_fetch_sub(&handle->users, 1) > 1)
-        return;
-    handle_remove(control->fs, &handle->handle);
-    free_handle(control->fs, &handle->handle);
-}
-
 static plsm_status open_kind(struct control *control, const struct node *node, struct control_handle *handle,
                              bool reads)
 {
@@ -372,17 +506,13 @@ void control_open(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
     struct control *control = fs->control;
-    struct control_handle *handle = mem_zalloc(sizeof *handle);
+    struct control_handle *handle = fs->no_open ? NULL : create_handle(fs, control_kind(control, node));
     if (!handle) {
-        fuse_reply_err(req, ENOMEM);
+        fuse_reply_err(req, fs->no_open ? ENOSYS : ENOMEM);
         return;
     }
-    mutex_init(&handle->lock);
-    handle->users = 1;
-    handle->kind = control_kind(control, node);
     if (handle->kind == CONTROL_BATCH || handle->kind == CONTROL_CTL)
         handle->opener = control_process_of(fuse_req_ctx(req)->pid);
-    handle_add(fs, &handle->handle, free_handle);
     plsm_status status = open_kind(control, node, handle, (fi->flags & O_ACCMODE) != O_WRONLY);
     fi->fh = (uintptr_t)handle;
     fi->direct_io = 1; /* what is in it is of this handle alone: nothing to cache */
@@ -471,7 +601,7 @@ static bool has_written(const struct control_handle *handle, pid_t process)
     return false;
 }
 
-void control_write(fuse_req_t req, plsm_slice data, struct fuse_file_info *fi)
+void control_write(fuse_req_t req, plsm_slice data, off_t offset, struct fuse_file_info *fi)
 {
     struct control *control = fs_of(req)->control;
     struct control_handle *handle = handle_of(fi);
@@ -489,10 +619,10 @@ void control_write(fuse_req_t req, plsm_slice data, struct fuse_file_info *fi)
     handle->closed = false;
     if (handle->kind != CONTROL_CTL && handle->kind != CONTROL_BATCH)
         fuse_reply_err(req, EBADF);
-    else if (note_writer(handle, fuse_req_ctx(req)->pid) != PLSM_OK)
+    else if (!handle->node && note_writer(handle, fuse_req_ctx(req)->pid) != PLSM_OK)
         fuse_reply_err(req, ENOMEM);
     else if (handle->kind == CONTROL_CTL)
-        control_command_write(control, handle, req, data);
+        control_command_write(control, handle, req, data, offset);
     else
         control_batch_write(control, handle, req, data);
     mutex_unlock(&handle->lock);
@@ -538,6 +668,10 @@ void control_flush(fuse_req_t req, struct fuse_file_info *fi)
     struct control_handle *handle = handle_of(fi);
     enum closing closing = CLOSING;
     pid_t process = 0;
+    if (control->fs->no_open) {
+        fuse_reply_err(req, ENOSYS);
+        return;
+    }
     atomic_fetch_add(&handle->users, 1);
     mutex_lock(&handle->lock);
     if (handle->kind == CONTROL_BATCH || handle->kind == CONTROL_CTL)
@@ -569,88 +703,12 @@ void control_release(fuse_req_t req, struct fuse_file_info *fi)
 {
     struct control *control = fs_of(req)->control;
     struct control_handle *handle = handle_of(fi);
+    if (control->fs->no_open) { /* nothing was opened */
+        fuse_reply_err(req, 0);
+        return;
+    }
     mutex_lock(&handle->lock);
     finish_written(req, handle, PLSM_NONE, true);
     mutex_unlock(&handle->lock);
     put_handle(control, handle);
-}
-
-/* --- life --------------------------------------------------------------------------------------------------------- */
-
-static void queue_init(struct queue *queue)
-{
-    mutex_init(&queue->lock);
-    condition_init(&queue->wake);
-    queue->last = &queue->first;
-}
-
-static void queue_stop(struct queue *queue)
-{
-    mutex_lock(&queue->lock);
-    queue->stop = true;
-    condition_signal(&queue->wake);
-    mutex_unlock(&queue->lock);
-    env_thread_join(queue->thread);
-    queue->thread = NULL;
-}
-
-static void queue_destroy(struct queue *queue)
-{
-    mutex_destroy(&queue->lock);
-    condition_destroy(&queue->wake);
-}
-
-plsm_status control_create(struct fs *fs)
-{
-    struct control *control = mem_zalloc(sizeof *control);
-    if (!control)
-        return fail(PLSM_NO_MEMORY, "no memory for the control surface");
-    plsm_status status = node_table_init(&control->nodes);
-    if (status != PLSM_OK) {
-        mem_free(control);
-        return status;
-    }
-    control->fs = fs;
-    control->start_wall_ns = env_wall_ns(env_posix());
-    mutex_init(&control->lock);
-    queue_init(&control->commands);
-    control->commands.waiting_max = COMMANDS_WAITING_MAX;
-    queue_init(&control->kernel);
-    queue_init(&control->counts);
-    fs->control = control;
-    return PLSM_OK;
-}
-
-plsm_status control_start(struct fs *fs)
-{
-    struct control *control = fs->control;
-    TRY(env_thread_start(env_posix(), control_run_kernel, control, &control->kernel.thread));
-    TRY(env_thread_start(env_posix(), control_run_counts, control, &control->counts.thread));
-    return env_thread_start(env_posix(), control_run_commands, control, &control->commands.thread);
-}
-
-void control_stop(struct fs *fs)
-{
-    queue_stop(&fs->control->counts);
-    queue_stop(&fs->control->commands);
-    queue_stop(&fs->control->kernel);
-}
-
-void control_destroy(struct fs *fs)
-{
-    struct control *control = fs->control;
-    if (!control)
-        return;
-    control_texts_forget(control);
-    control_levels_free(control);
-    snapshots_free(control);
-    for (int i = 0; i < RESULTS; i++)
-        mem_free(control->results[i]);
-    node_table_destroy(&control->nodes);
-    queue_destroy(&control->commands);
-    queue_destroy(&control->kernel);
-    queue_destroy(&control->counts);
-    mutex_destroy(&control->lock);
-    mem_free(control);
-    fs->control = NULL;
 }

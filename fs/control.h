@@ -26,6 +26,14 @@
  * a second old. Its times change with its content, while it is among the last that were counted; those of directories
  * are of the mount.
  *
+ * Where files are not opened (fs/file.h) each lookup of a file makes a node of its own, with its text, range or value
+ * as it was then; the kernel forgets it with the last close, or at once when nobody opens it. What a close came to
+ * nobody would hear, so each write to batch commits the lines that it ends, as a batch of its own, and returns what
+ * became of them; a line without an end waits for the next write or fsync, or is refused with the last close. A refused
+ * write refuses those behind it until fsync. Writes come through the kernel's cache, which may cut one in two at the
+ * first 4 KiB of the file that it reaches, unless it begins with such, and cuts at 1 MiB. Each write to ctl holds whole
+ * commands.
+ *
  * Names in range/ are escaped: in the name of an entry "/" is %2F, "%" is %25, NUL is %00, "." and ".." as a whole are
  * %2E and %2E%2E. What is then over 255 bytes is cut, and ends in %~ and 16 hexadecimal digits, a hash of the key.
  * In bounds any byte may be written as %XX. "." must be where a bound holds "..", and in a final ".tsv" of the bound

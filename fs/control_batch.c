@@ -69,6 +69,62 @@ static void refuse(struct control *control)
     mutex_unlock(&control->lock);
 }
 
+static plsm_status finish(struct control *control, struct control_batch *batch, plsm_durability durability,
+                          struct notices *notices)
+{
+    plsm_status status = commit_batch(control->fs, batch->batch, durability, notices);
+    if (status != PLSM_OK) {
+        refuse(control);
+        return status;
+    }
+    control->count_batches += batch->changes > 0;
+    control->count_changes += batch->changes;
+    mutex_lock(&control->lock);
+    control->batch_error[0] = 0;
+    mutex_unlock(&control->lock);
+    return PLSM_OK;
+}
+
+/* Commits what has been parsed, if nothing has failed before, and answers. Returns what it came to. */
+static plsm_status commit_and_answer(struct control *control, struct control_batch *batch, fuse_req_t req,
+                                     plsm_durability durability, size_t written)
+{
+    plsm_status status = batch->failed;
+    struct task *task = mem_zalloc(sizeof *task);
+    if (!task) {
+        fuse_reply_err(req, ENOMEM);
+        return PLSM_NO_MEMORY;
+    }
+    bool deferred = transport_defer(&task->ticket);
+    task->req = deferred ? req : NULL;
+    task->written = written;
+    if (status == PLSM_OK)
+        status = finish(control, batch, durability, &task->notices);
+    task->error = batch_errno(control->fs, status);
+    /* The other thread tells the kernel what has changed, and then answers: who sees the close return sees the change.
+     * Where the answer cannot wait, telling is the first thing behind it. */
+    if (!deferred)
+        control_reply(req, task->error, written);
+    if (queue_add(&control->kernel, task))
+        return status;
+    notices_drop(&task->notices);
+    if (deferred) {
+        transport_resume(&task->ticket);
+        control_reply(req, task->error, written);
+    }
+    mem_free(task);
+    return status;
+}
+
+/* No close will come: commits the lines that have an end. */
+static void commit_lines(struct control *control, struct control_batch *batch, fuse_req_t req, size_t written)
+{
+    batch->failed = commit_and_answer(control, batch, req, PLSM_NONE, written);
+    plsm_batch_clear(batch->batch);
+    commit_discharge(control->fs, &batch->charged);
+    batch->changes = 0;
+}
+
 void control_batch_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data)
 {
     if (!handle->batch)
@@ -87,30 +143,10 @@ void control_batch_write(struct control *control, struct control_handle *handle,
             refuse(control);
         batch->failed = status;
     }
-    if (status == PLSM_OK)
-        fuse_reply_write(req, data.size);
+    if (status == PLSM_OK && handle->node && batch->changes > 0)
+        commit_lines(control, batch, req, data.size);
     else
-        fuse_reply_err(req, batch_errno(control->fs, status));
-}
-
-static plsm_status finish(struct control *control, struct control_batch *batch, plsm_durability durability,
-                          struct notices *notices)
-{
-    if (batch->failed != PLSM_OK) /* told already */
-        return batch->failed;
-    plsm_status status = changes_parse_end(&batch->parser, add_change, batch);
-    if (status == PLSM_OK)
-        status = commit_batch(control->fs, batch->batch, durability, notices);
-    if (status != PLSM_OK) {
-        refuse(control);
-        return status;
-    }
-    control->count_batches++;
-    control->count_changes += batch->changes;
-    mutex_lock(&control->lock);
-    control->batch_error[0] = 0;
-    mutex_unlock(&control->lock);
-    return PLSM_OK;
+        control_reply(req, batch_errno(control->fs, status), data.size);
 }
 
 void control_batch_kill(struct control *control, struct control_handle *handle)
@@ -134,31 +170,24 @@ void control_batch_commit(struct control *control, struct control_handle *handle
         fuse_reply_err(req, fs_errno(control->fs, status));
         return;
     }
-    struct task *task = mem_zalloc(sizeof *task);
-    bool deferred = task && transport_defer(&task->ticket);
-    if (task) {
-        task->req = deferred ? req : NULL;
-        status = finish(control, batch, durability, &task->notices);
-        task->error = batch_errno(control->fs, status);
-        if (last && status != PLSM_OK)
-            syslog(LOG_WARNING, "a batch is not done, and whoever wrote it is not told: %s",
-                   batch->failed != PLSM_OK ? "it was refused before" : plsm_message());
+    const char *why = batch->failed != PLSM_OK ? "it was refused before" : NULL;
+    if (batch->failed == PLSM_OK) {
+        batch->failed = changes_parse_end(&batch->parser, add_change, batch);
+        if (batch->failed != PLSM_OK)
+            refuse(control);
     }
+    status = commit_and_answer(control, batch, req, durability, 0);
+    if (last && status != PLSM_OK)
+        syslog(LOG_WARNING, "a batch is not done, and whoever wrote it is not told: %s", why ? why : plsm_message());
     control_batch_free(control, batch);
-    if (!task) {
-        fuse_reply_err(req, ENOMEM);
+}
+
+void control_batch_abandon(struct control *control, struct control_handle *handle)
+{
+    struct control_batch *batch = handle->batch;
+    if (!batch || batch->failed != PLSM_OK || !batch->parser.begun)
         return;
-    }
-    /* The other thread tells the kernel what has changed, and then answers: who sees the close return sees the change.
-     * Where the answer cannot wait, telling is the first thing behind it. */
-    if (!deferred)
-        fuse_reply_err(req, task->error);
-    if (queue_add(&control->kernel, task))
-        return;
-    notices_drop(&task->notices);
-    if (deferred) {
-        transport_resume(&task->ticket);
-        fuse_reply_err(req, task->error);
-    }
-    mem_free(task);
+    fail(PLSM_INVALID, "the last line has no end: it is not done");
+    refuse(control);
+    syslog(LOG_WARNING, "a batch is not done, and whoever wrote it is not told: %s", plsm_message());
 }

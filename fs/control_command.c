@@ -264,7 +264,7 @@ struct task *queue_next(struct queue *queue)
     return task;
 }
 
-static void reply(fuse_req_t req, int error, size_t written)
+void control_reply(fuse_req_t req, int error, size_t written)
 {
     if (error || written == 0)
         fuse_reply_err(req, error);
@@ -275,7 +275,7 @@ static void reply(fuse_req_t req, int error, size_t written)
 static void answer(struct task *task)
 {
     transport_resume(&task->ticket);
-    reply(task->req, task->error, task->written);
+    control_reply(task->req, task->error, task->written);
 }
 
 void control_run_kernel(void *arg)
@@ -349,7 +349,7 @@ static void start(struct control *control, fuse_req_t req, struct buf *lines, si
             fuse_req_interrupt_func(req, on_interrupt, task);
         if (queue_add(&control->commands, task)) {
             if (!deferred)
-                reply(req, 0, written);
+                control_reply(req, 0, written);
             return;
         }
         if (deferred)
@@ -368,11 +368,20 @@ static void start(struct control *control, fuse_req_t req, struct buf *lines, si
     fuse_reply_err(req, error);
 }
 
-void control_command_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data)
+/* Of a handle of a lookup each write is whole commands. Of one that does not begin with a page the kernel cuts off what
+ * is up to the next page. */
+static bool is_whole(const struct control_handle *handle, plsm_slice data, off_t offset)
+{
+    enum { PAGE = 4096 };
+    return handle->node && ((uint64_t)offset + data.size) % PAGE != 0;
+}
+
+void control_command_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data,
+                           off_t offset)
 {
     struct buf lines = {0};
     const char *bytes = data.data, *newline = data.size ? memrchr(bytes, '\n', data.size) : NULL;
-    size_t whole = newline ? (size_t)(newline - bytes) + 1 : 0;
+    size_t whole = is_whole(handle, data, offset) ? data.size : newline ? (size_t)(newline - bytes) + 1 : 0;
     plsm_status status = PLSM_OK;
     if (whole > 0) {
         lines = handle->line;

@@ -94,10 +94,13 @@ struct control {
     _Atomic uint64_t count_commands, count_batches, count_changes, count_refused, count_ranges, count_snapshots;
 };
 
-/* What a handle of an open file is. */
+/* What a handle of an open file is; where files are not opened, of what a lookup has found. */
 struct control_handle {
     struct handle handle;
     enum control_kind kind;
+    struct node *node;           /* of a lookup, held; attributes and size are as they were then. NULL: of an open */
+    struct attr attr;
+    uint64_t size;
     _Atomic unsigned users;      /* the open file, and requests on it: one that is answered may not have let go yet */
     pid_t opener;                /* of batch and ctl: the process that opened it; 0: not known */
     _Atomic bool closed;         /* which has no copy of it any more, as far as its closes tell */
@@ -129,8 +132,6 @@ void control_text_put(struct control *control, struct control_text *text); /* ac
 void control_texts_forget(struct control *control);
 /* A text of these bytes, which it takes over; NULL: no memory. One user. */
 struct control_text *control_text_of(struct buf *bytes);
-/* The format of batches, for whoever reads .plsm/batch. */
-extern const char control_batch_help[];
 /* Appends a JSON string of any bytes; those that are not printable ASCII as \u00XX. */
 plsm_status control_json_string(struct buf *out, plsm_slice bytes);
 
@@ -147,7 +148,8 @@ void control_levels_free(struct control *control);
 
 plsm_status control_command_text(struct control *control, struct buf *out);
 /* Answers the write. */
-void control_command_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data);
+void control_command_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data,
+                           off_t offset);
 /* Answers the flush: a last line without an end is a command too. */
 void control_command_flush(struct control *control, struct control_handle *handle, fuse_req_t req);
 /* Adds a line to what reading ctl shows. */
@@ -163,15 +165,20 @@ struct task *queue_next(struct queue *queue);
 
 /* Forgets a line without an end. */
 void control_command_drop(struct control_handle *handle);
+/* Answers a write, or a flush where `written` is 0. */
+void control_reply(fuse_req_t req, int error, size_t written);
 
 /* --- control_batch.c ---------------------------------------------------------------------------------------------- */
 
-/* Each answers the request. Mutex of the handle held. `last`: nobody hears of a failure any more, so it is logged. */
+/* Each answers the request. Mutex of the handle held. `last`: nobody hears of a failure any more, so it is logged.
+ * A handle of a lookup commits the lines that a write ends at once. */
 void control_batch_write(struct control *control, struct control_handle *handle, fuse_req_t req, plsm_slice data);
 void control_batch_commit(struct control *control, struct control_handle *handle, fuse_req_t req,
                           plsm_durability durability, bool last);
 /* Refuses what was written so far and what comes until it is to be committed: a signal has ended who wrote it. */
 void control_batch_kill(struct control *control, struct control_handle *handle);
+/* The last close of what a lookup has found: a line without an end is refused. */
+void control_batch_abandon(struct control *control, struct control_handle *handle);
 void control_batch_free(struct control *control, struct control_batch *batch); /* accepts NULL */
 
 /* --- control_close.c ---------------------------------------------------------------------------------------------- */
@@ -207,9 +214,8 @@ plsm_status range_find(struct control *control, plsm_slice range_name, plsm_slic
 void range_attr(struct control *control, plsm_slice key, plsm_slice meta, struct attr *attr);
 plsm_status control_stream_open(struct control *control, plsm_slice name, struct control_stream **out);
 /* How many bytes it has to its end, and a hash of them. Takes as long as reading it. PLSM_INVALID: the request that
- * asks was interrupted, or the mount ends. */
-plsm_status control_stream_count(struct control *control, fuse_req_t req, plsm_slice name, uint64_t *size,
-                                 uint64_t *hash);
+ * asks was interrupted, or the mount ends. Call it before the first read. */
+plsm_status control_stream_count(struct control_stream *stream, fuse_req_t req, uint64_t *size, uint64_t *hash);
 /* Up to `size` bytes at `offset`; fewer only at the end. */
 plsm_status control_stream_read(struct control_stream *stream, uint64_t offset, uint8_t *data, size_t size,
                                 size_t *got);

@@ -252,12 +252,10 @@ plsm_status control_stream_open(struct control *control, plsm_slice name, struct
     return PLSM_OK;
 }
 
-plsm_status control_stream_count(struct control *control, fuse_req_t req, plsm_slice name, uint64_t *size,
-                                 uint64_t *hash)
+plsm_status control_stream_count(struct control_stream *stream, fuse_req_t req, uint64_t *size, uint64_t *hash)
 {
-    struct control_stream *stream = NULL;
+    plsm_status status = PLSM_OK;
     *size = *hash = 0;
-    plsm_status status = control_stream_open(control, name, &stream);
     while (status == PLSM_OK && !stream->end) {
         status = make_more(stream);
         if (stream->made.size < WINDOW_SIZE && !stream->end)
@@ -265,10 +263,11 @@ plsm_status control_stream_count(struct control *control, fuse_req_t req, plsm_s
         *hash = checksum(stream->made.data, stream->made.size, *hash);
         *size += stream->made.size;
         stream->made.size = 0;
-        if (status == PLSM_OK && !stream->end && (fuse_req_interrupted(req) || control->counts.stop))
+        if (status == PLSM_OK && !stream->end && (fuse_req_interrupted(req) || stream->control->counts.stop))
             status = fail(PLSM_INVALID, "nobody waits for the size of a range any more");
     }
-    control_stream_close(stream);
+    buf_free(&stream->made);
+    stream->offset = UINT64_MAX; /* whoever reads begins anew */
     return status;
 }
 

@@ -19,6 +19,24 @@ static enum way way_of(fuse_ino_t ino)
     return ino == FUSE_ROOT_ID || !(ino & TAG_MASK) ? TO_MOUNT : ino & TAG_CONTROL ? TO_CONTROL : TO_VIEW;
 }
 
+static bool is_found(fuse_ino_t ino)
+{
+    return ino != FUSE_ROOT_ID && (ino & TAG_MASK) == TAG_FOUND;
+}
+
+/* What a lookup has found stands for the handle of an open file. */
+static uint64_t found_in(fuse_ino_t ino)
+{
+    return ino & ~(fuse_ino_t)TAG_MASK;
+}
+
+static struct fuse_file_info *with_found(fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    if (is_found(ino))
+        fi->fh = found_in(ino);
+    return fi;
+}
+
 /* The mode of .plsm keeps others out already; this is in case someone has a directory of it open or as the current
  * one. */
 static bool permitted(fuse_req_t req)
@@ -69,7 +87,9 @@ static void routed_lookup(fuse_req_t req, fuse_ino_t ino, const char *name)
 static bool forget_one(struct fs *fs, fuse_ino_t ino, uint64_t lookups)
 {
     enum way way = way_of(ino);
-    if (way == TO_CONTROL)
+    if (is_found(ino))
+        control_forget_found(fs, found_in(ino));
+    else if (way == TO_CONTROL)
         control_forget(fs, NODE, lookups);
     else if (way == TO_VIEW)
         past_forget(fs, NODE, lookups);
@@ -129,9 +149,11 @@ static void routed_statfs(fuse_req_t req, fuse_ino_t ino)
 }
 
 ROUTED(getattr, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi), ino,
-       control_getattr(req, NODE), past_getattr(req, NODE))
+       is_found(ino) ? control_getattr_found(req, found_in(ino)) : control_getattr(req, NODE), past_getattr(req, NODE))
 ROUTED(setattr, (fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi),
-       (req, ino, st, to_set, fi), ino, control_setattr(req, NODE, to_set), REFUSE(EROFS))
+       (req, ino, st, to_set, fi), ino,
+       is_found(ino) ? control_setattr_found(req, found_in(ino), to_set) : control_setattr(req, NODE, to_set),
+       REFUSE(EROFS))
 ROUTED(readlink, (fuse_req_t req, fuse_ino_t ino), (req, ino), ino, REFUSE(EINVAL), past_readlink(req, NODE))
 ROUTED(mknod, (fuse_req_t req, fuse_ino_t ino, const char *name, mode_t mode, dev_t rdev), (req, ino, name, mode, rdev),
        ino, REFUSE(EPERM), REFUSE(EROFS))
@@ -184,13 +206,15 @@ static void routed_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     }
 
 ROUTED(read, (fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi),
-       (req, ino, size, offset, fi), control_read(req, size, offset, fi), past_read(req, NODE, size, offset, fi))
+       (req, ino, size, offset, fi), control_read(req, size, offset, with_found(ino, fi)),
+       past_read(req, NODE, size, offset, fi))
 ROUTED(write, (fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset, struct fuse_file_info *fi),
-       (req, ino, data, size, offset, fi), control_write(req, slice(data, size), fi), REFUSE(EBADF))
+       (req, ino, data, size, offset, fi), control_write(req, slice(data, size), offset, with_found(ino, fi)),
+       REFUSE(EROFS))
 ROUTED(flush, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi), control_flush(req, fi),
        REFUSE(0))
 ROUTED(fsync, (fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi), (req, ino, data_only, fi),
-       control_fsync(req, fi), REFUSE(0))
+       control_fsync(req, with_found(ino, fi)), REFUSE(0))
 ROUTED(release, (fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi), (req, ino, fi), control_release(req, fi),
        past_release(req, NODE, fi))
 ROUTED(readdir, (fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi),

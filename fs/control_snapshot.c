@@ -3,7 +3,7 @@
  * a snapshot that all its reads go to; lookups and listings are those of the mount (fs/entry.h, fs/list.c).
  *
  * A view that was dropped keeps its snapshot until nobody has a file or directory of it open, and its nodes until the
- * kernel has forgotten them. */
+ * kernel has forgotten them. Where files are not opened (fs/file.h) it keeps the snapshot as long as the nodes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -51,11 +51,13 @@ static void release_locked(struct control *control, struct view *view)
 {
     if (!view->dropped || view->users > 0)
         return;
-    plsm_snapshot_destroy(view->fs.db, (plsm_snapshot *)(uintptr_t)view->fs.snapshot);
-    view->fs.snapshot = NULL;
     mutex_lock(&view->fs.nodes.lock);
     bool known = view->fs.nodes.root.lookups > 0 || view->fs.nodes.count > 0;
     mutex_unlock(&view->fs.nodes.lock);
+    if (known && control->fs->no_open)
+        return;
+    plsm_snapshot_destroy(view->fs.db, (plsm_snapshot *)(uintptr_t)view->fs.snapshot);
+    view->fs.snapshot = NULL;
     if (known)
         return;
     struct view **link = &control->views;
@@ -367,8 +369,9 @@ void past_readlink(fuse_req_t req, struct node *node)
 void past_open(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
-        fuse_reply_err(req, EROFS);
+    bool writes = (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC;
+    if (writes || fs->no_open) {
+        fuse_reply_err(req, writes && !fs->no_open ? EROFS : ENOSYS);
         return;
     }
     struct view *view = begin(req, node);
@@ -380,24 +383,13 @@ void past_open(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
         end(fs, view);
 }
 
-static plsm_status read_entry(struct fs *fs, const struct node *node, const plsm_read_options *options, uint64_t offset,
-                              void *data, size_t size, size_t *got)
-{
-    struct path path;
-    if (node_is_shared(node))
-        return plsm_read_shared(fs->db, options, node_shared(node), offset, data, size, got);
-    TRY(node_path(node, &path));
-    return plsm_read(fs->db, options, path_slice(&path), offset, data, size, got);
-}
-
 void past_read(fuse_req_t req, struct node *node, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    struct view *view = view_of(node); /* the handle keeps its snapshot */
-    plsm_read_options options = {.snapshot = view->fs.snapshot};
+    struct view *view = view_of(node); /* the handle keeps its snapshot, or the node does */
     size_t got = 0;
     uint8_t *data = mem_alloc(size ? size : 1);
-    plsm_status status = data ? read_entry(fs, node, &options, (uint64_t)offset, data, size, &got)
+    plsm_status status = data ? inode_read_value(&view->fs, node, (uint64_t)offset, data, size, &got)
                               : fail(PLSM_NO_MEMORY, "no memory to read");
     if (status == PLSM_OK)
         fuse_reply_buf(req, (const char *)data, got);
@@ -409,7 +401,8 @@ void past_read(fuse_req_t req, struct node *node, size_t size, off_t offset, str
 void past_release(fuse_req_t req, struct node *node, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    end(fs, view_of(node));
+    if (!fs->no_open)
+        end(fs, view_of(node));
     fuse_reply_err(req, 0);
 }
 

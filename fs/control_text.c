@@ -12,19 +12,30 @@
 #include "fs/transport.h"
 #include "base/banned.h"
 
-const char control_batch_help[] =
+/* The format of batches, for whoever reads .plsm/batch; what is committed together, and how failures are told, with a
+ * close and without (fs/control.h). */
+static const char batch_by_close[] =
     "Changes written to one open file are committed together, all or none, when the process that opened it closes it,\n"
-    "whichever of its children have written to it too. A signal that ends one of those that wrote: none.\n"
+    "whichever of its children have written to it too. A signal that ends one of those that wrote: none.\n";
+static const char batch_by_write[] =
+    "The lines that a write ends are committed together, all or none: one of up to 1 MiB that begins at a multiple of\n"
+    "4096 bytes, as the first one does; another one may be cut at the next such. A shell's printf writes each line by\n"
+    "itself, dd and cp write many. A line without an end waits for the next write or fsync, and is dropped at close.\n";
+static const char batch_format[] =
     "One change a line, in the order in which they are made:\n"
     "  KEY<tab>VALUE     put\n"
     "  \\-KEY             delete\n"
     "  \\~FROM<tab>TO     delete the keys in [FROM, TO); an empty TO: to the end\n"
     "  \\!KEY             only if KEY is absent\n"
     "  \\=KEY<tab>VALUE   only if KEY has this value\n"
-    "Escapes in keys and values: \\t \\n \\\\ \\0 \\xHH. Values have at most 131072 bytes.\n"
+    "Escapes in keys and values: \\t \\n \\\\ \\0 \\xHH. Values have at most 131072 bytes.\n";
+static const char batch_errors_by_close[] =
     "close(2) fails with EINVAL (a line is wrong), EEXIST or ECANCELED (a condition does not hold), ENOSPC and so on;\n"
     "then nothing was changed, and batch.error says why. A shell's printf and echo do not tell failures of close:\n"
     "look at batch.error, or write with dd or cp, which do.\n";
+static const char batch_errors_by_write[] =
+    "write(2) fails with EINVAL (a line is wrong), EEXIST or ECANCELED (a condition does not hold), ENOSPC and so on;\n"
+    "then nothing of it was changed, batch.error says why, and further writes to the open file are refused as well.\n";
 
 static const char *const op_names[FS_OP_COUNT] = {
 #define FS_OP_NAME(name) [FS_OP_##name] = #name,
@@ -315,7 +326,8 @@ static plsm_status make_text(struct control *control, enum control_kind kind, st
     case CONTROL_CTL:
         return control_command_text(control, text);
     case CONTROL_BATCH:
-        return buf_append(text, control_batch_help, strlen(control_batch_help));
+        return buf_printf(text, "%s%s%s", control->fs->no_open ? batch_by_write : batch_by_close, batch_format,
+                          control->fs->no_open ? batch_errors_by_write : batch_errors_by_close);
     default: /* CONTROL_BATCH_ERROR */
         mutex_lock(&control->lock);
         if (control->batch_error[0])

@@ -192,7 +192,7 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     tree_share(&fs->nodes);
     bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
     int error = make_in_place(fs, req, node_of(fs, parent), name, S_IFREG | (mode & 07777), 0, slice(NULL, 0), &reply);
-    if (!error) {
+    if (!error && !fs->no_open) {
         inode = open_handle(fs, node_of(fs, reply.ino), writes);
         error = inode ? 0 : ENOMEM;
     }
@@ -215,9 +215,11 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     }
     fi->fh = (uintptr_t)inode;
     fi->keep_cache = 1;
-    fi->noflush = !writes || fs->options.publish_write; /* writes have told all */
+    /* Writes have told all. Without opens a flush is not sent anyway, but what was written through a mapping is. */
+    fi->noflush = !writes || (fs->options.publish_write && !fs->no_open);
     if (fuse_reply_create(req, &reply, fi) != 0) {
-        close_handle(fs, inode, writes, false);
+        if (inode)
+            close_handle(fs, inode, writes, false);
         inode_forget(fs, node_of(fs, reply.ino), 1);
     }
 }

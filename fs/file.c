@@ -15,6 +15,42 @@
 #include "fs/xattr.h"
 #include "base/banned.h"
 
+static struct inode *inode_of(const struct fuse_file_info *fi)
+{
+    return (struct inode *)(uintptr_t)fi->fh;
+}
+
+struct inode *file_get(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+    return fs->no_open ? inode_get(fs, node_of(fs, ino)) : inode_of(fi);
+}
+
+void file_put(struct fs *fs, struct inode *inode)
+{
+    if (fs->no_open && inode)
+        inode_put(fs, inode);
+}
+
+struct inode *file_begin(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+    tree_share(&fs->nodes);
+    struct inode *inode = file_get(fs, ino, fi);
+    if (inode)
+        mutex_lock(&inode->lock);
+    else
+        tree_unshare(&fs->nodes);
+    return inode;
+}
+
+void file_end(struct fs *fs, struct inode *inode)
+{
+    if (fs->no_open)
+        inode_settle(fs, inode);
+    mutex_unlock(&inode->lock);
+    file_put(fs, inode);
+    tree_unshare(&fs->nodes);
+}
+
 int write_errno(struct fs *fs, plsm_status status)
 {
     return status == PLSM_TOO_LARGE ? EFBIG : fs_errno_of_change(fs, status);
@@ -22,7 +58,8 @@ int write_errno(struct fs *fs, plsm_status status)
 
 int content_errno(struct fs *fs, const struct inode *inode, plsm_status status)
 {
-    return status == PLSM_NOT_FOUND && inode_gone(inode) ? ESTALE : write_errno(fs, status);
+    bool gone = inode_gone(inode) || (fs->no_open && inode->node->expires);
+    return status == PLSM_NOT_FOUND && gone ? ESTALE : write_errno(fs, status);
 }
 
 struct inode *open_handle(struct fs *fs, struct node *node, bool writes)
@@ -139,6 +176,10 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     int error = 0;
     struct node *node = node_of(fs, ino);
     bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+    if (fs->no_open) {
+        fuse_reply_err(req, ENOSYS); /* and the kernel asks no more */
+        return;
+    }
     tree_share(&fs->nodes);
     inode = open_handle(fs, node, writes);
     if (!inode)
@@ -184,10 +225,31 @@ plsm_status read_content(struct fs *fs, struct inode *inode, uint64_t offset, vo
     return plsm_edit_read(inode->edit, offset, data, size, got);
 }
 
+/* Of the inode or, where files are not opened and nothing is under way with it, of the store. */
+static int read_file(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info *fi, uint64_t offset, void *data,
+                     size_t size, size_t *got)
+{
+    struct node *node = node_of(fs, ino);
+    struct inode *inode = fs->no_open ? inode_get_existing(fs, node) : inode_of(fi);
+    plsm_status status = PLSM_OK;
+    int error = 0;
+    if (inode) {
+        mutex_lock(&inode->lock);
+        status = read_content(fs, inode, offset, data, size, got);
+        mutex_unlock(&inode->lock);
+        error = status == PLSM_OK ? 0 : content_errno(fs, inode, status);
+        file_put(fs, inode);
+        return error;
+    }
+    status = node->flags & NODE_GONE ? PLSM_NOT_FOUND : inode_read_value(fs, node, offset, data, size, got);
+    bool gone = status == PLSM_NOT_FOUND && (node->expires || node->flags & NODE_GONE);
+    return status == PLSM_OK ? 0 : gone ? ESTALE : write_errno(fs, status);
+}
+
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    struct inode *inode = inode_of(fi);
+    struct node *node = node_of(fs, ino);
     size_t got = 0;
     /* From memory of the transport a reply is not copied once more. */
     char *given = transport_reply_memory(size), *own = given ? NULL : mem_alloc(size), *data = given ? given : own;
@@ -196,16 +258,14 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
         return;
     }
     tree_share(&fs->nodes);
-    mutex_lock(&inode->lock);
-    plsm_status status = read_content(fs, inode, (uint64_t)offset, data, size, &got);
-    mutex_unlock(&inode->lock);
+    int error = read_file(fs, ino, fi, (uint64_t)offset, data, size, &got);
     tree_unshare(&fs->nodes);
-    if (!(inode->node->flags & NODE_FILLED))
-        atomic_fetch_or(&inode->node->flags, NODE_FILLED);
-    if (status == PLSM_OK)
-        fuse_reply_buf(req, data, got);
+    if (!(node->flags & NODE_FILLED))
+        atomic_fetch_or(&node->flags, NODE_FILLED);
+    if (error)
+        fuse_reply_err(req, error);
     else
-        fuse_reply_err(req, content_errno(fs, inode, status));
+        fuse_reply_buf(req, data, got);
     mem_free(own);
 }
 
@@ -228,16 +288,21 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
         fuse_reply_err(req, EFBIG); /* not a failed write: what was written before stays and is published */
         return;
     }
-    struct inode *inode = inode_of(fi);
-    tree_share(&fs->nodes);
-    mutex_lock(&inode->lock);
-    plsm_status status = write_content(fs, inode, (uint64_t)offset, data, size);
-    mutex_unlock(&inode->lock);
-    tree_unshare(&fs->nodes);
-    if (status == PLSM_OK)
-        fuse_reply_write(req, size);
+    struct inode *inode = file_begin(fs, ino, fi);
+    if (!inode) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    int error = 0;
+    if (inode->node->flags & NODE_VALUE) /* nobody was told so at an open */
+        error = EPERM;
     else
-        fuse_reply_err(req, write_errno(fs, status));
+        error = content_errno(fs, inode, write_content(fs, inode, (uint64_t)offset, data, size));
+    file_end(fs, inode);
+    if (error)
+        fuse_reply_err(req, error);
+    else
+        fuse_reply_write(req, size);
 }
 
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -245,6 +310,10 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct fs *fs = fs_of(req);
     plsm_status status = PLSM_OK;
     struct inode *inode = inode_of(fi);
+    if (fs->no_open) {
+        fuse_reply_err(req, ENOSYS); /* writes have told all */
+        return;
+    }
     tree_share(&fs->nodes);
     mutex_lock(&inode->lock);
     if (inode->truncated && !inode->written && !inode->flushed_once)
@@ -258,21 +327,23 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    close_handle(fs_of(req), inode_of(fi), (fi->flags & O_ACCMODE) != O_RDONLY, true);
+    if (!fs_of(req)->no_open) /* else of a file that was created before the kernel knew */
+        close_handle(fs_of(req), inode_of(fi), (fi->flags & O_ACCMODE) != O_RDONLY, true);
     fuse_reply_err(req, 0);
 }
 
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
-    struct inode *inode = inode_of(fi);
-    tree_share(&fs->nodes);
-    mutex_lock(&inode->lock);
-    plsm_status status = inode_publish(fs, inode);
-    mutex_unlock(&inode->lock);
-    tree_unshare(&fs->nodes);
-    if (status == PLSM_OK)
-        sync_and_reply(fs, req);
+    struct inode *inode = file_begin(fs, ino, fi);
+    if (!inode) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    int error = write_errno(fs, inode_publish(fs, inode));
+    file_end(fs, inode);
+    if (error)
+        fuse_reply_err(req, error);
     else
-        fuse_reply_err(req, write_errno(fs, status));
+        sync_and_reply(fs, req);
 }

@@ -1,4 +1,17 @@
-/* What the operations on open files share; see fs/ops.h for locks. */
+/* What the operations on open files share; see fs/ops.h for locks.
+ *
+ * With publish=write files are not opened where the kernel can do without (fs->no_open): open and flush are answered
+ * ENOSYS, after which it sends neither them nor releases, for no file of the mount, also not for those that it creates.
+ * Then there are no handles. Each request finds the inode by its node, publishes what it changes, and lets go of the
+ * inode; what fails is dropped at once. Nobody tells who has a file open, so
+ *   - the content of a file that is unlinked or replaced is kept, as an edit, until the kernel forgets the node, which
+ *     it does with the last close (fs/remove.c);
+ *   - any file may be mapped for writing (fs/space.c), and who may write a file counts as who writes (fs/privileges.c);
+ *   - nothing is pushed (fs/push.h), and a store whose files expire is mounted with handles, as who has a file open
+ *     goes on reading it;
+ *   - files below .plsm are another node at each lookup (fs/control.h).
+ * Directories are opened all the same: where a listing goes on at each cookie is kept with the open directory
+ * (fs/list.c). Without opendir the kernel also keeps listings itself, and `ls -l` becomes a lookup for each entry. */
 #ifndef FS_FILE_H
 #define FS_FILE_H
 
@@ -6,11 +19,12 @@
 
 #include "fs/inode.h"
 
-static inline struct inode *inode_of(const struct fuse_file_info *fi)
-{
-    return (struct inode *)(uintptr_t)fi->fh;
-}
-
+/* Begins a request on an open file: shares the tree lock, and locks the inode. NULL: no memory, and nothing to end. */
+struct inode *file_begin(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info *fi);
+void file_end(struct fs *fs, struct inode *inode);
+/* The inode of an open file, without its lock, for file_put, both with the tree lock shared. NULL: no memory. */
+struct inode *file_get(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info *fi);
+void file_put(struct fs *fs, struct inode *inode); /* accepts NULL */
 /* The errno a caller gets for a failed write. */
 int write_errno(struct fs *fs, plsm_status status);
 /* What a failure to get at a file's content means. */

@@ -49,6 +49,7 @@ struct fs {
     uint32_t default_uid, default_gid, default_file_mode, default_directory_mode;
     /* with which names, and content and attributes, are written: PLSM_SYNC with the options dirsync and sync */
     plsm_durability names_durability, content_durability;
+    bool no_open;         /* files are never opened: fs/file.h */
     uint64_t ttl_s;       /* the store's option: files expire so many seconds after they are published */
     _Atomic bool expires; /* some file does */
 

@@ -180,6 +180,17 @@ plsm_status inode_read_entry(struct fs *fs, const struct node *node, bool no_val
     return plsm_get(fs->db, &options, path_slice(&path), value);
 }
 
+plsm_status inode_read_value(struct fs *fs, const struct node *node, uint64_t offset, void *data, size_t size,
+                             size_t *got)
+{
+    struct path path;
+    plsm_read_options options = {.snapshot = fs->snapshot};
+    if (node_is_shared(node))
+        return plsm_read_shared(fs->db, &options, node_shared(node), offset, data, size, got);
+    TRY(node_path(node, &path));
+    return plsm_read(fs->db, &options, path_slice(&path), offset, data, size, got);
+}
+
 /* Reads attributes and size of a node; PLSM_NOT_FOUND only for files. */
 static plsm_status read_attributes(struct fs *fs, const struct node *node, struct attr *attr, uint64_t *size)
 {
@@ -434,6 +445,16 @@ void inode_discard(struct fs *fs, struct inode *inode)
     inode->fresh = inode->loaded = false;
     atomic_fetch_or(&inode->node->flags, NODE_STALE);
     inode_note(fs, inode);
+}
+
+void inode_settle(struct fs *fs, struct inode *inode)
+{
+    if (!inode_content_dirty(inode) && !inode->attr_dirty)
+        return;
+    if (inode_gone(inode))
+        inode_publish(fs, inode); /* only takes it from the list of dirty ones */
+    else
+        inode_discard(fs, inode);
 }
 
 /* The first inode in the list that has been dirty since before `before_ns`, with a user more. Files wait for

@@ -88,6 +88,9 @@ static inline uint64_t inode_size(const struct inode *inode)
 
 /* Reads the store's entry of a node that is not gone, by its path or its identifier (fs/link.h). */
 plsm_status inode_read_entry(struct fs *fs, const struct node *node, bool no_value, plsm_value *value);
+/* Reads from the store's content of a node that is not gone, at an offset; *got is less than `size` only at the end. */
+plsm_status inode_read_value(struct fs *fs, const struct node *node, uint64_t offset, void *data, size_t size,
+                             size_t *got);
 /* Reads attributes and size, once. */
 plsm_status inode_load(struct fs *fs, struct inode *inode);
 /* Opens the edit, once, so that the content stays even when the name goes. */
@@ -109,6 +112,9 @@ static inline plsm_status inode_changed(struct fs *fs, struct inode *inode)
 }
 /* Forgets what could not be published; the kernel's cache is marked stale. */
 void inode_discard(struct fs *fs, struct inode *inode);
+/* Where no handle is left that could try again: forgets what is not published, if anything. What is gone keeps its
+ * content, which only whoever still has it open sees. */
+void inode_settle(struct fs *fs, struct inode *inode);
 static inline bool inode_content_dirty(const struct inode *inode)
 {
     return inode->written || inode->truncated;

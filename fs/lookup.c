@@ -191,7 +191,7 @@ static int set_attributes(struct fs *fs, fuse_req_t req, struct inode *inode, co
     if (status == PLSM_OK)
         return 0;
     error = fs_errno_of_change(fs, status);
-    if (resized && !inode->handles) { /* nobody will try again: what is in the store stands */
+    if (resized && !inode->handles && !fs->no_open) { /* nobody will try again: what is in the store stands */
         inode_discard(fs, inode);
     } else if (!resized) {
         inode->attr = old;
@@ -213,6 +213,8 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
     if (inode) {
         mutex_lock(&inode->lock);
         error = set_attributes(fs, req, inode, st, to_set, fi && !fs->options.publish_write);
+        if (error && fs->no_open && !(node->flags & NODE_DIRECTORY)) /* times of a directory may wait to be written */
+            inode_settle(fs, inode);
         mutex_unlock(&inode->lock);
         if (!error)
             error = fs_errno(fs, inode_stat(fs, node, &attr, &size));

@@ -18,8 +18,9 @@ static inline struct fs *fs_of(fuse_req_t req)
 }
 
 /* The kernel's identifiers of nodes: 1 for the root, otherwise the address, to which the two lowest bits are added:
- * none for the nodes of the mount, TAG_CONTROL or TAG_VIEW for those below .plsm (fs/control.h). */
-enum { TAG_CONTROL = 1, TAG_VIEW = 2, TAG_MASK = 3 };
+ * none for the nodes of the mount, TAG_CONTROL or TAG_VIEW for those below .plsm (fs/control.h). With TAG_FOUND it is
+ * no node but what a lookup below .plsm has found. */
+enum { TAG_CONTROL = 1, TAG_VIEW = 2, TAG_FOUND = 3, TAG_MASK = 3 };
 static inline struct node *node_of(struct fs *fs, fuse_ino_t ino)
 {
     return ino == FUSE_ROOT_ID ? &fs->nodes.root : (struct node *)((uintptr_t)ino & ~(uintptr_t)TAG_MASK);

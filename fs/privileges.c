@@ -31,9 +31,14 @@ void privileges_drop(fuse_req_t req, struct attr *attr)
         attr, asks && (is_root(req) || fuse_req_ctx(req)->gid == attr->gid || is_in_other_groups(req, attr->gid)));
 }
 
+/* Whether somebody has the file open for writing or, where that is not known (fs/file.h), this caller could have. */
 static bool has_writer(fuse_req_t req, const struct inode *inode)
 {
     struct fs *fs = fuse_req_userdata(req);
+    const struct attr *attr = &inode->attr;
+    if (fs->no_open)
+        return is_root(req) || attr->mode & S_IWOTH ||
+               (attr->mode & S_IWGRP && (fuse_req_ctx(req)->gid == attr->gid || is_in_other_groups(req, attr->gid)));
     mutex_lock(&fs->nodes.lock);
     bool has = inode->writers > 0;
     mutex_unlock(&fs->nodes.lock);

@@ -1,6 +1,7 @@
 /* Set-id bits and capabilities, which a change of content or owner takes from a file. The kernel leaves the bits to us
  * (FUSE_CAP_HANDLE_KILLPRIV), without saying who is in which group, and tells of a write, and of a chown that names no
- * owner, by one and the same setattr, with nothing to set. */
+ * owner, by one and the same setattr, with nothing to set. Who has the file open for writing is taken for who writes,
+ * and where nobody opens files (fs/file.h), who may write it. */
 #ifndef FS_PRIVILEGES_H
 #define FS_PRIVILEGES_H
 

@@ -45,6 +45,8 @@ plsm_status prepare_gone(struct fs *fs, struct node *node, const struct entry *e
     bool goes = inode->attr.other_names == 0;
     if (goes && inode->handles && !(node->flags & NODE_DIRECTORY) && !inode->fresh)
         status = inode_open_content(fs, inode); /* who has it open goes on reading it */
+    else if (goes && fs->no_open && S_ISREG(inode->attr.mode) && inode_open_content(fs, inode) == PLSM_NO_MEMORY)
+        status = PLSM_NO_MEMORY;
     mutex_unlock(&inode->lock);
     if (status == PLSM_OK) {
         *out = inode;

@@ -7,7 +7,8 @@
 #include "fs/link.h"
 
 /* Before the name of `node` (NULL: none) goes: sees to it that who has it open keeps attributes and content. *inode is
- * for finish_gone, which must follow with whether the name has gone. (The file may have other names: fs/link.h.) */
+ * for finish_gone, which must follow with whether the name has gone. (The file may have other names: fs/link.h.) Where
+ * files are not opened, anybody may have it open; most likely nobody has, so content that cannot be read may go. */
 plsm_status prepare_gone(struct fs *fs, struct node *node, const struct entry *entry, struct inode **inode);
 void finish_gone(struct fs *fs, struct inode *inode, bool gone);
 

@@ -90,8 +90,13 @@ int fs_errno_of_change(struct fs *fs, plsm_status status)
 
 static void init(void *userdata, struct fuse_conn_info *connection)
 {
-    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                    FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ASYNC_DIO;
+    struct fs *fs = userdata;
+    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_CACHE_SYMLINKS |
+                    FUSE_CAP_ASYNC_DIO;
+    /* Who has a file open that expires goes on reading it: that needs to know who has. */
+    fs->no_open = fs->options.publish_write && !fs->ttl_s && connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
+    if (!fs->no_open) /* otherwise a truncation comes by itself, as there is no open to tell it */
+        want |= FUSE_CAP_ATOMIC_O_TRUNC;
     /* The kernel knows of every change, so it need not guess from times whether its pages are still right. */
     want |= FUSE_CAP_EXPLICIT_INVAL_DATA;
     /* Otherwise each chown costs a getattr more. */

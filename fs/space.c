@@ -58,6 +58,8 @@ static int allocate(struct fs *fs, struct inode *inode, int mode, uint64_t offse
 {
     uint64_t end = offset + size;
     bool clears = mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE);
+    if (inode->node->flags & NODE_VALUE)
+        return EPERM;
     plsm_status status = inode_load(fs, inode);
     if (status == PLSM_OK && !(mode & FALLOC_FL_PUNCH_HOLE))
         status = check_room(fs, inode, offset, end);
@@ -86,15 +88,14 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
         error = EINVAL;
     else if ((uint64_t)length > PLSM_VALUE_MAX || (uint64_t)offset > PLSM_VALUE_MAX - (uint64_t)length)
         error = EFBIG;
-    if (!error) {
-        struct inode *inode = inode_of(fi);
-        tree_share(&fs->nodes);
-        mutex_lock(&inode->lock);
+    struct inode *inode = error ? NULL : file_begin(fs, ino, fi);
+    if (inode) {
         error = allocate(fs, inode, mode, (uint64_t)offset, (uint64_t)length);
         if (!error)
             error = write_errno(fs, inode_changed(fs, inode));
-        mutex_unlock(&inode->lock);
-        tree_unshare(&fs->nodes);
+        file_end(fs, inode);
+    } else if (!error) {
+        error = ENOMEM;
     }
     fuse_reply_err(req, error);
 }
@@ -109,11 +110,12 @@ static int seek_dense(uint64_t offset, uint64_t size, bool hole, uint64_t *found
 }
 
 /* A program may have written into a hole through a shared mapping, and the kernel asks where holes are without having
- * told of that. Only handles for reading and writing can be mapped so (for as long, they are not released). */
+ * told of that. Only handles for reading and writing can be mapped so (for as long, they are not released); without
+ * handles it may be any file. */
 static int seek(struct fs *fs, struct inode *inode, uint64_t offset, bool hole, uint64_t *found)
 {
     plsm_status status = inode_load(fs, inode);
-    if (status == PLSM_OK && inode->mappable)
+    if (status == PLSM_OK && (inode->mappable || (fs->no_open && !fs->options.read_only)))
         return seek_dense(offset, inode_size(inode), hole, found);
     if (status == PLSM_OK && inode->fresh && !inode->edit)
         return ENXIO;
@@ -129,15 +131,14 @@ void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
     struct fs *fs = fs_of(req);
     uint64_t found = 0;
     int error = 0;
-    if (offset < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
+    if (offset < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE))
         error = offset < 0 ? ENXIO : EINVAL;
-    } else {
-        struct inode *inode = inode_of(fi);
-        tree_share(&fs->nodes);
-        mutex_lock(&inode->lock);
+    struct inode *inode = error ? NULL : file_begin(fs, ino, fi);
+    if (inode) {
         error = seek(fs, inode, (uint64_t)offset, whence == SEEK_HOLE, &found);
-        mutex_unlock(&inode->lock);
-        tree_unshare(&fs->nodes);
+        file_end(fs, inode);
+    } else if (!error) {
+        error = ENOMEM;
     }
     if (error)
         fuse_reply_err(req, error);
@@ -148,7 +149,9 @@ void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
 /* --- copy_file_range ---------------------------------------------------------------------------------------------- */
 
 struct copy {
-    struct inode *from, *to;
+    fuse_ino_t from_ino, to_ino;
+    const struct fuse_file_info *from_fi, *to_fi;
+    struct inode *from, *to; /* of the part under way */
     uint64_t from_offset, to_offset, left;
     uint8_t *buffer; /* COPY_PART_BYTES */
 };
@@ -208,21 +211,41 @@ static plsm_status copy_part(struct fs *fs, struct copy *c, uint64_t *copied)
     size_t got = 0;
     uint64_t hole = 0;
     plsm_status status = PLSM_OK;
+    *copied = 0;
     TRY(take_part(fs, c, &got, &hole));
     mutex_lock(&c->to->lock);
     if (hole)
         status = put_hole(fs, c, hole);
     else if (got)
         status = write_content(fs, c->to, c->to_offset, c->buffer, got);
+    if (fs->no_open)
+        inode_settle(fs, c->to);
     mutex_unlock(&c->to->lock);
     *copied = hole ? hole : got;
     return status;
 }
 
+/* Copies a part of one open file to the other. Returns 0 or an errno value. */
+static int copy_between(struct fs *fs, struct copy *c, uint64_t *copied)
+{
+    int error = ENOMEM;
+    *copied = 0;
+    tree_share(&fs->nodes);
+    c->from = file_get(fs, c->from_ino, c->from_fi);
+    c->to = file_get(fs, c->to_ino, c->to_fi);
+    if (c->from && c->to) {
+        plsm_status status = c->to->node->flags & NODE_VALUE ? PLSM_OK : copy_part(fs, c, copied);
+        error = c->to->node->flags & NODE_VALUE ? EPERM : content_errno(fs, c->from, status);
+    }
+    file_put(fs, c->from);
+    file_put(fs, c->to);
+    tree_unshare(&fs->nodes);
+    return error;
+}
+
 /* Returns 0 or an errno value. *done is what was copied before. */
 static int copy(struct fs *fs, struct copy *c, uint64_t *done)
 {
-    plsm_status status = PLSM_OK;
     uint64_t copied = 0;
     int error = 0;
     *done = 0;
@@ -230,12 +253,8 @@ static int copy(struct fs *fs, struct copy *c, uint64_t *done)
     if (!c->buffer)
         return ENOMEM;
     do {
-        tree_share(&fs->nodes);
-        status = copy_part(fs, c, &copied);
-        if (status != PLSM_OK)
-            error = content_errno(fs, c->from, status);
-        tree_unshare(&fs->nodes);
-        if (status != PLSM_OK)
+        error = copy_between(fs, c, &copied);
+        if (error)
             break;
         c->from_offset += copied;
         c->to_offset += copied;
@@ -258,8 +277,10 @@ void fs_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset, 
         error = EFBIG;
     if (!error) {
         uint64_t left = size < COPY_CALL_BYTES ? size : COPY_CALL_BYTES, room = PLSM_VALUE_MAX - (uint64_t)to_offset;
-        struct copy c = {.from = inode_of(from_fi),
-                         .to = inode_of(to_fi),
+        struct copy c = {.from_ino = from_ino,
+                         .to_ino = to_ino,
+                         .from_fi = from_fi,
+                         .to_fi = to_fi,
                          .from_offset = (uint64_t)from_offset,
                          .to_offset = (uint64_t)to_offset,
                          .left = left < room ? left : room};

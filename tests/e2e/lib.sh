@@ -87,6 +87,7 @@ mount_store()
     echo "mount failed: $(cat "$WORK/mount.out")"
     return 1
 }
+by_write() { [[ ,${E2E_OPTIONS-}, == *,publish=write,* ]]; } # such mounts publish each write, and know no holes
 must_mount() { mount_store "$@" || { fail "cannot mount"; exit 1; }; }
 must_create() { must_mount create && must_unmount; } # a store as the mounts will have it
 

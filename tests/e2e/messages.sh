@@ -127,16 +127,48 @@ by_close()
 hold by_close
 
 peek() { timeout 20 "$PLSM" get "$STORE" "$1" </dev/null; }
-# Each write published: no message at closing.
+# Each write published: neither a message at opening nor one at closing.
 by_write()
 {
     options=create,publish=write
     must_mount "$options"
-    echo x >"$DIR/first" # by this the kernel learns that it need not flush
+    # By these the kernel learns that it need not open and flush.
+    echo hello >"$DIR/key"
+    is "$(cat "$DIR/key")" hello
     calibrate
-    sends 'lookup=1 getattr=1 create=1 write=1 release=1' 'echo x >new2'
+    mkdir "$DIR/d"
+    for i in {1..100}; do echo "$i" >"$DIR/d/f$i"; done
+    cold
+    sends 'lookup=1 read=1' 'cat key'
+    is "$(cat "$WORK/out")" hello
+    sends 'getattr=1' 'cat key' # for the time of access, which a read may have changed
+    sends '' 'cat key'
+    cold
+    sends 'lookup=1' 'stat key'
+    sends '' 'stat key'
+    sends 'lookup=1 getattr=1 create=1 write=1' 'echo x >new2'
     is "$(peek new2)" x
-    sends 'open=1 write=1 release=1' 'echo y >>new2'
+    sends 'setattr=1 write=1' 'echo x >new2'
+    sends 'write=1' 'echo y >>new2'
+    is "$(peek new2)" $'x\ny'
+    sends 'lookup=1' 'test -e absent'
+    sends '' 'test -e absent'
+    cold
+    sends 'lookup=1 opendir=1 readdirplus=2 releasedir=1' 'ls -l d'
+    is "$(grep -c ^- "$WORK/out")" 100
+    sends 'getattr=1 opendir=1 readdirplus=2 releasedir=1' 'ls -l d'
+    sends 'lookup=2 getattr=1 create=1 write=1' "cp '$WORK/tree/f1' copy"
+    sends 'getattr=2 unlink=1 forget=1' 'rm copy'
+    sends 'lookup=2 getattr=2 rename=1 forget=1' 'mv new2 moved'
+    sends 'lookup=1 getattr=1 rename=1' 'mv moved new2'
+    cold
+    sends 'lookup=1 statfs=1 opendir=2 readdirplus=2 releasedir=2 read=100' 'grep -r zzz d'
+    cold
+    sends 'lookup=1 getattr=101 opendir=1 readdirplus=2 releasedir=1 read=100' 'tar cf - d | cat'
+    is "$(tar tf "$WORK/out" | wc -l)" 101
+    sends 'getattr=1 opendir=1 readdirplus=2 releasedir=1' 'tar cf - d | cat'
+    sends 'lookup=22 getattr=22 mkdir=1 create=20 write=20 setattr=63' "tar xf '$WORK/tree.tar'"
+    ok diff -r "$WORK/tree" "$DIR/tree"
 }
 hold by_write
 
