@@ -91,7 +91,7 @@ def data_said(side, content):
 
 def check_holes(sides):
     side, size = sides[0], os.fstat(sides[0].read).st_size
-    if side.mapped:
+    if side.mapped or "publish=write" in os.environ.get("E2E_OPTIONS", ""): # all is data then
         return
     content = os.pread(sides[1].read, size + 1, 0)
     check(size == len(content), f"size {size}, not {len(content)}")
