@@ -95,7 +95,8 @@ static void add_notice(struct notices *notices, fuse_ino_t ino, plsm_slice name,
     }
     struct notice notice = {
         .ino = ino, .name_offset = notices->names.size, .name_size = (uint16_t)name.size, .expires = expires};
-    if (buf_append(&notices->names, name.data, name.size) == PLSM_OK)
+    /* With a terminator: libfuse sends one byte more than the name has. */
+    if (buf_append(&notices->names, name.data, name.size) == PLSM_OK && buf_append(&notices->names, "", 1) == PLSM_OK)
         notices->items[notices->count++] = notice;
     else
         notices->incomplete = true;
