@@ -295,7 +295,7 @@ static void reply_found(fuse_req_t req, struct node *node)
             reply_error(req, fs, status);
         if (status != PLSM_OK || fuse_reply_entry(req, &entry) != 0)
             put_handle(control, handle);
-        else if (queue_add(&control->kernel, drop))
+        else if (queue_add(&control->drops, drop))
             return;
     }
     if (drop)

@@ -42,7 +42,8 @@
  *
  * Threads: anything here may be called by any thread of the loop. What takes long runs in threads of its own, which
  * answer the request when it is done: commands of ctl one after the other in one, messages to the kernel (fs/commit.h)
- * in another, sizes of ranges in a third. */
+ * in another, sizes of ranges in a third. Where files are not opened a fourth has the kernel drop names: that waits for
+ * the lookups in the same directory, thus for sizes of ranges, and batches should not wait for those. */
 #ifndef FS_CONTROL_H
 #define FS_CONTROL_H
 

@@ -290,6 +290,16 @@ void control_run_kernel(void *arg)
     }
 }
 
+void control_run_drops(void *arg)
+{
+    struct control *control = arg;
+    struct task *task = NULL;
+    while ((task = queue_next(&control->drops))) {
+        notices_send(control->fs, &task->notices);
+        mem_free(task);
+    }
+}
+
 /* A signal to whoever waits for a command: it is told so at once, and the command goes on. */
 static void on_interrupt(fuse_req_t req, void *arg)
 {

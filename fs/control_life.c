@@ -47,6 +47,7 @@ plsm_status control_create(struct fs *fs)
     control->commands.waiting_max = COMMANDS_WAITING_MAX;
     queue_init(&control->kernel);
     queue_init(&control->counts);
+    queue_init(&control->drops);
     fs->control = control;
     return PLSM_OK;
 }
@@ -55,6 +56,8 @@ plsm_status control_start(struct fs *fs)
 {
     struct control *control = fs->control;
     TRY(env_thread_start(env_posix(), control_run_kernel, control, &control->kernel.thread));
+    if (fs->no_open)
+        TRY(env_thread_start(env_posix(), control_run_drops, control, &control->drops.thread));
     TRY(env_thread_start(env_posix(), control_run_counts, control, &control->counts.thread));
     return env_thread_start(env_posix(), control_run_commands, control, &control->commands.thread);
 }
@@ -64,6 +67,7 @@ void control_stop(struct fs *fs)
     queue_stop(&fs->control->counts);
     queue_stop(&fs->control->commands);
     queue_stop(&fs->control->kernel);
+    queue_stop(&fs->control->drops);
 }
 
 void control_destroy(struct fs *fs)
@@ -80,6 +84,7 @@ void control_destroy(struct fs *fs)
     queue_destroy(&control->commands);
     queue_destroy(&control->kernel);
     queue_destroy(&control->counts);
+    queue_destroy(&control->drops);
     mutex_destroy(&control->lock);
     mem_free(control);
     fs->control = NULL;

@@ -78,7 +78,7 @@ struct control {
     struct fs *fs;
     uint64_t start_wall_ns;  /* the times of what has none */
     struct node_table nodes; /* its root is .plsm; the piece of each node is its name; that of .stats is "/" */
-    struct queue commands, kernel, counts;
+    struct queue commands, kernel, counts, drops;
 
     mutex lock;
     struct control_text *newest[CONTROL_KINDS]; /* lock */
@@ -154,10 +154,11 @@ void control_command_write(struct control *control, struct control_handle *handl
 void control_command_flush(struct control *control, struct control_handle *handle, fuse_req_t req);
 /* Adds a line to what reading ctl shows. */
 void control_result(struct control *control, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The loops of the threads; `arg` is the control. The last one is in control.c. */
+/* The loops of the threads; `arg` is the control. That of the counts is in control.c. */
 void control_run_commands(void *arg);
 void control_run_kernel(void *arg);
 void control_run_counts(void *arg);
+void control_run_drops(void *arg);
 /* Gives a task to a thread, which owns it then; false: it has ended, or too much waits. */
 bool queue_add(struct queue *queue, struct task *task);
 /* The next task, or NULL when the queue has ended and nothing waits. */
