@@ -245,7 +245,7 @@ static plsm_status fill_found(struct control *control, fuse_req_t req, struct co
         return stat_tsv(control, req, name, true, handle->stream, &handle->attr, &handle->size);
     }
     if (handle->kind == CONTROL_ENTRY) {
-        TRY(range_find(control, control_name(node->parent), name, &key, &handle->attr, &handle->size));
+        TRY(range_find(control, control_name(node_parent(node)), name, &key, &handle->attr, &handle->size));
         TRY(plsm_edit_open(control->fs->db, path_slice(&key), 0, &handle->edit));
         handle->size = plsm_edit_size(handle->edit);
         return PLSM_OK;
@@ -268,7 +268,7 @@ static struct task *drop_task(const struct control *control, const struct node *
     if (control_kind(control, node) == CONTROL_STATS_TEXT)
         notices_add_name(&task->notices, FUSE_ROOT_ID, slice_of(CONTROL_STATS));
     else
-        notices_add_name(&task->notices, (uintptr_t)node->parent | TAG_CONTROL, control_name(node));
+        notices_add_name(&task->notices, (uintptr_t)node_parent(node) | TAG_CONTROL, control_name(node));
     return task;
 }
 
