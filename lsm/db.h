@@ -3,13 +3,15 @@
  * Locks, in the order in which they are taken:
  *   edit_lock   one edit at a time: flush and compaction install their results one after another. Held over I/O.
  *   collect_lock   of removing files: held over I/O.
+ *   sync_turn   of syncing the logs, the leader's or beside it (lsm_sync). Held over I/O.
  *   lock        everything in struct lsm that is not said to belong to somebody else. Never held over I/O.
  *   garbage_lock, snapshot_lock, those of the cache and of runs: leaves.
  * The leader of the write queue (write.c) owns the active memtable and the logs without a lock: there is one leader at
- * a time, and only it appends, rotates and syncs. It adds entries to the memtable, and those who led before it and have
- * not finished; for what they must not be beside, it waits for them (leader_await_landing). What it needs to know of
- * others before it writes it reads without lock, from members that are atomic: they may change right behind a look
- * under lock, too. It takes lock when something is to be done but writing.
+ * a time, and only it appends and rotates. Who has sync_turn syncs the logs, beside it or as it; `syncing` keeps them
+ * open. The leader adds entries to the memtable, and those who led before it and have not finished; for what they must
+ * not be beside, it waits for them (leader_await_landing). What it needs to know of others before it writes it reads
+ * without lock, from members that are atomic: they may change right behind a look under lock, too. It takes lock when
+ * something is to be done but writing.
  *
  * Readers take no lock: they enter the epoch, load the view, load the sequence number, in this order. A view may hold
  * runs from which versions were dropped that a reader at an older sequence number would need; a sequence number loaded
@@ -141,7 +143,7 @@ struct lsm {
     uint64_t adopted_keys;              /* adopt.c: lookups that have been used up */
     uint64_t adopt_lookups;             /* likewise: that there were when it looked last */
     bool training_due;        /* what they left out is to be trained */
-    mutex sync_turn;          /* who syncs the logs has it; before the lock */
+    mutex sync_turn;          /* who syncs the logs has it */
     uint64_t synced_log, synced_size; /* all up to there is synced; sync turn */
     atomic_bool syncing;      /* somebody is at the logs: they must not be closed */
     atomic_bool leader_syncs; /* writers wait for that */

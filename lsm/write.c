@@ -25,6 +25,9 @@
  *
  * A batch that is larger than a memtable goes another way (spill.c).
  *
+ * A sync that goes with no write (lsm_sync) does not queue: it takes its turn with other syncs alone, and writers go on
+ * beside it, but for those who ask for a sync of their own.
+ *
  * Nothing is visible that is not in the log, and what is synced is synced with everything before it: older logs first.
  */
 #include "lsm/db.h"
@@ -98,26 +101,27 @@ static plsm_status sync_in_turn(struct lsm *db)
 }
 
 /* Syncs all that has been appended by now. Who comes while another one is at it waits for that, and finds mostly that
- * a third one, who waited too, has then synced for all of them. */
-static plsm_status sync_logs(struct lsm *db)
+ * a third one, who waited too, has then synced for all of them. *took_ns becomes what its own sync took, if any. */
+static plsm_status sync_logs(struct lsm *db, uint64_t *took_ns)
 {
     mutex_lock(&db->lock);
     uint64_t number = db->active.log_last, size = reclog_size(db->active.log);
     mutex_unlock(&db->lock);
     mutex_lock(&db->sync_turn);
     bool done = db->synced_log > number || (db->synced_log == number && db->synced_size >= size);
+    uint64_t start_ns = env_now_ns(db->env);
     plsm_status status = done ? PLSM_OK : sync_in_turn(db);
+    if (!done)
+        *took_ns = env_now_ns(db->env) - start_ns;
     mutex_unlock(&db->sync_turn);
     return status;
 }
 
 plsm_status leader_sync_logs(struct lsm *db)
 {
-    uint64_t start_ns = env_now_ns(db->env);
     db->leader_syncs = true;
-    plsm_status status = sync_logs(db);
+    plsm_status status = sync_logs(db, &db->sync_ns);
     db->leader_syncs = false;
-    db->sync_ns = env_now_ns(db->env) - start_ns;
     return status;
 }
 
@@ -487,13 +491,14 @@ static plsm_status make_ready(struct lsm *db)
     return status == PLSM_OK && space_is_unknown(db) ? space_look(db) : status;
 }
 
-/* After a failure: if a log cannot be written any more, nothing can; if it is room that lacks, there may be some. */
+/* After a failure: if a log cannot be written any more, nothing can; if it is room that lacks, there may be some. A log
+ * that somebody else's sync has just broken is left to them, who know the reason. */
 static void note_failed_append(struct lsm *db, plsm_status status)
 {
     mutex_lock(&db->lock);
     for (unsigned i = 0; i <= db->frozen_count; i++) {
         const struct reclog_writer *log = i < db->frozen_count ? db->frozen[i].log : db->active.log;
-        if (log && reclog_broken(log))
+        if (log && reclog_broken(log) && !(status == PLSM_READ_ONLY && db->syncing))
             db_break(db, status);
     }
     mutex_unlock(&db->lock);
@@ -674,7 +679,8 @@ plsm_status lsm_sync(struct lsm *db)
     mutex_lock(&db->lock);
     plsm_status status = db_writable(db);
     mutex_unlock(&db->lock);
-    return status == PLSM_OK ? sync_logs(db) : status;
+    uint64_t took_ns = 0;
+    return status == PLSM_OK ? sync_logs(db, &took_ns) : status;
 }
 
 /* Freezes the active memtable as part of the queue, so that no other leader is at it. */
