@@ -29,6 +29,7 @@ enum {
     PAYLOAD_MAX = 256 * 4096, /* the most that libfuse 3.14 negotiates */
     PAGES_UNSAID = 32,        /* of a message, where the reply to INIT does not say how many */
     KICK_NS = 20000000,       /* between two signals to threads that are to end */
+    ADD_AGAIN_S = 5,          /* after a failure to add a thread */
 };
 
 /* --- replies ------------------------------------------------------------------------------------------------------ */
@@ -375,6 +376,7 @@ static void run_worker(void *arg)
     mutex_lock(&transport->lock);
     worker->tid = 0;
     transport->running--;
+    transport->worker_count -= worker->error != 0; /* whoever added it drops it */
     condition_broadcast(&transport->change);
     mutex_unlock(&transport->lock);
 }
@@ -392,7 +394,7 @@ static void drop_worker(struct worker *worker)
 static plsm_status start_worker(struct transport *transport, unsigned index, void (*run)(struct worker *worker))
 {
     struct worker *worker = &transport->workers[transport->worker_count];
-    *worker = (struct worker){.transport = transport, .run = run, .index = index};
+    *worker = (struct worker){.transport = transport, .run = run, .index = index, .added = transport->may_add};
     mutex_init(&worker->lock);
     condition_init(&worker->wake);
     worker->fd = fuse_session_fd(transport->session);
@@ -418,19 +420,38 @@ static plsm_status start_worker(struct transport *transport, unsigned index, voi
     return status;
 }
 
+/* Under the spare lock. Where the thread cannot register, it is gone as if it had never been. */
+static plsm_status add_worker(struct transport *transport, unsigned index)
+{
+    mutex_lock(&transport->lock);
+    unsigned reports = transport->reports;
+    struct worker *worker = &transport->workers[transport->worker_count];
+    mutex_unlock(&transport->lock);
+    TRY(start_worker(transport, index, ring_run));
+    mutex_lock(&transport->lock);
+    while (transport->reports == reports)
+        condition_wait(&transport->change, &transport->lock);
+    int error = worker->error;
+    mutex_unlock(&transport->lock);
+    if (error == 0)
+        return PLSM_OK;
+    env_thread_join(worker->thread);
+    drop_worker(worker);
+    return fail(PLSM_IO, "io_uring takes no entry: %s", strerror(error));
+}
+
 void transport_add_worker(const struct worker *like)
 {
     struct transport *transport = like->transport;
     mutex_lock(&transport->spare_lock);
     mutex_lock(&transport->lock);
-    unsigned reports = transport->reports;
-    bool room = !transport->stop && transport->worker_count < transport->workers_max;
+    bool room = transport->may_add && !transport->stop && transport->worker_count < transport->workers_max;
     mutex_unlock(&transport->lock);
-    if (room && start_worker(transport, like->index, ring_run) == PLSM_OK) {
-        mutex_lock(&transport->lock);
-        while (transport->reports == reports)
-            condition_wait(&transport->change, &transport->lock);
-        mutex_unlock(&transport->lock);
+    if (room && env_now_ns(env_posix()) >= transport->add_after_ns && add_worker(transport, like->index) != PLSM_OK) {
+        if (!transport->add_failed)
+            syslog(LOG_WARNING, "no thread is added for requests that wait: %s", plsm_message());
+        transport->add_failed = true;
+        transport->add_after_ns = env_now_ns(env_posix()) + ADD_AGAIN_S * UINT64_C(1000000000);
     }
     mutex_unlock(&transport->spare_lock);
 }
@@ -498,8 +519,13 @@ plsm_status transport_start(struct transport *transport)
     if (transport->uring) {
         bool served = false;
         plsm_status status = start_rings(transport, &served);
-        if (status == PLSM_OK && served)
-            return start_worker(transport, transport->threads, run_device);
+        if (status == PLSM_OK && served) {
+            TRY(start_worker(transport, transport->threads, run_device));
+            mutex_lock(&transport->lock);
+            transport->may_add = transport->options.threads == 0;
+            mutex_unlock(&transport->lock);
+            return PLSM_OK;
+        }
         if (status != PLSM_OK)
             return status; /* the kernel waits for rings and would send nothing through /dev/fuse */
         /* It refused an entry, and so knows that there will be no rings. */

@@ -15,7 +15,8 @@
  * and the kernel takes the one used last: a thread that waits for a disk keeps nobody waiting while another is free.
  * Only the thread that took a request from its ring can hand the reply over, and fetches the next one with it: so a
  * thread keeps its request to the end, also where another one answers it. There are three of a processor, and where
- * more wait for long, others are added, so that two go on. (Several entries for each thread would tie requests to one
+ * more wait for long, others are added, so that two go on: up to ten of a processor, 64 in all, for as long as the
+ * mount is there, and none where `threads` says how many. (Several entries for each thread would tie requests to one
  * that waits.) One thread more reads /dev/fuse, for FORGET and INTERRUPT. Over /dev/fuse each thread reads a clone of
  * the device (FUSE_DEV_IOC_CLONE), so that they do not share a queue of replies.
  *
@@ -84,10 +85,14 @@ struct transport_ticket {
 /* Takes the request that the calling thread has in hand away from it: any thread may answer it later, before
  * transport_destroy, after it has called transport_resume with this ticket. The function that got the request returns
  * soon all the same. False: the calling thread must answer it. So it is over io_uring where fewer than two threads of
- * the processor would be left, or one was added just now: should the answer depend on what others ask, two go on. */
+ * the processor would be left, or one was added just now: should the answer depend on what others ask, two go on.
+ * (Where a thread serves several processors, since the process may run on less than a third of those there may ever be,
+ * that stays so once one was added for them: nobody finds out when it has come into use.) */
 bool transport_defer(struct transport_ticket *ticket);
 /* Whether the calling thread had better wait itself than defer, as over io_uring, where it waits with its request all
- * the same: for nothing that depends on what others ask. Other threads then go on meanwhile. */
+ * the same: for nothing that depends on what others ask. Other threads then go on meanwhile; but requests that come in
+ * a burst, while all threads of their processor are taken and others are being added, stay with the kernel until a reply
+ * fetches them, at the worst for as long as one of those takes that wait. */
 bool transport_stay(void);
 /* The next reply of the calling thread is to that request. What it has in hand itself must be answered before. */
 void transport_resume(const struct transport_ticket *ticket);

@@ -32,6 +32,8 @@ struct worker {
     void (*run)(struct worker *worker);
     struct env_thread *thread;
     unsigned index;
+    bool added;        /* by transport_add_worker */
+    int error;         /* of one that was added: why it could not register, and so ends; its report */
     int fd;            /* /dev/fuse */
     struct ring *ring; /* over io_uring; owned */
     pid_t tid;         /* 0: it has not begun, or has ended; transport lock */
@@ -59,13 +61,16 @@ struct transport {
     struct worker *workers; /* owned */
     _Atomic unsigned worker_count; /* changed under the lock */
     unsigned workers_max;
-    mutex spare_lock; /* of who adds a worker; taken before the lock */
+    mutex spare_lock;      /* of who adds a worker; taken before the lock */
+    uint64_t add_after_ns; /* after a failure none is added before then; spare lock */
+    bool add_failed;       /* that was told of; spare lock */
 
     mutex lock;
     condition change; /* a worker reported or ended, or all are told to end */
     unsigned running; /* workers that were started, have not ended, and do not wait for an answer at the end; lock */
     unsigned reports; /* workers whose entries are registered, or cannot be; lock */
     struct ring_queue *queues; /* of the processors; owned */
+    bool may_add;              /* all have been started, and more may be; lock */
     _Atomic bool stop;
 };
 
@@ -86,8 +91,8 @@ enum {
     URING_SPARE = 64,
 };
 
-/* One thread more with a ring, of the queues that this one serves; returns when it does, or when there cannot be one.
- * Any thread that has a request in hand. */
+/* One thread more with a ring, of the queues that this one serves; returns when it does, or when there cannot be one,
+ * which is told of once, and not tried again at once. Any thread that has a request in hand. */
 void transport_add_worker(const struct worker *like);
 
 /* fs/transport_uring.c */
@@ -101,7 +106,7 @@ bool ring_possible(void);
 plsm_status ring_create(struct worker *worker);
 void ring_destroy(struct ring *ring); /* accepts NULL */
 /* The life of a worker that has one: registers its entries, reports (transport.reports), serves until there is none
- * left or all are told to end. */
+ * left or all are told to end. One that was added and has none registered ends at once, and sets `error`. */
 void ring_run(struct worker *worker);
 /* The reply to a request that was put off is in its entry: its thread goes on. */
 void ring_answered(struct channel *channel);

@@ -59,6 +59,7 @@ struct entry {
     uint16_t queue;
     uint32_t operation; /* what was asked of the kernel last */
     uint64_t commit_id;
+    bool refused;  /* it is not registered */
     bool stays;    /* the thread may wait for long with the request in it */
     bool deferred; /* which is answered by another thread */
     bool answered; /* it is; lock of the worker */
@@ -296,15 +297,19 @@ static void take(struct worker *worker)
     }
 }
 
-/* Whether an entry that was to be registered is not: a refusal is there at once. */
-static bool is_refused(struct ring *ring)
+/* Marks and counts the entries that were to be registered and are not: a refusal is there at once. *error: why the last
+ * is not. */
+static unsigned mark_refused(struct ring *ring, int *error)
 {
     struct io_uring_cqe *cqe = NULL;
-    unsigned head = 0;
-    bool refused = false;
+    unsigned head = 0, refused = 0;
     io_uring_for_each_cqe(&ring->uring, head, cqe)
     {
-        refused = refused || (cqe->res < 0 && cqe->res != -EAGAIN && cqe->res != -EINTR);
+        if (cqe->res < 0 && cqe->res != -EAGAIN && cqe->res != -EINTR) {
+            ((struct entry *)io_uring_cqe_get_data(cqe))->refused = true;
+            refused++;
+            *error = -cqe->res;
+        }
     }
     return refused;
 }
@@ -340,42 +345,56 @@ static void pin(const struct worker *worker)
     }
 }
 
-/* Registers the entries and says which queues have one now. */
-static void register_entries(struct worker *worker)
+/* Hands the registrations over and returns how many were taken. *error becomes why not all were. A thread that was
+ * added can do without: it does not try again where the system lacks something. */
+static unsigned submit_registrations(struct worker *worker, int *error)
+{
+    struct ring *ring = worker->ring;
+    unsigned submitted = 0;
+    for (unsigned i = 0; i < ring->count; i++)
+        queue_operation(worker, &ring->entries[i]);
+    while (submitted < ring->count && *error == 0) {
+        int now = io_uring_submit(&ring->uring);
+        bool again = now == -EINTR || (!worker->added && (now == -EAGAIN || now == -EBUSY));
+        *error = now < 0 && !again ? -now : 0;
+        submitted += now > 0 ? (unsigned)now : 0;
+    }
+    return submitted;
+}
+
+/* Registers the entries and says which queues have one now; false: none has, and one that was added is to end. */
+static bool register_entries(struct worker *worker)
 {
     struct transport *transport = worker->transport;
     struct ring *ring = worker->ring;
-    unsigned submitted = 0;
-    bool broken = false;
-    for (unsigned i = 0; i < ring->count; i++)
-        queue_operation(worker, &ring->entries[i]);
-    while (submitted < ring->count && !broken) {
-        int now = io_uring_submit(&ring->uring);
-        broken = now < 0 && now != -EINTR && now != -EAGAIN && now != -EBUSY;
-        if (broken)
-            syslog(LOG_ERR, "io_uring: %s", strerror(-now));
-        submitted += now > 0 ? (unsigned)now : 0;
-    }
-    ring->alive = submitted;
-    bool refused = is_refused(ring);
+    int broken = 0, error = 0;
+    ring->alive = submit_registrations(worker, &broken);
+    if (broken && !worker->added)
+        syslog(LOG_ERR, "io_uring: %s", strerror(broken));
+    unsigned refused = mark_refused(ring, &error);
+    bool gone = worker->added && refused == ring->alive;
     mutex_lock(&transport->lock);
-    transport->stop = transport->stop || broken;
-    for (unsigned i = 0; i < ring->count && !refused; i++) {
+    worker->error = !gone ? 0 : broken ? broken : error;
+    transport->stop = transport->stop || (broken && !worker->added);
+    for (unsigned i = 0; i < ring->count && !gone; i++) {
         struct ring_queue *queue = &transport->queues[ring->entries[i].queue];
-        queue->added += transport->reports >= transport->threads;
-        queue->threads++;
+        queue->added += worker->added && !ring->entries[i].refused;
+        queue->threads += !ring->entries[i].refused;
     }
     transport->reports++;
     condition_broadcast(&transport->change);
     mutex_unlock(&transport->lock);
-    take(worker); /* requests that have come already */
+    if (!gone)
+        take(worker); /* requests that have come already */
+    return !gone;
 }
 
 void ring_run(struct worker *worker)
 {
     struct ring *ring = worker->ring;
     pin(worker);
-    register_entries(worker);
+    if (!register_entries(worker))
+        return;
     while (ring->alive > 0 && !worker->transport->stop) {
         settle(worker);
         int result = io_uring_submit_and_wait(&ring->uring, 1);

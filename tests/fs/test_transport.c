@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -25,6 +26,7 @@
 #include "base/error.h"
 #include "base/sync.h"
 #include "fs/transport.h"
+#include "tests/fs/readers.h"
 #include "base/banned.h"
 
 enum {
@@ -35,7 +37,7 @@ enum {
     LINKS,
     PATTERN_BYTES = 4 << 20,
     REQUEST_BYTES = 1 << 20,
-    SLOW_MS = 300,
+    SLOW_MS = 500,
     CROWD = 12
 };
 
@@ -55,6 +57,8 @@ static _Atomic size_t largest_read, largest_write;
 static mutex wait_lock;
 static condition wait_change;
 static bool interrupted; /* wait_lock */
+
+static bool lacks_threads; /* the server's: none can be added */
 
 static struct stat stat_of(fuse_ino_t ino)
 {
@@ -125,6 +129,7 @@ static void wait_for_interrupt(fuse_req_t req)
     interrupted = false;
     mutex_unlock(&wait_lock);
     fuse_req_interrupt_func(req, on_interrupt, NULL);
+    ++*begun;
     mutex_lock(&wait_lock);
     while (!interrupted && env_now_ns(env_posix()) < end_ns)
         condition_wait_ns(&wait_change, &wait_lock, 100000000);
@@ -186,8 +191,11 @@ static void on_late_interrupt(fuse_req_t req, void *data)
 static void read_later(fuse_req_t req)
 {
     struct late *self = mem_zalloc(sizeof *self);
+    if (lacks_threads)
+        refuse_submissions();
     if (!transport_defer(&self->ticket)) {
         mem_free(self);
+        ++*begun;
         fuse_reply_buf(req, "x", 1);
         return;
     }
@@ -197,6 +205,7 @@ static void read_later(fuse_req_t req)
     self->next = late;
     late = self;
     mutex_unlock(&late_lock);
+    ++*begun;
 }
 
 static void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -209,8 +218,10 @@ static void do_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
         read_later(req);
         return;
     }
-    if (ino == SLOW)
+    if (ino == SLOW) {
+        ++*begun;
         env_sleep_ns(env_posix(), SLOW_MS * UINT64_C(1000000));
+    }
     if (size > largest_read)
         largest_read = size;
     /* With memory of the transport, and with other memory, and from behind its beginning. */
@@ -464,47 +475,6 @@ static void check_parallel(void)
     }
 }
 
-static void on_signal(int number) {}
-
-/* A process that reads `name` once; its exit code is the errno of that. */
-static pid_t fork_reader(const char *name)
-{
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        struct sigaction wake = {.sa_handler = on_signal}; /* and the call is not begun again */
-        uint8_t byte = 0;
-        sigaction(SIGUSR1, &wake, NULL);
-        int fd = open(path_of(name), O_RDONLY);
-        _exit(fd < 0 ? errno : (errno = 0, read(fd, &byte, 1) == 1) ? 0 : errno);
-    }
-    return pid;
-}
-
-static void sleep_until_they_read(void)
-{
-    env_sleep_ns(env_posix(), 200000000);
-}
-
-static pid_t start_reader(const char *name)
-{
-    pid_t pid = fork_reader(name);
-    sleep_until_they_read();
-    return pid;
-}
-
-static int end_reader(pid_t pid)
-{
-    int status = 0;
-    for (int i = 0; i < 500; i++) {
-        if (waitpid(pid, &status, WNOHANG) == pid)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-        env_sleep_ns(env_posix(), 10000000);
-    }
-    kill(pid, SIGKILL);
-    return -1;
-}
-
 /* From each processor, while a request waits that one of them sent. */
 static void check_others_go_on(void)
 {
@@ -524,12 +494,12 @@ static void check_others_go_on(void)
 
 static void check_interrupts(const char *name, bool others)
 {
-    pid_t pid = start_reader(name);
+    pid_t pid = start_reader(path_of(name));
     if (others)
         check_others_go_on();
     kill(pid, SIGUSR1);
     ck_assert_int_eq(end_reader(pid), EINTR);
-    pid = start_reader(name);
+    pid = start_reader(path_of(name));
     kill(pid, SIGKILL);
     ck_assert_int_eq(end_reader(pid), 1000 + SIGKILL);
 }
@@ -542,7 +512,7 @@ static void check_ends(enum transport_kind kind, unsigned threads, const char *s
     ck_assert_int_eq(wait_for_server(), 0);
     /* busy: refused; aborted: callers and the server go */
     ck_assert(mount_pattern(kind, threads));
-    pid_t pid = start_reader(slow);
+    pid_t pid = start_reader(path_of(slow));
     ck_assert_int_eq(umount2(directory, 0), -1);
     ck_assert_int_eq(errno, EBUSY);
     umount2(directory, MNT_FORCE);
@@ -553,7 +523,7 @@ static void check_ends(enum transport_kind kind, unsigned threads, const char *s
     /* told to end while a file is open and a request is under way, which is answered */
     ck_assert(mount_pattern(kind, threads));
     int fd = open(path_of("pattern"), O_RDONLY);
-    pid = start_reader(slow);
+    pid = start_reader(path_of(slow));
     kill(server, SIGTERM);
     ck_assert_int_eq(wait_for_server(), 0);
     ck_assert_int_eq(end_reader(pid), answer);
@@ -563,7 +533,7 @@ static void check_ends(enum transport_kind kind, unsigned threads, const char *s
     umount2(directory, MNT_DETACH);
     /* killed */
     ck_assert(mount_pattern(kind, threads));
-    pid = start_reader(waiting);
+    pid = start_reader(path_of(waiting));
     kill(server, SIGKILL);
     ck_assert_int_eq(wait_for_server(), -2);
     error = end_reader(pid);
@@ -581,7 +551,7 @@ static void check_late(unsigned least, unsigned most)
     cpu_set_t allowed, one;
     pid_t pids[CROWD];
     char text[32] = "";
-    unsigned late_ones = 0;
+    unsigned late_ones = 0, before = *begun;
     int cpu = 0;
     ck_assert_int_eq(sched_getaffinity(0, sizeof allowed, &allowed), 0);
     while (!CPU_ISSET(cpu, &allowed))
@@ -590,9 +560,9 @@ static void check_late(unsigned least, unsigned most)
     CPU_SET(cpu, &one);
     ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
     for (size_t i = 0; i < CROWD; i++)
-        pids[i] = fork_reader("later");
+        pids[i] = fork_reader(path_of("later"));
     ck_assert_int_eq(sched_setaffinity(0, sizeof allowed, &allowed), 0);
-    sleep_until_they_read();
+    await_reads(before + CROWD);
     check_others_go_on();
     ck_assert_int_gt(getxattr(path_of("pattern"), "user.answered", text, sizeof text), 0);
     unsigned waiting = (unsigned)atoi(text);
@@ -678,6 +648,24 @@ START_TEST(test_uring)
 }
 END_TEST
 
+/* Where no threads can be added, those from the beginning go on, and their mount with them. */
+START_TEST(test_uring_lacks_threads)
+{
+    lacks_threads = true;
+    bool mounted = mount_pattern(TRANSPORT_URING, 0);
+    lacks_threads = false;
+    if (!mounted) {
+        printf("left out, uring: %s\n", served.message);
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        check_late(1, CROWD - 1);
+    check_shapes();
+    ck_assert_int_eq(umount2(directory, 0), 0);
+    ck_assert_int_eq(wait_for_server(), 0);
+}
+END_TEST
+
 /* What is offered is taken, and what is not is not insisted on. */
 START_TEST(test_auto)
 {
@@ -714,11 +702,17 @@ int main(void)
     }
     for (size_t i = 0; i < sizeof pattern; i++)
         pattern[i] = (uint8_t)(i * 131 + (i >> 8) * 17 + (i >> 20));
+    begun = mmap(NULL, sizeof *begun, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (begun == MAP_FAILED) {
+        perror("mmap");
+        return 1;
+    }
     Suite *suite = suite_create("transport");
     TCase *tests = tcase_create("tests");
     tcase_add_unchecked_fixture(tests, make_directory, remove_directory);
     tcase_add_test(tests, test_dev);
     tcase_add_test(tests, test_uring);
+    tcase_add_test(tests, test_uring_lacks_threads);
     tcase_add_test(tests, test_auto);
     tcase_set_timeout(tests, 100);
     suite_add_tcase(suite, tests);
