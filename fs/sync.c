@@ -104,7 +104,7 @@ static bool leave(struct fs *fs, fuse_req_t req)
     if (!waiter)
         return false;
     mutex_lock(&fs->sync_lock);
-    bool waits = transport_defer(&waiter->ticket);
+    bool waits = !fs->sync_stop && transport_defer(&waiter->ticket);
     if (waits) {
         waiter->req = req;
         enqueue(fs, waiter);
@@ -115,13 +115,17 @@ static bool leave(struct fs *fs, fuse_req_t req)
     return waits;
 }
 
-/* Syncs, or waits for a sync with others where somebody is at it, and returns how that ended: who asks alone is served
- * without a hop to another thread and back. */
+/* Syncs, or waits for a sync with others where there are any, and returns how that ended: who asks alone is served
+ * without a hop to another thread and back, and so is who comes when that thread may have ended. */
 static int sync_here(struct fs *fs)
 {
     struct sync_waiter waiter = {0};
     mutex_lock(&fs->sync_lock);
-    if (fs->syncing || fs->sync_waiters) {
+    if (fs->sync_stop) {
+        mutex_unlock(&fs->sync_lock);
+        return fs_errno_of_change(fs, plsm_sync(fs->db));
+    }
+    if (fs->syncing || fs->sync_waiters || fs->sync_company > 1) {
         enqueue(fs, &waiter);
         while (!waiter.done)
             condition_wait(&fs->sync_done, &fs->sync_lock);
