@@ -91,8 +91,8 @@ struct transport_ticket {
 bool transport_defer(struct transport_ticket *ticket);
 /* Whether the calling thread had better wait itself than defer, as over io_uring, where it waits with its request all
  * the same: for nothing that depends on what others ask. Other threads then go on meanwhile; but requests that come in
- * a burst, while all threads of their processor are taken and others are being added, stay with the kernel until a reply
- * fetches them, at the worst for as long as one of those takes that wait. */
+ * a burst, while all threads of their processor are taken and others are being added, stay with the kernel until a
+ * reply fetches them, at the worst for as long as one of those takes that wait. */
 bool transport_stay(void);
 /* The next reply of the calling thread is to that request. What it has in hand itself must be answered before. */
 void transport_resume(const struct transport_ticket *ticket);
