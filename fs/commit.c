@@ -252,9 +252,9 @@ static void meet(struct commit *commit, struct node *node)
     mutex_lock(&fs->nodes.lock);
     bool writing = inode && inode->handles && (inode_content_dirty(inode) || inode->fresh);
     mutex_unlock(&fs->nodes.lock);
-    if (inode && !writing) {
+    if (inode) { /* what is being written comes when it is closed, with the attributes that it has now */
         plsm_status status = inode_stat(fs, node, &commit->entry.attr, &commit->entry.size);
-        if (status == PLSM_OK)
+        if (status == PLSM_OK && !writing)
             status = prepare_gone(fs, node, &commit->entry, &met.inode);
         if (status != PLSM_OK && status != PLSM_NOT_FOUND)
             commit->status = status;
@@ -267,6 +267,19 @@ static void meet(struct commit *commit, struct node *node)
         inode_put(fs, met.inode);
 }
 
+/* Times of a directory that waited to be written go with its entry: they would bring it back. */
+static void drop_times(struct fs *fs, struct node *node)
+{
+    struct inode *inode = inode_get_existing(fs, node);
+    if (!inode)
+        return;
+    mutex_lock(&inode->lock);
+    inode->attr_dirty = inode->loaded = false;
+    inode_note(fs, inode);
+    mutex_unlock(&inode->lock);
+    inode_put(fs, inode);
+}
+
 /* The directory's own entry changes. */
 static void meet_directory(struct commit *commit, struct node *node, bool deletes)
 {
@@ -276,8 +289,11 @@ static void meet_directory(struct commit *commit, struct node *node, bool delete
     add_notice(commit->notices, node_ino(fs, node), slice_of(NAME_OF_VALUE), false);
     if (value)
         meet(commit, value);
-    if (deletes)
+    if (deletes) {
         atomic_fetch_or(&node->flags, NODE_IMPLIED);
+        drop_times(fs, node);
+        return;
+    }
     struct inode *inode = inode_get(fs, node);
     if (!inode)
         return;
@@ -450,6 +466,8 @@ static void meet_range(struct commit *commit, plsm_slice from, plsm_slice to)
         }
         if (!synthetic && !(node->flags & NODE_IMPLIED))
             meet_directory(commit, node, true);
+        else if (!synthetic)
+            drop_times(commit->fs, node);
         inode_forget(commit->fs, node, 1);
     }
     mem_free(f.found);

@@ -90,20 +90,22 @@ static plsm_status write_new(struct fs *fs, const struct entry *entry, const str
     return status;
 }
 
-/* Whether the kernel knows a file of that name, which is not in the store: it has expired. */
-static bool expired_before(struct fs *fs, struct node *parent, const struct entry *entry)
+/* Whether the kernel knows a file of that name, which is not in the store, and which the new one must not be taken for:
+ * it has expired, or it is being written, a batch has deleted it, and the new one is of another type. */
+static bool is_in_the_way(struct fs *fs, struct node *parent, const struct entry *entry, mode_t mode)
 {
-    if (!atomic_load(&fs->expires))
+    bool other_type = !S_ISREG(mode) && !S_ISDIR(mode);
+    if (!other_type && !atomic_load(&fs->expires))
         return false;
-    struct node *node = node_enter(&fs->nodes, parent, entry_piece(entry), 0);
-    bool known = node && node->expires;
+    struct node *node = node_hold(&fs->nodes, parent, entry_piece(entry), 0);
+    bool known = node && (other_type || node->expires);
     if (node)
         inode_forget(fs, node, 1);
     return known;
 }
 
-/* Makes an entry; the tree lock is shared. Returns 0 or an errno value and fills the reply; EAGAIN: a file of that name
- * has expired, drop_expired and try again. */
+/* Makes an entry; the tree lock is shared. Returns 0 or an errno value and fills the reply; EAGAIN: a file is in
+ * the way, drop_vanished and try again. */
 static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *name, mode_t mode, dev_t rdev,
                 plsm_slice value, struct fuse_entry_param *reply)
 {
@@ -118,7 +120,7 @@ static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *
         return error;
     if (!creatable)
         return EINVAL;
-    if (expired_before(fs, parent, &entry))
+    if (is_in_the_way(fs, parent, &entry, mode))
         return EAGAIN;
     entry.key.bytes[entry.key.size] = '/';
     if (directory && entry.key.size >= PLSM_KEY_MAX)
@@ -147,7 +149,7 @@ static int make_in_place(struct fs *fs, fuse_req_t req, struct node *parent, con
     int error = make(fs, req, parent, name, mode, rdev, value, reply);
     while (error == EAGAIN) {
         tree_unshare(&fs->nodes);
-        error = drop_expired(fs, parent, name);
+        error = drop_vanished(fs, parent, name);
         tree_share(&fs->nodes);
         if (!error)
             error = make(fs, req, parent, name, mode, rdev, value, reply);

@@ -365,8 +365,8 @@ static plsm_status publish_attributes(struct fs *fs, struct inode *inode, plsm_s
         return fail(PLSM_NO_MEMORY, "no memory for a batch");
     plsm_status status = write_attributes(fs, inode, key, meta, batch);
     plsm_batch_destroy(batch);
-    /* Those of a file that has expired meanwhile went with it. */
-    return status == PLSM_CONFLICT && inode->node->expires ? PLSM_OK : status;
+    /* Those of a file that has expired meanwhile, or that a batch has deleted while it was open, went with it. */
+    return status == PLSM_CONFLICT ? PLSM_OK : status;
 }
 
 static plsm_status publish_content(struct fs *fs, struct inode *inode, plsm_slice key, plsm_slice meta)

@@ -75,26 +75,26 @@ void finish_gone(struct fs *fs, struct inode *inode, bool gone)
     inode_put(fs, inode);
 }
 
-plsm_status remove_expired(struct fs *fs, struct node *parent, const struct entry *entry)
+plsm_status remove_vanished_file(struct fs *fs, struct node *parent, const struct entry *entry)
 {
     struct node *node = node_find(&fs->nodes, parent, entry_piece(entry), 0);
-    if (!node || !node->expires)
+    if (!node)
         return PLSM_OK;
     struct inode *inode = inode_get(fs, node);
     if (!inode)
         return fail(PLSM_NO_MEMORY, "no memory for an inode");
-    finish_gone(fs, inode, true); /* who has it open has its content open too (fs_open) */
+    finish_gone(fs, inode, true); /* who has it open has its content open too (fs_open), or writes it */
     return PLSM_OK;
 }
 
-int drop_expired(struct fs *fs, struct node *parent, const char *name)
+int drop_vanished(struct fs *fs, struct node *parent, const char *name)
 {
     struct entry entry;
     plsm_status status = PLSM_OK;
     tree_exclude(&fs->nodes);
     int error = entry_find(fs, parent, name, &entry, NULL);
     if (error == ENOENT)
-        status = remove_expired(fs, parent, &entry);
+        status = remove_vanished_file(fs, parent, &entry);
     tree_unexclude(&fs->nodes);
     return error && error != ENOENT ? error : fs_errno_of_change(fs, status);
 }

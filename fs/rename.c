@@ -34,6 +34,7 @@ struct side {
     uint32_t removed;  /* from below the node, before this */
     char *piece;       /* its new name, for node_move; owned until moved */
     size_t piece_size;
+    struct inode *in_the_way; /* of hold_place, for finish_gone; NULL: nothing is */
 };
 
 struct renaming {
@@ -221,7 +222,7 @@ static int find_sides(struct renaming *r, unsigned flags)
     if (to->error && to->error != ENOENT)
         return to->error;
     if (to->error && atomic_load(&r->fs->expires)) {
-        plsm_status status = remove_expired(r->fs, to->parent, &to->entry);
+        plsm_status status = remove_vanished_file(r->fs, to->parent, &to->entry);
         if (status != PLSM_OK)
             return fs_errno(r->fs, status);
     }
@@ -363,6 +364,25 @@ static plsm_status move_large(struct renaming *r)
 
 /* --- the nodes ---------------------------------------------------------------------------------------------------- */
 
+/* What a batch deleted behind the kernel may still have a node in the place that a side moves to: a directory, or a file
+ * that somebody writes, which would come again when it is closed. It goes when the names have been written. */
+static plsm_status hold_place(struct renaming *r, struct side *side, const struct side *other)
+{
+    if (!is_named(side))
+        return PLSM_OK;
+    struct node *node = node_find(&r->fs->nodes, other->parent, slice(side->piece, side->piece_size), 0);
+    if (!node || node == side->node || node == other->node)
+        return PLSM_OK;
+    side->in_the_way = inode_get(r->fs, node);
+    return side->in_the_way ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory for an inode");
+}
+
+static plsm_status hold_places(struct renaming *r)
+{
+    TRY(hold_place(r, &r->from, &r->to));
+    return r->exchange ? hold_place(r, &r->to, &r->from) : PLSM_OK;
+}
+
 /* The names are written: tells the nodes. */
 static void move_nodes(struct renaming *r)
 {
@@ -471,11 +491,15 @@ static int run(struct renaming *r)
         status = touch_other_names(&to->entry, replaced, r->now, r->batch);
     if (status == PLSM_OK)
         status = fill_batch(r);
+    if (status == PLSM_OK)
+        status = hold_places(r);
     if (status == PLSM_OK && !r->exchange && !to->error && to->entry.attr.other_names == 0)
         status = xattr_delete_all(r->fs, to->entry.attr.xattrs, r->batch);
     if (status == PLSM_OK)
         status = r->large ? move_large(r) : plsm_write(r->fs->db, r->batch, r->fs->names_durability);
     finish_gone(r->fs, replaced, status == PLSM_OK);
+    finish_gone(r->fs, from->in_the_way, status == PLSM_OK);
+    finish_gone(r->fs, to->in_the_way, status == PLSM_OK);
     if (status == PLSM_TOO_LARGE)
         return r->name_too_long ? ENAMETOOLONG : EXDEV; /* too much for one batch: mv(1) copies instead */
     if (status != PLSM_OK)
@@ -516,6 +540,7 @@ static void begin_side(struct side *side, struct node *parent, const char *name)
     side->node = NULL;
     side->removed = 0;
     side->piece = NULL;
+    side->in_the_way = NULL;
 }
 
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
