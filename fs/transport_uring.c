@@ -244,6 +244,13 @@ static void queue_operation(struct worker *worker, struct entry *entry)
     memcpy((uint8_t *)sqe + offsetof(struct io_uring_sqe, cmd), &command, sizeof command);
 }
 
+static void reply_empty(struct entry *entry, uint64_t unique, int error)
+{
+    struct fuse_out_header out = {.len = sizeof out, .error = error, .unique = unique};
+    reply_in_entry(&entry->channel, &(struct iovec){&out, sizeof out}, 1);
+    entry->channel.unique = 0;
+}
+
 /* Puts the request in an entry together and has it answered. */
 static void serve(struct worker *worker, struct entry *entry)
 {
@@ -255,8 +262,7 @@ static void serve(struct worker *worker, struct entry *entry)
     entry->commit_id = header->message.commit_id;
     entry->operation = RING_COMMIT_AND_FETCH;
     if (payload > entry->payload_bytes || in.len < sizeof in + payload || operation > RING_HEADER_BYTES) {
-        struct fuse_out_header out = {.len = sizeof out, .error = -EIO, .unique = in.unique};
-        reply_in_entry(&entry->channel, &(struct iovec){&out, sizeof out}, 1);
+        reply_empty(entry, in.unique, -EIO);
         syslog(LOG_ERR, "request of kind %u and %u bytes, %zu of them payload, is not understood", in.opcode, in.len,
                payload);
     } else {
@@ -269,6 +275,10 @@ static void serve(struct worker *worker, struct entry *entry)
         transport_handle(worker->transport, &entry->channel, message, in.len);
         if (entry->deferred)
             await_answer(worker, entry);
+        /* Most come through /dev/fuse, but not that of a name that the kernel could not enter when it read a directory.
+         * Nobody waits for an answer, but with one the kernel ends the request. */
+        if (in.opcode == FUSE_FORGET)
+            reply_empty(entry, in.unique, 0);
         worker->transport->queues[entry->queue].waiting -= entry->stays;
         entry->stays = false;
         INVARIANT(entry->channel.unique == 0); /* answered: the rule of fs/transport.h */
