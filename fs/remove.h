@@ -12,8 +12,8 @@
 plsm_status prepare_gone(struct fs *fs, struct node *node, const struct entry *entry, struct inode **inode);
 void finish_gone(struct fs *fs, struct inode *inode, bool gone);
 
-/* The node of a file whose name `entry` was not found under, since it has expired or a batch has deleted it while it was
- * written, goes as if it had been unlinked; does nothing when there is none. */
+/* The node of a file whose name `entry` was not found under, since it has expired or a batch has deleted it while it
+ * was written, goes as if it had been unlinked; does nothing when there is none. */
 plsm_status remove_vanished_file(struct fs *fs, struct node *parent, const struct entry *entry);
 /* The same by name; takes the exclusive tree lock itself. Returns 0 or an errno value. */
 int drop_vanished(struct fs *fs, struct node *parent, const char *name);

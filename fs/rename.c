@@ -364,8 +364,8 @@ static plsm_status move_large(struct renaming *r)
 
 /* --- the nodes ---------------------------------------------------------------------------------------------------- */
 
-/* What a batch deleted behind the kernel may still have a node in the place that a side moves to: a directory, or a file
- * that somebody writes, which would come again when it is closed. It goes when the names have been written. */
+/* What a batch deleted behind the kernel may still have a node in the place that a side moves to: a directory, or a
+ * file that somebody writes, which would come again when it is closed. It goes when the names have been written. */
 static plsm_status hold_place(struct renaming *r, struct side *side, const struct side *other)
 {
     if (!is_named(side))

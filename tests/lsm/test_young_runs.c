@@ -581,7 +581,7 @@ START_TEST(shrinks_beside_readers_and_flushes)
     for (uintptr_t i = 0; i < 3; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, i ? churn_read : churn_sizes, (void *)i), 0);
     const uint64_t end_ns = env_now_ns(env) + limit_ns;
-    /* While runs of the tree hold all tables, only further flushes and compactions make room for one that can shrink. */
+    /* While runs of the tree hold all tables, only more flushes and compactions make room for one that can shrink. */
     for (unsigned round = 0; round < CHANGES || atomic_load(&churn.shrunk) < SHRINKS_LEAST; round++) {
         write_some(churn.db, &moving, &random, 4000);
         if (env_now_ns(env) > end_ns)
