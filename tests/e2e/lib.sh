@@ -34,8 +34,9 @@ lib_finish()
     trap - EXIT INT TERM HUP
     cd / || true
     awk -v top="$WORK/" 'index($5, top) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mounted; do
-        timeout 20 fusermount3 -u "$mounted" 2>/dev/null || fusermount3 -uz "$mounted" 2>/dev/null ||
-            umount -l "$mounted" 2>/dev/null
+        timeout 20 fusermount3 -u "$mounted" 2>/dev/null && continue
+        umount -f "$mounted" 2>/dev/null # has all fail that waits for a daemon that hangs, which no signal ends
+        fusermount3 -uz "$mounted" 2>/dev/null || umount -l "$mounted" 2>/dev/null
     done
     for pid in $(pgrep -x plsmd); do # ours only: they have a path below $WORK as their last argument
         [[ $({ tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | tail -1) == "$WORK"/* ]] || continue
