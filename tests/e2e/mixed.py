@@ -187,7 +187,8 @@ def run(kind, seed):
 
 def main():
     if sys.argv[1] in KINDS:
-        return work(sys.argv[1], int(sys.argv[2]))
+        work(sys.argv[1], int(sys.argv[2]))
+        return False
     os.chdir(sys.argv[1])
     seed = int(os.environ.get("MIXED_SEED", random.randrange(1 << 30)))
     kinds = [os.environ["MIXED_KIND"]] if "MIXED_KIND" in os.environ else list(KINDS)
@@ -197,6 +198,7 @@ def main():
             workers, failures = run(kind, seed)
             count, failed = count + workers, failed + failures
     print(f"{count - failed} passed, {failed} failed")
+    return failed > 0
 
 
-main()
+sys.exit(main())
