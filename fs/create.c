@@ -113,6 +113,8 @@ static int make(struct fs *fs, fuse_req_t req, struct node *parent, const char *
     bool creatable = false, directory = S_ISDIR(mode);
     if (name_reserved(parent, name))
         return EPERM;
+    if (parent->flags & NODE_GONE) /* a batch has deleted it, and another has its place */
+        return ENOENT;
     int error = entry_find(fs, parent, name, &entry, &creatable);
     if (error == 0)
         return EEXIST;
