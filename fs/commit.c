@@ -84,7 +84,7 @@ static void add_notice(struct notices *notices, fuse_ino_t ino, plsm_slice name,
             return;
     }
     if (notices->count == notices->capacity) {
-        size_t capacity = notices->capacity ? 2 * notices->capacity : 64;
+        size_t capacity = notices->capacity ? 2 * notices->capacity : 1; /* most are of one name */
         struct notice *items = mem_realloc(notices->items, capacity * sizeof *items);
         if (!items) {
             notices->incomplete = true;

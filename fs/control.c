@@ -86,12 +86,6 @@ static bool is_directory(enum control_kind kind)
            kind == CONTROL_SNAPSHOTS;
 }
 
-static void set_times(struct attr *attr, uint64_t wall_ns)
-{
-    attr->mtime = (struct timespec){(time_t)(wall_ns / 1000000000), (long)(wall_ns % 1000000000)};
-    attr->ctime = attr->atime = attr->mtime;
-}
-
 void control_fixed_attr(struct control *control, enum control_kind kind, plsm_slice name, struct attr *attr)
 {
     mode_t mode = kind == CONTROL_TOP ? S_IFDIR | 0700 : kind == CONTROL_RANGE ? S_IFDIR | 0500 : S_IFREG | 0400;
@@ -104,52 +98,7 @@ void control_fixed_attr(struct control *control, enum control_kind kind, plsm_sl
     if (kind == CONTROL_LEVEL || kind == CONTROL_RANGE || kind == CONTROL_TSV)
         ino = key_hash(name.data, name.size) >> 2 | UINT64_C(1) << 62;
     *attr = (struct attr){.ino = ino, .mode = mode, .uid = control->fs->owner, .gid = control->fs->owner_group};
-    set_times(attr, control->start_wall_ns);
-}
-
-/* Where a range is kept; else the place of the one that was counted longest ago. Lock held. */
-static struct counted_range *find_counted(struct control *control, uint64_t name_hash)
-{
-    struct counted_range *oldest = control->counted;
-    for (int i = 0; i < COUNTED_RANGES; i++) {
-        struct counted_range *at = &control->counted[i];
-        if (at->made_ns && at->name_hash == name_hash)
-            return at;
-        if (at->made_ns < oldest->made_ns)
-            oldest = at;
-    }
-    return oldest;
-}
-
-/* Size and times of a .tsv: what changes its content changes them, and nothing else does, so that rsync and tar know it
- * for the same. With `fresh` it is counted anew, as when the last count is old, and with `stream` those of that.
- * PLSM_INVALID: `req` was interrupted. */
-static plsm_status stat_tsv(struct control *control, fuse_req_t req, plsm_slice name, bool fresh,
-                            struct control_stream *stream, struct attr *attr, uint64_t *size)
-{
-    struct counted_range now = {.name_hash = key_hash(name.data, name.size)};
-    mutex_lock(&control->lock);
-    struct counted_range last = *find_counted(control, now.name_hash);
-    mutex_unlock(&control->lock);
-    bool known = last.made_ns && last.name_hash == now.name_hash;
-    if (stream || fresh || !known || env_now_ns(env_posix()) - last.made_ns >= YOUNG_NS) {
-        struct control_stream *own = NULL;
-        plsm_status status = stream ? PLSM_OK : control_stream_open(control, name, &own);
-        if (status == PLSM_OK)
-            status = control_stream_count(stream ? stream : own, req, &now.size, &now.hash);
-        control_stream_close(own);
-        TRY(status);
-        bool same = known && last.size == now.size && last.hash == now.hash;
-        now.changed_wall_ns = same ? last.changed_wall_ns : env_wall_ns(env_posix());
-        now.made_ns = env_now_ns(env_posix());
-        last = now;
-        mutex_lock(&control->lock);
-        *find_counted(control, now.name_hash) = now;
-        mutex_unlock(&control->lock);
-    }
-    *size = last.size;
-    set_times(attr, last.changed_wall_ns);
-    return PLSM_OK;
+    control_set_times(attr, control->start_wall_ns);
 }
 
 /* Attributes and size of a node of this kind and name; `parent` is its directory's name. With `fresh` a text is made
@@ -164,12 +113,12 @@ static plsm_status stat_kind(struct control *control, fuse_req_t req, enum contr
     if (kind == CONTROL_ENTRY)
         return range_find(control, parent, name, &key, attr, size);
     if (kind == CONTROL_TSV)
-        return stat_tsv(control, req, name, fresh, NULL, attr, size);
+        return control_stat_tsv(control, req, name, fresh, NULL, attr, size);
     if (!is_text(kind))
         return kind == CONTROL_NONE ? PLSM_NOT_FOUND : PLSM_OK;
     TRY(control_text_take(control, kind, name, fresh, &text));
     *size = text->text.size;
-    set_times(attr, text->taken_wall_ns);
+    control_set_times(attr, text->taken_wall_ns);
     control_text_put(control, text);
     return PLSM_OK;
 }
@@ -200,8 +149,10 @@ static void free_handle(struct fs *fs, struct handle *base)
     buf_free(&handle->line);
     buf_free(&handle->writers);
     mutex_destroy(&handle->lock);
-    if (handle->node)
+    if (handle->node) {
         control_forget(fs, handle->node, 1);
+        control->found--;
+    }
     mem_free(handle);
 }
 
@@ -234,16 +185,14 @@ static struct control_handle *create_handle(struct fs *fs, enum control_kind kin
 }
 
 /* Fills the handle of a lookup: what is read from it, and attributes and size of that. */
-static plsm_status fill_found(struct control *control, fuse_req_t req, struct control_handle *handle)
+static plsm_status fill_found(struct control *control, struct control_handle *handle)
 {
     const struct node *node = handle->node;
     plsm_slice name = control_name(node);
     struct path key;
     control_fixed_attr(control, handle->kind, name, &handle->attr);
-    if (handle->kind == CONTROL_TSV) {
-        TRY(control_stream_open(control, name, &handle->stream));
-        return stat_tsv(control, req, name, true, handle->stream, &handle->attr, &handle->size);
-    }
+    if (handle->kind == CONTROL_TSV)
+        return PLSM_OK; /* the look at its attributes that follows counts it: count_found */
     if (handle->kind == CONTROL_ENTRY) {
         TRY(range_find(control, control_name(node_parent(node)), name, &key, &handle->attr, &handle->size));
         TRY(plsm_edit_open(control->fs->db, path_slice(&key), 0, &handle->edit));
@@ -254,7 +203,7 @@ static plsm_status fill_found(struct control *control, fuse_req_t req, struct co
         return PLSM_NOT_FOUND;
     TRY(control_text_take(control, handle->kind, name, true, &handle->text));
     handle->size = handle->text->text.size;
-    set_times(&handle->attr, handle->text->taken_wall_ns);
+    control_set_times(&handle->attr, handle->text->taken_wall_ns);
     return PLSM_OK;
 }
 
@@ -278,7 +227,7 @@ static void reply_found(fuse_req_t req, struct node *node)
 {
     struct fs *fs = fs_of(req);
     struct control *control = fs->control;
-    struct fuse_entry_param entry = {.attr_timeout = CACHE_SECONDS};
+    struct fuse_entry_param entry = {0};
     struct control_handle *handle = create_handle(fs, control_kind(control, node));
     struct task *drop = drop_task(control, node);
     if (!handle || !drop) {
@@ -288,8 +237,10 @@ static void reply_found(fuse_req_t req, struct node *node)
             put_handle(control, handle);
     } else {
         handle->node = node;
-        plsm_status status = fill_found(control, req, handle);
+        control->found++;
+        plsm_status status = fill_found(control, handle);
         entry.ino = (fuse_ino_t)((uintptr_t)handle | TAG_FOUND);
+        entry.attr_timeout = handle->kind == CONTROL_TSV ? 0 : CACHE_SECONDS;
         attr_to_stat(&handle->attr, handle->size, &entry.attr);
         if (status != PLSM_OK)
             reply_error(req, fs, status);
@@ -342,25 +293,64 @@ static void reply_attr(fuse_req_t req, struct node *node)
     fuse_reply_attr(req, &st, is_directory(control_kind(fs->control, node)) ? CACHE_SECONDS : 0);
 }
 
+/* Opens and counts the .tsv that a lookup has found, once. Mutex of the handle held. */
+static plsm_status count_found(struct control *control, fuse_req_t req, struct control_handle *handle)
+{
+    struct control_stream *stream = NULL;
+    plsm_slice name = control_name(handle->node);
+    if (handle->kind != CONTROL_TSV || handle->stream)
+        return PLSM_OK;
+    TRY(control_stream_open(control, name, &stream));
+    plsm_status status = control_stat_tsv(control, req, name, true, stream, &handle->attr, &handle->size);
+    if (status == PLSM_OK)
+        handle->stream = stream;
+    else
+        control_stream_close(stream);
+    return status;
+}
+
+static void reply_attr_found(fuse_req_t req, struct control_handle *handle)
+{
+    struct fs *fs = fs_of(req);
+    struct stat st;
+    mutex_lock(&handle->lock);
+    plsm_status status = count_found(fs->control, req, handle);
+    attr_to_stat(&handle->attr, handle->size, &st);
+    mutex_unlock(&handle->lock);
+    if (status == PLSM_OK)
+        fuse_reply_attr(req, &st, CACHE_SECONDS);
+    else
+        reply_error(req, fs, status);
+}
+
+static void look(struct task *task)
+{
+    if (task->found)
+        reply_attr_found(task->req, task->found);
+    else if (task->entered)
+        reply_entry(task->req, task->node);
+    else
+        reply_attr(task->req, task->node);
+}
+
 void control_run_counts(void *arg)
 {
     struct control *control = arg;
     struct task *task = NULL;
     while ((task = queue_next(&control->counts))) {
         transport_resume(&task->ticket);
-        (task->entered ? reply_entry : reply_attr)(task->req, task->node);
+        look(task);
         mem_free(task);
     }
 }
 
-/* Answers a lookup, with what it `entered`, or a getattr. What takes long does not keep a thread of the transport,
- * where the answer can wait: those hear of interrupts too. */
-static void reply_look(fuse_req_t req, struct node *node, bool entered)
+/* Answers a look at something. What takes long does not keep a thread of the transport, where the answer can wait:
+ * those hear of interrupts too. */
+static void look_soon(struct control *control, const struct task *what, bool takes_long)
 {
-    struct control *control = fs_of(req)->control;
-    struct task *task = control_kind(control, node) == CONTROL_TSV ? mem_zalloc(sizeof *task) : NULL;
+    struct task own = *what, *task = takes_long ? mem_zalloc(sizeof *task) : NULL;
     if (task) {
-        *task = (struct task){.req = req, .node = node, .entered = entered};
+        *task = *what;
         bool deferred = transport_defer(&task->ticket);
         if (deferred && queue_add(&control->counts, task))
             return;
@@ -368,7 +358,22 @@ static void reply_look(fuse_req_t req, struct node *node, bool entered)
             transport_resume(&task->ticket);
         mem_free(task);
     }
-    (entered ? reply_entry : reply_attr)(req, node);
+    look(&own);
+}
+
+/* Answers a lookup, with what it `entered`, or a getattr. Where files are not opened no lookup counts: the kernel holds
+ * the lock of the directory until it is answered, for which dropping names waits (control_run_drops). */
+static void reply_look(fuse_req_t req, struct node *node, bool entered)
+{
+    struct fs *fs = fs_of(req);
+    struct task task = {.req = req, .node = node, .entered = entered};
+    look_soon(fs->control, &task, control_kind(fs->control, node) == CONTROL_TSV && !fs->no_open);
+}
+
+static void look_at_found(fuse_req_t req, struct control_handle *handle)
+{
+    struct task task = {.req = req, .found = handle};
+    look_soon(fs_of(req)->control, &task, handle->kind == CONTROL_TSV);
 }
 
 /* Any of them may be a parent: what it is its name says. */
@@ -409,20 +414,14 @@ void control_forget_found(struct fs *fs, uint64_t found)
     struct control_handle *handle = found_handle(found);
     mutex_lock(&handle->lock);
     control_batch_abandon(fs->control, handle);
+    control_command_abandon(fs->control, handle);
     mutex_unlock(&handle->lock);
     put_handle(fs->control, handle);
 }
 
-static void reply_attr_found(fuse_req_t req, const struct control_handle *handle)
-{
-    struct stat st;
-    attr_to_stat(&handle->attr, handle->size, &st);
-    fuse_reply_attr(req, &st, CACHE_SECONDS);
-}
-
 void control_getattr_found(fuse_req_t req, uint64_t handle)
 {
-    reply_attr_found(req, found_handle(handle));
+    look_at_found(req, found_handle(handle));
 }
 
 void control_forget(struct fs *fs, struct node *node, uint64_t lookups)
@@ -445,7 +444,7 @@ static bool may_set(int to_set)
 void control_setattr_found(fuse_req_t req, uint64_t handle, int to_set)
 {
     if (may_set(to_set))
-        reply_attr_found(req, found_handle(handle));
+        look_at_found(req, found_handle(handle));
     else
         fuse_reply_err(req, EPERM);
 }
@@ -533,8 +532,13 @@ static plsm_slice text_at(const struct control_text *text, uint64_t offset, size
 void control_read(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
+    struct control *control = fs->control;
     struct control_handle *handle = handle_of(fi);
     size_t got = 0;
+    if (handle->kind == CONTROL_TSV && !handle->stream) { /* the kernel asks for its size first */
+        fuse_reply_err(req, EIO);
+        return;
+    }
     if (!handle->stream && !handle->edit) {
         plsm_slice text = text_at(handle->text, (uint64_t)offset, size);
         fuse_reply_buf(req, text.data, text.size);
@@ -543,6 +547,10 @@ void control_read(fuse_req_t req, size_t size, off_t offset, struct fuse_file_in
     uint8_t *data = mem_alloc(size ? size : 1);
     plsm_status status = data ? PLSM_OK : fail(PLSM_NO_MEMORY, "no memory to read a control file");
     mutex_lock(&handle->lock);
+    if (handle->node && handle->stream && !handle->counted) { /* no open told of it */
+        handle->counted = true;
+        control->count_ranges++;
+    }
     if (status == PLSM_OK && handle->stream)
         status = control_stream_read(handle->stream, (uint64_t)offset, data, size, &got);
     else if (status == PLSM_OK)

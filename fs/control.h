@@ -21,13 +21,14 @@
  * them, also with allow_other.
  *
  * Texts are made at lookup, so that stat tells the exact size of what a following open reads (tar and rsync rely on
- * it); an open takes over that text while it is younger than a second. What reads from them bypasses the kernel's
- * cache. The size of a .tsv is counted, which takes as long as reading it: at lookup, and when it is asked for and over
- * a second old. Its times change with its content, while it is among the last that were counted; those of directories
+ * it); where files are opened, an open takes over that text while it is younger than a second, and what reads from them
+ * bypasses the kernel's cache. The size of a .tsv is counted, which takes as long as reading it: there at lookup, and
+ * when it is asked for and over a second old. Its times change with its content, while it is among the last that were counted; those of directories
  * are of the mount.
  *
- * Where files are not opened (fs/file.h) each lookup of a file makes a node of its own, with its text, range or value
- * as it was then; the kernel forgets it with the last close, or at once when nobody opens it. What a close came to
+ * Where files are not opened (fs/file.h) each lookup of a file makes a node of its own, with its text or value as it
+ * was then; the kernel forgets it with the last close, or at once when nobody opens it. A .tsv is of the moment of the
+ * first look at its attributes, which an open takes too: that counts it, and their size does not change any more. What a close came to
  * nobody would hear, so each write to batch commits the lines that it ends, as a batch of its own, and returns what
  * became of them; a line without an end waits for the next write or fsync, or is refused with the last close. A refused
  * write refuses those behind it until fsync. Writes come through the kernel's cache, which may cut one in two at the
@@ -43,7 +44,8 @@
  * Threads: anything here may be called by any thread of the loop. What takes long runs in threads of its own, which
  * answer the request when it is done: commands of ctl one after the other in one, messages to the kernel (fs/commit.h)
  * in another, sizes of ranges in a third. Where files are not opened a fourth has the kernel drop names: that waits for
- * the lookups in the same directory, thus for sizes of ranges, and batches should not wait for those. */
+ * the lookups in the same directory, and batches should not wait for those. No lookup waits for the size of a range
+ * then: who kills the daemon while it waits for one would leave a process that does not end. */
 #ifndef FS_CONTROL_H
 #define FS_CONTROL_H
 
@@ -61,6 +63,9 @@ struct fuse_lowlevel_ops;
 plsm_status control_create(struct fs *fs);
 /* Starts its threads. */
 plsm_status control_start(struct fs *fs);
+/* Ends those that send messages to the kernel, while the loop still answers: such a message waits for lookups that are
+ * under way, and what waits so keeps the connection open as long as nobody answers them. */
+void control_stop_notices(struct fs *fs);
 /* Ends them, when the loop has ended: what waits is refused. Accepts what was never started. */
 void control_stop(struct fs *fs);
 /* Frees everything; the snapshots with it. */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <syslog.h>
 
 #include "base/alloc.h"
 #include "base/env.h"
@@ -295,7 +296,10 @@ void control_run_drops(void *arg)
     struct control *control = arg;
     struct task *task = NULL;
     while ((task = queue_next(&control->drops))) {
-        notices_send(control->fs, &task->notices);
+        if (control->drops.stop)
+            notices_drop(&task->notices); /* the kernel forgets everything soon */
+        else
+            notices_send(control->fs, &task->notices);
         mem_free(task);
     }
 }
@@ -421,6 +425,17 @@ void control_command_flush(struct control *control, struct control_handle *handl
         start(control, req, &lines, 0);
     else
         fuse_reply_err(req, 0);
+}
+
+void control_command_abandon(struct control *control, struct control_handle *handle)
+{
+    char quoted[128];
+    if (handle->line.size == 0)
+        return;
+    text_quote(quoted, sizeof quoted, buf_slice(&handle->line));
+    control_result(control, "refused: %s: the last line has no end: it is not done", quoted);
+    syslog(LOG_WARNING, "a command is not done, and whoever wrote it is not told: %s", quoted);
+    control_command_drop(handle);
 }
 
 void control_command_drop(struct control_handle *handle)

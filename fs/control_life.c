@@ -62,6 +62,12 @@ plsm_status control_start(struct fs *fs)
     return env_thread_start(env_posix(), control_run_commands, control, &control->commands.thread);
 }
 
+void control_stop_notices(struct fs *fs)
+{
+    queue_stop(&fs->control->drops);
+    queue_stop(&fs->control->kernel);
+}
+
 void control_stop(struct fs *fs)
 {
     queue_stop(&fs->control->counts);

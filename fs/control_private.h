@@ -54,6 +54,7 @@ struct task {
     bool answered;          /* lock of the queue: it was interrupted */
     struct node *node;      /* of those that count: what is looked at */
     bool entered;           /* by a lookup */
+    struct control_handle *found; /* instead of a node: what a lookup has found before */
 };
 struct queue {
     mutex lock;
@@ -90,6 +91,8 @@ struct control {
     unsigned result_count;                      /* lock; ever */
     char batch_error[BATCH_ERROR_SIZE];         /* lock */
 
+    _Atomic size_t found; /* what lookups have found, where files are not opened */
+
     /* For .stats: fs.control.* */
     _Atomic uint64_t count_commands, count_batches, count_changes, count_refused, count_ranges, count_snapshots;
 };
@@ -111,6 +114,7 @@ struct control_handle {
     struct buf line;             /* of ctl: a line without its end yet */
     struct control_batch *batch; /* of batch, once something was written */
     struct control_stream *stream;
+    bool counted;                /* of a lookup: in fs.control.ranges, as something was read from it */
     plsm_edit *edit;             /* of an entry of a range */
 };
 
@@ -119,6 +123,12 @@ enum control_kind control_kind(const struct control *control, const struct node 
 static inline plsm_slice control_name(const struct node *node)
 {
     return node_name(node);
+}
+
+static inline void control_set_times(struct attr *attr, uint64_t wall_ns)
+{
+    attr->mtime = (struct timespec){(time_t)(wall_ns / 1000000000), (long)(wall_ns % 1000000000)};
+    attr->ctime = attr->atime = attr->mtime;
 }
 
 /* --- control_text.c: texts ---------------------------------------------------------------------------------------- */
@@ -164,6 +174,8 @@ bool queue_add(struct queue *queue, struct task *task);
 /* The next task, or NULL when the queue has ended and nothing waits. */
 struct task *queue_next(struct queue *queue);
 
+/* The last close of what a lookup has found: a line without an end is refused. */
+void control_command_abandon(struct control *control, struct control_handle *handle);
 /* Forgets a line without an end. */
 void control_command_drop(struct control_handle *handle);
 /* Answers a write, or a flush where `written` is 0. */
@@ -221,6 +233,11 @@ plsm_status control_stream_count(struct control_stream *stream, fuse_req_t req, 
 plsm_status control_stream_read(struct control_stream *stream, uint64_t offset, uint8_t *data, size_t size,
                                 size_t *got);
 void control_stream_close(struct control_stream *stream); /* accepts NULL */
+/* Size and times of a .tsv: what changes its content changes them, and nothing else does, so that rsync and tar know it
+ * for the same. With `fresh` it is counted anew, as when the last count is old, and with `stream` those of that.
+ * PLSM_INVALID: `req` was interrupted. */
+plsm_status control_stat_tsv(struct control *control, fuse_req_t req, plsm_slice name, bool fresh,
+                             struct control_stream *stream, struct attr *attr, uint64_t *size);
 
 /* --- control_list.c: listings of directories that are not in the store -------------------------------------------- */
 

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/checksum.h"
+#include "base/env.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "fs/control_private.h"
@@ -298,4 +299,48 @@ void control_stream_close(struct control_stream *stream)
     buf_free(&stream->made);
     mem_free(stream->piece);
     mem_free(stream);
+}
+
+/* --- its size and times ------------------------------------------------------------------------------------------- */
+
+/* Where a range is kept; else the place of the one that was counted longest ago. Lock held. */
+static struct counted_range *find_counted(struct control *control, uint64_t name_hash)
+{
+    struct counted_range *oldest = control->counted;
+    for (int i = 0; i < COUNTED_RANGES; i++) {
+        struct counted_range *at = &control->counted[i];
+        if (at->made_ns && at->name_hash == name_hash)
+            return at;
+        if (at->made_ns < oldest->made_ns)
+            oldest = at;
+    }
+    return oldest;
+}
+
+plsm_status control_stat_tsv(struct control *control, fuse_req_t req, plsm_slice name, bool fresh,
+                             struct control_stream *stream, struct attr *attr, uint64_t *size)
+{
+    struct counted_range now = {.name_hash = key_hash(name.data, name.size)};
+    mutex_lock(&control->lock);
+    struct counted_range last = *find_counted(control, now.name_hash);
+    mutex_unlock(&control->lock);
+    bool known = last.made_ns && last.name_hash == now.name_hash;
+    if (stream || fresh || !known || env_now_ns(env_posix()) - last.made_ns >= YOUNG_NS) {
+        struct control_stream *own = NULL;
+        plsm_status status = stream ? PLSM_OK : control_stream_open(control, name, &own);
+        if (status == PLSM_OK)
+            status = control_stream_count(stream ? stream : own, req, &now.size, &now.hash);
+        control_stream_close(own);
+        TRY(status);
+        bool same = known && last.size == now.size && last.hash == now.hash;
+        now.changed_wall_ns = same ? last.changed_wall_ns : env_wall_ns(env_posix());
+        now.made_ns = env_now_ns(env_posix());
+        last = now;
+        mutex_lock(&control->lock);
+        *find_counted(control, now.name_hash) = now;
+        mutex_unlock(&control->lock);
+    }
+    *size = last.size;
+    control_set_times(attr, last.changed_wall_ns);
+    return PLSM_OK;
 }

@@ -162,7 +162,7 @@ static size_t sum_nodes(struct control *control, size_t (*measure)(struct node_t
 
 size_t control_node_count(struct control *control)
 {
-    return sum_nodes(control, node_count);
+    return sum_nodes(control, node_count) + control->found;
 }
 
 size_t control_node_bytes(struct control *control)

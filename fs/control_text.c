@@ -61,7 +61,7 @@ static void tell_real(each_statistic *each, void *arg, const char *name, double 
 
 static void tell_control(struct control *control, each_statistic *each, void *arg)
 {
-    tell_integer(each, arg, "fs.control.nodes", node_count(&control->nodes));
+    tell_integer(each, arg, "fs.control.nodes", node_count(&control->nodes) + control->found);
     tell_integer(each, arg, "fs.control.commands", control->count_commands);
     tell_integer(each, arg, "fs.control.batches", control->count_batches);
     tell_integer(each, arg, "fs.control.batch_changes", control->count_changes);

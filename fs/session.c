@@ -247,6 +247,7 @@ static void wait_for_signal(void *arg)
         again = unmounted || !unmount(fs->options.directory);
         unmounted = true;
     }
+    control_stop_notices(fs);
     transport_stop(fs->transport);
 }
 

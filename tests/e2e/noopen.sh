@@ -30,6 +30,7 @@ exec 8<&-
 ok tar cf "$WORK/t.tar" -C "$DIR" .stats .plsm/metrics .plsm/ctl .plsm/levels
 printf 'r/a\t1\nr/b\t2\n' >"$C/batch"
 is "$(cat "$C/range/r..s.tsv")" $'r/a\t1\nr/b\t2'
+is "$(statistic fs.control.ranges)" 1
 exec 8<"$C/range/r..s.tsv" 9<"$C/range/r..s/r%2Fa"
 printf 'r/a\tanother\nr/c\t3\n' >"$C/batch"
 is "$(cat <&8)" $'r/a\t1\nr/b\t2' "a range of the moment when it was opened"
@@ -109,6 +110,9 @@ ok sh -c "env printf 'flush\ncompact' >'$C/ctl'"
 for _ in {1..100}; do ! grep -q "compact: done" "$C/ctl" || break; sleep 0.05; done
 ok grep -q "compact: done" "$C/ctl"
 says 'Invalid argument' sh -c "env printf flu >'$C/ctl'"
+ok sh -c "env printf '%4096s' '' | tr ' ' x >'$C/ctl'" # to the end of a page: it could go on
+for _ in {1..100}; do ! grep -q 'xxx.*has no end' "$C/ctl" || break; sleep 0.05; done
+ok grep -q 'xxx.*has no end' "$C/ctl"
 says 'Invalid argument' sh -c "env echo nonsense >'$DIR/.stats'"
 ok sh -c "echo reset >'$DIR/.stats'"
 is "$(statistic fs.mkdir.count)" 0
@@ -131,6 +135,46 @@ for _ in {1..100}; do [ "$(statistic fs.control.nodes)" -gt 12 ] || break; sleep
 is "$(statistic fs.errors)" 0 "$(grep error_last "$DIR/.stats")"
 remount "$options"
 is "$(cat "$DIR/kept" "$DIR/noopen/each_write_is_published/g")" $'later\ntw!'
+
+# The daemon ends, and is killed, while someone waits for the size of a range and others look at small ones.
+count_slowly() # one range after the other: a small one between two whose sizes take a second and more
+{
+    local small
+    timeout 60 head -c 1 "$C/range/slow..slox.tsv" >"$WORK/slow.out" 2>&1 &
+    slow=$!
+    sleep 0.1
+    timeout 60 cat "$C/range/r..s.tsv" >"$WORK/small.out" &
+    small=$!
+    sleep 0.1
+    timeout 60 head -c 1 "$C/range/slow..sloy.tsv" >"$WORK/slower.out" 2>&1 &
+    slower=$!
+    ended $small 50 || fail "a small range"
+    sleep 0.1
+}
+look_at_small() { timeout 5 ls -l "$C/range/r..s" && timeout 5 cat "$C/range/r..s/r%2Fa" "$C/metrics" "$DIR/.stats"; }
+timeout 100 python3 - "$DIR" <<'PY'
+import os, sys
+os.chdir(sys.argv[1])
+part = os.urandom(1 << 20)
+with open("slow", "wb") as f:
+    for i in range(600):
+        f.write(part)
+PY
+count_slowly
+ok look_at_small
+[ -s "$WORK/slower.out" ] && fail "they waited for the size of a range, or that was counted too soon for this test"
+wait $slow $slower
+for signal in TERM KILL; do
+    count_slowly
+    pid=$(daemon_of)
+    look_at_small >"$WORK/out" 2>&1 &
+    kill -$signal "$pid"
+    ended "$pid" 20 && pass || fail "the daemon does not end at SIG$signal"
+    fusermount3 -uz "$DIR" 2>"$WORK/err"
+    for pid in $slow $slower $!; do ended "$pid" 20 || fail "a process stays after SIG$signal"; done
+    must_mount "$options"
+done
+ok rm "$DIR/slow"
 
 # A full disk: a write that fails changes nothing, and the file goes on.
 if [ "$(id -u)" -eq 0 ] && mkdir "$WORK/small" && mount -t tmpfs -o size=24M none "$WORK/small"; then
