@@ -207,16 +207,19 @@ static plsm_status fill_found(struct control *control, struct control_handle *ha
     return PLSM_OK;
 }
 
+/* What is found under these few names may stay until they are looked up again: a text each. */
+static bool may_stay(enum control_kind kind)
+{
+    return kind == CONTROL_STATS_TEXT || kind == CONTROL_STATS_JSON || kind == CONTROL_METRICS ||
+           kind == CONTROL_BATCH_ERROR;
+}
+
 /* Has the kernel drop the name of what was found, so that it forgets it with the last close, or now when nobody opens
  * it: a name that may not be kept it keeps all the same, until it is looked up again. */
-static struct task *drop_task(const struct control *control, const struct node *node)
+static struct task *drop_task(const struct node *node)
 {
     struct task *task = mem_zalloc(sizeof *task);
-    if (!task)
-        return NULL;
-    if (control_kind(control, node) == CONTROL_STATS_TEXT)
-        notices_add_name(&task->notices, FUSE_ROOT_ID, slice_of(CONTROL_STATS));
-    else
+    if (task)
         notices_add_name(&task->notices, (uintptr_t)node_parent(node) | TAG_CONTROL, control_name(node));
     return task;
 }
@@ -228,9 +231,10 @@ static void reply_found(fuse_req_t req, struct node *node)
     struct fs *fs = fs_of(req);
     struct control *control = fs->control;
     struct fuse_entry_param entry = {0};
-    struct control_handle *handle = create_handle(fs, control_kind(control, node));
-    struct task *drop = drop_task(control, node);
-    if (!handle || !drop) {
+    enum control_kind kind = control_kind(control, node);
+    struct control_handle *handle = create_handle(fs, kind);
+    struct task *drop = may_stay(kind) ? NULL : drop_task(node);
+    if (!handle || (!drop && !may_stay(kind))) {
         fuse_reply_err(req, ENOMEM);
         control_forget(fs, node, 1);
         if (handle)
@@ -240,13 +244,13 @@ static void reply_found(fuse_req_t req, struct node *node)
         control->found++;
         plsm_status status = fill_found(control, handle);
         entry.ino = (fuse_ino_t)((uintptr_t)handle | TAG_FOUND);
-        entry.attr_timeout = handle->kind == CONTROL_TSV ? 0 : CACHE_SECONDS;
+        entry.attr_timeout = kind == CONTROL_TSV ? 0 : CACHE_SECONDS;
         attr_to_stat(&handle->attr, handle->size, &entry.attr);
         if (status != PLSM_OK)
             reply_error(req, fs, status);
         if (status != PLSM_OK || fuse_reply_entry(req, &entry) != 0)
             put_handle(control, handle);
-        else if (queue_add(&control->drops, drop))
+        else if (drop && queue_add(&control->drops, drop))
             return;
     }
     if (drop)

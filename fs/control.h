@@ -21,19 +21,19 @@
  * them, also with allow_other.
  *
  * Texts are made at lookup, so that stat tells the exact size of what a following open reads (tar and rsync rely on
- * it); where files are opened, an open takes over that text while it is younger than a second, and what reads from them
+ * it). Where files are opened, an open takes over that text while it is younger than a second, and what reads from them
  * bypasses the kernel's cache. The size of a .tsv is counted, which takes as long as reading it: there at lookup, and
- * when it is asked for and over a second old. Its times change with its content, while it is among the last that were counted; those of directories
- * are of the mount.
+ * when it is asked for and over a second old. Its times change with its content, while it is among the last that were
+ * counted; those of directories are of the mount.
  *
  * Where files are not opened (fs/file.h) each lookup of a file makes a node of its own, with its text or value as it
- * was then; the kernel forgets it with the last close, or at once when nobody opens it. A .tsv is of the moment of the
- * first look at its attributes, which an open takes too: that counts it, and their size does not change any more. What a close came to
- * nobody would hear, so each write to batch commits the lines that it ends, as a batch of its own, and returns what
- * became of them; a line without an end waits for the next write or fsync, or is refused with the last close. A refused
- * write refuses those behind it until fsync. Writes come through the kernel's cache, which may cut one in two at the
- * first 4 KiB of the file that it reaches, unless it begins with such, and cuts at 1 MiB. Each write to ctl holds whole
- * commands.
+ * was then; the kernel forgets it with the last close, or at once when nobody opens it, but for the figures and
+ * batch.error, which it keeps until the next lookup. A .tsv is counted, and is of the moment, when its attributes are
+ * first looked at, as each open does. What a close came to nobody would hear, so each write to batch commits the lines
+ * that it ends, as a batch of its own, and returns what became of them; a line without an end waits for the next write
+ * or fsync, or is refused with the last close. A refused write refuses those behind it until fsync. Writes come through
+ * the kernel's cache, which may cut one in two at the first 4 KiB of the file that it reaches, unless it begins with
+ * such, and cuts at 1 MiB. Each write to ctl holds whole commands, but for what such a cut leaves: that waits likewise.
  *
  * Names in range/ are escaped: in the name of an entry "/" is %2F, "%" is %25, NUL is %00, "." and ".." as a whole are
  * %2E and %2E%2E. What is then over 255 bytes is cut, and ends in %~ and 16 hexadecimal digits, a hash of the key.
