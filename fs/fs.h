@@ -52,6 +52,7 @@ struct fs {
     bool no_open;         /* files are never opened: fs/file.h */
     uint64_t ttl_s;       /* the store's option: files expire so many seconds after they are published */
     _Atomic bool expires; /* some file does */
+    _Atomic bool stale;   /* with no_open: some node may be NODE_STALE, which the ticker sees to (fs/inode.h) */
 
     struct inode *dirty;  /* list of those with something unpublished; table lock */
     struct handle *handles; /* fs/handles.h; table lock */

@@ -1,5 +1,6 @@
 #include "fs/inode.h"
 
+#include <fuse_lowlevel.h>
 #include <syslog.h>
 
 #include "base/alloc.h"
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "fs/control.h"
 #include "fs/link.h"
+#include "fs/ops.h"
 #include "base/banned.h"
 
 static const uint64_t ino_unassigned = UINT64_C(1) << 63;
@@ -451,10 +453,12 @@ void inode_settle(struct fs *fs, struct inode *inode)
 {
     if (!inode_content_dirty(inode) && !inode->attr_dirty)
         return;
-    if (inode_gone(inode))
+    if (inode_gone(inode)) {
         inode_publish(fs, inode); /* only takes it from the list of dirty ones */
-    else
+    } else {
         inode_discard(fs, inode);
+        atomic_store(&fs->stale, true);
+    }
 }
 
 /* The first inode in the list that has been dirty since before `before_ns`, with a user more. Files wait for
@@ -494,6 +498,39 @@ static void publish_due(struct fs *fs, uint64_t now_ns, uint64_t age_file_ns, ui
     }
 }
 
+struct stale {
+    struct node *found[64]; /* held */
+    unsigned count;
+};
+
+static void find_stale(void *arg, struct node *node)
+{
+    struct stale *stale = arg;
+    if (!(node->flags & NODE_STALE) || stale->count == sizeof stale->found / sizeof *stale->found)
+        return;
+    atomic_fetch_and(&node->flags, (uint8_t)~NODE_STALE);
+    node->lookups++;
+    stale->found[stale->count++] = node;
+}
+
+/* What a mapping has changed stays in the kernel's pages when it could not be written. Where no open comes at which to
+ * drop them, it is told to; that waits for pages which requests have, so it is not for a thread of the loop. */
+static void drop_stale(struct fs *fs)
+{
+    struct stale stale = {0};
+    if (!atomic_exchange(&fs->stale, false) || fs->ended)
+        return;
+    mutex_lock(&fs->nodes.lock);
+    node_each(&fs->nodes, find_stale, &stale);
+    mutex_unlock(&fs->nodes.lock);
+    if (stale.count == sizeof stale.found / sizeof *stale.found)
+        atomic_store(&fs->stale, true); /* there may be more, for the next time */
+    for (unsigned i = 0; i < stale.count; i++) {
+        fuse_lowlevel_notify_inval_inode(fs->session, node_ino(fs, stale.found[i]), 0, 0);
+        inode_forget(fs, stale.found[i], 1);
+    }
+}
+
 void inode_ticker(void *arg)
 {
     struct fs *fs = arg;
@@ -503,6 +540,7 @@ void inode_ticker(void *arg)
         condition_wait_ns(&fs->ticker_wake, &fs->ticker_lock, TIMES_DELAY_NS / 2);
         mutex_unlock(&fs->ticker_lock);
         publish_due(fs, env_now_ns(env_posix()), interval_ns, TIMES_DELAY_NS);
+        drop_stale(fs);
         if (!fs->options.read_only)
             plsm_reclaim(fs->db); /* what fails here fails a write, too, and is told there */
         node_trim(&fs->nodes);

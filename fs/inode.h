@@ -112,8 +112,9 @@ static inline plsm_status inode_changed(struct fs *fs, struct inode *inode)
 }
 /* Forgets what could not be published; the kernel's cache is marked stale. */
 void inode_discard(struct fs *fs, struct inode *inode);
-/* Where no handle is left that could try again: forgets what is not published, if anything. What is gone keeps its
- * content, which only whoever still has it open sees. */
+/* Where no handle is left that could try again: forgets what is not published, if anything, and has the ticker tell the
+ * kernel to drop what it has cached of it. What is gone keeps its content, which only whoever still has it open sees.
+ */
 void inode_settle(struct fs *fs, struct inode *inode);
 static inline bool inode_content_dirty(const struct inode *inode)
 {

@@ -39,7 +39,8 @@ enum node_flags {
     NODE_VALUE = 4,     /* the value of its parent's own key; the piece is empty */
     NODE_IMPLIED = 8,   /* a directory without an entry of its own: only keys lie below it */
     NODE_GONE = 16,     /* unlinked or replaced: no longer in the table */
-    NODE_STALE = 32,    /* the kernel may have cached content that could not be published: drop it at the next open */
+    NODE_STALE = 32,    /* the kernel may have cached content that could not be published: dropped at the next open or,
+                         * where there are no opens, by the ticker (fs/inode.h) */
     NODE_PINS = 64,     /* gone, and holds its inode until the kernel forgets it (inode_pin) */
     NODE_FILLED = 128,  /* the kernel has been given content, and most likely still has it (fs/push.h) */
     NODE_SHARED_PARENT = NODE_DIRECTORY | NODE_VALUE, /* both, of `shared` in the table alone */

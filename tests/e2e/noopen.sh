@@ -181,7 +181,7 @@ if [ "$(id -u)" -eq 0 ] && mkdir "$WORK/small" && mount -t tmpfs -o size=24M non
     must_unmount
     must_mount "create,$options,buffer_size=1M" "$WORK/small/store"
     ok timeout 100 python3 - "$DIR" <<'PY'
-import errno, os, sys
+import errno, mmap, os, sys, time
 os.chdir(sys.argv[1])
 f = os.open("f", os.O_CREAT | os.O_RDWR)
 written = b""
@@ -195,6 +195,19 @@ except OSError as e:
 os.posix_fadvise(f, 0, 0, os.POSIX_FADV_DONTNEED)
 assert os.fstat(f).st_size == len(written), (os.fstat(f).st_size, len(written))
 assert os.pread(f, len(written) + 1, 0) == written
+size = min(len(written), 4 << 20)
+m = mmap.mmap(f, size)
+m[:] = os.urandom(size)
+try:
+    m.flush()
+    sys.exit("all of it fits")
+except OSError:
+    pass
+m.close()
+time.sleep(2)  # what did not fit does not stay in the kernel's pages
+seen = os.pread(f, size, 0)
+os.posix_fadvise(f, 0, 0, os.POSIX_FADV_DONTNEED)
+assert os.pread(f, size, 0) == seen, "what is read is not stored"
 PY
     must_unmount
     check_store "$WORK/small/store"
