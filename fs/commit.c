@@ -74,6 +74,7 @@ struct notice {
     size_t name_offset; /* in `names` */
     uint16_t name_size;
     bool expires; /* the name may stay what it is */
+    bool kept;    /* who has it open keeps what was in it, until the kernel forgets that (fs/remove.c) */
 };
 
 static void add_notice(struct notices *notices, fuse_ino_t ino, plsm_slice name, bool expires)
@@ -152,7 +153,7 @@ void notices_send(struct fs *fs, struct notices *notices)
         const char *name = (const char *)notices->names.data + notice->name_offset;
         if (notice->name_size == 0)
             fuse_lowlevel_notify_inval_inode(fs->session, notice->ino, -1, 0);
-        else if (!all)
+        else if (!all || notice->kept) /* a name that is only outdated goes at its next lookup, if there is one */
             outdate_name(fs, notice, name);
     }
     notices_drop(notices);
@@ -213,13 +214,17 @@ static bool add_met(struct commit *commit, struct met met)
     return true;
 }
 
-/* The inode of a file that somebody has open, or may have; NULL: nobody has, or there is no memory. */
+/* The inode of a file that somebody has open, or may have; NULL: nobody has, or there is no memory. The notice of its
+ * name is the last one. */
 static struct inode *inode_of_open(struct commit *commit, struct node *node)
 {
-    if (!commit->fs->no_open || commit->kept == KEPT_MAX)
-        return inode_get_existing(commit->fs, node);
-    commit->kept++;
-    return inode_get(commit->fs, node);
+    struct notices *notices = commit->notices;
+    bool maybe = commit->fs->no_open && commit->kept < KEPT_MAX;
+    struct inode *inode = maybe ? inode_get(commit->fs, node) : inode_get_existing(commit->fs, node);
+    commit->kept += maybe;
+    if (inode && notices->count > 0)
+        notices->items[notices->count - 1].kept = true;
+    return inode;
 }
 
 /* One of the names of a shared value goes. Whether it has others then the store tells, when it has been written. */
@@ -227,10 +232,10 @@ static void meet_shared(struct commit *commit, struct node *node)
 {
     struct fs *fs = commit->fs;
     plsm_status status = PLSM_OK;
-    add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0), false);
     if (!add_met(commit, (struct met){.node = node}))
         return;
     struct inode *inode = inode_of_open(commit, node);
+    add_notice(commit->notices, node_ino(fs, node), slice(NULL, 0), false);
     if (!inode)
         return;
     commit->met[commit->count - 1].inode = inode;
