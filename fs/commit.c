@@ -227,6 +227,14 @@ static struct inode *inode_of_open(struct commit *commit, struct node *node)
     return inode;
 }
 
+/* What was in a file could not be kept. Where perhaps nobody has it open, a damaged one is not to stay for that, just
+ * as with unlink. */
+static void not_kept(struct commit *commit, plsm_status status)
+{
+    if (!commit->fs->no_open || status == PLSM_NO_MEMORY)
+        commit->status = status;
+}
+
 /* One of the names of a shared value goes. Whether it has others then the store tells, when it has been written. */
 static void meet_shared(struct commit *commit, struct node *node)
 {
@@ -245,7 +253,7 @@ static void meet_shared(struct commit *commit, struct node *node)
         status = inode_open_content(fs, inode); /* who has it open goes on reading it */
     mutex_unlock(&inode->lock);
     if (status != PLSM_OK)
-        commit->status = status;
+        not_kept(commit, status);
 }
 
 /* Takes note of the node of a file, held, and takes it over. */
@@ -262,7 +270,7 @@ static void meet(struct commit *commit, struct node *node)
         if (status == PLSM_OK && !writing)
             status = prepare_gone(fs, node, &commit->entry, &met.inode);
         if (status != PLSM_OK && status != PLSM_NOT_FOUND)
-            commit->status = status;
+            not_kept(commit, status);
     }
     if (inode)
         inode_put(fs, inode);

@@ -236,6 +236,31 @@ PY
     must_mount "$options"
 fi
 
+# What cannot be read, and nobody has open, can be written over all the same.
+if [ "$ENGINE" = lsm ]; then
+    must_unmount
+    ok "$PLSM" create "$WORK/damaged"
+    seq -f $'file%05.0f\tcontent' 20000 | "$PLSM" load "$WORK/damaged" >"$WORK/out" && pass || fail "load"
+    ok "$PLSM" compact "$WORK/damaged"
+    must_mount "$options,cache_size=0" "$WORK/damaged"
+    is "$(cat "$DIR/file10000")" content
+    python3 - "$WORK"/damaged/run-* <<'PY'
+import os, sys
+for path in sys.argv[1:]:
+    with open(path, "r+b") as f:
+        for at in range(1000, os.path.getsize(path), 4096):
+            f.seek(at)
+            byte = f.read(1)
+            f.seek(at)
+            f.write(bytes([byte[0] ^ 1]))
+PY
+    says 'Input/output error' cat "$DIR/file10001"
+    ok sh -c "env printf 'file10000\tnew\n' >'$C/batch'"
+    is "$(cat "$DIR/file10000")" new
+    must_unmount
+    must_mount "$options"
+fi
+
 # A store whose files expire is mounted with opens: who has one open goes on reading it (expiry.sh).
 remount "$options,ttl=1000"
 echo x >"$DIR/expires" && cat "$DIR/expires" >"$WORK/out"
