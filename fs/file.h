@@ -8,7 +8,7 @@
  *     it does with the last close (fs/remove.c);
  *   - any file may be mapped for writing (fs/space.c), and who may write a file counts as who writes (fs/privileges.c);
  *   - nothing is pushed (fs/push.h), and a store whose files expire is mounted with handles, as who has a file open
- *     goes on reading it;
+ *     goes on reading it; in others a file whose key alone expires (plsm_put_expiring) is then ESTALE for who has it;
  *   - files below .plsm are another node at each lookup (fs/control.h).
  * Directories are opened all the same: where a listing goes on at each cookie is kept with the open directory
  * (fs/list.c). Without opendir the kernel also keeps listings itself, and `ls -l` becomes a lookup for each entry. */

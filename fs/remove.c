@@ -83,7 +83,9 @@ plsm_status remove_vanished_file(struct fs *fs, struct node *parent, const struc
     struct inode *inode = inode_get(fs, node);
     if (!inode)
         return fail(PLSM_NO_MEMORY, "no memory for an inode");
-    finish_gone(fs, inode, true); /* who has it open has its content open too (fs_open), or writes it */
+    /* Who has it open has its content open too (fs_open), or writes it; without opens it is too late to keep it
+     * (fs/file.h). */
+    finish_gone(fs, inode, true);
     return PLSM_OK;
 }
 
