@@ -288,7 +288,7 @@ export MIXED_SECONDS=${MIXED_SECONDS:-4}
 all_calls
 by_write || calls control_batch.py # otherwise see noopen.sh
 remount create,xattr,publish=write
-all_calls
+E2E_OPTIONS=publish=write all_calls
 remount create,xattr
 
 # --- levels ----------------------------------------------------------------------------------------------------------
