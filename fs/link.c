@@ -212,7 +212,8 @@ static int add_name(struct fs *fs, struct node *node, struct node *parent, const
         touch_directory(fs, parent);
         error = fill_entry(fs, parent, &stored, reply);
     } else {
-        error = status == PLSM_TOO_LARGE ? EMLINK : fs_errno_of_change(fs, status);
+        /* A conflict: a batch has deleted the file, which is still open to be written. */
+        error = status == PLSM_TOO_LARGE ? EMLINK : status == PLSM_CONFLICT ? ENOENT : fs_errno_of_change(fs, status);
     }
     inode_put(fs, inode);
     return error;

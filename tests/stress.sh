@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Programs of others that stress file systems, on a mount: dbench, the file classes of stress-ng, fio with verification.
-# What is not installed is skipped and named. STRESS_SECONDS (5): for each stressor; STRESS_OPTIONS: mount options;
-# STRESS_ONLY: a part of "dbench stress-ng fio".
+# Programs of others that stress file systems, on a mount: dbench, the file classes of stress-ng, fio with verification;
+# and our own e2e/mixed.py. What is not installed is skipped and named. STRESS_SECONDS (5): for each stressor;
+# STRESS_OPTIONS: mount options; STRESS_ONLY: a part of "mixed dbench stress-ng fio".
 set -u
 cd "$(dirname "$0")/.." || exit 3
 . tests/e2e/lib.sh
@@ -25,7 +25,13 @@ run()
     rm -rf "${DIR:?}/$name"
 }
 
-want() { [[ " ${STRESS_ONLY-dbench stress-ng fio} " == *" $1 "* ]]; }
+want() { [[ " ${STRESS_ONLY-mixed dbench stress-ng fio} " == *" $1 "* ]]; }
+
+if want mixed; then
+    for kind in files trees; do
+        run "mixed-$kind" env MIXED_KIND=$kind MIXED_SECONDS="$seconds" python3 "$ROOT/tests/e2e/mixed.py" "$DIR"
+    done
+fi
 
 if ! want dbench; then
     true

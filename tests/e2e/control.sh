@@ -284,7 +284,7 @@ calls() # SCRIPT
     rm -rf "$DIR/calls"
 }
 all_calls() { for script in control_calls.py vanished.py mixed.py; do calls $script; done; }
-export MIXED_SECONDS=${MIXED_SECONDS:-4}
+export MIXED_KIND=files MIXED_SECONDS=${MIXED_SECONDS:-4} # trees: make stress
 all_calls
 by_write || calls control_batch.py # otherwise see noopen.sh
 remount create,xattr,publish=write

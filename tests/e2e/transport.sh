@@ -195,8 +195,6 @@ for kind in dev uring; do
     check_use "$options"
     check_ends "$options"
     is "$(statistic fs.transport)" $kind
-    # Among others FORGETs that come the way of other requests.
-    ok env MIXED_KIND=trees MIXED_SECONDS=5 timeout 200 python3 tests/e2e/mixed.py "$DIR"
     if command -v cc >/dev/null; then
         must_unmount
         check_waiting "$options"
