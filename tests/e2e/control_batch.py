@@ -9,17 +9,11 @@ import tempfile
 import threading
 import time
 
-passed = failed = 0
+sys.dont_write_bytecode = True
+import tally
+from tally import same
+
 BATCH = ".plsm/batch"
-
-
-def same(what, wanted, *why):
-    global passed, failed
-    if what == wanted:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED: {what!r}, not {wanted!r}", *why)
 
 
 def statistic(name):
@@ -288,7 +282,7 @@ def main():
     interrupted()
     uncounted()
     clear()
-    print(f"{passed} passed, {failed} failed")
+    tally.end()
 
 
 main()

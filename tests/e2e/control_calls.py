@@ -6,34 +6,24 @@ import errno
 import os
 import sys
 
+sys.dont_write_bytecode = True
+import tally
+from tally import same
+
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, EXCHANGE, NO_REPLACE, O_TMPFILE = -100, 2, 1, 0o20200000
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 REFUSED = {errno.EPERM, errno.EROFS, errno.EACCES, errno.EOPNOTSUPP, errno.EEXIST, errno.EINVAL, errno.EBADF}
-passed = failed = 0
 
 
 def fails(allowed, function, *args, **kwargs):
-    global passed, failed
+    refused = False
     try:
         result = function(*args, **kwargs)
         what = f"succeeded: {result!r}"
     except OSError as e:
-        if e.errno in allowed:
-            passed += 1
-            return
-        what = errno.errorcode.get(e.errno)
-    failed += 1
-    print(f"FAILED: {getattr(function, '__name__', function)}{args}: {what}")
-
-
-def same(what, wanted, *why):
-    global passed, failed
-    if what == wanted:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED: {what!r}, not {wanted!r}", *why)
+        refused, what = e.errno in allowed, errno.errorcode.get(e.errno)
+    tally.count(refused, f"{getattr(function, '__name__', function)}{args}: {what}")
 
 
 def call(function, *args):
@@ -162,7 +152,7 @@ def main():
     with open("calls/file", "rb") as f:
         same(f.read(), b"content")
     os.rmdir(".plsm/snapshots/calls")
-    print(f"{passed} passed, {failed} failed")
+    tally.end()
 
 
 main()

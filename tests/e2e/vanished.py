@@ -5,19 +5,13 @@ import os
 import shutil
 import sys
 
+sys.dont_write_bytecode = True
+import tally
+from tally import same
+
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, EXCHANGE = -100, 2
 BY_WRITE = "publish=write" in os.environ.get("E2E_OPTIONS", "")
-passed = failed = 0
-
-
-def same(what, wanted, *why):
-    global passed, failed
-    if what == wanted:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED: {what!r}, not {wanted!r}", *why)
 
 
 def batch(text):
@@ -110,7 +104,7 @@ def main():
         except OSError as e:
             same(repr(e), None, function.__name__)
     shutil.rmtree("v")
-    print(f"{passed} passed, {failed} failed")
+    tally.end()
 
 
 main()

@@ -37,8 +37,14 @@ void fixture_put(plsm *db, const char *key, const char *value)
 
 void fixture_expect(plsm *db, const char *key, const char *value)
 {
+    fixture_expect_at(db, NULL, key, value);
+}
+
+void fixture_expect_at(plsm *db, const plsm_snapshot *snapshot, const char *key, const char *value)
+{
+    plsm_read_options options = {.snapshot = snapshot};
     plsm_value found = {0};
-    plsm_status status = plsm_get(db, NULL, slice_of(key), &found);
+    plsm_status status = plsm_get(db, &options, slice_of(key), &found);
     if (!value) {
         ck_assert_msg(status == PLSM_NOT_FOUND, "%s: %s", key, plsm_status_name(status));
     } else {

@@ -35,6 +35,8 @@ plsm *fixture_open(struct env *env, plsm_open_flags flags, const char *options);
 void fixture_put(plsm *db, const char *key, const char *value);
 /* The key holds this text; NULL: it is absent. */
 void fixture_expect(plsm *db, const char *key, const char *value);
+/* The same in a snapshot. */
+void fixture_expect_at(plsm *db, const plsm_snapshot *snapshot, const char *key, const char *value);
 /* Entries in a keyspace, and those of the internal keyspace that are work left over. */
 uint64_t fixture_count(plsm *db, plsm_keyspace keyspace);
 uint64_t fixture_markers(plsm *db);

@@ -89,16 +89,6 @@ static double level_files(unsigned level)
     return statistic(db->tree, name);
 }
 
-static void expect_at(const plsm_snapshot *snapshot, const char *key, const char *value)
-{
-    plsm_read_options options = {.snapshot = snapshot};
-    plsm_value found = {0};
-    plsm_status status = plsm_get(db, &options, slice_of(key), &found);
-    ck_assert_msg(value ? status == PLSM_OK && slice_equal(found.value, slice_of(value)) : status == PLSM_NOT_FOUND,
-                  "%s: %s", key, plsm_status_name(status));
-    plsm_value_free(&found);
-}
-
 START_TEST(test_order)
 {
     start();
@@ -237,13 +227,13 @@ START_TEST(test_snapshots)
     finish();
     plsm_snapshot *second = plsm_snapshot_create(db);
     for (unsigned round = 0; round < 3; round++) {
-        expect_at(first, "a", "1");
-        expect_at(first, "b", "1");
-        expect_at(first, "c", NULL);
-        expect_at(second, "a", "1");
-        expect_at(second, "b", "2");
-        expect_at(second, "c", "2");
-        expect_at(NULL, "b", round > 0 ? "3" : "2");
+        fixture_expect_at(db, first, "a", "1");
+        fixture_expect_at(db, first, "b", "1");
+        fixture_expect_at(db, first, "c", NULL);
+        fixture_expect_at(db, second, "a", "1");
+        fixture_expect_at(db, second, "b", "2");
+        fixture_expect_at(db, second, "c", "2");
+        fixture_expect_at(db, NULL, "b", round > 0 ? "3" : "2");
         plsm_iterator *old = NULL;
         plsm_read_options options = {.snapshot = first};
         assert_ok(plsm_iterator_create(db, &options, slice(NULL, 0), slice(NULL, 0), &old));
@@ -313,7 +303,7 @@ START_TEST(test_deleted_ranges)
     finish();
     for (unsigned step = 0; step < 4; step++) {
         for (unsigned i = 0; i < 3; i++)
-            expect_at(NULL, loaded[i], "2");
+            fixture_expect_at(db, NULL, loaded[i], "2");
         ck_assert_uint_eq(fixture_count(db, PLSM_NAMES), 5);
         if (step == 0)
             assert_ok(plsm_flush(db));

@@ -72,16 +72,6 @@ static void write_batch(plsm_durability durability)
     plsm_batch_clear(batch);
 }
 
-static void expect_at(const plsm_snapshot *snapshot, const char *key, const char *value)
-{
-    plsm_read_options options = {.snapshot = snapshot};
-    plsm_value found = {0};
-    plsm_status status = plsm_get(db, &options, slice_of(key), &found);
-    ck_assert_msg(value ? status == PLSM_OK && slice_equal(found.value, slice_of(value)) : status == PLSM_NOT_FOUND,
-                  "%s: %s", key, plsm_status_name(status));
-    plsm_value_free(&found);
-}
-
 START_TEST(from_which_size_on)
 {
     static const struct {
@@ -120,18 +110,18 @@ START_TEST(in_its_place)
     put("d", "second");
     put("a", "second");
     write_batch(PLSM_SYNC);
-    expect_at(before, "a", "before");
-    expect_at(before, "b", "before");
-    expect_at(before, "c", "before");
-    expect_at(before, "d", NULL);
-    expect_at(with, "a", "in it");
-    expect_at(with, "b", NULL);
-    expect_at(with, "c", "in it");
+    fixture_expect_at(db, before, "a", "before");
+    fixture_expect_at(db, before, "b", "before");
+    fixture_expect_at(db, before, "c", "before");
+    fixture_expect_at(db, before, "d", NULL);
+    fixture_expect_at(db, with, "a", "in it");
+    fixture_expect_at(db, with, "b", NULL);
+    fixture_expect_at(db, with, "c", "in it");
     assert_ok(plsm_compact(db, slice(NULL, 0), slice(NULL, 0)));
-    expect_at(before, "a", "before");
-    expect_at(before, "b", "before");
-    expect_at(with, "b", NULL);
-    expect_at(with, "c", "in it");
+    fixture_expect_at(db, before, "a", "before");
+    fixture_expect_at(db, before, "b", "before");
+    fixture_expect_at(db, with, "b", NULL);
+    fixture_expect_at(db, with, "c", "in it");
     plsm_snapshot_destroy(db, before);
     plsm_snapshot_destroy(db, with);
     for (unsigned i = 0; i < 2; i++, reopen()) {
@@ -190,9 +180,9 @@ START_TEST(ranges_are_deleted_in_their_place)
         fixture_expect(db, "k5", NULL);
         fixture_expect(db, "k6", "shown");
         if (i == 0) {
-            expect_at(before, "k3", "old");
-            expect_at(before, "k4", NULL);
-            expect_at(before, "k5", "old");
+            fixture_expect_at(db, before, "k3", "old");
+            fixture_expect_at(db, before, "k4", NULL);
+            fixture_expect_at(db, before, "k5", "old");
             plsm_snapshot_destroy(db, before);
             reopen();
         } else {
