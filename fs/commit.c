@@ -272,9 +272,8 @@ static void meet(struct commit *commit, struct node *node)
             status = prepare_gone(fs, node, &commit->entry, &met.inode);
         if (status != PLSM_OK && status != PLSM_NOT_FOUND)
             not_kept(commit, status);
-    }
-    if (inode)
         inode_put(fs, inode);
+    }
     if (writing)
         inode_forget(fs, node, 1);
     else if (!add_met(commit, met) && met.inode)
